@@ -1,0 +1,65 @@
+//! What the platform is asked to run, and what came of it.
+
+use bytes::Bytes;
+use std::{future::Future, pin::Pin, time::SystemTime};
+
+/// One event for a function.
+#[derive(Clone, Debug, Default)]
+pub struct Event {
+    /// The JSON the handler receives.
+    pub payload: Bytes,
+    /// An `x-amzn-trace-id` that came with the request: its trace is continued. Without one a new trace is begun.
+    pub trace_header: Option<String>,
+    /// Trace headers of the messages in this event; Lambda puts links to them on its own `AWS::Lambda` segment.
+    pub linked: Vec<String>,
+    /// `Lambda-Runtime-Client-Context`.
+    pub client_context: Option<String>,
+    /// `Lambda-Runtime-Aws-Tenant-Id`.
+    pub tenant_id: Option<String>,
+}
+
+/// What the caller of a function got.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The invocation's request id.
+    pub request_id: String,
+    /// `Root` of the trace this invocation belongs to, as in `1-5759e988-bd862e3fe1be46a994272793`.
+    pub trace_id: String,
+    /// The function's answer, or why there is none.
+    pub result: Result<Bytes, Failure>,
+    /// True when the function streamed its answer.
+    pub streamed: bool,
+    /// When the caller had the whole answer.
+    pub at: SystemTime,
+}
+
+/// Why a caller got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The function posted an error: `{"errorType", "errorMessage"}`.
+    #[error("function error {error_type}: {error_message}")]
+    Function {
+        /// `errorType` of the posted document.
+        error_type: String,
+        /// `errorMessage` of the posted document.
+        error_message: String,
+    },
+    /// The deadline passed and the process was killed.
+    #[error("Task timed out after {seconds}.00 seconds")]
+    TimedOut {
+        /// The function's timeout, rounded.
+        seconds: u64,
+    },
+    /// The process ended without an answer.
+    #[error("Runtime exited: {0}")]
+    Exited(String),
+    /// The answer was larger than 6 MB (413 to the runtime).
+    #[error("Response payload size exceeded maximum allowed payload size (6291556 bytes).")]
+    TooLarge,
+}
+
+/// Whatever can run an event: a function of the sandbox, or a stand-in for one in a test.
+pub trait Invoke: Send + Sync + 'static {
+    /// Runs one event to its answer. Waits while the function is busy.
+    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>>;
+}

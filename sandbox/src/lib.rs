@@ -1,0 +1,9 @@
+//! AWS Lambda's execution environment on one machine.
+#![cfg(unix)]
+
+mod event;
+pub mod function;
+pub mod sqs;
+pub mod xray;
+
+pub use event::{Answer, Event, Failure, Invoke};
