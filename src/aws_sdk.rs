@@ -161,7 +161,7 @@ impl Intercept for TraceInterceptor {
             }
         }
         if let Some(attempts) =
-            config.load::<RequestAttempts>().map(|attempts| attempts.attempts()).filter(|attempts| *attempts > 1)
+            config.load::<RequestAttempts>().map(RequestAttempts::attempts).filter(|attempts| *attempts > 1)
         {
             span.set_attribute(KeyValue::new("aws.attempts", i64::from(attempts)));
         }

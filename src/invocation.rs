@@ -200,8 +200,8 @@ impl Invocation {
     /// Adds an annotation to the invocation's document: X-Ray indexes it, so traces can be searched by it.
     ///
     /// Keys are `A-Z a-z 0-9 _`, other characters become `_`. X-Ray indexes 50 annotations a trace. The last value of a key counts.
-    pub fn annotate(&self, key: impl Into<opentelemetry::Key>, value: impl Into<opentelemetry::Value>) {
-        let annotation = KeyValue::new(key, value);
+    pub fn annotate(&self, key: &str, value: impl Into<opentelemetry::Value>) {
+        let annotation = KeyValue::new(format!("annotation.{key}"), value);
         let mut notes = self.notes();
         notes.annotations.retain(|known| known.key != annotation.key);
         notes.annotations.push(annotation);
@@ -275,10 +275,6 @@ impl Invocation {
 
     pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

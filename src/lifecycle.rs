@@ -134,6 +134,7 @@ impl Lifecycle {
         E: Into<Error> + Send + Debug,
     {
         Environment::check()?;
+        trace::resolve().await;
         Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run().await
     }
 
@@ -155,6 +156,7 @@ impl Lifecycle {
         E: Into<Error> + Send + Debug + 'static,
     {
         Environment::check()?;
+        trace::resolve().await;
         Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run_concurrent().await
     }
 

@@ -23,9 +23,10 @@ impl Deferred {
     pub(crate) fn push(&self, owner: &Invocation, work: Work) {
         if owner.request_id().is_empty() {
             // Nobody posts a response for a detached invocation: the work would never run.
-            match tokio::runtime::Handle::try_current() {
-                Ok(handle) => drop(handle.spawn(CURRENT.scope(owner.clone(), work))),
-                Err(_) => tracing::warn!("after_response outside of an invocation and of a Tokio runtime: the work is dropped"),
+            if let Ok(handle) = tokio::runtime::Handle::try_current() {
+                drop(handle.spawn(CURRENT.scope(owner.clone(), work)));
+            } else {
+                tracing::warn!("after_response outside of an invocation and of a Tokio runtime: the work is dropped");
             }
             return;
         }

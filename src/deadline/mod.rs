@@ -21,7 +21,7 @@ use std::{
 };
 
 /// Longest time a deadline can plausibly lie ahead: Lambda's own limit is 15 minutes, and a day is beyond any that will be.
-const PLAUSIBLE: Duration = Duration::from_secs(24 * 60 * 60);
+const PLAUSIBLE: Duration = Duration::from_hours(24);
 
 /// The points in time of one invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Deadline {
     pub(crate) fn after(left: Duration, received: Instant) -> Self {
         // A quarter each at most: an invocation of 100 ms still has half of them for its work.
         let margin = (left / 20).clamp(Duration::from_millis(50), Duration::from_millis(500)).min(left / 4);
-        Self { soft: received + (left - 2 * margin), hard: received + (left - margin), kill: received + left }
+        Self { soft: received + left.saturating_sub(2 * margin), hard: received + left.saturating_sub(margin), kill: received + left }
     }
 }
 

@@ -70,7 +70,7 @@ where
         } else {
             trace::context_without_span(&invocation)
         };
-        trace::announce(&invocation, &context);
+        trace::adopt_init(&invocation, &context);
         // At TRACE lambda_runtime logs the event, and gives up its process when that is not UTF-8.
         if LevelFilter::current() == LevelFilter::TRACE && std::str::from_utf8(&event.body).is_err() {
             event.body = Bytes::from(String::from_utf8_lossy(&event.body).into_owned());
@@ -128,7 +128,7 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
     let recorded = invocation.is_recorded();
     if recorded {
         trace::finish(&context, &invocation);
-        trace::deliver(&invocation).await;
+        trace::deliver(&invocation, context.span().span_context().span_id()).await;
     }
     if !invocation.deferred().is_empty() {
         let span = recorded.then(|| {
@@ -152,7 +152,8 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
                 span.set_status(opentelemetry::trace::Status::error("unfinished work after the response"));
             }
             span.end();
-            trace::deliver(&invocation).await;
+            let id = span.span_context().span_id();
+            trace::deliver(&invocation, id).await;
         }
     }
     invocation.spans().close();

@@ -189,13 +189,13 @@ fn lanes(records: &[SqsRecord]) -> VecDeque<Vec<usize>> {
     let mut groups: HashMap<&str, usize> = HashMap::new();
     for (index, record) in records.iter().enumerate() {
         match record.message_group_id() {
-            Some(group) => match groups.get(group) {
-                Some(lane) => lanes[*lane].push(index),
-                None => {
-                    groups.insert(group, lanes.len());
-                    lanes.push(vec![index]);
+            Some(group) => {
+                let lane = *groups.entry(group).or_insert(lanes.len());
+                if lane == lanes.len() {
+                    lanes.push(Vec::new());
                 }
-            },
+                lanes[lane].push(index);
+            }
             None => lanes.push(vec![index]),
         }
     }

@@ -3,7 +3,7 @@
 use super::event::SqsRecord;
 use crate::{Invocation, trace::Recorder};
 use opentelemetry::{
-    Array, Context, KeyValue, StringValue, Value,
+    Context, KeyValue,
     trace::{Link, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer},
 };
 use std::{collections::HashSet, time::SystemTime};
@@ -77,13 +77,12 @@ pub(super) fn begin_message(invocation: &Invocation, record: &SqsRecord) -> Open
         return OpenSpan(None);
     }
     let producer = producer(record);
-    let mut annotated = vec![StringValue::from("message_id")];
     let mut attributes = vec![
         KeyValue::new("messaging.system", "aws_sqs"),
         KeyValue::new("messaging.operation.type", "process"),
         KeyValue::new("messaging.destination.name", record.queue().to_owned()),
         KeyValue::new("messaging.message.id", record.message_id.clone()),
-        KeyValue::new("message_id", record.message_id.clone()),
+        KeyValue::new("annotation.message_id", record.message_id.clone()),
         KeyValue::new("messaging.message.receive_count", i64::from(record.receive_count())),
     ];
     if let Some(age) = record.age(SystemTime::now()) {
@@ -91,10 +90,8 @@ pub(super) fn begin_message(invocation: &Invocation, record: &SqsRecord) -> Open
     }
     if let Some(producer) = &producer {
         // Searchable where links do not render.
-        attributes.push(KeyValue::new("producer_trace_id", crate::xray::format_trace_id(producer.trace_id())));
-        annotated.push(StringValue::from("producer_trace_id"));
+        attributes.push(KeyValue::new("annotation.producer_trace_id", crate::xray::format_trace_id(producer.trace_id())));
     }
-    attributes.push(KeyValue::new("aws.xray.annotations", Value::Array(Array::String(annotated))));
     let span = SpanBuilder::from_name("process")
         .with_kind(SpanKind::Consumer)
         .with_links(producer.into_iter().map(Link::with_context).collect())

@@ -14,7 +14,7 @@ mod recorder;
 mod span;
 mod trigger;
 
-pub(crate) use delivery::{announce, deliver};
+pub(crate) use delivery::{adopt_init, deliver, resolve};
 pub(crate) use processor::SpanBuffer;
 pub(crate) use recorder::{Recorder, layer, layer_is_taken};
 pub(crate) use span::{begin, context_without_span, finish};

@@ -36,6 +36,11 @@ impl SpanBuffer {
         self.0.closed.store(true, Ordering::Release);
     }
 
+    /// Takes a span that was not recorded for this invocation.
+    pub(crate) fn adopt(&self, span: SpanData) {
+        lock(&self.0.spans).push(span);
+    }
+
     fn push(&self, span: SpanData) -> Result<(), Box<SpanData>> {
         if self.0.closed.load(Ordering::Acquire) {
             return Err(Box::new(span));

@@ -32,13 +32,14 @@ impl Recorder {
         RECORDER.get_or_init(|| {
             let processor = InvocationProcessor::default();
             let spans = Arc::clone(&processor.0);
-            let mut limits = SpanLimits::default();
             // What X-Ray cannot hold is left out, and counted, where the document's size is known.
-            limits.max_attributes_per_span = u32::MAX;
-            limits.max_events_per_span = u32::MAX;
-            limits.max_links_per_span = u32::MAX;
-            limits.max_attributes_per_event = u32::MAX;
-            limits.max_attributes_per_link = u32::MAX;
+            let limits = SpanLimits {
+                max_attributes_per_span: u32::MAX,
+                max_events_per_span: u32::MAX,
+                max_links_per_span: u32::MAX,
+                max_attributes_per_event: u32::MAX,
+                max_attributes_per_link: u32::MAX,
+            };
             let provider = SdkTracerProvider::builder()
                 .with_span_processor(processor)
                 // Whether to record is decided before a span is made; one that was made is kept.

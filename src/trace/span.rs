@@ -1,14 +1,11 @@
 //! The invocation's own span: attached by context, so that it depends on no filter, and not on the runtime's endless `worker` span.
 
-use super::{Recorder, Trigger};
+use super::{Recorder, Trigger, delivery};
 use crate::{Environment, Invocation, outcome::Outcome};
 use opentelemetry::{
-    Array, Context, Key, KeyValue, StringValue, Value,
+    Context, KeyValue,
     trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer},
 };
-
-/// Attribute that lists which of a span's attributes X-Ray shall index.
-const ANNOTATION_LIST: &str = "aws.xray.annotations";
 
 /// The context of an invocation that is recorded, with its span begun in it.
 ///
@@ -23,19 +20,23 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     attributes.push(KeyValue::new("faas.trigger", trigger.as_faas_trigger()));
     attributes.push(KeyValue::new("faas.coldstart", invocation.is_cold_start()));
     attributes.push(KeyValue::new("aws.lambda.invoked_arn", invocation.invoked_function_arn().to_owned()));
+    // The prefix makes an annotation of an attribute.
+    attributes.push(KeyValue::new("annotation.cold_start", invocation.is_cold_start()));
+    attributes.push(KeyValue::new("annotation.trigger", trigger.as_str()));
+    attributes.push(KeyValue::new("annotation.version", environment.function_version.as_str()));
     if let Some(alias) = alias(invocation.invoked_function_arn(), &environment.function_version) {
-        invocation.annotate("alias", alias.to_owned());
+        attributes.push(KeyValue::new("annotation.alias", alias.to_owned()));
     }
     if let Some(tenant) = invocation.tenant_id() {
-        invocation.annotate("tenant", tenant.to_owned());
+        attributes.push(KeyValue::new("annotation.tenant", tenant.to_owned()));
     }
-    invocation.annotate("cold_start", invocation.is_cold_start());
-    invocation.annotate("trigger", trigger.as_str());
-    invocation.annotate("version", environment.function_version.clone());
 
     let parent = context_without_span(invocation);
     let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);
     let span = Recorder::start().tracer.build_with_context(span, &parent);
+    if let Some(begun) = span.exported_data() {
+        delivery::announce(invocation, &begun);
+    }
     parent.with_span(span)
 }
 
@@ -61,13 +62,10 @@ pub(crate) fn finish(context: &Context, invocation: &Invocation) {
     if let Some(status) = notes.http_status {
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
     }
-    notes.annotations.push(KeyValue::new("outcome", word));
-    let keys: Vec<StringValue> =
-        notes.annotations.iter().map(|annotation| StringValue::from(annotation.key.as_str().to_owned())).collect();
+    span.set_attribute(KeyValue::new("annotation.outcome", word));
     for annotation in notes.annotations.drain(..) {
         span.set_attribute(annotation);
     }
-    span.set_attribute(KeyValue::new(Key::from_static_str(ANNOTATION_LIST), Value::Array(Array::String(keys))));
     if let Some(diagnostic) = outcome.as_ref().and_then(Outcome::diagnostic) {
         span.add_event(
             "exception",
