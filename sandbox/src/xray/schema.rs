@@ -68,6 +68,12 @@ fn describe(error: &ValidationError<'_>) -> String {
         path
     };
     match error.kind() {
+        // `cause` is an id or an object: tell what is wrong in the one that was meant, which is where the deepest error is.
+        ValidationErrorKind::OneOfNotValid { context } => context
+            .iter()
+            .flatten()
+            .max_by_key(|inner| inner.instance_path().as_str().len())
+            .map_or_else(|| format!("schema: {place}: not valid"), describe),
         // The pattern of names is eight kilobytes long.
         ValidationErrorKind::Pattern { .. } => {
             format!(

@@ -27,7 +27,7 @@ pub enum Source {
 }
 
 /// What broke a rule.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Rejected {
     /// The datagram or document, as it came.
     pub bytes: Bytes,
@@ -35,6 +35,18 @@ pub struct Rejected {
     pub reasons: Vec<String>,
     /// Who sent it.
     pub source: Source,
+}
+
+impl fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.bytes[..self.bytes.len().min(300)];
+        f.debug_struct("Rejected")
+            .field("reasons", &self.reasons)
+            .field("source", &self.source)
+            .field("bytes", &self.bytes.len())
+            .field("begin", &String::from_utf8_lossy(shown))
+            .finish()
+    }
 }
 
 /// One trace: of every document the newest state, nested subsegments included.
