@@ -160,9 +160,7 @@ impl Intercept for TraceInterceptor {
                 span.set_attribute(KeyValue::new("aws.request_id", id.to_owned()));
             }
         }
-        if let Some(attempts) =
-            config.load::<RequestAttempts>().map(RequestAttempts::attempts).filter(|attempts| *attempts > 1)
-        {
+        if let Some(attempts) = config.load::<RequestAttempts>().map(RequestAttempts::attempts).filter(|attempts| *attempts > 1) {
             span.set_attribute(KeyValue::new("aws.attempts", i64::from(attempts)));
         }
         if let Some(Err(error)) = context.output_or_error() {

@@ -55,6 +55,14 @@ impl Outcome {
         }
     }
 
+    /// An error of the handler. The type of a boxed one says no more than that it is an error, in forty characters.
+    pub(crate) fn failed(mut diagnostic: Diagnostic) -> Self {
+        if diagnostic.error_type.contains("dyn core::error::Error") {
+            "Error".clone_into(&mut diagnostic.error_type);
+        }
+        Self::Failed(diagnostic)
+    }
+
     pub(crate) fn panicked(during: &str, payload: &(dyn Any + Send)) -> Self {
         Self::Panicked(Diagnostic {
             error_type: "Lifecycle.Panic".to_owned(),
@@ -68,6 +76,12 @@ impl Outcome {
             error_message: exceeded.to_string(),
         })
     }
+}
+
+/// The name of an error's type, for a person: of a boxed one nothing is known but that it is an error.
+pub(crate) fn error_type<E>() -> &'static str {
+    let name = std::any::type_name::<E>();
+    if name.contains("dyn core::error::Error") { "Error" } else { name }
 }
 
 /// What a panic said, where it said something readable.

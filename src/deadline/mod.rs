@@ -48,7 +48,11 @@ impl Deadline {
     pub(crate) fn after(left: Duration, received: Instant) -> Self {
         // A quarter each at most: an invocation of 100 ms still has half of them for its work.
         let margin = (left / 20).clamp(Duration::from_millis(50), Duration::from_millis(500)).min(left / 4);
-        Self { soft: received + left.saturating_sub(2 * margin), hard: received + left.saturating_sub(margin), kill: received + left }
+        Self {
+            soft: received + left.saturating_sub(2 * margin),
+            hard: received + left.saturating_sub(margin),
+            kill: received + left,
+        }
     }
 }
 

@@ -12,7 +12,12 @@ mod report;
 
 pub use cell::InitCell;
 
-use crate::{Environment, InitializationType, environment::EnvironmentError, outcome::panic_message, trace::Recorder};
+use crate::{
+    Environment, InitializationType,
+    environment::EnvironmentError,
+    outcome::{error_type, panic_message},
+    trace::Recorder,
+};
 use lambda_runtime::{Diagnostic, Error};
 use opentelemetry::{
     Context, KeyValue,
@@ -114,7 +119,7 @@ impl InitPhase {
         let context = if self.traced { begin_span(&name) } else { Context::new() };
         let outcome = self.bounded(name, setup).with_context(context.clone()).await;
         if let Err(error) = &outcome {
-            let diagnostic = error.diagnostic(std::any::type_name::<E>());
+            let diagnostic = error.diagnostic(error_type::<E>());
             tracing::error!(error_type = diagnostic.error_type, "{error}");
             context.span().add_event(
                 "exception",

@@ -140,7 +140,7 @@ where
         let ended = match polled {
             Ok(Poll::Ready(Ok(Ok(answer)))) => Ok(answer),
             Ok(Poll::Ready(Ok(Err(outcome)))) => Err(outcome),
-            Ok(Poll::Ready(Err(diagnostic))) => Err(Outcome::Failed(diagnostic)),
+            Ok(Poll::Ready(Err(diagnostic))) => Err(Outcome::failed(diagnostic)),
             Err(panic) => Err(Outcome::panicked("the handler", &*panic)),
             Ok(Poll::Pending) => {
                 let hard = this.alarm.poll_hard(cx, || invocation.token().cancel());

@@ -4,7 +4,10 @@ use super::{
     event::{BatchItemFailure, BatchResponse, Message, SqsEvent, SqsRecord},
     span::{begin_batch, begin_message},
 };
-use crate::{Invocation, outcome::panic_message};
+use crate::{
+    Invocation,
+    outcome::{error_type, panic_message},
+};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lambda_runtime::{Error, LambdaEvent};
 use opentelemetry::context::FutureExt as _;
@@ -159,7 +162,7 @@ where
             };
             match AssertUnwindSafe(async { (self.handler)(self.app.clone(), message).await }).catch_unwind().await {
                 Ok(Ok(())) => None,
-                Ok(Err(error)) => Some((std::any::type_name::<E>(), error.into().to_string())),
+                Ok(Err(error)) => Some((error_type::<E>(), error.into().to_string())),
                 Err(panic) => Some(("Lifecycle.Panic", panic_message(&*panic).into_owned())),
             }
         }

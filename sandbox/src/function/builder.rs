@@ -53,11 +53,7 @@ impl Settings {
                 command.env(kept, value);
             }
         }
-        let root = self
-            .program
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let root = self.program.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         command
             .env("LANG", "en_US.UTF-8")
             .env("TZ", ":UTC")
@@ -73,24 +69,16 @@ impl Settings {
             .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
             .env("AWS_LAMBDA_FUNCTION_NAME", &self.name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", &self.version)
-            .env(
-                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-                self.memory_mb.to_string(),
-            )
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", self.memory_mb.to_string())
             .env("AWS_LAMBDA_INITIALIZATION_TYPE", &self.initialization_type)
             .env("AWS_LAMBDA_LOG_FORMAT", &self.log_format)
-            .env(
-                "AWS_LAMBDA_LOG_GROUP_NAME",
-                format!("/aws/lambda/{}", self.name),
-            )
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", self.name))
             .env("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream())
             .env("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
         if let Some(address) = &self.xray {
             command.env("AWS_XRAY_DAEMON_ADDRESS", address);
             if let Some((host, port)) = address.rsplit_once(':') {
-                command
-                    .env("_AWS_XRAY_DAEMON_ADDRESS", host)
-                    .env("_AWS_XRAY_DAEMON_PORT", port);
+                command.env("_AWS_XRAY_DAEMON_ADDRESS", host).env("_AWS_XRAY_DAEMON_PORT", port);
             }
         }
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
@@ -100,11 +88,7 @@ impl Settings {
     fn log_stream(&self) -> String {
         let today = time::OffsetDateTime::from(SystemTime::now());
         let (year, month, day) = (today.year(), u8::from(today.month()), today.day());
-        format!(
-            "{year}/{month:02}/{day:02}/[{}]{}",
-            self.version,
-            new_request_id().replace('-', "")
-        )
+        format!("{year}/{month:02}/{day:02}/[{}]{}", self.version, new_request_id().replace('-', ""))
     }
 }
 
@@ -144,9 +128,7 @@ impl FunctionBuilder {
     ///
     /// The function inherits nothing of the sandbox's own environment but `PATH` and `LD_LIBRARY_PATH`.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.0
-            .env
-            .push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.0.env.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -224,10 +206,7 @@ impl FunctionBuilder {
     /// # Panics
     ///
     /// Never by itself; it must run inside a tokio runtime, which the function's tasks are then spawned on.
-    #[expect(
-        clippy::unused_async,
-        reason = "shows in the signature that a runtime has to be there"
-    )]
+    #[expect(clippy::unused_async, reason = "shows in the signature that a runtime has to be there")]
     pub async fn build(self) -> Function {
         Function::start(self.0)
     }

@@ -50,21 +50,8 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    pub(crate) fn new(
-        index: usize,
-        pool: Arc<Pool>,
-        mailbox: mpsc::UnboundedSender<Message>,
-    ) -> Self {
-        Self {
-            index,
-            pool,
-            mailbox,
-            live: None,
-            work: None,
-            init_failed: false,
-            shutdown: None,
-            claimed: false,
-        }
+    pub(crate) fn new(index: usize, pool: Arc<Pool>, mailbox: mpsc::UnboundedSender<Message>) -> Self {
+        Self { index, pool, mailbox, live: None, work: None, init_failed: false, shutdown: None, claimed: false }
     }
 
     pub(crate) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
@@ -97,9 +84,7 @@ impl Environment {
 
     fn write(&self, kind: EventKind) {
         if let Some(live) = &self.live {
-            self.pool
-                .timeline
-                .write(live.number, live.request_id(), kind);
+            self.pool.timeline.write(live.number, live.request_id(), kind);
         }
     }
 
@@ -118,11 +103,7 @@ impl Environment {
             }
             Message::Api { environment, call } => {
                 // A call of an earlier process gets no answer from here, which its server reports as 410 Gone.
-                if self
-                    .live
-                    .as_ref()
-                    .is_some_and(|live| live.number == environment)
-                {
+                if self.live.as_ref().is_some_and(|live| live.number == environment) {
                     self.serve(call).await;
                 }
             }
@@ -144,14 +125,11 @@ impl Environment {
     async fn start(&mut self) {
         let suppressed = self.init_failed && matches!(self.work, Some(Work::Job(_)));
         if suppressed && let Some(Work::Job(job)) = &mut self.work {
-            job.clock
-                .get_or_insert_with(|| Clock::start(self.pool.settings.timeout));
+            job.clock.get_or_insert_with(|| Clock::start(self.pool.settings.timeout));
         }
         let number = self.pool.next_number();
         let deadline = match &self.work {
-            Some(Work::Job(Job {
-                clock: Some(clock), ..
-            })) => clock.deadline,
+            Some(Work::Job(Job { clock: Some(clock), .. })) => clock.deadline,
             _ => Instant::now() + self.pool.settings.init_limit,
         };
         match self.spawn(number).await {
@@ -162,20 +140,9 @@ impl Environment {
                 self.set_state(number, Some(pid), EnvironmentState::Initialising);
             }
             Err(error) => {
-                let error = FunctionError::new(
-                    "Runtime.InvalidEntrypoint",
-                    format!("the program does not start: {error}"),
-                );
-                let (error_type, error_message) =
-                    (error.error_type.clone(), error.error_message.clone());
-                self.pool.timeline.write(
-                    number,
-                    None,
-                    EventKind::InitError {
-                        error_type,
-                        error_message,
-                    },
-                );
+                let error = FunctionError::new("Runtime.InvalidEntrypoint", format!("the program does not start: {error}"));
+                let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
+                self.pool.timeline.write(number, None, EventKind::InitError { error_type, error_message });
                 self.set_state(number, None, EnvironmentState::Dead);
                 self.give_up(function_failure(error));
                 Box::pin(self.release()).await;
@@ -184,11 +151,7 @@ impl Environment {
     }
 
     async fn spawn(&self, environment: u32) -> std::io::Result<(Server, Process)> {
-        let server = Server::start(Api {
-            environment,
-            mailbox: self.mailbox.clone(),
-        })
-        .await?;
+        let server = Server::start(Api { environment, mailbox: self.mailbox.clone() }).await?;
         let command = self.pool.settings.command(&server.address);
         let process = Process::spawn(command, environment, &self.pool.logs, &self.pool.guardian)?;
         Ok((server, process))
@@ -206,18 +169,10 @@ impl Environment {
                 }
                 Err(refused) => refuse(reply, refused),
             },
-            Call::PostBegins {
-                request_id,
-                kind,
-                reply,
-            } => {
+            Call::PostBegins { request_id, kind, reply } => {
                 let _ = reply.send(live.post_begins(&request_id, kind, timeline));
             }
-            Call::PostEnds {
-                request_id,
-                post,
-                reply,
-            } => {
+            Call::PostEnds { request_id, post, reply } => {
                 let _ = reply.send(live.post_ends(&request_id, post, timeline));
             }
             Call::InitError { error, reply } => {
@@ -228,23 +183,14 @@ impl Environment {
                     refuse(reply, ApiError::invalid_state("Ready", "InitError"));
                 }
             }
-            Call::Register {
-                name,
-                events,
-                reply,
-            } => {
+            Call::Register { name, events, reply } => {
                 let _ = reply.send(live.register(name, events, settings, timeline));
             }
             Call::ExtensionNext { id, reply } => match live.extension_next(&id, reply, timeline) {
                 Ok(()) => self.proceed().await,
                 Err((reply, refused)) => refuse(reply, refused),
             },
-            Call::ExtensionFailed {
-                id,
-                error,
-                init,
-                reply,
-            } => {
+            Call::ExtensionFailed { id, error, init, reply } => {
                 if !live.has_extension(&id) {
                     refuse(reply, ApiError::unknown_extension(&id));
                 } else if init && live.is_initialising() {
@@ -260,10 +206,7 @@ impl Environment {
 
     fn init_error(&mut self, error: FunctionError) {
         let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
-        self.write(EventKind::InitError {
-            error_type,
-            error_message,
-        });
+        self.write(EventKind::InitError { error_type, error_message });
         if let Some(live) = &mut self.live {
             live.end_by(FAILURE_GRACE, Ending::InitError(error));
         }
@@ -302,9 +245,7 @@ impl Environment {
         if live.phase == Phase::Frozen {
             live.process.signal(Signal::SIGCONT);
             live.phase = Phase::Up;
-            self.pool
-                .timeline
-                .write(live.number, Some(&job.request_id), EventKind::Thawed);
+            self.pool.timeline.write(live.number, Some(&job.request_id), EventKind::Thawed);
         }
         let (number, pid) = (live.number, live.process.pid());
         live.begin_invocation(job, &self.pool.settings);
@@ -318,9 +259,7 @@ impl Environment {
                 live.process.stop().await;
                 live.phase = Phase::Frozen;
                 let (number, request_id) = (live.number, live.last_request.take());
-                self.pool
-                    .timeline
-                    .write(number, request_id.as_deref(), EventKind::Frozen);
+                self.pool.timeline.write(number, request_id.as_deref(), EventKind::Frozen);
             }
             let (number, pid) = (live.number, live.process.pid());
             self.set_state(number, Some(pid), EnvironmentState::Idle);
@@ -347,20 +286,9 @@ impl Environment {
             Some(Work::Job(mut job)) => job.answer(Err(failure), false),
             Some(Work::WarmUp(reply)) => {
                 let _ = reply.send(Err(match failure {
-                    Failure::Function {
-                        error_type,
-                        error_message,
-                    } => WarmUpError::Failed {
-                        error_type,
-                        error_message,
-                    },
-                    Failure::TimedOut { .. } => {
-                        WarmUpError::TimedOut(self.pool.settings.init_limit)
-                    }
-                    other => WarmUpError::Failed {
-                        error_type: "Runtime.ExitError".into(),
-                        error_message: other.to_string(),
-                    },
+                    Failure::Function { error_type, error_message } => WarmUpError::Failed { error_type, error_message },
+                    Failure::TimedOut { .. } => WarmUpError::TimedOut(self.pool.settings.init_limit),
+                    other => WarmUpError::Failed { error_type: "Runtime.ExitError".into(), error_message: other.to_string() },
                 }));
             }
             None => {}
@@ -392,23 +320,11 @@ impl Environment {
         let sigterm = live.has_extensions();
         live.process.signal(Signal::SIGCONT);
         if sigterm {
-            live.end_by(
-                SHUTDOWN_GRACE,
-                Ending::Shutdown {
-                    since: Instant::now(),
-                    sigterm,
-                },
-            );
+            live.end_by(SHUTDOWN_GRACE, Ending::Shutdown { since: Instant::now(), sigterm });
             self.write(EventKind::Thawed);
             self.terminate();
         } else {
-            live.end_by(
-                Duration::ZERO,
-                Ending::Shutdown {
-                    since: Instant::now(),
-                    sigterm,
-                },
-            );
+            live.end_by(Duration::ZERO, Ending::Shutdown { since: Instant::now(), sigterm });
             self.kill();
         }
     }
@@ -435,11 +351,7 @@ impl Environment {
             Phase::Init { .. } => {
                 let suppressed = live.suppressed;
                 live.ending = Some(Ending::InitTimedOut);
-                self.write(if suppressed {
-                    EventKind::TimedOut
-                } else {
-                    EventKind::InitTimedOut
-                });
+                self.write(if suppressed { EventKind::TimedOut } else { EventKind::InitTimedOut });
                 self.kill();
             }
             Phase::Dying { .. } => self.kill(),
@@ -468,20 +380,12 @@ impl Environment {
         let (ending, suppressed) = (live.ending.take(), live.suppressed);
         let (process, mut invocations) = live.into_parts();
         let exit = process.wait().await;
-        self.pool
-            .timeline
-            .write(number, request_id.as_deref(), EventKind::Exited { exit });
+        self.pool.timeline.write(number, request_id.as_deref(), EventKind::Exited { exit });
         self.set_state(number, None, EnvironmentState::Dead);
 
         if let Some(Ending::Shutdown { since, sigterm }) = ending {
             if let Some(reply) = self.shutdown.take() {
-                let _ = reply.send(Some(Ended {
-                    environment: number,
-                    pid,
-                    sigterm,
-                    exit,
-                    took: since.elapsed(),
-                }));
+                let _ = reply.send(Some(Ended { environment: number, pid, sigterm, exit, took: since.elapsed() }));
             }
         } else if initialising {
             let failure = self.init_failure(number, ending, exit);
@@ -518,14 +422,7 @@ impl Environment {
             _ => {
                 let error_type = "Runtime.ExitError".to_owned();
                 let error_message = format!("Runtime exited before it asked for an event: {exit}");
-                self.pool.timeline.write(
-                    number,
-                    None,
-                    EventKind::InitError {
-                        error_type,
-                        error_message,
-                    },
-                );
+                self.pool.timeline.write(number, None, EventKind::InitError { error_type, error_message });
                 Failure::Exited(exit.to_string())
             }
         }
@@ -533,10 +430,7 @@ impl Environment {
 }
 
 fn function_failure(error: FunctionError) -> Failure {
-    Failure::Function {
-        error_type: error.error_type,
-        error_message: error.error_message,
-    }
+    Failure::Function { error_type: error.error_type, error_message: error.error_message }
 }
 
 fn refuse<T>(reply: Reply<T>, refused: ApiError) {

@@ -81,9 +81,7 @@ pub enum WarmUpError {
         error_message: String,
     },
     /// The Init phase took longer than its limit.
-    #[error(
-        "the Init phase took longer than its limit of {0:?}; raise init_limit() or do less before the first /next"
-    )]
+    #[error("the Init phase took longer than its limit of {0:?}; raise init_limit() or do less before the first /next")]
     TimedOut(Duration),
     /// The function was dropped meanwhile.
     #[error("the function was dropped during its Init phase")]
@@ -155,11 +153,7 @@ impl Pool {
         let (mailbox, messages) = mpsc::unbounded_channel();
         let environment = Environment::new(index, Arc::clone(self), mailbox.clone());
         let task = self.runtime.spawn(environment.run(messages)).abort_handle();
-        state.slots.push(Slot {
-            mailbox,
-            task,
-            busy: false,
-        });
+        state.slots.push(Slot { mailbox, task, busy: false });
         Some(index)
     }
 

@@ -26,12 +26,7 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    pub(crate) fn new(
-        trace: &Trace,
-        request_id: &str,
-        event: &Event,
-        received: SystemTime,
-    ) -> Self {
+    pub(crate) fn new(trace: &Trace, request_id: &str, event: &Event, received: SystemTime) -> Self {
         let links = event.linked.iter().filter_map(|header| {
             let came = Incoming::parse(header);
             Some(json!({ "trace_id": came.root?, "id": came.parent? }))
@@ -65,12 +60,8 @@ impl Segments {
 
     fn put(&self, settings: &Settings, end: Option<(SystemTime, Option<&Failure>)>) {
         if self.trace.sampled {
-            settings
-                .traces
-                .put_platform_segment(self.service(settings, end));
-            settings
-                .traces
-                .put_platform_segment(self.function(settings, end));
+            settings.traces.put_platform_segment(self.service(settings, end));
+            settings.traces.put_platform_segment(self.function(settings, end));
         }
     }
 
@@ -95,10 +86,7 @@ impl Segments {
                 // The Invoke API answers 200 for a function that failed, too.
                 segment.insert("http".into(), json!({ "response": { "status": 200 } }));
             }
-            finish(
-                segment,
-                end.map(|(over, failure)| (self.answered.unwrap_or(over), failure)),
-            );
+            finish(segment, end.map(|(over, failure)| (self.answered.unwrap_or(over), failure)));
         }
         segment
     }
@@ -147,18 +135,12 @@ fn finish(segment: &mut Map<String, Value>, end: Option<(SystemTime, Option<&Fai
     };
     segment.insert("end_time".into(), json!(seconds(over)));
     match failure {
-        Some(Failure::TimedOut { .. } | Failure::Exited(_)) => {
-            segment.insert("fault".into(), json!(true))
-        }
-        Some(Failure::Function { .. } | Failure::TooLarge) => {
-            segment.insert("error".into(), json!(true))
-        }
+        Some(Failure::TimedOut { .. } | Failure::Exited(_)) => segment.insert("fault".into(), json!(true)),
+        Some(Failure::Function { .. } | Failure::TooLarge) => segment.insert("error".into(), json!(true)),
         None => None,
     };
 }
 
 fn seconds(at: SystemTime) -> f64 {
-    at.duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

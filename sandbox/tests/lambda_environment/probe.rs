@@ -2,10 +2,7 @@
 
 use crate::raw;
 use bytes::Bytes;
-use lambda_runtime::{
-    Context, Error, FunctionResponse, LambdaEvent, LambdaInvocation, MetadataPrelude, Runtime,
-    StreamResponse,
-};
+use lambda_runtime::{Context, Error, FunctionResponse, LambdaEvent, LambdaInvocation, MetadataPrelude, Runtime, StreamResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -61,10 +58,7 @@ pub(crate) fn main() -> ExitCode {
     if let Some(scenario) = mode.strip_prefix("raw:") {
         return raw::main(scenario);
     }
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    else {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;
     };
     runtime.block_on(run(&mode))
@@ -89,11 +83,7 @@ async fn run(mode: &str) -> ExitCode {
     if let Some(how) = mode.strip_prefix("extension") {
         raw::internal_extension(how);
     }
-    match Runtime::new(service_fn(handle))
-        .layer(AfterLayer)
-        .run()
-        .await
-    {
+    match Runtime::new(service_fn(handle)).layer(AfterLayer).run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("runtime: {error}");
@@ -128,15 +118,9 @@ async fn handle(event: LambdaEvent<Task>) -> Result<FunctionResponse<Value, Chun
         return Ok(stream(chunks, task.stream_gate));
     }
     let answer = match task {
-        Task {
-            size: Some(size), ..
-        } => Value::String("x".repeat(size.saturating_sub(2))),
+        Task { size: Some(size), .. } => Value::String("x".repeat(size.saturating_sub(2))),
         Task { context: true, .. } => describe(&context),
-        Task {
-            environment: true, ..
-        } => std::env::vars()
-            .map(|(key, value)| (key, Value::String(value)))
-            .collect(),
+        Task { environment: true, .. } => std::env::vars().map(|(key, value)| (key, Value::String(value))).collect(),
         Task { answer, .. } => answer,
     };
     Ok(FunctionResponse::BufferedResponse(answer))
@@ -152,15 +136,9 @@ fn stream(chunks: Vec<String>, gate: Option<String>) -> FunctionResponse<Value, 
             Ok(Bytes::from(chunk))
         }
     });
-    let metadata_prelude = MetadataPrelude {
-        status_code: http::StatusCode::CREATED,
-        cookies: vec!["a=1".to_owned()],
-        ..MetadataPrelude::default()
-    };
-    FunctionResponse::StreamingResponse(StreamResponse {
-        metadata_prelude,
-        stream: Box::pin(stream),
-    })
+    let metadata_prelude =
+        MetadataPrelude { status_code: http::StatusCode::CREATED, cookies: vec!["a=1".to_owned()], ..MetadataPrelude::default() };
+    FunctionResponse::StreamingResponse(StreamResponse { metadata_prelude, stream: Box::pin(stream) })
 }
 
 fn describe(context: &Context) -> Value {
@@ -183,10 +161,7 @@ async fn wait_at(gate: &str) {
         return;
     };
     let _ = stream.read(&mut [0]).await;
-    KEPT_OPEN
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(stream);
+    KEPT_OPEN.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
 }
 
 /// Work between the post of the answer and the next poll, which is where a layer of the runtime stands.
@@ -220,11 +195,7 @@ where
         let posted = self.0.call(invocation);
         Box::pin(async move {
             let result = posted.await;
-            let after = AFTER
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take()
-                .unwrap_or_default();
+            let after = AFTER.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
             if let Some(gate) = after.gate {
                 wait_at(&gate).await;
             }

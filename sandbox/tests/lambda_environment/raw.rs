@@ -21,18 +21,11 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
-        self.headers
-            .iter()
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-            .collect()
+        self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
     }
 }
 
@@ -43,23 +36,14 @@ pub(crate) fn send(address: &str, request: &[u8]) -> std::io::Result<Reply> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let mut reply = Reply {
-        status: line
-            .split(' ')
-            .nth(1)
-            .and_then(|s| s.parse().ok())
-            .unwrap_or(0),
-        ..Reply::default()
-    };
+    let mut reply = Reply { status: line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0), ..Reply::default() };
     loop {
         line.clear();
         reader.read_line(&mut line)?;
         let Some((key, value)) = line.trim_end().split_once(':') else {
             break;
         };
-        reply
-            .headers
-            .push((key.to_owned(), value.trim().to_owned()));
+        reply.headers.push((key.to_owned(), value.trim().to_owned()));
     }
     reader.read_to_string(&mut reply.body)?;
     Ok(reply)
@@ -85,22 +69,11 @@ fn call(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Repl
 
 fn next() -> (String, Reply) {
     let event = call("GET", &format!("{RUNTIME}/invocation/next"), &[], b"");
-    (
-        event
-            .header("lambda-runtime-aws-request-id")
-            .unwrap_or_default()
-            .to_owned(),
-        event,
-    )
+    (event.header("lambda-runtime-aws-request-id").unwrap_or_default().to_owned(), event)
 }
 
 fn respond(id: &str, body: &[u8]) -> Reply {
-    call(
-        "POST",
-        &format!("{RUNTIME}/invocation/{id}/response"),
-        &[],
-        body,
-    )
+    call("POST", &format!("{RUNTIME}/invocation/{id}/response"), &[], body)
 }
 
 fn say(what: &str, reply: &Reply) {
@@ -109,12 +82,7 @@ fn say(what: &str, reply: &Reply) {
 
 pub(crate) fn init_error(error_type: &str, message: &str) {
     let body = format!(r#"{{"errorType":"{error_type}","errorMessage":"{message}"}}"#);
-    call(
-        "POST",
-        &format!("{RUNTIME}/init/error"),
-        &[],
-        body.as_bytes(),
-    );
+    call("POST", &format!("{RUNTIME}/init/error"), &[], body.as_bytes());
 }
 
 /// A request of which the runtime streams the body.
@@ -138,15 +106,11 @@ pub(crate) fn main(scenario: &str) -> ExitCode {
             "refusals" => refusals(&id),
             "trailer" => {
                 // base64 of {"errorType":"Probe.Half","errorMessage":"half way"}
-                let body =
-                    "eyJlcnJvclR5cGUiOiJQcm9iZS5IYWxmIiwiZXJyb3JNZXNzYWdlIjoiaGFsZiB3YXkifQ==";
+                let body = "eyJlcnJvclR5cGUiOiJQcm9iZS5IYWxmIiwiZXJyb3JNZXNzYWdlIjoiaGFsZiB3YXkifQ==";
                 let end = format!(
                     "0\r\nLambda-Runtime-Function-Error-Type: Probe.Half\r\nLambda-Runtime-Function-Error-Body: {body}\r\n\r\n"
                 );
-                say(
-                    "trailer",
-                    &send(&api(), &streamed(&id, &["one", "two"], &end)).unwrap_or_default(),
-                );
+                say("trailer", &send(&api(), &streamed(&id, &["one", "two"], &end)).unwrap_or_default());
             }
             "broken-stream" => {
                 if let Ok(mut stream) = TcpStream::connect(api()) {
@@ -169,68 +133,32 @@ pub(crate) fn main(scenario: &str) -> ExitCode {
 }
 
 fn refusals(id: &str) {
-    say(
-        "no answer",
-        &call("GET", &format!("{RUNTIME}/invocation/next"), &[], b""),
-    );
-    say(
-        "wrong id",
-        &respond("00000000-0000-4000-8000-000000000000", b"1"),
-    );
-    say(
-        "no path",
-        &call("GET", "/2018-06-01/runtime/nothing", &[], b""),
-    );
-    say(
-        "init error",
-        &call("POST", &format!("{RUNTIME}/init/error"), &[], b"{}"),
-    );
+    say("no answer", &call("GET", &format!("{RUNTIME}/invocation/next"), &[], b""));
+    say("wrong id", &respond("00000000-0000-4000-8000-000000000000", b"1"));
+    say("no path", &call("GET", "/2018-06-01/runtime/nothing", &[], b""));
+    say("init error", &call("POST", &format!("{RUNTIME}/init/error"), &[], b"{}"));
     say("answer", &respond(id, b"true"));
     say("again", &respond(id, b"false"));
 }
 
 /// Registers an internal extension and has it wait for its events on a thread of its own.
 pub(crate) fn internal_extension(how: &str) {
-    let events = if how.contains("invoke") {
-        r#"{"events":["INVOKE"]}"#
-    } else {
-        r#"{"events":[]}"#
-    };
+    let events = if how.contains("invoke") { r#"{"events":["INVOKE"]}"# } else { r#"{"events":[]}"# };
     let name = [("lambda-extension-name", "inside")];
-    let registered = call(
-        "POST",
-        &format!("{EXTENSION}/register"),
-        &name,
-        events.as_bytes(),
-    );
+    let registered = call("POST", &format!("{EXTENSION}/register"), &name, events.as_bytes());
     say("registered", &registered);
-    let Some(id) = registered
-        .header("lambda-extension-identifier")
-        .map(str::to_owned)
-    else {
+    let Some(id) = registered.header("lambda-extension-identifier").map(str::to_owned) else {
         return;
     };
     if how.contains("refused") {
         let wants = br#"{"events":["SHUTDOWN"]}"#;
         let name = [("lambda-extension-name", "second")];
-        say(
-            "shutdown",
-            &call("POST", &format!("{EXTENSION}/register"), &name, wants),
-        );
+        say("shutdown", &call("POST", &format!("{EXTENSION}/register"), &name, wants));
         let name = [("lambda-extension-name", "inside")];
-        say(
-            "same name",
-            &call("POST", &format!("{EXTENSION}/register"), &name, b""),
-        );
+        say("same name", &call("POST", &format!("{EXTENSION}/register"), &name, b""));
         let unknown = [("lambda-extension-identifier", "nobody")];
-        say(
-            "unknown",
-            &call("GET", &format!("{EXTENSION}/event/next"), &unknown, b""),
-        );
-        say(
-            "no identifier",
-            &call("GET", &format!("{EXTENSION}/event/next"), &[], b""),
-        );
+        say("unknown", &call("GET", &format!("{EXTENSION}/event/next"), &unknown, b""));
+        say("no identifier", &call("GET", &format!("{EXTENSION}/event/next"), &[], b""));
     }
     let gate = std::env::var("EXTENSION_GATE").ok();
     if how.contains("ignores-sigterm") || how.contains("handles-sigterm") {
@@ -238,12 +166,7 @@ pub(crate) fn internal_extension(how: &str) {
     }
     thread::spawn(move || {
         loop {
-            let event = call(
-                "GET",
-                &format!("{EXTENSION}/event/next"),
-                &[("lambda-extension-identifier", &id)],
-                b"",
-            );
+            let event = call("GET", &format!("{EXTENSION}/event/next"), &[("lambda-extension-identifier", &id)], b"");
             if event.status != 200 {
                 return;
             }
@@ -259,9 +182,7 @@ pub(crate) fn internal_extension(how: &str) {
 
 fn on_sigterm(exits: bool) {
     tokio::spawn(async move {
-        let Ok(mut terminated) =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        else {
+        let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
             return;
         };
         loop {
