@@ -120,7 +120,7 @@ fn is_root(text: &str) -> bool {
     fits && parts.next().is_none()
 }
 
-fn new_root() -> String {
+pub(crate) fn new_root() -> String {
     let epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -5,6 +5,7 @@ mod answers;
 mod extensions;
 mod failures;
 mod headers;
+mod http;
 mod lifecycle;
 mod probe;
 mod raw;
@@ -24,6 +25,7 @@ fn main() -> std::process::ExitCode {
         answers::tests(),
         headers::tests(),
         extensions::tests(),
+        http::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

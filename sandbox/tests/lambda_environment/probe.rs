@@ -23,6 +23,10 @@ use tower::{Layer, Service, service_fn};
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Task {
+    /// What a function URL passes on: the task is in there.
+    body: Option<String>,
+    /// Answer with the event as it came.
+    event: bool,
     print: Option<String>,
     gate: Option<String>,
     hang: bool,
@@ -102,8 +106,12 @@ async fn run(mode: &str) -> ExitCode {
     }
 }
 
-async fn handle(event: LambdaEvent<Task>) -> Result<FunctionResponse<Value, Chunks>, Error> {
-    let (task, context) = event.into_parts();
+async fn handle(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Chunks>, Error> {
+    let (event, context) = event.into_parts();
+    let mut task = Task::deserialize(&event)?;
+    if let Some(body) = &task.body {
+        task = serde_json::from_str(body)?;
+    }
     *AFTER.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.after);
     if let Some(text) = task.print {
         println!("{text}");
@@ -131,6 +139,7 @@ async fn handle(event: LambdaEvent<Task>) -> Result<FunctionResponse<Value, Chun
         Task {
             size: Some(size), ..
         } => Value::String("x".repeat(size.saturating_sub(2))),
+        Task { event: true, .. } => event,
         Task { context: true, .. } => describe(&context),
         Task {
             environment: true, ..
