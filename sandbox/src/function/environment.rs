@@ -271,7 +271,9 @@ impl Environment {
 
     /// Goes on to whatever has become possible: the end of Init, an event for the runtime, the end of an invocation.
     async fn proceed(&mut self) {
-        let Some(live) = &mut self.live else { return };
+        let Some(live) = self.live.as_mut().filter(|live| !live.is_dying()) else {
+            return;
+        };
         let initialising = live.is_initialising();
         if initialising {
             if !live.all_waiting() {

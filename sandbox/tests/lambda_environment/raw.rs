@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
     thread,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 const RUNTIME: &str = "/2018-06-01/runtime";
 const EXTENSION: &str = "/2020-01-01/extension";
@@ -132,6 +133,9 @@ fn streamed(id: &str, chunks: &[&str], end: &str) -> Vec<u8> {
 }
 
 pub(crate) fn main(scenario: &str) -> ExitCode {
+    if scenario == "late" {
+        return late().unwrap_or(ExitCode::FAILURE);
+    }
     loop {
         let (id, event) = next();
         match scenario {
@@ -159,10 +163,6 @@ pub(crate) fn main(scenario: &str) -> ExitCode {
                 println!("type: {}", header("content-type"));
                 respond(&id, event.body.as_bytes());
             }
-            "late" => {
-                // Lives on after SIGTERM and posts when the deadline has passed.
-                println!("late: {}", event.status);
-            }
             _ => return ExitCode::FAILURE,
         }
     }
@@ -189,19 +189,51 @@ fn refusals(id: &str) {
     say("again", &respond(id, b"false"));
 }
 
-/// Registers an internal extension and has it wait for its events on a thread of its own.
-pub(crate) fn internal_extension(how: &str) {
-    let events = if how.contains("invoke") {
-        r#"{"events":["INVOKE"]}"#
-    } else {
-        r#"{"events":[]}"#
-    };
-    let name = [("lambda-extension-name", "inside")];
-    let registered = call(
+/// Answers when SIGTERM has come, which is after the deadline.
+fn late() -> Option<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    let mut terminated = runtime
+        .block_on(async { signal(SignalKind::terminate()) })
+        .ok()?;
+    internal_extension("");
+    let (id, _) = next();
+    runtime.block_on(terminated.recv());
+    say("late", &respond(&id, b"true"));
+    Some(ExitCode::SUCCESS)
+}
+
+fn register(name: &str, events: &str) -> Reply {
+    call(
         "POST",
         &format!("{EXTENSION}/register"),
-        &name,
+        &[("lambda-extension-name", name)],
         events.as_bytes(),
+    )
+}
+
+fn extension_next(headers: &[(&str, &str)]) -> Reply {
+    call("GET", &format!("{EXTENSION}/event/next"), headers, b"")
+}
+
+/// Comes to a gate and waits there.
+fn wait_at(gate: Option<String>) {
+    if let Some(mut stream) = gate.and_then(|gate| TcpStream::connect(gate).ok()) {
+        let _ = stream.read(&mut [0]);
+    }
+}
+
+/// Registers an internal extension and has it wait for its events on a thread of its own.
+pub(crate) fn internal_extension(how: &str) {
+    let registered = register(
+        "inside",
+        if how.contains("invoke") {
+            r#"{"events":["INVOKE"]}"#
+        } else {
+            r#"{"events":[]}"#
+        },
     );
     say("registered", &registered);
     let Some(id) = registered
@@ -210,60 +242,59 @@ pub(crate) fn internal_extension(how: &str) {
     else {
         return;
     };
-    if how.contains("refused") {
-        let wants = br#"{"events":["SHUTDOWN"]}"#;
-        let name = [("lambda-extension-name", "second")];
+    let refused = how.contains("refused");
+    if refused {
         say(
             "shutdown",
-            &call("POST", &format!("{EXTENSION}/register"), &name, wants),
+            &register("second", r#"{"events":["SHUTDOWN"]}"#),
         );
-        let name = [("lambda-extension-name", "inside")];
-        say(
-            "same name",
-            &call("POST", &format!("{EXTENSION}/register"), &name, b""),
-        );
-        let unknown = [("lambda-extension-identifier", "nobody")];
+        say("same name", &register("inside", ""));
         say(
             "unknown",
-            &call("GET", &format!("{EXTENSION}/event/next"), &unknown, b""),
+            &extension_next(&[("lambda-extension-identifier", "nobody")]),
         );
-        say(
-            "no identifier",
-            &call("GET", &format!("{EXTENSION}/event/next"), &[], b""),
-        );
+        say("no identifier", &extension_next(&[]));
     }
-    let gate = std::env::var("EXTENSION_GATE").ok();
     if how.contains("ignores-sigterm") || how.contains("handles-sigterm") {
         on_sigterm(how.contains("handles-sigterm"));
     }
+    let fail = how.split_once("fails ").map(|(_, path)| path.to_owned());
     thread::spawn(move || {
+        let fail = |at: &str| {
+            if let Some(path) = fail.as_deref().filter(|path| path.starts_with(at)) {
+                let body = br#"{"errorType":"Extension.Probe","errorMessage":"no agent"}"#;
+                let headers = [
+                    ("lambda-extension-identifier", id.as_str()),
+                    ("lambda-extension-function-error-type", "x"),
+                ];
+                say(
+                    "failed",
+                    &call("POST", &format!("{EXTENSION}/{path}"), &headers, body),
+                );
+            }
+        };
+        fail("init");
+        wait_at(std::env::var("EXTENSION_INIT_GATE").ok());
         loop {
-            let event = call(
-                "GET",
-                &format!("{EXTENSION}/event/next"),
-                &[("lambda-extension-identifier", &id)],
-                b"",
-            );
+            let event = extension_next(&[("lambda-extension-identifier", &id)]);
             if event.status != 200 {
                 return;
             }
             println!("extension: {}", event.body);
-            if let Some(gate) = &gate
-                && let Ok(mut stream) = TcpStream::connect(gate)
-            {
-                let _ = stream.read(&mut [0]);
+            if refused {
+                say("too late", &register("third", ""));
             }
+            fail("exit");
+            wait_at(std::env::var("EXTENSION_GATE").ok());
         }
     });
 }
 
 fn on_sigterm(exits: bool) {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        return;
+    };
     tokio::spawn(async move {
-        let Ok(mut terminated) =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        else {
-            return;
-        };
         loop {
             terminated.recv().await;
             println!("SIGTERM");

@@ -142,13 +142,14 @@ impl Held {
     }
 }
 
-/// The lines a function has printed that begin with this, without it.
-pub(crate) fn printed(function: &Function, prefix: &str) -> Vec<String> {
-    let logs = function.logs();
-    logs.iter()
-        .filter_map(|line| line.text.strip_prefix(prefix))
-        .map(|rest| rest.trim().to_owned())
-        .collect()
+/// What follows this prefix in the first line that a function prints with it. Waits for the line.
+pub(crate) async fn printed(function: &Function, prefix: &str) -> String {
+    let line = function
+        .subscribe_logs()
+        .from_start()
+        .find(|line| line.text.starts_with(prefix))
+        .await;
+    line.text[prefix.len()..].trim().to_owned()
 }
 
 pub(crate) fn echo(text: &str) -> Value {
