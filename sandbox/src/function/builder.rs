@@ -37,6 +37,10 @@ impl Settings {
         format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", self.name)
     }
 
+    pub(crate) fn log_group(&self) -> String {
+        format!("/aws/lambda/{}", self.name)
+    }
+
     pub(crate) fn handler(&self) -> &str {
         &self.handler
     }
@@ -79,10 +83,7 @@ impl Settings {
             )
             .env("AWS_LAMBDA_INITIALIZATION_TYPE", &self.initialization_type)
             .env("AWS_LAMBDA_LOG_FORMAT", &self.log_format)
-            .env(
-                "AWS_LAMBDA_LOG_GROUP_NAME",
-                format!("/aws/lambda/{}", self.name),
-            )
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", self.log_group())
             .env("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream())
             .env("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
         if let Some(address) = &self.xray {
@@ -187,8 +188,8 @@ impl FunctionBuilder {
     }
 
     /// Address of the X-Ray daemon, `ip:port`.
-    pub fn xray(mut self, address: impl ToString) -> Self {
-        self.0.xray = Some(address.to_string());
+    pub fn xray(mut self, address: impl Into<String>) -> Self {
+        self.0.xray = Some(address.into());
         self
     }
 
@@ -217,6 +218,11 @@ impl FunctionBuilder {
     pub fn max_environments(mut self, count: usize) -> Self {
         self.0.max_environments = count.max(1);
         self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_settings(self) -> Settings {
+        self.0
     }
 
     /// The function, which has no process yet: the first invocation starts one.

@@ -75,7 +75,7 @@ impl Job {
 
 pub(crate) fn timed_out(settings: &Settings) -> Failure {
     Failure::TimedOut {
-        seconds: settings.timeout.as_secs_f64().round() as u64,
+        seconds: (settings.timeout + Duration::from_millis(500)).as_secs(),
     }
 }
 
@@ -152,7 +152,7 @@ impl Invocation {
             match HeaderValue::from_bytes(value.as_bytes()) {
                 Ok(value) => drop(headers.insert(HeaderName::from_static(name), value)),
                 Err(error) => {
-                    tracing::warn!(%error, name, "left out: the value cannot be sent in a header")
+                    tracing::warn!(%error, name, "left out: the value cannot be sent in a header");
                 }
             }
         }

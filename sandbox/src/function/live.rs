@@ -241,7 +241,7 @@ impl Live {
         );
         match &result {
             Ok(()) if kind == PostKind::Streamed => {
-                timeline.write(self.number, Some(id), EventKind::StreamStarted)
+                timeline.write(self.number, Some(id), EventKind::StreamStarted);
             }
             Ok(()) => {}
             Err(refused) => {

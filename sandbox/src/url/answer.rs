@@ -149,17 +149,15 @@ fn streamed(answer: &Bytes) -> Option<Response> {
             serde_json::from_slice::<Head>(answer.get(..end)?).ok()?,
         ))
     });
-    match head {
-        Some((end, head)) => head.into_response(answer.slice(end + END_OF_PRELUDE.len()..)),
-        None => {
-            let kind = HeaderValue::from_static("application/octet-stream");
-            Some(build(
-                StatusCode::OK,
-                [(CONTENT_TYPE, kind)],
-                answer.clone(),
-            ))
-        }
+    if let Some((end, head)) = head {
+        return head.into_response(answer.slice(end + END_OF_PRELUDE.len()..));
     }
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Some(build(
+        StatusCode::OK,
+        [(CONTENT_TYPE, kind)],
+        answer.clone(),
+    ))
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ async fn timeout() -> Outcome {
         }),
     )?;
     let out = offset(&function, |kind| matches!(kind, EventKind::EventOut { .. }))?;
-    let took = offset(&function, |kind| *kind == EventKind::TimedOut)? - out;
+    let took = offset(&function, |kind| *kind == EventKind::TimedOut)?.saturating_sub(out);
     ensure(
         took >= SHORT && took < SHORT + SLACK,
         format!("timed out after {took:?}"),
@@ -274,7 +274,7 @@ async fn suppressed_timeout() -> Outcome {
             }
         )
     })?;
-    let took = offset(&function, |kind| *kind == EventKind::TimedOut)? - respawned;
+    let took = offset(&function, |kind| *kind == EventKind::TimedOut)?.saturating_sub(respawned);
     // The clock starts when the process is about to be spawned.
     ensure(
         took > SHORT && took < SHORT * 2 + SLACK,

@@ -22,6 +22,10 @@ use tower::{Layer, Service, service_fn};
 /// What one event asks for, in this order.
 #[derive(Default, Deserialize)]
 #[serde(default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each stands for one thing an event may ask for"
+)]
 struct Task {
     /// What a function URL passes on: the task is in there.
     body: Option<String>,

@@ -64,6 +64,10 @@ pub(crate) fn ensure(holds: bool, what: impl Display) -> Outcome {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "both sides are mostly temporaries"
+)]
 pub(crate) fn ensure_eq<T: PartialEq<U> + std::fmt::Debug, U: std::fmt::Debug>(
     left: T,
     right: U,
