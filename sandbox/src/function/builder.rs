@@ -37,6 +37,10 @@ impl Settings {
         format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", self.name)
     }
 
+    pub(crate) fn log_group(&self) -> String {
+        format!("/aws/lambda/{}", self.name)
+    }
+
     pub(crate) fn handler(&self) -> &str {
         &self.handler
     }
@@ -53,7 +57,11 @@ impl Settings {
                 command.env(kept, value);
             }
         }
-        let root = self.program.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let root = self
+            .program
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         command
             .env("LANG", "en_US.UTF-8")
             .env("TZ", ":UTC")
@@ -69,16 +77,21 @@ impl Settings {
             .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
             .env("AWS_LAMBDA_FUNCTION_NAME", &self.name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", &self.version)
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", self.memory_mb.to_string())
+            .env(
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                self.memory_mb.to_string(),
+            )
             .env("AWS_LAMBDA_INITIALIZATION_TYPE", &self.initialization_type)
             .env("AWS_LAMBDA_LOG_FORMAT", &self.log_format)
-            .env("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", self.name))
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", self.log_group())
             .env("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream())
             .env("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
         if let Some(address) = &self.xray {
             command.env("AWS_XRAY_DAEMON_ADDRESS", address);
             if let Some((host, port)) = address.rsplit_once(':') {
-                command.env("_AWS_XRAY_DAEMON_ADDRESS", host).env("_AWS_XRAY_DAEMON_PORT", port);
+                command
+                    .env("_AWS_XRAY_DAEMON_ADDRESS", host)
+                    .env("_AWS_XRAY_DAEMON_PORT", port);
             }
         }
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
@@ -88,7 +101,11 @@ impl Settings {
     fn log_stream(&self) -> String {
         let today = time::OffsetDateTime::from(SystemTime::now());
         let (year, month, day) = (today.year(), u8::from(today.month()), today.day());
-        format!("{year}/{month:02}/{day:02}/[{}]{}", self.version, new_request_id().replace('-', ""))
+        format!(
+            "{year}/{month:02}/{day:02}/[{}]{}",
+            self.version,
+            new_request_id().replace('-', "")
+        )
     }
 }
 
@@ -128,7 +145,9 @@ impl FunctionBuilder {
     ///
     /// The function inherits nothing of the sandbox's own environment but `PATH` and `LD_LIBRARY_PATH`.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.0.env.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.0
+            .env
+            .push((key.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -169,8 +188,8 @@ impl FunctionBuilder {
     }
 
     /// Address of the X-Ray daemon, `ip:port`.
-    pub fn xray(mut self, address: impl ToString) -> Self {
-        self.0.xray = Some(address.to_string());
+    pub fn xray(mut self, address: impl Into<String>) -> Self {
+        self.0.xray = Some(address.into());
         self
     }
 
@@ -201,12 +220,20 @@ impl FunctionBuilder {
         self
     }
 
+    #[cfg(test)]
+    pub(crate) fn into_settings(self) -> Settings {
+        self.0
+    }
+
     /// The function, which has no process yet: the first invocation starts one.
     ///
     /// # Panics
     ///
     /// Never by itself; it must run inside a tokio runtime, which the function's tasks are then spawned on.
-    #[expect(clippy::unused_async, reason = "shows in the signature that a runtime has to be there")]
+    #[expect(
+        clippy::unused_async,
+        reason = "shows in the signature that a runtime has to be there"
+    )]
     pub async fn build(self) -> Function {
         Function::start(self.0)
     }

@@ -3,27 +3,23 @@
 //! The Init phase ends when the runtime and every extension have called their `next`; an invocation is over when all of
 //! them have called it again; then the process is stopped until there is another event.
 
+mod ending;
+
+use self::ending::function_failure;
 use super::{
     api::{Api, ApiError, Call, FunctionError, Reply, Server},
-    invocation::{Clock, Invocation, Job, timed_out},
+    invocation::{Clock, Invocation, Job},
     live::{Ending, Live, Phase},
-    pool::{Ended, EnvironmentState, Pool, Status, WarmUpError, Work},
-    process::{Exit, Process},
+    pool::{Ended, EnvironmentState, Pool, Status, Work},
+    process::Process,
     timeline::EventKind,
 };
-use crate::Failure;
 use nix::sys::signal::Signal;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
-
-/// Between SIGTERM and SIGKILL at a shutdown with an internal extension.
-const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
-
-/// Between SIGTERM and SIGKILL at a timeout with an extension, as the Runtime Interface Emulator has it.
-const TIMEOUT_GRACE: Duration = Duration::from_millis(600);
 
 /// How long a process may live on that has reported its failure, so that its last lines are read.
 const FAILURE_GRACE: Duration = Duration::from_millis(100);
@@ -50,8 +46,21 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    pub(crate) fn new(index: usize, pool: Arc<Pool>, mailbox: mpsc::UnboundedSender<Message>) -> Self {
-        Self { index, pool, mailbox, live: None, work: None, init_failed: false, shutdown: None, claimed: false }
+    pub(crate) fn new(
+        index: usize,
+        pool: Arc<Pool>,
+        mailbox: mpsc::UnboundedSender<Message>,
+    ) -> Self {
+        Self {
+            index,
+            pool,
+            mailbox,
+            live: None,
+            work: None,
+            init_failed: false,
+            shutdown: None,
+            claimed: false,
+        }
     }
 
     pub(crate) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
@@ -77,14 +86,16 @@ impl Environment {
                     None => return,
                 },
                 () = ended => self.ended().await,
-                () = waited => self.due().await,
+                () = waited => self.due(),
             }
         }
     }
 
     fn write(&self, kind: EventKind) {
         if let Some(live) = &self.live {
-            self.pool.timeline.write(live.number, live.request_id(), kind);
+            self.pool
+                .timeline
+                .write(live.number, live.request_id(), kind);
         }
     }
 
@@ -103,7 +114,11 @@ impl Environment {
             }
             Message::Api { environment, call } => {
                 // A call of an earlier process gets no answer from here, which its server reports as 410 Gone.
-                if self.live.as_ref().is_some_and(|live| live.number == environment) {
+                if self
+                    .live
+                    .as_ref()
+                    .is_some_and(|live| live.number == environment)
+                {
                     self.serve(call).await;
                 }
             }
@@ -125,13 +140,15 @@ impl Environment {
     async fn start(&mut self) {
         let suppressed = self.init_failed && matches!(self.work, Some(Work::Job(_)));
         if suppressed && let Some(Work::Job(job)) = &mut self.work {
-            job.clock.get_or_insert_with(|| Clock::start(self.pool.settings.timeout));
+            job.clock
+                .get_or_insert_with(|| Clock::start(self.pool.settings.timeout));
         }
         let number = self.pool.next_number();
         let deadline = match &self.work {
-            Some(Work::Job(Job { clock: Some(clock), .. })) => clock.deadline,
-            _ => Instant::now() + self.pool.settings.init_limit,
+            Some(Work::Job(job)) => job.clock.map(|clock| clock.deadline),
+            _ => None,
         };
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.pool.settings.init_limit);
         match self.spawn(number).await {
             Ok((server, process)) => {
                 let pid = process.pid();
@@ -140,9 +157,20 @@ impl Environment {
                 self.set_state(number, Some(pid), EnvironmentState::Initialising);
             }
             Err(error) => {
-                let error = FunctionError::new("Runtime.InvalidEntrypoint", format!("the program does not start: {error}"));
-                let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
-                self.pool.timeline.write(number, None, EventKind::InitError { error_type, error_message });
+                let error = FunctionError::new(
+                    "Runtime.InvalidEntrypoint",
+                    format!("the program does not start: {error}"),
+                );
+                let (error_type, error_message) =
+                    (error.error_type.clone(), error.error_message.clone());
+                self.pool.timeline.write(
+                    number,
+                    None,
+                    EventKind::InitError {
+                        error_type,
+                        error_message,
+                    },
+                );
                 self.set_state(number, None, EnvironmentState::Dead);
                 self.give_up(function_failure(error));
                 Box::pin(self.release()).await;
@@ -151,7 +179,11 @@ impl Environment {
     }
 
     async fn spawn(&self, environment: u32) -> std::io::Result<(Server, Process)> {
-        let server = Server::start(Api { environment, mailbox: self.mailbox.clone() }).await?;
+        let server = Server::start(Api {
+            environment,
+            mailbox: self.mailbox.clone(),
+        })
+        .await?;
         let command = self.pool.settings.command(&server.address);
         let process = Process::spawn(command, environment, &self.pool.logs, &self.pool.guardian)?;
         Ok((server, process))
@@ -169,10 +201,18 @@ impl Environment {
                 }
                 Err(refused) => refuse(reply, refused),
             },
-            Call::PostBegins { request_id, kind, reply } => {
+            Call::PostBegins {
+                request_id,
+                kind,
+                reply,
+            } => {
                 let _ = reply.send(live.post_begins(&request_id, kind, timeline));
             }
-            Call::PostEnds { request_id, post, reply } => {
+            Call::PostEnds {
+                request_id,
+                post,
+                reply,
+            } => {
                 let _ = reply.send(live.post_ends(&request_id, post, timeline));
             }
             Call::InitError { error, reply } => {
@@ -183,14 +223,23 @@ impl Environment {
                     refuse(reply, ApiError::invalid_state("Ready", "InitError"));
                 }
             }
-            Call::Register { name, events, reply } => {
+            Call::Register {
+                name,
+                events,
+                reply,
+            } => {
                 let _ = reply.send(live.register(name, events, settings, timeline));
             }
             Call::ExtensionNext { id, reply } => match live.extension_next(&id, reply, timeline) {
                 Ok(()) => self.proceed().await,
                 Err((reply, refused)) => refuse(reply, refused),
             },
-            Call::ExtensionFailed { id, error, init, reply } => {
+            Call::ExtensionFailed {
+                id,
+                error,
+                init,
+                reply,
+            } => {
                 if !live.has_extension(&id) {
                     refuse(reply, ApiError::unknown_extension(&id));
                 } else if init && live.is_initialising() {
@@ -204,17 +253,11 @@ impl Environment {
         }
     }
 
-    fn init_error(&mut self, error: FunctionError) {
-        let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
-        self.write(EventKind::InitError { error_type, error_message });
-        if let Some(live) = &mut self.live {
-            live.end_by(FAILURE_GRACE, Ending::InitError(error));
-        }
-    }
-
     /// Goes on to whatever has become possible: the end of Init, an event for the runtime, the end of an invocation.
     async fn proceed(&mut self) {
-        let Some(live) = &mut self.live else { return };
+        let Some(live) = self.live.as_mut().filter(|live| !live.is_dying()) else {
+            return;
+        };
         let initialising = live.is_initialising();
         if initialising {
             if !live.all_waiting() {
@@ -225,7 +268,7 @@ impl Environment {
             self.init_failed = false;
         }
         match self.work.take() {
-            Some(Work::Job(job)) => self.invoke(job),
+            Some(Work::Job(job)) => self.invoke(*job),
             Some(Work::WarmUp(reply)) => {
                 let _ = reply.send(Ok(()));
                 return Box::pin(self.rest()).await;
@@ -245,7 +288,9 @@ impl Environment {
         if live.phase == Phase::Frozen {
             live.process.signal(Signal::SIGCONT);
             live.phase = Phase::Up;
-            self.pool.timeline.write(live.number, Some(&job.request_id), EventKind::Thawed);
+            self.pool
+                .timeline
+                .write(live.number, Some(&job.request_id), EventKind::Thawed);
         }
         let (number, pid) = (live.number, live.process.pid());
         live.begin_invocation(job, &self.pool.settings);
@@ -259,7 +304,9 @@ impl Environment {
                 live.process.stop().await;
                 live.phase = Phase::Frozen;
                 let (number, request_id) = (live.number, live.last_request.take());
-                self.pool.timeline.write(number, request_id.as_deref(), EventKind::Frozen);
+                self.pool
+                    .timeline
+                    .write(number, request_id.as_deref(), EventKind::Frozen);
             }
             let (number, pid) = (live.number, live.process.pid());
             self.set_state(number, Some(pid), EnvironmentState::Idle);
@@ -275,162 +322,9 @@ impl Environment {
         if std::mem::take(&mut self.claimed)
             && let Some(job) = self.pool.release(self.index)
         {
-            Box::pin(self.begin(Work::Job(job))).await;
+            Box::pin(self.begin(Work::Job(Box::new(job)))).await;
         }
     }
-
-    /// Answers whoever waits for a process that will not come up.
-    fn give_up(&mut self, failure: Failure) {
-        self.init_failed = false;
-        match self.work.take() {
-            Some(Work::Job(mut job)) => job.answer(Err(failure), false),
-            Some(Work::WarmUp(reply)) => {
-                let _ = reply.send(Err(match failure {
-                    Failure::Function { error_type, error_message } => WarmUpError::Failed { error_type, error_message },
-                    Failure::TimedOut { .. } => WarmUpError::TimedOut(self.pool.settings.init_limit),
-                    other => WarmUpError::Failed { error_type: "Runtime.ExitError".into(), error_message: other.to_string() },
-                }));
-            }
-            None => {}
-        }
-    }
-
-    /// True when the process is now being shut down.
-    fn shut_down_if_idle(&mut self) -> bool {
-        if self.shutdown.is_none() {
-            return false;
-        }
-        match &self.live {
-            None => {
-                if let Some(reply) = self.shutdown.take().filter(|_| self.work.is_none()) {
-                    let _ = reply.send(None);
-                }
-                false
-            }
-            Some(live) if live.phase == Phase::Frozen && self.work.is_none() => {
-                self.shut_down();
-                true
-            }
-            Some(_) => false,
-        }
-    }
-
-    fn shut_down(&mut self) {
-        let Some(live) = &mut self.live else { return };
-        let sigterm = live.has_extensions();
-        live.process.signal(Signal::SIGCONT);
-        if sigterm {
-            live.end_by(SHUTDOWN_GRACE, Ending::Shutdown { since: Instant::now(), sigterm });
-            self.write(EventKind::Thawed);
-            self.terminate();
-        } else {
-            live.end_by(Duration::ZERO, Ending::Shutdown { since: Instant::now(), sigterm });
-            self.kill();
-        }
-    }
-
-    fn terminate(&self) {
-        if let Some(live) = &self.live {
-            self.write(EventKind::Sigterm);
-            live.process.signal(Signal::SIGTERM);
-        }
-    }
-
-    fn kill(&mut self) {
-        self.write(EventKind::Killed);
-        if let Some(live) = &mut self.live {
-            live.phase = Phase::Killed;
-            live.process.signal(Signal::SIGKILL);
-        }
-    }
-
-    /// The time is over for Init, for an invocation, or for a process that is to end.
-    async fn due(&mut self) {
-        let Some(live) = &mut self.live else { return };
-        match live.phase {
-            Phase::Init { .. } => {
-                let suppressed = live.suppressed;
-                live.ending = Some(Ending::InitTimedOut);
-                self.write(if suppressed { EventKind::TimedOut } else { EventKind::InitTimedOut });
-                self.kill();
-            }
-            Phase::Dying { .. } => self.kill(),
-            Phase::Up => {
-                live.time_out(&self.pool.settings, &self.pool.timeline);
-                if live.has_extensions() {
-                    live.end_by(TIMEOUT_GRACE, Ending::TimedOut);
-                    self.terminate();
-                } else {
-                    live.ending = Some(Ending::TimedOut);
-                    self.kill();
-                }
-            }
-            Phase::Frozen | Phase::Killed => {}
-        }
-    }
-
-    /// The process is gone.
-    async fn ended(&mut self) {
-        let Some(mut live) = self.live.take() else {
-            return;
-        };
-        let (number, pid) = (live.number, live.process.pid());
-        let request_id = live.request_id().map(str::to_owned);
-        let initialising = live.init_took.is_none();
-        let (ending, suppressed) = (live.ending.take(), live.suppressed);
-        let (process, mut invocations) = live.into_parts();
-        let exit = process.wait().await;
-        self.pool.timeline.write(number, request_id.as_deref(), EventKind::Exited { exit });
-        self.set_state(number, None, EnvironmentState::Dead);
-
-        if let Some(Ending::Shutdown { since, sigterm }) = ending {
-            if let Some(reply) = self.shutdown.take() {
-                let _ = reply.send(Some(Ended { environment: number, pid, sigterm, exit, took: since.elapsed() }));
-            }
-        } else if initialising {
-            let failure = self.init_failure(number, ending, exit);
-            if !suppressed {
-                self.init_failed = true;
-                if matches!(self.work, Some(Work::Job(_))) {
-                    return Box::pin(self.start()).await;
-                }
-            }
-            let failed_ahead = self.init_failed && !suppressed;
-            self.give_up(failure);
-            self.init_failed = failed_ahead;
-        } else {
-            let failure = match ending {
-                Some(Ending::Extension(error)) => function_failure(error),
-                _ => Failure::Exited(exit.to_string()),
-            };
-            for invocation in invocations.values_mut() {
-                invocation.fail(failure.clone());
-                invocation.end(&self.pool.settings);
-            }
-        }
-        match self.work {
-            // It came while the process was on its way out.
-            Some(_) => Box::pin(self.start()).await,
-            None => Box::pin(self.release()).await,
-        }
-    }
-
-    fn init_failure(&self, number: u32, ending: Option<Ending>, exit: Exit) -> Failure {
-        match ending {
-            Some(Ending::InitError(error) | Ending::Extension(error)) => function_failure(error),
-            Some(Ending::InitTimedOut) => timed_out(&self.pool.settings),
-            _ => {
-                let error_type = "Runtime.ExitError".to_owned();
-                let error_message = format!("Runtime exited before it asked for an event: {exit}");
-                self.pool.timeline.write(number, None, EventKind::InitError { error_type, error_message });
-                Failure::Exited(exit.to_string())
-            }
-        }
-    }
-}
-
-fn function_failure(error: FunctionError) -> Failure {
-    Failure::Function { error_type: error.error_type, error_message: error.error_message }
 }
 
 fn refuse<T>(reply: Reply<T>, refused: ApiError) {

@@ -24,7 +24,7 @@ while read -r verb group; do
     del) rest=; for one in $alive; do [ "$one" = "$group" ] || rest="$rest $one"; done; alive=$rest ;;
     esac
 done
-for one in $alive; do kill -KILL -- "-$one"; done
+for one in $alive; do kill -9 "-$one"; done
 "#;
 
 pub(crate) struct Guardian(Mutex<State>);

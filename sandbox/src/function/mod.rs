@@ -37,7 +37,7 @@
 //! run, and the default trace mode is [`TraceMode::Active`].
 
 mod api;
-mod builder;
+pub(crate) mod builder;
 mod environment;
 mod extensions_api;
 mod guardian;
@@ -49,7 +49,7 @@ mod pool;
 mod process;
 mod runtime_api;
 mod timeline;
-mod trace_header;
+pub(crate) mod trace_header;
 mod trace_segments;
 
 pub use self::{

@@ -64,7 +64,7 @@ pub(crate) struct Status {
 
 /// What is asked of an environment that is free.
 pub(crate) enum Work {
-    Job(Job),
+    Job(Box<Job>),
     WarmUp(oneshot::Sender<Result<(), WarmUpError>>),
 }
 
@@ -140,7 +140,7 @@ impl Pool {
         let free = state.slots.iter().position(|slot| !slot.busy);
         let free = free.or_else(|| self.add_slot(&mut state));
         match free {
-            Some(index) => state.slots[index].give(Work::Job(job)),
+            Some(index) => state.slots[index].give(Work::Job(Box::new(job))),
             None => state.queue.push_back(job),
         }
     }
