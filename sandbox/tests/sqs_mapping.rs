@@ -406,7 +406,7 @@ async fn a_window_collects_messages_until_the_batch_is_full_or_the_time_is_over(
     let (function, mut calls) = Manual::new();
     let full = EventSourceMapping::builder(&queue, function)
         .batch_size(12)
-        .window(Duration::from_secs(300));
+        .window(Duration::from_mins(5));
     let full = full.start().unwrap();
     for index in 0..12 {
         send(&queue, &index.to_string()).await;

@@ -25,8 +25,8 @@ async fn receive(client: &Client, queue: &Queue) -> Vec<Message> {
         .unwrap_or_default()
 }
 
-fn attribute(message: &Message, name: Name) -> Option<String> {
-    message.attributes.as_ref()?.get(&name).cloned()
+fn attribute(message: &Message, name: &Name) -> Option<String> {
+    message.attributes.as_ref()?.get(name).cloned()
 }
 
 /// The trace header of each message by its body.
@@ -37,7 +37,7 @@ async fn trace_headers(client: &Client, queue: &Queue) -> Vec<(String, Option<St
         .map(|message| {
             (
                 message.body.clone().unwrap(),
-                attribute(message, Name::AwsTraceHeader),
+                attribute(message, &Name::AwsTraceHeader),
             )
         })
         .collect();
@@ -169,11 +169,11 @@ async fn a_message_that_comes_again_counts_one_more_and_keeps_its_first_times() 
             panic!("receipt {count}: {messages:?}")
         };
         assert_eq!(
-            attribute(message, Name::ApproximateReceiveCount),
+            attribute(message, &Name::ApproximateReceiveCount),
             Some(count.to_string())
         );
         let times = [Name::SentTimestamp, Name::ApproximateFirstReceiveTimestamp]
-            .map(|name| attribute(message, name));
+            .map(|name| attribute(message, &name));
         assert_eq!(*first_times.get_or_insert(times.clone()), times);
         assert!(
             receive(&client, &queue).await.is_empty(),
@@ -228,9 +228,10 @@ async fn a_poll_that_waits_is_woken_by_a_message() {
         .queue_url(&queue.url)
         .wait_time_seconds(20)
         .send();
-    let (polled, ()) = within("the message", async {
-        tokio::join!(poll, send(&client, &queue, "a", None))
-    })
+    let (polled, ()) = within(
+        "the message",
+        Box::pin(async { tokio::join!(poll, send(&client, &queue, "a", None)) }),
+    )
     .await;
     assert_eq!(polled.unwrap().messages()[0].body(), Some("a"));
     assert_eq!(
@@ -286,7 +287,7 @@ async fn a_message_received_too_often_goes_to_the_dead_letter_queue() {
     assert_eq!((message.body.as_str(), message.receive_count), ("a", 2));
     let received = receive(&client, &dead).await;
     assert_eq!(
-        attribute(&received[0], Name::DeadLetterQueueSourceArn),
+        attribute(&received[0], &Name::DeadLetterQueueSourceArn),
         Some(queue.arn)
     );
 }
