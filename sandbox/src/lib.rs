@@ -3,6 +3,7 @@
 
 mod event;
 pub mod function;
+pub mod render;
 pub mod sqs;
 pub mod url;
 pub mod xray;

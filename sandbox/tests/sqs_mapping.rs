@@ -280,7 +280,9 @@ async fn a_window_collects_messages_until_the_batch_is_full_or_the_time_is_over(
     let sqs = start().await;
     let queue = standard(&sqs).await;
     let (function, mut calls) = Manual::new();
-    let full = EventSourceMapping::builder(&queue, function).batch_size(12).window(Duration::from_secs(300));
+    let full = EventSourceMapping::builder(&queue, function)
+        .batch_size(12)
+        .window(Duration::from_mins(5));
     let full = full.start().unwrap();
     for index in 0..12 {
         send(&queue, &index.to_string()).await;
@@ -296,6 +298,25 @@ async fn a_window_collects_messages_until_the_batch_is_full_or_the_time_is_over(
     let _over = EventSourceMapping::builder(&queue, function).window(Duration::from_millis(100)).start().unwrap();
     send(&queue, "alone").await;
     assert_eq!(next(&mut calls).await.bodies(), ["alone"]);
+}
+
+#[tokio::test]
+async fn a_batch_ends_before_its_event_exceeds_six_megabytes() {
+    let sqs = start().await;
+    let queue = standard(&sqs).await;
+    for _ in 0..30 {
+        send(&queue, &"x".repeat(250_000)).await;
+    }
+    let (function, mut calls) = Manual::new();
+    let builder = EventSourceMapping::builder(&queue, function);
+    let _mapping = builder
+        .batch_size(100)
+        .window(Duration::from_mins(5))
+        .start()
+        .unwrap();
+    let call = next(&mut calls).await;
+    assert_eq!(call.bodies().len(), 20);
+    assert!(call.event.payload.len() < 6_291_456);
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ const ROOT: &str = "53995c3f42cd8ad8";
 const LONG: Duration = Duration::from_secs(30);
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(LONG, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("not within {LONG:?}: {what}"),
-    }
+    let Ok(value) = tokio::time::timeout(LONG, future).await else {
+        panic!("not within {LONG:?}: {what}");
+    };
+    value
 }
 
 fn root() -> Value {

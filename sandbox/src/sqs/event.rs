@@ -16,6 +16,10 @@ impl Received {
         self.0["ReceiptHandle"].as_str().unwrap_or_default()
     }
 
+    pub(super) fn body(&self) -> &str {
+        self.0["Body"].as_str().unwrap_or_default()
+    }
+
     pub(super) fn group(&self) -> Option<&str> {
         self.0["Attributes"]["MessageGroupId"].as_str()
     }

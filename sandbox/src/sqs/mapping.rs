@@ -24,6 +24,8 @@ const RECEIVE_MOST: usize = 10;
 const BATCH_MOST: usize = 10_000;
 /// The longest poll of SQS; an empty one is followed by the next.
 const LONGEST_POLL_SECONDS: u64 = 20;
+/// An event may have 6 MB: above this size ten more messages of 256 KB could exceed it, so the batch is full.
+const EVENT_FULL_BYTES: usize = 6_291_456 - RECEIVE_MOST * 262_144;
 /// Batches that a subscriber may lag behind.
 const SUBSCRIBER_BUFFER: usize = 1_024;
 
@@ -263,8 +265,16 @@ async fn collect(options: &MappingBuilder) -> Result<Vec<Received>, awsim_core::
         messages = receive(options, options.batch_size, LONGEST_POLL_SECONDS).await?;
     }
     let end = Instant::now() + options.window;
-    while messages.len() < options.batch_size && !options.window.is_zero() {
-        let poll = receive(options, options.batch_size - messages.len(), LONGEST_POLL_SECONDS);
+    let is_full = |messages: &[Received]| {
+        let bytes: usize = messages.iter().map(|message| message.body().len()).sum();
+        messages.len() >= options.batch_size || bytes > EVENT_FULL_BYTES
+    };
+    while !options.window.is_zero() && !is_full(&messages) {
+        let poll = receive(
+            options,
+            options.batch_size - messages.len(),
+            LONGEST_POLL_SECONDS,
+        );
         // A poll that is given up holds nothing: it takes messages and returns them without waiting in between.
         match tokio::time::timeout_at(end, poll).await {
             Ok(more) => messages.extend(more?),

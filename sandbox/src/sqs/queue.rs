@@ -145,7 +145,8 @@ impl Queue {
         messages.unwrap_or_default()
     }
 
-    /// Waits until the counts are as `wanted` says. It is asked at once and after every change of any queue.
+    /// Waits until the counts are as `wanted` says. It is asked at once and after every call that changes a queue; the mere
+    /// passing of a delay or of a visibility timeout is no such call.
     pub async fn wait_for(&self, mut wanted: impl FnMut(Counts) -> bool) {
         let mut changed = self.service.subscribe();
         loop {

@@ -3,7 +3,7 @@
 use super::{Source, Trace, TraceStore};
 use axum::{
     Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
@@ -34,6 +34,8 @@ impl Api {
             .route("/TraceSegments", post(put_trace_segments))
             .route("/Traces", post(batch_get_traces))
             .route("/TraceSummaries", post(get_trace_summaries))
+            // A call of 50 documents of 64 KB is larger than axum's own limit.
+            .layer(DefaultBodyLimit::disable())
             .with_state(store);
         let task = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
         Ok(Self { address, task })

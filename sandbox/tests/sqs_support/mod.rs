@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 const LONG: Duration = Duration::from_secs(30);
 
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(LONG, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("not within {LONG:?}: {what}"),
-    }
+    let Ok(value) = tokio::time::timeout(LONG, future).await else {
+        panic!("not within {LONG:?}: {what}");
+    };
+    value
 }
 
 pub(crate) async fn start() -> Sqs {
