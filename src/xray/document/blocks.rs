@@ -142,6 +142,9 @@ impl<'a> Render<'a> {
                 (None, None) => [self.text(Slot::DbSystem).unwrap_or_default(), none.clone(), none],
             };
         }
+        if host.is_some() && self.get(Slot::ServerAddress).is_some() {
+            self.places.mark_used(Slot::ServerAddress);
+        }
         let named = host.or_else(|| self.text(Slot::RpcService)).or_else(|| self.text(Slot::MessagingDestination));
         [named.unwrap_or_default(), none.clone(), none]
     }
