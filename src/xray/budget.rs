@@ -239,6 +239,11 @@ impl Batch {
         self.entries.is_empty()
     }
 
+    /// Bytes of memory held for documents.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Empties the batch. The memory is kept for the next invocation, except what a big one took.
     pub fn clear(&mut self) {
         self.buffer.clear();

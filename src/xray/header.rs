@@ -233,6 +233,12 @@ impl TraceHeader {
         Some(SpanContext::new(self.root?, self.parent?, flags, true, TraceState::NONE))
     }
 
+    /// The span is the caller itself, or not recorded in a trace whose caller did not ask for it.
+    pub(super) fn speaks_for(&self, context: &SpanContext) -> bool {
+        let unrecorded = !context.is_sampled() && self.sampled != Sampled::Yes;
+        self.root == Some(context.trace_id()) && (unrecorded || self.parent == Some(context.span_id()))
+    }
+
     /// Lineage goes with the chain of calls; the other fields belong to their trace.
     pub(super) fn continued_by(&self, context: &SpanContext) -> Self {
         let mut next = Self::from_span_context(context);

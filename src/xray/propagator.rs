@@ -40,8 +40,8 @@ impl TextMapPropagator for Propagator {
         let span = context.span();
         let current = span.span_context();
         let header = match came {
-            // The active span is the caller itself: hand on what it said, `Sampled=?` and all.
-            Some(came) if !current.is_valid() || came.parent() == Some(current.span_id()) => came.to_string(),
+            // No span of ours, or one that nobody will see: hand on what came, `Sampled=?` and all.
+            Some(came) if !current.is_valid() || came.speaks_for(current) => came.to_string(),
             Some(came) => came.continued_by(current).to_string(),
             None if current.is_valid() => TraceHeader::from_span_context(current).to_string(),
             None => return,

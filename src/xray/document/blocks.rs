@@ -1,6 +1,6 @@
 //! What X-Ray knows about the other side: name, namespace, flags, and the `http`, `aws` and `sql` blocks.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use opentelemetry::{Array, Value, trace::SpanKind};
 
@@ -109,14 +109,15 @@ impl<'a> Render<'a> {
                     pieces[0] = service;
                 }
                 if pieces[0].is_empty() {
-                    let service = self.span.name.split(['.', '/']).next().unwrap_or_default();
-                    pieces[0] = self.redact("span.name", Cow::Borrowed(service)).unwrap_or_default();
+                    let name = self.span_name();
+                    let service = name.find(['.', '/']).unwrap_or(name.len());
+                    pieces[0] = slice(name, 0..service);
                 }
             }
             Origin::Remote => pieces = self.remote_name(),
         }
         if pieces.iter().all(|piece| piece.is_empty()) {
-            pieces[0] = self.redact("span.name", Cow::Borrowed(&self.span.name)).unwrap_or_default();
+            pieces[0] = self.span_name();
         }
         let mut writer = NameWriter::new(self.out);
         for piece in &pieces {
@@ -125,6 +126,11 @@ impl<'a> Render<'a> {
         let changed = writer.finish();
         self.report.sanitised += u32::from(changed);
         changed || !pieces[1].is_empty() || pieces[0] != self.span.name
+    }
+
+    /// The name as it may leave; whole, so that a redactor recognises what is in it.
+    pub(super) fn span_name(&mut self) -> Cow<'a, str> {
+        self.redact("span.name", Cow::Borrowed(self.span.name.as_ref())).unwrap_or_default()
     }
 
     fn remote_name(&mut self) -> [Cow<'a, str>; 3] {
@@ -142,25 +148,34 @@ impl<'a> Render<'a> {
                 (None, None) => [self.text(Slot::DbSystem).unwrap_or_default(), none.clone(), none],
             };
         }
+        if host.is_some() && self.get(Slot::ServerAddress).is_some() {
+            self.places.mark_used(Slot::ServerAddress);
+        }
         let named = host.or_else(|| self.text(Slot::RpcService)).or_else(|| self.text(Slot::MessagingDestination));
         [named.unwrap_or_default(), none.clone(), none]
     }
 
     fn url_host(&mut self) -> Option<Cow<'a, str>> {
         let url = self.text(Slot::HttpUrl)?;
-        let (_, rest) = url.split_once("://")?;
-        let authority = rest.split(['/', '?', '#']).next()?;
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let port = host.rfind(':').filter(|at| !host[*at..].contains(']'));
-        let host = &host[..port.unwrap_or(host.len())];
-        (!host.is_empty()).then(|| Cow::Owned(host.to_owned()))
+        let mut start = url.find("://")? + 3;
+        let mut end = url[start..].find(['/', '?', '#']).map_or(url.len(), |end| start + end);
+        if let Some(user) = url[start..end].rfind('@') {
+            start += user + 1;
+        }
+        if let Some(port) = url[start..end].rfind(':')
+            && !url[start + port..end].contains(']')
+        {
+            end = start + port;
+        }
+        (start < end).then(|| slice(url, start..end))
     }
 
     /// The newest convention puts the service into the method: `SQS/SendMessage`.
     fn service_of_method(&mut self) -> Option<Cow<'a, str>> {
         let method = self.text(Slot::RpcMethod)?;
-        let (service, _) = method.rsplit_once(['/', '.'])?;
-        Some(Cow::Owned(service.rsplit(['/', '.']).next().unwrap_or(service).to_owned()))
+        let end = method.rfind(['/', '.'])?;
+        let start = method[..end].rfind(['/', '.']).map_or(0, |before| before + 1);
+        Some(slice(method, start..end))
     }
 
     /// Known throttling codes first, then the HTTP status, then the span's.
@@ -328,11 +343,9 @@ impl<'a> Render<'a> {
             if !self.string(operation) && operation.len() == method.len() {
                 self.places.mark_used(Slot::RpcMethod);
             }
-        } else if let Some((_, operation)) = self.span.name.split_once(['.', '/'])
-            && let Some(operation) = self.redact("span.name", Cow::Borrowed(operation))
-        {
+        } else if let Some((_, operation)) = self.span_name().split_once(['.', '/']) {
             json::key(self.out, "operation");
-            self.string(&operation);
+            self.string(operation);
         }
     }
 
@@ -419,6 +432,14 @@ impl<'a> Render<'a> {
             self.places.mark_used(Slot::DbQuery);
         }
         self.close(&sql);
+    }
+}
+
+/// A part of a text, borrowed where the text is.
+fn slice(text: Cow<'_, str>, range: Range<usize>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[range]),
+        Cow::Owned(text) => Cow::Owned(text[range].to_owned()),
     }
 }
 

@@ -140,9 +140,12 @@ impl<'a> Render<'a> {
 
     fn otel(&mut self, renamed: bool) {
         let span = self.span;
-        if renamed && let Some(name) = self.redact("span.name", Cow::Borrowed(span.name.as_ref())) {
-            json::key(self.out, "name");
-            self.report.cut += u32::from(json::cut_string(self.out, &name, self.value_limit()));
+        if renamed {
+            let name = self.span_name();
+            if !name.is_empty() {
+                json::key(self.out, "name");
+                self.report.cut += u32::from(json::cut_string(self.out, &name, self.value_limit()));
+            }
         }
         if self.untold_status
             && let Status::Error { description } = &span.status

@@ -4,11 +4,15 @@ use std::time::{Duration, Instant};
 
 /// A rate below what the receiver's buffer takes. A burst that overruns it is lost without an error at the sender.
 ///
-/// The kernel accounts a datagram at its size plus some 800 bytes, in powers of two, against the receiver's buffer of 212,992
-/// bytes; so both the number and the bytes count.
+/// Linux accounts more than a datagram's bytes against the receiver's buffer, by default 212,992 bytes: it holds 277 datagrams of
+/// 600 bytes, 25 of 5.6 KB, 4 of 48 KB, and when half drained only three quarters of that. So both number and bytes count. The
+/// default was measured on loopback with such a buffer: 10,000 documents all arrived in 0.5 s, 900 documents (500 KB, the most of
+/// a trace) in 42 ms, also when the receiver read nothing for 5 ms after every hundredth; with pauses of 10 ms 560 of 900 arrived.
+/// At 64 documents and 64 KB a millisecond, pauses of 5 ms left 435 of 900; at 100 a millisecond after a burst of 128, 684 arrived
+/// without any pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Datagrams that may leave at once after a rest.
+    /// Datagrams that may leave at once after a rest. Most invocations need no more and never wait.
     pub burst: u32,
     /// Bytes that may leave at once after a rest; a larger datagram leaves alone.
     pub burst_bytes: u32,
@@ -20,7 +24,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { burst: 64, burst_bytes: 65_536, per_millisecond: 64, bytes_per_millisecond: 65_536 }
+        Self { burst: 64, burst_bytes: 49_152, per_millisecond: 20, bytes_per_millisecond: 12_288 }
     }
 }
 
