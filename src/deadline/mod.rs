@@ -21,7 +21,7 @@ use std::{
 };
 
 /// Longest time a deadline can plausibly lie ahead: Lambda's own limit is 15 minutes, and a day is beyond any that will be.
-const PLAUSIBLE: Duration = Duration::from_hours(24);
+const PLAUSIBLE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The points in time of one invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

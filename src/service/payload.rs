@@ -60,6 +60,6 @@ mod tests {
     #[test]
     fn a_panic_while_decoding_is_told_with_its_message() {
         let Err(Outcome::Panicked(diagnostic)) = decode::<Explosive>("1") else { panic!("no panic reported") };
-        assert!(diagnostic.error_message.contains("fuse was lit"), "{diagnostic}");
+        assert!(diagnostic.error_message.contains("fuse was lit"), "{diagnostic:?}");
     }
 }

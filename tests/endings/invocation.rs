@@ -95,7 +95,7 @@ pub(crate) fn tests() -> Vec<Trial> {
             tests.push(test(format!("{} × {mode_name}", ending.name), move || ends(ending, mode)));
         }
     }
-    tests.push(test("undecodable event: the caller is told where", || undecodable_event()));
+    tests.push(test("undecodable event: the caller is told where", undecodable_event));
     tests.push(test("stream: read to its end", || streams(json!({}), None, "answered")));
     tests.push(test("stream: a panic in it ends it", || streams(json!({ "do": "panic" }), Some("fuse was lit"), "panicked")));
     tests.push(test("stream: an error in it ends it", || streams(json!({ "do": "fail" }), Some("pipe burst"), "stream_broken")));

@@ -78,7 +78,7 @@ async fn header_handed_on() -> Tested {
 async fn absent_daemon() -> Tested {
     // A port that was free a moment ago, and is refused now.
     let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
-    let stage = Stage::with("value", TraceMode::Active, |function| function.xray(port)).await?;
+    let stage = Stage::with("value", TraceMode::Active, |function| function.xray(port.to_string())).await?;
     for _ in 0..3 {
         ensure(stage.invoke(json!({ "do": "log" })).await.result.is_ok(), "an invocation failed")?;
         stage.settle().await?;
