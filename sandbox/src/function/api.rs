@@ -23,40 +23,17 @@ pub(crate) enum Call {
     /// `GET /runtime/invocation/next`.
     Next { reply: Reply<NextEvent> },
     /// The head of a post for an invocation has come. Its body is read only when this is allowed.
-    PostBegins {
-        request_id: String,
-        kind: PostKind,
-        reply: Reply<()>,
-    },
+    PostBegins { request_id: String, kind: PostKind, reply: Reply<()> },
     /// The body has come, too.
-    PostEnds {
-        request_id: String,
-        post: Post,
-        reply: Reply<()>,
-    },
+    PostEnds { request_id: String, post: Post, reply: Reply<()> },
     /// `POST /runtime/init/error`.
-    InitError {
-        error: FunctionError,
-        reply: Reply<()>,
-    },
+    InitError { error: FunctionError, reply: Reply<()> },
     /// `POST /extension/register`.
-    Register {
-        name: String,
-        events: Vec<String>,
-        reply: Reply<Registered>,
-    },
+    Register { name: String, events: Vec<String>, reply: Reply<Registered> },
     /// `GET /extension/event/next`.
-    ExtensionNext {
-        id: String,
-        reply: Reply<ExtensionEvent>,
-    },
+    ExtensionNext { id: String, reply: Reply<ExtensionEvent> },
     /// `POST /extension/init/error` and `/extension/exit/error`.
-    ExtensionFailed {
-        id: String,
-        error: FunctionError,
-        init: bool,
-        reply: Reply<()>,
-    },
+    ExtensionFailed { id: String, error: FunctionError, init: bool, reply: Reply<()> },
 }
 
 /// An event on its way to the runtime.
@@ -110,31 +87,17 @@ pub(crate) struct FunctionError {
 
 impl FunctionError {
     pub(crate) fn new(error_type: &str, error_message: impl Into<String>) -> Self {
-        Self {
-            error_type: error_type.to_owned(),
-            error_message: error_message.into(),
-        }
+        Self { error_type: error_type.to_owned(), error_message: error_message.into() }
     }
 
     /// Lambda takes any body; what it does not understand it reports as it came, under the type of the header.
     pub(crate) fn parse(body: &[u8], header: Option<&HeaderValue>) -> Self {
         let document: Value = serde_json::from_slice(body).unwrap_or_default();
-        let field = |name: &str| {
-            document
-                .get(name)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
-        let header = || {
-            header
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or("Runtime.Unknown")
-                .to_owned()
-        };
+        let field = |name: &str| document.get(name).and_then(Value::as_str).map(str::to_owned);
+        let header = || header.and_then(|value| value.to_str().ok()).unwrap_or("Runtime.Unknown").to_owned();
         Self {
             error_type: field("errorType").unwrap_or_else(header),
-            error_message: field("errorMessage")
-                .unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()),
+            error_message: field("errorMessage").unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()),
         }
     }
 }
@@ -149,46 +112,25 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, error_type: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            error_type,
-            message: message.into(),
-        }
+        Self { status, error_type, message: message.into() }
     }
 
     pub(crate) fn invalid_request_id() -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "InvalidRequestID",
-            "Invalid request ID",
-        )
+        Self::new(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")
     }
 
     pub(crate) fn invalid_state(from: &str, to: &str) -> Self {
-        let message = format!(
-            "State transition from {from} to {to} failed for runtime. Error: State transition is not allowed"
-        );
+        let message = format!("State transition from {from} to {to} failed for runtime. Error: State transition is not allowed");
         Self::new(StatusCode::FORBIDDEN, "InvalidStateTransition", message)
     }
 
     pub(crate) fn too_large() -> Self {
-        let message = format!(
-            "Exceeded maximum allowed payload size ({} bytes).",
-            runtime_api::LARGEST_ANSWER
-        );
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "RequestEntityTooLarge",
-            message,
-        )
+        let message = format!("Exceeded maximum allowed payload size ({} bytes).", runtime_api::LARGEST_ANSWER);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
     pub(crate) fn gone() -> Self {
-        Self::new(
-            StatusCode::GONE,
-            "InvocationTimeout",
-            "The invocation is over: its deadline has passed",
-        )
+        Self::new(StatusCode::GONE, "InvocationTimeout", "The invocation is over: its deadline has passed")
     }
 
     pub(crate) fn not_found() -> Self {
@@ -196,18 +138,11 @@ impl ApiError {
     }
 
     pub(crate) fn truncated() -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "Runtime.TruncatedResponse",
-            "The response was truncated",
-        )
+        Self::new(StatusCode::BAD_REQUEST, "Runtime.TruncatedResponse", "The response was truncated")
     }
 
     pub(crate) fn unknown_extension(id: &str) -> Self {
-        Self::extension(
-            "Extension.UnknownExtensionIdentifier",
-            format!("Unknown extension {id}"),
-        )
+        Self::extension("Extension.UnknownExtensionIdentifier", format!("Unknown extension {id}"))
     }
 
     pub(crate) fn extension(error_type: &'static str, message: impl Into<String>) -> Self {
@@ -218,23 +153,13 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({ "errorMessage": self.message, "errorType": self.error_type });
-        (
-            self.status,
-            [(CONTENT_TYPE, "application/json")],
-            body.to_string(),
-        )
-            .into_response()
+        (self.status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
     }
 }
 
 /// What `202 Accepted` says.
 pub(crate) fn accepted() -> Response {
-    (
-        StatusCode::ACCEPTED,
-        [(CONTENT_TYPE, "application/json")],
-        r#"{"status":"OK"}"#,
-    )
-        .into_response()
+    (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], r#"{"status":"OK"}"#).into_response()
 }
 
 /// The way from the handlers of one process' server to the environment.
@@ -248,10 +173,7 @@ impl Api {
     /// A call that nobody answers comes from a process whose environment is gone.
     pub(crate) async fn call<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, ApiError> {
         let (reply, answer) = oneshot::channel();
-        let message = Message::Api {
-            environment: self.environment,
-            call: call(reply),
-        };
+        let message = Message::Api { environment: self.environment, call: call(reply) };
         self.mailbox.send(message).map_err(|_| ApiError::gone())?;
         answer.await.unwrap_or_else(|_| Err(ApiError::gone()))
     }
@@ -274,10 +196,7 @@ impl Server {
             .fallback(|| async { ApiError::not_found() })
             .with_state(api);
         let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
-        Ok(Self {
-            address,
-            task: serving.abort_handle(),
-        })
+        Ok(Self { address, task: serving.abort_handle() })
     }
 }
 

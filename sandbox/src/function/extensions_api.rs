@@ -39,9 +39,7 @@ struct Registration {
 
 async fn register(State(api): State<Api>, request: Request<Body>) -> Result<Response, ApiError> {
     let name = text(request.headers(), NAME).filter(|name| !name.is_empty());
-    let name = name.ok_or_else(|| {
-        ApiError::extension("Extension.InvalidExtensionName", "Empty extension name")
-    })?;
+    let name = name.ok_or_else(|| ApiError::extension("Extension.InvalidExtensionName", "Empty extension name"))?;
     let read = read(request.into_body(), LARGEST_ANSWER).await;
     let wanted: Registration = if read.body.is_empty() {
         Registration::default()
@@ -55,32 +53,17 @@ async fn register(State(api): State<Api>, request: Request<Body>) -> Result<Resp
             "SHUTDOWN" => "ShutdownEventNotSupportedForInternalExtension",
             _ => "ErrorInvalidEventType",
         };
-        return Err(ApiError::extension(
-            "Extension.InvalidEventType",
-            format!("{event}: {reason}"),
-        ));
+        return Err(ApiError::extension("Extension.InvalidEventType", format!("{event}: {reason}")));
     }
-    let registered = api
-        .call(|reply| Call::Register {
-            name,
-            events: wanted.events,
-            reply,
-        })
-        .await?;
-    let headers = [
-        (IDENTIFIER, registered.id),
-        (CONTENT_TYPE.as_str(), "application/json".to_owned()),
-    ];
+    let registered = api.call(|reply| Call::Register { name, events: wanted.events, reply }).await?;
+    let headers = [(IDENTIFIER, registered.id), (CONTENT_TYPE.as_str(), "application/json".to_owned())];
     Ok((StatusCode::OK, headers, registered.body.to_string()).into_response())
 }
 
 async fn next(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
     let id = identifier(&headers)?;
     let event = api.call(|reply| Call::ExtensionNext { id, reply }).await?;
-    let headers = [
-        (EVENT_IDENTIFIER, event.id),
-        (CONTENT_TYPE.as_str(), "application/json".to_owned()),
-    ];
+    let headers = [(EVENT_IDENTIFIER, event.id), (CONTENT_TYPE.as_str(), "application/json".to_owned())];
     Ok((StatusCode::OK, headers, event.body.to_string()).into_response())
 }
 
@@ -95,22 +78,11 @@ async fn exit_error(State(api): State<Api>, request: Request<Body>) -> Result<Re
 async fn failed(api: Api, request: Request<Body>, init: bool) -> Result<Response, ApiError> {
     let id = identifier(request.headers())?;
     let kind = request.headers().get(ERROR_TYPE).cloned();
-    let missing = || {
-        ApiError::extension(
-            "Extension.MissingHeader",
-            format!("Missing {ERROR_TYPE} header"),
-        )
-    };
+    let missing = || ApiError::extension("Extension.MissingHeader", format!("Missing {ERROR_TYPE} header"));
     let kind = kind.ok_or_else(missing)?;
     let read = read(request.into_body(), LARGEST_ANSWER).await;
     let error = FunctionError::parse(&read.body, Some(&kind));
-    api.call(|reply| Call::ExtensionFailed {
-        id,
-        error,
-        init,
-        reply,
-    })
-    .await?;
+    api.call(|reply| Call::ExtensionFailed { id, error, init, reply }).await?;
     Ok(accepted())
 }
 

@@ -36,10 +36,7 @@ struct State {
 
 impl Guardian {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State {
-            groups: BTreeSet::new(),
-            shell: None,
-        }))
+        Self(Mutex::new(State { groups: BTreeSet::new(), shell: None }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -22,14 +22,7 @@ struct Kept<T> {
 
 impl<T: Clone> Journal<T> {
     pub(crate) fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self {
-            kept: Mutex::new(Kept {
-                entries: VecDeque::new(),
-                first: 0,
-            }),
-            written: watch::Sender::new(0),
-            capacity,
-        })
+        Arc::new(Self { kept: Mutex::new(Kept { entries: VecDeque::new(), first: 0 }), written: watch::Sender::new(0), capacity })
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept<T>> {
@@ -56,11 +49,7 @@ impl<T: Clone> Journal<T> {
         let kept = self.kept();
         let next = kept.first + kept.entries.len() as u64;
         drop(kept);
-        Subscription {
-            journal: Arc::clone(self),
-            written: self.written.subscribe(),
-            next,
-        }
+        Subscription { journal: Arc::clone(self), written: self.written.subscribe(), next }
     }
 
     fn from(&self, number: u64) -> (u64, Option<T>) {
@@ -119,8 +108,6 @@ impl<T: Clone> Subscription<T> {
 
 impl<T> fmt::Debug for Subscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("next", &self.next)
-            .finish_non_exhaustive()
+        f.debug_struct("Subscription").field("next", &self.next).finish_non_exhaustive()
     }
 }

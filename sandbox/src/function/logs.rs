@@ -32,32 +32,16 @@ pub struct LogLine {
 }
 
 /// Reads lines until the other end is closed.
-pub(crate) async fn capture(
-    from: impl AsyncRead + Unpin,
-    output: Output,
-    environment: u32,
-    journal: Arc<Journal<LogLine>>,
-) {
+pub(crate) async fn capture(from: impl AsyncRead + Unpin, output: Output, environment: u32, journal: Arc<Journal<LogLine>>) {
     let mut reader = BufReader::new(from);
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut reader)
-            .take(LONGEST_LINE)
-            .read_until(b'\n', &mut line)
-            .await
-        {
+        match (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let text = String::from_utf8_lossy(&line)
-            .trim_end_matches(['\n', '\r'])
-            .to_owned();
-        journal.write(LogLine {
-            at: SystemTime::now(),
-            environment,
-            output,
-            text,
-        });
+        let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
+        journal.write(LogLine { at: SystemTime::now(), environment, output, text });
     }
 }

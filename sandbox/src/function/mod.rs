@@ -149,7 +149,10 @@ impl Function {
         self.pool().timeline.subscribe()
     }
 
-    /// Every line the function's processes have written. The last 65,536 lines are kept.
+    /// The lines of the function's processes that have been read so far. The last 65,536 are kept.
+    ///
+    /// Lines of a process that has ended are complete; those of a living one come a moment after they were written: await
+    /// them with [`subscribe_logs`](Self::subscribe_logs).
     pub fn logs(&self) -> Vec<LogLine> {
         self.pool().logs.entries()
     }
@@ -166,17 +169,11 @@ impl Function {
 
     /// What the environment that was started last is doing.
     pub fn state(&self) -> EnvironmentState {
-        self.latest()
-            .map_or(EnvironmentState::Cold, |status| status.state)
+        self.latest().map_or(EnvironmentState::Cold, |status| status.state)
     }
 
     fn latest(&self) -> Option<Status> {
-        self.pool()
-            .statuses
-            .borrow()
-            .values()
-            .max_by_key(|status| status.number)
-            .copied()
+        self.pool().statuses.borrow().values().max_by_key(|status| status.number).copied()
     }
 
     /// Waits until no environment is initialising or busy, which means that all processes are frozen or gone.
@@ -185,16 +182,9 @@ impl Function {
     /// [`EnvironmentState::Dead`] when it has ended, [`EnvironmentState::Cold`] when there was none.
     pub async fn wait_frozen(&self) -> EnvironmentState {
         let mut statuses = self.pool().statuses.subscribe();
-        let at_rest = |status: &Status| {
-            !matches!(
-                status.state,
-                EnvironmentState::Initialising | EnvironmentState::Busy
-            )
-        };
+        let at_rest = |status: &Status| !matches!(status.state, EnvironmentState::Initialising | EnvironmentState::Busy);
         // The sender lives as long as this function: waiting does not fail.
-        let _ = statuses
-            .wait_for(|statuses| statuses.values().all(at_rest))
-            .await;
+        let _ = statuses.wait_for(|statuses| statuses.values().all(at_rest)).await;
         self.state()
     }
 }
@@ -207,13 +197,7 @@ impl Invoke for Function {
         Box::pin(async move {
             answer.await.unwrap_or_else(|_| {
                 let result = Err(Failure::Exited("the sandbox was shut down".to_owned()));
-                Answer {
-                    request_id,
-                    trace_id,
-                    result,
-                    streamed: false,
-                    at: SystemTime::now(),
-                }
+                Answer { request_id, trace_id, result, streamed: false, at: SystemTime::now() }
             })
         })
     }
@@ -221,9 +205,6 @@ impl Invoke for Function {
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Function")
-            .field("name", &self.name())
-            .field("state", &self.state())
-            .finish_non_exhaustive()
+        f.debug_struct("Function").field("name", &self.name()).field("state", &self.state()).finish_non_exhaustive()
     }
 }

@@ -85,28 +85,12 @@ impl Process {
         guardian.add(group);
         let mut output = Vec::new();
         if let Some(stdout) = child.stdout.take() {
-            output.push(tokio::spawn(capture(
-                stdout,
-                Output::Stdout,
-                environment,
-                Arc::clone(logs),
-            )));
+            output.push(tokio::spawn(capture(stdout, Output::Stdout, environment, Arc::clone(logs))));
         }
         if let Some(stderr) = child.stderr.take() {
-            output.push(tokio::spawn(capture(
-                stderr,
-                Output::Stderr,
-                environment,
-                Arc::clone(logs),
-            )));
+            output.push(tokio::spawn(capture(stderr, Output::Stderr, environment, Arc::clone(logs))));
         }
-        Ok(Self {
-            child,
-            group,
-            output,
-            guardian: Arc::clone(guardian),
-            exit: None,
-        })
+        Ok(Self { child, group, output, guardian: Arc::clone(guardian), exit: None })
     }
 
     pub(crate) fn pid(&self) -> u32 {

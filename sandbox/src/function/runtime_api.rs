@@ -29,10 +29,7 @@ const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
         .route("/2018-06-01/runtime/invocation/next", get(next))
-        .route(
-            "/2018-06-01/runtime/invocation/{id}/response",
-            post(response),
-        )
+        .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
         .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
         .route("/2018-06-01/runtime/init/error", post(init_error))
 }
@@ -42,67 +39,28 @@ async fn next(State(api): State<Api>) -> Result<Response, ApiError> {
     Ok((event.headers, event.payload).into_response())
 }
 
-async fn response(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request<Body>,
-) -> Result<Response, ApiError> {
-    let mode = request
-        .headers()
-        .get(RESPONSE_MODE)
-        .and_then(|mode| mode.to_str().ok());
+async fn response(State(api): State<Api>, Path(id): Path<String>, request: Request<Body>) -> Result<Response, ApiError> {
+    let mode = request.headers().get(RESPONSE_MODE).and_then(|mode| mode.to_str().ok());
     let streamed = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("streaming"));
-    let kind = if streamed {
-        PostKind::Streamed
-    } else {
-        PostKind::Buffered
-    };
+    let kind = if streamed { PostKind::Streamed } else { PostKind::Buffered };
     take(api, id, kind, request).await
 }
 
-async fn error(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request<Body>,
-) -> Result<Response, ApiError> {
+async fn error(State(api): State<Api>, Path(id): Path<String>, request: Request<Body>) -> Result<Response, ApiError> {
     take(api, id, PostKind::Error, request).await
 }
 
-async fn take(
-    api: Api,
-    request_id: String,
-    kind: PostKind,
-    request: Request<Body>,
-) -> Result<Response, ApiError> {
+async fn take(api: Api, request_id: String, kind: PostKind, request: Request<Body>) -> Result<Response, ApiError> {
     let head = request.headers().get(ERROR_TYPE).cloned();
     let id = request_id.clone();
-    let refused = api
-        .call(|reply| Call::PostBegins {
-            request_id: id,
-            kind,
-            reply,
-        })
-        .await
-        .err();
-    let limit = if kind == PostKind::Streamed {
-        LARGEST_STREAM
-    } else {
-        LARGEST_ANSWER
-    };
-    let read = read(
-        request.into_body(),
-        if refused.is_some() { 0 } else { limit },
-    )
-    .await;
+    let refused = api.call(|reply| Call::PostBegins { request_id: id, kind, reply }).await.err();
+    let limit = if kind == PostKind::Streamed { LARGEST_STREAM } else { LARGEST_ANSWER };
+    let read = read(request.into_body(), if refused.is_some() { 0 } else { limit }).await;
     if let Some(refused) = refused {
         return Err(refused);
     }
     let bytes = read.bytes;
-    let failed = read
-        .trailers
-        .as_ref()
-        .and_then(stream_error)
-        .filter(|_| kind == PostKind::Streamed);
+    let failed = read.trailers.as_ref().and_then(stream_error).filter(|_| kind == PostKind::Streamed);
     let outcome = match (kind, failed) {
         _ if read.broken => Outcome::Truncated,
         _ if bytes > limit => Outcome::TooLarge,
@@ -110,16 +68,7 @@ async fn take(
         (PostKind::Error, None) => Outcome::Error(FunctionError::parse(&read.body, head.as_ref())),
         (_, None) => Outcome::Answer(read.body),
     };
-    api.call(|reply| Call::PostEnds {
-        request_id,
-        post: Post {
-            kind,
-            bytes,
-            outcome,
-        },
-        reply,
-    })
-    .await?;
+    api.call(|reply| Call::PostEnds { request_id, post: Post { kind, bytes, outcome }, reply }).await?;
     Ok(accepted())
 }
 
@@ -161,21 +110,12 @@ pub(crate) async fn read(mut body: Body, limit: usize) -> Read {
             Err(frame) => trailers = frame.into_trailers().ok().or(trailers),
         }
     }
-    Read {
-        body: kept.freeze(),
-        bytes,
-        trailers,
-        broken,
-    }
+    Read { body: kept.freeze(), bytes, trailers, broken }
 }
 
 /// The error a streaming runtime reports after its body; the trailer's value is base64.
 fn stream_error(trailers: &HeaderMap) -> Option<FunctionError> {
     let kind = trailers.get(ERROR_TYPE)?;
-    let body = trailers.get(ERROR_BODY).map(|body| {
-        BASE64_STANDARD
-            .decode(body)
-            .unwrap_or_else(|_| body.as_bytes().to_vec())
-    });
+    let body = trailers.get(ERROR_BODY).map(|body| BASE64_STANDARD.decode(body).unwrap_or_else(|_| body.as_bytes().to_vec()));
     Some(FunctionError::parse(&body.unwrap_or_default(), Some(kind)))
 }

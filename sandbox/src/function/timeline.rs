@@ -108,55 +108,27 @@ pub enum EventKind {
 
 impl fmt::Display for TimelineEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:>10.3} ms  #{}  ",
-            self.offset.as_secs_f64() * 1e3,
-            self.environment
-        )?;
+        write!(f, "{:>10.3} ms  #{}  ", self.offset.as_secs_f64() * 1e3, self.environment)?;
         match &self.kind {
-            EventKind::Spawned {
-                pid,
-                suppressed: false,
-            } => write!(f, "spawned, pid {pid}"),
-            EventKind::Spawned {
-                pid,
-                suppressed: true,
-            } => write!(f, "spawned inside the invocation, pid {pid}"),
+            EventKind::Spawned { pid, suppressed: false } => write!(f, "spawned, pid {pid}"),
+            EventKind::Spawned { pid, suppressed: true } => write!(f, "spawned inside the invocation, pid {pid}"),
             EventKind::ExtensionRegistered { name, events } => {
                 write!(f, "extension {name} registered for {events:?}")
             }
             EventKind::InitDone { took } => {
                 write!(f, "init done after {:.3} ms", took.as_secs_f64() * 1e3)
             }
-            EventKind::InitError {
-                error_type,
-                error_message,
-            } => write!(f, "init error {error_type}: {error_message}"),
+            EventKind::InitError { error_type, error_message } => write!(f, "init error {error_type}: {error_message}"),
             EventKind::InitTimedOut => write!(f, "init timed out"),
             EventKind::Thawed => write!(f, "thawed"),
             EventKind::EventOut { .. } => write!(f, "event out"),
             EventKind::StreamStarted => write!(f, "stream started"),
-            EventKind::StreamEnded {
-                bytes,
-                error_type: None,
-            } => write!(f, "stream ended, {bytes} bytes"),
-            EventKind::StreamEnded {
-                bytes,
-                error_type: Some(error),
-            } => {
+            EventKind::StreamEnded { bytes, error_type: None } => write!(f, "stream ended, {bytes} bytes"),
+            EventKind::StreamEnded { bytes, error_type: Some(error) } => {
                 write!(f, "stream failed after {bytes} bytes: {error}")
             }
-            EventKind::AnswerIn {
-                status,
-                bytes,
-                error: false,
-            } => write!(f, "answer in, {bytes} bytes, {status}"),
-            EventKind::AnswerIn {
-                status,
-                bytes,
-                error: true,
-            } => write!(f, "error in, {bytes} bytes, {status}"),
+            EventKind::AnswerIn { status, bytes, error: false } => write!(f, "answer in, {bytes} bytes, {status}"),
+            EventKind::AnswerIn { status, bytes, error: true } => write!(f, "error in, {bytes} bytes, {status}"),
             EventKind::NextCalled => write!(f, "next called"),
             EventKind::ExtensionNextCalled { name } => write!(f, "extension {name} called next"),
             EventKind::Frozen => write!(f, "frozen"),
@@ -180,22 +152,13 @@ pub(crate) struct Timeline {
 
 impl Timeline {
     pub(crate) fn new() -> Self {
-        Self {
-            journal: Journal::new(EVENTS_KEPT),
-            began: Instant::now(),
-        }
+        Self { journal: Journal::new(EVENTS_KEPT), began: Instant::now() }
     }
 
     pub(crate) fn write(&self, environment: u32, request_id: Option<&str>, kind: EventKind) {
         let request_id = request_id.map(str::to_owned);
         let (at, offset) = (SystemTime::now(), self.began.elapsed());
-        self.journal.write(TimelineEvent {
-            at,
-            offset,
-            environment,
-            request_id,
-            kind,
-        });
+        self.journal.write(TimelineEvent { at, offset, environment, request_id, kind });
     }
 
     pub(crate) fn entries(&self) -> Vec<TimelineEvent> {

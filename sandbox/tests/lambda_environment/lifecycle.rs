@@ -1,8 +1,7 @@
 //! Init, invoke, freeze, thaw, shutdown, scaling.
 
 use crate::support::{
-    Gate, Outcome, echo, ensure, ensure_eq, ensure_timeline, event, invoke, is_stopped, printed,
-    probe, trial, value, words,
+    Gate, Outcome, echo, ensure, ensure_eq, ensure_timeline, event, invoke, is_stopped, printed, probe, trial, value, words,
 };
 use lambda_lifecycle_sandbox::{
     Invoke,
@@ -21,30 +20,19 @@ pub(crate) const SANDBOX_TO_BE_KILLED: &str = "SANDBOX_TO_BE_KILLED";
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        trial(
-            "an_invocation_runs_from_a_cold_start_to_the_freeze",
-            runs_to_the_freeze,
-        ),
-        trial(
-            "the_caller_is_answered_before_the_work_after_the_response",
-            answered_before_after_work,
-        ),
+        trial("an_invocation_runs_from_a_cold_start_to_the_freeze", runs_to_the_freeze),
+        trial("the_caller_is_answered_before_the_work_after_the_response", answered_before_after_work),
         trial("a_frozen_process_is_thawed_for_the_next_event", thawed),
         trial("the_next_event_waits_for_the_next_poll", next_event_waits),
         trial("environments_run_in_parallel_up_to_their_number", parallel),
+        trial("one_environment_is_enough_for_calls_that_follow_one_another", one_is_enough),
         trial("warm_up_initialises_and_freezes_without_an_event", warm_up),
-        trial(
-            "a_function_sees_lambdas_variables_and_none_of_the_sandboxs",
-            variables,
-        ),
+        trial("a_function_sees_lambdas_variables_and_none_of_the_sandboxs", variables),
         trial("dropping_the_function_kills_its_process", dropped),
         trial("a_killed_sandbox_leaves_no_process_behind", killed_sandbox),
         trial("without_an_extension_shutdown_kills_at_once", shut_down),
         trial("shutdown_waits_for_the_running_invocation", shutdown_waits),
-        trial(
-            "a_caller_who_goes_away_does_not_stop_the_invocation",
-            caller_goes_away,
-        ),
+        trial("a_caller_who_goes_away_does_not_stop_the_invocation", caller_goes_away),
     ]
 }
 
@@ -55,39 +43,21 @@ async fn runs_to_the_freeze() -> Outcome {
     ensure_eq(value(&answer)?, json!("hello"))?;
     ensure(!answer.streamed, "a buffered answer")?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
-    ensure_timeline(
-        &function,
-        "Spawned NextCalled InitDone EventOut AnswerIn202 NextCalled Frozen",
-    )?;
+    ensure_timeline(&function, "Spawned NextCalled InitDone EventOut AnswerIn202 NextCalled Frozen")?;
     let pid = function.pid().ok_or("a process")?;
     ensure(is_stopped(pid), "the kernel says the process is stopped")?;
-    let of_invocation = function
-        .timeline()
-        .into_iter()
-        .filter(|event| event.request_id.is_some());
-    ensure_eq(
-        of_invocation
-            .filter(|event| event.request_id.as_ref() == Some(&answer.request_id))
-            .count(),
-        4,
-    )
+    let of_invocation = function.timeline().into_iter().filter(|event| event.request_id.is_some());
+    ensure_eq(of_invocation.filter(|event| event.request_id.as_ref() == Some(&answer.request_id)).count(), 4)
 }
 
 async fn answered_before_after_work() -> Outcome {
     let gate = Gate::new().await?;
     let function = probe("").build().await;
-    let answer = invoke(
-        &function,
-        json!({ "answer": 1, "after": { "gate": gate.address()?, "print": "after" } }),
-    )
-    .await;
+    let answer = invoke(&function, json!({ "answer": 1, "after": { "gate": gate.address()?, "print": "after" } })).await;
     ensure_eq(value(&answer)?, json!(1))?;
     let held = gate.held().await?;
     ensure_eq(function.state(), EnvironmentState::Busy)?;
-    ensure(
-        !is_stopped(function.pid().ok_or("a process")?),
-        "not frozen before /next",
-    )?;
+    ensure(!is_stopped(function.pid().ok_or("a process")?), "not frozen before /next")?;
     held.release();
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
     printed(&function, "after").await;
@@ -99,91 +69,62 @@ async fn thawed() -> Outcome {
     invoke(&function, echo("first")).await;
     function.wait_frozen().await;
     let (pid, seen) = (function.pid(), function.timeline().len());
-    ensure_eq(
-        value(&invoke(&function, echo("second")).await)?,
-        json!("second"),
-    )?;
+    ensure_eq(value(&invoke(&function, echo("second")).await)?, json!("second"))?;
     function.wait_frozen().await;
     ensure_eq(function.pid(), pid)?;
-    ensure_eq(
-        words(&function.timeline()[seen..]).join(" "),
-        "Thawed EventOut AnswerIn202 NextCalled Frozen",
-    )
+    ensure_eq(words(&function.timeline()[seen..]).join(" "), "Thawed EventOut AnswerIn202 NextCalled Frozen")
 }
 
 async fn next_event_waits() -> Outcome {
     let gate = Gate::new().await?;
     let function = probe("").build().await;
-    let first = invoke(
-        &function,
-        json!({ "answer": 1, "after": { "gate": gate.address()? } }),
-    )
-    .await;
+    let first = invoke(&function, json!({ "answer": 1, "after": { "gate": gate.address()? } })).await;
     let second = function.invoke(event(&echo("second")));
     gate.held().await?.release();
     let second = second.await;
     let timeline = function.timeline();
     let at = |id: &str, fits: fn(&EventKind) -> bool| {
-        timeline
-            .iter()
-            .position(|event| event.request_id.as_deref() == Some(id) && fits(&event.kind))
+        timeline.iter().position(|event| event.request_id.as_deref() == Some(id) && fits(&event.kind))
     };
-    let over =
-        at(&first.request_id, |kind| *kind == EventKind::NextCalled).ok_or("the first is over")?;
-    let begun = at(&second.request_id, |kind| {
-        matches!(kind, EventKind::EventOut { .. })
-    })
-    .ok_or("the second began")?;
-    ensure(
-        over < begun,
-        "the second event leaves after the runtime is done with the first",
-    )
+    let over = at(&first.request_id, |kind| *kind == EventKind::NextCalled).ok_or("the first is over")?;
+    let begun = at(&second.request_id, |kind| matches!(kind, EventKind::EventOut { .. })).ok_or("the second began")?;
+    ensure(over < begun, "the second event leaves after the runtime is done with the first")
 }
 
 async fn parallel() -> Outcome {
     let gate = Gate::new().await?;
     let function = probe("").max_environments(2).build().await;
     let task = json!({ "gate": gate.address()? });
-    let (first, second, third) = (
-        function.invoke(event(&task)),
-        function.invoke(event(&task)),
-        function.invoke(event(&echo("third"))),
-    );
+    let (first, second, third) =
+        (function.invoke(event(&task)), function.invoke(event(&task)), function.invoke(event(&echo("third"))));
     let held = (gate.held().await?, gate.held().await?);
     held.0.release();
     held.1.release();
     let answers = tokio::join!(first, second, third);
     ensure_eq(value(&answers.2)?, json!("third"))?;
     function.wait_frozen().await;
-    let environments: BTreeSet<u32> = function
-        .timeline()
-        .iter()
-        .map(|event| event.environment)
-        .collect();
+    let environments: BTreeSet<u32> = function.timeline().iter().map(|event| event.environment).collect();
     ensure_eq(environments, BTreeSet::from([1, 2]))
 }
 
+async fn one_is_enough() -> Outcome {
+    let function = probe("").max_environments(8).build().await;
+    for _ in 0..30 {
+        invoke(&function, echo("again")).await;
+        ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
+    }
+    ensure(function.timeline().iter().all(|event| event.environment == 1), "no second environment")
+}
+
 async fn warm_up() -> Outcome {
-    let function = probe("")
-        .initialization_type("provisioned-concurrency")
-        .build()
-        .await;
+    let function = probe("").initialization_type("provisioned-concurrency").build().await;
     function.warm_up().await?;
-    function.wait_frozen().await;
+    ensure_eq(function.state(), EnvironmentState::Idle)?;
     ensure_timeline(&function, "Spawned NextCalled InitDone Frozen")?;
-    ensure(
-        is_stopped(function.pid().ok_or("a process")?),
-        "frozen between Init and the first event",
-    )?;
+    ensure(is_stopped(function.pid().ok_or("a process")?), "frozen between Init and the first event")?;
     let environment = value(&invoke(&function, json!({ "environment": true })).await)?;
-    ensure_eq(
-        environment["AWS_LAMBDA_INITIALIZATION_TYPE"].as_str(),
-        Some("provisioned-concurrency"),
-    )?;
-    ensure_eq(
-        words(&function.timeline())[4..6].join(" "),
-        "Thawed EventOut",
-    )
+    ensure_eq(environment["AWS_LAMBDA_INITIALIZATION_TYPE"].as_str(), Some("provisioned-concurrency"))?;
+    ensure_eq(words(&function.timeline())[4..6].join(" "), "Thawed EventOut")
 }
 
 async fn variables() -> Outcome {
@@ -214,21 +155,10 @@ async fn variables() -> Outcome {
     for (key, value) in expected {
         ensure_eq(environment[key].as_str(), Some(value))?;
     }
-    let stream = environment["AWS_LAMBDA_LOG_STREAM_NAME"]
-        .as_str()
-        .unwrap_or_default();
-    ensure(
-        stream.contains("/[7]") && stream.len() == "2026/01/01/[7]".len() + 32,
-        stream,
-    )?;
-    ensure(
-        std::env::var_os("CARGO_MANIFEST_DIR").is_some(),
-        "the test itself runs under cargo",
-    )?;
-    ensure(
-        environment.get("CARGO_MANIFEST_DIR").is_none(),
-        "nothing is inherited",
-    )
+    let stream = environment["AWS_LAMBDA_LOG_STREAM_NAME"].as_str().unwrap_or_default();
+    ensure(stream.contains("/[7]") && stream.len() == "2026/01/01/[7]".len() + 32, stream)?;
+    ensure(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "the test itself runs under cargo")?;
+    ensure(environment.get("CARGO_MANIFEST_DIR").is_none(), "nothing is inherited")
 }
 
 async fn dropped() -> Outcome {
@@ -247,10 +177,7 @@ async fn dropped() -> Outcome {
 
 /// Runs in a process of its own: holds one function that is busy, and one that is frozen.
 pub(crate) fn sandbox_to_be_killed(gate: &OsStr) -> ExitCode {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    else {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;
     };
     runtime.block_on(async {
@@ -266,9 +193,7 @@ pub(crate) fn sandbox_to_be_killed(gate: &OsStr) -> ExitCode {
 async fn killed_sandbox() -> Outcome {
     let gate = Gate::new().await?;
     let exe = std::env::current_exe()?;
-    let mut sandbox = Command::new(exe)
-        .env(SANDBOX_TO_BE_KILLED, gate.address()?)
-        .spawn()?;
+    let mut sandbox = Command::new(exe).env(SANDBOX_TO_BE_KILLED, gate.address()?).spawn()?;
     let frozen = gate.held().await?;
     let frozen = frozen.keep_open().await?;
     let busy = gate.held().await?;
@@ -281,46 +206,27 @@ async fn killed_sandbox() -> Outcome {
 
 async fn shut_down() -> Outcome {
     let function = probe("").build().await;
-    ensure(
-        function.shutdown().await.ended.is_empty(),
-        "there is no process yet",
-    )?;
+    ensure(function.shutdown().await.ended.is_empty(), "there is no process yet")?;
     invoke(&function, echo("first")).await;
     function.wait_frozen().await;
     let report = function.shutdown().await;
     let ended = report.ended.first().ok_or("a process ended")?;
-    ensure_eq(
-        (ended.environment, ended.sigterm, ended.exit),
-        (1, false, Exit::Signal(9)),
-    )?;
+    ensure_eq((ended.environment, ended.sigterm, ended.exit), (1, false, Exit::Signal(9)))?;
     ensure_eq(function.state(), EnvironmentState::Dead)?;
     ensure_eq(words(&function.timeline())[7..].join(" "), "Killed Exited")?;
-    ensure_eq(
-        value(&invoke(&function, echo("second")).await)?,
-        json!("second"),
-    )?;
-    ensure_eq(
-        function.timeline().last().map(|event| event.environment),
-        Some(2),
-    )
+    ensure_eq(value(&invoke(&function, echo("second")).await)?, json!("second"))?;
+    ensure_eq(function.timeline().last().map(|event| event.environment), Some(2))
 }
 
 async fn shutdown_waits() -> Outcome {
     let gate = Gate::new().await?;
     let function = probe("").build().await;
-    invoke(
-        &function,
-        json!({ "answer": 1, "after": { "gate": gate.address()?, "print": "after" } }),
-    )
-    .await;
+    invoke(&function, json!({ "answer": 1, "after": { "gate": gate.address()?, "print": "after" } })).await;
     let held = gate.held().await?;
     let shutdown = function.shutdown();
     tokio::pin!(shutdown);
     // Asks for the shutdown while the function is busy.
-    ensure(
-        futures_pending(shutdown.as_mut()).await,
-        "the shutdown waits",
-    )?;
+    ensure(futures_pending(shutdown.as_mut()).await, "the shutdown waits")?;
     held.release();
     ensure_eq(shutdown.await.ended.len(), 1)?;
     printed(&function, "after").await;
@@ -329,10 +235,7 @@ async fn shutdown_waits() -> Outcome {
 
 /// Polls once.
 async fn futures_pending(mut future: std::pin::Pin<&mut impl Future>) -> bool {
-    std::future::poll_fn(|context| {
-        std::task::Poll::Ready(future.as_mut().poll(context).is_pending())
-    })
-    .await
+    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }
 
 async fn caller_goes_away() -> Outcome {
@@ -345,11 +248,7 @@ async fn caller_goes_away() -> Outcome {
         ensure(futures_pending(call.as_mut()).await, "the call runs")?;
     }
     gate.held().await?.release();
-    let answered =
-        |event: &TimelineEvent| matches!(event.kind, EventKind::AnswerIn { status: 202, .. });
+    let answered = |event: &TimelineEvent| matches!(event.kind, EventKind::AnswerIn { status: 202, .. });
     events.find(answered).await;
-    ensure_eq(
-        value(&invoke(&function, echo("next")).await)?,
-        json!("next"),
-    )
+    ensure_eq(value(&invoke(&function, echo("next")).await)?, json!("next"))
 }
