@@ -1,8 +1,6 @@
 //! What a store makes of the documents it receives, in what order and by what way they come.
 
-use lambda_lifecycle_sandbox::xray::{
-    Api, Daemon, Forwarder, Problem, Severity, Source, TraceStore,
-};
+use lambda_lifecycle_sandbox::xray::{Api, Daemon, Forwarder, Problem, Severity, Source, TraceStore};
 use serde_json::{Value, json};
 use std::{future::Future, net::UdpSocket, time::Duration};
 
@@ -38,26 +36,16 @@ async fn receive(documents: &[Value]) -> TraceStore {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for document in documents {
         let datagram = format!("{{\"format\":\"json\",\"version\":1}}\n{document}");
-        socket
-            .send_to(datagram.as_bytes(), daemon.address())
-            .unwrap();
+        socket.send_to(datagram.as_bytes(), daemon.address()).unwrap();
     }
-    within("judging the datagrams", daemon.settle())
-        .await
-        .unwrap();
+    within("judging the datagrams", daemon.settle()).await.unwrap();
     daemon.store()
 }
 
 #[tokio::test]
 async fn a_finished_document_replaces_the_one_in_progress_in_either_order() {
-    let (begun, ended) = (
-        child("aaaaaaaaaaaaaaa1", None),
-        child("aaaaaaaaaaaaaaa1", Some(1_700_000_002.0)),
-    );
-    for order in [
-        [root(), begun.clone(), ended.clone()],
-        [root(), ended, begun],
-    ] {
+    let (begun, ended) = (child("aaaaaaaaaaaaaaa1", None), child("aaaaaaaaaaaaaaa1", Some(1_700_000_002.0)));
+    for order in [[root(), begun.clone(), ended.clone()], [root(), ended, begun]] {
         let store = receive(&order).await;
         let trace = store.trace(TRACE).unwrap();
         assert_eq!(trace.documents.len(), 2);
@@ -84,9 +72,7 @@ async fn check_finds_orphans_duplicates_rejected_and_unfinished_documents() {
     let store = receive(&[root(), orphan, twice, copy, differs, unfinished, bad]).await;
 
     let problems = store.check();
-    let [Problem::Rejected { reasons }, rest @ ..] = &problems[..] else {
-        panic!("{problems:?}")
-    };
+    let [Problem::Rejected { reasons }, rest @ ..] = &problems[..] else { panic!("{problems:?}") };
     assert!(reasons[0].contains("/end_time"), "{reasons:?}");
     assert_eq!(
         rest,
@@ -102,17 +88,10 @@ async fn check_finds_orphans_duplicates_rejected_and_unfinished_documents() {
                 id: "aaaaaaaaaaaaaaa2".into(),
                 names: ["work-aaaaaaaaaaaaaaa2".into(), "other".into()],
             },
-            Problem::Unfinished {
-                trace_id: TRACE.into(),
-                id: "aaaaaaaaaaaaaaa3".into(),
-                name: "work-aaaaaaaaaaaaaaa3".into(),
-            },
+            Problem::Unfinished { trace_id: TRACE.into(), id: "aaaaaaaaaaaaaaa3".into(), name: "work-aaaaaaaaaaaaaaa3".into() },
         ]
     );
-    let info = problems
-        .iter()
-        .filter(|problem| problem.severity() == Severity::Info)
-        .count();
+    let info = problems.iter().filter(|problem| problem.severity() == Severity::Info).count();
     assert_eq!(info, 1);
 }
 
@@ -127,28 +106,16 @@ async fn a_trace_above_500_kilobytes_is_a_problem() {
         store.put_platform_segment(document);
     }
     let problems = store.check();
-    assert!(
-        matches!(&problems[..], [Problem::TraceTooLarge { bytes, .. }] if *bytes > 540_000),
-        "{problems:?}"
-    );
+    assert!(matches!(&problems[..], [Problem::TraceTooLarge { bytes, .. }] if *bytes > 540_000), "{problems:?}");
 }
 
 #[tokio::test]
 async fn a_trace_lists_parents_before_children_that_start_at_the_same_time() {
     let mut grandchild = child("aaaaaaaaaaaaaaa2", Some(1_700_000_001.5));
     grandchild["parent_id"] = json!("aaaaaaaaaaaaaaa1");
-    let store = receive(&[
-        grandchild,
-        child("aaaaaaaaaaaaaaa1", Some(1_700_000_002.0)),
-        root(),
-    ])
-    .await;
+    let store = receive(&[grandchild, child("aaaaaaaaaaaaaaa1", Some(1_700_000_002.0)), root()]).await;
     let trace = store.trace(TRACE).unwrap();
-    let ids: Vec<&str> = trace
-        .documents
-        .iter()
-        .map(|document| document.id.as_str())
-        .collect();
+    let ids: Vec<&str> = trace.documents.iter().map(|document| document.id.as_str()).collect();
     assert_eq!(ids, [ROOT, "aaaaaaaaaaaaaaa1", "aaaaaaaaaaaaaaa2"]);
     assert_eq!(trace.children(ROOT).len(), 1);
     assert!((trace.duration() - 9.0).abs() < 1e-9);
@@ -169,21 +136,11 @@ async fn waiting_ends_with_the_document_and_with_the_timeout() {
     let store = TraceStore::new();
     let writer = store.clone();
     let wait = store.wait_for(|store| store.traces().len() == 1, LONG);
-    let (seen, ()) = within("the document", async {
-        tokio::join!(wait, async { writer.put_platform_segment(root()) })
-    })
-    .await;
+    let (seen, ()) = within("the document", async { tokio::join!(wait, async { writer.put_platform_segment(root()) }) }).await;
     seen.unwrap();
-    let error = within(
-        "the timeout",
-        store.wait_for(|store| store.traces().len() == 2, Duration::from_millis(1)),
-    );
+    let error = within("the timeout", store.wait_for(|store| store.traces().len() == 2, Duration::from_millis(1)));
     let error = error.await.unwrap_err().to_string();
-    assert!(
-        error
-            .starts_with("not seen within 1ms; the store has TraceStore { traces: 1, documents: 1"),
-        "{error}"
-    );
+    assert!(error.starts_with("not seen within 1ms; the store has TraceStore { traces: 1, documents: 1"), "{error}");
 }
 
 #[tokio::test]
@@ -194,14 +151,10 @@ async fn datagrams_paced_below_the_default_buffer_all_arrive() {
     for index in 0..1_000_u32 {
         let document = child(&format!("{:016x}", index + 1), Some(1_700_000_002.0));
         let datagram = format!("{{\"format\":\"json\",\"version\":1}}\n{document}");
-        socket
-            .send_to(datagram.as_bytes(), daemon.address())
-            .unwrap();
+        socket.send_to(datagram.as_bytes(), daemon.address()).unwrap();
         // The buffer holds 212,992 bytes, a datagram of this size counts for less than 1,000 of them.
         if index % 100 == 99 {
-            within("judging a hundred datagrams", daemon.settle())
-                .await
-                .unwrap();
+            within("judging a hundred datagrams", daemon.settle()).await.unwrap();
         }
     }
     assert_eq!(store.history().len(), 1_000);
@@ -223,9 +176,7 @@ async fn a_dropped_daemon_frees_its_port() {
 #[tokio::test]
 async fn a_store_forwards_its_documents_to_an_endpoint_that_takes_them() {
     let far = TraceStore::new();
-    let api = within("the API's start", Api::start(far.clone()))
-        .await
-        .unwrap();
+    let api = within("the API's start", Api::start(far.clone())).await.unwrap();
     let near = TraceStore::new();
     near.put_platform_segment(root());
     let forwarder = Forwarder::start(&near, &api.endpoint()).unwrap();
@@ -235,11 +186,7 @@ async fn a_store_forwards_its_documents_to_an_endpoint_that_takes_them() {
     within("forwarding", forwarder.flush()).await;
     assert_eq!(forwarder.failures(), Vec::<String>::new());
     assert_eq!(far.history().len(), 61);
-    assert!(
-        far.history()
-            .iter()
-            .all(|document| document.source == Source::Api)
-    );
+    assert!(far.history().iter().all(|document| document.source == Source::Api));
     assert_eq!(far.history()[0].raw, root());
 }
 
@@ -252,10 +199,6 @@ async fn an_endpoint_that_does_not_answer_is_told() {
     store.put_platform_segment(root());
     let forwarder = Forwarder::start(&store, &endpoint).unwrap();
     within("the failure", forwarder.flush()).await;
-    assert!(
-        forwarder.failures()[0].contains("does not answer"),
-        "{:?}",
-        forwarder.failures()
-    );
+    assert!(forwarder.failures()[0].contains("does not answer"), "{:?}", forwarder.failures());
     assert!(Forwarder::start(&store, "https://xray.eu-west-1.amazonaws.com").is_err());
 }

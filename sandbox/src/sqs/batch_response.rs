@@ -42,9 +42,7 @@ pub(super) fn read(answer: &[u8], ids: &[&str]) -> Verdict {
                 return Verdict::Failure("an itemIdentifier is empty".into());
             }
             Some(Value::String(id)) if !ids.contains(&id.as_str()) => {
-                return Verdict::Failure(format!(
-                    "the itemIdentifier {id} is no message of the batch"
-                ));
+                return Verdict::Failure(format!("the itemIdentifier {id} is no message of the batch"));
             }
             Some(Value::String(id)) => {
                 failed.insert(id.clone());
@@ -54,9 +52,5 @@ pub(super) fn read(answer: &[u8], ids: &[&str]) -> Verdict {
             }
         }
     }
-    if failed.is_empty() {
-        Verdict::Success
-    } else {
-        Verdict::Partial(failed)
-    }
+    if failed.is_empty() { Verdict::Success } else { Verdict::Partial(failed) }
 }

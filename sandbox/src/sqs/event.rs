@@ -30,13 +30,8 @@ impl Received {
 
     fn record(&self, queue_arn: &str) -> Value {
         let message = &self.0;
-        let attributes = message["MessageAttributes"]
-            .as_object()
-            .into_iter()
-            .flatten();
-        let attributes: Map<_, _> = attributes
-            .map(|(name, attribute)| (name.clone(), message_attribute(attribute)))
-            .collect();
+        let attributes = message["MessageAttributes"].as_object().into_iter().flatten();
+        let attributes: Map<_, _> = attributes.map(|(name, attribute)| (name.clone(), message_attribute(attribute))).collect();
         json!({
             "messageId": message["MessageId"],
             "receiptHandle": message["ReceiptHandle"],
@@ -53,19 +48,13 @@ impl Received {
 
 /// `{"Records": [..]}`.
 pub(super) fn event(messages: &[Received], queue_arn: &str) -> Value {
-    let records: Vec<Value> = messages
-        .iter()
-        .map(|message| message.record(queue_arn))
-        .collect();
+    let records: Vec<Value> = messages.iter().map(|message| message.record(queue_arn)).collect();
     json!({"Records": records})
 }
 
 fn message_attribute(attribute: &Value) -> Value {
     let mut shown = Map::new();
-    for (from, to) in [
-        ("StringValue", "stringValue"),
-        ("BinaryValue", "binaryValue"),
-    ] {
+    for (from, to) in [("StringValue", "stringValue"), ("BinaryValue", "binaryValue")] {
         if let Some(value) = attribute.get(from) {
             shown.insert(to.into(), value.clone());
         }

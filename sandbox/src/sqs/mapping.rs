@@ -137,11 +137,7 @@ impl EventSourceMapping {
 
     /// The batches that have ended, in the order of their ends.
     pub fn batches(&self) -> Vec<Arc<Batch>> {
-        self.shared
-            .batches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.batches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Every batch that ends from now on. Who lags 1,024 behind misses some.
@@ -154,11 +150,7 @@ impl EventSourceMapping {
     pub async fn wait_idle(&self) {
         let mut running = self.shared.running.subscribe();
         loop {
-            self.shared
-                .options
-                .queue
-                .wait_for(|counts| counts == Counts::default())
-                .await;
+            self.shared.options.queue.wait_for(|counts| counts == Counts::default()).await;
             // The sender lives in `self.shared`.
             let _ = running.wait_for(|&running| running == 0).await;
             if self.shared.options.queue.counts() == Counts::default() {
@@ -207,16 +199,9 @@ impl MappingBuilder {
 
     /// Starts to poll.
     pub fn start(self) -> Result<EventSourceMapping, MappingError> {
-        let most = if self.queue.fifo {
-            RECEIVE_MOST
-        } else {
-            BATCH_MOST
-        };
+        let most = if self.queue.fifo { RECEIVE_MOST } else { BATCH_MOST };
         if !(1..=most).contains(&self.batch_size) {
-            return Err(MappingError::BatchSize {
-                size: self.batch_size,
-                most,
-            });
+            return Err(MappingError::BatchSize { size: self.batch_size, most });
         }
         if self.batch_size > RECEIVE_MOST && self.window.is_zero() {
             return Err(MappingError::WindowMissing);
@@ -285,11 +270,7 @@ async fn collect(options: &MappingBuilder) -> Result<Vec<Received>, awsim_core::
         messages.len() >= options.batch_size || bytes > EVENT_FULL_BYTES
     };
     while !options.window.is_zero() && !is_full(&messages) {
-        let poll = receive(
-            options,
-            options.batch_size - messages.len(),
-            LONGEST_POLL_SECONDS,
-        );
+        let poll = receive(options, options.batch_size - messages.len(), LONGEST_POLL_SECONDS);
         // A poll that is given up holds nothing: it takes messages and returns them without waiting in between.
         match tokio::time::timeout_at(end, poll).await {
             Ok(more) => messages.extend(more?),
@@ -299,11 +280,7 @@ async fn collect(options: &MappingBuilder) -> Result<Vec<Received>, awsim_core::
     Ok(messages)
 }
 
-async fn receive(
-    options: &MappingBuilder,
-    most: usize,
-    wait: u64,
-) -> Result<Vec<Received>, awsim_core::AwsError> {
+async fn receive(options: &MappingBuilder, most: usize, wait: u64) -> Result<Vec<Received>, awsim_core::AwsError> {
     let request = json!({
         "QueueUrl": options.queue.url,
         "MaxNumberOfMessages": most.min(RECEIVE_MOST),
@@ -311,37 +288,19 @@ async fn receive(
         "MessageSystemAttributeNames": ["All"],
         "MessageAttributeNames": ["All"],
     });
-    let mut response = options
-        .queue
-        .service
-        .call("ReceiveMessage", request)
-        .await?;
-    let messages = response["Messages"]
-        .as_array_mut()
-        .map(std::mem::take)
-        .unwrap_or_default();
+    let mut response = options.queue.service.call("ReceiveMessage", request).await?;
+    let messages = response["Messages"].as_array_mut().map(std::mem::take).unwrap_or_default();
     Ok(messages.into_iter().map(Received).collect())
 }
 
-async fn run(
-    shared: Arc<Shared>,
-    messages: Vec<Received>,
-    _permit: OwnedSemaphorePermit,
-    _running: Running,
-) {
+async fn run(shared: Arc<Shared>, messages: Vec<Received>, _permit: OwnedSemaphorePermit, _running: Running) {
     let options = &shared.options;
     let started = SystemTime::now();
     let answer = options
         .function
         .invoke(Event {
-            payload: event::event(&messages, &options.queue.arn)
-                .to_string()
-                .into(),
-            linked: messages
-                .iter()
-                .filter_map(Received::trace_header)
-                .map(str::to_owned)
-                .collect(),
+            payload: event::event(&messages, &options.queue.arn).to_string().into(),
+            linked: messages.iter().filter_map(Received::trace_header).map(str::to_owned).collect(),
             ..Event::default()
         })
         .await;
@@ -351,51 +310,25 @@ async fn run(
         let of_these = messages.iter().filter(|message| ids.contains(message.id()));
         of_these.map(Received::receipt_handle).collect()
     };
-    let done: HashSet<&str> = messages
-        .iter()
-        .map(Received::id)
-        .filter(|id| !settled.failed.contains(id))
-        .collect();
-    let deletions = options
-        .queue
-        .service
-        .delete(&options.queue.name, &handles(&done));
+    let done: HashSet<&str> = messages.iter().map(Received::id).filter(|id| !settled.failed.contains(id)).collect();
+    let deletions = options.queue.service.delete(&options.queue.name, &handles(&done));
     if let Some(delay) = options.redelivery_delay {
-        options
-            .queue
-            .service
-            .release(&options.queue.name, &handles(&settled.failed), delay);
+        options.queue.service.release(&options.queue.name, &handles(&settled.failed), delay);
     }
     let in_order = |ids: &HashSet<&str>| -> Vec<String> {
-        messages
-            .iter()
-            .map(Received::id)
-            .filter(|id| ids.contains(id))
-            .map(str::to_owned)
-            .collect()
+        messages.iter().map(Received::id).filter(|id| ids.contains(id)).map(str::to_owned).collect()
     };
     let batch = Arc::new(Batch {
-        messages: messages
-            .iter()
-            .map(|message| message.id().to_owned())
-            .collect(),
+        messages: messages.iter().map(|message| message.id().to_owned()).collect(),
         outcome: settled.outcome,
         failed: in_order(&settled.failed),
         // A message whose visibility timeout passed meanwhile is not held any more, and comes again.
-        deleted: in_order(&done)
-            .into_iter()
-            .zip(deletions)
-            .filter_map(|(id, gone)| gone.then_some(id))
-            .collect(),
+        deleted: in_order(&done).into_iter().zip(deletions).filter_map(|(id, gone)| gone.then_some(id)).collect(),
         overtook: in_order(&settled.overtook),
         answer,
         started,
     });
-    shared
-        .batches
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(Arc::clone(&batch));
+    shared.batches.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&batch));
     // Nobody need be listening.
     let _ = shared.published.send(batch);
 }
@@ -436,11 +369,7 @@ fn settle<'a>(options: &MappingBuilder, messages: &'a [Received], answer: &Answe
             BatchOutcome::Partial
         }
     };
-    Settled {
-        outcome,
-        failed,
-        overtook,
-    }
+    Settled { outcome, failed, overtook }
 }
 
 impl std::fmt::Debug for MappingBuilder {
@@ -450,10 +379,7 @@ impl std::fmt::Debug for MappingBuilder {
             .field("batch_size", &self.batch_size)
             .field("window", &self.window)
             .field("concurrency", &self.concurrency)
-            .field(
-                "report_batch_item_failures",
-                &self.report_batch_item_failures,
-            )
+            .field("report_batch_item_failures", &self.report_batch_item_failures)
             .field("redelivery_delay", &self.redelivery_delay)
             .finish_non_exhaustive()
     }

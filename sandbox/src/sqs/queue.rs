@@ -29,12 +29,7 @@ pub struct DeadLetter {
 
 impl Default for QueueOptions {
     fn default() -> Self {
-        Self {
-            fifo: false,
-            visibility_timeout: Duration::from_secs(30),
-            dead_letter: None,
-            content_based_deduplication: false,
-        }
+        Self { fifo: false, visibility_timeout: Duration::from_secs(30), dead_letter: None, content_based_deduplication: false }
     }
 }
 
@@ -86,26 +81,18 @@ pub struct QueueError {
 
 impl From<AwsError> for QueueError {
     fn from(error: AwsError) -> Self {
-        Self {
-            code: error.code,
-            message: error.message,
-        }
+        Self { code: error.code, message: error.message }
     }
 }
 
 impl Queue {
-    pub(super) async fn create(
-        service: &Arc<Service>,
-        name: &str,
-        options: QueueOptions,
-    ) -> Result<Self, QueueError> {
+    pub(super) async fn create(service: &Arc<Service>, name: &str, options: QueueOptions) -> Result<Self, QueueError> {
         let visibility = options.visibility_timeout;
         let seconds = visibility.as_secs() + u64::from(visibility.subsec_nanos() > 0);
         let mut attributes = json!({"VisibilityTimeout": seconds.to_string()});
         if options.fifo {
             attributes["FifoQueue"] = json!("true");
-            attributes["ContentBasedDeduplication"] =
-                json!(options.content_based_deduplication.to_string());
+            attributes["ContentBasedDeduplication"] = json!(options.content_based_deduplication.to_string());
         }
         if let Some(dead_letter) = options.dead_letter {
             let policy = json!({
@@ -114,12 +101,7 @@ impl Queue {
             });
             attributes["RedrivePolicy"] = json!(policy.to_string());
         }
-        let created = service
-            .call(
-                "CreateQueue",
-                json!({"QueueName": name, "Attributes": attributes}),
-            )
-            .await?;
+        let created = service.call("CreateQueue", json!({"QueueName": name, "Attributes": attributes})).await?;
         let arn = service.with_queue(name, |queue| queue.arn.clone());
         Ok(Self {
             url: created["QueueUrl"].as_str().unwrap_or_default().to_owned(),
@@ -159,9 +141,7 @@ impl Queue {
             trace_header: message.attributes.get("AWSTraceHeader").cloned(),
         };
         let _still = self.service.still();
-        let messages = self.service.with_queue(&self.name, |queue| {
-            queue.messages.iter().map(stored).collect()
-        });
+        let messages = self.service.with_queue(&self.name, |queue| queue.messages.iter().map(stored).collect());
         messages.unwrap_or_default()
     }
 

@@ -62,9 +62,7 @@ pub(super) async fn receive(service: &Service, input: &Value) -> Result<Value, A
 /// Looks once, and moves what was received too often.
 fn take(service: &Service, request: &Request<'_>) -> Result<Look, AwsError> {
     let _moving = service.still();
-    let mut look = service
-        .with_queue(request.queue, |queue| look(queue, request))
-        .ok_or_else(|| no_queue(request.queue))?;
+    let mut look = service.with_queue(request.queue, |queue| look(queue, request)).ok_or_else(|| no_queue(request.queue))?;
     let dead = std::mem::take(&mut look.dead);
     if !dead.is_empty()
         && let Some(arn) = &look.dead_letter_queue
@@ -81,26 +79,13 @@ fn look(queue: &mut Queue, request: &Request<'_>) -> Look {
     queue.tick();
     if queue.is_fifo {
         // Messages whose visibility timeout has passed are put back in no particular order.
-        queue
-            .messages
-            .make_contiguous()
-            .sort_by(|a, b| a.sequence_number.cmp(&b.sequence_number));
+        queue.messages.make_contiguous().sort_by(|a, b| a.sequence_number.cmp(&b.sequence_number));
     }
     let now = Instant::now();
-    let locked: HashSet<String> = queue
-        .inflight
-        .values()
-        .filter_map(|held| held.message.group_id.clone())
-        .collect();
+    let locked: HashSet<String> = queue.inflight.values().filter_map(|held| held.message.group_id.clone()).collect();
     let redrive = queue.redrive_policy.clone();
-    let visibility = request
-        .visibility
-        .unwrap_or_else(|| Duration::from_secs(queue.visibility_timeout_secs()));
-    let mut next = queue
-        .inflight
-        .values()
-        .filter_map(|held| held.visible_at)
-        .min();
+    let visibility = request.visibility.unwrap_or_else(|| Duration::from_secs(queue.visibility_timeout_secs()));
+    let mut next = queue.inflight.values().filter_map(|held| held.visible_at).min();
     let mut dead = Vec::new();
     let mut messages = Vec::new();
     let mut kept = std::collections::VecDeque::with_capacity(queue.messages.len());
@@ -111,13 +96,8 @@ fn look(queue: &mut Queue, request: &Request<'_>) -> Look {
         let held_back = group.is_some_and(|group| locked.contains(group));
         if held_back || delayed.is_some() || messages.len() >= request.most {
             kept.push_back(message);
-        } else if redrive
-            .as_ref()
-            .is_some_and(|redrive| message.receive_count >= redrive.max_receive_count)
-        {
-            message
-                .attributes
-                .insert("DeadLetterQueueSourceArn".into(), queue.arn.clone());
+        } else if redrive.as_ref().is_some_and(|redrive| message.receive_count >= redrive.max_receive_count) {
+            message.attributes.insert("DeadLetterQueueSourceArn".into(), queue.arn.clone());
             dead.push(message);
         } else {
             let (shown, held) = hand_out(message, request, now + visibility);
@@ -126,10 +106,7 @@ fn look(queue: &mut Queue, request: &Request<'_>) -> Look {
         }
     }
     queue.messages = kept;
-    let wait = queue
-        .attributes
-        .get("ReceiveMessageWaitTimeSeconds")
-        .and_then(|wait| wait.parse().ok());
+    let wait = queue.attributes.get("ReceiveMessageWaitTimeSeconds").and_then(|wait| wait.parse().ok());
     Look {
         messages,
         dead,
@@ -142,24 +119,14 @@ fn look(queue: &mut Queue, request: &Request<'_>) -> Look {
 /// Shows a message as received once more, and holds it.
 ///
 /// The count that is held stays what it was: `Queue::tick` adds one when the message becomes visible again.
-fn hand_out(
-    mut message: Message,
-    request: &Request<'_>,
-    visible_at: Instant,
-) -> (Value, InflightMessage) {
+fn hand_out(mut message: Message, request: &Request<'_>, visible_at: Instant) -> (Value, InflightMessage) {
     let count = message.receive_count + 1;
-    message
-        .attributes
-        .insert("ApproximateReceiveCount".into(), count.to_string());
+    message.attributes.insert("ApproximateReceiveCount".into(), count.to_string());
     if message.receive_count == 0 {
         let now = milliseconds(SystemTime::now());
         let age = message.sent_at.map_or(0, |sent| sent.elapsed().as_millis());
-        message
-            .attributes
-            .insert("ApproximateFirstReceiveTimestamp".into(), now.to_string());
-        message
-            .attributes
-            .insert("SentTimestamp".into(), now.saturating_sub(age).to_string());
+        message.attributes.insert("ApproximateFirstReceiveTimestamp".into(), now.to_string());
+        message.attributes.insert("SentTimestamp".into(), now.saturating_sub(age).to_string());
     }
     let receipt = RECEIPTS.fetch_add(1, Ordering::Relaxed);
     let receipt_handle = BASE64.encode(format!("{receipt} {}", message.message_id));
@@ -170,32 +137,17 @@ fn hand_out(
         "Body": message.body.read_string().unwrap_or_default(),
         "MD5OfBody": message.md5_of_body,
     });
-    let attributes = message
-        .attributes
-        .iter()
-        .filter(|(name, _)| asked_for(&request.attributes, name));
-    let attributes: Map<_, _> = attributes
-        .map(|(name, value)| (name.clone(), json!(value)))
-        .collect();
+    let attributes = message.attributes.iter().filter(|(name, _)| asked_for(&request.attributes, name));
+    let attributes: Map<_, _> = attributes.map(|(name, value)| (name.clone(), json!(value))).collect();
     if !attributes.is_empty() {
         shown["Attributes"] = attributes.into();
     }
-    let attributes = message
-        .message_attributes
-        .iter()
-        .filter(|(name, _)| asked_for(&request.message_attributes, name));
-    let attributes: Map<_, _> = attributes
-        .map(|(name, value)| (name.clone(), attribute(value)))
-        .collect();
+    let attributes = message.message_attributes.iter().filter(|(name, _)| asked_for(&request.message_attributes, name));
+    let attributes: Map<_, _> = attributes.map(|(name, value)| (name.clone(), attribute(value))).collect();
     if !attributes.is_empty() {
         shown["MessageAttributes"] = attributes.into();
     }
-    let held = InflightMessage {
-        message,
-        visible_at_secs: 0,
-        receipt_handle,
-        visible_at: Some(visible_at),
-    };
+    let held = InflightMessage { message, visible_at_secs: 0, receipt_handle, visible_at: Some(visible_at) };
     (shown, held)
 }
 
@@ -212,20 +164,14 @@ fn attribute(attribute: &MessageAttribute) -> Value {
 
 /// `All`, `.*`, a name, or the beginning of one with `.*`.
 fn asked_for(names: &[&str], name: &str) -> bool {
-    names.iter().any(|&asked| {
-        asked == "All"
-            || asked == name
-            || asked
-                .strip_suffix(".*")
-                .is_some_and(|prefix| name.starts_with(prefix))
-    })
+    names
+        .iter()
+        .any(|&asked| asked == "All" || asked == name || asked.strip_suffix(".*").is_some_and(|prefix| name.starts_with(prefix)))
 }
 
 impl<'a> Request<'a> {
     fn read(input: &'a Value) -> Result<Self, AwsError> {
-        let url = input["QueueUrl"]
-            .as_str()
-            .ok_or_else(|| AwsError::bad_request("MissingParameter", "QueueUrl is required"))?;
+        let url = input["QueueUrl"].as_str().ok_or_else(|| AwsError::bad_request("MissingParameter", "QueueUrl is required"))?;
         let most = number(input, "MaxNumberOfMessages", 1, 10)?.unwrap_or(1);
         let names = |key: &str| {
             let names = input[key].as_array();
@@ -236,9 +182,7 @@ impl<'a> Request<'a> {
             most: usize::try_from(most).unwrap_or(1),
             wait: number(input, "WaitTimeSeconds", 0, 20)?.map(Duration::from_secs),
             visibility: number(input, "VisibilityTimeout", 0, 43_200)?.map(Duration::from_secs),
-            attributes: names("MessageSystemAttributeNames")
-                .or_else(|| names("AttributeNames"))
-                .unwrap_or_default(),
+            attributes: names("MessageSystemAttributeNames").or_else(|| names("AttributeNames")).unwrap_or_default(),
             message_attributes: names("MessageAttributeNames").unwrap_or_default(),
         })
     }
@@ -251,23 +195,16 @@ fn number(input: &Value, key: &str, least: u64, most: u64) -> Result<Option<u64>
             Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
             _ => Err(AwsError::bad_request(
                 "InvalidParameterValue",
-                format!(
-                    "Value {value} for parameter {key} is invalid. Reason: Must be >= {least} and <= {most}."
-                ),
+                format!("Value {value} for parameter {key} is invalid. Reason: Must be >= {least} and <= {most}."),
             )),
         },
     }
 }
 
 fn no_queue(name: &str) -> AwsError {
-    AwsError::bad_request(
-        "AWS.SimpleQueueService.NonExistentQueue",
-        format!("The specified queue does not exist: {name}"),
-    )
+    AwsError::bad_request("AWS.SimpleQueueService.NonExistentQueue", format!("The specified queue does not exist: {name}"))
 }
 
 fn milliseconds(time: SystemTime) -> u128 {
-    time.duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis()
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }

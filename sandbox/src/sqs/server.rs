@@ -46,11 +46,7 @@ impl Sqs {
         state.register(service.clone(), Vec::new());
         let router = Router::new().fallback(dispatch).with_state(state);
         let task = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
-        Ok(Self {
-            address,
-            service,
-            task,
-        })
+        Ok(Self { address, service, task })
     }
 
     /// As in `http://127.0.0.1:41234`: the `endpoint_url` of a client, and `AWS_ENDPOINT_URL_SQS` of a function.
@@ -61,11 +57,7 @@ impl Sqs {
     /// Creates a queue; the name of a FIFO queue ends in `.fifo`.
     ///
     /// It fails as `CreateQueue` does: on a bad name, and on a name that exists with other options.
-    pub async fn create_queue(
-        &self,
-        name: &str,
-        options: QueueOptions,
-    ) -> Result<Queue, QueueError> {
+    pub async fn create_queue(&self, name: &str, options: QueueOptions) -> Result<Queue, QueueError> {
         Queue::create(&self.service, name, options).await
     }
 }
@@ -76,23 +68,9 @@ impl Drop for Sqs {
     }
 }
 
-async fn dispatch(
-    State(state): State<AppState>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let trace_header = headers
-        .get("x-amzn-trace-id")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
+async fn dispatch(State(state): State<AppState>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let trace_header = headers.get("x-amzn-trace-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     // The gateway hands no headers to its services, but it calls them in this task.
-    let (response, _) = TRACE_HEADER
-        .scope(
-            trace_header,
-            gateway::dispatch_request(&state, method, uri, headers, body),
-        )
-        .await;
+    let (response, _) = TRACE_HEADER.scope(trace_header, gateway::dispatch_request(&state, method, uri, headers, body)).await;
     response
 }

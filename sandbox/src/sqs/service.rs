@@ -34,13 +34,7 @@ impl Service {
     pub(super) fn new(authority: String) -> Self {
         let inner = SqsService::new();
         let state = inner.store().get(ACCOUNT, REGION);
-        Self {
-            inner,
-            state,
-            authority,
-            moving: Mutex::new(()),
-            changed: watch::Sender::new(0),
-        }
+        Self { inner, state, authority, moving: Mutex::new(()), changed: watch::Sender::new(0) }
     }
 
     /// Runs an operation without HTTP.
@@ -55,15 +49,8 @@ impl Service {
     }
 
     /// Looks at a queue, or changes it; `None` if it does not exist (any more). Must not be nested.
-    pub(super) fn with_queue<T>(
-        &self,
-        name: &str,
-        look: impl FnOnce(&mut Queue) -> T,
-    ) -> Option<T> {
-        self.state
-            .queues
-            .get_mut(name)
-            .map(|mut queue| look(&mut queue))
+    pub(super) fn with_queue<T>(&self, name: &str, look: impl FnOnce(&mut Queue) -> T) -> Option<T> {
+        self.state.queues.get_mut(name).map(|mut queue| look(&mut queue))
     }
 
     /// Until this is dropped no message moves to a dead-letter queue. Not for use across an `await`.
@@ -76,18 +63,13 @@ impl Service {
         let Some(name) = self.state.queue_name_by_arn(arn) else {
             return false;
         };
-        self.with_queue(&name, |queue| queue.messages.extend(messages))
-            .is_some()
+        self.with_queue(&name, |queue| queue.messages.extend(messages)).is_some()
     }
 
     /// Deletes what these receipt handles still hold; says for each whether it did.
     pub(super) fn delete(&self, queue: &str, receipt_handles: &[&str]) -> Vec<bool> {
-        let deleted = self.with_queue(queue, |queue| {
-            receipt_handles
-                .iter()
-                .map(|handle| queue.inflight.remove(*handle).is_some())
-                .collect()
-        });
+        let deleted = self
+            .with_queue(queue, |queue| receipt_handles.iter().map(|handle| queue.inflight.remove(*handle).is_some()).collect());
         self.tell();
         deleted.unwrap_or_else(|| vec![false; receipt_handles.len()])
     }
@@ -97,9 +79,7 @@ impl Service {
         let visible_at = Instant::now() + delay;
         self.with_queue(queue, |queue| {
             for handle in receipt_handles {
-                if let Some(InflightMessage { visible_at: at, .. }) =
-                    queue.inflight.get_mut(*handle)
-                {
+                if let Some(InflightMessage { visible_at: at, .. }) = queue.inflight.get_mut(*handle) {
                     *at = Some(visible_at);
                 }
             }
@@ -123,18 +103,9 @@ impl ServiceHandler for Service {
         self.inner.protocol()
     }
 
-    async fn handle(
-        &self,
-        operation: &str,
-        mut input: Value,
-        context: &RequestContext,
-    ) -> Result<Value, AwsError> {
+    async fn handle(&self, operation: &str, mut input: Value, context: &RequestContext) -> Result<Value, AwsError> {
         // A function may sign for another region than the queue was made in.
-        let context = RequestContext {
-            region: REGION.into(),
-            account_id: ACCOUNT.into(),
-            ..context.clone()
-        };
+        let context = RequestContext { region: REGION.into(), account_id: ACCOUNT.into(), ..context.clone() };
         match operation {
             "ReceiveMessage" => return receive::receive(self, &input).await,
             "SendMessage" => add_trace_header(&mut input),
@@ -157,23 +128,17 @@ fn add_trace_header(message: &mut Value) {
     let (Some(header), Some(message)) = (header, message.as_object_mut()) else {
         return;
     };
-    let attributes = message
-        .entry("MessageSystemAttributes")
-        .or_insert_with(|| json!({}));
+    let attributes = message.entry("MessageSystemAttributes").or_insert_with(|| json!({}));
     if attributes.is_null() {
         *attributes = json!({});
     }
     if let Some(attributes) = attributes.as_object_mut() {
-        attributes
-            .entry("AWSTraceHeader")
-            .or_insert_with(|| json!({"DataType": "String", "StringValue": header}));
+        attributes.entry("AWSTraceHeader").or_insert_with(|| json!({"DataType": "String", "StringValue": header}));
     }
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service")
-            .field("authority", &self.authority)
-            .finish_non_exhaustive()
+        f.debug_struct("Service").field("authority", &self.authority).finish_non_exhaustive()
     }
 }

@@ -63,16 +63,10 @@ async fn put_trace_segments(State(store): State<TraceStore>, body: Bytes) -> Res
         let Err(reasons) = store.put(&Bytes::from(document.clone()), Source::Api) else {
             continue;
         };
-        let id = serde_json::from_str::<Value>(&document)
-            .ok()
-            .and_then(|document| document.get("id").cloned());
-        unprocessed
-            .push(json!({"Id": id, "ErrorCode": "InvalidDocument", "Message": reasons.join("; ")}));
+        let id = serde_json::from_str::<Value>(&document).ok().and_then(|document| document.get("id").cloned());
+        unprocessed.push(json!({"Id": id, "ErrorCode": "InvalidDocument", "Message": reasons.join("; ")}));
     }
-    answer(
-        StatusCode::OK,
-        &json!({"UnprocessedTraceSegments": unprocessed}),
-    )
+    answer(StatusCode::OK, &json!({"UnprocessedTraceSegments": unprocessed}))
 }
 
 async fn batch_get_traces(State(store): State<TraceStore>, body: Bytes) -> Response {
@@ -80,57 +74,31 @@ async fn batch_get_traces(State(store): State<TraceStore>, body: Bytes) -> Respo
         Ok(ids) => ids,
         Err(message) => return invalid(&message),
     };
-    let traces: Vec<Value> = ids
-        .iter()
-        .filter_map(|id| store.trace(id))
-        .map(|trace| whole(&trace))
-        .collect();
+    let traces: Vec<Value> = ids.iter().filter_map(|id| store.trace(id)).map(|trace| whole(&trace)).collect();
     // The service keeps silent about ids it does not know; unprocessed are those it was too busy for.
-    answer(
-        StatusCode::OK,
-        &json!({"Traces": traces, "UnprocessedTraceIds": []}),
-    )
+    answer(StatusCode::OK, &json!({"Traces": traces, "UnprocessedTraceIds": []}))
 }
 
 fn whole(trace: &Trace) -> Value {
     let segments = trace.documents.iter().filter(|document| !document.nested);
-    let segments: Vec<Value> = segments
-        .map(|document| json!({"Id": document.id, "Document": document.raw.to_string()}))
-        .collect();
+    let segments: Vec<Value> =
+        segments.map(|document| json!({"Id": document.id, "Document": document.raw.to_string()})).collect();
     json!({"Id": trace.id, "Duration": trace.duration(), "LimitExceeded": false, "Segments": segments})
 }
 
 async fn get_trace_summaries(State(store): State<TraceStore>, body: Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let (Some(from), Some(to)) = (request["StartTime"].as_f64(), request["EndTime"].as_f64())
-    else {
+    let (Some(from), Some(to)) = (request["StartTime"].as_f64(), request["EndTime"].as_f64()) else {
         return invalid("StartTime and EndTime are required");
     };
-    let starts = |trace: &Trace| {
-        trace
-            .documents
-            .first()
-            .is_some_and(|first| first.start >= from && first.start <= to)
-    };
-    let summaries: Vec<Value> = store
-        .traces()
-        .iter()
-        .filter(|trace| starts(trace))
-        .map(summary)
-        .collect();
-    answer(
-        StatusCode::OK,
-        &json!({"TraceSummaries": summaries, "TracesProcessedCount": summaries.len()}),
-    )
+    let starts = |trace: &Trace| trace.documents.first().is_some_and(|first| first.start >= from && first.start <= to);
+    let summaries: Vec<Value> = store.traces().iter().filter(|trace| starts(trace)).map(summary).collect();
+    answer(StatusCode::OK, &json!({"TraceSummaries": summaries, "TracesProcessedCount": summaries.len()}))
 }
 
 fn summary(trace: &Trace) -> Value {
     let mut annotations = serde_json::Map::new();
-    for (key, value) in trace
-        .documents
-        .iter()
-        .flat_map(|document| &document.annotations)
-    {
+    for (key, value) in trace.documents.iter().flat_map(|document| &document.annotations) {
         let typed = match value {
             Value::Bool(value) => json!({"BooleanValue": value}),
             Value::Number(value) => json!({"NumberValue": value}),
@@ -156,15 +124,9 @@ fn summary(trace: &Trace) -> Value {
 /// The strings in the array `key` of the request.
 fn list(body: &[u8], key: &str) -> Result<Vec<String>, String> {
     let request: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let items = request[key]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|item| item.as_str().map(str::to_owned));
+    let items = request[key].as_array().into_iter().flatten().map(|item| item.as_str().map(str::to_owned));
     let strings: Option<Vec<String>> = items.collect();
-    strings
-        .filter(|_| request[key].is_array())
-        .ok_or_else(|| format!("{key} must be a list of strings"))
+    strings.filter(|_| request[key].is_array()).ok_or_else(|| format!("{key} must be a list of strings"))
 }
 
 fn invalid(message: &str) -> Response {
@@ -176,10 +138,5 @@ fn invalid(message: &str) -> Response {
 }
 
 fn answer(status: StatusCode, body: &Value) -> Response {
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/json")],
-        body.to_string(),
-    )
-        .into_response()
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

@@ -80,54 +80,25 @@ impl Problem {
     }
 }
 
-pub(super) fn check(
-    traces: &[Trace],
-    history: &[Arc<Document>],
-    rejected: &[Rejected],
-) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = rejected
-        .iter()
-        .map(|rejected| Problem::Rejected {
-            reasons: rejected.reasons.clone(),
-        })
-        .collect();
+pub(super) fn check(traces: &[Trace], history: &[Arc<Document>], rejected: &[Rejected]) -> Vec<Problem> {
+    let mut problems: Vec<Problem> =
+        rejected.iter().map(|rejected| Problem::Rejected { reasons: rejected.reasons.clone() }).collect();
     let mut unfinished = Vec::new();
     for trace in traces {
-        let ids: HashSet<&str> = trace
-            .documents
-            .iter()
-            .map(|document| document.id.as_str())
-            .collect();
+        let ids: HashSet<&str> = trace.documents.iter().map(|document| document.id.as_str()).collect();
         for document in &trace.documents {
-            let (trace_id, id, name) =
-                (trace.id.clone(), document.id.clone(), document.name.clone());
+            let (trace_id, id, name) = (trace.id.clone(), document.id.clone(), document.name.clone());
             if document.in_progress {
-                unfinished.push(Problem::Unfinished {
-                    trace_id: trace_id.clone(),
-                    id: id.clone(),
-                    name: name.clone(),
-                });
+                unfinished.push(Problem::Unfinished { trace_id: trace_id.clone(), id: id.clone(), name: name.clone() });
             }
-            if let Some(parent_id) = document
-                .parent_id
-                .clone()
-                .filter(|parent| !ids.contains(parent.as_str()))
-            {
-                problems.push(Problem::Orphan {
-                    trace_id,
-                    id,
-                    name,
-                    parent_id,
-                });
+            if let Some(parent_id) = document.parent_id.clone().filter(|parent| !ids.contains(parent.as_str())) {
+                problems.push(Problem::Orphan { trace_id, id, name, parent_id });
             }
         }
         // In-progress documents are replaced, so they do not count twice.
         let bytes = trace.documents.iter().map(|document| document.size).sum();
         if bytes > MAX_TRACE_BYTES {
-            problems.push(Problem::TraceTooLarge {
-                trace_id: trace.id.clone(),
-                bytes,
-            });
+            problems.push(Problem::TraceTooLarge { trace_id: trace.id.clone(), bytes });
         }
     }
     problems.extend(duplicates(history));
@@ -139,11 +110,7 @@ fn duplicates(history: &[Arc<Document>]) -> Vec<Problem> {
     let mut seen: HashMap<(&str, &str, bool), &Document> = HashMap::new();
     let mut problems = Vec::new();
     for document in history {
-        let key = (
-            document.trace_id.as_str(),
-            document.id.as_str(),
-            document.in_progress,
-        );
+        let key = (document.trace_id.as_str(), document.id.as_str(), document.in_progress);
         match seen.get(&key) {
             Some(first) if first.raw != document.raw => problems.push(Problem::Duplicate {
                 trace_id: document.trace_id.clone(),

@@ -48,9 +48,7 @@ impl Daemon {
 
     /// Starts a daemon that fills `store`, so that several share one.
     pub async fn with_store(store: TraceStore) -> io::Result<Self> {
-        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            .await?
-            .into_std()?;
+        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?.into_std()?;
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(LOOK_AGAIN))?;
         let address = socket.local_addr()?;
@@ -62,21 +60,10 @@ impl Daemon {
         let (settle, settling) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        thread::Builder::new()
-            .name("xray-daemon".into())
-            .spawn(move || read(&socket, own, &stopped, &jobs))?;
+        thread::Builder::new().name("xray-daemon".into()).spawn(move || read(&socket, own, &stopped, &jobs))?;
         let judged = store.clone();
-        thread::Builder::new()
-            .name("xray-judge".into())
-            .spawn(move || judge(&work, &settling, &judged))?;
-        Ok(Self {
-            address,
-            store,
-            control,
-            settle,
-            next: AtomicU64::new(0),
-            stop,
-        })
+        thread::Builder::new().name("xray-judge".into()).spawn(move || judge(&work, &settling, &judged))?;
+        Ok(Self { address, store, control, settle, next: AtomicU64::new(0), stop })
     }
 
     /// `ip:port` for `AWS_XRAY_DAEMON_ADDRESS`.
@@ -143,11 +130,7 @@ fn is_no_failure(error: &io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-fn judge(
-    work: &mpsc::Receiver<Job>,
-    settling: &mpsc::Receiver<(u64, oneshot::Sender<()>)>,
-    store: &TraceStore,
-) {
+fn judge(work: &mpsc::Receiver<Job>, settling: &mpsc::Receiver<(u64, oneshot::Sender<()>)>, store: &TraceStore) {
     let mut waiting: Vec<(u64, oneshot::Sender<()>)> = Vec::new();
     while let Ok(job) = work.recv() {
         match job {

@@ -14,10 +14,7 @@ pub enum Kind {
 
 /// One segment or subsegment. Times are seconds since the epoch.
 #[derive(Clone, Debug)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "they are the fields of the format"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the fields of the format")]
 pub struct Document {
     /// `trace_id`, as in `1-5759e988-bd862e3fe1be46a994272793`; of a nested subsegment the one of its document.
     pub trace_id: String,
@@ -154,12 +151,7 @@ impl Document {
     }
 
     /// The document and everything nested in it, parents first. `raw` must have been judged sound.
-    pub(super) fn flatten(
-        raw: Value,
-        source: Source,
-        size: usize,
-        warnings: Vec<String>,
-    ) -> Vec<Self> {
+    pub(super) fn flatten(raw: Value, source: Source, size: usize, warnings: Vec<String>) -> Vec<Self> {
         let mut all = Vec::new();
         let trace_id = text(&raw, "trace_id").unwrap_or_default();
         add_nested(&raw, &trace_id, source, &mut all);
@@ -177,11 +169,7 @@ impl Document {
             id: text(&raw, "id").unwrap_or_default(),
             parent_id: text(&raw, "parent_id"),
             name: text(&raw, "name").unwrap_or_default(),
-            kind: if raw["type"] == "subsegment" {
-                Kind::Subsegment
-            } else {
-                Kind::Segment
-            },
+            kind: if raw["type"] == "subsegment" { Kind::Subsegment } else { Kind::Segment },
             nested: false,
             start: raw["start_time"].as_f64().unwrap_or_default(),
             end: raw["end_time"].as_f64(),
@@ -250,11 +238,7 @@ impl Exception {
 
 impl Frame {
     fn read(raw: &Value) -> Self {
-        Self {
-            path: text(raw, "path"),
-            line: raw["line"].as_u64(),
-            label: text(raw, "label"),
-        }
+        Self { path: text(raw, "path"), line: raw["line"].as_u64(), label: text(raw, "label") }
     }
 }
 
@@ -266,9 +250,7 @@ impl Http {
             url: text(request, "url"),
             user_agent: text(request, "user_agent"),
             client_ip: text(request, "client_ip"),
-            status: response["status"]
-                .as_u64()
-                .and_then(|status| u16::try_from(status).ok()),
+            status: response["status"].as_u64().and_then(|status| u16::try_from(status).ok()),
             content_length: response["content_length"].as_u64(),
         }
     }
@@ -279,10 +261,7 @@ fn text(raw: &Value, key: &str) -> Option<String> {
 }
 
 fn object(raw: &Value, key: &str) -> Map<String, Value> {
-    raw.get(key)
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default()
+    raw.get(key).and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
 fn list<'a>(raw: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

@@ -51,9 +51,7 @@ pub struct Forwarder {
 impl Forwarder {
     /// Starts to forward everything in `store`, also what is in it already, to `endpoint`, as in `http://127.0.0.1:4566`.
     pub fn start(store: &TraceStore, endpoint: &str) -> Result<Self, ForwardError> {
-        let uri: Uri = endpoint
-            .parse()
-            .map_err(|_| ForwardError::Endpoint(endpoint.to_owned()))?;
+        let uri: Uri = endpoint.parse().map_err(|_| ForwardError::Endpoint(endpoint.to_owned()))?;
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(ForwardError::Endpoint(endpoint.to_owned()));
         };
@@ -88,12 +86,7 @@ impl Forwarder {
             }
         })
         .abort_handle();
-        Ok(Self {
-            store: store.clone(),
-            done,
-            failures,
-            task,
-        })
+        Ok(Self { store: store.clone(), done, failures, task })
     }
 
     /// Waits until what is in the store now has been sent or has failed.
@@ -117,10 +110,7 @@ impl Drop for Forwarder {
 
 async fn put_trace_segments(authority: &str, documents: &[String]) -> Result<(), ForwardError> {
     let endpoint = format!("http://{authority}");
-    let unreachable = |source| ForwardError::Unreachable {
-        endpoint: endpoint.clone(),
-        source,
-    };
+    let unreachable = |source| ForwardError::Unreachable { endpoint: endpoint.clone(), source };
     let body = json!({"TraceSegmentDocuments": documents}).to_string();
     let request = Request::post("/TraceSegments")
         .header(header::HOST, authority)
@@ -128,28 +118,17 @@ async fn put_trace_segments(authority: &str, documents: &[String]) -> Result<(),
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| unreachable(error.into()))?;
     let (status, body) = call(authority, request).await.map_err(unreachable)?;
-    let refused = serde_json::from_str::<Value>(&body).is_ok_and(|answer| {
-        answer["UnprocessedTraceSegments"]
-            .as_array()
-            .is_some_and(|list| !list.is_empty())
-    });
+    let refused = serde_json::from_str::<Value>(&body)
+        .is_ok_and(|answer| answer["UnprocessedTraceSegments"].as_array().is_some_and(|list| !list.is_empty()));
     if status != 200 || refused {
-        return Err(ForwardError::Refused {
-            endpoint,
-            status,
-            body,
-        });
+        return Err(ForwardError::Refused { endpoint, status, body });
     }
     Ok(())
 }
 
-async fn call(
-    authority: &str,
-    request: Request<Full<Bytes>>,
-) -> Result<(u16, String), Box<dyn std::error::Error + Send + Sync>> {
+async fn call(authority: &str, request: Request<Full<Bytes>>) -> Result<(u16, String), Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(authority).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // It ends with `sender`.
     tokio::spawn(connection);
     let response = sender.send_request(request).await?;

@@ -19,7 +19,7 @@ pub use daemon::Daemon;
 pub use document::{Cause, Document, Exception, Frame, Http, Kind, Link};
 pub use forward::{ForwardError, Forwarder};
 pub use rules::{
-    LINKS_PER_DOCUMENT, MAX_ANNOTATIONS, MAX_DATAGRAM_BYTES, MAX_DOCUMENT_BYTES, MAX_NAME_CHARS,
-    MAX_STRING_CHARS, MAX_TRACE_BYTES, SHED_ABOVE_BYTES,
+    LINKS_PER_DOCUMENT, MAX_ANNOTATIONS, MAX_DATAGRAM_BYTES, MAX_DOCUMENT_BYTES, MAX_NAME_CHARS, MAX_STRING_CHARS,
+    MAX_TRACE_BYTES, SHED_ABOVE_BYTES,
 };
 pub use store::{NotSeen, Rejected, Source, Trace, TraceStore};

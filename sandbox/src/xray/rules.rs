@@ -66,56 +66,33 @@ pub(super) struct Sound {
 /// The document of a datagram, without the header line.
 pub(super) fn body(datagram: &[u8]) -> Result<&[u8], Vec<String>> {
     if datagram.len() > MAX_DATAGRAM_BYTES {
-        return Err(vec![format!(
-            "a datagram of {} bytes (at most {MAX_DATAGRAM_BYTES})",
-            datagram.len()
-        )]);
+        return Err(vec![format!("a datagram of {} bytes (at most {MAX_DATAGRAM_BYTES})", datagram.len())]);
     }
     let Some(body) = datagram.strip_prefix(HEADER) else {
-        let line = datagram
-            .split(|&byte| byte == b'\n')
-            .next()
-            .unwrap_or_default();
+        let line = datagram.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let shown = String::from_utf8_lossy(&line[..line.len().min(60)]);
-        return Err(vec![format!(
-            "the header line is `{shown}`, not `{{\"format\":\"json\",\"version\":1}}` and a newline"
-        )]);
+        return Err(vec![format!("the header line is `{shown}`, not `{{\"format\":\"json\",\"version\":1}}` and a newline")]);
     };
     if body.starts_with(b"T1S") || body.starts_with(b"T1U") {
-        return Err(vec![
-            "OTLP (T1S, T1U), which this daemon does not read".into(),
-        ]);
+        return Err(vec!["OTLP (T1S, T1U), which this daemon does not read".into()]);
     }
     Ok(body)
 }
 
 /// Judges one document.
 pub(super) fn judge(bytes: &[u8]) -> Result<Sound, Vec<String>> {
-    let document =
-        json::parse(bytes).map_err(|error| vec![format!("not one JSON document: {error}")])?;
+    let document = json::parse(bytes).map_err(|error| vec![format!("not one JSON document: {error}")])?;
     let Value::Object(fields) = &document else {
         return Err(vec!["the document is not a JSON object".into()]);
     };
     let mut reasons = Vec::new();
     if bytes.len() > MAX_DOCUMENT_BYTES {
-        reasons.push(format!(
-            "a document of {} bytes (at most {MAX_DOCUMENT_BYTES})",
-            bytes.len()
-        ));
+        reasons.push(format!("a document of {} bytes (at most {MAX_DOCUMENT_BYTES})", bytes.len()));
     }
     schema::validate(&document, &mut reasons);
-    let mut judge = Judge {
-        reasons,
-        warnings: Vec::new(),
-        ids: HashSet::new(),
-        exceptions: HashSet::new(),
-        causes: Vec::new(),
-    };
+    let mut judge = Judge { reasons, warnings: Vec::new(), ids: HashSet::new(), exceptions: HashSet::new(), causes: Vec::new() };
     if bytes.len() > SHED_ABOVE_BYTES {
-        judge.warnings.push(format!(
-            "a document of {} bytes (more than {SHED_ABOVE_BYTES})",
-            bytes.len()
-        ));
+        judge.warnings.push(format!("a document of {} bytes (more than {SHED_ABOVE_BYTES})", bytes.len()));
     }
     judge.top(fields);
     judge.segment(fields, "");
@@ -138,11 +115,7 @@ struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     fn bad(&mut self, place: &str, reason: impl std::fmt::Display) {
-        let place = if place.is_empty() {
-            "the document"
-        } else {
-            place
-        };
+        let place = if place.is_empty() { "the document" } else { place };
         self.reasons.push(format!("{place}: {reason}"));
     }
 
@@ -151,20 +124,14 @@ impl<'a> Judge<'a> {
         if let Some(id) = fields.get("trace_id").and_then(Value::as_str)
             && !is_trace_id(id)
         {
-            self.bad(
-                "/trace_id",
-                format_args!("`{id}` is not 1-<8 hex>-<24 hex>"),
-            );
+            self.bad("/trace_id", format_args!("`{id}` is not 1-<8 hex>-<24 hex>"));
         }
         match fields.get("type").map(Value::as_str) {
             None => {}
             Some(Some("subsegment")) => {
                 for key in ["parent_id", "trace_id"] {
                     if !fields.contains_key(key) {
-                        self.bad(
-                            "",
-                            format_args!("a subsegment sent on its own needs `{key}`"),
-                        );
+                        self.bad("", format_args!("a subsegment sent on its own needs `{key}`"));
                     }
                 }
             }
@@ -174,8 +141,7 @@ impl<'a> Judge<'a> {
 
     fn segment(&mut self, fields: &'a Map<String, Value>, place: &str) {
         for key in fields.keys().filter(|key| !KNOWN.contains(&key.as_str())) {
-            self.warnings
-                .push(format!("{place}/{key}: a field that X-Ray does not know"));
+            self.warnings.push(format!("{place}/{key}: a field that X-Ray does not know"));
         }
         self.identity(fields, place);
         self.time(fields, place);
@@ -183,16 +149,10 @@ impl<'a> Judge<'a> {
             && namespace != "aws"
             && namespace != "remote"
         {
-            self.bad(
-                &format!("{place}/namespace"),
-                "must be \"aws\", \"remote\" or absent",
-            );
+            self.bad(&format!("{place}/namespace"), "must be \"aws\", \"remote\" or absent");
         }
-        if fields.get("throttle") == Some(&Value::Bool(true))
-            && fields.get("error") != Some(&Value::Bool(true))
-        {
-            self.warnings
-                .push(format!("{place}/throttle: without `error`"));
+        if fields.get("throttle") == Some(&Value::Bool(true)) && fields.get("error") != Some(&Value::Bool(true)) {
+            self.warnings.push(format!("{place}/throttle: without `error`"));
         }
         self.annotations(fields, place);
         self.metadata(fields, place);
@@ -216,16 +176,10 @@ impl<'a> Judge<'a> {
     fn identity(&mut self, fields: &'a Map<String, Value>, place: &str) {
         if let Some(id) = fields.get("id").and_then(Value::as_str) {
             if !is_id(id) {
-                self.bad(
-                    &format!("{place}/id"),
-                    format_args!("`{id}` is not 16 hexadecimal digits, one of them not 0"),
-                );
+                self.bad(&format!("{place}/id"), format_args!("`{id}` is not 16 hexadecimal digits, one of them not 0"));
             }
             if !self.ids.insert(id) {
-                self.bad(
-                    &format!("{place}/id"),
-                    format_args!("`{id}` occurs twice in the document"),
-                );
+                self.bad(&format!("{place}/id"), format_args!("`{id}` occurs twice in the document"));
             }
             if fields.get("parent_id").and_then(Value::as_str) == Some(id) {
                 self.bad(&format!("{place}/parent_id"), "is the document's own id");
@@ -234,18 +188,12 @@ impl<'a> Judge<'a> {
         if let Some(parent) = fields.get("parent_id").and_then(Value::as_str)
             && !is_id(parent)
         {
-            self.bad(
-                &format!("{place}/parent_id"),
-                format_args!("`{parent}` is not 16 hexadecimal digits"),
-            );
+            self.bad(&format!("{place}/parent_id"), format_args!("`{parent}` is not 16 hexadecimal digits"));
         }
         if let Some(name) = fields.get("name").and_then(Value::as_str)
             && (name.trim().is_empty() || name.chars().count() > MAX_NAME_CHARS)
         {
-            self.bad(
-                &format!("{place}/name"),
-                format_args!("must have 1 to {MAX_NAME_CHARS} characters"),
-            );
+            self.bad(&format!("{place}/name"), format_args!("must have 1 to {MAX_NAME_CHARS} characters"));
         }
     }
 
@@ -256,10 +204,7 @@ impl<'a> Judge<'a> {
             if let Some(time) = time
                 && !PLAUSIBLE_SECONDS.contains(&time)
             {
-                self.bad(
-                    &format!("{place}/{key}"),
-                    format_args!("{time} is no time in seconds since the epoch"),
-                );
+                self.bad(&format!("{place}/{key}"), format_args!("{time} is no time in seconds since the epoch"));
             }
         }
         let in_progress = fields.get("in_progress") == Some(&Value::Bool(true));
@@ -271,23 +216,14 @@ impl<'a> Judge<'a> {
         if let (Some(start), Some(end)) = (start, end)
             && end < start
         {
-            self.bad(
-                &format!("{place}/end_time"),
-                format_args!("{end} is before start_time {start}"),
-            );
+            self.bad(&format!("{place}/end_time"), format_args!("{end} is before start_time {start}"));
         }
     }
 
     fn annotations(&mut self, fields: &Map<String, Value>, place: &str) {
-        let count = fields
-            .get("annotations")
-            .and_then(Value::as_object)
-            .map_or(0, Map::len);
+        let count = fields.get("annotations").and_then(Value::as_object).map_or(0, Map::len);
         if count > MAX_ANNOTATIONS {
-            self.bad(
-                &format!("{place}/annotations"),
-                format_args!("{count} of them (at most {MAX_ANNOTATIONS})"),
-            );
+            self.bad(&format!("{place}/annotations"), format_args!("{count} of them (at most {MAX_ANNOTATIONS})"));
         }
     }
 
@@ -297,14 +233,8 @@ impl<'a> Judge<'a> {
         };
         for (namespace, keys) in metadata {
             let keys = keys.as_object().into_iter().flat_map(Map::keys);
-            for key in std::iter::once(namespace)
-                .chain(keys)
-                .filter(|key| key.starts_with("AWS."))
-            {
-                self.bad(
-                    &format!("{place}/metadata"),
-                    format_args!("`{key}`: keys that begin with `AWS.` are reserved"),
-                );
+            for key in std::iter::once(namespace).chain(keys).filter(|key| key.starts_with("AWS.")) {
+                self.bad(&format!("{place}/metadata"), format_args!("`{key}`: keys that begin with `AWS.` are reserved"));
             }
         }
     }
@@ -312,13 +242,7 @@ impl<'a> Judge<'a> {
     fn strings(&mut self, value: &Value, place: &str) {
         match value {
             Value::String(text) if text.chars().count() > MAX_STRING_CHARS => {
-                self.bad(
-                    place,
-                    format_args!(
-                        "a string of {} characters (at most {MAX_STRING_CHARS})",
-                        text.chars().count()
-                    ),
-                );
+                self.bad(place, format_args!("a string of {} characters (at most {MAX_STRING_CHARS})", text.chars().count()));
             }
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
@@ -339,22 +263,14 @@ impl<'a> Judge<'a> {
             return;
         };
         if let Some(status) = response.get("status")
-            && !status
-                .as_u64()
-                .is_some_and(|status| (100..600).contains(&status))
+            && !status.as_u64().is_some_and(|status| (100..600).contains(&status))
         {
-            self.bad(
-                &format!("{place}/http/response/status"),
-                format_args!("{status} is no HTTP status"),
-            );
+            self.bad(&format!("{place}/http/response/status"), format_args!("{status} is no HTTP status"));
         }
         if let Some(length) = response.get("content_length")
             && length.as_u64().is_none()
         {
-            self.bad(
-                &format!("{place}/http/response/content_length"),
-                format_args!("{length} is no length"),
-            );
+            self.bad(&format!("{place}/http/response/content_length"), format_args!("{length} is no length"));
         }
     }
 
@@ -367,26 +283,14 @@ impl<'a> Judge<'a> {
             self.causes.push((place, id));
             return;
         }
-        for (index, exception) in cause
-            .get("exceptions")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .enumerate()
-        {
+        for (index, exception) in cause.get("exceptions").and_then(Value::as_array).into_iter().flatten().enumerate() {
             let place = format!("{place}/exceptions/{index}");
             if let Some(id) = exception.get("id").and_then(Value::as_str) {
                 if !is_id(id) {
-                    self.bad(
-                        &format!("{place}/id"),
-                        format_args!("`{id}` is not 16 hexadecimal digits"),
-                    );
+                    self.bad(&format!("{place}/id"), format_args!("`{id}` is not 16 hexadecimal digits"));
                 }
                 if !self.exceptions.insert(id) {
-                    self.bad(
-                        &format!("{place}/id"),
-                        format_args!("`{id}` occurs twice in the document"),
-                    );
+                    self.bad(&format!("{place}/id"), format_args!("`{id}` occurs twice in the document"));
                 }
             }
             if let Some(id) = exception.get("cause").and_then(Value::as_str) {
@@ -398,10 +302,7 @@ impl<'a> Judge<'a> {
     fn dangling_causes(&mut self) {
         for (place, id) in std::mem::take(&mut self.causes) {
             if !self.exceptions.contains(id) {
-                self.bad(
-                    &place,
-                    format_args!("`{id}` is the id of no exception in the document"),
-                );
+                self.bad(&place, format_args!("`{id}` is the id of no exception in the document"));
             }
         }
     }
@@ -415,24 +316,15 @@ impl<'a> Judge<'a> {
             return self.bad(&place, "must be an array");
         };
         if links.len() > LINKS_PER_DOCUMENT {
-            self.bad(
-                &place,
-                format_args!("{} of them (at most {LINKS_PER_DOCUMENT})", links.len()),
-            );
+            self.bad(&place, format_args!("{} of them (at most {LINKS_PER_DOCUMENT})", links.len()));
         }
         for (index, link) in links.iter().enumerate() {
             let text = |key| link.get(key).and_then(Value::as_str);
             if !text("trace_id").is_some_and(is_trace_id) {
-                self.bad(
-                    &format!("{place}/{index}/trace_id"),
-                    "must be 1-<8 hex>-<24 hex>",
-                );
+                self.bad(&format!("{place}/{index}/trace_id"), "must be 1-<8 hex>-<24 hex>");
             }
             if !text("id").is_some_and(is_id) {
-                self.bad(
-                    &format!("{place}/{index}/id"),
-                    "must be 16 hexadecimal digits",
-                );
+                self.bad(&format!("{place}/{index}/id"), "must be 16 hexadecimal digits");
             }
             for (key, value) in link.as_object().into_iter().flatten() {
                 match key.as_str() {

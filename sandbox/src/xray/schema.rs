@@ -24,10 +24,7 @@ impl Validators {
             "definitions": official["definitions"],
         });
         let compile = |schema| jsonschema::draft4::new(schema).map_err(|error| error.to_string());
-        Ok(Self {
-            document: compile(&official)?,
-            subsegment: compile(&subsegment)?,
-        })
+        Ok(Self { document: compile(&official)?, subsegment: compile(&subsegment)? })
     }
 }
 
@@ -39,9 +36,7 @@ pub(super) fn validate(document: &Value, reasons: &mut Vec<String>) {
     let validators = match &*VALIDATORS {
         Ok(validators) => validators,
         Err(error) => {
-            reasons.push(format!(
-                "the schema of segment documents cannot be compiled: {error}"
-            ));
+            reasons.push(format!("the schema of segment documents cannot be compiled: {error}"));
             return;
         }
     };
@@ -53,20 +48,13 @@ pub(super) fn validate(document: &Value, reasons: &mut Vec<String>) {
     };
     validators.document.iter_errors(document).for_each(&mut add);
     if document["type"] == "subsegment" {
-        validators
-            .subsegment
-            .iter_errors(document)
-            .for_each(&mut add);
+        validators.subsegment.iter_errors(document).for_each(&mut add);
     }
 }
 
 fn describe(error: &ValidationError<'_>) -> String {
     let path = error.instance_path().as_str();
-    let place = if path.is_empty() {
-        "the document"
-    } else {
-        path
-    };
+    let place = if path.is_empty() { "the document" } else { path };
     match error.kind() {
         // `cause` is an id or an object: tell what is wrong in the one that was meant, which is where the deepest error is.
         ValidationErrorKind::OneOfNotValid { context } => context
@@ -76,15 +64,9 @@ fn describe(error: &ValidationError<'_>) -> String {
             .map_or_else(|| format!("schema: {place}: not valid"), describe),
         // The pattern of names is eight kilobytes long.
         ValidationErrorKind::Pattern { .. } => {
-            format!(
-                "schema: {place}: {} does not match the pattern",
-                brief(error.instance())
-            )
+            format!("schema: {place}: {} does not match the pattern", brief(error.instance()))
         }
-        _ => format!(
-            "schema: {place}: {}",
-            error.masked_with(brief(error.instance()))
-        ),
+        _ => format!("schema: {place}: {}", error.masked_with(brief(error.instance()))),
     }
 }
 

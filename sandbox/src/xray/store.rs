@@ -120,11 +120,7 @@ impl TraceStore {
     /// All traces, in the order of their first documents.
     pub fn traces(&self) -> Vec<Trace> {
         let inner = self.lock();
-        inner
-            .traces
-            .iter()
-            .filter_map(|id| inner.trace(id))
-            .collect()
+        inner.traces.iter().filter_map(|id| inner.trace(id)).collect()
     }
 
     /// Segments and subsegments in their newest state that `wanted` says yes to, trace by trace.
@@ -154,11 +150,7 @@ impl TraceStore {
     }
 
     /// Waits until `seen` says yes. It is asked at once and after every change.
-    pub async fn wait_for(
-        &self,
-        mut seen: impl FnMut(&Self) -> bool,
-        timeout: Duration,
-    ) -> Result<(), NotSeen> {
+    pub async fn wait_for(&self, mut seen: impl FnMut(&Self) -> bool, timeout: Duration) -> Result<(), NotSeen> {
         let mut version = self.0.version.subscribe();
         let wait = async {
             loop {
@@ -172,12 +164,7 @@ impl TraceStore {
                 }
             }
         };
-        tokio::time::timeout(timeout, wait)
-            .await
-            .map_err(|_| NotSeen {
-                waited: timeout,
-                summary: format!("{self:?}"),
-            })
+        tokio::time::timeout(timeout, wait).await.map_err(|_| NotSeen { waited: timeout, summary: format!("{self:?}") })
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
@@ -210,8 +197,7 @@ impl TraceStore {
     fn judge(&self, whole: &Bytes, document: &[u8], source: Source) -> Result<(), Vec<String>> {
         match rules::judge(document) {
             Ok(sound) => {
-                let documents =
-                    Document::flatten(sound.document, source, document.len(), sound.warnings);
+                let documents = Document::flatten(sound.document, source, document.len(), sound.warnings);
                 let mut inner = self.lock();
                 for document in documents {
                     inner.add(document);
@@ -226,11 +212,7 @@ impl TraceStore {
     }
 
     fn reject(&self, bytes: Bytes, reasons: Vec<String>, source: Source) {
-        self.lock().rejected.push(Rejected {
-            bytes,
-            reasons,
-            source,
-        });
+        self.lock().rejected.push(Rejected { bytes, reasons, source });
     }
 
     fn changed(&self) {
@@ -249,22 +231,14 @@ impl Inner {
         if !self.by_trace.contains_key(&document.trace_id) {
             self.traces.push(document.trace_id.clone());
         }
-        self.by_trace
-            .entry(document.trace_id.clone())
-            .or_default()
-            .push(position);
+        self.by_trace.entry(document.trace_id.clone()).or_default().push(position);
         self.history.push(Arc::new(document));
     }
 
     fn trace(&self, id: &str) -> Option<Trace> {
         let mut newest: Vec<Arc<Document>> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
-        for document in self
-            .by_trace
-            .get(id)?
-            .iter()
-            .map(|&position| &self.history[position])
-        {
+        for document in self.by_trace.get(id)?.iter().map(|&position| &self.history[position]) {
             match places.get(document.id.as_str()) {
                 // UDP keeps no order: the news that something began does not undo that it ended.
                 Some(&place) if document.in_progress && !newest[place].in_progress => {}
@@ -275,29 +249,16 @@ impl Inner {
                 }
             }
         }
-        let depths: HashMap<String, usize> = newest
-            .iter()
-            .map(|document| (document.id.clone(), depth(document, &newest, &places)))
-            .collect();
-        newest.sort_by(|a, b| {
-            a.start
-                .total_cmp(&b.start)
-                .then_with(|| depths[&a.id].cmp(&depths[&b.id]))
-        });
-        Some(Trace {
-            id: id.to_owned(),
-            documents: newest,
-        })
+        let depths: HashMap<String, usize> =
+            newest.iter().map(|document| (document.id.clone(), depth(document, &newest, &places))).collect();
+        newest.sort_by(|a, b| a.start.total_cmp(&b.start).then_with(|| depths[&a.id].cmp(&depths[&b.id])));
+        Some(Trace { id: id.to_owned(), documents: newest })
     }
 }
 
 /// How many ancestors a document has in its trace. Bounded by the number of documents, as parents may form a circle.
 fn depth(document: &Document, all: &[Arc<Document>], places: &HashMap<&str, usize>) -> usize {
-    let parent_of = |document: &Document| {
-        places
-            .get(document.parent_id.as_deref()?)
-            .map(|&place| &all[place])
-    };
+    let parent_of = |document: &Document| places.get(document.parent_id.as_deref()?).map(|&place| &all[place]);
     let mut ancestor = parent_of(document);
     let mut depth = 0;
     while let Some(found) = ancestor
@@ -317,42 +278,25 @@ impl Trace {
 
     /// The documents with this name, in the order of their starts.
     pub fn named(&self, name: &str) -> Vec<&Arc<Document>> {
-        self.documents
-            .iter()
-            .filter(|document| document.name == name)
-            .collect()
+        self.documents.iter().filter(|document| document.name == name).collect()
     }
 
     /// The documents right below the one with this id.
     pub fn children(&self, id: &str) -> Vec<&Arc<Document>> {
-        self.documents
-            .iter()
-            .filter(|document| document.parent_id.as_deref() == Some(id))
-            .collect()
+        self.documents.iter().filter(|document| document.parent_id.as_deref() == Some(id)).collect()
     }
 
     /// Seconds from the first start to the last end.
     pub fn duration(&self) -> f64 {
-        let start = self
-            .documents
-            .iter()
-            .map(|document| document.start)
-            .fold(f64::INFINITY, f64::min);
-        let end = self
-            .documents
-            .iter()
-            .map(|document| document.end.unwrap_or(document.start))
-            .fold(start, f64::max);
+        let start = self.documents.iter().map(|document| document.start).fold(f64::INFINITY, f64::min);
+        let end = self.documents.iter().map(|document| document.end.unwrap_or(document.start)).fold(start, f64::max);
         if start.is_finite() { end - start } else { 0.0 }
     }
 }
 
 impl Default for TraceStore {
     fn default() -> Self {
-        Self(Arc::new(Shared {
-            inner: Mutex::default(),
-            version: watch::Sender::new(0),
-        }))
+        Self(Arc::new(Shared { inner: Mutex::default(), version: watch::Sender::new(0) }))
     }
 }
 

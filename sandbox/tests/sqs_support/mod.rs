@@ -42,13 +42,10 @@ pub(crate) fn header(digit: char) -> String {
     format!("Root=1-5759e988-{trace};Parent=53995c3f42cd8ad8;Sampled=1")
 }
 
-pub(crate) const TRACE_HEADER: MessageSystemAttributeNameForSends =
-    MessageSystemAttributeNameForSends::AwsTraceHeader;
+pub(crate) const TRACE_HEADER: MessageSystemAttributeNameForSends = MessageSystemAttributeNameForSends::AwsTraceHeader;
 
 pub(crate) fn system_attribute(value: &str) -> MessageSystemAttributeValue {
-    let value = MessageSystemAttributeValue::builder()
-        .data_type("String")
-        .string_value(value);
+    let value = MessageSystemAttributeValue::builder().data_type("String").string_value(value);
     value.build().unwrap()
 }
 
@@ -95,51 +92,31 @@ impl Call {
     }
 
     pub(crate) fn bodies(&self) -> Vec<String> {
-        self.records()
-            .iter()
-            .map(|record| record["body"].as_str().unwrap().to_owned())
-            .collect()
+        self.records().iter().map(|record| record["body"].as_str().unwrap().to_owned()).collect()
     }
 
     pub(crate) fn id_of(&self, body: &str) -> String {
         let records = self.records();
-        let record = records
-            .iter()
-            .find(|record| record["body"] == body)
-            .unwrap();
+        let record = records.iter().find(|record| record["body"] == body).unwrap();
         record["messageId"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn answer(self, answer: impl Into<Bytes>) {
-        assert!(
-            self.reply.send(Ok(answer.into())).is_ok(),
-            "nobody waits for the answer"
-        );
+        assert!(self.reply.send(Ok(answer.into())).is_ok(), "nobody waits for the answer");
     }
 
     pub(crate) fn fail(self) {
-        let failure = Failure::Function {
-            error_type: "T".into(),
-            error_message: "m".into(),
-        };
-        assert!(
-            self.reply.send(Err(failure)).is_ok(),
-            "nobody waits for the answer"
-        );
+        let failure = Failure::Function { error_type: "T".into(), error_message: "m".into() };
+        assert!(self.reply.send(Err(failure)).is_ok(), "nobody waits for the answer");
     }
 
     /// Reports the messages with these bodies as failed.
     pub(crate) fn answer_failed(self, bodies: &[&str]) {
-        let failures: Vec<_> = bodies
-            .iter()
-            .map(|body| serde_json::json!({"itemIdentifier": self.id_of(body)}))
-            .collect();
+        let failures: Vec<_> = bodies.iter().map(|body| serde_json::json!({"itemIdentifier": self.id_of(body)})).collect();
         self.answer(serde_json::json!({"batchItemFailures": failures}).to_string());
     }
 }
 
 pub(crate) async fn next(calls: &mut mpsc::UnboundedReceiver<Call>) -> Call {
-    within("the next invocation", calls.recv())
-        .await
-        .expect("a mapping that lives")
+    within("the next invocation", calls.recv()).await.expect("a mapping that lives")
 }
