@@ -1,0 +1,255 @@
+//! Which documents of a trace are sent when not all can be.
+
+use std::{collections::HashMap, ops::Range, time::Duration};
+
+use opentelemetry::trace::{SpanId, TraceId};
+use opentelemetry_sdk::trace::SpanData;
+
+use super::{DAEMON_HEADER, Document, DocumentWriter, Frame, Report};
+
+/// The bytes X-Ray takes for one trace.
+pub const MAX_TRACE: usize = 500_000;
+
+const REMEMBERED: usize = 64;
+/// A buffer above this is given back after a big invocation.
+const KEPT: usize = 256 * 1024;
+
+/// What each trace has used of its limit. A trace may come back: retries, and messages sent into their producer's trace.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    per_trace: usize,
+    /// The most recent traces, oldest first.
+    used: Vec<(TraceId, usize)>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(MAX_TRACE)
+    }
+}
+
+impl Budget {
+    /// A limit in bytes for each trace.
+    pub fn new(per_trace: usize) -> Self {
+        Self { per_trace, used: Vec::new() }
+    }
+
+    /// What is left for a trace.
+    pub fn remaining(&self, trace: TraceId) -> usize {
+        let used = self.used.iter().find(|(id, _)| *id == trace).map_or(0, |(_, used)| *used);
+        self.per_trace.saturating_sub(used)
+    }
+
+    /// Counts bytes of a trace as used. The last 64 traces are remembered.
+    pub fn spend(&mut self, trace: TraceId, bytes: usize) {
+        let before = match self.used.iter().position(|(id, _)| *id == trace) {
+            Some(at) => self.used.remove(at).1,
+            None => 0,
+        };
+        if self.used.len() == REMEMBERED {
+            self.used.remove(0);
+        }
+        self.used.push((trace, before.saturating_add(bytes)));
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    range: Range<usize>,
+    trace: TraceId,
+    id: SpanId,
+    parent: SpanId,
+    rank: (bool, bool, Duration),
+    kept: bool,
+}
+
+impl Entry {
+    fn len(&self) -> usize {
+        self.range.len() - DAEMON_HEADER.len()
+    }
+}
+
+/// The documents of one invocation in one buffer, each behind the daemon's header, so that a datagram is one slice.
+///
+/// Spans are pushed as they finish; [`finish`](Self::finish) chooses what the budget has room for and writes the invocation's own
+/// document last, because it says how many were left out.
+///
+/// ```
+/// use lambda_lifecycle::xray::{Batch, Budget, DocumentWriter, Frame};
+/// # use opentelemetry::{InstrumentationScope, trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState}};
+/// # use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+/// # let span = |id: u64, parent: u64| SpanData {
+/// #     span_context: SpanContext::new(TraceId::from(1), SpanId::from(id), TraceFlags::SAMPLED, false, TraceState::NONE),
+/// #     parent_span_id: SpanId::from(parent), parent_span_is_remote: false, span_kind: SpanKind::Internal, name: "price".into(),
+/// #     start_time: std::time::UNIX_EPOCH, end_time: std::time::UNIX_EPOCH, attributes: vec![], dropped_attributes_count: 0,
+/// #     events: SpanEvents::default(), links: SpanLinks::default(), status: Status::Unset,
+/// #     instrumentation_scope: InstrumentationScope::default(),
+/// # };
+/// # let (invocation, child) = (span(2, 1), span(3, 2));
+/// let (mut writer, mut budget, mut batch) = (DocumentWriter::default(), Budget::default(), Batch::new());
+/// batch.push(&mut writer, &child, &Frame::of(&child));
+/// let left_out = batch.finish(&mut writer, &invocation, Frame::of(&invocation).invocation(), &mut budget);
+/// assert_eq!((left_out, batch.datagrams().count()), (0, 2));
+/// ```
+#[derive(Debug, Default)]
+pub struct Batch {
+    buffer: Vec<u8>,
+    entries: Vec<Entry>,
+    report: Report,
+}
+
+impl Batch {
+    /// Empty.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Writes the document of a finished span.
+    pub fn push(&mut self, writer: &mut DocumentWriter, span: &SpanData, frame: &Frame) -> Document {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(DAEMON_HEADER);
+        let document = writer.write(span, frame, &mut self.buffer);
+        self.report += document.report;
+        let lasted = span.end_time.duration_since(span.start_time).unwrap_or_default();
+        self.entries.push(Entry {
+            range: start..self.buffer.len(),
+            trace: frame.trace_id(),
+            id: span.span_context.span_id(),
+            parent: frame.parent_id(),
+            rank: (document.flags.fault, document.flags.any(), lasted),
+            kept: true,
+        });
+        document
+    }
+
+    /// Chooses what the budget has room for: faults first, then errors, then slow spans, always with their ancestors. Returns how
+    /// many documents are left out. `reserve` bytes of `reserved_for` stay free.
+    pub fn select(&mut self, budget: &mut Budget, reserved_for: TraceId, reserve: usize) -> u32 {
+        let mut wanted: HashMap<TraceId, usize> = HashMap::new();
+        for entry in &self.entries {
+            *wanted.entry(entry.trace).or_default() += entry.len();
+        }
+        let mut left: HashMap<TraceId, usize> = HashMap::with_capacity(wanted.len());
+        for trace in wanted.keys() {
+            let reserve = if *trace == reserved_for { reserve } else { 0 };
+            left.insert(*trace, budget.remaining(*trace).saturating_sub(reserve));
+        }
+        if wanted.iter().any(|(trace, wanted)| *wanted > left[trace]) {
+            self.choose(&wanted, &mut left);
+        }
+        let mut left_out = 0;
+        let mut spent: HashMap<TraceId, usize> = HashMap::new();
+        for entry in &self.entries {
+            if entry.kept {
+                *spent.entry(entry.trace).or_default() += entry.len();
+            } else {
+                left_out += 1;
+            }
+        }
+        for (trace, bytes) in spent {
+            budget.spend(trace, bytes);
+        }
+        left_out
+    }
+
+    fn choose(&mut self, wanted: &HashMap<TraceId, usize>, left: &mut HashMap<TraceId, usize>) {
+        let by_id: HashMap<(TraceId, SpanId), usize> =
+            self.entries.iter().enumerate().map(|(at, entry)| ((entry.trace, entry.id), at)).collect();
+        let parents: Vec<Option<usize>> =
+            self.entries.iter().map(|entry| by_id.get(&(entry.trace, entry.parent)).copied()).collect();
+        let mut order: Vec<usize> = Vec::with_capacity(self.entries.len());
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            if wanted[&entry.trace] > left[&entry.trace] {
+                entry.kept = false;
+                order.push(at);
+            }
+        }
+        order.sort_by(|a, b| self.entries[*b].rank.cmp(&self.entries[*a].rank).then(a.cmp(b)));
+        // What did not fit once never will: the room only shrinks, by at least what its missing ancestors shrink.
+        let mut refused = vec![false; self.entries.len()];
+        let mut chain = Vec::new();
+        for at in order {
+            chain.clear();
+            let Some(room) = left.get_mut(&self.entries[at].trace) else { continue };
+            let (mut cost, mut next, mut fits) = (0, Some(at), true);
+            while let Some(at) = next.filter(|at| !self.entries[*at].kept) {
+                cost += self.entries[at].len();
+                chain.push(at);
+                // A cycle of parents costs more and more, so it ends here too.
+                if cost > *room || refused[at] {
+                    fits = false;
+                    break;
+                }
+                next = parents[at];
+            }
+            if fits {
+                *room -= cost;
+                for at in &chain {
+                    self.entries[*at].kept = true;
+                }
+            } else {
+                refused[at] = true;
+            }
+        }
+    }
+
+    /// Selects within the budget and writes the invocation's document, which is always sent and says how many are missing.
+    pub fn finish(&mut self, writer: &mut DocumentWriter, span: &SpanData, frame: Frame, budget: &mut Budget) -> u32 {
+        // Room for the count and the metadata around it.
+        const COUNT: usize = 80;
+        let own = self.entries.len();
+        let start = self.buffer.len();
+        let report = self.report;
+        let document = self.push(writer, span, &frame);
+        let Some(entry) = self.entries.pop() else { return 0 };
+        let left_out = self.select(budget, frame.trace_id(), document.len + COUNT);
+        if left_out > 0 {
+            self.buffer.truncate(start);
+            self.report = report;
+            self.push(writer, span, &frame.left_out(left_out));
+        } else {
+            self.entries.push(entry);
+        }
+        budget.spend(self.entries[own].trace, self.entries[own].len());
+        left_out
+    }
+
+    /// What goes to the daemon: each is one datagram.
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().filter(|entry| entry.kept).map(|entry| &self.buffer[entry.range.clone()])
+    }
+
+    /// The documents alone, for the API.
+    pub fn documents(&self) -> impl Iterator<Item = &[u8]> {
+        self.datagrams().map(|datagram| &datagram[DAEMON_HEADER.len()..])
+    }
+
+    /// What had to be changed so far, all documents together.
+    pub fn report(&self) -> Report {
+        self.report
+    }
+
+    /// Documents pushed.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Nothing was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of memory held for documents.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Empties the batch. The memory is kept for the next invocation, except what a big one took.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.entries.clear();
+        self.buffer.shrink_to(KEPT);
+        self.entries.shrink_to(KEPT / 256);
+        self.report = Report::default();
+    }
+}

@@ -1,0 +1,273 @@
+//! Which attribute goes where: the semantic conventions of OpenTelemetry, current and previous, as X-Ray's fields.
+
+use opentelemetry::KeyValue;
+
+/// A piece of a document that an attribute can fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Slot {
+    HttpMethod,
+    HttpUrl,
+    HttpUserAgent,
+    HttpStatus,
+    HttpLength,
+    HttpHost,
+    HttpTarget,
+    ClientIp,
+    PeerIp,
+    UrlScheme,
+    UrlPath,
+    UrlQuery,
+    ServerAddress,
+    ServerPort,
+    PeerService,
+    RpcSystem,
+    RpcService,
+    RpcMethod,
+    AwsOperation,
+    AwsAccount,
+    AwsRegion,
+    AwsRequestId,
+    AwsExtendedRequestId,
+    AwsQueueUrl,
+    AwsTable,
+    AwsBucket,
+    AwsKey,
+    AwsTopic,
+    AwsStream,
+    AwsFunction,
+    AwsRetries,
+    AwsErrorCode,
+    DbSystem,
+    DbNamespace,
+    DbQuery,
+    DbUser,
+    DbConnection,
+    MessagingDestination,
+    ErrorType,
+    ExceptionType,
+    ExceptionMessage,
+    ExceptionStack,
+    User,
+    LogGroups,
+    Annotations,
+}
+
+/// The last slot and one.
+pub(super) const SLOTS: usize = Slot::Annotations as usize + 1;
+
+/// The slot of a key, and whether it is the current name for it, which wins over a previous generation's.
+#[rustfmt::skip]
+pub(super) fn slot(key: &str, server: bool) -> Option<(Slot, bool)> {
+    use Slot::{
+        Annotations, AwsAccount, AwsBucket, AwsErrorCode, AwsExtendedRequestId, AwsFunction, AwsKey, AwsOperation, AwsQueueUrl,
+        AwsRegion, AwsRequestId, AwsRetries, AwsStream, AwsTable, AwsTopic, ClientIp, DbConnection, DbNamespace, DbQuery, DbSystem,
+        DbUser, ErrorType, ExceptionMessage, ExceptionStack, ExceptionType, HttpHost, HttpLength, HttpMethod, HttpStatus,
+        HttpTarget, HttpUrl, HttpUserAgent, LogGroups, MessagingDestination, PeerIp, PeerService, RpcMethod, RpcService, RpcSystem,
+        ServerAddress, ServerPort, UrlPath, UrlQuery, UrlScheme, User,
+    };
+    let (group, name) = key.split_once('.')?;
+    Some(match group {
+        "http" => match name {
+            "request.method" => (HttpMethod, true),
+            "method" => (HttpMethod, false),
+            "response.status_code" => (HttpStatus, true),
+            "status_code" => (HttpStatus, false),
+            "url" => (HttpUrl, false),
+            "target" => (HttpTarget, true),
+            "host" => (HttpHost, true),
+            "scheme" => (UrlScheme, false),
+            "user_agent" => (HttpUserAgent, false),
+            "client_ip" => (ClientIp, false),
+            "server_name" if server => (ServerAddress, false),
+            "response.body.size" => (HttpLength, true),
+            "response.size" | "response_content_length" => (HttpLength, false),
+            "request.resend_count" => (AwsRetries, false),
+            _ => return None,
+        },
+        "url" => match name {
+            "full" => (HttpUrl, true),
+            "scheme" => (UrlScheme, true),
+            "path" => (UrlPath, true),
+            "query" => (UrlQuery, true),
+            _ => return None,
+        },
+        "user_agent" if name == "original" => (HttpUserAgent, true),
+        "client" if name == "address" => (ClientIp, true),
+        "network" if name == "peer.address" => (PeerIp, true),
+        "server" => match name {
+            "address" => (ServerAddress, true),
+            "port" => (ServerPort, true),
+            _ => return None,
+        },
+        "net" => match name {
+            "peer.ip" | "sock.peer.addr" => (PeerIp, false),
+            "peer.name" if !server => (ServerAddress, false),
+            "host.name" if server => (ServerAddress, false),
+            "peer.port" if !server => (ServerPort, false),
+            "host.port" if server => (ServerPort, false),
+            _ => return None,
+        },
+        "peer" if name == "service" => (PeerService, false),
+        "service" if name == "peer.name" => (PeerService, true),
+        "rpc" => match name {
+            "system.name" => (RpcSystem, true),
+            "system" => (RpcSystem, false),
+            "service" => (RpcService, true),
+            "method" => (RpcMethod, true),
+            _ => return None,
+        },
+        "aws" => match name {
+            "operation" => (AwsOperation, true),
+            "account_id" => (AwsAccount, true),
+            "region" => (AwsRegion, true),
+            "request_id" => (AwsRequestId, true),
+            "requestId" | "request.id" => (AwsRequestId, false),
+            "extended_request_id" => (AwsExtendedRequestId, true),
+            "sqs.queue.url" => (AwsQueueUrl, true),
+            "queue_url" | "queue.url" => (AwsQueueUrl, false),
+            "dynamodb.table_names" => (AwsTable, true),
+            "table_name" | "table.name" => (AwsTable, false),
+            "s3.bucket" => (AwsBucket, true),
+            "bucket.name" | "bucket_name" => (AwsBucket, false),
+            "s3.key" => (AwsKey, true),
+            "sns.topic.arn" => (AwsTopic, true),
+            "kinesis.stream_name" => (AwsStream, true),
+            "stream.name" | "stream_name" => (AwsStream, false),
+            "retries" => (AwsRetries, true),
+            "error.code" | "error_code" => (AwsErrorCode, true),
+            "log.group.names" => (LogGroups, true),
+            "xray.annotations" => (Annotations, true),
+            _ => return None,
+        },
+        "cloud" => match name {
+            "region" => (AwsRegion, false),
+            "account.id" => (AwsAccount, false),
+            _ => return None,
+        },
+        "faas" if name == "invoked_name" => (AwsFunction, true),
+        "db" => match name {
+            "system.name" => (DbSystem, true),
+            "system" => (DbSystem, false),
+            "namespace" => (DbNamespace, true),
+            "name" => (DbNamespace, false),
+            "query.text" => (DbQuery, true),
+            "statement" => (DbQuery, false),
+            "user" => (DbUser, false),
+            "connection_string" => (DbConnection, false),
+            _ => return None,
+        },
+        "messaging" => match name {
+            "url" => (AwsQueueUrl, false),
+            "destination.name" => (MessagingDestination, true),
+            "destination" => (MessagingDestination, false),
+            _ => return None,
+        },
+        "error" if name == "type" => (ErrorType, true),
+        "exception" => match name {
+            "type" => (ExceptionType, true),
+            "message" => (ExceptionMessage, true),
+            "stacktrace" => (ExceptionStack, true),
+            _ => return None,
+        },
+        "user" if name == "id" => (User, true),
+        "enduser" if name == "id" => (User, false),
+        _ => return None,
+    })
+}
+
+/// Where an attribute was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A field of its own, provided that the field gets written.
+    Field(Slot),
+    /// Annotation or metadata.
+    Free,
+    /// Written as an annotation.
+    Annotated,
+    /// Set again later; the last value counts, as OpenTelemetry says.
+    Superseded,
+}
+
+const VACANT: u32 = u32::MAX;
+
+/// The attributes of one span, sorted out. Lives in the writer so that its memory is reused.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) of: Vec<Place>,
+    slots: [u32; SLOTS],
+    /// Slots held by a current name.
+    current: u64,
+    used: u64,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { of: Vec::new(), slots: [VACANT; SLOTS], current: 0, used: 0 }
+    }
+}
+
+impl Places {
+    pub(super) fn sort(&mut self, attributes: &[KeyValue], server: bool) {
+        self.of.clear();
+        self.slots = [VACANT; SLOTS];
+        self.current = 0;
+        // A set bit means that a key of that kind was seen before, so that only then the earlier keys are compared.
+        let mut seen = [0_u64; 4];
+        for (at, attribute) in attributes.iter().enumerate() {
+            let key = attribute.key.as_str();
+            let mark = mark(key.as_bytes());
+            let (word, bit) = (usize::from(mark >> 6), 1_u64 << (mark & 63));
+            if seen[word] & bit != 0
+                && let Some(earlier) = attributes[..at].iter().rposition(|earlier| earlier.key.as_str() == key)
+            {
+                self.of[earlier] = Place::Superseded;
+            }
+            seen[word] |= bit;
+            let Some((slot, current)) = slot(key, server) else {
+                self.of.push(Place::Free);
+                continue;
+            };
+            let slot_bit = 1 << slot as u8;
+            if !current && self.current & slot_bit != 0 {
+                self.of.push(Place::Free);
+                continue;
+            }
+            self.current |= if current { slot_bit } else { 0 };
+            let holder = std::mem::replace(&mut self.slots[slot as usize], at as u32);
+            if let Some(place @ Place::Field(_)) = self.of.get_mut(holder as usize) {
+                *place = Place::Free;
+            }
+            self.of.push(Place::Field(slot));
+        }
+    }
+
+    /// Forgets what was written, for another attempt at the same span.
+    pub(super) fn restart(&mut self) {
+        self.used = 0;
+        for place in &mut self.of {
+            if *place == Place::Annotated {
+                *place = Place::Free;
+            }
+        }
+    }
+
+    pub(super) fn get<'a>(&self, attributes: &'a [KeyValue], slot: Slot) -> Option<&'a KeyValue> {
+        attributes.get(self.slots[slot as usize] as usize)
+    }
+
+    /// The attribute stands in full in its field and need not be metadata too.
+    pub(super) fn mark_used(&mut self, slot: Slot) {
+        self.used |= 1 << slot as u8;
+    }
+
+    pub(super) fn is_used(&self, slot: Slot) -> bool {
+        self.used & (1 << slot as u8) != 0
+    }
+}
+
+fn mark(key: &[u8]) -> u8 {
+    let last = key.last().copied().unwrap_or_default();
+    let middle = key.get(key.len() / 2).copied().unwrap_or_default();
+    (key.len() as u8).wrapping_mul(37) ^ last.wrapping_mul(11) ^ middle.wrapping_mul(91)
+}

@@ -1,0 +1,453 @@
+//! What X-Ray knows about the other side: name, namespace, flags, and the `http`, `aws` and `sql` blocks.
+
+use std::{borrow::Cow, ops::Range};
+
+use opentelemetry::{Array, Value, trace::SpanKind};
+
+use super::{
+    Flags,
+    attributes::Slot,
+    json,
+    name::NameWriter,
+    render::{Render, is_server},
+};
+
+/// Where the work of a span was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Local,
+    Aws,
+    Remote,
+}
+
+impl Origin {
+    pub(super) fn namespace(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Local => None,
+            Self::Aws => Some(b"aws"),
+            Self::Remote => Some(b"remote"),
+        }
+    }
+}
+
+/// The throttling codes on which AWS's SDKs retry; many come as HTTP 400.
+const THROTTLING: &[&str] = &[
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+    "TransactionInProgressException",
+];
+
+/// Systems of the OpenTelemetry convention whose queries are SQL.
+const SQL: &[&str] = &[
+    "aws.redshift",
+    "cassandra",
+    "clickhouse",
+    "cloudscape",
+    "cockroachdb",
+    "db2",
+    "derby",
+    "firebird",
+    "firebirdsql",
+    "h2",
+    "h2database",
+    "hive",
+    "hsqldb",
+    "ibm.db2",
+    "mariadb",
+    "microsoft.sql_server",
+    "mssql",
+    "mysql",
+    "oracle",
+    "oracle.db",
+    "other_sql",
+    "postgresql",
+    "redshift",
+    "sqlite",
+    "teradata",
+    "trino",
+    "vertica",
+];
+
+impl<'a> Render<'a> {
+    pub(super) fn origin(&self) -> Origin {
+        let calls = matches!(self.span.span_kind, SpanKind::Client | SpanKind::Producer);
+        if self.span.attributes.is_empty() {
+            return if calls { Origin::Remote } else { Origin::Local };
+        }
+        let system = self.get(Slot::RpcSystem).map(|attribute| &attribute.value);
+        let sdk = matches!(system, Some(Value::String(system)) if system.as_str() == "aws-api");
+        if !is_server(self.span) && (sdk || calls && self.get(Slot::AwsOperation).is_some()) {
+            Origin::Aws
+        } else if calls {
+            Origin::Remote
+        } else {
+            Origin::Local
+        }
+    }
+
+    /// Writes the name that the node in X-Ray's map gets. True if it is not the span's own.
+    pub(super) fn name(&mut self, origin: Origin) -> bool {
+        let mut pieces: [Cow<'a, str>; 3] = Default::default();
+        match origin {
+            Origin::Local => {}
+            Origin::Aws => {
+                if let Some(service) = self.text(Slot::RpcService) {
+                    self.places.mark_used(Slot::RpcService);
+                    pieces[0] = service;
+                } else if let Some(service) = self.service_of_method() {
+                    pieces[0] = service;
+                }
+                if pieces[0].is_empty() {
+                    let name = self.span_name();
+                    let service = name.find(['.', '/']).unwrap_or(name.len());
+                    pieces[0] = slice(name, 0..service);
+                }
+            }
+            Origin::Remote => pieces = self.remote_name(),
+        }
+        if pieces.iter().all(|piece| piece.is_empty()) {
+            pieces[0] = self.span_name();
+        }
+        let mut writer = NameWriter::new(self.out);
+        for piece in &pieces {
+            writer.push(piece);
+        }
+        let changed = writer.finish();
+        self.report.sanitised += u32::from(changed);
+        changed || !pieces[1].is_empty() || pieces[0] != self.span.name
+    }
+
+    /// The name as it may leave; whole, so that a redactor recognises what is in it.
+    pub(super) fn span_name(&mut self) -> Cow<'a, str> {
+        self.redact("span.name", Cow::Borrowed(self.span.name.as_ref())).unwrap_or_default()
+    }
+
+    fn remote_name(&mut self) -> [Cow<'a, str>; 3] {
+        let none = Cow::Borrowed("");
+        if let Some(peer) = self.text(Slot::PeerService) {
+            self.places.mark_used(Slot::PeerService);
+            return [peer, none.clone(), none];
+        }
+        let host = self.text(Slot::ServerAddress).or_else(|| self.text(Slot::HttpHost)).or_else(|| self.url_host());
+        if self.get(Slot::DbSystem).is_some() {
+            let database = self.text(Slot::DbNamespace);
+            return match (database, host) {
+                (Some(database), Some(host)) => [database, Cow::Borrowed("@"), host],
+                (Some(one), None) | (None, Some(one)) => [one, none.clone(), none],
+                (None, None) => [self.text(Slot::DbSystem).unwrap_or_default(), none.clone(), none],
+            };
+        }
+        if host.is_some() && self.get(Slot::ServerAddress).is_some() {
+            self.places.mark_used(Slot::ServerAddress);
+        }
+        let named = host.or_else(|| self.text(Slot::RpcService)).or_else(|| self.text(Slot::MessagingDestination));
+        [named.unwrap_or_default(), none.clone(), none]
+    }
+
+    fn url_host(&mut self) -> Option<Cow<'a, str>> {
+        let url = self.text(Slot::HttpUrl)?;
+        let mut start = url.find("://")? + 3;
+        let mut end = url[start..].find(['/', '?', '#']).map_or(url.len(), |end| start + end);
+        if let Some(user) = url[start..end].rfind('@') {
+            start += user + 1;
+        }
+        if let Some(port) = url[start..end].rfind(':')
+            && !url[start + port..end].contains(']')
+        {
+            end = start + port;
+        }
+        (start < end).then(|| slice(url, start..end))
+    }
+
+    /// The newest convention puts the service into the method: `SQS/SendMessage`.
+    fn service_of_method(&mut self) -> Option<Cow<'a, str>> {
+        let method = self.text(Slot::RpcMethod)?;
+        let end = method.rfind(['/', '.'])?;
+        let start = method[..end].rfind(['/', '.']).map_or(0, |before| before + 1);
+        Some(slice(method, start..end))
+    }
+
+    /// Known throttling codes first, then the HTTP status, then the span's.
+    pub(super) fn flags(&mut self, origin: Origin) -> Flags {
+        let mut flags = Flags::default();
+        if origin == Origin::Aws && self.throttled() {
+            flags.error = true;
+            flags.throttle = true;
+        } else {
+            match self.http_status() {
+                Some(429) => (flags.error, flags.throttle) = (true, true),
+                Some(400..=499) => flags.error = true,
+                Some(500..=599) => flags.fault = true,
+                _ => flags.fault = self.status_error(),
+            }
+        }
+        for (name, set) in [("fault", flags.fault), ("error", flags.error), ("throttle", flags.throttle)] {
+            if set {
+                json::key(self.out, name);
+                json::boolean(self.out, true);
+            }
+        }
+        flags
+    }
+
+    fn http_status(&self) -> Option<i64> {
+        match &self.get(Slot::HttpStatus)?.value {
+            Value::I64(status) => Some(*status),
+            Value::String(status) => status.as_str().trim().parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn throttled(&self) -> bool {
+        let codes = [Slot::AwsErrorCode, Slot::ErrorType, Slot::ExceptionType];
+        let on_span = codes.into_iter().filter_map(|slot| self.get(slot));
+        let on_events = self.span.events.iter().flat_map(|event| &event.attributes);
+        let on_events = on_events.filter(|attribute| attribute.key.as_str() == "exception.type");
+        on_span.chain(on_events).any(|attribute| {
+            let Value::String(code) = &attribute.value else { return false };
+            // `com.amazonaws.sqs#ThrottlingException`, `aws_sdk_sqs::types::error::ThrottlingException`
+            let code = code.as_str().rsplit(['#', ':', '.']).next().unwrap_or_default();
+            THROTTLING.binary_search(&code).is_ok()
+        })
+    }
+
+    pub(super) fn http(&mut self) {
+        use Slot::{HttpHost, HttpLength, HttpMethod, HttpStatus, HttpTarget, HttpUrl, HttpUserAgent, UrlPath, UrlScheme};
+        let signs = [HttpMethod, HttpUrl, HttpStatus, HttpTarget, HttpHost, HttpUserAgent, UrlScheme, UrlPath, HttpLength];
+        if signs.into_iter().all(|slot| self.get(slot).is_none()) {
+            return;
+        }
+        let http = self.open("http");
+        let request = self.open("request");
+        self.text_field("method", HttpMethod);
+        if !self.text_field("url", HttpUrl) {
+            self.composed_url();
+        }
+        self.text_field("user_agent", HttpUserAgent);
+        self.client_ip();
+        self.close(&request);
+        let response = self.open("response");
+        self.number_field("status", HttpStatus);
+        self.number_field("content_length", HttpLength);
+        self.close(&response);
+        self.close(&http);
+    }
+
+    fn client_ip(&mut self) {
+        if self.get(Slot::ClientIp).is_none() {
+            self.text_field("client_ip", Slot::PeerIp);
+            return;
+        }
+        self.text_field("client_ip", Slot::ClientIp);
+        // A client that is not the peer was named by a header, which anybody can write.
+        let peer = self.get(Slot::PeerIp).map(|attribute| &attribute.value);
+        if is_server(self.span) && self.get(Slot::ClientIp).is_some_and(|client| Some(&client.value) != peer) {
+            json::key(self.out, "x_forwarded_for");
+            json::boolean(self.out, true);
+        }
+    }
+
+    fn composed_url(&mut self) {
+        let (target, path) = (self.text(Slot::HttpTarget), self.text(Slot::UrlPath));
+        let (host, server) = (self.text(Slot::HttpHost), self.text(Slot::ServerAddress));
+        if target.is_none() && path.is_none() && host.is_none() {
+            return;
+        }
+        let scheme = self.text(Slot::UrlScheme);
+        let mut url = String::new();
+        if let Some(host) = host.as_deref().or(server.as_deref()) {
+            let scheme = scheme.as_deref().unwrap_or("http");
+            url.push_str(scheme);
+            url.push_str("://");
+            url.push_str(host);
+            let usual = if scheme == "https" { "443" } else { "80" };
+            if let Some(port) = self.text(Slot::ServerPort)
+                && *port != *usual
+                && !host.rsplit_once(':').is_some_and(|(_, end)| end.bytes().all(|byte| byte.is_ascii_digit()))
+            {
+                url.push(':');
+                url.push_str(&port);
+            }
+        }
+        if let Some(target) = target {
+            url.push_str(&target);
+        } else {
+            url.push_str(path.as_deref().unwrap_or("/"));
+            if let Some(query) = self.text(Slot::UrlQuery) {
+                url.push('?');
+                url.push_str(&query);
+            }
+        }
+        json::key(self.out, "url");
+        if !self.string(&url) {
+            for slot in [Slot::HttpTarget, Slot::UrlPath, Slot::UrlQuery, Slot::UrlScheme, Slot::HttpHost] {
+                self.places.mark_used(slot);
+            }
+        }
+    }
+
+    pub(super) fn aws(&mut self, origin: Origin) {
+        let main = self.frame.main || self.frame.segment;
+        if self.span.attributes.is_empty() && !main {
+            return;
+        }
+        let aws = self.open("aws");
+        if !self.text_field("operation", Slot::AwsOperation) && origin == Origin::Aws {
+            self.operation();
+        }
+        if origin == Origin::Aws {
+            self.places.mark_used(Slot::RpcSystem);
+        }
+        for (key, slot) in [
+            ("account_id", Slot::AwsAccount),
+            ("region", Slot::AwsRegion),
+            ("request_id", Slot::AwsRequestId),
+            ("id_2", Slot::AwsExtendedRequestId),
+            ("queue_url", Slot::AwsQueueUrl),
+            ("bucket_name", Slot::AwsBucket),
+            ("key", Slot::AwsKey),
+            ("topic_arn", Slot::AwsTopic),
+            ("stream_name", Slot::AwsStream),
+            ("function_name", Slot::AwsFunction),
+        ] {
+            if self.get(slot).is_some() {
+                self.text_field(key, slot);
+            }
+        }
+        if origin == Origin::Aws {
+            self.number_field("retries", Slot::AwsRetries);
+        }
+        self.tables();
+        if main {
+            self.sdk();
+        }
+        self.log_groups(main);
+        self.close(&aws);
+    }
+
+    fn operation(&mut self) {
+        if let Some(method) = self.text(Slot::RpcMethod) {
+            json::key(self.out, "operation");
+            let operation = method.rsplit(['/', '.']).next().unwrap_or(&method);
+            if !self.string(operation) && operation.len() == method.len() {
+                self.places.mark_used(Slot::RpcMethod);
+            }
+        } else if let Some((_, operation)) = self.span_name().split_once(['.', '/']) {
+            json::key(self.out, "operation");
+            self.string(operation);
+        }
+    }
+
+    fn tables(&mut self) {
+        let Some(attribute) = self.get(Slot::AwsTable) else { return };
+        match &attribute.value {
+            Value::Array(Array::String(tables)) if tables.len() == 1 => {
+                let table = Cow::Borrowed(tables[0].as_str());
+                if let Some(table) = self.redact(attribute.key.as_str(), table) {
+                    json::key(self.out, "table_name");
+                    if !self.string(&table) {
+                        self.places.mark_used(Slot::AwsTable);
+                    }
+                }
+            }
+            Value::Array(Array::String(tables)) if !tables.is_empty() => {
+                let before = self.out.len();
+                json::key(self.out, "table_names");
+                if !self.value(attribute.key.as_str(), &attribute.value, 250) {
+                    self.out.truncate(before);
+                }
+                self.places.mark_used(Slot::AwsTable);
+            }
+            _ => _ = self.text_field("table_name", Slot::AwsTable),
+        }
+    }
+
+    fn sdk(&mut self) {
+        if let Some((name, version)) = &self.options.sdk {
+            let xray = self.open("xray");
+            json::key(self.out, "sdk");
+            self.string(name);
+            json::key(self.out, "sdk_version");
+            self.string(version);
+            self.close(&xray);
+        }
+    }
+
+    fn log_groups(&mut self, main: bool) {
+        let named = self.text(Slot::LogGroups);
+        let on_span = named.iter().flat_map(|names| names.split(['&', ',', '[', ']', '"'])).filter(|name| !name.is_empty());
+        let options = self.options;
+        let of_process = options.log_groups.iter().filter(|_| main).map(AsRef::as_ref);
+        let mut groups = of_process.chain(on_span).take(20).peekable();
+        if groups.peek().is_none() {
+            return;
+        }
+        json::key(self.out, "cloudwatch_logs");
+        self.out.push(b'[');
+        for group in groups {
+            json::comma(self.out);
+            self.out.extend_from_slice(b"{\"log_group\":");
+            self.string(group);
+            self.out.push(b'}');
+        }
+        self.out.push(b']');
+        self.places.mark_used(Slot::LogGroups);
+    }
+
+    pub(super) fn sql(&mut self) {
+        let Some(Value::String(system)) = self.get(Slot::DbSystem).map(|attribute| &attribute.value) else { return };
+        if SQL.binary_search(&system.as_str()).is_err() {
+            return;
+        }
+        let sql = self.open("sql");
+        self.text_field("database_type", Slot::DbSystem);
+        self.text_field("user", Slot::DbUser);
+        self.text_field("connection_string", Slot::DbConnection);
+        if let (Some(host), Some(database)) = (self.text(Slot::ServerAddress), self.text(Slot::DbNamespace)) {
+            let port = self.text(Slot::ServerPort);
+            let (colon, port) = port.as_deref().map_or(("", ""), |port| (":", port));
+            json::key(self.out, "url");
+            if !self.string(&[&*host, colon, port, "/", &*database].concat()) {
+                for slot in [Slot::ServerAddress, Slot::ServerPort, Slot::DbNamespace] {
+                    self.places.mark_used(slot);
+                }
+            }
+        }
+        if let Some(query) = self.text(Slot::DbQuery) {
+            // The schema sets no limit; a statement cut at 250 characters would tell little.
+            let limit = if self.level < super::Level::ShortValues { super::MAX_DOCUMENT } else { 250 };
+            json::key(self.out, "sanitized_query");
+            self.report.cut += u32::from(json::cut_string(self.out, &query, limit));
+            self.places.mark_used(Slot::DbQuery);
+        }
+        self.close(&sql);
+    }
+}
+
+/// A part of a text, borrowed where the text is.
+fn slice(text: Cow<'_, str>, range: Range<usize>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[range]),
+        Cow::Owned(text) => Cow::Owned(text[range].to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_lists_are_sorted_for_the_search() {
+        assert!(super::THROTTLING.is_sorted());
+        assert!(super::SQL.is_sorted());
+    }
+}

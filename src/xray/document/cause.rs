@@ -1,0 +1,254 @@
+//! Exceptions with their chains and stacks.
+
+use std::borrow::Cow;
+
+use opentelemetry::{
+    Array, KeyValue, Value,
+    trace::{Event, SpanId, SpanKind, Status},
+};
+
+use super::{
+    attributes::Slot,
+    json,
+    render::{Level, Render},
+    stack::{self, StackFrame},
+};
+use crate::xray::hex;
+
+const MAX_EXCEPTIONS: u32 = 16;
+const MAX_CHAIN: usize = 8;
+const MAX_FRAMES: usize = 100;
+
+/// An id for a part of a span's document: no two parts share one, and the same part has it in every attempt.
+pub(super) fn derived_id(span: SpanId, part: u64) -> SpanId {
+    let seed = u64::from_be_bytes(span.to_bytes()).wrapping_add((part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    SpanId::from((mixed ^ mixed >> 31).max(1))
+}
+
+/// What an event or a span says about one error.
+#[derive(Clone, Copy, Default)]
+struct Exception<'e> {
+    kind: Option<&'e Value>,
+    message: Option<&'e Value>,
+    stack: Option<&'e Value>,
+    /// `tracing-opentelemetry` puts the messages of `source()` into `<field>.chain`, and into the stack trace as an array.
+    chain: Option<&'e Value>,
+}
+
+impl<'e> Exception<'e> {
+    fn of(attributes: &'e [KeyValue]) -> Option<Self> {
+        let mut found = Self::default();
+        for KeyValue { key, value, .. } in attributes {
+            match key.as_str() {
+                "exception.type" => found.kind = Some(value),
+                "exception.message" => found.message = Some(value),
+                "exception.stacktrace" if matches!(value, Value::Array(_)) => found.chain = Some(value),
+                "exception.stacktrace" => found.stack = Some(value),
+                key if key.ends_with(".chain") && found.chain.is_none() => found.chain = Some(value),
+                _ => {}
+            }
+        }
+        (found.kind.is_some() || found.message.is_some() || found.stack.is_some()).then_some(found)
+    }
+}
+
+/// The event tells of an error, under whatever name.
+pub(super) fn is_exception(event: &Event) -> bool {
+    event.name == "exception" || event.attributes.iter().any(|attribute| attribute.key.as_str().starts_with("exception."))
+}
+
+/// The attribute of such an event stands in its exception.
+pub(super) fn in_exception(attribute: &KeyValue) -> bool {
+    let key = attribute.key.as_str();
+    key.starts_with("exception.") || key == "error" || key.ends_with(".chain")
+}
+
+impl Render<'_> {
+    pub(super) fn cause(&mut self) {
+        let cause = self.open("cause");
+        json::key(self.out, "exceptions");
+        self.out.push(b'[');
+        let list = self.out.len();
+        let span = self.span;
+        let most = if self.level == Level::Bare { 1 } else { MAX_EXCEPTIONS };
+        let mut written = 0;
+        let (mut last, mut told) = (None, false);
+        for exception in span.events.iter().filter(|event| is_exception(event)) {
+            let exception = Exception::of(&exception.attributes).unwrap_or_default();
+            if written >= most || self.is_over() {
+                self.report.left_out += 1;
+                continue;
+            }
+            last = exception.message.or(last);
+            told |= matches!((exception.message, &span.status), (Some(message), Status::Error { description })
+                if message.as_str() == description.as_ref());
+            self.exception(exception, &mut written, most);
+        }
+        if last.is_none() || self.get(Slot::ExceptionMessage).map(|attribute| &attribute.value) == last {
+            if written == 0
+                && let Some(exception) = Exception::of(&span.attributes)
+            {
+                self.exception(exception, &mut written, most);
+            }
+            for slot in [Slot::ExceptionType, Slot::ExceptionMessage, Slot::ExceptionStack] {
+                self.places.mark_used(slot);
+            }
+        }
+        if written == 0 {
+            self.exception_of_status(&mut written);
+        } else if let (false, Status::Error { description }) = (told, &span.status) {
+            // Kept for the metadata only if no exception says the same.
+            self.untold_status = !description.is_empty() && last.is_none_or(|message| message.as_str() != *description);
+        }
+        if self.out.len() == list {
+            self.out.truncate(cause.start());
+            return;
+        }
+        self.out.push(b']');
+        self.close(&cause);
+    }
+
+    fn exception_of_status(&mut self, written: &mut u32) {
+        let Status::Error { description } = &self.span.status else { return };
+        // The HTTP convention's error type is the status code, which has its own field.
+        let kind = self.get(Slot::ErrorType).map(|attribute| &attribute.value);
+        let kind = kind.filter(|kind| kind.as_str().parse::<u16>().is_err());
+        let message = Some(description.as_ref()).filter(|text| !text.is_empty());
+        let message = message.and_then(|text| self.redact("status.description", Cow::Borrowed(text)));
+        if message.is_none() && kind.is_none() {
+            return;
+        }
+        self.open_exception(written);
+        self.exception_text("type", "error.type", kind);
+        if let Some(message) = message {
+            self.message(&message);
+        }
+        self.out.push(b'}');
+    }
+
+    fn exception(&mut self, exception: Exception, written: &mut u32, most: u32) {
+        self.open_exception(written);
+        self.exception_text("type", "exception.type", exception.kind);
+        self.exception_text("message", "exception.message", exception.message);
+        if self.level < Level::NoStacks
+            && let Some(stack) = exception.stack
+        {
+            let text = match stack {
+                Value::String(text) => Cow::Borrowed(text.as_str()),
+                other => other.as_str(),
+            };
+            if let Some(text) = self.redact("exception.stacktrace", text) {
+                self.stack(&text);
+            }
+        }
+        let chain = match exception.chain {
+            Some(Value::Array(Array::String(chain))) => chain.as_slice(),
+            _ => &[],
+        };
+        for source in chain.iter().take(MAX_CHAIN) {
+            let Some(text) = self.redact("exception.message", Cow::Borrowed(source.as_str())) else { continue };
+            if *written >= most {
+                break;
+            }
+            json::key(self.out, "cause");
+            json::plain(self.out, &hex::span_id(derived_id(self.span.span_context.span_id(), u64::from(*written))));
+            self.out.push(b'}');
+            self.open_exception(written);
+            self.message(&text);
+        }
+        if chain.len() > MAX_CHAIN {
+            json::key(self.out, "skipped");
+            json::unsigned(self.out, (chain.len() - MAX_CHAIN) as u64);
+            self.report.left_out += 1;
+        }
+        self.out.push(b'}');
+    }
+
+    fn open_exception(&mut self, written: &mut u32) {
+        json::comma(self.out);
+        self.out.push(b'{');
+        json::key(self.out, "id");
+        json::plain(self.out, &hex::span_id(derived_id(self.span.span_context.span_id(), u64::from(*written))));
+        *written += 1;
+        if matches!(self.span.span_kind, SpanKind::Client | SpanKind::Producer) {
+            json::key(self.out, "remote");
+            json::boolean(self.out, true);
+        }
+    }
+
+    fn exception_text(&mut self, field: &'static str, key: &str, value: Option<&Value>) {
+        let Some(value) = value else { return };
+        let text = match value {
+            Value::String(text) => Cow::Borrowed(text.as_str()),
+            other => other.as_str(),
+        };
+        let Some(text) = self.redact(key, text) else { return };
+        if field == "message" {
+            self.message(&text);
+        } else {
+            json::key(self.out, field);
+            self.string(&text);
+        }
+    }
+
+    fn message(&mut self, text: &str) {
+        let limit = match self.level {
+            Level::Full => 4_000,
+            Level::ShortValues | Level::NoMetadata => 1_000,
+            Level::Bare => 100,
+            _ => 250,
+        };
+        json::key(self.out, "message");
+        self.report.cut += u32::from(json::cut_string(self.out, text, limit));
+    }
+
+    fn stack(&mut self, text: &str) {
+        let mut frames = stack::frames(text);
+        let before = self.out.len();
+        json::key(self.out, "stack");
+        self.out.push(b'[');
+        let body = self.out.len();
+        for frame in frames.by_ref().take(MAX_FRAMES) {
+            self.stack_frame(&frame);
+            if self.is_over() {
+                return;
+            }
+        }
+        if self.out.len() == body {
+            let text = text.trim();
+            if text.is_empty() {
+                self.out.truncate(before);
+                return;
+            }
+            // No backtrace of Rust's: kept whole, as one frame.
+            self.out.extend_from_slice(b"{\"label\":");
+            self.report.cut += u32::from(json::cut_string(self.out, text, 4_000));
+            self.out.push(b'}');
+        }
+        self.out.push(b']');
+        let more = frames.count();
+        if more > 0 {
+            self.report.cut += 1;
+            json::key(self.out, "truncated");
+            json::unsigned(self.out, more as u64);
+        }
+    }
+
+    fn stack_frame(&mut self, frame: &StackFrame) {
+        json::comma(self.out);
+        self.out.push(b'{');
+        if let Some(path) = frame.path {
+            json::key(self.out, "path");
+            self.string(path);
+        }
+        if let Some(line) = frame.line {
+            json::key(self.out, "line");
+            json::unsigned(self.out, u64::from(line));
+        }
+        json::key(self.out, "label");
+        self.string(frame.label);
+        self.out.push(b'}');
+    }
+}

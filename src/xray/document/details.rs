@@ -1,0 +1,224 @@
+//! Annotations, links and metadata.
+
+use std::borrow::Cow;
+
+use opentelemetry::{Array, KeyValue, Value, trace::Status};
+
+use super::{
+    attributes::{Place, Slot},
+    cause, json,
+    name::{annotation_key, metadata_key},
+    render::{Level, Render},
+};
+use crate::xray::hex;
+
+const MAX_ANNOTATIONS: usize = 50;
+const MAX_ANNOTATION: usize = 1_000;
+const MAX_LINKS: usize = 20;
+const MAX_EVENTS: usize = 128;
+const PREFIX: &str = "annotation.";
+
+impl<'a> Render<'a> {
+    pub(super) fn annotations(&mut self) {
+        let span = self.span;
+        let listed = self.get(Slot::Annotations).map(|attribute| &attribute.value);
+        let chosen = |key: &str, options: &[Cow<'static, str>]| {
+            key.starts_with(PREFIX)
+                || !options.is_empty() && options.binary_search_by(|option| option.as_ref().cmp(key)).is_ok()
+                || match listed {
+                    Some(Value::Array(Array::String(keys))) => keys.iter().any(|listed| listed.as_str() == key),
+                    Some(Value::String(listed)) => listed.as_str() == key,
+                    _ => false,
+                }
+        };
+        self.places.mark_used(Slot::Annotations);
+        let annotations = self.open("annotations");
+        let mut keys: Vec<Cow<str>> = Vec::new();
+        for (at, attribute) in span.attributes.iter().enumerate() {
+            let place = self.places.of[at];
+            if place == Place::Superseded || !chosen(attribute.key.as_str(), &self.options.annotations) {
+                continue;
+            }
+            let key = attribute.key.as_str();
+            let clean = annotation_key(key.strip_prefix(PREFIX).unwrap_or(key));
+            let fits = keys.len() < MAX_ANNOTATIONS && !matches!(attribute.value, Value::Array(_)) && !keys.contains(&clean);
+            if !fits {
+                self.report.moved += 1;
+                continue;
+            }
+            let before = self.out.len();
+            json::comma(self.out);
+            json::string(self.out, &clean);
+            self.out.push(b':');
+            let cut = self.report.cut;
+            if !self.value(key, &attribute.value, MAX_ANNOTATION) {
+                self.out.truncate(before);
+                continue;
+            }
+            self.report.sanitised += u32::from(matches!(clean, Cow::Owned(_)));
+            keys.push(clean);
+            // What had to be cut is metadata too.
+            if place == Place::Free && self.report.cut == cut {
+                self.places.of[at] = Place::Annotated;
+            }
+        }
+        self.close(&annotations);
+    }
+
+    pub(super) fn links(&mut self) {
+        let before = self.out.len();
+        json::key(self.out, "links");
+        self.out.push(b'[');
+        let body = self.out.len();
+        let mut written = 0;
+        for link in &self.span.links.links {
+            if !link.span_context.is_valid() || written == MAX_LINKS || self.is_over() {
+                self.report.left_out += 1;
+                continue;
+            }
+            written += 1;
+            json::comma(self.out);
+            self.out.push(b'{');
+            json::key(self.out, "trace_id");
+            json::plain(self.out, &hex::xray_trace_id(link.span_context.trace_id()));
+            json::key(self.out, "id");
+            json::plain(self.out, &hex::span_id(link.span_context.span_id()));
+            if self.level < Level::NoAnnotations {
+                let attributes = self.open("attributes");
+                for attribute in &link.attributes {
+                    self.pair(attribute, MAX_ANNOTATION);
+                }
+                self.close(&attributes);
+            }
+            self.out.push(b'}');
+        }
+        if self.out.len() == body {
+            self.out.truncate(before);
+        } else {
+            self.out.push(b']');
+        }
+    }
+
+    /// `default` has the attributes without a field of their own, `otel` what OpenTelemetry has and X-Ray lacks,
+    /// `lambda_lifecycle` what is missing.
+    pub(super) fn metadata(&mut self, renamed: bool) {
+        let metadata = self.open("metadata");
+        if self.level < Level::NoMetadata {
+            let default = self.open("default");
+            let span = self.span;
+            for (at, attribute) in span.attributes.iter().enumerate() {
+                let told = match self.places.of[at] {
+                    Place::Field(slot) => self.places.is_used(slot),
+                    Place::Free => false,
+                    Place::Annotated | Place::Superseded => true,
+                };
+                if !told && !self.is_over() {
+                    self.pair(attribute, self.value_limit());
+                }
+            }
+            self.close(&default);
+            let otel = self.open("otel");
+            self.otel(renamed);
+            self.close(&otel);
+        }
+        let ours = self.open("lambda_lifecycle");
+        self.count("spans_left_out", self.frame.left_out);
+        if self.level > Level::Full {
+            let shed: [&[u8]; 6] =
+                [b"\"values\"", b"\"metadata\"", b"\"stacks\"", b"\"annotations\"", b"\"links\"", b"\"fields\""];
+            json::key(self.out, "truncated");
+            self.out.push(b'[');
+            for part in &shed[..self.level as usize] {
+                json::comma(self.out);
+                self.out.extend_from_slice(part);
+            }
+            self.out.push(b']');
+        }
+        self.close(&ours);
+        self.close(&metadata);
+    }
+
+    fn otel(&mut self, renamed: bool) {
+        let span = self.span;
+        if renamed {
+            let name = self.span_name();
+            if !name.is_empty() {
+                json::key(self.out, "name");
+                self.report.cut += u32::from(json::cut_string(self.out, &name, self.value_limit()));
+            }
+        }
+        if self.untold_status
+            && let Status::Error { description } = &span.status
+            && let Some(text) = self.redact("status.description", Cow::Borrowed(description.as_ref()))
+        {
+            json::key(self.out, "status_description");
+            self.report.cut += u32::from(json::cut_string(self.out, &text, self.value_limit()));
+        }
+        self.events();
+        self.count("dropped_attributes", span.dropped_attributes_count);
+        self.count("dropped_events", span.events.dropped_count);
+        let valid = span.links.iter().filter(|link| link.span_context.is_valid()).count();
+        self.count("dropped_links", span.links.dropped_count.saturating_add(valid.saturating_sub(MAX_LINKS) as u32));
+    }
+
+    /// Events that are no exceptions, and what an exception's event says beyond the exception.
+    fn events(&mut self) {
+        let before = self.out.len();
+        json::key(self.out, "events");
+        self.out.push(b'[');
+        let body = self.out.len();
+        let mut written = 0;
+        for event in &self.span.events.events {
+            let exception = cause::is_exception(event);
+            let told = |attribute: &&KeyValue| exception && cause::in_exception(attribute);
+            if event.name == "exception" && event.attributes.iter().all(|attribute| told(&attribute)) {
+                continue;
+            }
+            if written == MAX_EVENTS || self.is_over() {
+                self.report.left_out += 1;
+                continue;
+            }
+            written += 1;
+            json::comma(self.out);
+            self.out.push(b'{');
+            if let Some(name) = self.redact("event.name", Cow::Borrowed(event.name.as_ref())) {
+                json::key(self.out, "name");
+                self.report.cut += u32::from(json::cut_string(self.out, &name, self.value_limit()));
+            }
+            json::key(self.out, "time");
+            json::time(self.out, event.timestamp);
+            let attributes = self.open("attributes");
+            for attribute in event.attributes.iter().filter(|attribute| !told(attribute)) {
+                self.pair(attribute, self.value_limit());
+            }
+            self.close(&attributes);
+            self.out.push(b'}');
+        }
+        if self.out.len() == body {
+            self.out.truncate(before);
+        } else {
+            self.out.push(b']');
+        }
+    }
+
+    fn pair(&mut self, attribute: &KeyValue, limit: usize) {
+        let before = self.out.len();
+        let changed = metadata_key(self.out, attribute.key.as_str());
+        if self.value(attribute.key.as_str(), &attribute.value, limit) {
+            self.report.sanitised += u32::from(changed);
+        } else {
+            self.out.truncate(before);
+        }
+    }
+
+    fn value_limit(&self) -> usize {
+        if self.level == Level::Full { super::MAX_DOCUMENT } else { 500 }
+    }
+
+    fn count(&mut self, key: &'static str, number: u32) {
+        if number > 0 {
+            json::key(self.out, key);
+            json::unsigned(self.out, u64::from(number));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! JSON written straight into a byte buffer.
+
+use std::{
+    io::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use opentelemetry::{Array, Value};
+
+/// Writes commas by looking at what stands before: a value never ends with an opening bracket.
+pub(super) fn comma(out: &mut Vec<u8>) {
+    if !matches!(out.last(), None | Some(b'{' | b'[')) {
+        out.push(b',');
+    }
+}
+
+/// A key of ours, which needs no escaping.
+pub(super) fn key(out: &mut Vec<u8>, name: &'static str) {
+    comma(out);
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// ASCII that needs no escaping, such as an id.
+pub(super) fn plain(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
+/// A string, quoted and escaped.
+pub(super) fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    escaped(out, text.as_bytes());
+    out.push(b'"');
+}
+
+/// At most `limit` characters of a string; true if something was cut off.
+pub(super) fn cut_string(out: &mut Vec<u8>, text: &str, limit: usize) -> bool {
+    let kept = cut(text, limit);
+    string(out, kept);
+    kept.len() < text.len()
+}
+
+/// The first `limit` characters.
+pub(super) fn cut(text: &str, limit: usize) -> &str {
+    if text.len() <= limit {
+        return text;
+    }
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut rest = bytes;
+    loop {
+        let clean = clean_length(rest);
+        out.extend_from_slice(&rest[..clean]);
+        let Some(byte) = rest.get(clean) else { return };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => {
+                let digits = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.push(digits[usize::from(control >> 4)]);
+                out.push(digits[usize::from(control & 15)]);
+            }
+        }
+        rest = &rest[clean + 1..];
+    }
+}
+
+/// How many bytes stand before the first that JSON wants escaped; eight at a time, as most strings are clean.
+fn clean_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut at = 0;
+    for chunk in bytes.chunks_exact(8) {
+        let mut word = [0; 8];
+        word.copy_from_slice(chunk);
+        let word = u64::from_le_bytes(word);
+        let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word;
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let quote = zero_byte(word ^ (ONES * u64::from(b'"')));
+        let backslash = zero_byte(word ^ (ONES * u64::from(b'\\')));
+        let dirty = (control | quote | backslash) & HIGH;
+        if dirty != 0 {
+            // Borrows only run towards later bytes, so the first hit is exact.
+            return at + dirty.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let tail = &bytes[at..];
+    at + tail.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).unwrap_or(tail.len())
+}
+
+/// A whole number.
+pub(super) fn integer(out: &mut Vec<u8>, value: i64) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    unsigned(out, value.unsigned_abs());
+}
+
+/// A whole number without a sign.
+pub(super) fn unsigned(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+/// A number; JSON has no word for the non-finite ones, which become strings.
+pub(super) fn float(out: &mut Vec<u8>, value: f64) {
+    // Writing to a Vec cannot fail.
+    let _ = if value.is_finite() { write!(out, "{value:?}") } else { write!(out, "\"{value}\"") };
+}
+
+/// True or false.
+pub(super) fn boolean(out: &mut Vec<u8>, value: bool) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+/// Seconds since the epoch with microseconds, the resolution X-Ray keeps. Before the epoch is zero.
+pub(super) fn time(out: &mut Vec<u8>, time: SystemTime) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    unsigned(out, since.as_secs());
+    out.push(b'.');
+    let mut micros = since.subsec_micros();
+    let mut digits = [b'0'; 6];
+    for digit in digits.iter_mut().rev() {
+        *digit += (micros % 10) as u8;
+        micros /= 10;
+    }
+    out.extend_from_slice(&digits);
+}
+
+/// How a [`Value`] that is no string is written as text, for the redactor's eyes.
+pub(super) fn as_text(value: &Value) -> String {
+    match value {
+        Value::Array(Array::String(_)) | Value::String(_) => value.as_str().into_owned(),
+        other => {
+            let mut out = Vec::new();
+            match other {
+                Value::Bool(value) => boolean(&mut out, *value),
+                Value::I64(value) => integer(&mut out, *value),
+                Value::F64(value) => float(&mut out, *value),
+                other => out.extend_from_slice(other.as_str().as_bytes()),
+            }
+            String::from_utf8(out).unwrap_or_default()
+        }
+    }
+}

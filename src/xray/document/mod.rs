@@ -1,0 +1,267 @@
+//! Finished spans as X-Ray segment documents.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use opentelemetry::trace::{SpanId, TraceId};
+use opentelemetry_sdk::trace::SpanData;
+
+use self::{
+    attributes::Places,
+    render::{Level, Render},
+};
+
+mod attributes;
+mod blocks;
+mod cause;
+mod details;
+mod json;
+mod letters;
+mod name;
+mod render;
+mod stack;
+
+/// The most bytes a document may have: X-Ray takes 64 KB, and the daemon's header line needs a few.
+pub const MAX_DOCUMENT: usize = 64_000;
+
+/// What a redactor decides about one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redaction {
+    /// The value may leave as it is.
+    Keep,
+    /// This leaves in its place.
+    Replace(Cow<'static, str>),
+    /// Nothing leaves, not even the key.
+    Remove,
+}
+
+type Redactor = dyn Fn(&str, &str) -> Redaction + Send + Sync;
+
+/// What every document of a process has in common.
+#[derive(Clone, Default)]
+pub struct DocumentOptions {
+    annotations: Vec<Cow<'static, str>>,
+    redactor: Option<Arc<Redactor>>,
+    log_groups: Vec<Box<str>>,
+    sdk: Option<(Box<str>, Box<str>)>,
+}
+
+impl DocumentOptions {
+    /// No annotations chosen, nothing redacted.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Attribute keys that become annotations, which X-Ray indexes for search. Also annotations, without being named here: keys
+    /// listed in a span's own attribute `aws.xray.annotations`, and keys that begin with `annotation.`, which is taken off.
+    pub fn annotations<K: Into<Cow<'static, str>>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.annotations.extend(keys.into_iter().map(Into::into));
+        self.annotations.sort_unstable();
+        self.annotations.dedup();
+        self
+    }
+
+    /// Sees every value that would leave with its key, before anything is cut or written: attributes of spans, events and links,
+    /// exceptions (`exception.type`, `exception.message`, `exception.stacktrace`), and under names of ours the span's name
+    /// (`span.name`), its status (`status.description`) and its events' names (`event.name`). Numbers and booleans are shown as
+    /// text, arrays element by element. May be called more than once for a value.
+    pub fn redact(mut self, redactor: impl Fn(&str, &str) -> Redaction + Send + Sync + 'static) -> Self {
+        self.redactor = Some(Arc::new(redactor));
+        self
+    }
+
+    /// The CloudWatch log groups of this function, named in the invocation's document so that the console finds the logs.
+    pub fn log_groups<G: Into<Box<str>>>(mut self, groups: impl IntoIterator<Item = G>) -> Self {
+        self.log_groups.extend(groups.into_iter().map(Into::into));
+        self
+    }
+
+    /// Name and version of the library, for `aws.xray` in the invocation's document.
+    pub fn sdk(mut self, name: impl Into<Box<str>>, version: impl Into<Box<str>>) -> Self {
+        self.sdk = Some((name.into(), version.into()));
+        self
+    }
+}
+
+impl fmt::Debug for DocumentOptions {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("DocumentOptions")
+            .field("annotations", &self.annotations)
+            .field("redactor", &self.redactor.is_some())
+            .field("log_groups", &self.log_groups)
+            .field("sdk", &self.sdk)
+            .finish()
+    }
+}
+
+/// Where one document stands in its trace and what is said about it beyond its span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    trace_id: TraceId,
+    parent_id: SpanId,
+    segment: bool,
+    in_progress: bool,
+    main: bool,
+    left_out: u32,
+}
+
+impl Frame {
+    /// The span's own trace and parent. A span without a parent becomes a segment: X-Ray takes no subsegment that hangs nowhere.
+    pub fn of(span: &SpanData) -> Self {
+        Self::under(span.span_context.trace_id(), span.parent_span_id)
+    }
+
+    /// A subsegment under `parent`: in Lambda, for the invocation's span, the Parent of the header.
+    pub fn under(trace_id: TraceId, parent_id: SpanId) -> Self {
+        let segment = parent_id == SpanId::INVALID;
+        Self { trace_id, parent_id, segment, in_progress: false, main: false, left_out: 0 }
+    }
+
+    /// A segment, a node of its own in the map. Inside Lambda that is right only for what is no part of the function's segment.
+    pub fn segment(mut self) -> Self {
+        self.segment = true;
+        self
+    }
+
+    /// The span is not over; X-Ray replaces the document when the finished one with the same id arrives.
+    pub fn in_progress(mut self) -> Self {
+        self.in_progress = true;
+        self
+    }
+
+    /// The document of an invocation, which names the log groups and the library.
+    pub fn invocation(mut self) -> Self {
+        self.main = true;
+        self
+    }
+
+    /// How many spans of the trace were not sent; written to the metadata as `lambda_lifecycle.spans_left_out`.
+    pub fn left_out(mut self, spans: u32) -> Self {
+        self.left_out = spans;
+        self
+    }
+
+    /// The trace the document belongs to.
+    pub fn trace_id(&self) -> TraceId {
+        self.trace_id
+    }
+
+    /// The segment or subsegment above; invalid if there is none.
+    pub fn parent_id(&self) -> SpanId {
+        self.parent_id
+    }
+}
+
+/// What had to be changed so that a span fits the format. A span is never dropped for a bad field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Names and keys with characters that X-Ray does not take, ids that were zero.
+    pub sanitised: u32,
+    /// Strings and stacks that were too long.
+    pub cut: u32,
+    /// Ends before the start, which became the start.
+    pub clamped: u32,
+    /// Attributes chosen as annotations that are metadata: more than 50, arrays, or a second key of the same spelling.
+    pub moved: u32,
+    /// Links, events and exceptions beyond what a document takes. Their number is in the metadata.
+    pub left_out: u32,
+    /// Values that the redactor replaced or removed; one that is used in two places counts twice.
+    pub redacted: u32,
+    /// Documents that were over [`MAX_DOCUMENT`] and lost a part, which is named in the metadata as `lambda_lifecycle.truncated`.
+    pub truncated: u32,
+}
+
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.sanitised += other.sanitised;
+        self.cut += other.cut;
+        self.clamped += other.clamped;
+        self.moved += other.moved;
+        self.left_out += other.left_out;
+        self.redacted += other.redacted;
+        self.truncated += other.truncated;
+    }
+}
+
+/// X-Ray's three flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// The callee failed: HTTP 5xx, or an error without a better explanation.
+    pub fault: bool,
+    /// The caller did something wrong: HTTP 4xx.
+    pub error: bool,
+    /// Too many requests; always with `error`.
+    pub throttle: bool,
+}
+
+impl Flags {
+    /// Anything at all is flagged.
+    pub fn any(self) -> bool {
+        self.fault || self.error || self.throttle
+    }
+}
+
+/// What [`DocumentWriter::write`] wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Document {
+    /// Length in bytes, at most [`MAX_DOCUMENT`].
+    pub len: usize,
+    /// As written.
+    pub flags: Flags,
+    /// What had to be changed.
+    pub report: Report,
+}
+
+/// Turns finished spans into documents, written straight into a buffer.
+///
+/// ```
+/// use lambda_lifecycle::xray::{DocumentOptions, DocumentWriter, Frame};
+/// # use opentelemetry::{InstrumentationScope, trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState}};
+/// # use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+/// # let now = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_478_293_361_271);
+/// # let span = SpanData {
+/// #     span_context: SpanContext::new(TraceId::from(1_u128 << 96), SpanId::from(2), TraceFlags::SAMPLED, false, TraceState::NONE),
+/// #     parent_span_id: SpanId::from(3), parent_span_is_remote: false, span_kind: SpanKind::Internal, name: "price".into(),
+/// #     start_time: now, end_time: now, attributes: vec![], dropped_attributes_count: 0, events: SpanEvents::default(),
+/// #     links: SpanLinks::default(), status: Status::Unset, instrumentation_scope: InstrumentationScope::default(),
+/// # };
+/// let mut writer = DocumentWriter::new(DocumentOptions::new().annotations(["order.id"]));
+/// let mut buffer = Vec::new();
+/// let document = writer.write(&span, &Frame::of(&span), &mut buffer);
+/// assert_eq!(document.len, buffer.len());
+/// assert_eq!(
+///     String::from_utf8(buffer).unwrap(),
+///     r#"{"name":"price","id":"0000000000000002","trace_id":"1-00000001-000000000000000000000000","#.to_owned()
+///         + r#""parent_id":"0000000000000003","type":"subsegment","start_time":1478293361.271000,"end_time":1478293361.271000}"#,
+/// );
+/// ```
+#[derive(Debug, Default)]
+pub struct DocumentWriter {
+    options: DocumentOptions,
+    places: Places,
+}
+
+impl DocumentWriter {
+    /// A writer with its scratch memory, to be kept for the life of the process.
+    pub fn new(options: DocumentOptions) -> Self {
+        Self { options, places: Places::default() }
+    }
+
+    /// Appends the document of `span` to `out`. A document that would be over [`MAX_DOCUMENT`] is shed until it fits: long values,
+    /// metadata, stacks, annotations, links, in this order.
+    pub fn write(&mut self, span: &SpanData, frame: &Frame, out: &mut Vec<u8>) -> Document {
+        let start = out.len();
+        self.places.sort(&span.attributes, render::is_server(span));
+        let mut level = Level::Full;
+        loop {
+            self.places.restart();
+            let (flags, mut report) = Render::new(span, frame, &self.options, &mut self.places, level, out).document();
+            let len = out.len() - start;
+            if len <= MAX_DOCUMENT || level == Level::Bare {
+                report.truncated = u32::from(level > Level::Full);
+                return Document { len, flags, report };
+            }
+            out.truncate(start);
+            level = level.next();
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! One attempt at one document.
+
+use std::borrow::Cow;
+
+use opentelemetry::{
+    Array, KeyValue, Value,
+    trace::{SpanKind, Status},
+};
+use opentelemetry_sdk::trace::SpanData;
+
+use super::{
+    DocumentOptions, Flags, Frame, MAX_DOCUMENT, Redaction, Report,
+    attributes::{Places, Slot},
+    json,
+};
+use crate::xray::hex;
+
+/// How much is shed, each level on top of those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    Full,
+    ShortValues,
+    NoMetadata,
+    NoStacks,
+    NoAnnotations,
+    NoLinks,
+    Bare,
+}
+
+impl Level {
+    pub(super) fn next(self) -> Self {
+        match self {
+            Self::Full => Self::ShortValues,
+            Self::ShortValues => Self::NoMetadata,
+            Self::NoMetadata => Self::NoStacks,
+            Self::NoStacks => Self::NoAnnotations,
+            Self::NoAnnotations => Self::NoLinks,
+            Self::NoLinks | Self::Bare => Self::Bare,
+        }
+    }
+}
+
+/// For conventions that mean the other side on a server and on a client.
+pub(super) fn is_server(span: &SpanData) -> bool {
+    matches!(span.span_kind, SpanKind::Server | SpanKind::Consumer)
+}
+
+/// An object under construction, taken back if nothing gets into it.
+pub(super) struct Open {
+    before: usize,
+    body: usize,
+}
+
+pub(super) struct Render<'a> {
+    pub(super) span: &'a SpanData,
+    pub(super) frame: &'a Frame,
+    pub(super) options: &'a DocumentOptions,
+    pub(super) places: &'a mut Places,
+    pub(super) level: Level,
+    pub(super) report: Report,
+    pub(super) out: &'a mut Vec<u8>,
+    /// The status says something that no exception does.
+    pub(super) untold_status: bool,
+    end: usize,
+}
+
+impl Open {
+    pub(super) fn start(&self) -> usize {
+        self.before
+    }
+}
+
+impl<'a> Render<'a> {
+    pub(super) fn new(
+        span: &'a SpanData,
+        frame: &'a Frame,
+        options: &'a DocumentOptions,
+        places: &'a mut Places,
+        level: Level,
+        out: &'a mut Vec<u8>,
+    ) -> Self {
+        let end = out.len() + MAX_DOCUMENT;
+        Self { span, frame, options, places, level, report: Report::default(), out, untold_status: false, end }
+    }
+
+    pub(super) fn document(mut self) -> (Flags, Report) {
+        let (span, frame) = (self.span, self.frame);
+        self.out.extend_from_slice(b"{\"name\":");
+        let origin = self.origin();
+        let renamed = self.name(origin);
+        json::key(self.out, "id");
+        let mut id = span.span_context.span_id();
+        if id == opentelemetry::trace::SpanId::INVALID {
+            self.report.sanitised += 1;
+            id = super::cause::derived_id(id, span.name.len() as u64);
+        }
+        json::plain(self.out, &hex::span_id(id));
+        json::key(self.out, "trace_id");
+        json::plain(self.out, &hex::xray_trace_id(frame.trace_id));
+        if frame.parent_id != opentelemetry::trace::SpanId::INVALID {
+            json::key(self.out, "parent_id");
+            json::plain(self.out, &hex::span_id(frame.parent_id));
+        }
+        if !frame.segment {
+            self.out.extend_from_slice(b",\"type\":\"subsegment\"");
+        }
+        json::key(self.out, "start_time");
+        json::time(self.out, span.start_time);
+        if frame.in_progress {
+            self.out.extend_from_slice(b",\"in_progress\":true");
+        } else {
+            json::key(self.out, "end_time");
+            if span.end_time < span.start_time {
+                self.report.clamped += 1;
+            }
+            json::time(self.out, span.end_time.max(span.start_time));
+        }
+        if let Some(namespace) = origin.namespace() {
+            json::key(self.out, "namespace");
+            json::plain(self.out, namespace);
+        }
+        let flags = self.flags(origin);
+        if !span.attributes.is_empty() {
+            self.text_field("user", Slot::User);
+            self.http();
+        }
+        self.aws(origin);
+        if !span.attributes.is_empty() {
+            self.sql();
+        }
+        if self.status_error() || !span.events.is_empty() || self.get(Slot::ExceptionMessage).is_some() {
+            self.cause();
+        }
+        if !span.attributes.is_empty() && self.level < Level::NoAnnotations {
+            self.annotations();
+        }
+        if !span.links.is_empty() && self.level < Level::NoLinks {
+            self.links();
+        }
+        self.metadata(renamed);
+        self.out.push(b'}');
+        (flags, self.report)
+    }
+
+    pub(super) fn status_error(&self) -> bool {
+        matches!(self.span.status, Status::Error { .. })
+    }
+
+    /// This attempt is lost already; the rest need not be written.
+    pub(super) fn is_over(&self) -> bool {
+        self.out.len() > self.end
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&'a KeyValue> {
+        self.places.get(&self.span.attributes, slot)
+    }
+
+    /// The value of a slot as it may leave.
+    pub(super) fn text(&mut self, slot: Slot) -> Option<Cow<'a, str>> {
+        let attribute = self.get(slot)?;
+        let text = match &attribute.value {
+            Value::String(text) => Cow::Borrowed(text.as_str()),
+            other => Cow::Owned(json::as_text(other)),
+        };
+        self.redact(attribute.key.as_str(), text).filter(|text| !text.is_empty())
+    }
+
+    /// A value as it may leave: as it is, replaced, or not at all.
+    pub(super) fn redact<'v>(&mut self, key: &str, value: Cow<'v, str>) -> Option<Cow<'v, str>> {
+        let Some(redactor) = &self.options.redactor else { return Some(value) };
+        match redactor(key, &value) {
+            Redaction::Keep => Some(value),
+            Redaction::Replace(other) => {
+                self.report.redacted += 1;
+                Some(Cow::Owned(other.into_owned()))
+            }
+            Redaction::Remove => {
+                self.report.redacted += 1;
+                None
+            }
+        }
+    }
+
+    /// Strings in general have at most 250 characters.
+    pub(super) fn string(&mut self, text: &str) -> bool {
+        let limit = if self.level == Level::Bare { 100 } else { 250 };
+        let cut = json::cut_string(self.out, text, limit);
+        self.report.cut += u32::from(cut);
+        cut
+    }
+
+    /// Writes a slot as a string field. One that had to be cut is metadata too, where it has room.
+    pub(super) fn text_field(&mut self, key: &'static str, slot: Slot) -> bool {
+        let Some(text) = self.text(slot) else { return false };
+        json::key(self.out, key);
+        if !self.string(&text) {
+            self.places.mark_used(slot);
+        }
+        true
+    }
+
+    /// Writes a slot as a whole number that is not negative, also where it came as text.
+    pub(super) fn number_field(&mut self, key: &'static str, slot: Slot) {
+        if let Some(number) = self.text(slot).and_then(|text| text.trim().parse::<u64>().ok()) {
+            json::key(self.out, key);
+            json::unsigned(self.out, number);
+            self.places.mark_used(slot);
+        }
+    }
+
+    pub(super) fn open(&mut self, key: &'static str) -> Open {
+        let before = self.out.len();
+        json::key(self.out, key);
+        self.out.push(b'{');
+        Open { before, body: self.out.len() }
+    }
+
+    pub(super) fn close(&mut self, open: &Open) {
+        if self.out.len() == open.body {
+            self.out.truncate(open.before);
+        } else {
+            self.out.push(b'}');
+        }
+    }
+
+    /// Any value, every text of it shown to the redactor. Writes nothing and says false if nothing may leave.
+    pub(super) fn value(&mut self, key: &str, value: &Value, limit: usize) -> bool {
+        match value {
+            Value::String(text) => {
+                let Some(text) = self.redact(key, Cow::Borrowed(text.as_str())) else { return false };
+                self.report.cut += u32::from(json::cut_string(self.out, &text, limit));
+            }
+            Value::Array(array) => self.array(key, array, limit),
+            scalar if self.options.redactor.is_some() => {
+                let before = json::as_text(scalar);
+                match self.redact(key, Cow::Borrowed(&before)) {
+                    Some(Cow::Borrowed(_)) => self.scalar(scalar),
+                    Some(Cow::Owned(other)) => _ = json::cut_string(self.out, &other, limit),
+                    None => return false,
+                }
+            }
+            scalar => self.scalar(scalar),
+        }
+        true
+    }
+
+    fn scalar(&mut self, value: &Value) {
+        match value {
+            Value::Bool(value) => json::boolean(self.out, *value),
+            Value::I64(value) => json::integer(self.out, *value),
+            Value::F64(value) => json::float(self.out, *value),
+            other => json::string(self.out, &other.as_str()),
+        }
+    }
+
+    fn array(&mut self, key: &str, array: &Array, limit: usize) {
+        self.out.push(b'[');
+        match array {
+            Array::Bool(values) => self.elements(key, values, limit, |value| Value::Bool(*value)),
+            Array::I64(values) => self.elements(key, values, limit, |value| Value::I64(*value)),
+            Array::F64(values) => self.elements(key, values, limit, |value| Value::F64(*value)),
+            Array::String(values) => self.elements(key, values, limit, |value| Value::String(value.clone())),
+            other => self.elements(key, &[other.to_string()], limit, |value| Value::String(value.clone().into())),
+        }
+        self.out.push(b']');
+    }
+
+    fn elements<T>(&mut self, key: &str, values: &[T], limit: usize, value: impl Fn(&T) -> Value) {
+        let most = if self.level == Level::Full { usize::MAX } else { 20 };
+        self.report.cut += u32::from(values.len() > most);
+        for element in values.iter().take(most) {
+            if self.is_over() {
+                return;
+            }
+            let before = self.out.len();
+            json::comma(self.out);
+            if !self.value(key, &value(element), limit) {
+                self.out.truncate(before);
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The tracing header, `X-Amzn-Trace-Id`.
+
+use std::fmt;
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+
+use super::hex;
+
+/// Name of the header in HTTP, in the spelling that carriers use as a key.
+pub const TRACE_HEADER: &str = "x-amzn-trace-id";
+
+const MAX_LINEAGE: usize = 512;
+const MAX_EXTRAS: usize = 256;
+
+/// The sampling decision a header carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sampled {
+    /// `Sampled=1`: record and send.
+    Yes,
+    /// `Sampled=0`: somebody upstream decided against it.
+    No,
+    /// `Sampled=?`, or nothing said at all, as under Lambda's PassThrough mode: nobody decided yet.
+    #[default]
+    Unknown,
+}
+
+/// A parsed tracing header: `Root=…;Parent=…;Sampled=…;Lineage=…;<key>=<value>…`.
+///
+/// Parsing never fails. Keys are accepted in any order and any case, with spaces after the `;`; a malformed field is ignored
+/// without touching the others; `Self`, which load balancers add, is dropped; unknown keys are kept, 256 bytes of them at most.
+/// [`Display`](fmt::Display) writes the header to hand on. The format is the one of AWS's
+/// [X-Ray developer guide](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader).
+///
+/// ```
+/// use lambda_lifecycle::xray::{Sampled, TraceHeader};
+///
+/// let header = TraceHeader::parse("Sampled=1; root=1-5759E988-BD862E3FE1BE46A994272793;Self=2;Lineage=a87bd80c:1|68fd508a:5");
+/// assert_eq!(header.sampled(), Sampled::Yes);
+/// assert_eq!(
+///     header.to_string(),
+///     "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1;Lineage=a87bd80c:1|68fd508a:5",
+/// );
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceHeader {
+    root: Option<TraceId>,
+    parent: Option<SpanId>,
+    sampled: Sampled,
+    /// `?` was written: it is re-emitted, where an absent decision stays absent.
+    undecided: bool,
+    lineage: Option<Box<str>>,
+    /// Unknown keys as written, joined by `;`.
+    extras: Option<Box<str>>,
+    ignored: Option<&'static str>,
+}
+
+impl TraceHeader {
+    /// Reads a header. Garbage gives an empty header; [`ignored`](Self::ignored) tells what was passed over.
+    pub fn parse(text: &str) -> Self {
+        let mut header = Self::default();
+        let mut extras = String::new();
+        let mut decided = false;
+        for field in text.split(';') {
+            let field = field.trim();
+            if field.is_empty() {
+                continue;
+            }
+            let Some((key, value)) = field.split_once('=') else {
+                header.ignore("a field without a `=`");
+                continue;
+            };
+            let (key, value) = (key.trim_end(), value.trim_start());
+            if key.eq_ignore_ascii_case("Root") {
+                match parse_trace_id(value) {
+                    Some(id) => header.root = header.root.or(Some(id)),
+                    None => header.ignore("a malformed Root"),
+                }
+            } else if key.eq_ignore_ascii_case("Parent") {
+                match parse_span_id(value) {
+                    Some(id) => header.parent = header.parent.or(Some(id)),
+                    None => header.ignore("a malformed Parent"),
+                }
+            } else if key.eq_ignore_ascii_case("Sampled") {
+                if decided {
+                    continue;
+                }
+                decided = true;
+                match value {
+                    "1" => header.sampled = Sampled::Yes,
+                    "0" => header.sampled = Sampled::No,
+                    "?" => header.undecided = true,
+                    _ => {
+                        decided = false;
+                        header.ignore("a Sampled other than 0, 1 or ?");
+                    }
+                }
+            } else if key.eq_ignore_ascii_case("Lineage") {
+                if value.is_empty() || value.len() > MAX_LINEAGE || !fit_for_header(value) {
+                    header.ignore("a Lineage that is empty, too long or not printable ASCII");
+                } else if header.lineage.is_none() {
+                    header.lineage = Some(value.into());
+                }
+            } else if key.eq_ignore_ascii_case("Self") {
+            } else if key.is_empty() || !fit_for_header(key) || !fit_for_header(value) {
+                header.ignore("a key or value that is not printable ASCII");
+            } else {
+                let separator = usize::from(!extras.is_empty());
+                if extras.len() + separator + key.len() + 1 + value.len() > MAX_EXTRAS {
+                    header.ignore("unknown keys beyond 256 bytes");
+                    continue;
+                }
+                if separator == 1 {
+                    extras.push(';');
+                }
+                extras.push_str(key);
+                extras.push('=');
+                extras.push_str(value);
+            }
+        }
+        if !extras.is_empty() {
+            header.extras = Some(extras.into_boxed_str());
+        }
+        header
+    }
+
+    /// A header for a trace that begins here.
+    pub fn new(root: TraceId, parent: Option<SpanId>, sampled: Sampled) -> Self {
+        Self {
+            root: Some(root).filter(|id| *id != TraceId::INVALID),
+            parent: parent.filter(|id| *id != SpanId::INVALID),
+            sampled,
+            ..Self::default()
+        }
+    }
+
+    /// The header that names `context` as the caller. Its W3C tracestate has no place in it and is left out.
+    pub fn from_span_context(context: &SpanContext) -> Self {
+        let sampled = if context.is_sampled() { Sampled::Yes } else { Sampled::No };
+        Self::new(context.trace_id(), Some(context.span_id()), sampled)
+    }
+
+    /// Reads a W3C [`traceparent`](https://www.w3.org/TR/trace-context-2/#traceparent-header); `None` if it is not valid.
+    ///
+    /// ```
+    /// use lambda_lifecycle::xray::TraceHeader;
+    ///
+    /// let header = TraceHeader::from_traceparent("00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01").unwrap();
+    /// assert_eq!(
+    ///     header.to_string(),
+    ///     "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
+    /// );
+    /// ```
+    pub fn from_traceparent(text: &str) -> Option<Self> {
+        let bytes = text.trim().as_bytes();
+        let (head, tail) = bytes.split_at_checked(55)?;
+        let version = hex::parse(&head[..2])?;
+        let later = version > 0 && tail.first() == Some(&b'-');
+        let dashes = head[2] == b'-' && head[35] == b'-' && head[52] == b'-';
+        if version == 0xff || !dashes || !(tail.is_empty() || later) || head.iter().any(u8::is_ascii_uppercase) {
+            return None;
+        }
+        let root = TraceId::from(hex::parse(&head[3..35])?);
+        let parent = SpanId::from_bytes((hex::parse(&head[36..52])? as u64).to_be_bytes());
+        let flags = hex::parse(&head[53..])?;
+        if root == TraceId::INVALID || parent == SpanId::INVALID {
+            return None;
+        }
+        let sampled = if flags & 1 == 1 { Sampled::Yes } else { Sampled::No };
+        Some(Self::new(root, Some(parent), sampled))
+    }
+
+    /// The W3C `traceparent` of the same caller; `None` without a valid Root and Parent. An unknown decision is written as not
+    /// sampled: W3C has no third state.
+    pub fn to_traceparent(&self) -> Option<String> {
+        let (root, parent) = (self.root?, self.parent?);
+        let mut out = String::with_capacity(55);
+        out.push_str("00-");
+        out.push_str(hex::text(&hex::trace_id(root)));
+        out.push('-');
+        out.push_str(hex::text(&hex::span_id(parent)));
+        out.push_str(if self.sampled == Sampled::Yes { "-01" } else { "-00" });
+        Some(out)
+    }
+
+    /// The trace, if the header names a valid one.
+    pub fn root(&self) -> Option<TraceId> {
+        self.root
+    }
+
+    /// The caller's segment or subsegment, if the header names a valid one.
+    pub fn parent(&self) -> Option<SpanId> {
+        self.parent
+    }
+
+    /// The decision of whoever began the trace.
+    pub fn sampled(&self) -> Sampled {
+        self.sampled
+    }
+
+    /// Lambda's record of the functions passed so far. Opaque: hand it on unchanged.
+    pub fn lineage(&self) -> Option<&str> {
+        self.lineage.as_deref()
+    }
+
+    /// What [`parse`](Self::parse) met first and passed over, worded for a log line.
+    pub fn ignored(&self) -> Option<&'static str> {
+        self.ignored
+    }
+
+    /// Nothing usable stood in the header.
+    pub fn is_empty(&self) -> bool {
+        let said = self.sampled != Sampled::Unknown || self.undecided;
+        self.root.is_none() && self.parent.is_none() && !said && self.lineage.is_none() && self.extras.is_none()
+    }
+
+    /// The same header with another caller: what a span of ours sends along with its own calls.
+    pub fn with_parent(&self, parent: SpanId, sampled: Sampled) -> Self {
+        Self {
+            parent: Some(parent).filter(|id| *id != SpanId::INVALID),
+            sampled,
+            undecided: self.undecided && sampled == Sampled::Unknown,
+            ..self.clone()
+        }
+    }
+
+    /// The caller as OpenTelemetry sees it: remote, without a tracestate. `None` unless both Root and Parent are valid: a header
+    /// with a Root alone, as under PassThrough, is no span context.
+    pub fn span_context(&self) -> Option<SpanContext> {
+        let flags = match self.sampled {
+            Sampled::Yes => TraceFlags::SAMPLED,
+            Sampled::No | Sampled::Unknown => TraceFlags::NOT_SAMPLED,
+        };
+        Some(SpanContext::new(self.root?, self.parent?, flags, true, TraceState::NONE))
+    }
+
+    /// The span is the caller itself, or not recorded in a trace whose caller did not ask for it.
+    pub(super) fn speaks_for(&self, context: &SpanContext) -> bool {
+        let unrecorded = !context.is_sampled() && self.sampled != Sampled::Yes;
+        self.root == Some(context.trace_id()) && (unrecorded || self.parent == Some(context.span_id()))
+    }
+
+    /// Lineage goes with the chain of calls; the other fields belong to their trace.
+    pub(super) fn continued_by(&self, context: &SpanContext) -> Self {
+        let mut next = Self::from_span_context(context);
+        next.lineage.clone_from(&self.lineage);
+        if self.root == next.root {
+            next.extras.clone_from(&self.extras);
+        }
+        next
+    }
+
+    fn ignore(&mut self, problem: &'static str) {
+        self.ignored.get_or_insert(problem);
+    }
+}
+
+impl fmt::Display for TraceHeader {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        let mut field = |key: &str, value: &str| {
+            out.write_str(separator)?;
+            separator = ";";
+            out.write_str(key)?;
+            out.write_str(value)
+        };
+        if let Some(root) = self.root {
+            field("Root=", hex::text(&hex::xray_trace_id(root)))?;
+        }
+        if let Some(parent) = self.parent {
+            field("Parent=", hex::text(&hex::span_id(parent)))?;
+        }
+        match self.sampled {
+            Sampled::Yes => field("Sampled=", "1")?,
+            Sampled::No => field("Sampled=", "0")?,
+            Sampled::Unknown if self.undecided => field("Sampled=", "?")?,
+            Sampled::Unknown => {}
+        }
+        if let Some(lineage) = &self.lineage {
+            field("Lineage=", lineage)?;
+        }
+        if let Some(extras) = &self.extras {
+            field("", extras)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for TraceHeader {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::parse(text))
+    }
+}
+
+/// A trace id as X-Ray writes it: `1-<8 hex>-<24 hex>`.
+///
+/// ```
+/// use lambda_lifecycle::xray::format_trace_id;
+/// use opentelemetry::trace::TraceId;
+///
+/// let id = TraceId::from(0x5759e988bd862e3fe1be46a994272793_u128);
+/// assert_eq!(format_trace_id(id), "1-5759e988-bd862e3fe1be46a994272793");
+/// ```
+pub fn format_trace_id(id: TraceId) -> String {
+    hex::text(&hex::xray_trace_id(id)).to_owned()
+}
+
+/// The first eight digits used to be the time of the request; they are not checked, as W3C ids have random ones.
+fn parse_trace_id(text: &str) -> Option<TraceId> {
+    let bytes = text.as_bytes();
+    if bytes.len() != 35 || !bytes.starts_with(b"1-") || bytes[10] != b'-' {
+        return None;
+    }
+    let id = hex::parse(&bytes[2..10])? << 96 | hex::parse(&bytes[11..])?;
+    Some(TraceId::from(id)).filter(|id| *id != TraceId::INVALID)
+}
+
+fn parse_span_id(text: &str) -> Option<SpanId> {
+    let digits = text.as_bytes();
+    if digits.len() != 16 {
+        return None;
+    }
+    let id = SpanId::from_bytes((hex::parse(digits)? as u64).to_be_bytes());
+    Some(id).filter(|id| *id != SpanId::INVALID)
+}
+
+/// Anything else would make an HTTP client refuse the whole header, and with it the user's call.
+fn fit_for_header(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}

@@ -1,0 +1,19 @@
+//! The way of documents out of the process.
+
+mod address;
+mod pacer;
+mod stdout;
+mod udp;
+
+pub use self::{
+    address::{AddressError, DAEMON_ADDRESS_VARIABLE, DaemonAddress},
+    pacer::{Pace, Pacer},
+    stdout::StdoutEmitter,
+    udp::{Sent, UdpEmitter, UdpError, UdpStats},
+};
+
+/// What stands before a document in its datagram.
+pub const DAEMON_HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\n";
+
+/// The most bytes a UDP datagram carries over IPv4.
+pub(crate) const MAX_DATAGRAM: usize = 65_507;

@@ -1,0 +1,211 @@
+//! Datagrams to the X-Ray daemon.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use super::{AddressError, DaemonAddress, MAX_DATAGRAM, Pace, Pacer};
+
+/// How often a datagram that the kernel has no room for is tried again, a millisecond apart.
+const RETRIES: u32 = 20;
+const BUSY: Duration = Duration::from_millis(1);
+
+/// What became of one datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Handed to the kernel. Nobody says whether it arrived.
+    Yes,
+    /// The kernel has no room right now; try again in a millisecond.
+    Busy,
+    /// Longer than a datagram can be.
+    TooLarge,
+    /// Nobody listens at the address.
+    Refused,
+    /// Any other error of the socket.
+    Failed(ErrorKind),
+}
+
+/// What an emitter has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UdpStats {
+    /// Datagrams handed to the kernel: sent, never known to be delivered.
+    pub sent: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Times the kernel reported that nobody listens. It reports so on a later call, so this is no count of lost datagrams.
+    pub refused: u64,
+    /// Datagrams not sent because they are too long.
+    pub too_large: u64,
+    /// Times the kernel had no room.
+    pub busy: u64,
+    /// Datagrams given up: no room for 20 ms, or another error.
+    pub failed: u64,
+}
+
+/// Sends documents to the daemon over one connected, non-blocking socket.
+///
+/// A failed or oversized datagram never costs another one. Nothing here resolves names or blocks after construction.
+#[derive(Debug)]
+pub struct UdpEmitter {
+    socket: UdpSocket,
+    pacer: Pacer,
+    pace: Pace,
+    stats: UdpStats,
+    noted: bool,
+}
+
+impl UdpEmitter {
+    /// Opens the socket; resolves the daemon's name, which may block: do it during init.
+    pub fn new(address: &DaemonAddress) -> Result<Self, UdpError> {
+        Ok(Self::connect(address.resolve()?)?)
+    }
+
+    /// Opens a socket to an address that is already known.
+    ///
+    /// # Errors
+    /// Whatever the system says to a new socket.
+    pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self::over(socket, Pace::default()))
+    }
+
+    /// With another pace than the default one.
+    pub fn with_pace(self, pace: Pace) -> Self {
+        Self::over(self.socket, pace)
+    }
+
+    /// The same socket with a pace and counts of its own, for a watchdog's thread.
+    ///
+    /// # Errors
+    /// Whatever the system says to the duplication.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::over(self.socket.try_clone()?, self.pace))
+    }
+
+    fn over(socket: UdpSocket, pace: Pace) -> Self {
+        Self { socket, pacer: Pacer::new(pace, Instant::now()), pace, stats: UdpStats::default(), noted: false }
+    }
+
+    /// Sends one datagram now, whatever the pace, without blocking.
+    pub fn send(&mut self, datagram: &[u8]) -> Sent {
+        if datagram.len() > MAX_DATAGRAM {
+            self.stats.too_large += 1;
+            return Sent::TooLarge;
+        }
+        let mut sent = self.socket.send(datagram);
+        // This error is a past datagram's; taking it made the way free for this one.
+        if is_refusal(&sent) {
+            self.stats.refused += 1;
+            sent = self.socket.send(datagram);
+        }
+        match sent {
+            Ok(bytes) => {
+                self.stats.sent += 1;
+                self.stats.bytes += bytes as u64;
+                Sent::Yes
+            }
+            Err(error) if is_busy(&error) => {
+                self.stats.busy += 1;
+                Sent::Busy
+            }
+            Err(error) if is_too_large(&error) => {
+                self.stats.too_large += 1;
+                Sent::TooLarge
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                self.stats.refused += 1;
+                Sent::Refused
+            }
+            Err(error) => {
+                self.stats.failed += 1;
+                Sent::Failed(error.kind())
+            }
+        }
+    }
+
+    /// Sends datagrams at the pace, each once, and says how many were handed to the kernel. `sleep` waits without blocking the
+    /// executor: `tokio::time::sleep`, for one. Up to the pace's burst it is not called at all.
+    pub async fn send_all<'d, F: Future<Output = ()>>(
+        &mut self,
+        datagrams: impl IntoIterator<Item = &'d [u8]>,
+        mut sleep: impl FnMut(Duration) -> F,
+    ) -> u32 {
+        let mut sent = 0;
+        for datagram in datagrams {
+            let mut tries = 0;
+            // A datagram that cannot leave takes no room from those that can.
+            while datagram.len() <= MAX_DATAGRAM
+                && let Err(wait) = self.pacer.admit(Instant::now(), datagram.len())
+            {
+                sleep(wait).await;
+            }
+            loop {
+                match self.send(datagram) {
+                    Sent::Yes => sent += 1,
+                    Sent::Busy if tries < RETRIES => {
+                        tries += 1;
+                        sleep(BUSY).await;
+                        continue;
+                    }
+                    Sent::Busy => self.stats.failed += 1,
+                    Sent::TooLarge | Sent::Refused | Sent::Failed(_) => {}
+                }
+                break;
+            }
+        }
+        sent
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> UdpStats {
+        self.stats
+    }
+
+    /// A text for the log, once in the emitter's life, when documents do not get out.
+    pub fn notice(&mut self) -> Option<&'static str> {
+        let text = match self.stats {
+            UdpStats { refused: 1.., .. } => {
+                "nobody listens at the X-Ray daemon's address: spans are lost; check AWS_XRAY_DAEMON_ADDRESS and the function's tracing mode"
+            }
+            UdpStats { failed: 1.., .. } => "the X-Ray daemon's socket refuses some documents: spans are lost",
+            UdpStats { too_large: 1.., .. } => "a document was too long for a datagram: its span is lost",
+            _ => return None,
+        };
+        (!std::mem::replace(&mut self.noted, true)).then_some(text)
+    }
+}
+
+/// Why an emitter cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UdpError {
+    /// The daemon's address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The socket.
+    #[error("no socket to the X-Ray daemon could be opened; tracing is off")]
+    Socket(#[from] io::Error),
+}
+
+fn is_refusal(sent: &io::Result<usize>) -> bool {
+    matches!(sent, Err(error) if error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// Linux tells a full queue as EAGAIN or ENOBUFS, which the standard library has no word for: 105, and 55 on the BSDs.
+fn is_busy(error: &io::Error) -> bool {
+    let no_buffers = if cfg!(target_os = "linux") { 105 } else { 55 };
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) || error.raw_os_error() == Some(no_buffers)
+}
+
+/// EMSGSIZE, which the standard library has no word for either: 90, and 40 on the BSDs.
+fn is_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(if cfg!(target_os = "linux") { 90 } else { 40 })
+}

@@ -1,0 +1,142 @@
+//! What is sent of a trace that is too big, and what the invocation's document says about the rest.
+
+mod xray_support;
+
+use std::{collections::HashSet, time::Duration};
+
+use lambda_lifecycle::xray::{Batch, Budget, DAEMON_HEADER, DocumentWriter, Frame, MAX_TRACE};
+use opentelemetry::{
+    KeyValue,
+    trace::{SpanId, Status, TraceId},
+};
+use opentelemetry_sdk::trace::SpanData;
+use serde_json::Value;
+use xray_support::{TRACE, context, span};
+
+const INVOCATION: u64 = 1;
+
+fn child(id: u64, parent: u64, millis: u64) -> SpanData {
+    let mut span = span("work");
+    span.span_context = context(TRACE, id);
+    span.parent_span_id = SpanId::from(parent);
+    span.end_time = span.start_time + Duration::from_millis(millis);
+    span
+}
+
+fn faulty(mut span: SpanData) -> SpanData {
+    span.status = Status::error("");
+    span
+}
+
+struct Result {
+    left_out: u32,
+    ids: Vec<u64>,
+    bytes: usize,
+    invocation: Value,
+}
+
+fn run(spans: &[SpanData], budget: &mut Budget) -> Result {
+    let (mut writer, mut batch) = (DocumentWriter::default(), Batch::new());
+    for span in spans {
+        batch.push(&mut writer, span, &Frame::of(span));
+    }
+    let invocation = child(INVOCATION, 99, 1_000);
+    let left_out = batch.finish(&mut writer, &invocation, Frame::of(&invocation).invocation(), budget);
+    assert!(batch.datagrams().all(|datagram| datagram.starts_with(DAEMON_HEADER)));
+    let documents: Vec<Value> = batch.documents().map(|document| serde_json::from_slice(document).unwrap()).collect();
+    let ids: Vec<u64> = documents.iter().map(|one| u64::from_str_radix(one["id"].as_str().unwrap(), 16).unwrap()).collect();
+    let known: HashSet<&str> = documents.iter().map(|one| one["id"].as_str().unwrap()).collect();
+    let above = |one: &Value| one["id"] == "0000000000000001" || known.contains(one["parent_id"].as_str().unwrap());
+    assert!(documents.iter().all(above), "every parent is there");
+    assert_eq!(ids.len() + left_out as usize, spans.len() + 1, "what is sent and what is left out is everything");
+    let bytes = batch.documents().map(<[u8]>::len).sum();
+    Result { left_out, ids, bytes, invocation: documents.last().unwrap().clone() }
+}
+
+fn length() -> usize {
+    let span = child(2, 1, 1);
+    DocumentWriter::default().write(&span, &Frame::of(&span), &mut Vec::new()).len
+}
+
+#[test]
+fn a_small_trace_is_sent_whole_with_the_invocation_last() {
+    let spans: Vec<_> = (2..20).map(|id| child(id, id - 1, 5)).collect();
+    let result = run(&spans, &mut Budget::default());
+    assert_eq!((result.left_out, result.ids.last()), (0, Some(&INVOCATION)));
+    assert_eq!(result.invocation["metadata"], Value::Null);
+}
+
+#[test]
+fn faults_then_slow_spans_are_kept_each_with_its_ancestors() {
+    let spans = [
+        child(10, INVOCATION, 1),
+        child(11, 10, 1),
+        faulty(child(12, 11, 1)),
+        child(20, INVOCATION, 1),
+        child(21, 20, 900),
+        child(30, INVOCATION, 500),
+        child(31, INVOCATION, 400),
+    ];
+    // Room for six documents and the invocation's with its count.
+    let result = run(&spans, &mut Budget::new(length() * 7 + 100));
+    let mut ids = result.ids.clone();
+    ids.sort_unstable();
+    assert_eq!(ids, [INVOCATION, 10, 11, 12, 20, 21, 30]);
+    assert_eq!(result.left_out, 1);
+    assert_eq!(result.invocation["metadata"]["lambda_lifecycle"]["spans_left_out"], 1);
+}
+
+#[test]
+fn ten_thousand_spans_stay_within_what_x_ray_takes() {
+    for parent in [|_: u64| INVOCATION, |id: u64| id - 1, |id: u64| id / 2, |id: u64| if id == 2 { 10_001 } else { id - 1 }] {
+        let cyclic = parent(2) == 10_001;
+        let spans: Vec<_> = (2..10_002).map(|id| child(id, parent(id), id % 97)).collect();
+        let result = run(&spans, &mut Budget::default());
+        assert!(result.bytes <= MAX_TRACE, "{}", result.bytes);
+        assert!(result.left_out > 0 && (cyclic || result.bytes > MAX_TRACE - 1_000), "the budget is used: {}", result.bytes);
+        assert_eq!(result.invocation["metadata"]["lambda_lifecycle"]["spans_left_out"], result.left_out);
+    }
+}
+
+#[test]
+fn a_trace_that_comes_back_has_less_left() {
+    let mut budget = Budget::new(10 * length());
+    let spans: Vec<_> = (2..10).map(|id| child(id, INVOCATION, 5)).collect();
+    assert_eq!(run(&spans, &mut budget).left_out, 0);
+    assert_eq!(budget.remaining(TraceId::from(TRACE)), 10 * length() - 9 * length());
+    let again = run(&spans, &mut budget);
+    assert_eq!((again.left_out, again.ids), (8, vec![INVOCATION]), "the invocation is always sent");
+    assert_eq!(budget.remaining(TraceId::from(TRACE)), 0);
+    assert_eq!(budget.remaining(TraceId::from(7)), 10 * length());
+}
+
+#[test]
+fn each_trace_has_a_budget_of_its_own() {
+    let (mut writer, mut batch) = (DocumentWriter::default(), Batch::new());
+    let mut budget = Budget::new(5 * length());
+    for id in 2..12 {
+        let span = child(id, INVOCATION, 5);
+        batch.push(&mut writer, &span, &Frame::of(&span));
+    }
+    let message = child(50, 51, 5);
+    let producer = TraceId::from(0xabc);
+    batch.push(&mut writer, &message, &Frame::under(producer, SpanId::from(52)).segment());
+    let invocation = child(INVOCATION, 99, 1_000);
+    let left_out = batch.finish(&mut writer, &invocation, Frame::of(&invocation), &mut budget);
+    assert!(left_out >= 6, "{left_out}");
+    assert!(batch.documents().any(|document| String::from_utf8_lossy(document).contains("1-00000000-000000000000000000000abc")));
+    assert!(budget.remaining(producer) < 5 * length());
+}
+
+#[test]
+fn a_big_invocation_leaves_no_memory_behind() {
+    let (mut writer, mut batch) = (DocumentWriter::default(), Batch::new());
+    let mut big = child(2, INVOCATION, 5);
+    big.attributes.push(KeyValue::new("body", "x".repeat(50_000)));
+    for _ in 0..100 {
+        batch.push(&mut writer, &big, &Frame::of(&big));
+    }
+    assert!(batch.capacity() > 5_000_000);
+    batch.clear();
+    assert!(batch.is_empty() && batch.capacity() <= 256 * 1024);
+}

@@ -1,0 +1,157 @@
+//! Datagrams that leave at a pace, and failures that cost nothing else.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use lambda_lifecycle::xray::{DaemonAddress, Pace, Pacer, Sent, UdpEmitter, UdpStats};
+
+fn receiver() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+fn drain(socket: &UdpSocket) -> usize {
+    let mut buffer = [0; 65_536];
+    std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count()
+}
+
+#[tokio::test]
+async fn a_burst_fits_a_default_buffer_that_nobody_reads() {
+    for size in [200, 600, 1_000, 5_600, 48_000, 63_000] {
+        let pace = Pace::default();
+        let number = (pace.burst as usize).min((pace.burst_bytes as usize / size).max(1));
+        let (socket, address) = receiver();
+        let mut emitter = UdpEmitter::connect(address).unwrap();
+        let document = vec![b'x'; size];
+        let documents = (0..number).map(|_| document.as_slice());
+        let sent = emitter.send_all(documents, |_| async { panic!("the first burst needs no waiting") }).await;
+        assert_eq!((sent as usize, drain(&socket)), (number, number), "documents of {size} bytes");
+    }
+}
+
+#[tokio::test]
+async fn what_a_reader_takes_only_while_we_wait_arrives_whole() {
+    for (number, size) in [(1_000, 600), (60, 5_600), (5, 60_000)] {
+        let (socket, address) = receiver();
+        let mut emitter = UdpEmitter::connect(address).unwrap();
+        let document = vec![b'x'; size];
+        let documents = (0..number).map(|_| document.as_slice());
+        let arrived = std::cell::Cell::new(0);
+        let sleep = |wait| tokio::time::sleep(wait).then_do(|| arrived.set(arrived.get() + drain(&socket)));
+        let sent = emitter.send_all(documents, sleep).await;
+        assert_eq!((sent as usize, arrived.get() + drain(&socket)), (number, number), "documents of {size} bytes");
+        assert_eq!(emitter.stats(), UdpStats { sent: number as u64, bytes: (number * size) as u64, ..UdpStats::default() });
+        assert_eq!(emitter.notice(), None);
+    }
+}
+
+trait ThenDo: Future<Output = ()> + Sized {
+    async fn then_do(self, work: impl FnOnce()) {
+        self.await;
+        work();
+    }
+}
+
+impl<F: Future<Output = ()>> ThenDo for F {}
+
+#[test]
+fn five_milliseconds_of_sending_stay_below_the_buffer() {
+    // What three quarters of a default buffer take; see the numbers at `Pace`.
+    for (size, most) in [(600, 208), (5_600, 19)] {
+        let mut now = Instant::now();
+        let mut pacer = Pacer::new(Pace::default(), now);
+        let mut admitted = Vec::new();
+        while admitted.len() < 2_000 {
+            match pacer.admit(now, size) {
+                Ok(()) => admitted.push(now),
+                // As coarse as a timer of the executor.
+                Err(wait) => now += wait.max(Duration::from_millis(1)),
+            }
+        }
+        for (at, first) in admitted.iter().enumerate() {
+            let window = admitted[at..].iter().take_while(|time| **time - *first < Duration::from_millis(5)).count();
+            assert!(window <= most, "{window} documents of {size} bytes in 5 ms");
+        }
+    }
+}
+
+#[test]
+fn the_pacer_says_how_long_and_lets_a_giant_pass_alone() {
+    let start = Instant::now();
+    let pace = Pace { burst: 2, burst_bytes: 1_000, per_millisecond: 1, bytes_per_millisecond: 100 };
+    let mut pacer = Pacer::new(pace, start);
+    assert_eq!(pacer.admit(start, 100), Ok(()));
+    assert_eq!(pacer.admit(start, 100), Ok(()));
+    assert_eq!(pacer.admit(start, 100), Err(Duration::from_millis(1)));
+    let later = start + Duration::from_secs(3_600);
+    assert_eq!(pacer.admit(later, 1_000_000), Ok(()), "more than the burst, but alone");
+    assert_eq!(pacer.admit(later, 500), Err(Duration::from_millis(5)));
+    assert_eq!(pacer.admit(start, 500), Err(Duration::from_millis(5)), "a clock that steps back refills nothing");
+    assert_eq!(pacer.admit(later + Duration::from_millis(5), 500), Ok(()));
+}
+
+#[tokio::test]
+async fn an_absent_daemon_costs_one_line_and_no_error() {
+    let (socket, address) = receiver();
+    drop(socket);
+    let mut emitter = UdpEmitter::connect(address).unwrap();
+    let documents = (0..10).map(|_| b"document".as_slice());
+    assert_eq!(emitter.send_all(documents, tokio::time::sleep).await, 10, "each was handed to the kernel");
+    let stats = emitter.stats();
+    assert!(stats.refused > 0 && stats.failed == 0, "{stats:?}");
+    assert!(emitter.notice().is_some_and(|text| text.contains("AWS_XRAY_DAEMON_ADDRESS")));
+    emitter.send(b"document");
+    assert_eq!(emitter.notice(), None);
+}
+
+#[tokio::test]
+async fn a_document_too_long_costs_no_other() {
+    let (socket, address) = receiver();
+    let mut emitter = UdpEmitter::connect(address).unwrap();
+    let (long, short) = (vec![b'x'; 65_508], b"short");
+    let documents = [short.as_slice(), &long, short];
+    assert_eq!(emitter.send_all(documents, tokio::time::sleep).await, 2);
+    assert_eq!(drain(&socket), 2);
+    assert_eq!(emitter.stats(), UdpStats { sent: 2, bytes: 10, too_large: 1, ..UdpStats::default() });
+    assert_eq!(emitter.send(&long), Sent::TooLarge);
+    assert_eq!(emitter.send(&long[..65_507]), Sent::Yes);
+    assert_eq!(drain(&socket), 1);
+}
+
+#[test]
+fn a_clone_sends_over_the_same_socket_with_its_own_counts() {
+    let (socket, address) = receiver();
+    let emitter = UdpEmitter::connect(address).unwrap();
+    let mut watchdog = emitter.try_clone().unwrap();
+    assert_eq!(watchdog.send(b"overdue"), Sent::Yes);
+    assert_eq!((watchdog.stats().sent, emitter.stats().sent, drain(&socket)), (1, 0, 1));
+}
+
+#[test]
+fn names_and_ipv6_are_resolved_and_nonsense_is_not() {
+    let resolved = |text: &str| DaemonAddress::parse(text).unwrap().resolve();
+    assert!(resolved("localhost:2000").unwrap().ip().is_loopback());
+    assert_eq!(resolved("[::1]:2000").unwrap(), "[::1]:2000".parse().unwrap());
+    assert_eq!(resolved("tcp:1.2.3.4:1 UDP:5.6.7.8:2").unwrap(), "5.6.7.8:2".parse().unwrap());
+    let error = resolved("no-such-host.invalid:2000").unwrap_err().to_string();
+    assert!(error.contains("no-such-host.invalid"), "{error}");
+    for text in [
+        "",
+        "1.2.3.4",
+        "::1:2000",
+        "[::1]",
+        "[x]:1",
+        "host:0",
+        "host:65536",
+        "udp:a:1 udp:b:2",
+        "a:1 udp:b:2",
+        "http://a:1",
+        "a:1 b:2",
+    ] {
+        assert!(DaemonAddress::parse(text).is_err(), "{text}");
+    }
+}
