@@ -2,8 +2,8 @@
 
 mod sqs_support;
 
-use aws_sdk_sqs::types::MessageAttributeValue;
-use aws_smithy_types::Blob;
+use aws_sdk_sqs::{primitives::Blob, types::MessageAttributeValue};
+
 use lambda_lifecycle_sandbox::sqs::{
     BatchOutcome, Counts, DeadLetter, EventSourceMapping, MappingError, Queue, QueueOptions, Sqs,
 };
