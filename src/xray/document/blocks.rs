@@ -364,7 +364,8 @@ impl<'a> Render<'a> {
             Value::Array(Array::String(tables)) if !tables.is_empty() => {
                 let before = self.out.len();
                 json::key(self.out, "table_names");
-                if !self.value(attribute.key.as_str(), &attribute.value, 250) {
+                let limit = self.string_limit();
+                if !self.value(attribute.key.as_str(), &attribute.value, limit) {
                     self.out.truncate(before);
                 }
                 self.places.mark_used(Slot::AwsTable);

@@ -18,7 +18,11 @@ const MAX_LINKS: usize = 20;
 const MAX_EVENTS: usize = 128;
 const PREFIX: &str = "annotation.";
 
-impl<'a> Render<'a> {
+fn spelling(key: &str) -> Cow<'_, str> {
+    annotation_key(key.strip_prefix(PREFIX).unwrap_or(key))
+}
+
+impl Render<'_> {
     pub(super) fn annotations(&mut self) {
         let span = self.span;
         let listed = self.get(Slot::Annotations).map(|attribute| &attribute.value);
@@ -33,16 +37,17 @@ impl<'a> Render<'a> {
         };
         self.places.mark_used(Slot::Annotations);
         let annotations = self.open("annotations");
-        let mut keys: Vec<Cow<str>> = Vec::new();
+        // The attributes written, to find a second key of the same spelling.
+        let (mut written, mut number) = ([0; MAX_ANNOTATIONS], 0);
         for (at, attribute) in span.attributes.iter().enumerate() {
             let place = self.places.of[at];
             if place == Place::Superseded || !chosen(attribute.key.as_str(), &self.options.annotations) {
                 continue;
             }
             let key = attribute.key.as_str();
-            let clean = annotation_key(key.strip_prefix(PREFIX).unwrap_or(key));
-            let fits = keys.len() < MAX_ANNOTATIONS && !matches!(attribute.value, Value::Array(_)) && !keys.contains(&clean);
-            if !fits {
+            let clean = spelling(key);
+            let taken = || written[..number].iter().any(|at: &usize| spelling(span.attributes[*at].key.as_str()) == clean);
+            if number == MAX_ANNOTATIONS || matches!(attribute.value, Value::Array(_)) || taken() {
                 self.report.moved += 1;
                 continue;
             }
@@ -56,7 +61,8 @@ impl<'a> Render<'a> {
                 continue;
             }
             self.report.sanitised += u32::from(matches!(clean, Cow::Owned(_)));
-            keys.push(clean);
+            written[number] = at;
+            number += 1;
             // What had to be cut is metadata too.
             if place == Place::Free && self.report.cut == cut {
                 self.places.of[at] = Place::Annotated;

@@ -182,9 +182,13 @@ impl<'a> Render<'a> {
     }
 
     /// Strings in general have at most 250 characters.
+    pub(super) fn string_limit(&self) -> usize {
+        if self.level == Level::Bare { 100 } else { 250 }
+    }
+
+    /// Writes a string of the general length; true if it was cut.
     pub(super) fn string(&mut self, text: &str) -> bool {
-        let limit = if self.level == Level::Bare { 100 } else { 250 };
-        let cut = json::cut_string(self.out, text, limit);
+        let cut = json::cut_string(self.out, text, self.string_limit());
         self.report.cut += u32::from(cut);
         cut
     }
