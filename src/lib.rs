@@ -1,3 +1,41 @@
-//! To come.
+//! The life of a Rust function on AWS Lambda, in one call.
+//!
+//! ```text
+//!  INIT phase            INVOKE                                                       SHUTDOWN
+//!  ──────────            ──────────────────────────────────────────────────────       ────────
+//!  1 init                2 deadline        3 trace                 4 after response
+//!  set-ups timed,        token cancelled   one tree of X-Ray       background work,
+//!  traced, bounded,      before the kill,  subsegments per         flush, all after
+//!  reported              typed answer      invocation              the caller has its answer
+//! ```
+//!
+//! - [`Lifecycle`] is the call in `main`; [`Invocation`] is what a handler sees of it.
+//! - Stages: [`init`], [`deadline`], [`trace`], [`after_response`]; they stand at three places: [`service`].
+//! - Hops: [`sqs`] for the messages that come in, `aws_sdk` for the calls that go out.
+//! - [`xray`] is the wire: header, documents, daemon.
 
+pub mod after_response;
+#[cfg(feature = "aws-sdk")]
+pub mod aws_sdk;
+pub mod deadline;
+mod environment;
+pub mod init;
+mod invocation;
+mod lifecycle;
+pub mod logs;
+mod outcome;
+pub mod service;
+#[cfg(feature = "sqs")]
+pub mod sqs;
+pub mod trace;
 pub mod xray;
+
+pub use deadline::DeadlineExceeded;
+pub use environment::{Environment, EnvironmentError, InitializationType};
+pub use init::{InitCell, InitError};
+pub use invocation::Invocation;
+pub use lifecycle::Lifecycle;
+pub use outcome::Outcome;
+pub use trace::Trigger;
+
+pub use lambda_runtime::{Error, LambdaEvent, service_fn};

@@ -200,18 +200,14 @@ fn an_error_has_its_chain_and_its_stack() {
     assert_eq!(messages, ["no order", "connection refused", "os error 111"]);
     assert_eq!(exceptions[0]["cause"], exceptions[1]["id"]);
     assert_eq!(exceptions[1]["cause"], exceptions[2]["id"]);
-    assert_eq!(
-        exceptions[0]["stack"],
-        json!([{"path": "./src/main.rs", "line": 10, "label": "shop::place"}, {"label": "main"}])
-    );
+    assert_eq!(exceptions[0]["stack"], json!([{"path": "./src/main.rs", "line": 10, "label": "shop::place"}, {"label": "main"}]));
     assert_eq!((&document["fault"], &document["metadata"]), (&json!(true), &Value::Null), "nothing is told twice");
 }
 
 #[test]
 fn what_tracing_opentelemetry_records_for_an_error_is_one_exception() {
-    let error = || {
-        vec![text("exception.message", "no order"), strings("exception.stacktrace", &["refused"]), text("error", "no order")]
-    };
+    let error =
+        || vec![text("exception.message", "no order"), strings("exception.stacktrace", &["refused"]), text("error", "no order")];
     let mut span = with_events(span("place"), vec![Event::new("placing failed", millis(1), error(), 0)]);
     span.attributes = error();
     let document = translate(&span);
@@ -269,8 +265,13 @@ fn annotations_are_chosen_in_three_ways_and_limited() {
 
 #[test]
 fn the_last_value_of_a_key_counts_and_the_current_name_beats_the_old() {
-    let attributes =
-        [text("k", "first"), text("http.request.method", "GET"), text("http.method", "get"), text("k", "last"), text("AWS.x", "y")];
+    let attributes = [
+        text("k", "first"),
+        text("http.request.method", "GET"),
+        text("http.method", "get"),
+        text("k", "last"),
+        text("AWS.x", "y"),
+    ];
     let document = translate(&span_of(SpanKind::Client, attributes));
     assert_eq!(document["http"]["request"]["method"], "GET");
     assert_eq!(document["metadata"]["default"], json!({"k": "last", "http.method": "get", "_AWS.x": "y"}));
@@ -351,10 +352,33 @@ fn no_secret_leaves_by_any_way() {
     let secret = |key: &'static str| text(key, &format!("a {SECRET} b"));
     let long = format!("{} {SECRET}", "x".repeat(2_000));
     let keys = [
-        "plain", "annotation.a", "url.full", "http.request.method", "user_agent.original", "client.address", "server.address",
-        "rpc.service", "rpc.method", "aws.operation", "aws.region", "aws.request_id", "aws.sqs.queue.url", "aws.table_name",
-        "db.system.name", "db.query.text", "db.user", "db.namespace", "peer.service", "error.type", "user.id", "url.path",
-        "http.host", "url.query", "aws.log.group.names", "messaging.destination.name", "exception.message",
+        "plain",
+        "annotation.a",
+        "url.full",
+        "http.request.method",
+        "user_agent.original",
+        "client.address",
+        "server.address",
+        "rpc.service",
+        "rpc.method",
+        "aws.operation",
+        "aws.region",
+        "aws.request_id",
+        "aws.sqs.queue.url",
+        "aws.table_name",
+        "db.system.name",
+        "db.query.text",
+        "db.user",
+        "db.namespace",
+        "peer.service",
+        "error.type",
+        "user.id",
+        "url.path",
+        "http.host",
+        "url.query",
+        "aws.log.group.names",
+        "messaging.destination.name",
+        "exception.message",
     ];
     let redact = |_: &str, value: &str| match value.find(SECRET) {
         Some(_) if value.len() > 1_000 => Redaction::Remove,
@@ -363,7 +387,8 @@ fn no_secret_leaves_by_any_way() {
     };
     for kind in [SpanKind::Client, SpanKind::Server, SpanKind::Internal] {
         for only in keys.iter().map(Some).chain([None]) {
-            let mut span = span_of(kind.clone(), keys.iter().filter(|key| only.is_none_or(|only| only == *key)).map(|key| secret(key)));
+            let mut span =
+                span_of(kind.clone(), keys.iter().filter(|key| only.is_none_or(|only| only == *key)).map(|key| secret(key)));
             span.attributes.push(strings("list", &["fine", SECRET]));
             span.attributes.push(KeyValue::new("long", long.clone()));
             span.name = format!("{SECRET} name").into();

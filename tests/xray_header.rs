@@ -10,7 +10,8 @@ use opentelemetry::{
 };
 
 const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
-const FULL: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a87bd80c:1|68fd508a:5;Foo=bar";
+const FULL: &str =
+    "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a87bd80c:1|68fd508a:5;Foo=bar";
 const TRACE: u128 = 0x5759_e988_bd86_2e3f_e1be_46a9_9427_2793;
 
 fn extract(header: &str) -> Context {
@@ -36,7 +37,10 @@ fn one_malformed_field_costs_only_itself() {
         ("Root=2-5759e988-bd862e3fe1be46a994272793;Sampled=0", "Sampled=0"),
         ("Root=1-00000000-000000000000000000000000", ""),
         ("Parent=0000000000000000;Sampled=?", "Sampled=?"),
-        ("root = 1-5759E988-BD862E3FE1BE46A994272793 ;PARENT=53995C3F42CD8AD8", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8"),
+        (
+            "root = 1-5759E988-BD862E3FE1BE46A994272793 ;PARENT=53995C3F42CD8AD8",
+            "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8",
+        ),
         ("Root=bad;Root=1-5759e988-bd862e3fe1be46a994272793", ROOT),
         ("Root=1-5759e988-bd862e3fe1be46a99427279é", ""),
         ("Root=1-5759e988-+d862e3fe1be46a994272793", ""),
@@ -66,7 +70,9 @@ fn w3c_goes_both_ways() {
     assert_eq!((back.root(), back.parent(), back.sampled()), (header.root(), header.parent(), header.sampled()));
     assert!(TraceHeader::from_traceparent("cc-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01-future").is_some());
     for wrong in [
-        "", "00", "ff-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01",
+        "",
+        "00",
+        "ff-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01",
         "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01-more",
         "00-00000000000000000000000000000000-53995c3f42cd8ad8-01",
         "00-5759e988bd862e3fe1be46a994272793-0000000000000000-01",
@@ -85,8 +91,7 @@ fn a_call_names_our_span_and_keeps_lineage_but_no_tracestate() {
     let sent = &inject(&context)["x-amzn-trace-id"];
     assert_eq!(sent, &FULL.replace("53995c3f42cd8ad8", "0000000000000007"));
     let other_trace = extract(FULL).with_span_context(local(9, 7, true));
-    let expected =
-        "Root=1-00000000-000000000000000000000009;Parent=0000000000000007;Sampled=1;Lineage=a87bd80c:1|68fd508a:5";
+    let expected = "Root=1-00000000-000000000000000000000009;Parent=0000000000000007;Sampled=1;Lineage=a87bd80c:1|68fd508a:5";
     assert_eq!(inject(&other_trace)["x-amzn-trace-id"], expected);
     assert!(extract(FULL).get::<TraceHeader>().unwrap().span_context().unwrap().trace_state().header().is_empty());
 }
@@ -121,7 +126,10 @@ fn another_parent_keeps_everything_else() {
 }
 
 mod trait_for_tests {
-    use opentelemetry::{Context, trace::{SpanContext, TraceContextExt}};
+    use opentelemetry::{
+        Context,
+        trace::{SpanContext, TraceContextExt},
+    };
 
     pub(super) trait WithSpanContext {
         fn with_span_context(&self, span: SpanContext) -> Context;

@@ -17,20 +17,87 @@ use xray_support::assert_valid;
 
 /// Keys that mean something beside arbitrary ones.
 const KEYS: &[&str] = &[
-    "http.request.method", "http.method", "http.response.status_code", "http.status_code", "url.full", "http.url", "url.path",
-    "url.query", "url.scheme", "http.target", "http.host", "http.scheme", "user_agent.original", "client.address",
-    "network.peer.address", "net.peer.ip", "server.address", "server.port", "net.peer.name", "net.peer.port", "peer.service",
-    "rpc.system", "rpc.system.name", "rpc.service", "rpc.method", "aws.operation", "aws.region", "aws.request_id",
-    "aws.sqs.queue.url", "aws.queue_url", "aws.dynamodb.table_names", "aws.table_name", "aws.s3.bucket", "aws.error.code",
-    "db.system.name", "db.system", "db.namespace", "db.query.text", "db.user", "db.connection_string", "messaging.system",
-    "messaging.destination.name", "error.type", "exception.type", "exception.message", "exception.stacktrace", "error.chain",
-    "user.id", "aws.log.group.names", "aws.xray.annotations", "annotation.a", "annotation.b.c", "AWS.reserved", "AWS.", "",
-    "http.response.body.size", "aws.retries", "default", "truncated",
+    "http.request.method",
+    "http.method",
+    "http.response.status_code",
+    "http.status_code",
+    "url.full",
+    "http.url",
+    "url.path",
+    "url.query",
+    "url.scheme",
+    "http.target",
+    "http.host",
+    "http.scheme",
+    "user_agent.original",
+    "client.address",
+    "network.peer.address",
+    "net.peer.ip",
+    "server.address",
+    "server.port",
+    "net.peer.name",
+    "net.peer.port",
+    "peer.service",
+    "rpc.system",
+    "rpc.system.name",
+    "rpc.service",
+    "rpc.method",
+    "aws.operation",
+    "aws.region",
+    "aws.request_id",
+    "aws.sqs.queue.url",
+    "aws.queue_url",
+    "aws.dynamodb.table_names",
+    "aws.table_name",
+    "aws.s3.bucket",
+    "aws.error.code",
+    "db.system.name",
+    "db.system",
+    "db.namespace",
+    "db.query.text",
+    "db.user",
+    "db.connection_string",
+    "messaging.system",
+    "messaging.destination.name",
+    "error.type",
+    "exception.type",
+    "exception.message",
+    "exception.stacktrace",
+    "error.chain",
+    "user.id",
+    "aws.log.group.names",
+    "aws.xray.annotations",
+    "annotation.a",
+    "annotation.b.c",
+    "AWS.reserved",
+    "AWS.",
+    "",
+    "http.response.body.size",
+    "aws.retries",
+    "default",
+    "truncated",
 ];
 
 const VALUES: &[&str] = &[
-    "aws-api", "SQS", "SQS/SendMessage", "postgresql", "https://u@h:1/p?q#f", "://", "http://[::1]:8/", "500", "429", "-1", "//",
-    "ThrottlingException", "", ".", "a&b&&", "0: f\n at x:1:2\n 1: g\n", "annotation.a", "\u{0}\"\\\u{2028}\u{ffff}😀", "1e400",
+    "aws-api",
+    "SQS",
+    "SQS/SendMessage",
+    "postgresql",
+    "https://u@h:1/p?q#f",
+    "://",
+    "http://[::1]:8/",
+    "500",
+    "429",
+    "-1",
+    "//",
+    "ThrottlingException",
+    "",
+    ".",
+    "a&b&&",
+    "0: f\n at x:1:2\n 1: g\n",
+    "annotation.a",
+    "\u{0}\"\\\u{2028}\u{ffff}😀",
+    "1e400",
 ];
 
 fn key() -> impl Strategy<Value = String> {
@@ -87,9 +154,8 @@ fn annotations() -> impl Strategy<Value = Vec<KeyValue>> {
 
 fn event() -> impl Strategy<Value = Event> {
     let name = prop_oneof![Just("exception".to_owned()), text()];
-    (name, any::<u32>(), attributes(6)).prop_map(|(name, at, attributes)| {
-        Event::new(name, UNIX_EPOCH + Duration::from_secs(u64::from(at)), attributes, 0)
-    })
+    (name, any::<u32>(), attributes(6))
+        .prop_map(|(name, at, attributes)| Event::new(name, UNIX_EPOCH + Duration::from_secs(u64::from(at)), attributes, 0))
 }
 
 fn link() -> impl Strategy<Value = Link> {
@@ -171,7 +237,8 @@ fn check(bytes: &[u8], written: Document, start: usize) -> Result<(), TestCaseEr
     assert_valid(&parsed);
     prop_assert!(parsed.get("end_time").is_some() != (parsed["in_progress"] == true));
     prop_assert!(parsed["end_time"].as_f64().is_none_or(|end| end >= parsed["start_time"].as_f64().unwrap()));
-    let reserved = |object: &serde_json::Value| object.as_object().is_some_and(|all| all.keys().any(|key| key.starts_with("AWS.")));
+    let reserved =
+        |object: &serde_json::Value| object.as_object().is_some_and(|all| all.keys().any(|key| key.starts_with("AWS.")));
     prop_assert!(!reserved(&parsed["metadata"]["default"]));
     prop_assert!(parsed["annotations"].as_object().is_none_or(|all| all.len() <= 50));
     prop_assert!(parsed["links"].as_array().is_none_or(|all| all.len() <= 20));

@@ -41,9 +41,7 @@ async fn what_a_reader_takes_only_while_we_wait_arrives_whole() {
         let document = vec![b'x'; size];
         let documents = (0..number).map(|_| document.as_slice());
         let arrived = std::cell::Cell::new(0);
-        let sleep = |wait| {
-            tokio::time::sleep(wait).then_do(|| arrived.set(arrived.get() + drain(&socket)))
-        };
+        let sleep = |wait| tokio::time::sleep(wait).then_do(|| arrived.set(arrived.get() + drain(&socket)));
         let sent = emitter.send_all(documents, sleep).await;
         assert_eq!((sent as usize, arrived.get() + drain(&socket)), (number, number), "documents of {size} bytes");
         assert_eq!(emitter.stats(), UdpStats { sent: number as u64, bytes: (number * size) as u64, ..UdpStats::default() });
@@ -141,7 +139,19 @@ fn names_and_ipv6_are_resolved_and_nonsense_is_not() {
     assert_eq!(resolved("tcp:1.2.3.4:1 UDP:5.6.7.8:2").unwrap(), "5.6.7.8:2".parse().unwrap());
     let error = resolved("no-such-host.invalid:2000").unwrap_err().to_string();
     assert!(error.contains("no-such-host.invalid"), "{error}");
-    for text in ["", "1.2.3.4", "::1:2000", "[::1]", "[x]:1", "host:0", "host:65536", "udp:a:1 udp:b:2", "a:1 udp:b:2", "http://a:1", "a:1 b:2"] {
+    for text in [
+        "",
+        "1.2.3.4",
+        "::1:2000",
+        "[::1]",
+        "[x]:1",
+        "host:0",
+        "host:65536",
+        "udp:a:1 udp:b:2",
+        "a:1 udp:b:2",
+        "http://a:1",
+        "a:1 b:2",
+    ] {
         assert!(DaemonAddress::parse(text).is_err(), "{text}");
     }
 }

@@ -63,3 +63,9 @@ pub trait Invoke: Send + Sync + 'static {
     /// Runs one event to its answer. Waits while the function is busy.
     fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>>;
 }
+
+impl<T: Invoke + ?Sized> Invoke for std::sync::Arc<T> {
+    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        (**self).invoke(event)
+    }
+}

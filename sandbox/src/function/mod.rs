@@ -1,1 +1,207 @@
-//! To come.
+//! A Lambda function that runs as real processes: on-demand mode of the execution environment.
+//!
+//! ```no_run
+//! use lambda_lifecycle_sandbox::{Event, Invoke, function::{EventKind, Function}};
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let function = Function::builder("orders", "target/debug/bootstrap").timeout(Duration::from_secs(1)).build().await;
+//! let answer = function.invoke(Event { payload: r#"{"id": 7}"#.into(), ..Event::default() }).await;
+//! println!("{:?}", answer.result);
+//!
+//! // The caller has its answer; the function may still be at work, until it asks for its next event and is frozen.
+//! function.wait_frozen().await;
+//! for event in function.timeline() {
+//!     println!("{event}");
+//! }
+//! for line in function.logs() {
+//!     println!("{}", line.text);
+//! }
+//! assert!(function.timeline().iter().any(|event| event.kind == EventKind::Frozen));
+//! function.shutdown().await;
+//! # }
+//! ```
+//!
+//! What is as on AWS, and tested in `tests/lambda_*.rs`:
+//!
+//! - **Init** ends when the runtime and every extension have called their `next`. When it fails or exceeds its limit, it is
+//!   repeated in a fresh process inside the first invocation, under the function's timeout.
+//! - **Invoke**: the caller gets the answer when the post of it is complete. The invocation is over when the runtime and every
+//!   extension that wants INVOKE have called `next` again; then the process group is stopped, until the next event.
+//! - **Timeout**: the process is killed, also when the answer is out already and only the work after it takes too long. With an
+//!   extension SIGTERM comes first. The next invocation gets a fresh process.
+//! - **Shutdown**: SIGKILL; with an internal extension SIGTERM and 500 ms before it.
+//!
+//! What is not: memory and CPU are not limited, the function sees the machine's file system, external extensions are not
+//! run, and the default trace mode is [`TraceMode::Active`].
+
+mod api;
+pub(crate) mod builder;
+mod environment;
+mod extensions_api;
+mod guardian;
+mod invocation;
+mod journal;
+mod live;
+mod logs;
+mod pool;
+mod process;
+mod runtime_api;
+mod timeline;
+pub(crate) mod trace_header;
+mod trace_segments;
+
+pub use self::{
+    builder::FunctionBuilder,
+    journal::Subscription,
+    logs::{LogLine, Output},
+    pool::{Ended, EnvironmentState, WarmUpError},
+    process::Exit,
+    timeline::{EventKind, TimelineEvent},
+    trace_header::TraceMode,
+};
+
+use self::{
+    builder::Settings,
+    invocation::Job,
+    pool::{Pool, Status},
+};
+use crate::{Answer, Event, Failure, Invoke};
+use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::SystemTime};
+
+/// A function of the sandbox. Clones are handles to the same function; with the last one its processes are killed.
+#[derive(Clone)]
+pub struct Function(Arc<Owner>);
+
+struct Owner(Arc<Pool>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+/// What came of a shutdown.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// The processes there were, in the order of their environments. Empty when there was none.
+    pub ended: Vec<Ended>,
+}
+
+impl Function {
+    /// Begins to describe a function that runs `program`: a path, or a name to be found in `PATH`.
+    pub fn builder(name: impl Into<String>, program: impl Into<PathBuf>) -> FunctionBuilder {
+        FunctionBuilder::new(name.into(), program.into())
+    }
+
+    fn start(settings: Settings) -> Self {
+        Self(Arc::new(Owner(Pool::new(settings))))
+    }
+
+    fn pool(&self) -> &Arc<Pool> {
+        &self.0.0
+    }
+
+    /// The function's name.
+    pub fn name(&self) -> &str {
+        &self.pool().settings.name
+    }
+
+    /// What the function is told in `Lambda-Runtime-Invoked-Function-Arn`.
+    pub fn arn(&self) -> String {
+        self.pool().settings.arn()
+    }
+
+    /// Has all environments there may be go through their Init phase now, as provisioned concurrency does.
+    ///
+    /// Environments that are initialised or busy are left as they are.
+    ///
+    /// # Errors
+    ///
+    /// Says why the first of those that failed did. The Init phase is then repeated inside the next invocation.
+    pub async fn warm_up(&self) -> Result<(), WarmUpError> {
+        for done in self.pool().warm_up() {
+            done.await.unwrap_or(Err(WarmUpError::Dropped))?;
+        }
+        Ok(())
+    }
+
+    /// Ends all processes the way Lambda does, and says how they ended. An invocation that is running is waited for.
+    ///
+    /// The function can be used afterwards: the next invocation starts a fresh process.
+    pub async fn shutdown(&self) -> Shutdown {
+        let mut report = Shutdown::default();
+        for ended in self.pool().shutdown() {
+            report.ended.extend(ended.await.ok().flatten());
+        }
+        report
+    }
+
+    /// Everything that has happened so far. The last 65,536 events are kept.
+    pub fn timeline(&self) -> Vec<TimelineEvent> {
+        self.pool().timeline.entries()
+    }
+
+    /// What happens from now on.
+    pub fn subscribe(&self) -> Subscription<TimelineEvent> {
+        self.pool().timeline.subscribe()
+    }
+
+    /// Every line the function's processes have written. The last 65,536 lines are kept.
+    pub fn logs(&self) -> Vec<LogLine> {
+        self.pool().logs.entries()
+    }
+
+    /// The lines the function's processes write from now on.
+    pub fn subscribe_logs(&self) -> Subscription<LogLine> {
+        self.pool().logs.subscribe()
+    }
+
+    /// The process of the environment that was started last, while it lives.
+    pub fn pid(&self) -> Option<u32> {
+        self.latest().and_then(|status| status.pid)
+    }
+
+    /// What the environment that was started last is doing.
+    pub fn state(&self) -> EnvironmentState {
+        self.latest().map_or(EnvironmentState::Cold, |status| status.state)
+    }
+
+    fn latest(&self) -> Option<Status> {
+        self.pool().statuses.borrow().values().max_by_key(|status| status.number).copied()
+    }
+
+    /// Waits until no environment is initialising or busy, which means that all processes are frozen or gone.
+    ///
+    /// Returns what has become of the environment that was started last: [`EnvironmentState::Idle`] when it is frozen,
+    /// [`EnvironmentState::Dead`] when it has ended, [`EnvironmentState::Cold`] when there was none.
+    pub async fn wait_frozen(&self) -> EnvironmentState {
+        let mut statuses = self.pool().statuses.subscribe();
+        let at_rest = |status: &Status| !matches!(status.state, EnvironmentState::Initialising | EnvironmentState::Busy);
+        // The sender lives as long as this function: waiting does not fail.
+        let _ = statuses.wait_for(|statuses| statuses.values().all(at_rest)).await;
+        self.state()
+    }
+}
+
+impl Invoke for Function {
+    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        let (job, answer) = Job::new(&self.pool().settings, event);
+        let (request_id, trace_id) = (job.request_id.clone(), job.trace.root.clone());
+        self.pool().submit(job);
+        Box::pin(async move {
+            answer.await.unwrap_or_else(|_| {
+                let result = Err(Failure::Exited("the sandbox was shut down".to_owned()));
+                Answer { request_id, trace_id, result, streamed: false, at: SystemTime::now() }
+            })
+        })
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function").field("name", &self.name()).field("state", &self.state()).finish_non_exhaustive()
+    }
+}

@@ -1,14 +1,25 @@
-//! To come.
+//! X-Ray on one machine: the daemon that functions send their documents to, the traces it received, and the API.
+//!
+//! Every document is judged by AWS's published schema of segment documents and by the rules of the Developer Guide page
+//! "X-Ray segment documents" that the schema does not have. What breaks a rule is kept as [`Rejected`], with the reasons.
 
-use std::sync::Arc;
+mod api;
+mod check;
+mod daemon;
+mod document;
+mod forward;
+mod json;
+mod rules;
+mod schema;
+mod store;
 
-/// The traces a sandbox has seen.
-#[derive(Clone, Debug, Default)]
-pub struct TraceStore(Arc<()>);
-
-impl TraceStore {
-    /// Takes one document of Lambda's own (`AWS::Lambda`, `AWS::Lambda::Function`), as the service would write it.
-    pub fn put_platform_segment(&self, document: serde_json::Value) {
-        let _ = (&self.0, document);
-    }
-}
+pub use api::Api;
+pub use check::{Problem, Severity};
+pub use daemon::Daemon;
+pub use document::{Cause, Document, Exception, Frame, Http, Kind, Link};
+pub use forward::{ForwardError, Forwarder};
+pub use rules::{
+    LINKS_PER_DOCUMENT, MAX_ANNOTATIONS, MAX_DATAGRAM_BYTES, MAX_DOCUMENT_BYTES, MAX_NAME_CHARS, MAX_STRING_CHARS,
+    MAX_TRACE_BYTES, SHED_ABOVE_BYTES,
+};
+pub use store::{NotSeen, Rejected, Source, Trace, TraceStore};

@@ -1,0 +1,105 @@
+//! Function A: takes orders over HTTP, answers at once, hands them to the worker through a queue.
+//!
+//! `cargo run --example order_pipeline` runs it with its worker; the README says how to deploy it.
+
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use axum::{
+    Extension, Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::{get, post},
+};
+use lambda_lifecycle::{Error, Invocation, Lifecycle, aws_sdk::TraceInterceptor};
+use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let life = Lifecycle::from_env();
+    let (prices, queue) = tokio::try_join!(life.init("prices", Prices::load()), life.init("queue", Queue::connect()))?;
+    let app = Arc::new(App { prices, queue });
+    let router = Router::new().route("/orders", post(place)).route("/prices/{sku}", get(price)).with_state(app);
+    life.serve(router).await
+}
+
+async fn place(
+    State(app): State<Arc<App>>,
+    Extension(invocation): Extension<Invocation>,
+    Json(order): Json<Order>,
+) -> Result<(StatusCode, Json<Accepted>), StatusCode> {
+    let cents = app.prices.total(&order).ok_or(StatusCode::NOT_FOUND)?;
+    invocation.annotate("sku", order.sku.clone());
+    let Ok(sent) = invocation.within(app.queue.send(&order)).await else { return Err(StatusCode::GATEWAY_TIMEOUT) };
+    let message_id = sent.map_err(|error| {
+        tracing::error!(%error, "the order was not queued");
+        StatusCode::BAD_GATEWAY
+    })?;
+    invocation.after_response(async move { app.prices.remember_demand(&order.sku).await });
+    tracing::info!(message_id, cents, "order accepted");
+    Ok((StatusCode::ACCEPTED, Json(Accepted { message_id, cents })))
+}
+
+async fn price(State(app): State<Arc<App>>, Path(sku): Path<String>) -> Result<Json<u64>, StatusCode> {
+    app.prices.cents.get(&sku).copied().map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+#[derive(Deserialize, Serialize)]
+struct Order {
+    sku: String,
+    quantity: u64,
+    card: String,
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    message_id: String,
+    cents: u64,
+}
+
+struct App {
+    prices: Prices,
+    queue: Queue,
+}
+
+struct Prices {
+    cents: HashMap<String, u64>,
+}
+
+impl Prices {
+    #[tracing::instrument(name = "load prices")]
+    async fn load() -> Result<Self, Error> {
+        tokio::time::sleep(Duration::from_millis(20)).await; // stands for a table that is read once
+        Ok(Self { cents: HashMap::from([("tea".into(), 450), ("kettle".into(), 3_900), ("teapot".into(), 2_900)]) })
+    }
+
+    #[tracing::instrument(name = "price order", skip_all, fields(sku = order.sku))]
+    fn total(&self, order: &Order) -> Option<u64> {
+        self.cents.get(&order.sku)?.checked_mul(order.quantity)
+    }
+
+    #[tracing::instrument(name = "remember demand", skip(self))]
+    async fn remember_demand(&self, sku: &str) {
+        tokio::time::sleep(Duration::from_millis(30)).await; // stands for a write nobody waits for
+    }
+}
+
+struct Queue {
+    client: aws_sdk_sqs::Client,
+    url: String,
+}
+
+impl Queue {
+    async fn connect() -> Result<Self, Error> {
+        let url = std::env::var("QUEUE_URL").map_err(|_| "QUEUE_URL is not set: it names the queue that orders go to")?;
+        let https = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let config = aws_config::from_env().http_client(https).load().await;
+        let config = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
+        Ok(Self { client: aws_sdk_sqs::Client::from_conf(config), url })
+    }
+
+    async fn send(&self, order: &Order) -> Result<String, Error> {
+        let body = serde_json::to_string(order)?;
+        let sent = self.client.send_message().queue_url(&self.url).message_body(body).send().await?;
+        Ok(sent.message_id.unwrap_or_default())
+    }
+}

@@ -1,0 +1,22 @@
+//! The callers.
+
+use crate::Placed;
+use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use lambda_lifecycle_sandbox::url::FunctionUrl;
+use std::error::Error;
+
+/// Places an order as a caller of its own, and waits for the answer.
+pub(crate) async fn post(url: &FunctionUrl, title: &'static str, body: String) -> Result<Placed, Box<dyn Error>> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
+    let request = http::Request::post(format!("{}orders", url.url()))
+        .header("content-type", "application/json")
+        .header("user-agent", "order-pipeline")
+        .body(Full::from(body))?;
+    let response = client.request(request).await?;
+    let trace = response.headers().get("x-amzn-trace-id").and_then(|header| header.to_str().ok()).unwrap_or_default();
+    let trace_id = trace.trim_start_matches("Root=").split(';').next().unwrap_or_default().to_owned();
+    let status = response.status().as_u16();
+    let body = String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned();
+    Ok(Placed { title, status, body, trace_id })
+}

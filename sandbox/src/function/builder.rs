@@ -1,0 +1,240 @@
+//! Describes a function.
+
+use super::{Function, TraceMode, trace_header::new_request_id};
+use crate::xray::TraceStore;
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+use tokio::process::Command;
+
+pub(crate) const ACCOUNT: &str = "123456789012";
+pub(crate) const REGION: &str = "us-east-1";
+
+/// Everything that is decided before a function runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    pub(crate) timeout: Duration,
+    pub(crate) init_limit: Duration,
+    memory_mb: u32,
+    pub(crate) version: String,
+    handler: String,
+    pub(crate) trace_mode: TraceMode,
+    xray: Option<String>,
+    pub(crate) traces: TraceStore,
+    initialization_type: String,
+    log_format: String,
+    pub(crate) max_environments: usize,
+}
+
+impl Settings {
+    pub(crate) fn arn(&self) -> String {
+        format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", self.name)
+    }
+
+    pub(crate) fn log_group(&self) -> String {
+        format!("/aws/lambda/{}", self.name)
+    }
+
+    pub(crate) fn handler(&self) -> &str {
+        &self.handler
+    }
+
+    /// The process of one environment, with the variables Lambda sets.
+    ///
+    /// See "Defined runtime environment variables" in AWS' developer guide. `_X_AMZN_TRACE_ID` is not among them: with a custom
+    /// runtime it is the runtime that sets it, for each invocation.
+    pub(crate) fn command(&self, runtime_api: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).env_clear();
+        for kept in ["PATH", "LD_LIBRARY_PATH"] {
+            if let Some(value) = std::env::var_os(kept) {
+                command.env(kept, value);
+            }
+        }
+        let root = self
+            .program
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        command
+            .env("LANG", "en_US.UTF-8")
+            .env("TZ", ":UTC")
+            .env("LAMBDA_TASK_ROOT", root)
+            .env("LAMBDA_RUNTIME_DIR", "/var/runtime")
+            .env("_HANDLER", &self.handler)
+            .env("AWS_EXECUTION_ENV", "AWS_Lambda_provided.al2023")
+            .env("AWS_REGION", REGION)
+            .env("AWS_DEFAULT_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "sandbox")
+            .env("AWS_SESSION_TOKEN", "sandbox")
+            .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
+            .env("AWS_LAMBDA_FUNCTION_NAME", &self.name)
+            .env("AWS_LAMBDA_FUNCTION_VERSION", &self.version)
+            .env(
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                self.memory_mb.to_string(),
+            )
+            .env("AWS_LAMBDA_INITIALIZATION_TYPE", &self.initialization_type)
+            .env("AWS_LAMBDA_LOG_FORMAT", &self.log_format)
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", self.log_group())
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream())
+            .env("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
+        if let Some(address) = &self.xray {
+            command.env("AWS_XRAY_DAEMON_ADDRESS", address);
+            if let Some((host, port)) = address.rsplit_once(':') {
+                command
+                    .env("_AWS_XRAY_DAEMON_ADDRESS", host)
+                    .env("_AWS_XRAY_DAEMON_PORT", port);
+            }
+        }
+        command.envs(self.env.iter().map(|(key, value)| (key, value)));
+        command
+    }
+
+    fn log_stream(&self) -> String {
+        let today = time::OffsetDateTime::from(SystemTime::now());
+        let (year, month, day) = (today.year(), u8::from(today.month()), today.day());
+        format!(
+            "{year}/{month:02}/{day:02}/[{}]{}",
+            self.version,
+            new_request_id().replace('-', "")
+        )
+    }
+}
+
+/// Describes a function; begun by [`Function::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a function runs only once it is built"]
+pub struct FunctionBuilder(Settings);
+
+impl FunctionBuilder {
+    pub(crate) fn new(name: String, program: PathBuf) -> Self {
+        Self(Settings {
+            name,
+            program,
+            args: Vec::new(),
+            env: Vec::new(),
+            timeout: Duration::from_secs(3),
+            init_limit: Duration::from_secs(10),
+            memory_mb: 128,
+            version: "$LATEST".to_owned(),
+            handler: "bootstrap".to_owned(),
+            trace_mode: TraceMode::default(),
+            xray: None,
+            traces: TraceStore::default(),
+            initialization_type: "on-demand".to_owned(),
+            log_format: "Text".to_owned(),
+            max_environments: 1,
+        })
+    }
+
+    /// Adds an argument of the program. A function on AWS has none; a test binary may need one.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.0.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Sets an environment variable of the function, also one of those that Lambda sets.
+    ///
+    /// The function inherits nothing of the sandbox's own environment but `PATH` and `LD_LIBRARY_PATH`.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.0
+            .env
+            .push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// The function's timeout: 3 s where none is set, as on AWS.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.0.timeout = timeout;
+        self
+    }
+
+    /// How long the Init phase may take before it is repeated inside the first invocation: 10 s where none is set, as on AWS.
+    pub fn init_limit(mut self, limit: Duration) -> Self {
+        self.0.init_limit = limit;
+        self
+    }
+
+    /// Memory in MB, 128 where none is set. The function is told; nothing limits it.
+    pub fn memory_mb(mut self, memory: u32) -> Self {
+        self.0.memory_mb = memory;
+        self
+    }
+
+    /// Version of the function, `$LATEST` where none is set.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.0.version = version.into();
+        self
+    }
+
+    /// `_HANDLER`, `bootstrap` where none is set.
+    pub fn handler(mut self, handler: impl Into<String>) -> Self {
+        self.0.handler = handler.into();
+        self
+    }
+
+    /// What the function is told of its trace. The default is [`TraceMode::Active`], other than on AWS.
+    pub fn trace_mode(mut self, mode: TraceMode) -> Self {
+        self.0.trace_mode = mode;
+        self
+    }
+
+    /// Address of the X-Ray daemon, `ip:port`.
+    pub fn xray(mut self, address: impl Into<String>) -> Self {
+        self.0.xray = Some(address.into());
+        self
+    }
+
+    /// Where Lambda's own two segments of every sampled invocation go.
+    pub fn trace_store(mut self, traces: TraceStore) -> Self {
+        self.0.traces = traces;
+        self
+    }
+
+    /// `AWS_LAMBDA_INITIALIZATION_TYPE`, `on-demand` where none is set. The function is told; see [`Function::warm_up`] for
+    /// an Init phase ahead of the first invocation.
+    pub fn initialization_type(mut self, kind: impl Into<String>) -> Self {
+        self.0.initialization_type = kind.into();
+        self
+    }
+
+    /// `AWS_LAMBDA_LOG_FORMAT`: `Text`, which is the default, or `JSON`.
+    pub fn log_format(mut self, format: impl Into<String>) -> Self {
+        self.0.log_format = format.into();
+        self
+    }
+
+    /// How many environments there may be at once; at least and by default 1, so that calls queue.
+    ///
+    /// With more, a call that finds every environment busy starts another one, as Lambda scales.
+    pub fn max_environments(mut self, count: usize) -> Self {
+        self.0.max_environments = count.max(1);
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_settings(self) -> Settings {
+        self.0
+    }
+
+    /// The function, which has no process yet: the first invocation starts one.
+    ///
+    /// # Panics
+    ///
+    /// Never by itself; it must run inside a tokio runtime, which the function's tasks are then spawned on.
+    #[expect(
+        clippy::unused_async,
+        reason = "shows in the signature that a runtime has to be there"
+    )]
+    pub async fn build(self) -> Function {
+        Function::start(self.0)
+    }
+}

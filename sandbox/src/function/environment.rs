@@ -1,0 +1,335 @@
+//! One execution environment: a task that owns a process and decides what happens to it.
+//!
+//! The Init phase ends when the runtime and every extension have called their `next`; an invocation is over when all of
+//! them have called it again; then the process is stopped until there is another event.
+
+mod ending;
+
+use self::ending::function_failure;
+use super::{
+    api::{Api, ApiError, Call, FunctionError, Reply, Server},
+    invocation::{Clock, Invocation, Job},
+    live::{Ending, Live, Phase},
+    pool::{Ended, EnvironmentState, Pool, Status, Work},
+    process::Process,
+    timeline::EventKind,
+};
+use nix::sys::signal::Signal;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long a process may live on that has reported its failure, so that its last lines are read.
+const FAILURE_GRACE: Duration = Duration::from_millis(100);
+
+/// What an environment is told.
+pub(crate) enum Message {
+    Work(Work),
+    Api { environment: u32, call: Call },
+    Shutdown(oneshot::Sender<Option<Ended>>),
+}
+
+pub(crate) struct Environment {
+    index: usize,
+    pool: Arc<Pool>,
+    mailbox: mpsc::UnboundedSender<Message>,
+    live: Option<Live>,
+    /// Waits for the end of the Init phase.
+    work: Option<Work>,
+    /// The Init phase failed ahead of the first invocation: it is repeated inside it.
+    init_failed: bool,
+    shutdown: Option<oneshot::Sender<Option<Ended>>>,
+    /// Work has been taken from the pool, which counts this environment as busy until it is released.
+    claimed: bool,
+}
+
+impl Environment {
+    pub(crate) fn new(
+        index: usize,
+        pool: Arc<Pool>,
+        mailbox: mpsc::UnboundedSender<Message>,
+    ) -> Self {
+        Self {
+            index,
+            pool,
+            mailbox,
+            live: None,
+            work: None,
+            init_failed: false,
+            shutdown: None,
+            claimed: false,
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
+        loop {
+            let due = self.live.as_ref().and_then(Live::due);
+            let ended = async {
+                match &mut self.live {
+                    Some(live) => live.process.ended().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let waited = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                // What the process has said counts before its end does.
+                message = messages.recv() => match message {
+                    Some(message) => self.receive(message).await,
+                    None => return,
+                },
+                () = ended => self.ended().await,
+                () = waited => self.due(),
+            }
+        }
+    }
+
+    fn write(&self, kind: EventKind) {
+        if let Some(live) = &self.live {
+            self.pool
+                .timeline
+                .write(live.number, live.request_id(), kind);
+        }
+    }
+
+    fn set_state(&self, number: u32, pid: Option<u32>, state: EnvironmentState) {
+        self.pool.statuses.send_modify(|statuses| {
+            statuses.insert(self.index, Status { number, pid, state });
+        });
+    }
+
+    async fn receive(&mut self, message: Message) {
+        match message {
+            Message::Work(work) => self.begin(work).await,
+            Message::Shutdown(reply) => {
+                self.shutdown = Some(reply);
+                self.shut_down_if_idle();
+            }
+            Message::Api { environment, call } => {
+                // A call of an earlier process gets no answer from here, which its server reports as 410 Gone.
+                if self
+                    .live
+                    .as_ref()
+                    .is_some_and(|live| live.number == environment)
+                {
+                    self.serve(call).await;
+                }
+            }
+        }
+    }
+
+    /// Work comes only when none is pending: the pool knows who is busy.
+    async fn begin(&mut self, work: Work) {
+        self.work = Some(work);
+        self.claimed = true;
+        match &self.live {
+            None => self.start().await,
+            Some(live) if live.is_dying() => {}
+            Some(_) => self.proceed().await,
+        }
+    }
+
+    /// Starts a process: the Init phase begins, or is repeated inside the invocation that waits.
+    async fn start(&mut self) {
+        let suppressed = self.init_failed && matches!(self.work, Some(Work::Job(_)));
+        if suppressed && let Some(Work::Job(job)) = &mut self.work {
+            job.clock
+                .get_or_insert_with(|| Clock::start(self.pool.settings.timeout));
+        }
+        let number = self.pool.next_number();
+        let deadline = match &self.work {
+            Some(Work::Job(job)) => job.clock.map(|clock| clock.deadline),
+            _ => None,
+        };
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.pool.settings.init_limit);
+        match self.spawn(number).await {
+            Ok((server, process)) => {
+                let pid = process.pid();
+                self.live = Some(Live::new(number, server, process, deadline, suppressed));
+                self.write(EventKind::Spawned { pid, suppressed });
+                self.set_state(number, Some(pid), EnvironmentState::Initialising);
+            }
+            Err(error) => {
+                let error = FunctionError::new(
+                    "Runtime.InvalidEntrypoint",
+                    format!("the program does not start: {error}"),
+                );
+                let (error_type, error_message) =
+                    (error.error_type.clone(), error.error_message.clone());
+                self.pool.timeline.write(
+                    number,
+                    None,
+                    EventKind::InitError {
+                        error_type,
+                        error_message,
+                    },
+                );
+                self.set_state(number, None, EnvironmentState::Dead);
+                self.give_up(function_failure(error));
+                Box::pin(self.release()).await;
+            }
+        }
+    }
+
+    async fn spawn(&self, environment: u32) -> std::io::Result<(Server, Process)> {
+        let server = Server::start(Api {
+            environment,
+            mailbox: self.mailbox.clone(),
+        })
+        .await?;
+        let command = self.pool.settings.command(&server.address);
+        let process = Process::spawn(command, environment, &self.pool.logs, &self.pool.guardian)?;
+        Ok((server, process))
+    }
+
+    async fn serve(&mut self, call: Call) {
+        let Some(live) = &mut self.live else { return };
+        let (timeline, settings) = (&self.pool.timeline, &self.pool.settings);
+        match call {
+            Call::Next { reply } => match live.next_called() {
+                Ok(()) => {
+                    live.polls.push_back(reply);
+                    self.write(EventKind::NextCalled);
+                    self.proceed().await;
+                }
+                Err(refused) => refuse(reply, refused),
+            },
+            Call::PostBegins {
+                request_id,
+                kind,
+                reply,
+            } => {
+                let _ = reply.send(live.post_begins(&request_id, kind, timeline));
+            }
+            Call::PostEnds {
+                request_id,
+                post,
+                reply,
+            } => {
+                let _ = reply.send(live.post_ends(&request_id, post, timeline));
+            }
+            Call::InitError { error, reply } => {
+                if live.is_initialising() {
+                    let _ = reply.send(Ok(()));
+                    self.init_error(error);
+                } else {
+                    refuse(reply, ApiError::invalid_state("Ready", "InitError"));
+                }
+            }
+            Call::Register {
+                name,
+                events,
+                reply,
+            } => {
+                let _ = reply.send(live.register(name, events, settings, timeline));
+            }
+            Call::ExtensionNext { id, reply } => match live.extension_next(&id, reply, timeline) {
+                Ok(()) => self.proceed().await,
+                Err((reply, refused)) => refuse(reply, refused),
+            },
+            Call::ExtensionFailed {
+                id,
+                error,
+                init,
+                reply,
+            } => {
+                if !live.has_extension(&id) {
+                    refuse(reply, ApiError::unknown_extension(&id));
+                } else if init && live.is_initialising() {
+                    let _ = reply.send(Ok(()));
+                    self.init_error(error);
+                } else {
+                    let _ = reply.send(Ok(()));
+                    live.end_by(FAILURE_GRACE, Ending::Extension(error));
+                }
+            }
+        }
+    }
+
+    /// Goes on to whatever has become possible: the end of Init, an event for the runtime, the end of an invocation.
+    async fn proceed(&mut self) {
+        let Some(live) = self.live.as_mut().filter(|live| !live.is_dying()) else {
+            return;
+        };
+        let initialising = live.is_initialising();
+        if initialising {
+            if !live.all_waiting() {
+                return;
+            }
+            let took = live.init_done();
+            self.write(EventKind::InitDone { took });
+            self.init_failed = false;
+        }
+        match self.work.take() {
+            Some(Work::Job(job)) => self.invoke(*job),
+            Some(Work::WarmUp(reply)) => {
+                let _ = reply.send(Ok(()));
+                return Box::pin(self.rest()).await;
+            }
+            None if initialising => return Box::pin(self.rest()).await,
+            None => {}
+        }
+        let Some(live) = &mut self.live else { return };
+        live.send_event(&self.pool.settings, &self.pool.timeline);
+        if live.finish_invocations(&self.pool.settings) {
+            Box::pin(self.rest()).await;
+        }
+    }
+
+    fn invoke(&mut self, job: Job) {
+        let Some(live) = &mut self.live else { return };
+        if live.phase == Phase::Frozen {
+            live.process.signal(Signal::SIGCONT);
+            live.phase = Phase::Up;
+            self.pool
+                .timeline
+                .write(live.number, Some(&job.request_id), EventKind::Thawed);
+        }
+        let (number, pid) = (live.number, live.process.pid());
+        live.begin_invocation(job, &self.pool.settings);
+        self.set_state(number, Some(pid), EnvironmentState::Busy);
+    }
+
+    /// Freezes the process and takes what waits next.
+    async fn rest(&mut self) {
+        if let Some(live) = &mut self.live {
+            if live.phase != Phase::Frozen {
+                live.process.stop().await;
+                live.phase = Phase::Frozen;
+                let (number, request_id) = (live.number, live.last_request.take());
+                self.pool
+                    .timeline
+                    .write(number, request_id.as_deref(), EventKind::Frozen);
+            }
+            let (number, pid) = (live.number, live.process.pid());
+            self.set_state(number, Some(pid), EnvironmentState::Idle);
+        }
+        self.release().await;
+    }
+
+    async fn release(&mut self) {
+        if self.shut_down_if_idle() {
+            // It is released when the process is gone.
+            return;
+        }
+        if std::mem::take(&mut self.claimed)
+            && let Some(job) = self.pool.release(self.index)
+        {
+            Box::pin(self.begin(Work::Job(Box::new(job)))).await;
+        }
+    }
+}
+
+fn refuse<T>(reply: Reply<T>, refused: ApiError) {
+    let _ = reply.send(Err(refused));
+}
+
+/// Kept here so that the map's type has one name.
+pub(crate) type Invocations = std::collections::HashMap<String, Invocation>;

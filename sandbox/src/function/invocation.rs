@@ -1,0 +1,315 @@
+//! One invocation, from the event to the freeze.
+
+use super::{
+    api::{ApiError, NextEvent, Outcome, Post, PostKind},
+    builder::Settings,
+    timeline::{EventKind, Timeline},
+    trace_header::{Trace, new_request_id},
+    trace_segments::Segments,
+};
+use crate::{Answer, Event, Failure};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+use bytes::Bytes;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
+
+/// An event and the one who waits for its answer.
+pub(crate) struct Job {
+    pub(crate) request_id: String,
+    pub(crate) trace: Trace,
+    event: Event,
+    received: SystemTime,
+    caller: Option<oneshot::Sender<Answer>>,
+    /// Set early when the Init phase is repeated inside the invocation: the function's timeout covers both.
+    pub(crate) clock: Option<Clock>,
+}
+
+/// When an invocation must be over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) deadline: Instant,
+    pub(crate) wall: SystemTime,
+}
+
+impl Clock {
+    pub(crate) fn start(timeout: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + timeout,
+            wall: SystemTime::now() + timeout,
+        }
+    }
+}
+
+impl Job {
+    pub(crate) fn new(settings: &Settings, event: Event) -> (Self, oneshot::Receiver<Answer>) {
+        let (caller, answer) = oneshot::channel();
+        let job = Self {
+            request_id: new_request_id(),
+            trace: Trace::new(
+                &settings.trace_mode,
+                &settings.name,
+                event.trace_header.as_deref(),
+            ),
+            event,
+            received: SystemTime::now(),
+            caller: Some(caller),
+            clock: None,
+        };
+        (job, answer)
+    }
+
+    /// Tells the caller, who may have gone. Only the first answer counts.
+    pub(crate) fn answer(&mut self, result: Result<Bytes, Failure>, streamed: bool) {
+        if let Some(caller) = self.caller.take() {
+            let (request_id, trace_id) = (self.request_id.clone(), self.trace.root.clone());
+            let _ = caller.send(Answer {
+                request_id,
+                trace_id,
+                result,
+                streamed,
+                at: SystemTime::now(),
+            });
+        }
+    }
+}
+
+pub(crate) fn timed_out(settings: &Settings) -> Failure {
+    Failure::TimedOut {
+        seconds: (settings.timeout + Duration::from_millis(500)).as_secs(),
+    }
+}
+
+/// An invocation that was begun.
+pub(crate) struct Invocation {
+    job: Job,
+    pub(crate) clock: Clock,
+    /// Whether the runtime has the event.
+    pub(crate) sent: bool,
+    stage: Stage,
+    segments: Segments,
+    /// What went wrong first; the caller may nevertheless have an answer, when it went wrong afterwards.
+    failure: Option<Failure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// The runtime is writing its answer.
+    Posting,
+    /// The connection broke off in the middle of the answer.
+    Truncated,
+    Posted,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+impl Invocation {
+    pub(crate) fn new(
+        settings: &Settings,
+        job: Job,
+        init: Option<(SystemTime, SystemTime)>,
+    ) -> Self {
+        let clock = job.clock.unwrap_or_else(|| Clock::start(settings.timeout));
+        let mut segments = Segments::new(&job.trace, &job.request_id, &job.event, job.received);
+        segments.begin(settings, init);
+        Self {
+            job,
+            clock,
+            sent: false,
+            stage: Stage::Running,
+            segments,
+            failure: None,
+        }
+    }
+
+    /// What the runtime's poll is answered with.
+    pub(crate) fn next_event(&self, settings: &Settings) -> NextEvent {
+        let deadline = self
+            .clock
+            .wall
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
+        let event = &self.job.event;
+        let fields = [
+            (
+                "lambda-runtime-aws-request-id",
+                Some(self.job.request_id.clone()),
+            ),
+            ("lambda-runtime-deadline-ms", Some(deadline.to_string())),
+            ("lambda-runtime-invoked-function-arn", Some(settings.arn())),
+            ("lambda-runtime-trace-id", self.job.trace.header.clone()),
+            (
+                "lambda-runtime-client-context",
+                event.client_context.clone(),
+            ),
+            ("lambda-runtime-aws-tenant-id", event.tenant_id.clone()),
+        ];
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in fields {
+            let Some(value) = value else { continue };
+            match HeaderValue::from_bytes(value.as_bytes()) {
+                Ok(value) => drop(headers.insert(HeaderName::from_static(name), value)),
+                Err(error) => {
+                    tracing::warn!(%error, name, "left out: the value cannot be sent in a header");
+                }
+            }
+        }
+        NextEvent {
+            headers,
+            payload: event.payload.clone(),
+        }
+    }
+
+    /// What an extension that wants INVOKE is told.
+    pub(crate) fn extension_event(&self, settings: &Settings) -> serde_json::Value {
+        serde_json::json!({
+            "eventType": "INVOKE",
+            "deadlineMs": self.clock.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+            "requestId": self.job.request_id,
+            "invokedFunctionArn": settings.arn(),
+            "tracing": { "type": "X-Amzn-Trace-Id", "value": self.job.trace.header.as_deref().unwrap_or_default() },
+        })
+    }
+
+    pub(crate) fn post_begins(&mut self) -> Result<(), ApiError> {
+        match self.stage {
+            Stage::Running => {
+                self.stage = Stage::Posting;
+                Ok(())
+            }
+            Stage::TimedOut => Err(ApiError::gone()),
+            Stage::Posting | Stage::Truncated => Err(ApiError::invalid_state(
+                "InvocationResponse",
+                "InvocationResponse",
+            )),
+            Stage::Posted => Err(ApiError::invalid_state(
+                "ResponseSent",
+                "InvocationResponse",
+            )),
+        }
+    }
+
+    pub(crate) fn post_ends(
+        &mut self,
+        post: Post,
+        environment: u32,
+        timeline: &Timeline,
+    ) -> Result<(), ApiError> {
+        let streamed = post.kind == PostKind::Streamed;
+        let id = self.job.request_id.clone();
+        if streamed {
+            let error_type = match &post.outcome {
+                Outcome::Error(error) => Some(error.error_type.clone()),
+                Outcome::Truncated => Some("Runtime.TruncatedResponse".to_owned()),
+                Outcome::TooLarge => Some("Function.ResponseSizeTooLarge".to_owned()),
+                Outcome::Answer(_) => None,
+            };
+            timeline.write(
+                environment,
+                Some(&id),
+                EventKind::StreamEnded {
+                    bytes: post.bytes,
+                    error_type,
+                },
+            );
+        }
+        let (result, refused) = match post.outcome {
+            _ if self.stage == Stage::TimedOut => (None, Some(ApiError::gone())),
+            // A process that ended tells more than the connection it left behind: its end, or the deadline, decides.
+            Outcome::Truncated => (None, Some(ApiError::truncated())),
+            Outcome::Answer(body) => (Some(Ok(body)), None),
+            Outcome::Error(error) => {
+                let (error_type, error_message) = (error.error_type, error.error_message);
+                (
+                    Some(Err(Failure::Function {
+                        error_type,
+                        error_message,
+                    })),
+                    None,
+                )
+            }
+            Outcome::TooLarge => (Some(Err(Failure::TooLarge)), Some(ApiError::too_large())),
+        };
+        let status = refused
+            .as_ref()
+            .map_or(202, |refused| refused.status.as_u16());
+        let error = post.kind == PostKind::Error;
+        timeline.write(
+            environment,
+            Some(&id),
+            EventKind::AnswerIn {
+                status,
+                bytes: post.bytes,
+                error,
+            },
+        );
+        match result {
+            Some(result) => {
+                self.stage = Stage::Posted;
+                self.answer(result, streamed);
+            }
+            None if self.stage == Stage::Posting => self.stage = Stage::Truncated,
+            None => {}
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn answer(&mut self, result: Result<Bytes, Failure>, streamed: bool) {
+        self.segments.answered();
+        if let (Err(failure), None) = (&result, &self.failure) {
+            self.failure = Some(failure.clone());
+        }
+        self.job.answer(result, streamed);
+    }
+
+    /// The runtime asks for its next event: only allowed once it has answered this one.
+    pub(crate) fn next_called(&mut self) -> Result<(), ApiError> {
+        match self.stage {
+            Stage::Posted => Ok(()),
+            Stage::Running | Stage::Posting => Err(ApiError::invalid_state("Running", "Ready")),
+            Stage::TimedOut => Err(ApiError::gone()),
+            Stage::Truncated => {
+                let (error_type, error_message) = (
+                    "Runtime.TruncatedResponse".to_owned(),
+                    "The response was truncated".to_owned(),
+                );
+                self.stage = Stage::Posted;
+                self.answer(
+                    Err(Failure::Function {
+                        error_type,
+                        error_message,
+                    }),
+                    true,
+                );
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn is_posted(&self) -> bool {
+        self.stage == Stage::Posted
+    }
+
+    pub(crate) fn is_timed_out(&self) -> bool {
+        self.stage == Stage::TimedOut
+    }
+
+    /// The deadline has passed. An answer the caller already has stays.
+    pub(crate) fn time_out(&mut self, settings: &Settings) {
+        self.stage = Stage::TimedOut;
+        self.fail(timed_out(settings));
+    }
+
+    /// The process will not go on with it.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert_with(|| failure.clone());
+        self.job.answer(Err(failure), false);
+    }
+
+    /// The runtime and the extensions are done with it, or gone.
+    pub(crate) fn end(&self, settings: &Settings) {
+        self.segments.end(settings, self.failure.as_ref());
+    }
+}

@@ -1,0 +1,376 @@
+//! What an environment knows of its process, and everything that ends with it.
+
+use super::{
+    api::{
+        ApiError, ExtensionEvent, FunctionError, NextEvent, Post, PostKind, Registered, Reply,
+        Server,
+    },
+    builder::{ACCOUNT, Settings},
+    environment::Invocations,
+    invocation::{Invocation, Job},
+    process::Process,
+    timeline::{EventKind, Timeline},
+    trace_header::new_request_id,
+};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant, SystemTime},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Init {
+        deadline: Instant,
+    },
+    /// Running an event, or about to.
+    Up,
+    Frozen,
+    /// It may still end by itself.
+    Dying {
+        kill_at: Instant,
+    },
+    /// SIGKILL was sent.
+    Killed,
+}
+
+/// Why a process ends, where the environment knows better than the exit status.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    InitError(FunctionError),
+    InitTimedOut,
+    TimedOut,
+    Extension(FunctionError),
+    Shutdown { since: Instant, sigterm: bool },
+}
+
+struct Extension {
+    id: String,
+    name: String,
+    invoke: bool,
+    poll: Option<Reply<ExtensionEvent>>,
+    /// Has called its `next` since the last event.
+    waiting: bool,
+}
+
+pub(crate) struct Live {
+    pub(crate) number: u32,
+    pub(crate) process: Process,
+    pub(crate) phase: Phase,
+    pub(crate) ending: Option<Ending>,
+    /// Init is being repeated inside an invocation.
+    pub(crate) suppressed: bool,
+    pub(crate) init_took: Option<Duration>,
+    /// The runtime's open calls of `/next`.
+    pub(crate) polls: VecDeque<Reply<NextEvent>>,
+    /// The invocation that was over last, until the freeze after it is on record.
+    pub(crate) last_request: Option<String>,
+    /// By request id: with Managed Instances there are several at once.
+    invocations: Invocations,
+    extensions: Vec<Extension>,
+    /// The runtime has called `/next` since the last event.
+    runtime_waiting: bool,
+    /// Extensions may register until the runtime has called `/next`.
+    registration_open: bool,
+    spawned: (SystemTime, Instant),
+    /// When Init was, for the first invocation's trace.
+    init: Option<(SystemTime, SystemTime)>,
+    _server: Server,
+}
+
+impl Live {
+    pub(crate) fn new(
+        number: u32,
+        server: Server,
+        process: Process,
+        deadline: Instant,
+        suppressed: bool,
+    ) -> Self {
+        Self {
+            number,
+            process,
+            phase: Phase::Init { deadline },
+            ending: None,
+            suppressed,
+            init_took: None,
+            polls: VecDeque::new(),
+            last_request: None,
+            invocations: Invocations::new(),
+            extensions: Vec::new(),
+            runtime_waiting: false,
+            registration_open: true,
+            spawned: (SystemTime::now(), Instant::now()),
+            init: None,
+            _server: server,
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (Process, Invocations) {
+        (self.process, self.invocations)
+    }
+
+    pub(crate) fn is_initialising(&self) -> bool {
+        matches!(self.phase, Phase::Init { .. })
+    }
+
+    pub(crate) fn is_dying(&self) -> bool {
+        matches!(self.phase, Phase::Dying { .. } | Phase::Killed)
+    }
+
+    pub(crate) fn has_extensions(&self) -> bool {
+        !self.extensions.is_empty()
+    }
+
+    pub(crate) fn has_extension(&self, id: &str) -> bool {
+        self.extensions.iter().any(|extension| extension.id == id)
+    }
+
+    /// The invocation that a process-wide event belongs to, while there is only one.
+    pub(crate) fn request_id(&self) -> Option<&str> {
+        self.invocations.keys().next().map(String::as_str)
+    }
+
+    /// When something has to be done about this process.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Init { deadline } => Some(deadline),
+            Phase::Dying { kill_at } => Some(kill_at),
+            Phase::Up => self
+                .invocations
+                .values()
+                .map(|invocation| invocation.clock.deadline)
+                .min(),
+            Phase::Frozen | Phase::Killed => None,
+        }
+    }
+
+    /// The process is to end; when it has not by then, it is killed.
+    pub(crate) fn end_by(&mut self, grace: Duration, ending: Ending) {
+        if !self.is_dying() {
+            self.ending = Some(ending);
+            self.phase = Phase::Dying {
+                kill_at: Instant::now() + grace,
+            };
+        }
+    }
+
+    pub(crate) fn all_waiting(&self) -> bool {
+        self.runtime_waiting && self.extensions.iter().all(|extension| extension.waiting)
+    }
+
+    pub(crate) fn init_done(&mut self) -> Duration {
+        let took = self.spawned.1.elapsed();
+        self.init_took = Some(took);
+        self.init = Some((self.spawned.0, self.spawned.0 + took));
+        self.phase = Phase::Up;
+        took
+    }
+
+    pub(crate) fn begin_invocation(&mut self, job: Job, settings: &Settings) {
+        let request_id = job.request_id.clone();
+        let invocation = Invocation::new(settings, job, self.init.take());
+        self.invocations.insert(request_id, invocation);
+    }
+
+    /// Hands an event to the runtime, if there is one and the runtime waits for it.
+    pub(crate) fn send_event(&mut self, settings: &Settings, timeline: &Timeline) {
+        let Some((id, invocation)) = self
+            .invocations
+            .iter_mut()
+            .find(|(_, invocation)| !invocation.sent)
+        else {
+            return;
+        };
+        while let Some(poll) = self.polls.pop_front() {
+            if poll.is_closed() {
+                continue;
+            }
+            invocation.sent = true;
+            self.runtime_waiting = false;
+            timeline.write(
+                self.number,
+                Some(id),
+                EventKind::EventOut {
+                    deadline: invocation.clock.wall,
+                },
+            );
+            for extension in self
+                .extensions
+                .iter_mut()
+                .filter(|extension| extension.invoke)
+            {
+                extension.waiting = false;
+                if let Some(poll) = extension.poll.take() {
+                    let body = invocation.extension_event(settings);
+                    let _ = poll.send(Ok(ExtensionEvent {
+                        id: new_request_id(),
+                        body,
+                    }));
+                }
+            }
+            let _ = poll.send(Ok(invocation.next_event(settings)));
+            return;
+        }
+    }
+
+    pub(crate) fn next_called(&mut self) -> Result<(), ApiError> {
+        if self.is_dying() {
+            return Err(ApiError::gone());
+        }
+        for invocation in self
+            .invocations
+            .values_mut()
+            .filter(|invocation| invocation.sent)
+        {
+            invocation.next_called()?;
+        }
+        self.runtime_waiting = true;
+        self.registration_open = false;
+        Ok(())
+    }
+
+    pub(crate) fn post_begins(
+        &mut self,
+        id: &str,
+        kind: PostKind,
+        timeline: &Timeline,
+    ) -> Result<(), ApiError> {
+        let invocation = self.invocations.get_mut(id);
+        let result = invocation.map_or_else(
+            || Err(ApiError::invalid_request_id()),
+            Invocation::post_begins,
+        );
+        match &result {
+            Ok(()) if kind == PostKind::Streamed => {
+                timeline.write(self.number, Some(id), EventKind::StreamStarted);
+            }
+            Ok(()) => {}
+            Err(refused) => {
+                let (status, error) = (refused.status.as_u16(), kind == PostKind::Error);
+                timeline.write(
+                    self.number,
+                    Some(id),
+                    EventKind::AnswerIn {
+                        status,
+                        bytes: 0,
+                        error,
+                    },
+                );
+            }
+        }
+        result
+    }
+
+    pub(crate) fn post_ends(
+        &mut self,
+        id: &str,
+        post: Post,
+        timeline: &Timeline,
+    ) -> Result<(), ApiError> {
+        let number = self.number;
+        let invocation = self.invocations.get_mut(id);
+        invocation.map_or_else(
+            || Err(ApiError::gone()),
+            |invocation| invocation.post_ends(post, number, timeline),
+        )
+    }
+
+    /// True when an invocation is over: it was answered, and everyone waits for the next.
+    pub(crate) fn finish_invocations(&mut self, settings: &Settings) -> bool {
+        if self.phase != Phase::Up || !self.all_waiting() {
+            return false;
+        }
+        let over: Vec<_> = self
+            .invocations
+            .extract_if(|_, invocation| invocation.is_posted())
+            .collect();
+        for (id, invocation) in &over {
+            invocation.end(settings);
+            self.last_request = Some(id.clone());
+        }
+        !over.is_empty()
+    }
+
+    /// The deadline of one invocation or more has passed.
+    pub(crate) fn time_out(&mut self, settings: &Settings, timeline: &Timeline) {
+        let now = Instant::now();
+        for (id, invocation) in &mut self.invocations {
+            if invocation.clock.deadline <= now && !invocation.is_timed_out() {
+                timeline.write(self.number, Some(id), EventKind::TimedOut);
+                invocation.time_out(settings);
+            }
+        }
+    }
+
+    pub(crate) fn register(
+        &mut self,
+        name: String,
+        events: Vec<String>,
+        settings: &Settings,
+        timeline: &Timeline,
+    ) -> Result<Registered, ApiError> {
+        if !self.registration_open || self.is_dying() {
+            let message = "Extension registration closed already";
+            return Err(ApiError::extension("Extension.RegistrationClosed", message));
+        }
+        if self
+            .extensions
+            .iter()
+            .any(|extension| extension.name == name)
+        {
+            let message = "Extension with this name already registered";
+            return Err(ApiError::extension("Extension.AlreadyRegistered", message));
+        }
+        if self.extensions.len() == 10 {
+            return Err(ApiError::extension(
+                "Extension.TooManyExtensions",
+                "Extension limit (10) reached",
+            ));
+        }
+        let id = new_request_id();
+        let invoke = events.iter().any(|event| event == "INVOKE");
+        self.extensions.push(Extension {
+            id: id.clone(),
+            name: name.clone(),
+            invoke,
+            poll: None,
+            waiting: false,
+        });
+        timeline.write(
+            self.number,
+            None,
+            EventKind::ExtensionRegistered { name, events },
+        );
+        let body = serde_json::json!({
+            "functionName": settings.name,
+            "functionVersion": settings.version,
+            "handler": settings.handler(),
+            "accountId": ACCOUNT,
+        });
+        Ok(Registered { id, body })
+    }
+
+    pub(crate) fn extension_next(
+        &mut self,
+        id: &str,
+        reply: Reply<ExtensionEvent>,
+        timeline: &Timeline,
+    ) -> Result<(), (Reply<ExtensionEvent>, ApiError)> {
+        let request_id = self.invocations.keys().next().cloned();
+        let Some(extension) = self
+            .extensions
+            .iter_mut()
+            .find(|extension| extension.id == id)
+        else {
+            return Err((reply, ApiError::unknown_extension(id)));
+        };
+        extension.poll = Some(reply);
+        extension.waiting = true;
+        let name = extension.name.clone();
+        timeline.write(
+            self.number,
+            request_id.as_deref(),
+            EventKind::ExtensionNextCalled { name },
+        );
+        Ok(())
+    }
+}

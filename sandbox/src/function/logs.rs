@@ -1,0 +1,47 @@
+//! What a function's processes write to stdout and stderr.
+
+use super::journal::Journal;
+use std::{sync::Arc, time::SystemTime};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+
+pub(crate) const LINES_KEPT: usize = 65_536;
+
+/// CloudWatch's limit for one log event.
+const LONGEST_LINE: u64 = 256 * 1024;
+
+/// Where a line was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One line a function's process wrote.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    /// When the sandbox read it.
+    pub at: SystemTime,
+    /// Number of the environment that wrote it.
+    pub environment: u32,
+    /// Where it was written to.
+    pub output: Output,
+    /// The line without its end. Bytes that are no UTF-8 are replaced; after 256 KB a new line is begun, as CloudWatch does.
+    pub text: String,
+}
+
+/// Reads lines until the other end is closed.
+pub(crate) async fn capture(from: impl AsyncRead + Unpin, output: Output, environment: u32, journal: Arc<Journal<LogLine>>) {
+    let mut reader = BufReader::new(from);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
+        journal.write(LogLine { at: SystemTime::now(), environment, output, text });
+    }
+}

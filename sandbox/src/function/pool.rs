@@ -1,0 +1,210 @@
+//! Which environment runs which event.
+
+use super::{
+    builder::Settings,
+    environment::{Environment, Message},
+    guardian::Guardian,
+    invocation::Job,
+    journal::Journal,
+    logs::{LINES_KEPT, LogLine},
+    process::Exit,
+    timeline::Timeline,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot, watch},
+    task::AbortHandle,
+};
+
+/// What an execution environment is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvironmentState {
+    /// No process has been started yet.
+    Cold,
+    /// The process is in its Init phase.
+    Initialising,
+    /// Waiting for an event, frozen.
+    Idle,
+    /// Running an invocation, up to the freeze after it.
+    Busy,
+    /// The process is gone; the next invocation starts another one.
+    Dead,
+}
+
+/// How a process ended that was shut down.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Number of the environment.
+    pub environment: u32,
+    /// The process.
+    pub pid: u32,
+    /// True when it was asked first, by SIGTERM: an extension was registered.
+    pub sigterm: bool,
+    /// How it ended.
+    pub exit: Exit,
+    /// From the first signal to the end.
+    pub took: Duration,
+}
+
+/// One environment as it can be seen from outside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Status {
+    pub(crate) number: u32,
+    pub(crate) pid: Option<u32>,
+    pub(crate) state: EnvironmentState,
+}
+
+/// What is asked of an environment that is free.
+pub(crate) enum Work {
+    Job(Box<Job>),
+    WarmUp(oneshot::Sender<Result<(), WarmUpError>>),
+}
+
+/// Why an environment could not be initialised ahead of its first invocation, which will repeat the Init phase.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WarmUpError {
+    /// The function posted an error, or its process ended.
+    #[error("the Init phase failed with {error_type}: {error_message}; see the function's logs()")]
+    Failed {
+        /// `errorType` of the posted document, or Lambda's name for what happened.
+        error_type: String,
+        /// `errorMessage` of the posted document, or how the process ended.
+        error_message: String,
+    },
+    /// The Init phase took longer than its limit.
+    #[error("the Init phase took longer than its limit of {0:?}; raise init_limit() or do less before the first /next")]
+    TimedOut(Duration),
+    /// The function was dropped meanwhile.
+    #[error("the function was dropped during its Init phase")]
+    Dropped,
+}
+
+pub(crate) struct Pool {
+    pub(crate) settings: Settings,
+    pub(crate) timeline: Timeline,
+    pub(crate) logs: Arc<Journal<LogLine>>,
+    pub(crate) guardian: Arc<Guardian>,
+    pub(crate) statuses: watch::Sender<BTreeMap<usize, Status>>,
+    processes: AtomicU32,
+    runtime: Handle,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    slots: Vec<Slot>,
+    queue: VecDeque<Job>,
+}
+
+/// A place for an environment: its processes follow one another.
+struct Slot {
+    mailbox: mpsc::UnboundedSender<Message>,
+    task: AbortHandle,
+    busy: bool,
+}
+
+impl Pool {
+    pub(crate) fn new(settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            timeline: Timeline::new(),
+            logs: Journal::new(LINES_KEPT),
+            guardian: Arc::new(Guardian::new()),
+            statuses: watch::Sender::new(BTreeMap::new()),
+            processes: AtomicU32::new(0),
+            runtime: Handle::current(),
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn next_number(&self) -> u32 {
+        self.processes.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Gives the event to an environment that is free, or to a new one, or lets it wait for the first that becomes free.
+    pub(crate) fn submit(self: &Arc<Self>, job: Job) {
+        let mut state = self.state();
+        let free = state.slots.iter().position(|slot| !slot.busy);
+        let free = free.or_else(|| self.add_slot(&mut state));
+        match free {
+            Some(index) => state.slots[index].give(Work::Job(Box::new(job))),
+            None => state.queue.push_back(job),
+        }
+    }
+
+    fn add_slot(self: &Arc<Self>, state: &mut State) -> Option<usize> {
+        let index = state.slots.len();
+        if index == self.settings.max_environments {
+            return None;
+        }
+        let (mailbox, messages) = mpsc::unbounded_channel();
+        let environment = Environment::new(index, Arc::clone(self), mailbox.clone());
+        let task = self.runtime.spawn(environment.run(messages)).abort_handle();
+        state.slots.push(Slot { mailbox, task, busy: false });
+        Some(index)
+    }
+
+    /// Has every environment that is free go through its Init phase, and as many new ones as there may be.
+    pub(crate) fn warm_up(self: &Arc<Self>) -> Vec<oneshot::Receiver<Result<(), WarmUpError>>> {
+        let mut state = self.state();
+        while self.add_slot(&mut state).is_some() {}
+        let free = state.slots.iter_mut().filter(|slot| !slot.busy);
+        free.map(|slot| {
+            let (reply, done) = oneshot::channel();
+            slot.give(Work::WarmUp(reply));
+            done
+        })
+        .collect()
+    }
+
+    pub(crate) fn shutdown(&self) -> Vec<oneshot::Receiver<Option<Ended>>> {
+        let state = self.state();
+        let ask = |slot: &Slot| {
+            let (reply, ended) = oneshot::channel();
+            let _ = slot.mailbox.send(Message::Shutdown(reply));
+            ended
+        };
+        state.slots.iter().map(ask).collect()
+    }
+
+    /// An environment is free again: it gets the event that waits longest.
+    pub(crate) fn release(&self, index: usize) -> Option<Job> {
+        let mut state = self.state();
+        let job = state.queue.pop_front();
+        if let Some(slot) = state.slots.get_mut(index) {
+            slot.busy = job.is_some();
+        }
+        job
+    }
+
+    /// Kills every process and ends every task.
+    pub(crate) fn abandon(&self) {
+        self.guardian.kill_all();
+        let mut state = self.state();
+        for slot in state.slots.drain(..) {
+            slot.task.abort();
+        }
+        state.queue.clear();
+    }
+}
+
+impl Slot {
+    fn give(&mut self, work: Work) {
+        self.busy = true;
+        // An environment's task ends only when the function is dropped; then the reply channel in `work` tells the caller.
+        let _ = self.mailbox.send(Message::Work(work));
+    }
+}

@@ -1,0 +1,157 @@
+//! One process of a function: its group, its signals, its output.
+
+use super::{
+    guardian::Guardian,
+    journal::Journal,
+    logs::{LogLine, Output, capture},
+};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use std::{
+    fmt, io,
+    os::unix::process::ExitStatusExt,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    process::{Child, Command},
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// How long the output of a process that is gone is still waited for. A child of it may hold the pipe open.
+const LAST_OUTPUT: Duration = Duration::from_millis(200);
+
+/// How long the kernel may take to stop every thread of a process.
+const LONGEST_STOP: Duration = Duration::from_secs(1);
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It returned from `main` or called `exit`.
+    Code(i32),
+    /// A signal ended it: 9 is SIGKILL, 15 SIGTERM, 6 SIGABRT.
+    Signal(i32),
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, signal) => Self::Signal(signal.unwrap_or_default()),
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(number) => match Signal::try_from(*number) {
+                Ok(signal) => write!(f, "signal: {signal}"),
+                Err(_) => write!(f, "signal: {number}"),
+            },
+        }
+    }
+}
+
+pub(crate) struct Process {
+    child: Child,
+    group: Pid,
+    output: Vec<JoinHandle<()>>,
+    guardian: Arc<Guardian>,
+    exit: Option<Exit>,
+}
+
+impl Process {
+    pub(crate) fn spawn(
+        mut command: Command,
+        environment: u32,
+        logs: &Arc<Journal<LogLine>>,
+        guardian: &Arc<Guardian>,
+    ) -> io::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let group = Pid::from_raw(id.ok_or_else(|| io::Error::other("the process has no id"))?);
+        guardian.add(group);
+        let mut output = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            output.push(tokio::spawn(capture(stdout, Output::Stdout, environment, Arc::clone(logs))));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            output.push(tokio::spawn(capture(stderr, Output::Stderr, environment, Arc::clone(logs))));
+        }
+        Ok(Self { child, group, output, guardian: Arc::clone(guardian), exit: None })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.group.as_raw().unsigned_abs()
+    }
+
+    /// Sends a signal to the whole group, unless the process is gone: its number may belong to another by then.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if self.exit.is_none() {
+            let _ = killpg(self.group, signal);
+        }
+    }
+
+    /// Stops the group and waits until the kernel says that the process has stopped.
+    pub(crate) async fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+        let group = self.group;
+        let stopped = tokio::task::spawn_blocking(move || await_stop(group));
+        let _ = timeout(LONGEST_STOP, stopped).await;
+    }
+
+    /// Waits for the end. Safe to cancel.
+    pub(crate) async fn ended(&mut self) {
+        if self.exit.is_none() {
+            let status = self.child.wait().await;
+            self.exit = Some(status.map_or(Exit::Signal(0), Exit::from));
+            // Children it left behind.
+            let _ = killpg(self.group, Signal::SIGKILL);
+            self.guardian.remove(self.group);
+        }
+    }
+
+    /// Waits for the end and for the last of the output.
+    pub(crate) async fn wait(mut self) -> Exit {
+        self.ended().await;
+        for mut output in std::mem::take(&mut self.output) {
+            if timeout(LAST_OUTPUT, &mut output).await.is_err() {
+                output.abort();
+            }
+        }
+        self.exit.unwrap_or(Exit::Signal(0))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.guardian.remove(self.group);
+        for output in &self.output {
+            output.abort();
+        }
+    }
+}
+
+/// Returns when the process has stopped or ended; leaves the exit status for the one who waits for it.
+#[cfg(target_os = "linux")]
+fn await_stop(process: Pid) {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    while waitid(Id::Pid(process), flags) == Err(nix::errno::Errno::EINTR) {}
+}
+
+#[cfg(not(target_os = "linux"))]
+fn await_stop(_: Pid) {}

@@ -1,0 +1,121 @@
+//! The Runtime API: `/2018-06-01/runtime`.
+//!
+//! See "Using the Lambda runtime API for custom runtimes" in AWS' developer guide; error bodies are the Runtime Interface
+//! Emulator's.
+
+use super::api::{Api, ApiError, Call, FunctionError, Outcome, Post, PostKind, accepted};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, Request},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+/// The largest buffered answer: 6 MB and a little, as Lambda counts it.
+pub(crate) const LARGEST_ANSWER: usize = 6_291_556;
+
+/// The largest streamed answer.
+const LARGEST_STREAM: usize = 200 * 1024 * 1024;
+
+const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+const ERROR_BODY: &str = "lambda-runtime-function-error-body";
+const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
+
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/2018-06-01/runtime/invocation/next", get(next))
+        .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+        .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+        .route("/2018-06-01/runtime/init/error", post(init_error))
+}
+
+async fn next(State(api): State<Api>) -> Result<Response, ApiError> {
+    let event = api.call(|reply| Call::Next { reply }).await?;
+    Ok((event.headers, event.payload).into_response())
+}
+
+async fn response(State(api): State<Api>, Path(id): Path<String>, request: Request<Body>) -> Result<Response, ApiError> {
+    let mode = request.headers().get(RESPONSE_MODE).and_then(|mode| mode.to_str().ok());
+    let streamed = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("streaming"));
+    let kind = if streamed { PostKind::Streamed } else { PostKind::Buffered };
+    take(api, id, kind, request).await
+}
+
+async fn error(State(api): State<Api>, Path(id): Path<String>, request: Request<Body>) -> Result<Response, ApiError> {
+    take(api, id, PostKind::Error, request).await
+}
+
+async fn take(api: Api, request_id: String, kind: PostKind, request: Request<Body>) -> Result<Response, ApiError> {
+    let head = request.headers().get(ERROR_TYPE).cloned();
+    let id = request_id.clone();
+    let refused = api.call(|reply| Call::PostBegins { request_id: id, kind, reply }).await.err();
+    let limit = if kind == PostKind::Streamed { LARGEST_STREAM } else { LARGEST_ANSWER };
+    let read = read(request.into_body(), if refused.is_some() { 0 } else { limit }).await;
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    let bytes = read.bytes;
+    let failed = read.trailers.as_ref().and_then(stream_error).filter(|_| kind == PostKind::Streamed);
+    let outcome = match (kind, failed) {
+        _ if read.broken => Outcome::Truncated,
+        _ if bytes > limit => Outcome::TooLarge,
+        (_, Some(error)) => Outcome::Error(error),
+        (PostKind::Error, None) => Outcome::Error(FunctionError::parse(&read.body, head.as_ref())),
+        (_, None) => Outcome::Answer(read.body),
+    };
+    api.call(|reply| Call::PostEnds { request_id, post: Post { kind, bytes, outcome }, reply }).await?;
+    Ok(accepted())
+}
+
+async fn init_error(State(api): State<Api>, request: Request<Body>) -> Result<Response, ApiError> {
+    let head = request.headers().get(ERROR_TYPE).cloned();
+    let read = read(request.into_body(), LARGEST_ANSWER).await;
+    let error = FunctionError::parse(&read.body, head.as_ref());
+    api.call(|reply| Call::InitError { error, reply }).await?;
+    Ok(accepted())
+}
+
+/// A body that was read to its end.
+pub(crate) struct Read {
+    pub(crate) body: Bytes,
+    /// How many bytes came; more than the limit when the rest was thrown away.
+    bytes: usize,
+    trailers: Option<HeaderMap>,
+    broken: bool,
+}
+
+/// Reads to the end also what is too large: a client that is still writing would not see the refusal.
+pub(crate) async fn read(mut body: Body, limit: usize) -> Read {
+    let mut kept = BytesMut::new();
+    let (mut bytes, mut trailers, mut broken) = (0, None, false);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            broken = true;
+            break;
+        };
+        match frame.into_data() {
+            Ok(data) => {
+                bytes += data.len();
+                if bytes <= limit {
+                    kept.extend_from_slice(&data);
+                } else {
+                    kept.clear();
+                }
+            }
+            Err(frame) => trailers = frame.into_trailers().ok().or(trailers),
+        }
+    }
+    Read { body: kept.freeze(), bytes, trailers, broken }
+}
+
+/// The error a streaming runtime reports after its body; the trailer's value is base64.
+fn stream_error(trailers: &HeaderMap) -> Option<FunctionError> {
+    let kind = trailers.get(ERROR_TYPE)?;
+    let body = trailers.get(ERROR_BODY).map(|body| BASE64_STANDARD.decode(body).unwrap_or_else(|_| body.as_bytes().to_vec()));
+    Some(FunctionError::parse(&body.unwrap_or_default(), Some(kind)))
+}

@@ -1,0 +1,171 @@
+//! What happened to a function's environments, and when.
+
+use super::{
+    journal::{Journal, Subscription},
+    process::Exit,
+};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+const EVENTS_KEPT: usize = 65_536;
+
+/// One thing that happened to an execution environment.
+#[derive(Clone, Debug)]
+pub struct TimelineEvent {
+    /// Wall-clock time.
+    pub at: SystemTime,
+    /// Time since the function was built, by the monotonic clock: use this for durations.
+    pub offset: Duration,
+    /// Number of the environment's process, counted from 1. Every process that is spawned gets a new one.
+    pub environment: u32,
+    /// The invocation it belongs to, where it belongs to one.
+    pub request_id: Option<String>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A process was started: the Init phase begins.
+    Spawned {
+        /// Process id, which is its process group's id too.
+        pid: u32,
+        /// True when Init is repeated inside the invocation, because it failed before.
+        suppressed: bool,
+    },
+    /// An internal extension registered.
+    ExtensionRegistered {
+        /// Its name.
+        name: String,
+        /// The events it wants.
+        events: Vec<String>,
+    },
+    /// The runtime and every extension have called their `next`: the Init phase is over.
+    InitDone {
+        /// Time since the process was started.
+        took: Duration,
+    },
+    /// The Init phase failed: an error was posted, or the process ended.
+    InitError {
+        /// `errorType` of the posted document, or Lambda's name for what happened.
+        error_type: String,
+        /// `errorMessage` of the posted document, or how the process ended.
+        error_message: String,
+    },
+    /// The Init phase exceeded its limit.
+    InitTimedOut,
+    /// The process was continued (SIGCONT).
+    Thawed,
+    /// The event was handed to the runtime: the invocation begins.
+    EventOut {
+        /// What the runtime was told in `Lambda-Runtime-Deadline-Ms`.
+        deadline: SystemTime,
+    },
+    /// The runtime began to stream its answer.
+    StreamStarted,
+    /// The stream was read to its end.
+    StreamEnded {
+        /// How much was streamed.
+        bytes: usize,
+        /// `Lambda-Runtime-Function-Error-Type` of the trailers, when the stream failed.
+        error_type: Option<String>,
+    },
+    /// An answer or an error was posted for an invocation.
+    AnswerIn {
+        /// The status the runtime got for it: 202, or why the post was refused.
+        status: u16,
+        /// Size of its body.
+        bytes: usize,
+        /// True for a post to `/error`.
+        error: bool,
+    },
+    /// The runtime asked for its next event: its part of the invocation is over.
+    NextCalled,
+    /// An extension asked for its next event.
+    ExtensionNextCalled {
+        /// Its name.
+        name: String,
+    },
+    /// The process was stopped (SIGSTOP), and the kernel has confirmed it.
+    Frozen,
+    /// The invocation's deadline passed.
+    TimedOut,
+    /// SIGTERM was sent.
+    Sigterm,
+    /// SIGKILL was sent.
+    Killed,
+    /// The process is gone.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+    },
+}
+
+impl fmt::Display for TimelineEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>10.3} ms  #{}  ", self.offset.as_secs_f64() * 1e3, self.environment)?;
+        match &self.kind {
+            EventKind::Spawned { pid, suppressed: false } => write!(f, "spawned, pid {pid}"),
+            EventKind::Spawned { pid, suppressed: true } => write!(f, "spawned inside the invocation, pid {pid}"),
+            EventKind::ExtensionRegistered { name, events } => {
+                write!(f, "extension {name} registered for {events:?}")
+            }
+            EventKind::InitDone { took } => {
+                write!(f, "init done after {:.3} ms", took.as_secs_f64() * 1e3)
+            }
+            EventKind::InitError { error_type, error_message } => write!(f, "init error {error_type}: {error_message}"),
+            EventKind::InitTimedOut => write!(f, "init timed out"),
+            EventKind::Thawed => write!(f, "thawed"),
+            EventKind::EventOut { .. } => write!(f, "event out"),
+            EventKind::StreamStarted => write!(f, "stream started"),
+            EventKind::StreamEnded { bytes, error_type: None } => write!(f, "stream ended, {bytes} bytes"),
+            EventKind::StreamEnded { bytes, error_type: Some(error) } => {
+                write!(f, "stream failed after {bytes} bytes: {error}")
+            }
+            EventKind::AnswerIn { status, bytes, error: false } => write!(f, "answer in, {bytes} bytes, {status}"),
+            EventKind::AnswerIn { status, bytes, error: true } => write!(f, "error in, {bytes} bytes, {status}"),
+            EventKind::NextCalled => write!(f, "next called"),
+            EventKind::ExtensionNextCalled { name } => write!(f, "extension {name} called next"),
+            EventKind::Frozen => write!(f, "frozen"),
+            EventKind::TimedOut => write!(f, "timed out"),
+            EventKind::Sigterm => write!(f, "SIGTERM"),
+            EventKind::Killed => write!(f, "SIGKILL"),
+            EventKind::Exited { exit } => write!(f, "ended: {exit}"),
+        }?;
+        match &self.request_id {
+            Some(id) => write!(f, "  [{}]", id.get(..8).unwrap_or(id)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Timeline {
+    journal: Arc<Journal<TimelineEvent>>,
+    began: Instant,
+}
+
+impl Timeline {
+    pub(crate) fn new() -> Self {
+        Self { journal: Journal::new(EVENTS_KEPT), began: Instant::now() }
+    }
+
+    pub(crate) fn write(&self, environment: u32, request_id: Option<&str>, kind: EventKind) {
+        let request_id = request_id.map(str::to_owned);
+        let (at, offset) = (SystemTime::now(), self.began.elapsed());
+        self.journal.write(TimelineEvent { at, offset, environment, request_id, kind });
+    }
+
+    pub(crate) fn entries(&self) -> Vec<TimelineEvent> {
+        self.journal.entries()
+    }
+
+    pub(crate) fn subscribe(&self) -> Subscription<TimelineEvent> {
+        self.journal.subscribe()
+    }
+}

@@ -1,0 +1,144 @@
+//! `awsim-sqs` with the service's rules that it lacks.
+
+use super::{ACCOUNT, REGION, receive};
+use awsim_core::{AwsError, Protocol, RequestContext, ServiceHandler};
+use awsim_sqs::{
+    SqsService,
+    state::{InflightMessage, Queue, SqsState},
+};
+use serde_json::{Value, json};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+tokio::task_local! {
+    /// `x-amzn-trace-id` of the HTTP request that is being served.
+    pub(super) static TRACE_HEADER: Option<String>;
+}
+
+/// The SQS service, shared by the endpoint, the queues and their mappings.
+pub(super) struct Service {
+    inner: SqsService,
+    state: Arc<SqsState>,
+    authority: String,
+    /// Held while messages move to a dead-letter queue, so that nobody sees them in neither.
+    moving: Mutex<()>,
+    /// Counts changes of any queue, for long polls and for those who wait for an empty queue.
+    changed: watch::Sender<u64>,
+}
+
+impl Service {
+    pub(super) fn new(authority: String) -> Self {
+        let inner = SqsService::new();
+        let state = inner.store().get(ACCOUNT, REGION);
+        Self { inner, state, authority, moving: Mutex::new(()), changed: watch::Sender::new(0) }
+    }
+
+    /// Runs an operation without HTTP.
+    pub(super) async fn call(&self, operation: &str, input: Value) -> Result<Value, AwsError> {
+        let mut context = RequestContext::new_with_account("sqs", REGION, ACCOUNT);
+        context.endpoint_authority = Some(self.authority.clone());
+        self.handle(operation, input, &context).await
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Looks at a queue, or changes it; `None` if it does not exist (any more). Must not be nested.
+    pub(super) fn with_queue<T>(&self, name: &str, look: impl FnOnce(&mut Queue) -> T) -> Option<T> {
+        self.state.queues.get_mut(name).map(|mut queue| look(&mut queue))
+    }
+
+    /// Until this is dropped no message moves to a dead-letter queue. Not for use across an `await`.
+    pub(super) fn still(&self) -> MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends to the queue with this ARN; says whether there is one.
+    pub(super) fn append(&self, arn: &str, messages: Vec<awsim_sqs::state::Message>) -> bool {
+        let Some(name) = self.state.queue_name_by_arn(arn) else {
+            return false;
+        };
+        self.with_queue(&name, |queue| queue.messages.extend(messages)).is_some()
+    }
+
+    /// Deletes what these receipt handles still hold; says for each whether it did.
+    pub(super) fn delete(&self, queue: &str, receipt_handles: &[&str]) -> Vec<bool> {
+        let deleted = self
+            .with_queue(queue, |queue| receipt_handles.iter().map(|handle| queue.inflight.remove(*handle).is_some()).collect());
+        self.tell();
+        deleted.unwrap_or_else(|| vec![false; receipt_handles.len()])
+    }
+
+    /// Makes messages visible again after `delay`, all at the same moment: a FIFO queue must not offer the later one first.
+    pub(super) fn release(&self, queue: &str, receipt_handles: &[&str], delay: Duration) {
+        let visible_at = Instant::now() + delay;
+        self.with_queue(queue, |queue| {
+            for handle in receipt_handles {
+                if let Some(InflightMessage { visible_at: at, .. }) = queue.inflight.get_mut(*handle) {
+                    *at = Some(visible_at);
+                }
+            }
+        });
+        self.tell();
+    }
+
+    /// Wakes all who wait for a change.
+    pub(super) fn tell(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+#[async_trait::async_trait]
+impl ServiceHandler for Service {
+    fn service_name(&self) -> &str {
+        self.inner.service_name()
+    }
+
+    fn protocol(&self) -> Protocol {
+        self.inner.protocol()
+    }
+
+    async fn handle(&self, operation: &str, mut input: Value, context: &RequestContext) -> Result<Value, AwsError> {
+        // A function may sign for another region than the queue was made in.
+        let context = RequestContext { region: REGION.into(), account_id: ACCOUNT.into(), ..context.clone() };
+        match operation {
+            "ReceiveMessage" => return receive::receive(self, &input).await,
+            "SendMessage" => add_trace_header(&mut input),
+            "SendMessageBatch" => {
+                for entry in input["Entries"].as_array_mut().into_iter().flatten() {
+                    add_trace_header(entry);
+                }
+            }
+            _ => {}
+        }
+        let result = self.inner.handle(operation, input, &context).await;
+        self.tell();
+        result
+    }
+}
+
+/// "X-Ray and Amazon SQS": the HTTP header counts for messages that have no `AWSTraceHeader` attribute.
+fn add_trace_header(message: &mut Value) {
+    let header = TRACE_HEADER.try_with(Clone::clone).ok().flatten();
+    let (Some(header), Some(message)) = (header, message.as_object_mut()) else {
+        return;
+    };
+    let attributes = message.entry("MessageSystemAttributes").or_insert_with(|| json!({}));
+    if attributes.is_null() {
+        *attributes = json!({});
+    }
+    if let Some(attributes) = attributes.as_object_mut() {
+        attributes.entry("AWSTraceHeader").or_insert_with(|| json!({"DataType": "String", "StringValue": header}));
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,84 @@
+//! A function URL: HTTP in front of a function.
+//!
+//! Requests become events of payload format 2.0, answers become HTTP again, as described in "Invoking Lambda function URLs" in AWS'
+//! developer guide.
+//!
+//! ```no_run
+//! use lambda_lifecycle_sandbox::{function::Function, url::FunctionUrl};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let function = Function::builder("orders", "target/debug/bootstrap").build().await;
+//! let url = FunctionUrl::start(function).await?;
+//! println!("curl {}orders/7", url.url());
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod request;
+
+use crate::Invoke;
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, State},
+    http::Request,
+    response::Response,
+};
+use std::{io, net::SocketAddr, sync::Arc};
+use tokio::{net::TcpListener, task::AbortHandle};
+
+/// An HTTP listener on the loopback interface that passes its requests to a function; ends when dropped.
+#[derive(Debug)]
+pub struct FunctionUrl {
+    address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl FunctionUrl {
+    /// Listens on a free port.
+    ///
+    /// # Errors
+    ///
+    /// When no port of the loopback interface can be listened on.
+    pub async fn start(function: impl Invoke) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let function: Arc<dyn Invoke> = Arc::new(function);
+        let routes = Router::new().fallback(serve).with_state(function);
+        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        let serving = tokio::spawn(async move { axum::serve(listener, service).await });
+        Ok(Self {
+            address,
+            task: serving.abort_handle(),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:<port>/`.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+}
+
+impl Drop for FunctionUrl {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(
+    State(function): State<Arc<dyn Invoke>>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response {
+    match request::event(request, client).await {
+        Ok(event) => answer::response(&function.invoke(event).await),
+        Err(refused) => refused,
+    }
+}

@@ -1,0 +1,195 @@
+//! A function's answer as an HTTP response.
+
+use crate::Answer;
+use axum::{
+    body::Body,
+    http::{
+        HeaderName, HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, SET_COOKIE},
+    },
+    response::Response,
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Between the head of a streamed answer and its body.
+const END_OF_PRELUDE: [u8; 8] = [0; 8];
+
+pub(super) fn response(answer: &Answer) -> Response {
+    let made = answer.result.as_ref().ok().and_then(|body| {
+        if answer.streamed {
+            streamed(body)
+        } else {
+            buffered(body)
+        }
+    });
+    let mut response =
+        made.unwrap_or_else(|| message(StatusCode::BAD_GATEWAY, "Internal Server Error"));
+    for (name, value) in [
+        ("x-amzn-requestid", answer.request_id.clone()),
+        ("x-amzn-trace-id", format!("Root={}", answer.trace_id)),
+    ] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+/// What Lambda says itself.
+pub(super) fn message(status: StatusCode, text: &str) -> Response {
+    let body = serde_json::json!({ "message": text }).to_string();
+    build(
+        status,
+        [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        body.into(),
+    )
+}
+
+fn build(
+    status: StatusCode,
+    headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    body: Bytes,
+) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        response.headers_mut().append(name, value);
+    }
+    response
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    #[serde(default = "ok")]
+    status_code: u16,
+    #[serde(default)]
+    headers: Option<Map<String, Value>>,
+    #[serde(default)]
+    cookies: Option<Vec<String>>,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+fn ok() -> u16 {
+    200
+}
+
+impl Head {
+    fn into_response(self, body: Bytes) -> Option<Response> {
+        let status = StatusCode::from_u16(self.status_code).ok()?;
+        let mut headers = Vec::new();
+        for (name, value) in self.headers.unwrap_or_default() {
+            let name = HeaderName::try_from(name).ok()?;
+            // lambda_runtime writes repeated fields of a streamed answer's head as a list.
+            let values = if let Value::Array(values) = value {
+                values
+            } else {
+                vec![value]
+            };
+            for value in values {
+                headers.push((name.clone(), HeaderValue::try_from(text(value)?).ok()?));
+            }
+        }
+        for cookie in self.cookies.unwrap_or_default() {
+            headers.push((SET_COOKIE, HeaderValue::try_from(cookie).ok()?));
+        }
+        if !body.is_empty() && !headers.iter().any(|(name, _)| *name == CONTENT_TYPE) {
+            headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        }
+        Some(build(status, headers, body))
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+/// A document with `statusCode` describes the response; any other JSON is the body of a 200. What is no JSON is no answer.
+fn buffered(answer: &Bytes) -> Option<Response> {
+    let document: Value = serde_json::from_slice(answer).ok()?;
+    if document.get("statusCode").is_none() {
+        let kind = HeaderValue::from_static("application/json");
+        return Some(build(
+            StatusCode::OK,
+            [(CONTENT_TYPE, kind)],
+            answer.clone(),
+        ));
+    }
+    let mut head: Head = serde_json::from_value(document).ok()?;
+    let body = head.body.take().unwrap_or_default();
+    let body = if head.is_base64_encoded {
+        BASE64_STANDARD.decode(body).ok()?
+    } else {
+        body.into_bytes()
+    };
+    head.into_response(body.into())
+}
+
+/// A head in JSON, eight NUL bytes, and the body; without a head everything is the body.
+fn streamed(answer: &Bytes) -> Option<Response> {
+    let end = answer
+        .windows(END_OF_PRELUDE.len())
+        .position(|bytes| bytes == END_OF_PRELUDE);
+    let head = end.and_then(|end| {
+        Some((
+            end,
+            serde_json::from_slice::<Head>(answer.get(..end)?).ok()?,
+        ))
+    });
+    if let Some((end, head)) = head {
+        return head.into_response(answer.slice(end + END_OF_PRELUDE.len()..));
+    }
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Some(build(
+        StatusCode::OK,
+        [(CONTENT_TYPE, kind)],
+        answer.clone(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(answer: &'static str) -> Option<u16> {
+        buffered(&answer.into()).map(|response| response.status().as_u16())
+    }
+
+    #[test]
+    fn malformed_answers_are_none() {
+        for malformed in [
+            "no JSON",
+            r#"{"statusCode":"many"}"#,
+            r#"{"statusCode":1000}"#,
+            r#"{"statusCode":200,"headers":{"a b":"c"}}"#,
+            r#"{"statusCode":200,"headers":{"a":{}}}"#,
+            r#"{"statusCode":200,"body":"%","isBase64Encoded":true}"#,
+        ] {
+            assert_eq!(status(malformed), None, "{malformed}");
+        }
+        assert_eq!(status(r#"{"statusCode":204}"#), Some(204));
+    }
+
+    #[test]
+    fn a_stream_without_a_head_is_all_body() {
+        let response = streamed(&Bytes::from_static(b"raw\0\0\0\0\0\0\0\0bytes"));
+        let kind = response.and_then(|response| response.headers().get(CONTENT_TYPE).cloned());
+        assert_eq!(
+            kind,
+            Some(HeaderValue::from_static("application/octet-stream"))
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! X-Ray's HTTP API over a store: as much of it as a sender and a test need.
+
+use super::{Source, Trace, TraceStore};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
+use tokio::{net::TcpListener, task::AbortHandle};
+
+/// `PutTraceSegments`, `BatchGetTraces` and `GetTraceSummaries` over a [`TraceStore`], without TLS and signatures.
+///
+/// An `aws-sdk-xray` client talks to it with [`endpoint`](Self::endpoint) as its `endpoint_url` and any credentials. It stops when dropped.
+#[derive(Debug)]
+pub struct Api {
+    address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Api {
+    /// Starts the API on a free port of the loopback address.
+    pub async fn start(store: TraceStore) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let router = Router::new()
+            .route("/TraceSegments", post(put_trace_segments))
+            .route("/Traces", post(batch_get_traces))
+            .route("/TraceSummaries", post(get_trace_summaries))
+            // A call of 50 documents of 64 KB is larger than axum's own limit.
+            .layer(DefaultBodyLimit::disable())
+            .with_state(store);
+        let task = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
+        Ok(Self { address, task })
+    }
+
+    /// As in `http://127.0.0.1:41234`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn put_trace_segments(State(store): State<TraceStore>, body: Bytes) -> Response {
+    let documents = match list(&body, "TraceSegmentDocuments") {
+        Ok(documents) => documents,
+        Err(message) => return invalid(&message),
+    };
+    let mut unprocessed = Vec::new();
+    for document in documents {
+        let Err(reasons) = store.put(&Bytes::from(document.clone()), Source::Api) else {
+            continue;
+        };
+        let id = serde_json::from_str::<Value>(&document).ok().and_then(|document| document.get("id").cloned());
+        unprocessed.push(json!({"Id": id, "ErrorCode": "InvalidDocument", "Message": reasons.join("; ")}));
+    }
+    answer(StatusCode::OK, &json!({"UnprocessedTraceSegments": unprocessed}))
+}
+
+async fn batch_get_traces(State(store): State<TraceStore>, body: Bytes) -> Response {
+    let ids = match list(&body, "TraceIds") {
+        Ok(ids) => ids,
+        Err(message) => return invalid(&message),
+    };
+    let traces: Vec<Value> = ids.iter().filter_map(|id| store.trace(id)).map(|trace| whole(&trace)).collect();
+    // The service keeps silent about ids it does not know; unprocessed are those it was too busy for.
+    answer(StatusCode::OK, &json!({"Traces": traces, "UnprocessedTraceIds": []}))
+}
+
+fn whole(trace: &Trace) -> Value {
+    let segments = trace.documents.iter().filter(|document| !document.nested);
+    let segments: Vec<Value> =
+        segments.map(|document| json!({"Id": document.id, "Document": document.raw.to_string()})).collect();
+    json!({"Id": trace.id, "Duration": trace.duration(), "LimitExceeded": false, "Segments": segments})
+}
+
+async fn get_trace_summaries(State(store): State<TraceStore>, body: Bytes) -> Response {
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let (Some(from), Some(to)) = (request["StartTime"].as_f64(), request["EndTime"].as_f64()) else {
+        return invalid("StartTime and EndTime are required");
+    };
+    let starts = |trace: &Trace| trace.documents.first().is_some_and(|first| first.start >= from && first.start <= to);
+    let summaries: Vec<Value> = store.traces().iter().filter(|trace| starts(trace)).map(summary).collect();
+    answer(StatusCode::OK, &json!({"TraceSummaries": summaries, "TracesProcessedCount": summaries.len()}))
+}
+
+fn summary(trace: &Trace) -> Value {
+    let mut annotations = serde_json::Map::new();
+    for (key, value) in trace.documents.iter().flat_map(|document| &document.annotations) {
+        let typed = match value {
+            Value::Bool(value) => json!({"BooleanValue": value}),
+            Value::Number(value) => json!({"NumberValue": value}),
+            other => json!({"StringValue": other}),
+        };
+        let values = annotations.entry(key.clone()).or_insert_with(|| json!([]));
+        if let Some(values) = values.as_array_mut() {
+            values.push(json!({"AnnotationValue": typed}));
+        }
+    }
+    json!({
+        "Id": trace.id,
+        "StartTime": trace.documents.first().map(|first| first.start),
+        "Duration": trace.duration(),
+        "HasFault": trace.documents.iter().any(|document| document.fault),
+        "HasError": trace.documents.iter().any(|document| document.error),
+        "HasThrottle": trace.documents.iter().any(|document| document.throttle),
+        "IsPartial": trace.documents.iter().any(|document| document.in_progress),
+        "Annotations": annotations,
+    })
+}
+
+/// The strings in the array `key` of the request.
+fn list(body: &[u8], key: &str) -> Result<Vec<String>, String> {
+    let request: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let items = request[key].as_array().into_iter().flatten().map(|item| item.as_str().map(str::to_owned));
+    let strings: Option<Vec<String>> = items.collect();
+    strings.filter(|_| request[key].is_array()).ok_or_else(|| format!("{key} must be a list of strings"))
+}
+
+fn invalid(message: &str) -> Response {
+    let body = json!({"__type": "InvalidRequestException", "Message": message});
+    let mut response = answer(StatusCode::BAD_REQUEST, &body);
+    let kind = header::HeaderValue::from_static("InvalidRequestException");
+    response.headers_mut().insert("x-amzn-errortype", kind);
+    response
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}

@@ -1,0 +1,147 @@
+//! The X-Ray daemon: a UDP port for segment documents.
+
+use super::TraceStore;
+use bytes::Bytes;
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// What the second thread does next.
+enum Job {
+    Datagram(Bytes),
+    /// Everything before it has been judged.
+    Settled(u64),
+}
+
+/// A UDP listener on the loopback address with the **default** receive buffer, as Lambda's daemon has.
+///
+/// What it cannot hold the kernel drops, silently, as in production: it is never enlarged. One thread does nothing but empty the
+/// socket, a second one judges, so that judging costs no datagram. Both end when the daemon is dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    address: SocketAddr,
+    store: TraceStore,
+    /// Its address marks the daemon's own datagrams.
+    control: UdpSocket,
+    settle: mpsc::Sender<(u64, oneshot::Sender<()>)>,
+    next: AtomicU64,
+    stop: Arc<AtomicBool>,
+}
+
+/// How long the reader sleeps at most before it looks whether the daemon was dropped: it is woken, but that datagram may be lost.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+impl Daemon {
+    /// Starts a daemon with a store of its own.
+    pub async fn start() -> io::Result<Self> {
+        Self::with_store(TraceStore::new()).await
+    }
+
+    /// Starts a daemon that fills `store`, so that several share one.
+    pub async fn with_store(store: TraceStore) -> io::Result<Self> {
+        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?.into_std()?;
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(LOOK_AGAIN))?;
+        let address = socket.local_addr()?;
+        let control = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        control.connect(address)?;
+        let own = control.local_addr()?;
+
+        let (jobs, work) = mpsc::channel();
+        let (settle, settling) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        thread::Builder::new().name("xray-daemon".into()).spawn(move || read(&socket, own, &stopped, &jobs))?;
+        let judged = store.clone();
+        thread::Builder::new().name("xray-judge".into()).spawn(move || judge(&work, &settling, &judged))?;
+        Ok(Self { address, store, control, settle, next: AtomicU64::new(0), stop })
+    }
+
+    /// `ip:port` for `AWS_XRAY_DAEMON_ADDRESS`.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// What the daemon received.
+    pub fn store(&self) -> TraceStore {
+        self.store.clone()
+    }
+
+    /// Waits until every datagram that was in the socket when this was called has been judged.
+    ///
+    /// This is how a test shows that something was *not* sent. It is an error if the daemon's threads are gone.
+    pub async fn settle(&self) -> io::Result<()> {
+        const AGAIN_AFTER: Duration = Duration::from_millis(100);
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the X-Ray daemon has ended");
+        let (done, mut wait) = oneshot::channel();
+        self.settle.send((id, done)).map_err(|_| gone())?;
+        loop {
+            // The loopback keeps order: this datagram is read after all that came before it. In a full buffer it may be lost.
+            self.control.send(&id.to_be_bytes())?;
+            if let Ok(result) = tokio::time::timeout(AGAIN_AFTER, &mut wait).await {
+                return result.map_err(|_| gone());
+            }
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // The reader drops the sender of jobs, which ends the judge.
+        self.stop.store(true, Ordering::Release);
+        let _ = self.control.send(&[]);
+    }
+}
+
+fn read(socket: &UdpSocket, own: SocketAddr, stop: &AtomicBool, jobs: &mpsc::Sender<Job>) {
+    let mut buffer = vec![0; 65_536];
+    while !stop.load(Ordering::Acquire) {
+        let job = match socket.recv_from(&mut buffer) {
+            Ok((length, from)) if from == own => match <[u8; 8]>::try_from(&buffer[..length]) {
+                Ok(id) => Job::Settled(u64::from_be_bytes(id)),
+                Err(_) => continue,
+            },
+            Ok((length, _)) => Job::Datagram(Bytes::copy_from_slice(&buffer[..length])),
+            Err(error) if is_no_failure(&error) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "the X-Ray daemon cannot read its socket and ends");
+                return;
+            }
+        };
+        if jobs.send(job).is_err() {
+            return;
+        }
+    }
+}
+
+/// A signal, or the end of a `LOOK_AGAIN`.
+fn is_no_failure(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+fn judge(work: &mpsc::Receiver<Job>, settling: &mpsc::Receiver<(u64, oneshot::Sender<()>)>, store: &TraceStore) {
+    let mut waiting: Vec<(u64, oneshot::Sender<()>)> = Vec::new();
+    while let Ok(job) = work.recv() {
+        match job {
+            Job::Datagram(datagram) => store.put_datagram(datagram),
+            Job::Settled(id) => {
+                waiting.extend(settling.try_iter());
+                if let Some(position) = waiting.iter().position(|(waiting, _)| *waiting == id) {
+                    // Whoever waited may have given up.
+                    let _ = waiting.swap_remove(position).1.send(());
+                }
+            }
+        }
+    }
+}

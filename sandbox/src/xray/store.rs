@@ -1,0 +1,313 @@
+//! The traces a sandbox has seen.
+
+use super::{
+    check::{self, Problem},
+    document::Document,
+    rules,
+};
+use bytes::Bytes;
+use serde_json::Value;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// Who sent a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A datagram to the daemon.
+    Daemon,
+    /// `PutTraceSegments`.
+    Api,
+    /// Lambda itself, played by the sandbox.
+    Platform,
+}
+
+/// What broke a rule.
+#[derive(Clone)]
+pub struct Rejected {
+    /// The datagram or document, as it came.
+    pub bytes: Bytes,
+    /// The rules it broke, each with its place in the document.
+    pub reasons: Vec<String>,
+    /// Who sent it.
+    pub source: Source,
+}
+
+impl fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.bytes[..self.bytes.len().min(300)];
+        f.debug_struct("Rejected")
+            .field("reasons", &self.reasons)
+            .field("source", &self.source)
+            .field("bytes", &self.bytes.len())
+            .field("begin", &String::from_utf8_lossy(shown))
+            .finish()
+    }
+}
+
+/// One trace: of every document the newest state, nested subsegments included.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// `Root` of the trace header.
+    pub id: String,
+    /// Segments and subsegments by start time, parents before children that start at the same time.
+    pub documents: Vec<Arc<Document>>,
+}
+
+/// A wait ended before what it waited for was there.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("not seen within {waited:?}; the store has {summary}")]
+pub struct NotSeen {
+    waited: Duration,
+    summary: String,
+}
+
+/// The traces a sandbox has seen. Clones share them.
+///
+/// ```no_run
+/// # async fn example(daemon: &lambda_lifecycle_sandbox::xray::Daemon) -> Result<(), Box<dyn std::error::Error>> {
+/// let store = daemon.store();
+/// store.wait_for(|store| !store.find(|document| document.name == "checkout").is_empty(), std::time::Duration::from_secs(5)).await?;
+/// assert!(store.check().is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct TraceStore(Arc<Shared>);
+
+struct Shared {
+    inner: Mutex<Inner>,
+    /// Counts changes, for those who wait.
+    version: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Inner {
+    datagrams: Vec<Bytes>,
+    rejected: Vec<Rejected>,
+    /// Everything accepted, in the order of arrival.
+    history: Vec<Arc<Document>>,
+    /// Trace ids in the order of their first document.
+    traces: Vec<String>,
+    /// Positions in `history`, by trace.
+    by_trace: HashMap<String, Vec<usize>>,
+}
+
+impl TraceStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one document of Lambda's own (`AWS::Lambda`, `AWS::Lambda::Function`), as the service would write it.
+    ///
+    /// It is judged like any other: a bad one is in [`rejected`](Self::rejected).
+    #[allow(clippy::needless_pass_by_value, reason = "it is the sender's last use")]
+    pub fn put_platform_segment(&self, document: Value) {
+        // The reasons are kept in the store.
+        let _ = self.put(&Bytes::from(document.to_string()), Source::Platform);
+    }
+
+    /// The trace with this id; `None` before its first document.
+    pub fn trace(&self, id: &str) -> Option<Trace> {
+        self.lock().trace(id)
+    }
+
+    /// All traces, in the order of their first documents.
+    pub fn traces(&self) -> Vec<Trace> {
+        let inner = self.lock();
+        inner.traces.iter().filter_map(|id| inner.trace(id)).collect()
+    }
+
+    /// Segments and subsegments in their newest state that `wanted` says yes to, trace by trace.
+    pub fn find(&self, mut wanted: impl FnMut(&Document) -> bool) -> Vec<Arc<Document>> {
+        let documents = self.traces().into_iter().flat_map(|trace| trace.documents);
+        documents.filter(|document| wanted(document)).collect()
+    }
+
+    /// Everything accepted in the order of arrival, also the in-progress documents that were replaced.
+    pub fn history(&self) -> Vec<Arc<Document>> {
+        self.lock().history.clone()
+    }
+
+    /// What broke a rule, in the order of arrival.
+    pub fn rejected(&self) -> Vec<Rejected> {
+        self.lock().rejected.clone()
+    }
+
+    /// Every datagram as it came, good or bad: to search for what must never leave a function.
+    pub fn datagrams(&self) -> Vec<Bytes> {
+        self.lock().datagrams.clone()
+    }
+
+    /// What is wrong with the traces as they are now, the worst first. Call it when all functions have ended.
+    pub fn check(&self) -> Vec<Problem> {
+        check::check(&self.traces(), &self.history(), &self.rejected())
+    }
+
+    /// Waits until `seen` says yes. It is asked at once and after every change.
+    pub async fn wait_for(&self, mut seen: impl FnMut(&Self) -> bool, timeout: Duration) -> Result<(), NotSeen> {
+        let mut version = self.0.version.subscribe();
+        let wait = async {
+            loop {
+                version.mark_unchanged();
+                if seen(self) {
+                    return;
+                }
+                if version.changed().await.is_err() {
+                    // Cannot be: this store holds the sender.
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::time::timeout(timeout, wait).await.map_err(|_| NotSeen { waited: timeout, summary: format!("{self:?}") })
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.0.version.subscribe()
+    }
+
+    /// The accepted documents from position `from` on.
+    pub(super) fn since(&self, from: usize) -> Vec<Arc<Document>> {
+        self.lock().history.get(from..).unwrap_or_default().to_vec()
+    }
+
+    pub(super) fn put_datagram(&self, datagram: Bytes) {
+        self.lock().datagrams.push(datagram.clone());
+        match rules::body(&datagram) {
+            Ok(body) => {
+                let _ = self.judge(&datagram, body, Source::Daemon);
+            }
+            Err(reasons) => self.reject(datagram, reasons, Source::Daemon),
+        }
+        self.changed();
+    }
+
+    /// Judges and keeps one document; says why it was rejected.
+    pub(super) fn put(&self, document: &Bytes, source: Source) -> Result<(), Vec<String>> {
+        let result = self.judge(document, document, source);
+        self.changed();
+        result
+    }
+
+    fn judge(&self, whole: &Bytes, document: &[u8], source: Source) -> Result<(), Vec<String>> {
+        match rules::judge(document) {
+            Ok(sound) => {
+                let documents = Document::flatten(sound.document, source, document.len(), sound.warnings);
+                let mut inner = self.lock();
+                for document in documents {
+                    inner.add(document);
+                }
+                Ok(())
+            }
+            Err(reasons) => {
+                self.reject(whole.clone(), reasons.clone(), source);
+                Err(reasons)
+            }
+        }
+    }
+
+    fn reject(&self, bytes: Bytes, reasons: Vec<String>, source: Source) {
+        self.lock().rejected.push(Rejected { bytes, reasons, source });
+    }
+
+    fn changed(&self) {
+        self.0.version.send_modify(|version| *version += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing below leaves `Inner` half changed, so a panic elsewhere does not spoil it.
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn add(&mut self, document: Document) {
+        let position = self.history.len();
+        if !self.by_trace.contains_key(&document.trace_id) {
+            self.traces.push(document.trace_id.clone());
+        }
+        self.by_trace.entry(document.trace_id.clone()).or_default().push(position);
+        self.history.push(Arc::new(document));
+    }
+
+    fn trace(&self, id: &str) -> Option<Trace> {
+        let mut newest: Vec<Arc<Document>> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        for document in self.by_trace.get(id)?.iter().map(|&position| &self.history[position]) {
+            match places.get(document.id.as_str()) {
+                // UDP keeps no order: the news that something began does not undo that it ended.
+                Some(&place) if document.in_progress && !newest[place].in_progress => {}
+                Some(&place) => newest[place] = Arc::clone(document),
+                None => {
+                    places.insert(&document.id, newest.len());
+                    newest.push(Arc::clone(document));
+                }
+            }
+        }
+        let depths: HashMap<String, usize> =
+            newest.iter().map(|document| (document.id.clone(), depth(document, &newest, &places))).collect();
+        newest.sort_by(|a, b| a.start.total_cmp(&b.start).then_with(|| depths[&a.id].cmp(&depths[&b.id])));
+        Some(Trace { id: id.to_owned(), documents: newest })
+    }
+}
+
+/// How many ancestors a document has in its trace. Bounded by the number of documents, as parents may form a circle.
+fn depth(document: &Document, all: &[Arc<Document>], places: &HashMap<&str, usize>) -> usize {
+    let parent_of = |document: &Document| places.get(document.parent_id.as_deref()?).map(|&place| &all[place]);
+    let mut ancestor = parent_of(document);
+    let mut depth = 0;
+    while let Some(found) = ancestor
+        && depth < all.len()
+    {
+        depth += 1;
+        ancestor = parent_of(found);
+    }
+    depth
+}
+
+impl Trace {
+    /// The newest state of the document with this id.
+    pub fn document(&self, id: &str) -> Option<&Arc<Document>> {
+        self.documents.iter().find(|document| document.id == id)
+    }
+
+    /// The documents with this name, in the order of their starts.
+    pub fn named(&self, name: &str) -> Vec<&Arc<Document>> {
+        self.documents.iter().filter(|document| document.name == name).collect()
+    }
+
+    /// The documents right below the one with this id.
+    pub fn children(&self, id: &str) -> Vec<&Arc<Document>> {
+        self.documents.iter().filter(|document| document.parent_id.as_deref() == Some(id)).collect()
+    }
+
+    /// Seconds from the first start to the last end.
+    pub fn duration(&self) -> f64 {
+        let start = self.documents.iter().map(|document| document.start).fold(f64::INFINITY, f64::min);
+        let end = self.documents.iter().map(|document| document.end.unwrap_or(document.start)).fold(start, f64::max);
+        if start.is_finite() { end - start } else { 0.0 }
+    }
+}
+
+impl Default for TraceStore {
+    fn default() -> Self {
+        Self(Arc::new(Shared { inner: Mutex::default(), version: watch::Sender::new(0) }))
+    }
+}
+
+impl fmt::Debug for TraceStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.lock();
+        f.debug_struct("TraceStore")
+            .field("traces", &inner.traces.len())
+            .field("documents", &inner.history.len())
+            .field("datagrams", &inner.datagrams.len())
+            .field("rejected", &inner.rejected.len())
+            .finish()
+    }
+}

@@ -1,0 +1,79 @@
+//! The timer of one invocation: made when the handler first waits, gone with the invocation.
+
+use super::Deadline;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::OnceLock,
+    task::{Context, Poll},
+};
+use tokio::time::Sleep;
+
+pub(crate) struct Alarm {
+    deadline: Option<Deadline>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    soft_passed: bool,
+}
+
+impl Alarm {
+    pub(crate) fn new(deadline: Option<Deadline>) -> Self {
+        Self { deadline, sleep: None, soft_passed: false }
+    }
+
+    /// Ready at the hard point; calls `at_soft` once when the soft one has passed. Never ready without a deadline.
+    pub(crate) fn poll_hard(&mut self, cx: &mut Context<'_>, at_soft: impl FnOnce()) -> Poll<()> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.soft.into())));
+        if !self.soft_passed {
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.soft_passed = true;
+            at_soft();
+            sleep.as_mut().reset(deadline.hard.into());
+        }
+        sleep.as_mut().poll(cx)
+    }
+}
+
+/// False on a runtime without a time driver, where any use of a timer panics: invocations then have no deadline.
+pub(crate) fn timers_run() -> bool {
+    static RUN: OnceLock<bool> = OnceLock::new();
+    if tokio::runtime::Handle::try_current().is_err() {
+        return false;
+    }
+    *RUN.get_or_init(|| {
+        let run = std::panic::catch_unwind(|| drop(tokio::time::sleep(std::time::Duration::ZERO))).is_ok();
+        if !run {
+            tracing::warn!(
+                "this Tokio runtime has no timers, so no deadline can be kept: build it with `enable_time` or `enable_all`"
+            );
+        }
+        run
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{future::poll_fn, time::Duration};
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn soft_comes_before_hard_and_once() {
+        let began = Instant::now();
+        let mut alarm = Alarm::new(Some(Deadline::after(Duration::from_secs(3), began.into_std())));
+        let mut softs = Vec::new();
+        poll_fn(|cx| alarm.poll_hard(cx, || softs.push(began.elapsed()))).await;
+        let ms = |duration: &Duration| duration.as_millis();
+        assert_eq!(softs.iter().map(ms).collect::<Vec<_>>(), [2_700]);
+        assert_eq!(ms(&began.elapsed()), 2_850);
+    }
+
+    #[tokio::test]
+    async fn without_a_deadline_it_never_rings() {
+        let mut alarm = Alarm::new(None);
+        let rang = poll_fn(|cx| Poll::Ready(alarm.poll_hard(cx, || unreachable!()).is_ready())).await;
+        assert!(!rang);
+    }
+}

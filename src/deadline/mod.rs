@@ -1,0 +1,113 @@
+//! Stage 2: the deadline. The handler is told before the platform kills it, and the caller gets a typed answer.
+//!
+//! ```text
+//!  0 ─────────────── handler ─────────────── soft ──── grace ──── hard ── reserve ── platform kills
+//!                                             │                    │        │
+//!                    CancellationToken cancelled;                  │        answer posted, spans closed and sent
+//!                    the handler may still answer by itself        │
+//!                                                   future dropped, `DeadlineExceeded` posted
+//! ```
+//!
+//! The reserve is 5 % of the time the invocation really has, within 50 ms and 500 ms, and so is the grace: a function of one
+//! second and one of fifteen minutes both work with the defaults.
+
+mod alarm;
+
+pub(crate) use alarm::{Alarm, timers_run};
+
+use std::{
+    fmt,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Longest time a deadline can plausibly lie ahead: Lambda's own limit is 15 minutes, and a day is beyond any that will be.
+const PLAUSIBLE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The points in time of one invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    /// The token is cancelled.
+    pub(crate) soft: Instant,
+    /// The handler's future is dropped and the typed answer posted.
+    pub(crate) hard: Instant,
+    /// The platform kills the process.
+    pub(crate) kill: Instant,
+}
+
+impl Deadline {
+    /// Reads the platform's deadline: milliseconds since 1970.
+    ///
+    /// An implausible one is none: 0, past at receipt, `cargo lambda watch`'s constant in 1970, or centuries ahead, as AWS's
+    /// emulator sends in concurrent mode.
+    pub(crate) fn from_epoch_millis(millis: u64, now: SystemTime, received: Instant) -> Option<Self> {
+        let at = UNIX_EPOCH.checked_add(Duration::from_millis(millis))?;
+        let left = at.duration_since(now).ok().filter(|left| !left.is_zero() && *left < PLAUSIBLE)?;
+        timers_run().then(|| Self::after(left, received))
+    }
+
+    pub(crate) fn after(left: Duration, received: Instant) -> Self {
+        // A quarter each at most: an invocation of 100 ms still has half of them for its work.
+        let margin = (left / 20).clamp(Duration::from_millis(50), Duration::from_millis(500)).min(left / 4);
+        Self {
+            soft: received + left.saturating_sub(2 * margin),
+            hard: received + left.saturating_sub(margin),
+            kill: received + left,
+        }
+    }
+}
+
+/// The invocation's time was over before its work was.
+///
+/// Posted to Lambda as error type `Lifecycle.DeadlineExceeded`, and returned by
+/// [`Invocation::within`](crate::Invocation::within).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct DeadlineExceeded {
+    pub(crate) after: Duration,
+}
+
+impl fmt::Display for DeadlineExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no answer after {} ms, shortly before the function's timeout: raise the timeout, or stop early when `Invocation::cancellation_token` says so",
+            self.after.as_millis()
+        )
+    }
+}
+
+impl DeadlineExceeded {
+    /// How long the work had been under way.
+    pub fn after(&self) -> Duration {
+        self.after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn margins(left: Duration) -> (Duration, Duration, Duration) {
+        let received = Instant::now();
+        let deadline = Deadline::after(left, received);
+        (deadline.soft - received, deadline.hard - received, deadline.kill - received)
+    }
+
+    #[test]
+    fn the_margins_follow_the_time_there_is() {
+        let ms = Duration::from_millis;
+        assert_eq!(margins(ms(1_000)), (ms(900), ms(950), ms(1_000)));
+        assert_eq!(margins(ms(3_000)), (ms(2_700), ms(2_850), ms(3_000)));
+        assert_eq!(margins(ms(900_000)), (ms(899_000), ms(899_500), ms(900_000)));
+        assert_eq!(margins(ms(100)), (ms(50), ms(75), ms(100)));
+    }
+
+    #[tokio::test]
+    async fn an_implausible_deadline_is_none() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let read = |millis| Deadline::from_epoch_millis(millis, now, Instant::now());
+        for millis in [0, 600_000, 1_799_999_999_000, 1_800_000_000_000, u64::MAX, 9_999_999_999_999_999] {
+            assert_eq!(read(millis), None, "{millis}");
+        }
+        assert!(read(1_800_000_003_000).is_some());
+    }
+}

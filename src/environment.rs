@@ -1,0 +1,173 @@
+//! What is known of the execution environment: everything Lambda tells a process in its environment variables, read once.
+//!
+//! Facts of the whole process (the kind of environment, whether this is still the cold start) live here and nowhere else, so
+//! that no clone of a service counts them again.
+
+use http::Uri;
+use std::{
+    env, fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// How Lambda made this environment: `AWS_LAMBDA_INITIALIZATION_TYPE`.
+///
+/// See [Defined runtime environment variables](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum InitializationType {
+    /// Made when a request needed it, or shortly before.
+    #[default]
+    OnDemand,
+    /// Made ahead of requests, by configuration.
+    ProvisionedConcurrency,
+    /// Restored from a snapshot.
+    SnapStart,
+    /// A long-lived process that handles many requests at once.
+    ManagedInstances,
+}
+
+/// The execution environment as its variables describe it.
+///
+/// ```
+/// use lambda_lifecycle::{Environment, InitializationType};
+///
+/// let environment = Environment::current();
+/// assert_eq!(environment.initialization_type, InitializationType::OnDemand);
+/// assert!(!environment.is_concurrent());
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Environment {
+    /// `AWS_LAMBDA_FUNCTION_NAME`; empty outside Lambda.
+    pub function_name: String,
+    /// `AWS_LAMBDA_FUNCTION_VERSION`.
+    pub function_version: String,
+    /// `AWS_REGION`.
+    pub region: String,
+    /// `AWS_LAMBDA_LOG_GROUP_NAME`.
+    pub log_group: String,
+    /// `AWS_LAMBDA_LOG_STREAM_NAME`.
+    pub log_stream: String,
+    /// `AWS_LAMBDA_INITIALIZATION_TYPE`.
+    pub initialization_type: InitializationType,
+    /// `AWS_LAMBDA_MAX_CONCURRENCY`: how many invocations this process holds at once. 1 where the variable is missing.
+    pub max_concurrency: u32,
+    /// `AWS_XRAY_DAEMON_ADDRESS`, as it was written.
+    pub xray_daemon_address: Option<String>,
+}
+
+impl Environment {
+    /// The environment of this process, read at the first call.
+    pub fn current() -> &'static Self {
+        static CURRENT: OnceLock<Environment> = OnceLock::new();
+        CURRENT.get_or_init(Self::read)
+    }
+
+    /// True where several invocations run at once: a pause or a flush must then hold none of them.
+    pub fn is_concurrent(&self) -> bool {
+        self.max_concurrency > 1
+    }
+
+    /// Says what is missing for a function to run here.
+    ///
+    /// # Errors
+    /// [`EnvironmentError`] names every variable that is missing or malformed: `lambda_runtime` would panic on it.
+    pub fn check() -> Result<(), EnvironmentError> {
+        let mut problems = Vec::new();
+        for name in [
+            "AWS_LAMBDA_RUNTIME_API",
+            "AWS_LAMBDA_FUNCTION_NAME",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+            "AWS_LAMBDA_FUNCTION_VERSION",
+        ] {
+            match env::var(name) {
+                Err(env::VarError::NotPresent) => problems.push(format!("{name} is not set")),
+                Err(env::VarError::NotUnicode(_)) => problems.push(format!("{name} is not UTF-8")),
+                Ok(value) => {
+                    if let Some(problem) = malformed(name, &value) {
+                        problems.push(format!("{name}={value:?} {problem}"));
+                    }
+                }
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(EnvironmentError { problems }) }
+    }
+
+    fn read() -> Self {
+        let text = |name| env::var(name).unwrap_or_default();
+        Self {
+            function_name: text("AWS_LAMBDA_FUNCTION_NAME"),
+            function_version: text("AWS_LAMBDA_FUNCTION_VERSION"),
+            region: text("AWS_REGION"),
+            log_group: text("AWS_LAMBDA_LOG_GROUP_NAME"),
+            log_stream: text("AWS_LAMBDA_LOG_STREAM_NAME"),
+            initialization_type: match text("AWS_LAMBDA_INITIALIZATION_TYPE").as_str() {
+                "provisioned-concurrency" => InitializationType::ProvisionedConcurrency,
+                "snap-start" => InitializationType::SnapStart,
+                "lambda-managed-instances" => InitializationType::ManagedInstances,
+                _ => InitializationType::OnDemand,
+            },
+            max_concurrency: text("AWS_LAMBDA_MAX_CONCURRENCY").parse().unwrap_or(1).max(1),
+            xray_daemon_address: env::var("AWS_XRAY_DAEMON_ADDRESS").ok().filter(|address| !address.is_empty()),
+        }
+    }
+}
+
+fn malformed(name: &str, value: &str) -> Option<&'static str> {
+    match name {
+        "AWS_LAMBDA_RUNTIME_API" => {
+            let authority = value.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
+            authority.is_none().then_some("is no address; expected host:port")
+        }
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" => value.parse::<i32>().is_err().then_some("is no number of megabytes"),
+        _ => None,
+    }
+}
+
+/// This process was not started by Lambda, or by something that stands in for it.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this program is a Lambda function and found no Lambda to run in ({}). Run it on AWS Lambda, under `cargo lambda watch`, \
+     or in the sandbox: https://docs.rs/lambda-lifecycle-sandbox",
+    problems.join("; ")
+)]
+pub struct EnvironmentError {
+    problems: Vec<String>,
+}
+
+/// `main` prints an error with `Debug`: it must read as well as `Display`.
+impl fmt::Debug for EnvironmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// True for exactly one caller in the life of the process, and for none where the environment was made ahead of its requests.
+pub(crate) fn take_cold_start() -> bool {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    !TAKEN.swap(true, Ordering::Relaxed)
+        && matches!(Environment::current().initialization_type, InitializationType::OnDemand | InitializationType::SnapStart)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_runtime_says_what_to_do_in_debug_as_in_display() {
+        let error = EnvironmentError { problems: vec!["AWS_LAMBDA_RUNTIME_API is not set".into()] };
+        let text = format!("{error:?}");
+        assert!(text.contains("AWS_LAMBDA_RUNTIME_API is not set") && text.contains("cargo lambda watch"), "{text}");
+    }
+
+    #[test]
+    fn an_address_with_a_path_prefix_is_an_address() {
+        assert_eq!(malformed("AWS_LAMBDA_RUNTIME_API", "http://127.0.0.1:9000/order-api"), None);
+        assert_eq!(malformed("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"), None);
+        assert!(malformed("AWS_LAMBDA_RUNTIME_API", "/nowhere").is_some());
+        assert!(malformed("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128MB").is_some());
+    }
+}

@@ -1,0 +1,169 @@
+//! Stage 1: init. What a function sets up before its first event, timed, traced, bounded, and reported when it fails.
+//!
+//! Lambda gives the Init phase 10 seconds. A phase that takes longer is thrown away and repeated inside the first invocation,
+//! billed and with the caller waiting, and nothing says so. So all set-ups share one budget of 9 seconds here, and what exceeds
+//! it is named.
+//!
+//! Since August 2025 the Init phase is billed everywhere, and for custom runtimes, which all of Rust is, it always was. What
+//! is free in it is the caller's time and the boost of CPU.
+
+mod cell;
+mod report;
+
+pub use cell::InitCell;
+
+use crate::{
+    Environment, InitializationType,
+    environment::EnvironmentError,
+    outcome::{error_type, panic_message},
+    trace::Recorder,
+};
+use lambda_runtime::{Diagnostic, Error};
+use opentelemetry::{
+    Context, KeyValue,
+    context::FutureExt as _,
+    trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer},
+};
+use std::{
+    borrow::Cow,
+    fmt,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+/// One second below the platform's limit: enough to post what went wrong.
+pub(crate) const BUDGET: Duration = Duration::from_secs(9);
+
+/// A set-up of the Init phase failed. It has been posted to Lambda; returned from `main` it ends the process with status 1.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// The set-up returned an error.
+    #[error("init of {name} failed: {source}")]
+    Failed {
+        /// The set-up's name.
+        name: Cow<'static, str>,
+        /// What it returned.
+        source: Error,
+    },
+    /// The set-up panicked.
+    #[error("init of {name} panicked: {message}")]
+    Panicked {
+        /// The set-up's name.
+        name: Cow<'static, str>,
+        /// The panic's message.
+        message: String,
+    },
+    /// The set-up was not done when the phase's budget was used up.
+    #[error(
+        "init of {name} was not done within the Init phase's {} s: do it at first use, make it faster, or give the function provisioned concurrency",
+        budget.as_secs_f32()
+    )]
+    OverBudget {
+        /// The set-up's name.
+        name: Cow<'static, str>,
+        /// What all set-ups together may take.
+        budget: Duration,
+    },
+    /// This is no Lambda environment.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+}
+
+/// `main` prints an error with `Debug`: it must read as well as `Display`.
+impl fmt::Debug for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl InitError {
+    /// What Lambda is told.
+    fn diagnostic(&self, error_type: &str) -> Diagnostic {
+        let kind = match self {
+            Self::Failed { .. } => error_type,
+            Self::Panicked { .. } => "Lifecycle.InitPanic",
+            Self::OverBudget { .. } => "Lifecycle.InitOverBudget",
+            Self::Environment(_) => "Lifecycle.Environment",
+        };
+        Diagnostic { error_type: kind.to_owned(), error_message: self.to_string() }
+    }
+}
+
+/// The Init phase of this process.
+#[derive(Debug)]
+pub(crate) struct InitPhase {
+    began: Instant,
+    budget: Option<Duration>,
+    traced: bool,
+}
+
+impl InitPhase {
+    pub(crate) fn begin(traced: bool) -> Self {
+        // Elsewhere the platform allows minutes.
+        let bounded = Environment::current().initialization_type == InitializationType::OnDemand;
+        Self { began: Instant::now(), budget: bounded.then_some(BUDGET), traced }
+    }
+
+    pub(crate) async fn run<T, E>(
+        &self,
+        name: Cow<'static, str>,
+        setup: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, InitError>
+    where
+        E: Into<Error>,
+    {
+        Environment::check()?;
+        let context = if self.traced { begin_span(&name) } else { Context::new() };
+        let outcome = self.bounded(name, setup).with_context(context.clone()).await;
+        if let Err(error) = &outcome {
+            let diagnostic = error.diagnostic(error_type::<E>());
+            tracing::error!(error_type = diagnostic.error_type, "{error}");
+            context.span().add_event(
+                "exception",
+                vec![
+                    KeyValue::new("exception.type", diagnostic.error_type.clone()),
+                    KeyValue::new("exception.message", diagnostic.error_message.clone()),
+                ],
+            );
+            context.span().set_status(Status::error("init failed"));
+            report::post(&diagnostic).await;
+        }
+        context.span().end();
+        outcome
+    }
+
+    async fn bounded<T, E>(&self, name: Cow<'static, str>, setup: impl Future<Output = Result<T, E>>) -> Result<T, InitError>
+    where
+        E: Into<Error>,
+    {
+        let mut setup = pin!(setup);
+        let guarded = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| setup.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => std::task::Poll::Ready(Err(panic_message(&*panic).into_owned())),
+        });
+        let ended = match self.budget {
+            Some(budget) if crate::deadline::timers_run() => {
+                match tokio::time::timeout_at((self.began + budget).into(), guarded).await {
+                    Ok(ended) => ended,
+                    Err(_) => return Err(InitError::OverBudget { name, budget }),
+                }
+            }
+            _ => guarded.await,
+        };
+        match ended {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(InitError::Failed { name, source: error.into() }),
+            Err(message) => Err(InitError::Panicked { name, message }),
+        }
+    }
+}
+
+fn begin_span(name: &str) -> Context {
+    let span = SpanBuilder::from_name(format!("init {name}")).with_kind(SpanKind::Internal);
+    let mut span = Recorder::start().tracer.build_with_context(span, &Context::new());
+    span.set_attribute(KeyValue::new("lambda.stage", "init"));
+    Context::new().with_span(span)
+}

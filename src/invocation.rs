@@ -1,0 +1,297 @@
+//! One invocation, as the code inside it sees it: how much time is left, when to stop, what to do after the answer.
+
+use crate::{
+    after_response::Deferred,
+    deadline::{Deadline, DeadlineExceeded},
+    environment,
+    outcome::Outcome,
+    trace::SpanBuffer,
+    xray::{Sampled, TraceHeader},
+};
+use opentelemetry::{
+    Context, KeyValue,
+    context::FutureExt as _,
+    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState},
+};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+tokio::task_local! {
+    pub(crate) static CURRENT: Invocation;
+}
+
+/// The invocation that the running code belongs to. Cheap to clone.
+///
+/// Inside a handler [`Invocation::current`] finds it; an HTTP handler may take it from the request's extensions, a message
+/// handler from its [`Message`](crate::sqs::Message).
+///
+/// ```
+/// use lambda_lifecycle::Invocation;
+/// # async fn charge() -> u32 { 1 }
+/// # async fn send_receipt() {}
+/// # async fn handler() -> Result<u32, lambda_lifecycle::Error> {
+/// let invocation = Invocation::current();
+/// let charged = invocation.within(charge()).await?;   // DeadlineExceeded instead of a kill
+/// invocation.annotate("plan", "gold");                // searchable in the X-Ray console
+/// invocation.after_response(send_receipt());          // when the caller has its answer
+/// # Ok(charged) }
+/// ```
+#[derive(Clone)]
+pub struct Invocation(Arc<Inner>);
+
+struct Inner {
+    context: lambda_runtime::Context,
+    received: Instant,
+    deadline: Option<Deadline>,
+    token: OnceLock<CancellationToken>,
+    header: TraceHeader,
+    parent: Option<SpanContext>,
+    cold_start: bool,
+    spans: SpanBuffer,
+    deferred: Deferred,
+    notes: Mutex<Notes>,
+}
+
+/// What is learnt about an invocation on its way, for its span.
+#[derive(Default)]
+pub(crate) struct Notes {
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) attributes: Vec<KeyValue>,
+    pub(crate) annotations: Vec<KeyValue>,
+    pub(crate) http_status: Option<u16>,
+}
+
+impl Invocation {
+    /// The invocation that is running here.
+    ///
+    /// Found in the task, and where a task was spawned without it, in the OpenTelemetry context of an instrumented span.
+    /// Outside any invocation (in a unit test, during init) it is a detached one: no deadline, a token that nobody cancels.
+    /// Never panics.
+    pub fn current() -> Self {
+        Self::try_current().unwrap_or_else(Self::detached)
+    }
+
+    /// The invocation that is running here, `None` outside of any.
+    pub fn try_current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok().or_else(|| Context::map_current(|context| context.get::<Self>().cloned()))
+    }
+
+    fn detached() -> Self {
+        Self::new(lambda_runtime::Context::default(), Instant::now(), None, TraceHeader::default(), false)
+    }
+
+    pub(crate) fn begin(context: &lambda_runtime::Context) -> Self {
+        let received = Instant::now();
+        let deadline = Deadline::from_epoch_millis(context.deadline, SystemTime::now(), received);
+        let header = context.xray_trace_id.as_deref().map(TraceHeader::parse).unwrap_or_default();
+        Self::new(context.clone(), received, deadline, header, environment::take_cold_start())
+    }
+
+    fn new(
+        context: lambda_runtime::Context,
+        received: Instant,
+        deadline: Option<Deadline>,
+        header: TraceHeader,
+        cold_start: bool,
+    ) -> Self {
+        let parent = header.span_context().or_else(|| without_parent(&header));
+        Self(Arc::new(Inner {
+            context,
+            received,
+            deadline,
+            token: OnceLock::new(),
+            header,
+            parent,
+            cold_start,
+            spans: SpanBuffer::default(),
+            deferred: Deferred::default(),
+            notes: Mutex::default(),
+        }))
+    }
+
+    /// Lambda's id of this invocation; empty for a detached one.
+    pub fn request_id(&self) -> &str {
+        &self.0.context.request_id
+    }
+
+    /// The function's ARN as the caller named it: with an alias if it used one.
+    pub fn invoked_function_arn(&self) -> &str {
+        &self.0.context.invoked_function_arn
+    }
+
+    /// The tenant this invocation is for, in functions with tenant isolation.
+    pub fn tenant_id(&self) -> Option<&str> {
+        self.0.context.tenant_id.as_deref()
+    }
+
+    /// True for the one invocation that waited for its environment to be made.
+    pub fn is_cold_start(&self) -> bool {
+        self.0.cold_start
+    }
+
+    /// When the platform ends this invocation. `None` where it gave no plausible deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.deadline.map(|deadline| deadline.kill)
+    }
+
+    /// Time until the platform ends this invocation: [`Duration::MAX`] without a deadline.
+    pub fn remaining(&self) -> Duration {
+        self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Cancelled shortly before the deadline, while there is still time to stop in order and to answer.
+    ///
+    /// Pass it to whatever takes a token, or give parts of the work a
+    /// [child of it](CancellationToken::child_token).
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.token().clone()
+    }
+
+    /// True from the moment the token is cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.token.get().is_some_and(CancellationToken::is_cancelled)
+            || self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline.soft)
+    }
+
+    /// Runs `future` until the token is cancelled.
+    ///
+    /// # Errors
+    /// [`DeadlineExceeded`] when the time was over first; the future is then dropped.
+    pub async fn within<F: Future>(&self, future: F) -> Result<F::Output, DeadlineExceeded> {
+        let finished = self.token().run_until_cancelled(future).await;
+        finished.ok_or_else(|| self.exceeded())
+    }
+
+    /// Spawns a task that keeps this invocation and the current span.
+    ///
+    /// A bare `tokio::spawn` loses both: its spans would belong to nothing. Work that should go on after the answer is for
+    /// [`after_response`](Self::after_response).
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime, as `tokio::spawn` does.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tokio::spawn(CURRENT.scope(self.clone(), future).with_current_context().in_current_span())
+    }
+
+    /// Runs `future` after the caller has its answer, before the next invocation of this environment.
+    ///
+    /// It is stored now and spawned then, so it delays nothing. It also runs when the handler fails, panics or meets its
+    /// deadline. What it does is billed, and it is done at most once: for work that must not be lost, use a queue.
+    pub fn after_response<F>(&self, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.0.deferred.push(self, Box::pin(future));
+    }
+
+    /// Adds an annotation to the invocation's document: X-Ray indexes it, so traces can be searched by it.
+    ///
+    /// Keys are `A-Z a-z 0-9 _`, other characters become `_`. X-Ray indexes 50 annotations a trace. The last value of a key counts.
+    pub fn annotate(&self, key: &str, value: impl Into<opentelemetry::Value>) {
+        let annotation = KeyValue::new(format!("annotation.{key}"), value);
+        let mut notes = self.notes();
+        notes.annotations.retain(|known| known.key != annotation.key);
+        notes.annotations.push(annotation);
+    }
+
+    /// The `x-amzn-trace-id` to send with a call from here: its parent is the span that is active now.
+    ///
+    /// `None` outside an invocation and where Lambda gave no trace.
+    pub fn trace_header(&self) -> Option<TraceHeader> {
+        self.0.header.root()?;
+        let active = Context::map_current(|context| context.span().span_context().clone());
+        let ours = self.is_recorded() && active.is_valid() && Some(active.trace_id()) == self.0.header.root();
+        Some(if ours { self.0.header.with_parent(active.span_id(), Sampled::Yes) } else { self.0.header.clone() })
+    }
+
+    /// The context `lambda_runtime` gave with the event.
+    pub fn lambda_context(&self) -> &lambda_runtime::Context {
+        &self.0.context
+    }
+
+    /// True when Lambda asked for this invocation to be traced.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.0.header.sampled() == Sampled::Yes && self.0.header.root().is_some()
+    }
+
+    pub(crate) fn received_header(&self) -> &TraceHeader {
+        &self.0.header
+    }
+
+    /// The remote parent of the invocation's span.
+    pub(crate) fn parent(&self) -> Option<&SpanContext> {
+        self.0.parent.as_ref()
+    }
+
+    pub(crate) fn parent_id(&self) -> Option<SpanId> {
+        self.0.header.parent()
+    }
+
+    pub(crate) fn timing(&self) -> Option<Deadline> {
+        self.0.deadline
+    }
+
+    pub(crate) fn exceeded(&self) -> DeadlineExceeded {
+        DeadlineExceeded { after: self.0.received.elapsed() }
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline.hard)
+    }
+
+    pub(crate) fn token(&self) -> &CancellationToken {
+        self.0.token.get_or_init(CancellationToken::new)
+    }
+
+    pub(crate) fn spans(&self) -> &SpanBuffer {
+        &self.0.spans
+    }
+
+    pub(crate) fn deferred(&self) -> &Deferred {
+        &self.0.deferred
+    }
+
+    /// The first outcome counts: what comes after it is a consequence.
+    pub(crate) fn set_outcome(&self, outcome: Outcome) {
+        self.notes().outcome.get_or_insert(outcome);
+    }
+
+    pub(crate) fn note(&self, attribute: KeyValue) {
+        self.notes().attributes.push(attribute);
+    }
+
+    pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A sampled Root without a Parent is no valid context, and the SDK would begin another trace: a parent is made up, which no
+/// document names.
+fn without_parent(header: &TraceHeader) -> Option<SpanContext> {
+    let root = header.root().filter(|_| header.sampled() == Sampled::Yes)?;
+    let parent = RandomIdGenerator::default().new_span_id();
+    Some(SpanContext::new(root, parent, TraceFlags::SAMPLED, true, TraceState::NONE))
+}
+
+impl fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invocation")
+            .field("request_id", &self.request_id())
+            .field("remaining", &self.remaining())
+            .field("cold_start", &self.is_cold_start())
+            .finish_non_exhaustive()
+    }
+}

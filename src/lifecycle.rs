@@ -1,0 +1,183 @@
+//! The one call in `main`: all four stages, stacked.
+
+use crate::{
+    Environment,
+    init::{InitCell, InitError, InitPhase},
+    logs,
+    service::{HandlerLayer, RuntimeLayer},
+    trace,
+};
+use bytes::Bytes;
+use futures_core::Stream;
+use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent, Runtime};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, fmt::Debug, future::Future};
+use tower::{Layer, Service};
+use tracing::Subscriber;
+use tracing_subscriber::{Layer as SubscriberLayer, layer::SubscriberExt, registry::LookupSpan};
+
+/// The life of a function: set up in the Init phase, stopped before its deadline, traced, flushed after its answers.
+///
+/// ```no_run
+/// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
+/// use serde_json::{Value, json};
+///
+/// struct Database;
+/// impl Database {
+///     async fn connect() -> Result<Self, Error> { Ok(Self) }
+///     async fn count(&self, _: &Value) -> Result<u64, Error> { Ok(1) }
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Error> {
+///     let life = Lifecycle::from_env();
+///     let database = life.init("database", Database::connect()).await?;
+///     life.run(service_fn(async |event: LambdaEvent<Value>| {
+///         Ok::<_, Error>(json!({ "orders": database.count(&event.payload).await? }))
+///     }))
+///     .await
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Lifecycle {
+    init: InitPhase,
+}
+
+impl Lifecycle {
+    /// A lifecycle with the stages' defaults. Call it first thing in `main`.
+    ///
+    /// If no global subscriber is set, this sets one: the log and the trace. With one of your own, give it
+    /// [`Lifecycle::layer`] before.
+    pub fn from_env() -> Self {
+        let (log, log_filter, problems) = logs::from_env();
+        let subscriber = tracing_subscriber::registry().with(trace::layer()).with(log.with_filter(log_filter));
+        let taken = trace::layer_is_taken();
+        if tracing::dispatcher::has_been_set() {
+            if !taken {
+                tracing::warn!(
+                    "a tracing subscriber is set already, and it records nothing for X-Ray: build it with \
+                     `tracing_subscriber::registry().with(Lifecycle::layer())`"
+                );
+            }
+        } else if tracing::subscriber::set_global_default(subscriber).is_ok() {
+            for problem in problems {
+                tracing::warn!("{problem}");
+            }
+        }
+        Self { init: InitPhase::begin(true) }
+    }
+
+    /// The layer that records spans for X-Ray, for a subscriber of your own.
+    ///
+    /// It has a filter of its own, so no log level switches the trace off. Set the subscriber before [`Lifecycle::from_env`].
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::Lifecycle;
+    /// use tracing_subscriber::prelude::*;
+    ///
+    /// tracing_subscriber::registry().with(Lifecycle::layer()).with(tracing_subscriber::fmt::layer()).init();
+    /// let life = Lifecycle::from_env();
+    /// ```
+    pub fn layer<S>() -> impl SubscriberLayer<S>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        trace::layer()
+    }
+
+    /// Runs a set-up of the Init phase: timed, traced as `init <name>`, within the phase's budget, its failure posted to Lambda.
+    ///
+    /// Several at once: `tokio::try_join!(life.init("a", a()), life.init("b", b()))`.
+    ///
+    /// # Errors
+    /// [`InitError`] when the set-up fails, panics or takes longer than the phase has left. Return it from `main`.
+    pub async fn init<T, E>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        setup: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, InitError>
+    where
+        E: Into<Error>,
+    {
+        self.init.run(name.into(), setup).await
+    }
+
+    /// As [`init`](Self::init), into a cell of the process.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init); the cell is then still empty.
+    pub async fn init_cell<T, E>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        cell: &'static InitCell<T>,
+        setup: impl Future<Output = Result<T, E>>,
+    ) -> Result<&'static T, InitError>
+    where
+        E: Into<Error>,
+    {
+        cell.get_or_init(self.init(name, setup)).await
+    }
+
+    /// Serves events one at a time, to a handler that may borrow from `main`.
+    ///
+    /// # Errors
+    /// When this is no Lambda environment, and when Lambda's Runtime API can no longer be reached.
+    pub async fn run<T, H, R, Buffered, Body, D, E>(self, handler: H) -> Result<(), Error>
+    where
+        H: Service<LambdaEvent<T>, Response = R>,
+        H::Error: Into<Diagnostic> + Debug,
+        T: for<'de> Deserialize<'de>,
+        R: IntoFunctionResponse<Buffered, Body>,
+        Buffered: Serialize,
+        Body: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+        D: Into<Bytes> + Send,
+        E: Into<Error> + Send + Debug,
+    {
+        Environment::check()?;
+        trace::resolve().await;
+        Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run().await
+    }
+
+    /// Serves as many events at a time as the environment asks for: one on demand, `AWS_LAMBDA_MAX_CONCURRENCY` on Managed
+    /// Instances. One binary for both.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_concurrent<T, H, R, Buffered, Body, D, E>(self, handler: H) -> Result<(), Error>
+    where
+        H: Service<LambdaEvent<T>, Response = R> + Clone + Send + 'static,
+        H::Future: Send + 'static,
+        H::Error: Into<Diagnostic> + Debug,
+        T: for<'de> Deserialize<'de> + Send + 'static,
+        R: IntoFunctionResponse<Buffered, Body> + Send + 'static,
+        Buffered: Serialize + Send + 'static,
+        Body: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+        D: Into<Bytes> + Send + 'static,
+        E: Into<Error> + Send + Debug + 'static,
+    {
+        Environment::check()?;
+        trace::resolve().await;
+        Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run_concurrent().await
+    }
+
+    /// Serves HTTP: an axum router, or any `Service` of `http::Request`, behind API Gateway, a function URL or a load balancer.
+    ///
+    /// The [`Invocation`](crate::Invocation) is in the request's extensions. A request that is not answered before the deadline
+    /// is answered with 504. Runs as [`run_concurrent`](Self::run_concurrent) does.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    #[cfg(feature = "http")]
+    pub async fn serve<S>(self, service: S) -> Result<(), Error>
+    where
+        S: Service<lambda_http::Request> + Clone + Send + 'static,
+        S::Response: lambda_http::IntoResponse + Send + 'static,
+        S::Error: Into<Diagnostic> + Debug + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        #[cfg(feature = "axum")]
+        let service = crate::service::with_route(service);
+        let service = crate::service::HttpLayer::new().layer(service);
+        self.run_concurrent(lambda_http::Adapter::from(service)).await
+    }
+}

@@ -1,0 +1,106 @@
+//! The log: one line an event, text or JSON, each with the request id, the trace id and the span id it belongs to.
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `AWS_LAMBDA_LOG_FORMAT` | `JSON` or `Text` | `Text` |
+//! | `RUST_LOG` | levels by target: `info,my_crate=debug` | |
+//! | `AWS_LAMBDA_LOG_LEVEL` | `TRACE` to `FATAL`, where `RUST_LOG` is not set | `INFO` |
+//!
+//! What is logged and what is recorded in the trace are separate: no log level switches a trace off. See
+//! [Lambda's advanced logging controls](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html).
+
+mod line;
+
+use line::Format;
+use std::{cell::RefCell, env, io::Write};
+use tracing::{Event, Metadata, Subscriber, level_filters::LevelFilter, subscriber::Interest};
+use tracing_subscriber::{
+    Layer,
+    filter::Targets,
+    layer::{Context, Filter},
+};
+
+/// Writes log lines to standard output, where Lambda collects them.
+pub(crate) struct LogLayer {
+    format: Format,
+}
+
+impl<S: Subscriber> Layer<S> for LogLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        thread_local! { static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) }; }
+        let write = |line: &mut Vec<u8>| {
+            line.clear();
+            self.format.write(line, event);
+            // Nobody is left to tell when standard output is gone.
+            let _ = std::io::stdout().lock().write_all(line);
+        };
+        // A `Debug` of the user's may log in its turn while the line is being written.
+        LINE.with(|line| match line.try_borrow_mut() {
+            Ok(mut line) => write(&mut line),
+            Err(_) => write(&mut Vec::new()),
+        });
+    }
+}
+
+/// Events of the wanted levels; no spans, which belong to the trace.
+pub(crate) struct LogFilter {
+    targets: Targets,
+}
+
+impl LogFilter {
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        // The handler's errors are told by position B, once, with what they are.
+        let twice = metadata.target() == "lambda_runtime::layers::panic";
+        metadata.is_event() && !twice && self.targets.would_enable(metadata.target(), metadata.level())
+    }
+}
+
+impl<S> Filter<S> for LogFilter {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        self.wants(metadata)
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.wants(metadata) { Interest::always() } else { Interest::never() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.targets.iter().map(|(_, level)| level).chain(self.targets.default_level()).max()
+    }
+}
+
+/// The log layer as the environment asks for it, and what was wrong with how it asked.
+pub(crate) fn from_env() -> (LogLayer, LogFilter, Vec<String>) {
+    let mut problems = Vec::new();
+    let format = match env::var("AWS_LAMBDA_LOG_FORMAT") {
+        Ok(format) if format.eq_ignore_ascii_case("json") => Format::Json,
+        Ok(format) if !format.is_empty() && !format.eq_ignore_ascii_case("text") => {
+            problems.push(format!("AWS_LAMBDA_LOG_FORMAT={format:?} is neither JSON nor Text: logging as text"));
+            Format::Text
+        }
+        _ => Format::Text,
+    };
+    let targets = match env::var("RUST_LOG") {
+        Ok(directives) if !directives.is_empty() => directives.parse().unwrap_or_else(|error| {
+            problems.push(format!("RUST_LOG={directives:?} is not understood ({error}): logging at INFO"));
+            Targets::new().with_default(LevelFilter::INFO)
+        }),
+        _ => Targets::new().with_default(lambda_level(&mut problems)),
+    };
+    (LogLayer { format }, LogFilter { targets }, problems)
+}
+
+fn lambda_level(problems: &mut Vec<String>) -> LevelFilter {
+    let Ok(level) = env::var("AWS_LAMBDA_LOG_LEVEL") else { return LevelFilter::INFO };
+    match level.to_ascii_uppercase().as_str() {
+        "TRACE" => LevelFilter::TRACE,
+        "DEBUG" => LevelFilter::DEBUG,
+        "INFO" | "" => LevelFilter::INFO,
+        "WARN" => LevelFilter::WARN,
+        "ERROR" | "FATAL" => LevelFilter::ERROR,
+        _ => {
+            problems.push(format!("AWS_LAMBDA_LOG_LEVEL={level:?} is no level of Lambda's: logging at INFO"));
+            LevelFilter::INFO
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! How an invocation ended.
+
+use crate::deadline::DeadlineExceeded;
+use lambda_runtime::Diagnostic;
+use std::{any::Any, borrow::Cow};
+
+/// The ending of an invocation, as it is recorded in its trace under `lambda.outcome`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The handler answered.
+    Answered,
+    /// The handler returned an error.
+    Failed(Diagnostic),
+    /// The handler, or the encoding or decoding of its types, panicked.
+    Panicked(Diagnostic),
+    /// The event did not decode into the handler's type.
+    Undecodable(Diagnostic),
+    /// The answer did not encode.
+    Unencodable(Diagnostic),
+    /// The answer is larger than Lambda takes.
+    TooLarge(Diagnostic),
+    /// There was no answer before the deadline.
+    DeadlineExceeded(Diagnostic),
+    /// The body of a streamed answer ended early.
+    StreamBroken(Diagnostic),
+}
+
+impl Outcome {
+    /// The searchable word for it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed(_) => "failed",
+            Self::Panicked(_) => "panicked",
+            Self::Undecodable(_) => "undecodable_event",
+            Self::Unencodable(_) => "unencodable_answer",
+            Self::TooLarge(_) => "answer_too_large",
+            Self::DeadlineExceeded(_) => "deadline_exceeded",
+            Self::StreamBroken(_) => "stream_broken",
+        }
+    }
+
+    /// What was posted to Lambda instead of an answer.
+    pub fn diagnostic(&self) -> Option<&Diagnostic> {
+        match self {
+            Self::Answered => None,
+            Self::Failed(diagnostic)
+            | Self::Panicked(diagnostic)
+            | Self::Undecodable(diagnostic)
+            | Self::Unencodable(diagnostic)
+            | Self::TooLarge(diagnostic)
+            | Self::DeadlineExceeded(diagnostic)
+            | Self::StreamBroken(diagnostic) => Some(diagnostic),
+        }
+    }
+
+    /// An error of the handler. The type of a boxed one says no more than that it is an error, in forty characters.
+    pub(crate) fn failed(mut diagnostic: Diagnostic) -> Self {
+        if diagnostic.error_type.contains("dyn core::error::Error") {
+            "Error".clone_into(&mut diagnostic.error_type);
+        }
+        Self::Failed(diagnostic)
+    }
+
+    pub(crate) fn panicked(during: &str, payload: &(dyn Any + Send)) -> Self {
+        Self::Panicked(Diagnostic {
+            error_type: "Lifecycle.Panic".to_owned(),
+            error_message: format!("{during} panicked: {}", panic_message(payload)),
+        })
+    }
+
+    pub(crate) fn exceeded(exceeded: &DeadlineExceeded) -> Self {
+        Self::DeadlineExceeded(Diagnostic {
+            error_type: "Lifecycle.DeadlineExceeded".to_owned(),
+            error_message: exceeded.to_string(),
+        })
+    }
+}
+
+/// The name of an error's type, for a person: of a boxed one nothing is known but that it is an error.
+pub(crate) fn error_type<E>() -> &'static str {
+    let name = std::any::type_name::<E>();
+    if name.contains("dyn core::error::Error") { "Error" } else { name }
+}
+
+/// What a panic said, where it said something readable.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> Cow<'static, str> {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        Cow::Borrowed(text)
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        Cow::Owned(text.clone())
+    } else {
+        Cow::Borrowed("(no message)")
+    }
+}

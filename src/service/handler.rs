@@ -1,0 +1,216 @@
+//! Position B: around the handler. Sees the typed event, the answer, the error, the panic; answers early at the deadline.
+
+use super::{payload::Payload, stream::TrackedStream};
+use crate::{Invocation, deadline::Alarm, outcome::Outcome};
+use bytes::Bytes;
+use futures_core::Stream;
+use lambda_runtime::{Diagnostic, Error, FunctionResponse, IntoFunctionResponse, LambdaEvent, StreamResponse};
+use pin_project_lite::pin_project;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::{
+    fmt::Debug,
+    future::Future,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tower::{Layer, Service};
+
+/// The largest buffered answer Lambda takes: 6 MB and 100 bytes. See
+/// [Lambda quotas](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+pub(crate) const MAX_ANSWER: usize = 6 * 1024 * 1024 + 100;
+
+/// Makes every ending of a handler an answer: its value, its error, a panic, an event that does not decode, an answer that does
+/// not encode or is too large, a deadline.
+///
+/// The buffered answer is encoded here, so that a panic in a `Serialize` ends one invocation and not the process.
+pub struct HandlerLayer<Buffered, Body> {
+    types: PhantomData<fn() -> (Buffered, Body)>,
+}
+
+impl<Buffered, Body> HandlerLayer<Buffered, Body> {
+    /// A layer with the default deadline.
+    pub fn new() -> Self {
+        Self { types: PhantomData }
+    }
+}
+
+impl<Buffered, Body> Default for HandlerLayer<Buffered, Body> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<Buffered, Body> Clone for HandlerLayer<Buffered, Body> {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl<S, Buffered, Body> Layer<S> for HandlerLayer<Buffered, Body> {
+    type Service = HandlerService<S, Buffered, Body>;
+
+    fn layer(&self, handler: S) -> Self::Service {
+        HandlerService { handler, types: PhantomData }
+    }
+}
+
+/// The service [`HandlerLayer`] makes.
+pub struct HandlerService<S, Buffered, Body> {
+    handler: S,
+    types: PhantomData<fn() -> (Buffered, Body)>,
+}
+
+impl<S: Clone, Buffered, Body> Clone for HandlerService<S, Buffered, Body> {
+    fn clone(&self) -> Self {
+        Self { handler: self.handler.clone(), types: PhantomData }
+    }
+}
+
+impl<S, T, R, Buffered, Body, D, E> Service<LambdaEvent<Payload<T>>> for HandlerService<S, Buffered, Body>
+where
+    S: Service<LambdaEvent<T>, Response = R>,
+    S::Error: Into<Diagnostic> + Debug,
+    R: IntoFunctionResponse<Buffered, Body>,
+    Buffered: Serialize,
+    Body: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+    D: Into<Bytes> + Send,
+    E: Into<Error> + Send + Debug,
+{
+    type Response = FunctionResponse<Box<RawValue>, TrackedStream<Body>>;
+    type Error = Diagnostic;
+    type Future = HandlerFuture<S::Future, R, Buffered, Body>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Diagnostic>> {
+        self.handler.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, event: LambdaEvent<Payload<T>>) -> Self::Future {
+        let (payload, context) = event.into_parts();
+        let invocation = Invocation::try_current().unwrap_or_else(|| Invocation::begin(&context));
+        let begun = payload.0.and_then(|payload| {
+            catch_unwind(AssertUnwindSafe(|| self.handler.call(LambdaEvent::new(payload, context))))
+                .map_err(|panic| Outcome::panicked("the handler", &*panic))
+        });
+        let (handler, failed) = match begun {
+            Ok(future) => (Some(future), None),
+            Err(outcome) => (None, Some(outcome)),
+        };
+        let alarm = Alarm::new(invocation.timing());
+        HandlerFuture { handler, failed, alarm, invocation, types: PhantomData }
+    }
+}
+
+pin_project! {
+    /// The future of [`HandlerService`].
+    pub struct HandlerFuture<F, R, Buffered, Body> {
+        #[pin]
+        handler: Option<F>,
+        failed: Option<Outcome>,
+        alarm: Alarm,
+        invocation: Invocation,
+        types: PhantomData<fn() -> (R, Buffered, Body)>,
+    }
+}
+
+impl<F, R, Failed, Buffered, Body, D, E> Future for HandlerFuture<F, R, Buffered, Body>
+where
+    F: Future<Output = Result<R, Failed>>,
+    Failed: Into<Diagnostic> + Debug,
+    R: IntoFunctionResponse<Buffered, Body>,
+    Buffered: Serialize,
+    Body: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+    D: Into<Bytes> + Send,
+    E: Into<Error> + Send + Debug,
+{
+    type Output = Result<FunctionResponse<Box<RawValue>, TrackedStream<Body>>, Diagnostic>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let invocation = &*this.invocation;
+        if let Some(outcome) = this.failed.take() {
+            return Poll::Ready(Err(conclude(invocation, outcome)));
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| match this.handler.as_mut().as_pin_mut() {
+            Some(handler) => handler.poll(cx).map(|answer| answer.map_err(Into::into).map(|answer| encode(answer, invocation))),
+            None => Poll::Pending,
+        }));
+        let ended = match polled {
+            Ok(Poll::Ready(Ok(Ok(answer)))) => Ok(answer),
+            Ok(Poll::Ready(Ok(Err(outcome)))) => Err(outcome),
+            Ok(Poll::Ready(Err(diagnostic))) => Err(Outcome::failed(diagnostic)),
+            Err(panic) => Err(Outcome::panicked("the handler", &*panic)),
+            Ok(Poll::Pending) => {
+                let hard = this.alarm.poll_hard(cx, || invocation.token().cancel());
+                if hard.is_pending() {
+                    return Poll::Pending;
+                }
+                Err(Outcome::exceeded(&invocation.exceeded()))
+            }
+        };
+        // The handler is dropped here, inside the invocation, and before the answer leaves: its spans end, and a panic in a
+        // destructor is an ending too.
+        let dropped = catch_unwind(AssertUnwindSafe(|| this.handler.set(None)));
+        let ended = match dropped {
+            Ok(()) => ended,
+            Err(panic) => ended.and_then(|_| Err(Outcome::panicked("dropping the handler", &*panic))),
+        };
+        Poll::Ready(ended.map_err(|outcome| conclude(invocation, outcome)))
+    }
+}
+
+fn encode<R, Buffered, Body>(
+    answer: R,
+    invocation: &Invocation,
+) -> Result<FunctionResponse<Box<RawValue>, TrackedStream<Body>>, Outcome>
+where
+    R: IntoFunctionResponse<Buffered, Body>,
+    Buffered: Serialize,
+{
+    match answer.into_response() {
+        FunctionResponse::BufferedResponse(answer) => {
+            let encoded = serde_json::value::to_raw_value(&answer).map_err(|error| {
+                Outcome::Unencodable(Diagnostic {
+                    error_type: "Lifecycle.UnencodableAnswer".to_owned(),
+                    error_message: format!("the answer does not encode as JSON: {error}"),
+                })
+            })?;
+            let size = encoded.get().len();
+            if size > MAX_ANSWER {
+                return Err(Outcome::TooLarge(Diagnostic {
+                    error_type: "Lifecycle.AnswerTooLarge".to_owned(),
+                    error_message: format!(
+                        "the answer has {size} bytes and Lambda takes {MAX_ANSWER}: stream it, or put it into S3 and answer with its address"
+                    ),
+                }));
+            }
+            invocation.set_outcome(Outcome::Answered);
+            Ok(FunctionResponse::BufferedResponse(encoded))
+        }
+        FunctionResponse::StreamingResponse(answer) => {
+            invocation.notes().http_status = Some(answer.metadata_prelude.status_code.as_u16());
+            Ok(FunctionResponse::StreamingResponse(StreamResponse {
+                metadata_prelude: answer.metadata_prelude,
+                stream: TrackedStream::new(answer.stream, invocation.clone()),
+            }))
+        }
+    }
+}
+
+/// Tells what went wrong, once, and gives Lambda the answer to post.
+fn conclude(invocation: &Invocation, outcome: Outcome) -> Diagnostic {
+    let diagnostic = outcome
+        .diagnostic()
+        .cloned()
+        .unwrap_or_else(|| Diagnostic { error_type: "Lifecycle.Failed".to_owned(), error_message: outcome.as_str().to_owned() });
+    tracing::error!(
+        outcome = outcome.as_str(),
+        error_type = diagnostic.error_type,
+        "the invocation failed: {}",
+        diagnostic.error_message
+    );
+    invocation.set_outcome(outcome);
+    diagnostic
+}

@@ -1,0 +1,147 @@
+//! Position C: between lambda_http's adapter and the router. Sees method, route and status; answers the deadline with a 504.
+//!
+//! Outside the adapter the answer is a private type in which nobody can read a status.
+
+use crate::Invocation;
+use lambda_http::{Body, IntoResponse, Request};
+use opentelemetry::KeyValue;
+use pin_project_lite::pin_project;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tower::{Layer, Service};
+
+/// Puts [`Invocation`] into the request's extensions and records what was asked and answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HttpLayer(());
+
+impl HttpLayer {
+    /// A layer with the defaults.
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+impl<S> Layer<S> for HttpLayer {
+    type Service = HttpService<S>;
+
+    fn layer(&self, inner: S) -> HttpService<S> {
+        HttpService { inner }
+    }
+}
+
+/// The service [`HttpLayer`] makes. Its answer has lambda_http's body type, without which the adapter is not `Send` with axum.
+#[derive(Clone, Debug)]
+pub struct HttpService<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for HttpService<S>
+where
+    S: Service<Request>,
+    S::Response: IntoResponse,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = HttpFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let invocation = Invocation::current();
+        if invocation.is_recorded() {
+            describe(&invocation, &request);
+        }
+        request.extensions_mut().insert(invocation.clone());
+        HttpFuture { state: State::AtWork { inner: self.inner.call(request) }, invocation }
+    }
+}
+
+/// What OpenTelemetry's HTTP conventions ask of a server span, but for the query: it may hold what must stay inside.
+fn describe(invocation: &Invocation, request: &Request) {
+    invocation.note(KeyValue::new("http.request.method", request.method().as_str().to_owned()));
+    invocation.note(KeyValue::new("url.path", request.uri().path().to_owned()));
+    if let Some(host) = request.uri().host() {
+        invocation.note(KeyValue::new("url.scheme", request.uri().scheme_str().unwrap_or("https").to_owned()));
+        invocation.note(KeyValue::new("server.address", host.to_owned()));
+    }
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if let Some(agent) = header(http::header::USER_AGENT) {
+        invocation.note(KeyValue::new("user_agent.original", agent.to_owned()));
+    }
+    if let Some(client) = request.headers().get("x-forwarded-for").and_then(|value| value.to_str().ok()) {
+        let first = client.split(',').next().unwrap_or(client).trim();
+        invocation.note(KeyValue::new("client.address", first.to_owned()));
+    }
+}
+
+pin_project! {
+    /// The future of [`HttpService`].
+    pub struct HttpFuture<F> {
+        #[pin]
+        state: State<F>,
+        invocation: Invocation,
+    }
+}
+
+type Collecting = Pin<Box<dyn Future<Output = http::Response<Body>> + Send>>;
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        AtWork { #[pin] inner: F },
+        CollectingBody { body: Collecting },
+    }
+}
+
+impl<F, R, E> Future for HttpFuture<F>
+where
+    F: Future<Output = Result<R, E>>,
+    R: IntoResponse,
+{
+    type Output = Result<http::Response<Body>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let polled = match this.state.as_mut().project() {
+                StateProjection::AtWork { inner } => match inner.poll(cx) {
+                    Poll::Ready(answer) => {
+                        this.state.set(State::CollectingBody { body: answer?.into_response() });
+                        continue;
+                    }
+                    Poll::Pending => Poll::Pending,
+                },
+                StateProjection::CollectingBody { body } => body.as_mut().poll(cx),
+            };
+            return match polled {
+                Poll::Ready(response) => {
+                    this.invocation.notes().http_status = Some(response.status().as_u16());
+                    Poll::Ready(Ok(response))
+                }
+                // Position B's timer has woken the task; it drops all this when the answer is made.
+                Poll::Pending if this.invocation.is_overdue() => Poll::Ready(Ok(gateway_timeout(this.invocation))),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+}
+
+/// The deadline's answer to an HTTP caller.
+fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
+    let exceeded = invocation.exceeded();
+    tracing::error!(after_ms = exceeded.after().as_millis(), "the request was not answered before the deadline: 504");
+    {
+        let mut notes = invocation.notes();
+        notes.http_status = Some(504);
+        notes.outcome.get_or_insert(crate::outcome::Outcome::exceeded(&exceeded));
+    }
+    let mut response = http::Response::new(Body::Text(r#"{"message":"Gateway Timeout"}"#.to_owned()));
+    *response.status_mut() = http::StatusCode::GATEWAY_TIMEOUT;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response
+}

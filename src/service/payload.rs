@@ -1,0 +1,65 @@
+//! Decoding as a value: what is wrong with an event is an ending like any other, and so is a panic while decoding it.
+
+use crate::outcome::{Outcome, panic_message};
+use lambda_runtime::Diagnostic;
+use serde::{Deserialize, Deserializer};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What `lambda_runtime` decodes instead of the handler's own type: it always succeeds.
+#[derive(Debug)]
+pub struct Payload<T>(pub(super) Result<T, Outcome>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Payload<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let decoded = catch_unwind(AssertUnwindSafe(|| T::deserialize(deserializer)));
+        Ok(Self(match decoded {
+            Ok(Ok(payload)) => Ok(payload),
+            Ok(Err(error)) => Err(Outcome::Undecodable(Diagnostic {
+                error_type: "Lifecycle.UndecodableEvent".to_owned(),
+                error_message: format!("the event does not decode into {}: {error}", std::any::type_name::<T>()),
+            })),
+            Err(panic) => Err(Outcome::Panicked(Diagnostic {
+                error_type: "Lifecycle.Panic".to_owned(),
+                error_message: format!(
+                    "decoding the event into {} panicked: {}",
+                    std::any::type_name::<T>(),
+                    panic_message(&*panic)
+                ),
+            })),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Explosive;
+
+    impl<'de> Deserialize<'de> for Explosive {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            panic!("fuse was lit")
+        }
+    }
+
+    fn decode<T: for<'de> Deserialize<'de>>(event: &str) -> Result<T, Outcome> {
+        // As lambda_runtime does it: no check for trailing bytes.
+        let mut deserializer = serde_json::Deserializer::from_str(event);
+        Payload::<T>::deserialize(&mut deserializer).expect("never fails").0
+    }
+
+    #[test]
+    fn every_event_decodes_into_a_payload() {
+        assert_eq!(decode::<Vec<u8>>("[1,2]"), Ok(vec![1, 2]));
+        for event in ["", "{", "[1,\"x\"]", "{\"a\":", "nul", "[1,2"] {
+            assert!(matches!(decode::<Vec<u8>>(event), Err(Outcome::Undecodable(_))), "{event}");
+        }
+    }
+
+    #[test]
+    fn a_panic_while_decoding_is_told_with_its_message() {
+        let Err(Outcome::Panicked(diagnostic)) = decode::<Explosive>("1") else { panic!("no panic reported") };
+        assert!(diagnostic.error_message.contains("fuse was lit"), "{diagnostic:?}");
+    }
+}

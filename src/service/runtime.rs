@@ -1,0 +1,160 @@
+//! Position A: around `lambda_runtime`. Sees the raw event, and the moment after the response was posted.
+//!
+//! Nothing here drops or bounds the future below it: the runtime would ask for the next event with this one unanswered.
+
+use crate::{
+    Environment, Invocation, after_response,
+    invocation::CURRENT,
+    trace::{self, Recorder},
+};
+use bytes::Bytes;
+use lambda_runtime::{Error, LambdaInvocation};
+use opentelemetry::{
+    Context as OtelContext, KeyValue,
+    context::{FutureExt as _, WithContext},
+    trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer},
+};
+use pin_project_lite::pin_project;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::task::futures::TaskLocalFuture;
+use tower::{Layer, Service};
+use tracing::level_filters::LevelFilter;
+
+/// Begins the invocation and its span, and runs the after-response stage once the response was posted.
+///
+/// It works whatever becomes of the handler: an answer, an error, a panic, an event that never decoded.
+#[derive(Clone, Debug, Default)]
+pub struct RuntimeLayer(());
+
+impl RuntimeLayer {
+    /// A layer with the stages' defaults.
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+impl<S> Layer<S> for RuntimeLayer {
+    type Service = RuntimeService<S>;
+
+    fn layer(&self, inner: S) -> RuntimeService<S> {
+        RuntimeService { inner }
+    }
+}
+
+/// The service [`RuntimeLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct RuntimeService<S> {
+    inner: S,
+}
+
+impl<S> Service<LambdaInvocation> for RuntimeService<S>
+where
+    S: Service<LambdaInvocation, Response = (), Error = Error>,
+{
+    type Response = ();
+    type Error = Error;
+    type Future = RuntimeFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut event: LambdaInvocation) -> Self::Future {
+        let invocation = Invocation::begin(&event.context);
+        let context = if invocation.is_recorded() {
+            trace::begin(&invocation, &event.body)
+        } else {
+            trace::context_without_span(&invocation)
+        };
+        trace::adopt_init(&invocation, &context);
+        // At TRACE lambda_runtime logs the event, and gives up its process when that is not UTF-8.
+        if LevelFilter::current() == LevelFilter::TRACE && std::str::from_utf8(&event.body).is_err() {
+            event.body = Bytes::from(String::from_utf8_lossy(&event.body).into_owned());
+        }
+        let attached = context.clone().attach();
+        let inner = CURRENT.sync_scope(invocation.clone(), || self.inner.call(event));
+        drop(attached);
+        RuntimeFuture {
+            inner: CURRENT.scope(invocation.clone(), inner.with_context(context.clone())),
+            after: None,
+            posted: None,
+            invocation,
+            context,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`RuntimeService`].
+    pub struct RuntimeFuture<F> {
+        #[pin]
+        inner: TaskLocalFuture<Invocation, WithContext<F>>,
+        after: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        posted: Option<Result<(), Error>>,
+        invocation: Invocation,
+        context: OtelContext,
+    }
+}
+
+impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if this.posted.is_none() {
+            *this.posted = Some(ready!(this.inner.poll(cx)));
+            let stage = after_posting(this.invocation.clone(), this.context.clone());
+            if Environment::current().is_concurrent() {
+                // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
+                tokio::spawn(stage);
+            } else {
+                *this.after = Some(Box::pin(stage));
+            }
+        }
+        if let Some(after) = this.after {
+            ready!(after.as_mut().poll(cx));
+        }
+        Poll::Ready(this.posted.take().unwrap_or(Ok(())))
+    }
+}
+
+/// What comes between the post and the next event: the invocation's spans leave first, so that nothing that comes after can
+/// lose them; then the background work; then its spans.
+async fn after_posting(invocation: Invocation, context: OtelContext) {
+    let recorded = invocation.is_recorded();
+    if recorded {
+        trace::finish(&context, &invocation);
+        trace::deliver(&invocation, context.span().span_context().span_id()).await;
+    }
+    if !invocation.deferred().is_empty() {
+        let span = recorded.then(|| {
+            let span = SpanBuilder::from_name("after response").with_kind(SpanKind::Internal);
+            Recorder::start().tracer.build_with_context(span, &context)
+        });
+        let work = match span {
+            Some(span) => context.with_span(span),
+            None => context.clone(),
+        };
+        let until = invocation.timing().map(|deadline| deadline.hard);
+        let report = after_response::run(&invocation, &work, until).await;
+        if recorded {
+            let span = work.span();
+            for (key, count) in
+                [("work.finished", report.finished), ("work.panicked", report.panicked), ("work.cancelled", report.cancelled)]
+            {
+                span.set_attribute(KeyValue::new(key, i64::try_from(count).unwrap_or(i64::MAX)));
+            }
+            if report.panicked + report.cancelled > 0 {
+                span.set_status(opentelemetry::trace::Status::error("unfinished work after the response"));
+            }
+            span.end();
+            let id = span.span_context().span_id();
+            trace::deliver(&invocation, id).await;
+        }
+    }
+    invocation.spans().close();
+}

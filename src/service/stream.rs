@@ -1,0 +1,88 @@
+//! The body of a streamed answer, watched to its end.
+
+use crate::{Invocation, deadline::Alarm, invocation::CURRENT, outcome::Outcome};
+use bytes::Bytes;
+use futures_core::Stream;
+use lambda_runtime::{Diagnostic, Error};
+use opentelemetry::Context as OtelContext;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+/// A streamed body that ends at the invocation's deadline, and whose end, however it comes, is the invocation's.
+///
+/// After the first byte there is no typed answer any more. A body that breaks off (an error, a panic, the deadline) ends where it
+/// is; the log and the trace tell why. `lambda_runtime` would write the error's text into the body, and knows no way to mark a
+/// body as broken. `Invocation::current` works inside the stream.
+pub struct TrackedStream<St> {
+    body: St,
+    invocation: Invocation,
+    context: OtelContext,
+    alarm: Alarm,
+    over: bool,
+}
+
+impl<St> TrackedStream<St> {
+    pub(super) fn new(body: St, invocation: Invocation) -> Self {
+        let alarm = Alarm::new(invocation.timing());
+        // lambda_runtime polls the body in a task of its own, which knows nothing of the invocation.
+        Self { body, invocation, context: OtelContext::current(), alarm, over: false }
+    }
+
+    fn end<T>(&mut self, outcome: Outcome) -> Poll<Option<T>> {
+        self.over = true;
+        if let Some(diagnostic) = outcome.diagnostic() {
+            tracing::error!(outcome = outcome.as_str(), "the body of the answer broke off: {}", diagnostic.error_message);
+        }
+        self.invocation.set_outcome(outcome);
+        Poll::Ready(None)
+    }
+}
+
+impl<St, D, E> Stream for TrackedStream<St>
+where
+    St: Stream<Item = Result<D, E>> + Unpin,
+    D: Into<Bytes>,
+    E: Into<Error>,
+{
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.over {
+            return Poll::Ready(None);
+        }
+        let _attached = this.context.clone().attach();
+        CURRENT.sync_scope(this.invocation.clone(), || {
+            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_next(cx).map_ok(Into::into))) {
+                Ok(Poll::Ready(Some(Ok(chunk)))) => return Poll::Ready(Some(Ok(chunk))),
+                Ok(Poll::Ready(Some(Err(error)))) => {
+                    let error: Error = error.into();
+                    return this.end(broken(error.to_string()));
+                }
+                Ok(Poll::Ready(None)) => return this.end(Outcome::Answered),
+                Ok(Poll::Pending) => {}
+                Err(panic) => return this.end(Outcome::panicked("the stream of the answer", &*panic)),
+            }
+            if this.alarm.poll_hard(cx, || this.invocation.token().cancel()).is_ready() {
+                let exceeded = this.invocation.exceeded();
+                return this.end(Outcome::exceeded(&exceeded));
+            }
+            Poll::Pending
+        })
+    }
+}
+
+impl<St> Drop for TrackedStream<St> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.invocation.set_outcome(broken("the caller went away before the end of the answer".to_owned()));
+        }
+    }
+}
+
+fn broken(error_message: String) -> Outcome {
+    Outcome::StreamBroken(Diagnostic { error_type: "Lifecycle.StreamBroken".to_owned(), error_message })
+}

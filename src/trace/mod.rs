@@ -1,0 +1,21 @@
+//! Stage 3: one tree of X-Ray subsegments per invocation.
+//!
+//! - [`recorder`](self): spans of `tracing`, and of OpenTelemetry itself, become finished `SpanData`, kept per invocation;
+//! - `filter`: what is recorded, independent of any log level;
+//! - `span`: the invocation's own span, from the event that began it to the way it ended;
+//! - `delivery`: translated to documents and sent once the response was posted.
+//!
+//! A subscriber of your own takes the recording layer from [`Lifecycle::layer`](crate::Lifecycle::layer).
+
+mod delivery;
+mod filter;
+mod processor;
+mod recorder;
+mod span;
+mod trigger;
+
+pub(crate) use delivery::{adopt_init, deliver, resolve};
+pub(crate) use processor::SpanBuffer;
+pub(crate) use recorder::{Recorder, layer, layer_is_taken};
+pub(crate) use span::{begin, context_without_span, finish};
+pub use trigger::Trigger;

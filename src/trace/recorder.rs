@@ -1,0 +1,80 @@
+//! The one recorder of a process: the tracer that makes spans, and where they wait.
+
+use super::{
+    filter::RecordingFilter,
+    processor::{InvocationProcessor, Spans},
+};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::{
+    Resource,
+    trace::{Sampler, SdkTracer, SdkTracerProvider, SpanLimits},
+};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+use tracing::Subscriber;
+use tracing_subscriber::{Layer, registry::LookupSpan};
+
+static RECORDER: OnceLock<Recorder> = OnceLock::new();
+static LAYER_TAKEN: AtomicBool = AtomicBool::new(false);
+
+pub(crate) struct Recorder {
+    pub(crate) tracer: SdkTracer,
+    pub(crate) spans: Arc<Spans>,
+    /// Dropping it would shut the tracer down.
+    _provider: SdkTracerProvider,
+}
+
+impl Recorder {
+    /// The recorder, made at the first call.
+    pub(crate) fn start() -> &'static Self {
+        RECORDER.get_or_init(|| {
+            let processor = InvocationProcessor::default();
+            let spans = Arc::clone(&processor.0);
+            // What X-Ray cannot hold is left out, and counted, where the document's size is known.
+            let limits = SpanLimits {
+                max_attributes_per_span: u32::MAX,
+                max_events_per_span: u32::MAX,
+                max_links_per_span: u32::MAX,
+                max_attributes_per_event: u32::MAX,
+                max_attributes_per_link: u32::MAX,
+            };
+            let provider = SdkTracerProvider::builder()
+                .with_span_processor(processor)
+                // Whether to record is decided before a span is made; one that was made is kept.
+                .with_sampler(Sampler::AlwaysOn)
+                .with_span_limits(limits)
+                .with_resource(Resource::builder_empty().build())
+                .build();
+            Self { tracer: provider.tracer("lambda-lifecycle"), spans, _provider: provider }
+        })
+    }
+
+    pub(crate) fn get() -> Option<&'static Self> {
+        RECORDER.get()
+    }
+
+    pub(crate) fn is_in_init(&self) -> bool {
+        !self.spans.init_over.load(Ordering::Acquire)
+    }
+}
+
+/// The recording layer, for the subscriber of this process.
+pub(crate) fn layer<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    LAYER_TAKEN.store(true, Ordering::Relaxed);
+    tracing_opentelemetry::layer()
+        .with_tracer(Recorder::start().tracer.clone())
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_filter(RecordingFilter)
+}
+
+pub(crate) fn layer_is_taken() -> bool {
+    LAYER_TAKEN.load(Ordering::Relaxed)
+}

@@ -1,0 +1,112 @@
+//! The invocation's own span: attached by context, so that it depends on no filter, and not on the runtime's endless `worker` span.
+
+use super::{Recorder, Trigger, delivery};
+use crate::{Environment, Invocation, outcome::Outcome};
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer},
+};
+
+/// The context of an invocation that is recorded, with its span begun in it.
+///
+/// Names and attributes follow OpenTelemetry's conventions for
+/// [FaaS](https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/) and
+/// [AWS Lambda](https://opentelemetry.io/docs/specs/semconv/faas/aws-lambda/).
+pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
+    let environment = Environment::current();
+    let trigger = Trigger::recognise(event);
+    let mut attributes = Vec::with_capacity(12);
+    attributes.push(KeyValue::new("faas.invocation_id", invocation.request_id().to_owned()));
+    attributes.push(KeyValue::new("faas.trigger", trigger.as_faas_trigger()));
+    attributes.push(KeyValue::new("faas.coldstart", invocation.is_cold_start()));
+    attributes.push(KeyValue::new("aws.lambda.invoked_arn", invocation.invoked_function_arn().to_owned()));
+    // The prefix makes an annotation of an attribute.
+    attributes.push(KeyValue::new("annotation.cold_start", invocation.is_cold_start()));
+    attributes.push(KeyValue::new("annotation.trigger", trigger.as_str()));
+    attributes.push(KeyValue::new("annotation.version", environment.function_version.as_str()));
+    if let Some(alias) = alias(invocation.invoked_function_arn(), &environment.function_version) {
+        attributes.push(KeyValue::new("annotation.alias", alias.to_owned()));
+    }
+    if let Some(tenant) = invocation.tenant_id() {
+        attributes.push(KeyValue::new("annotation.tenant", tenant.to_owned()));
+    }
+
+    let parent = context_without_span(invocation);
+    let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);
+    let span = Recorder::start().tracer.build_with_context(span, &parent);
+    if let Some(begun) = span.exported_data() {
+        delivery::announce(invocation, &begun);
+    }
+    parent.with_span(span)
+}
+
+/// The context of an invocation that is not recorded: what came in is still handed on.
+pub(crate) fn context_without_span(invocation: &Invocation) -> Context {
+    let context = Context::new().with_value(invocation.clone());
+    match invocation.parent() {
+        Some(parent) => context.with_remote_span_context(parent.clone()),
+        None => context,
+    }
+}
+
+/// Ends the invocation's span with all that was learnt on the way.
+pub(crate) fn finish(context: &Context, invocation: &Invocation) {
+    let span = context.span();
+    let mut notes = invocation.notes();
+    // Nobody set an outcome: the response could not be made or sent, and position B was never reached.
+    let outcome = notes.outcome.clone();
+    let word = outcome.as_ref().map_or("unanswered", Outcome::as_str);
+    for attribute in notes.attributes.drain(..) {
+        span.set_attribute(attribute);
+    }
+    if let Some(status) = notes.http_status {
+        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+    }
+    span.set_attribute(KeyValue::new("annotation.outcome", word));
+    for annotation in notes.annotations.drain(..) {
+        span.set_attribute(annotation);
+    }
+    if let Some(diagnostic) = outcome.as_ref().and_then(Outcome::diagnostic) {
+        span.add_event(
+            "exception",
+            vec![
+                KeyValue::new("exception.type", diagnostic.error_type.clone()),
+                KeyValue::new("exception.message", diagnostic.error_message.clone()),
+            ],
+        );
+        span.set_attribute(KeyValue::new("error.type", diagnostic.error_type.clone()));
+    }
+    match outcome {
+        Some(Outcome::Answered) if notes.http_status.is_some_and(|status| status >= 500) => span.set_status(Status::error("")),
+        Some(Outcome::Answered) => {}
+        _ => span.set_status(Status::error(word)),
+    }
+    drop(notes);
+    span.end();
+}
+
+fn name(environment: &'static Environment) -> &'static str {
+    if environment.function_name.is_empty() { "invocation" } else { &environment.function_name }
+}
+
+/// The qualifier of the invoked ARN, where it is an alias and not a version.
+fn alias<'arn>(arn: &'arn str, version: &str) -> Option<&'arn str> {
+    let qualifier = arn.strip_prefix("arn:")?.splitn(7, ':').nth(6)?;
+    let alias = qualifier != version && qualifier != "$LATEST" && !qualifier.is_empty();
+    alias.then_some(qualifier)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_is_told_from_a_version() {
+        let arn = "arn:aws:lambda:eu-west-1:123456789012:function:orders";
+        assert_eq!(alias(arn, "7"), None);
+        assert_eq!(alias(&format!("{arn}:live"), "7"), Some("live"));
+        assert_eq!(alias(&format!("{arn}:7"), "7"), None);
+        assert_eq!(alias(&format!("{arn}:$LATEST"), "$LATEST"), None);
+        assert_eq!(alias("nonsense", "7"), None);
+    }
+}

@@ -1,0 +1,44 @@
+//! Endings of the Init phase.
+
+use crate::stage::{Stage, Tested, ensure, test};
+use lambda_lifecycle_sandbox::function::{EventKind, TraceMode};
+use libtest_mimic::Trial;
+use serde_json::json;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("init: a failed set-up is posted with type and message, and ends the process with status 1", || {
+            fails("init-fails", "&str", "init of database failed: connection refused")
+        }),
+        test("init: a panic in a set-up is a failure, not a crash", || {
+            fails("init-panics", "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
+        }),
+        test("init: a set-up over the budget is named", || {
+            fails("init-hangs", "Lifecycle.InitOverBudget", "init of database was not done")
+        }),
+        test("init: a cell is filled for all invocations", works),
+    ]
+}
+
+async fn fails(probe: &'static str, error_type: &str, part: &str) -> Tested {
+    let stage = Stage::new(probe, TraceMode::Active).await?;
+    // Lambda repeats the phase inside the invocation: a hanging set-up then meets the function's timeout.
+    let answer = stage.invoke(json!({})).await;
+    ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+    let posted = stage.function.timeline().into_iter().find_map(|event| match event.kind {
+        EventKind::InitError { error_type, error_message } => Some((error_type, error_message)),
+        _ => None,
+    });
+    let (posted, message) = posted.ok_or("no init error was posted")?;
+    ensure(posted == error_type && message.contains(part), format!("{posted}: {message}"))?;
+    ensure(!stage.logged(part).is_empty(), "it is not in the log")
+}
+
+async fn works() -> Tested {
+    let stage = Stage::new("init-works", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await;
+    ensure(answer.result.as_deref() == Ok(&b"\"here\""[..]), format!("{:?}", answer.result))?;
+    stage.document(&answer).await?;
+    let setups = stage.traces.find(|document| document.name == "init place" && document.trace_id == answer.trace_id);
+    ensure(setups.len() == 1, format!("{} spans of the set-up", setups.len()))
+}

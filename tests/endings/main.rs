@@ -1,0 +1,17 @@
+//! Every ending of an invocation, with real processes: this binary is both the test and, where `PROBE` names one, the function
+//! under test.
+
+mod function;
+mod init;
+mod invocation;
+mod payload;
+mod stage;
+
+fn main() -> std::process::ExitCode {
+    if let Some(probe) = std::env::var_os("PROBE") {
+        return function::main(&probe.to_string_lossy());
+    }
+    let arguments = libtest_mimic::Arguments::from_args();
+    let tests = [invocation::tests(), payload::tests(), init::tests()];
+    libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+}

@@ -1,0 +1,118 @@
+//! One function on a stage of its own: sandbox, X-Ray daemon, and what may be asked of them afterwards.
+
+use lambda_lifecycle_sandbox::{
+    Answer, Event, Failure, Invoke,
+    function::{EventKind, Function, FunctionBuilder, TraceMode},
+    xray::{Daemon, Document, TraceStore},
+};
+use libtest_mimic::{Failed, Trial};
+use serde_json::Value;
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+/// Longest time anything here may take; a test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What Lambda says of tracing.
+pub(crate) const TRACE_MODES: [(&str, TraceMode); 3] =
+    [("traced", TraceMode::Active), ("not sampled", TraceMode::NotSampled), ("PassThrough", TraceMode::PassThrough)];
+
+pub(crate) type Tested = Result<(), Failed>;
+
+/// A test with a runtime of its own and a bound on its time.
+pub(crate) fn test<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = Tested>,
+{
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, body()).await? })
+    })
+}
+
+pub(crate) fn ensure(holds: bool, otherwise: impl Into<String>) -> Tested {
+    if holds { Ok(()) } else { Err(otherwise.into().into()) }
+}
+
+pub(crate) fn this_program() -> PathBuf {
+    std::env::current_exe().expect("a running program has a path")
+}
+
+pub(crate) struct Stage {
+    pub(crate) function: Function,
+    pub(crate) traces: TraceStore,
+    daemon: Daemon,
+}
+
+impl Stage {
+    /// The function `probe` with a timeout of two seconds.
+    pub(crate) async fn new(probe: &str, mode: TraceMode) -> Result<Self, Failed> {
+        Self::with(probe, mode, |function| function).await
+    }
+
+    pub(crate) async fn with(
+        probe: &str,
+        mode: TraceMode,
+        change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
+    ) -> Result<Self, Failed> {
+        let daemon = Daemon::start().await?;
+        let traces = daemon.store();
+        let function = Function::builder("probe", this_program())
+            .env("PROBE", probe)
+            .trace_mode(mode)
+            .xray(daemon.address())
+            .trace_store(traces.clone())
+            .timeout(Duration::from_secs(2))
+            .log_format("JSON");
+        let function = change(function).build().await;
+        Ok(Self { function, traces, daemon })
+    }
+
+    pub(crate) async fn invoke(&self, payload: Value) -> Answer {
+        self.invoke_raw(payload.to_string()).await
+    }
+
+    pub(crate) async fn invoke_raw(&self, payload: impl Into<bytes::Bytes>) -> Answer {
+        self.function.invoke(Event { payload: payload.into(), ..Event::default() }).await
+    }
+
+    /// Waits until the function is at rest and all it has sent is stored.
+    pub(crate) async fn settle(&self) -> Tested {
+        self.function.wait_frozen().await;
+        self.daemon.settle().await?;
+        Ok(())
+    }
+
+    /// The library's own document of an invocation, once the function is at rest.
+    pub(crate) async fn document(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
+        self.settle().await?;
+        self.documents_are_valid()?;
+        let found = self.traces.find(|document| document.trace_id == answer.trace_id && document.annotation("trigger").is_some());
+        match found.as_slice() {
+            [document] => Ok(Arc::clone(document)),
+            others => Err(format!("{} documents of the invocation instead of one", others.len()).into()),
+        }
+    }
+
+    pub(crate) fn documents_are_valid(&self) -> Tested {
+        let problems: Vec<String> = self.traces.check().iter().map(ToString::to_string).collect();
+        ensure(problems.is_empty(), problems.join("; "))
+    }
+
+    /// How many processes it has taken so far.
+    pub(crate) fn processes(&self) -> usize {
+        self.function.timeline().iter().filter(|event| matches!(event.kind, EventKind::Spawned { .. })).count()
+    }
+
+    /// Log lines of the function that say `words`.
+    pub(crate) fn logged(&self, words: &str) -> Vec<String> {
+        self.function.logs().into_iter().map(|line| line.text).filter(|text| text.contains(words)).collect()
+    }
+}
+
+/// The error of an answer that is one.
+pub(crate) fn function_error(answer: &Answer) -> Result<(&str, &str), Failed> {
+    match &answer.result {
+        Err(Failure::Function { error_type, error_message }) => Ok((error_type, error_message)),
+        other => Err(format!("expected a function error, got {other:?}").into()),
+    }
+}
