@@ -134,9 +134,13 @@ fn translation(criterion: &mut Criterion) {
 
 fn header(criterion: &mut Criterion) {
     let text = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a87bd80c:1|68fd508a:5";
-    criterion.bench_function("header/parse", |bencher| bencher.iter(|| TraceHeader::parse(black_box(text))));
+    criterion.bench_function("header/parse", |bencher| {
+        bencher.iter(|| TraceHeader::parse(black_box(text)));
+    });
     let header = TraceHeader::parse(text);
-    criterion.bench_function("header/write", |bencher| bencher.iter(|| black_box(&header).to_string()));
+    criterion.bench_function("header/write", |bencher| {
+        bencher.iter(|| black_box(&header).to_string());
+    });
 }
 
 fn invocation(criterion: &mut Criterion) {

@@ -44,9 +44,13 @@ impl<'e> Exception<'e> {
             match key.as_str() {
                 "exception.type" => found.kind = Some(value),
                 "exception.message" => found.message = Some(value),
-                "exception.stacktrace" if matches!(value, Value::Array(_)) => found.chain = Some(value),
+                "exception.stacktrace" if matches!(value, Value::Array(_)) => {
+                    found.chain = Some(value);
+                }
                 "exception.stacktrace" => found.stack = Some(value),
-                key if key.ends_with(".chain") && found.chain.is_none() => found.chain = Some(value),
+                key if key.ends_with(".chain") && found.chain.is_none() => {
+                    found.chain = Some(value);
+                }
                 _ => {}
             }
         }
