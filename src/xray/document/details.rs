@@ -6,7 +6,8 @@ use opentelemetry::{Array, KeyValue, Value, trace::Status};
 
 use super::{
     attributes::{Place, Slot},
-    cause, json,
+    cause,
+    json::{self, quoted},
     name::{annotation_key, metadata_key},
     render::{Level, Render},
 };
@@ -36,7 +37,7 @@ impl Render<'_> {
                 }
         };
         self.places.mark_used(Slot::Annotations);
-        let annotations = self.open("annotations");
+        let annotations = self.open(quoted!("annotations"));
         // The attributes written, to find a second key of the same spelling.
         let (mut written, mut number) = ([0; MAX_ANNOTATIONS], 0);
         for (at, attribute) in span.attributes.iter().enumerate() {
@@ -73,7 +74,7 @@ impl Render<'_> {
 
     pub(super) fn links(&mut self) {
         let before = self.out.len();
-        json::key(self.out, "links");
+        json::key(self.out, quoted!("links"));
         self.out.push(b'[');
         let body = self.out.len();
         let mut written = 0;
@@ -85,12 +86,12 @@ impl Render<'_> {
             written += 1;
             json::comma(self.out);
             self.out.push(b'{');
-            json::key(self.out, "trace_id");
+            json::key(self.out, quoted!("trace_id"));
             json::plain(self.out, &hex::xray_trace_id(link.span_context.trace_id()));
-            json::key(self.out, "id");
+            json::key(self.out, quoted!("id"));
             json::plain(self.out, &hex::span_id(link.span_context.span_id()));
             if self.level < Level::NoAnnotations {
-                let attributes = self.open("attributes");
+                let attributes = self.open(quoted!("attributes"));
                 for attribute in &link.attributes {
                     self.pair(attribute, MAX_ANNOTATION);
                 }
@@ -108,9 +109,9 @@ impl Render<'_> {
     /// `default` has the attributes without a field of their own, `otel` what OpenTelemetry has and X-Ray lacks,
     /// `lambda_lifecycle` what is missing.
     pub(super) fn metadata(&mut self, renamed: bool) {
-        let metadata = self.open("metadata");
+        let metadata = self.open(quoted!("metadata"));
         if self.level < Level::NoMetadata {
-            let default = self.open("default");
+            let default = self.open(quoted!("default"));
             let span = self.span;
             for (at, attribute) in span.attributes.iter().enumerate() {
                 let told = match self.places.of[at] {
@@ -123,16 +124,16 @@ impl Render<'_> {
                 }
             }
             self.close(&default);
-            let otel = self.open("otel");
+            let otel = self.open(quoted!("otel"));
             self.otel(renamed);
             self.close(&otel);
         }
-        let ours = self.open("lambda_lifecycle");
-        self.count("spans_left_out", self.frame.left_out);
+        let ours = self.open(quoted!("lambda_lifecycle"));
+        self.count(quoted!("spans_left_out"), self.frame.left_out);
         if self.level > Level::Full {
             let shed: [&[u8]; 6] =
                 [b"\"values\"", b"\"metadata\"", b"\"stacks\"", b"\"annotations\"", b"\"links\"", b"\"fields\""];
-            json::key(self.out, "truncated");
+            json::key(self.out, quoted!("truncated"));
             self.out.push(b'[');
             for part in &shed[..self.level as usize] {
                 json::comma(self.out);
@@ -149,7 +150,7 @@ impl Render<'_> {
         if renamed {
             let name = self.span_name();
             if !name.is_empty() {
-                json::key(self.out, "name");
+                json::key(self.out, quoted!("name"));
                 self.report.cut += u32::from(json::cut_string(self.out, &name, self.value_limit()));
             }
         }
@@ -157,20 +158,20 @@ impl Render<'_> {
             && let Status::Error { description } = &span.status
             && let Some(text) = self.redact("status.description", Cow::Borrowed(description.as_ref()))
         {
-            json::key(self.out, "status_description");
+            json::key(self.out, quoted!("status_description"));
             self.report.cut += u32::from(json::cut_string(self.out, &text, self.value_limit()));
         }
         self.events();
-        self.count("dropped_attributes", span.dropped_attributes_count);
-        self.count("dropped_events", span.events.dropped_count);
+        self.count(quoted!("dropped_attributes"), span.dropped_attributes_count);
+        self.count(quoted!("dropped_events"), span.events.dropped_count);
         let valid = span.links.iter().filter(|link| link.span_context.is_valid()).count();
-        self.count("dropped_links", span.links.dropped_count.saturating_add(valid.saturating_sub(MAX_LINKS) as u32));
+        self.count(quoted!("dropped_links"), span.links.dropped_count.saturating_add(valid.saturating_sub(MAX_LINKS) as u32));
     }
 
     /// Events that are no exceptions, and what an exception's event says beyond the exception.
     fn events(&mut self) {
         let before = self.out.len();
-        json::key(self.out, "events");
+        json::key(self.out, quoted!("events"));
         self.out.push(b'[');
         let body = self.out.len();
         let mut written = 0;
@@ -188,12 +189,12 @@ impl Render<'_> {
             json::comma(self.out);
             self.out.push(b'{');
             if let Some(name) = self.redact("event.name", Cow::Borrowed(event.name.as_ref())) {
-                json::key(self.out, "name");
+                json::key(self.out, quoted!("name"));
                 self.report.cut += u32::from(json::cut_string(self.out, &name, self.value_limit()));
             }
-            json::key(self.out, "time");
+            json::key(self.out, quoted!("time"));
             json::time(self.out, event.timestamp);
-            let attributes = self.open("attributes");
+            let attributes = self.open(quoted!("attributes"));
             for attribute in event.attributes.iter().filter(|attribute| !told(attribute)) {
                 self.pair(attribute, self.value_limit());
             }
