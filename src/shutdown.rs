@@ -46,7 +46,7 @@ pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> R
 
 async fn received(mut terminated: Signal) {
     if terminated.recv().await.is_none() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

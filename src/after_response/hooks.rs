@@ -2,8 +2,10 @@
 
 use crate::{
     Invocation,
+    invocation::CURRENT,
     outcome::{Outcome, panic_message},
 };
+use opentelemetry::{Context, context::FutureExt as _};
 use std::{
     fmt,
     future::Future,
@@ -89,10 +91,11 @@ impl Hooks {
     }
 
     /// Runs the hooks of an invocation one after the other. A panic or a hang costs that hook alone.
-    pub(crate) async fn run_after(&self, report: &Report, until: Option<Instant>) {
+    pub(crate) async fn run_after(&self, report: &Report, context: &Context, until: Option<Instant>) {
         for hook in &self.after {
-            let report = report.clone();
-            let Ok(work) = guarded("a hook after the response", || hook(report)) else { continue };
+            let invocation = report.invocation.clone();
+            let Ok(work) = guarded("a hook after the response", || hook(report.clone())) else { continue };
+            let work = CURRENT.scope(invocation, work).with_context(context.clone());
             if !ended_in_time("a hook after the response", tokio::spawn(work), until).await {
                 return;
             }

@@ -24,7 +24,7 @@ use tower::Service;
 /// ```
 ///
 /// The trace still says `outcome=deadline_exceeded`. `answer` runs at the hard point: it must not wait for anything.
-pub fn fallback<S, F>(handler: S, answer: F) -> Fallback<S, F> {
+pub fn fallback<S, R, F: Fn(&Invocation) -> R>(handler: S, answer: F) -> Fallback<S, F> {
     Fallback { handler, answer }
 }
 

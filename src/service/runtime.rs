@@ -184,7 +184,7 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
             invocation: invocation.clone(),
         };
         let until = invocation.timing().map(|deadline| deadline.hard);
-        CURRENT.scope(invocation.clone(), hooks().run_after(&report, until)).with_context(context).await;
+        hooks().run_after(&report, &context, until).await;
     }
     invocation.spans().close();
     after_response::rest();
