@@ -1,6 +1,6 @@
 //! What X-Ray costs: a span's translation, beside `opentelemetry-aws`'s of the same span; the header; a datagram.
 //!
-//! `cargo bench --bench xray`. Each translation ends with the document's bytes in a reused buffer.
+//! `cargo bench --manifest-path benches/Cargo.toml --bench xray`. Each translation ends with the document's bytes in a reused buffer.
 
 use std::{
     backtrace::Backtrace,
