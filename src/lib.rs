@@ -18,6 +18,7 @@ pub mod after_response;
 #[cfg(feature = "aws-sdk")]
 pub mod aws_sdk;
 mod builder;
+mod clock;
 pub mod deadline;
 mod environment;
 pub mod init;
@@ -30,6 +31,8 @@ pub mod settings;
 pub mod shutdown;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;
 pub mod xray;
 
