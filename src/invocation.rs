@@ -5,7 +5,8 @@ use crate::{
     deadline::{Deadline, DeadlineExceeded},
     environment,
     outcome::Outcome,
-    trace::SpanBuffer,
+    settings::Settings,
+    trace::{ProcessIds, SpanBuffer},
     xray::{Sampled, TraceHeader},
 };
 use opentelemetry::{
@@ -13,11 +14,11 @@ use opentelemetry::{
     context::FutureExt as _,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState},
 };
-use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+use opentelemetry_sdk::trace::IdGenerator;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 use tokio::task::JoinHandle;
@@ -54,6 +55,9 @@ struct Inner {
     token: OnceLock<CancellationToken>,
     header: TraceHeader,
     parent: Option<SpanContext>,
+    /// The parent is none of Lambda's.
+    foreign: bool,
+    recorded: bool,
     cold_start: bool,
     spans: SpanBuffer,
     deferred: Deferred,
@@ -85,14 +89,17 @@ impl Invocation {
     }
 
     fn detached() -> Self {
-        Self::new(lambda_runtime::Context::default(), Instant::now(), None, TraceHeader::default(), false)
+        Self::new(lambda_runtime::Context::default(), Instant::now(), None, TraceHeader::default(), false, false)
     }
 
-    pub(crate) fn begin(context: &lambda_runtime::Context) -> Self {
+    pub(crate) fn begin(context: &lambda_runtime::Context, parent: Option<TraceHeader>) -> Self {
         let received = Instant::now();
-        let deadline = Deadline::from_epoch_millis(context.deadline, SystemTime::now(), received);
-        let header = context.xray_trace_id.as_deref().map(TraceHeader::parse).unwrap_or_default();
-        Self::new(context.clone(), received, deadline, header, environment::take_cold_start())
+        let settings = Settings::current();
+        let deadline = settings.deadline.then(|| Deadline::from_epoch_millis(context.deadline, SystemTime::now(), received));
+        let foreign = parent.is_some();
+        let header = parent.or_else(|| context.xray_trace_id.as_deref().map(TraceHeader::parse)).unwrap_or_default();
+        tell_once(&header);
+        Self::new(context.clone(), received, deadline.flatten(), header, foreign, environment::take_cold_start())
     }
 
     fn new(
@@ -100,8 +107,10 @@ impl Invocation {
         received: Instant,
         deadline: Option<Deadline>,
         header: TraceHeader,
+        foreign: bool,
         cold_start: bool,
     ) -> Self {
+        let recorded = header.sampled() == Sampled::Yes && header.root().is_some() && Settings::current().trace;
         let parent = header.span_context().or_else(|| without_parent(&header));
         Self(Arc::new(Inner {
             context,
@@ -110,6 +119,8 @@ impl Invocation {
             token: OnceLock::new(),
             header,
             parent,
+            foreign,
+            recorded,
             cold_start,
             spans: SpanBuffer::default(),
             deferred: Deferred::default(),
@@ -224,7 +235,12 @@ impl Invocation {
 
     /// True when Lambda asked for this invocation to be traced.
     pub(crate) fn is_recorded(&self) -> bool {
-        self.0.header.sampled() == Sampled::Yes && self.0.header.root().is_some()
+        self.0.recorded
+    }
+
+    /// True when the trace continues a W3C parent, which is none of Lambda's segments.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.0.foreign
     }
 
     pub(crate) fn received_header(&self) -> &TraceHeader {
@@ -278,11 +294,27 @@ impl Invocation {
     }
 }
 
+/// One line for a malformed header, and one for a function that is not traced because of how it is configured.
+fn tell_once(header: &TraceHeader) {
+    static MALFORMED: Once = Once::new();
+    static UNTRACED: Once = Once::new();
+    if let Some(problem) = header.ignored() {
+        MALFORMED.call_once(|| tracing::warn!("a part of the trace header is ignored: {problem}"));
+    }
+    if header.root().is_some() && header.sampled() == Sampled::Unknown && Settings::current().trace {
+        UNTRACED.call_once(|| {
+            tracing::info!(
+                "not traced: nobody decided to sample; switch on active tracing for the function (TracingConfig: Active)"
+            );
+        });
+    }
+}
+
 /// A sampled Root without a Parent is no valid context, and the SDK would begin another trace: a parent is made up, which no
 /// document names.
 fn without_parent(header: &TraceHeader) -> Option<SpanContext> {
     let root = header.root().filter(|_| header.sampled() == Sampled::Yes)?;
-    let parent = RandomIdGenerator::default().new_span_id();
+    let parent = ProcessIds.new_span_id();
     Some(SpanContext::new(root, parent, TraceFlags::SAMPLED, true, TraceState::NONE))
 }
 

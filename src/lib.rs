@@ -17,6 +17,7 @@
 pub mod after_response;
 #[cfg(feature = "aws-sdk")]
 pub mod aws_sdk;
+mod builder;
 pub mod deadline;
 mod environment;
 pub mod init;
@@ -25,17 +26,20 @@ mod lifecycle;
 pub mod logs;
 mod outcome;
 pub mod service;
+pub mod settings;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 pub mod trace;
 pub mod xray;
 
+pub use builder::Builder;
 pub use deadline::DeadlineExceeded;
 pub use environment::{Environment, EnvironmentError, InitializationType};
 pub use init::{InitCell, InitError};
 pub use invocation::Invocation;
 pub use lifecycle::Lifecycle;
 pub use outcome::Outcome;
-pub use trace::Trigger;
+pub use settings::{Export, TraceParent, Unfinished};
+pub use trace::{Flush, Trigger};
 
 pub use lambda_runtime::{Error, LambdaEvent, service_fn};

@@ -2,9 +2,11 @@
 
 use crate::{
     Environment,
+    builder::Builder,
     init::{InitCell, InitError, InitPhase},
     logs,
     service::{HandlerLayer, RuntimeLayer},
+    settings::Settings,
     trace,
 };
 use bytes::Bytes;
@@ -44,27 +46,33 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// A lifecycle with the stages' defaults. Call it first thing in `main`.
+    /// A lifecycle with the stages' defaults, and what the [environment](crate::settings) says. Call it first thing in `main`.
     ///
     /// If no global subscriber is set, this sets one: the log and the trace. With one of your own, give it
     /// [`Lifecycle::layer`] before.
     pub fn from_env() -> Self {
-        let (log, log_filter, problems) = logs::from_env();
-        let subscriber = tracing_subscriber::registry().with(trace::layer()).with(log.with_filter(log_filter));
-        let taken = trace::layer_is_taken();
-        if tracing::dispatcher::has_been_set() {
-            if !taken {
-                tracing::warn!(
-                    "a tracing subscriber is set already, and it records nothing for X-Ray: build it with \
-                     `tracing_subscriber::registry().with(Lifecycle::layer())`"
-                );
-            }
-        } else if tracing::subscriber::set_global_default(subscriber).is_ok() {
-            for problem in problems {
-                tracing::warn!("{problem}");
-            }
+        Self::builder().build()
+    }
+
+    /// Options, for what is not the environment's to say.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(builder: Builder) -> Self {
+        let Builder { mut settings, exporters, flush } = builder;
+        let mut problems = settings.read_env();
+        let (log, trace) = (settings.log, settings.trace);
+        if !settings.make_current() {
+            problems.push("this process has a lifecycle already: the settings of the first one count".to_owned());
         }
-        Self { init: InitPhase::begin(true) }
+        trace::install_exporters(exporters, flush);
+        problems.extend(subscribe(log, trace));
+        for problem in problems {
+            tracing::warn!("{problem}");
+        }
+        tracing::debug!("{:?}", Settings::current());
+        Self { init: InitPhase::begin(trace) }
     }
 
     /// The layer that records spans for X-Ray, for a subscriber of your own.
@@ -180,4 +188,22 @@ impl Lifecycle {
         let service = crate::service::HttpLayer::new().layer(service);
         self.run_concurrent(lambda_http::Adapter::from(service)).await
     }
+}
+
+/// Sets the global subscriber if none is set, and says what the environment asked for in vain.
+fn subscribe(log: bool, trace: bool) -> Vec<String> {
+    if tracing::dispatcher::has_been_set() {
+        let silent = trace && !trace::layer_is_taken();
+        return Vec::from_iter(silent.then(|| {
+            "a tracing subscriber is set already, and it records nothing for X-Ray: build it with \
+             `tracing_subscriber::registry().with(Lifecycle::layer())`"
+                .to_owned()
+        }));
+    }
+    let (layer, filter, problems) = logs::from_env();
+    let log = log.then(|| layer.with_filter(filter));
+    let trace = trace.then(trace::layer);
+    // Somebody else may set one at this very moment: theirs counts.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(trace).with(log));
+    problems
 }

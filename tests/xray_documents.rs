@@ -1,5 +1,7 @@
 //! The rules for documents, first of all the ways in which `opentelemetry-aws` loses spans.
 
+#![allow(clippy::format_collect)]
+
 mod xray_support;
 
 use std::borrow::Cow;
@@ -320,6 +322,50 @@ fn a_document_is_shed_in_order_until_it_fits() {
     let (truncated, document) = shed(with_links(span_of(SpanKind::Internal, huge), vec![link(TRACE, 1, vec![])]));
     assert_eq!(truncated, json!(["values", "metadata", "stacks", "annotations"]));
     assert_eq!(document["links"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_span_that_is_too_much_everywhere_still_fits() {
+    let worst = "\u{1}".repeat(5_000);
+    let mut span =
+        with_events(span(&"ü".repeat(300)), (0..200).map(|_| exception(vec![text("exception.message", &worst)])).collect());
+    span.status = Status::error(worst.clone());
+    span.attributes = [
+        "http.request.method",
+        "url.full",
+        "user_agent.original",
+        "client.address",
+        "user.id",
+        "aws.operation",
+        "aws.account_id",
+        "aws.region",
+        "aws.request_id",
+        "aws.extended_request_id",
+        "aws.queue_url",
+        "aws.s3.bucket",
+        "aws.s3.key",
+        "aws.sns.topic.arn",
+        "aws.kinesis.stream_name",
+        "faas.invoked_name",
+        "db.user",
+        "db.connection_string",
+        "db.query.text",
+        "server.address",
+        "db.namespace",
+        "error.type",
+    ]
+    .map(|key| text(key, &worst))
+    .to_vec();
+    span.attributes.push(text("db.system", "mysql"));
+    span.attributes.push(strings("aws.dynamodb.table_names", &[worst.as_str(); 100]));
+    span.attributes.push(strings("aws.log.group.names", &[worst.as_str(); 100]));
+    for kind in [SpanKind::Client, SpanKind::Server, SpanKind::Internal] {
+        span.span_kind = kind;
+        let (document, written) =
+            translate_with(DocumentOptions::new(), &span, &Frame::of(&span).invocation().left_out(u32::MAX));
+        assert!(written.len <= MAX_DOCUMENT, "{}", written.len);
+        assert_eq!(document["metadata"]["lambda_lifecycle"]["truncated"].as_array().unwrap().len(), 6);
+    }
 }
 
 #[test]

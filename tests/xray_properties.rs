@@ -141,6 +141,17 @@ fn attributes(most: usize) -> impl Strategy<Value = Vec<KeyValue>> {
     vec((key(), value()).prop_map(|(key, value)| KeyValue::new(key, value)), 0..most)
 }
 
+/// Many and hardly anything else: over the limit, and over the size with nothing but annotations to shed.
+fn annotations() -> impl Strategy<Value = Vec<KeyValue>> {
+    let value = |most: usize| {
+        let character = proptest::sample::select(vec!['a', '\u{1}', '😀']);
+        (character, 0..most).prop_map(|(character, times)| character.to_string().repeat(times))
+    };
+    proptest::sample::select(vec![10, 1_200]).prop_flat_map(move |most| {
+        vec((0..90_u32, value(most)).prop_map(|(at, value)| KeyValue::new(format!("annotation.{at}"), value)), 0..160)
+    })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let name = prop_oneof![Just("exception".to_owned()), text()];
     (name, any::<u32>(), attributes(6))
@@ -174,10 +185,10 @@ prop_compose! {
         name in text(),
         start in time(),
         end in time(),
-        attributes in prop_oneof![3 => attributes(12), 1 => attributes(160)],
+        attributes in prop_oneof![6 => attributes(12), 2 => attributes(160), 1 => annotations()],
         dropped in any::<u32>(),
-        events in vec(event(), 0..8),
-        links in vec(link(), 0..30),
+        events in prop_oneof![Just(Vec::new()), vec(event(), 0..8)],
+        links in prop_oneof![Just(Vec::new()), vec(link(), 0..30)],
         status in prop_oneof![Just(Status::Unset), Just(Status::Ok), text().prop_map(Status::error)],
     ) -> SpanData {
         let context = SpanContext::new(TraceId::from(ids.0), SpanId::from(ids.1), TraceFlags::SAMPLED, false, TraceState::NONE);

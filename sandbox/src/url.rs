@@ -49,10 +49,7 @@ impl FunctionUrl {
         let routes = Router::new().fallback(serve).with_state(function);
         let service = routes.into_make_service_with_connect_info::<SocketAddr>();
         let serving = tokio::spawn(async move { axum::serve(listener, service).await });
-        Ok(Self {
-            address,
-            task: serving.abort_handle(),
-        })
+        Ok(Self { address, task: serving.abort_handle() })
     }
 
     /// Where it listens.

@@ -2,8 +2,8 @@
 
 mod sqs_support;
 
-use aws_sdk_sqs::types::MessageAttributeValue;
-use aws_smithy_types::Blob;
+use aws_sdk_sqs::{primitives::Blob, types::MessageAttributeValue};
+
 use lambda_lifecycle_sandbox::sqs::{
     BatchOutcome, Counts, DeadLetter, EventSourceMapping, MappingError, Queue, QueueOptions, Sqs,
 };
@@ -280,9 +280,7 @@ async fn a_window_collects_messages_until_the_batch_is_full_or_the_time_is_over(
     let sqs = start().await;
     let queue = standard(&sqs).await;
     let (function, mut calls) = Manual::new();
-    let full = EventSourceMapping::builder(&queue, function)
-        .batch_size(12)
-        .window(Duration::from_mins(5));
+    let full = EventSourceMapping::builder(&queue, function).batch_size(12).window(Duration::from_mins(5));
     let full = full.start().unwrap();
     for index in 0..12 {
         send(&queue, &index.to_string()).await;
@@ -309,11 +307,7 @@ async fn a_batch_ends_before_its_event_exceeds_six_megabytes() {
     }
     let (function, mut calls) = Manual::new();
     let builder = EventSourceMapping::builder(&queue, function);
-    let _mapping = builder
-        .batch_size(100)
-        .window(Duration::from_mins(5))
-        .start()
-        .unwrap();
+    let _mapping = builder.batch_size(100).window(Duration::from_mins(5)).start().unwrap();
     let call = next(&mut calls).await;
     assert_eq!(call.bodies().len(), 20);
     assert!(call.event.payload.len() < 6_291_456);

@@ -28,15 +28,8 @@ fn attribute(message: &Message, name: &Name) -> Option<String> {
 /// The trace header of each message by its body.
 async fn trace_headers(client: &Client, queue: &Queue) -> Vec<(String, Option<String>)> {
     let messages = receive(client, queue).await;
-    let mut headers: Vec<_> = messages
-        .iter()
-        .map(|message| {
-            (
-                message.body.clone().unwrap(),
-                attribute(message, &Name::AwsTraceHeader),
-            )
-        })
-        .collect();
+    let mut headers: Vec<_> =
+        messages.iter().map(|message| (message.body.clone().unwrap(), attribute(message, &Name::AwsTraceHeader))).collect();
     headers.sort();
     headers
 }
@@ -116,15 +109,9 @@ async fn a_message_that_comes_again_counts_one_more_and_keeps_its_first_times() 
     let mut first_times = None;
     for count in 1..=4 {
         let messages = receive(&client, &queue).await;
-        let [message] = &messages[..] else {
-            panic!("receipt {count}: {messages:?}")
-        };
-        assert_eq!(
-            attribute(message, &Name::ApproximateReceiveCount),
-            Some(count.to_string())
-        );
-        let times = [Name::SentTimestamp, Name::ApproximateFirstReceiveTimestamp]
-            .map(|name| attribute(message, &name));
+        let [message] = &messages[..] else { panic!("receipt {count}: {messages:?}") };
+        assert_eq!(attribute(message, &Name::ApproximateReceiveCount), Some(count.to_string()));
+        let times = [Name::SentTimestamp, Name::ApproximateFirstReceiveTimestamp].map(|name| attribute(message, &name));
         assert_eq!(*first_times.get_or_insert(times.clone()), times);
         assert!(receive(&client, &queue).await.is_empty(), "hidden while in flight");
         let handle = message.receipt_handle.clone().unwrap();
@@ -153,20 +140,9 @@ async fn the_visibility_timeout_makes_a_message_visible_to_a_poll_that_waits() {
 async fn a_poll_that_waits_is_woken_by_a_message() {
     let sqs = start().await;
     let client = client(&sqs);
-    let queue = sqs
-        .create_queue("q", QueueOptions::default())
-        .await
-        .unwrap();
-    let poll = client
-        .receive_message()
-        .queue_url(&queue.url)
-        .wait_time_seconds(20)
-        .send();
-    let (polled, ()) = within(
-        "the message",
-        Box::pin(async { tokio::join!(poll, send(&client, &queue, "a", None)) }),
-    )
-    .await;
+    let queue = sqs.create_queue("q", QueueOptions::default()).await.unwrap();
+    let poll = client.receive_message().queue_url(&queue.url).wait_time_seconds(20).send();
+    let (polled, ()) = within("the message", Box::pin(async { tokio::join!(poll, send(&client, &queue, "a", None)) })).await;
     assert_eq!(polled.unwrap().messages()[0].body(), Some("a"));
     assert_eq!(queue.counts(), Counts { visible: 0, delayed: 0, in_flight: 1 });
 }
@@ -191,10 +167,7 @@ async fn a_message_received_too_often_goes_to_the_dead_letter_queue() {
     let [message] = &dead.peek()[..] else { panic!("{:?}", dead.peek()) };
     assert_eq!((message.body.as_str(), message.receive_count), ("a", 2));
     let received = receive(&client, &dead).await;
-    assert_eq!(
-        attribute(&received[0], &Name::DeadLetterQueueSourceArn),
-        Some(queue.arn)
-    );
+    assert_eq!(attribute(&received[0], &Name::DeadLetterQueueSourceArn), Some(queue.arn));
 }
 
 #[tokio::test]

@@ -20,22 +20,13 @@ fn sub(id: &str, parent: &str, name: &str, from: f64, to: Option<f64>, more: Val
         Some(to) => document["end_time"] = json!(T0 + to / 1e3),
         None => document["in_progress"] = json!(true),
     }
-    let Value::Object(more) = more else {
-        panic!("an object")
-    };
+    let Value::Object(more) = more else { panic!("an object") };
     document.as_object_mut().unwrap().extend(more);
     document
 }
 
 fn segment(id: &str, parent: Option<&str>, name: &str, from: f64, to: f64, origin: &str) -> Value {
-    let mut document = sub(
-        id,
-        parent.unwrap_or("f"),
-        name,
-        from,
-        Some(to),
-        json!({"origin": origin}),
-    );
+    let mut document = sub(id, parent.unwrap_or("f"), name, from, Some(to), json!({"origin": origin}));
     document.as_object_mut().unwrap().remove("type");
     if parent.is_none() {
         document.as_object_mut().unwrap().remove("parent_id");
@@ -57,14 +48,7 @@ fn producer() -> TraceStore {
     let exception = json!({"exceptions": [{"id": "00000000000000e1", "type": "io::Error", "message": "connection\nrefused"}]});
     store(&[
         segment("1", None, "orders", 0.0, 142.0, "AWS::Lambda"),
-        segment(
-            "2",
-            Some("1"),
-            "orders",
-            8.0,
-            141.0,
-            "AWS::Lambda::Function",
-        ),
+        segment("2", Some("1"), "orders", 8.0, 141.0, "AWS::Lambda::Function"),
         sub(
             "3",
             "2",
@@ -146,14 +130,8 @@ fn a_waterfall_shows_time_failure_and_what_was_done() {
 fn colours_change_no_column() {
     let trace = producer().trace(TRACE).unwrap();
     let coloured = waterfall_in(&trace, Colour::On);
-    assert!(
-        coloured.contains("\u{1b}[31m  ✗ fault\u{1b}[0m"),
-        "{coloured}"
-    );
-    assert!(
-        coloured.contains("\u{1b}[36m→ 1-5759e989-…234567\u{1b}[0m"),
-        "{coloured}"
-    );
+    assert!(coloured.contains("\u{1b}[31m  ✗ fault\u{1b}[0m"), "{coloured}");
+    assert!(coloured.contains("\u{1b}[36m→ 1-5759e989-…234567\u{1b}[0m"), "{coloured}");
     let mut plain = coloured.clone();
     for code in ["0", "1", "2", "31", "32", "33", "34", "35", "36"] {
         plain = plain.replace(&format!("\u{1b}[{code}m"), "");
@@ -185,20 +163,11 @@ fn orphans_and_circles_are_shown_too() {
 #[test]
 fn nothing_is_wider_than_the_terminal() {
     let long = "word ".repeat(100);
-    let exception =
-        json!({"exceptions": [{"id": "00000000000000e1", "type": "E", "message": long}]});
+    let exception = json!({"exceptions": [{"id": "00000000000000e1", "type": "E", "message": long}]});
     let mut documents: Vec<Value> = (2..40)
         .map(|depth: u32| {
-            let more =
-                json!({"fault": true, "cause": exception, "annotations": {"a": "x".repeat(300)}});
-            sub(
-                &depth.to_string(),
-                &(depth - 1).to_string(),
-                &"注文".repeat(50),
-                0.0,
-                None,
-                more,
-            )
+            let more = json!({"fault": true, "cause": exception, "annotations": {"a": "x".repeat(300)}});
+            sub(&depth.to_string(), &(depth - 1).to_string(), &"注文".repeat(50), 0.0, None, more)
         })
         .collect();
     documents.push(segment("1", None, "root", 0.0, 123_456.7, "AWS::Lambda"));
@@ -206,10 +175,7 @@ fn nothing_is_wider_than_the_terminal() {
     let shown = waterfall_in(&store.trace(TRACE).unwrap(), Colour::Off);
     assert_eq!(shown.lines().count(), 2 + 1 + 38 * 3);
     for line in shown.lines() {
-        assert!(
-            unicode_width::UnicodeWidthStr::width(line) <= WIDTH,
-            "{line}"
-        );
+        assert!(unicode_width::UnicodeWidthStr::width(line) <= WIDTH, "{line}");
     }
 }
 
@@ -218,10 +184,7 @@ fn several_traces_are_shown_one_below_the_other() {
     let shown = traces(&producer(), &[TRACE, "1-00000000-000000000000000000000000"]);
     let parts: Vec<&str> = shown.split("\n\n").collect();
     assert!(parts[0].starts_with("Trace 1-5759e988"), "{shown}");
-    assert_eq!(
-        parts[1],
-        "Trace 1-00000000-000000000000000000000000 is not in the store\n"
-    );
+    assert_eq!(parts[1], "Trace 1-00000000-000000000000000000000000 is not in the store\n");
 }
 
 #[rustfmt::skip]

@@ -89,7 +89,7 @@ where
 
     fn call(&mut self, event: LambdaEvent<Payload<T>>) -> Self::Future {
         let (payload, context) = event.into_parts();
-        let invocation = Invocation::try_current().unwrap_or_else(|| Invocation::begin(&context));
+        let invocation = Invocation::try_current().unwrap_or_else(|| Invocation::begin(&context, None));
         let begun = payload.0.and_then(|payload| {
             catch_unwind(AssertUnwindSafe(|| self.handler.call(LambdaEvent::new(payload, context))))
                 .map_err(|panic| Outcome::panicked("the handler", &*panic))

@@ -64,7 +64,8 @@ where
     }
 
     fn call(&mut self, mut event: LambdaInvocation) -> Self::Future {
-        let invocation = Invocation::begin(&event.context);
+        let invocation = Invocation::begin(&event.context, trace::foreign_parent(&event.parts.headers, &event.body));
+        trace::set_recording(invocation.is_recorded());
         let context = if invocation.is_recorded() {
             trace::begin(&invocation, &event.body)
         } else {

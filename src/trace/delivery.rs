@@ -1,62 +1,109 @@
 //! From finished spans to documents on their way.
 
-use super::Recorder;
+use super::{Recorder, exporters};
 use crate::{
-    Environment, Invocation,
-    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, UdpEmitter},
+    Environment, Export, Invocation,
+    settings::Settings,
+    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, StdoutEmitter, UdpEmitter},
 };
 use opentelemetry::{
-    Context,
-    trace::{SpanContext, SpanId, SpanKind, TraceContextExt, TraceState},
+    TraceId,
+    trace::{SpanId, SpanKind},
 };
 use opentelemetry_sdk::trace::SpanData;
 use std::{
     net::SocketAddr,
-    sync::{Mutex as SyncMutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex as SyncMutex, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::sync::Mutex;
 
-/// Where documents go; `None` where there is no daemon to send to.
+/// The way documents take.
 struct Road {
     /// For documents that leave at once.
-    express: SyncMutex<(UdpEmitter, DocumentWriter, Batch)>,
+    express: SyncMutex<(Vehicle, DocumentWriter, Batch)>,
     /// For documents that leave at the pace the daemon's buffer survives.
-    paced: Mutex<(UdpEmitter, DocumentWriter, Batch, Budget)>,
+    paced: Mutex<(Vehicle, DocumentWriter, Batch, Budget)>,
+}
+
+enum Vehicle {
+    Udp(UdpEmitter),
+    Stdout(StdoutEmitter),
+}
+
+impl Vehicle {
+    fn express(&mut self, batch: &Batch) {
+        for datagram in batch.datagrams() {
+            match self {
+                // What the kernel refuses here is told when the finished document goes.
+                Self::Udp(emitter) => drop(emitter.send(datagram)),
+                Self::Stdout(emitter) => drop(emitter.send(datagram)),
+            }
+        }
+    }
+
+    async fn paced(&mut self, batch: &Batch) {
+        match self {
+            Self::Udp(emitter) => {
+                emitter.send_all(batch.datagrams(), pause).await;
+                if let Some(notice) = emitter.notice() {
+                    tracing::warn!("{notice}");
+                }
+            }
+            Self::Stdout(_) => self.express(batch),
+        }
+    }
 }
 
 static ROAD: OnceLock<Option<Road>> = OnceLock::new();
 
+/// The road, made at the first call; `None` where there is nowhere to send to.
 fn road() -> Option<&'static Road> {
     ROAD.get_or_init(|| {
-        let written = Environment::current().xray_daemon_address.as_deref()?;
-        let address = match DaemonAddress::parse(written) {
-            Ok(address) => address,
-            Err(error) => {
-                tracing::warn!("AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}");
-                return None;
-            }
-        };
-        let emitters = UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter)));
-        match emitters {
-            Ok((express, paced)) => Some(Road {
-                express: SyncMutex::new((express, writer(), Batch::new())),
-                paced: Mutex::new((paced, writer(), Batch::new(), Budget::default())),
-            }),
-            Err(error) => {
-                tracing::warn!("nothing is sent to X-Ray: {error}");
-                None
-            }
-        }
+        let (express, paced) = vehicles()?;
+        Some(Road {
+            express: SyncMutex::new((express, writer(), Batch::new())),
+            paced: Mutex::new((paced, writer(), Batch::new(), Budget::new(Settings::current().trace_budget))),
+        })
     })
     .as_ref()
 }
 
+fn vehicles() -> Option<(Vehicle, Vehicle)> {
+    match Settings::current().export {
+        Export::None => None,
+        Export::Stdout => Some((Vehicle::Stdout(StdoutEmitter), Vehicle::Stdout(StdoutEmitter))),
+        Export::Udp => {
+            let written = Environment::current().xray_daemon_address.as_deref()?;
+            let address = match DaemonAddress::parse(written) {
+                Ok(address) => address,
+                Err(error) => {
+                    tracing::warn!("AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}");
+                    return None;
+                }
+            };
+            match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
+                Ok((express, paced)) => Some((Vehicle::Udp(express), Vehicle::Udp(paced))),
+                Err(error) => {
+                    tracing::warn!("nothing is sent to X-Ray: {error}");
+                    None
+                }
+            }
+        }
+    }
+}
+
 fn writer() -> DocumentWriter {
-    let environment = Environment::current();
-    let mut options = DocumentOptions::new().sdk("lambda-lifecycle", env!("CARGO_PKG_VERSION"));
+    let (environment, settings) = (Environment::current(), Settings::current());
+    let mut options = DocumentOptions::new()
+        .sdk("lambda-lifecycle", env!("CARGO_PKG_VERSION"))
+        .annotations(settings.annotations.iter().map(String::as_str));
     if !environment.log_group.is_empty() {
-        options = options.log_groups([environment.log_group.clone()]);
+        options = options.log_groups([environment.log_group.as_str()]);
+    }
+    if let Some(redactor) = &settings.redactor {
+        let redactor = Arc::clone(redactor);
+        options = options.redact(move |key, value| redactor(key, value));
     }
     DocumentWriter::new(options)
 }
@@ -74,40 +121,57 @@ pub(crate) async fn resolve() {
 pub(crate) fn announce(invocation: &Invocation, span: &SpanData) {
     let Some(road) = road() else { return };
     let mut express = road.express.lock().unwrap_or_else(PoisonError::into_inner);
-    let (emitter, writer, batch) = &mut *express;
+    let (vehicle, writer, batch) = &mut *express;
     batch.clear();
     batch.push(writer, span, &frame_of_invocation(invocation, span).in_progress());
-    for datagram in batch.datagrams() {
-        // What the kernel refuses here is told when the finished document goes.
-        emitter.send(datagram);
-    }
+    vehicle.express(batch);
 }
 
 fn frame_of_invocation(invocation: &Invocation, span: &SpanData) -> Frame {
     let parent = invocation.parent_id().unwrap_or(SpanId::INVALID);
-    Frame::under(span.span_context.trace_id(), parent).invocation()
+    let frame = Frame::under(span.span_context.trace_id(), parent).invocation();
+    if invocation.is_foreign() { frame.segment() } else { frame }
 }
 
 /// Sends what has finished. The document of `main` says how many were left out for want of room.
 pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
-    let spans = invocation.spans().take();
-    let late = Recorder::get().map(|recorder| recorder.spans.take_late()).unwrap_or_default();
-    if spans.is_empty() && late.is_empty() {
+    let mut spans = invocation.spans().take();
+    if let Some(recorder) = Recorder::get() {
+        spans.append(&mut recorder.spans.take_late());
+    }
+    if spans.is_empty() {
         return;
     }
-    let Some(road) = road() else { return };
-    let mut paced = road.paced.lock().await;
-    let (emitter, writer, batch, budget) = &mut *paced;
+    if let Some(road) = road() {
+        let mut paced = road.paced.lock().await;
+        let (vehicle, writer, batch, budget) = &mut *paced;
+        translate(invocation, main, &spans, writer, batch, budget).await;
+        vehicle.paced(batch).await;
+        batch.clear();
+    }
+    if let Some(exporters) = exporters::installed() {
+        exporters.hand_over(spans, invocation.timing().map(|deadline| deadline.hard)).await;
+    }
+}
+
+async fn translate(
+    invocation: &Invocation,
+    main: SpanId,
+    spans: &[SpanData],
+    writer: &mut DocumentWriter,
+    batch: &mut Batch,
+    budget: &mut Budget,
+) {
     batch.clear();
-    let (mains, others): (Vec<&SpanData>, Vec<&SpanData>) =
-        spans.iter().chain(&late).partition(|span| span.span_context.span_id() == main);
-    for (index, span) in others.into_iter().enumerate() {
+    let is_main = |span: &&SpanData| span.span_context.span_id() == main;
+    for (index, span) in spans.iter().filter(|span| !is_main(span)).enumerate() {
         batch.push(writer, span, &Frame::of(span));
+        // A big invocation must not keep the executor from the others.
         if index % 256 == 255 {
             tokio::task::yield_now().await;
         }
     }
-    match mains.first() {
+    match spans.iter().find(is_main) {
         Some(span) if span.span_kind == SpanKind::Server => {
             batch.finish(writer, span, frame_of_invocation(invocation, span), budget);
         }
@@ -115,13 +179,8 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
             batch.finish(writer, span, Frame::of(span), budget);
         }
         None => {
-            batch.select(budget, invocation.received_header().root().unwrap_or(opentelemetry::TraceId::INVALID), 0);
+            batch.select(budget, TraceId::INVALID, 0);
         }
-    }
-    emitter.send_all(batch.datagrams(), pause).await;
-    batch.clear();
-    if let Some(notice) = emitter.notice() {
-        tracing::warn!("{notice}");
     }
 }
 
@@ -130,24 +189,5 @@ async fn pause(time: Duration) {
         tokio::time::sleep(time).await;
     } else {
         tokio::task::yield_now().await;
-    }
-}
-
-/// Takes the spans of init into the trace of the first invocation; without a trace they are dropped.
-pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
-    let Some(recorder) = Recorder::get().filter(|recorder| recorder.is_in_init()) else { return };
-    let orphans = recorder.spans.take_init();
-    if !invocation.is_recorded() {
-        return;
-    }
-    let invocation_span = context.span().span_context().clone();
-    for mut span in orphans {
-        let own = &span.span_context;
-        span.span_context =
-            SpanContext::new(invocation_span.trace_id(), own.span_id(), own.trace_flags(), false, TraceState::NONE);
-        if span.parent_span_id == SpanId::INVALID {
-            span.parent_span_id = invocation_span.span_id();
-        }
-        invocation.spans().adopt(span);
     }
 }

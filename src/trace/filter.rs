@@ -1,44 +1,72 @@
 //! What is recorded: INFO spans of the user's code while an invocation is traced, whatever the log level says.
 
 use super::Recorder;
-use crate::Invocation;
+use crate::{Environment, Invocation, settings::Settings};
 use opentelemetry::Context as OtelContext;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::{Level, Metadata, level_filters::LevelFilter, subscriber::Interest};
-use tracing_subscriber::layer::{Context, Filter};
+use tracing_subscriber::{
+    filter::Targets,
+    layer::{Context, Filter},
+};
 
 /// Crates whose spans and events say nothing about the user's work, or carry whole events: `lambda_runtime` logs the raw
 /// event at TRACE, one SDK call at DEBUG makes thirteen spans.
 const SILENT: [&str; 9] =
     ["lambda_runtime", "lambda_http", "hyper", "hyper_util", "h2", "rustls", "tower", "tokio", "opentelemetry"];
 
+/// True while an invocation is recorded, and during init, whose spans wait for the first one. Of use only where invocations
+/// come one at a time.
+static RECORDING: AtomicBool = AtomicBool::new(true);
+
 /// Per-layer filter of the recording layer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RecordingFilter;
+///
+/// Where invocations come one at a time, whether to record is told to each call site in advance: a span that is not recorded then
+/// costs one load. Where they run side by side each span asks the context it is made in.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordingFilter {
+    targets: Targets,
+    concurrent: bool,
+}
 
 impl RecordingFilter {
+    pub(crate) fn new() -> Self {
+        Self { targets: Settings::current().trace_filter.clone(), concurrent: Environment::current().is_concurrent() }
+    }
+
     /// The part that never changes for a call site.
-    fn is_wanted(metadata: &Metadata<'_>) -> bool {
-        let level = if metadata.is_span() { Level::INFO } else { Level::ERROR };
-        if *metadata.level() > level {
-            return false;
-        }
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
         let root = target.split_once("::").map_or(target, |(root, _)| root);
-        !SILENT.contains(&root) && !root.starts_with("aws_")
+        let silent = SILENT.contains(&root) || root.starts_with("aws_");
+        let level = if metadata.is_span() { Level::TRACE } else { Level::ERROR };
+        !silent && *metadata.level() <= level && self.targets.would_enable(target, metadata.level())
     }
 }
 
 impl<S> Filter<S> for RecordingFilter {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        Self::is_wanted(metadata) && is_recording()
+        self.wants(metadata) && is_recording()
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if Self::is_wanted(metadata) { Interest::sometimes() } else { Interest::never() }
+        match (self.wants(metadata), self.concurrent) {
+            (false, _) => Interest::never(),
+            (true, true) => Interest::sometimes(),
+            (true, false) if RECORDING.load(Ordering::Relaxed) => Interest::always(),
+            (true, false) => Interest::never(),
+        }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::INFO)
+        self.targets.iter().map(|(_, level)| level).chain(self.targets.default_level()).max()
+    }
+}
+
+/// Tells the call sites whether the invocation that begins is recorded.
+pub(crate) fn set_recording(recording: bool) {
+    if !Environment::current().is_concurrent() && RECORDING.swap(recording, Ordering::Relaxed) != recording {
+        tracing::callsite::rebuild_interest_cache();
     }
 }
 
@@ -68,7 +96,8 @@ mod tests {
             Kind::SPAN,
         );
         let fields = FieldSet::new(&[], tracing::callsite::Identifier(&CALLSITE));
-        RecordingFilter::is_wanted(&Metadata::new("x", target, level, None, None, None, fields, kind))
+        RecordingFilter { targets: Targets::new().with_default(Level::INFO), concurrent: false }
+            .wants(&Metadata::new("x", target, level, None, None, None, fields, kind))
     }
 
     #[test]

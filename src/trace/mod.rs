@@ -8,13 +8,23 @@
 //! A subscriber of your own takes the recording layer from [`Lifecycle::layer`](crate::Lifecycle::layer).
 
 mod delivery;
+mod exporters;
 mod filter;
+mod foreign_parent;
+mod ids;
+mod init_spans;
 mod processor;
 mod recorder;
 mod span;
 mod trigger;
 
-pub(crate) use delivery::{adopt_init, deliver, resolve};
+pub(crate) use delivery::{deliver, resolve};
+pub use exporters::Flush;
+pub(crate) use exporters::{AnyExporter, install as install_exporters};
+pub(crate) use filter::set_recording;
+pub(crate) use foreign_parent::foreign_parent;
+pub(crate) use ids::ProcessIds;
+pub(crate) use init_spans::adopt_init;
 pub(crate) use processor::SpanBuffer;
 pub(crate) use recorder::{Recorder, layer, layer_is_taken};
 pub(crate) use span::{begin, context_without_span, finish};

@@ -2,6 +2,7 @@
 
 use super::{
     filter::RecordingFilter,
+    ids::ProcessIds,
     processor::{InvocationProcessor, Spans},
 };
 use opentelemetry::trace::TracerProvider;
@@ -44,6 +45,7 @@ impl Recorder {
                 .with_span_processor(processor)
                 // Whether to record is decided before a span is made; one that was made is kept.
                 .with_sampler(Sampler::AlwaysOn)
+                .with_id_generator(ProcessIds)
                 .with_span_limits(limits)
                 .with_resource(Resource::builder_empty().build())
                 .build();
@@ -72,7 +74,7 @@ where
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        .with_filter(RecordingFilter)
+        .with_filter(RecordingFilter::new())
 }
 
 pub(crate) fn layer_is_taken() -> bool {

@@ -1,7 +1,7 @@
 //! The invocation's own span: attached by context, so that it depends on no filter, and not on the runtime's endless `worker` span.
 
 use super::{Recorder, Trigger, delivery};
-use crate::{Environment, Invocation, outcome::Outcome};
+use crate::{Environment, Invocation, outcome::Outcome, settings::Settings};
 use opentelemetry::{
     Context, KeyValue,
     trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer},
@@ -34,7 +34,9 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     let parent = context_without_span(invocation);
     let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);
     let span = Recorder::start().tracer.build_with_context(span, &parent);
-    if let Some(begun) = span.exported_data() {
+    if Settings::current().in_progress
+        && let Some(begun) = span.exported_data()
+    {
         delivery::announce(invocation, &begun);
     }
     parent.with_span(span)

@@ -5,7 +5,7 @@
 
 mod ending;
 
-use self::ending::function_failure;
+use self::ending::{function_failure, give_up};
 use super::{
     api::{Api, ApiError, Call, FunctionError, Reply, Server},
     invocation::{Clock, Invocation, Job},
@@ -40,27 +40,16 @@ pub(crate) struct Environment {
     work: Option<Work>,
     /// The Init phase failed ahead of the first invocation: it is repeated inside it.
     init_failed: bool,
-    shutdown: Option<oneshot::Sender<Option<Ended>>>,
+    shutdown: Vec<oneshot::Sender<Option<Ended>>>,
+    /// Number of the last process.
+    number: u32,
     /// Work has been taken from the pool, which counts this environment as busy until it is released.
     claimed: bool,
 }
 
 impl Environment {
-    pub(crate) fn new(
-        index: usize,
-        pool: Arc<Pool>,
-        mailbox: mpsc::UnboundedSender<Message>,
-    ) -> Self {
-        Self {
-            index,
-            pool,
-            mailbox,
-            live: None,
-            work: None,
-            init_failed: false,
-            shutdown: None,
-            claimed: false,
-        }
+    pub(crate) fn new(index: usize, pool: Arc<Pool>, mailbox: mpsc::UnboundedSender<Message>) -> Self {
+        Self { index, pool, mailbox, live: None, work: None, init_failed: false, shutdown: Vec::new(), number: 0, claimed: false }
     }
 
     pub(crate) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
@@ -93,15 +82,16 @@ impl Environment {
 
     fn write(&self, kind: EventKind) {
         if let Some(live) = &self.live {
-            self.pool
-                .timeline
-                .write(live.number, live.request_id(), kind);
+            self.pool.timeline.write(live.number, live.request_id(), kind);
         }
     }
 
-    fn set_state(&self, number: u32, pid: Option<u32>, state: EnvironmentState) {
+    /// While there is work. What it is at rest the pool says, which knows whether there is more.
+    fn set_state(&self, state: EnvironmentState) {
+        let pid = self.live.as_ref().map(|live| live.process.pid());
+        let status = Status { number: self.number, pid, state };
         self.pool.statuses.send_modify(|statuses| {
-            statuses.insert(self.index, Status { number, pid, state });
+            statuses.insert(self.index, status);
         });
     }
 
@@ -109,16 +99,12 @@ impl Environment {
         match message {
             Message::Work(work) => self.begin(work).await,
             Message::Shutdown(reply) => {
-                self.shutdown = Some(reply);
+                self.shutdown.push(reply);
                 self.shut_down_if_idle();
             }
             Message::Api { environment, call } => {
                 // A call of an earlier process gets no answer from here, which its server reports as 410 Gone.
-                if self
-                    .live
-                    .as_ref()
-                    .is_some_and(|live| live.number == environment)
-                {
+                if self.live.as_ref().is_some_and(|live| live.number == environment) {
                     self.serve(call).await;
                 }
             }
@@ -140,10 +126,10 @@ impl Environment {
     async fn start(&mut self) {
         let suppressed = self.init_failed && matches!(self.work, Some(Work::Job(_)));
         if suppressed && let Some(Work::Job(job)) = &mut self.work {
-            job.clock
-                .get_or_insert_with(|| Clock::start(self.pool.settings.timeout));
+            job.clock.get_or_insert_with(|| Clock::start(self.pool.settings.timeout));
         }
         let number = self.pool.next_number();
+        self.number = number;
         let deadline = match &self.work {
             Some(Work::Job(job)) => job.clock.map(|clock| clock.deadline),
             _ => None,
@@ -154,36 +140,21 @@ impl Environment {
                 let pid = process.pid();
                 self.live = Some(Live::new(number, server, process, deadline, suppressed));
                 self.write(EventKind::Spawned { pid, suppressed });
-                self.set_state(number, Some(pid), EnvironmentState::Initialising);
+                self.set_state(EnvironmentState::Initialising);
             }
             Err(error) => {
-                let error = FunctionError::new(
-                    "Runtime.InvalidEntrypoint",
-                    format!("the program does not start: {error}"),
-                );
-                let (error_type, error_message) =
-                    (error.error_type.clone(), error.error_message.clone());
-                self.pool.timeline.write(
-                    number,
-                    None,
-                    EventKind::InitError {
-                        error_type,
-                        error_message,
-                    },
-                );
-                self.set_state(number, None, EnvironmentState::Dead);
-                self.give_up(function_failure(error));
-                Box::pin(self.release()).await;
+                let error = FunctionError::new("Runtime.InvalidEntrypoint", format!("the program does not start: {error}"));
+                let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
+                self.pool.timeline.write(number, None, EventKind::InitError { error_type, error_message });
+                self.init_failed = false;
+                let tell = give_up(self.work.take(), function_failure(error), &self.pool.settings);
+                Box::pin(self.release(tell)).await;
             }
         }
     }
 
     async fn spawn(&self, environment: u32) -> std::io::Result<(Server, Process)> {
-        let server = Server::start(Api {
-            environment,
-            mailbox: self.mailbox.clone(),
-        })
-        .await?;
+        let server = Server::start(Api { environment, mailbox: self.mailbox.clone() }).await?;
         let command = self.pool.settings.command(&server.address);
         let process = Process::spawn(command, environment, &self.pool.logs, &self.pool.guardian)?;
         Ok((server, process))
@@ -201,18 +172,10 @@ impl Environment {
                 }
                 Err(refused) => refuse(reply, refused),
             },
-            Call::PostBegins {
-                request_id,
-                kind,
-                reply,
-            } => {
+            Call::PostBegins { request_id, kind, reply } => {
                 let _ = reply.send(live.post_begins(&request_id, kind, timeline));
             }
-            Call::PostEnds {
-                request_id,
-                post,
-                reply,
-            } => {
+            Call::PostEnds { request_id, post, reply } => {
                 let _ = reply.send(live.post_ends(&request_id, post, timeline));
             }
             Call::InitError { error, reply } => {
@@ -223,23 +186,14 @@ impl Environment {
                     refuse(reply, ApiError::invalid_state("Ready", "InitError"));
                 }
             }
-            Call::Register {
-                name,
-                events,
-                reply,
-            } => {
+            Call::Register { name, events, reply } => {
                 let _ = reply.send(live.register(name, events, settings, timeline));
             }
             Call::ExtensionNext { id, reply } => match live.extension_next(&id, reply, timeline) {
                 Ok(()) => self.proceed().await,
                 Err((reply, refused)) => refuse(reply, refused),
             },
-            Call::ExtensionFailed {
-                id,
-                error,
-                init,
-                reply,
-            } => {
+            Call::ExtensionFailed { id, error, init, reply } => {
                 if !live.has_extension(&id) {
                     refuse(reply, ApiError::unknown_extension(&id));
                 } else if init && live.is_initialising() {
@@ -270,16 +224,15 @@ impl Environment {
         match self.work.take() {
             Some(Work::Job(job)) => self.invoke(*job),
             Some(Work::WarmUp(reply)) => {
-                let _ = reply.send(Ok(()));
-                return Box::pin(self.rest()).await;
+                return Box::pin(self.rest(|| drop(reply.send(Ok(()))))).await;
             }
-            None if initialising => return Box::pin(self.rest()).await,
+            None if initialising => return Box::pin(self.rest(|| ())).await,
             None => {}
         }
         let Some(live) = &mut self.live else { return };
         live.send_event(&self.pool.settings, &self.pool.timeline);
         if live.finish_invocations(&self.pool.settings) {
-            Box::pin(self.rest()).await;
+            Box::pin(self.rest(|| ())).await;
         }
     }
 
@@ -288,42 +241,39 @@ impl Environment {
         if live.phase == Phase::Frozen {
             live.process.signal(Signal::SIGCONT);
             live.phase = Phase::Up;
-            self.pool
-                .timeline
-                .write(live.number, Some(&job.request_id), EventKind::Thawed);
+            self.pool.timeline.write(live.number, Some(&job.request_id), EventKind::Thawed);
         }
-        let (number, pid) = (live.number, live.process.pid());
         live.begin_invocation(job, &self.pool.settings);
-        self.set_state(number, Some(pid), EnvironmentState::Busy);
+        self.set_state(EnvironmentState::Busy);
     }
 
-    /// Freezes the process and takes what waits next.
-    async fn rest(&mut self) {
-        if let Some(live) = &mut self.live {
-            if live.phase != Phase::Frozen {
-                live.process.stop().await;
-                live.phase = Phase::Frozen;
-                let (number, request_id) = (live.number, live.last_request.take());
-                self.pool
-                    .timeline
-                    .write(number, request_id.as_deref(), EventKind::Frozen);
-            }
-            let (number, pid) = (live.number, live.process.pid());
-            self.set_state(number, Some(pid), EnvironmentState::Idle);
+    /// Freezes the process.
+    async fn rest(&mut self, tell: impl FnOnce() + Send) {
+        if let Some(live) = self.live.as_mut().filter(|live| live.phase != Phase::Frozen) {
+            live.process.stop().await;
+            live.phase = Phase::Frozen;
+            let request_id = live.last_request.take();
+            self.pool.timeline.write(live.number, request_id.as_deref(), EventKind::Frozen);
         }
-        self.release().await;
+        self.release(tell).await;
     }
 
-    async fn release(&mut self) {
-        if self.shut_down_if_idle() {
-            // It is released when the process is gone.
-            return;
-        }
-        if std::mem::take(&mut self.claimed)
-            && let Some(job) = self.pool.release(self.index)
-        {
+    /// Takes the event that waits longest, if there is one. Those who waited for this environment are told when its state
+    /// says so already, and before anything else is begun.
+    async fn release(&mut self, tell: impl FnOnce() + Send) {
+        // What is being shut down is released when the process is gone.
+        let next = if self.shut_down_if_idle() { None } else { self.settle() };
+        tell();
+        if let Some(job) = next {
             Box::pin(self.begin(Work::Job(Box::new(job)))).await;
         }
+    }
+
+    fn settle(&mut self) -> Option<Job> {
+        let (number, pid) = (self.number, self.live.as_ref().map(|live| live.process.pid()));
+        let state = if pid.is_some() { EnvironmentState::Idle } else { EnvironmentState::Dead };
+        let claimed = std::mem::take(&mut self.claimed);
+        self.pool.settle(self.index, claimed, Status { number, pid, state })
     }
 }
 

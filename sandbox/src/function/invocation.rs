@@ -33,10 +33,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start(timeout: Duration) -> Self {
-        Self {
-            deadline: Instant::now() + timeout,
-            wall: SystemTime::now() + timeout,
-        }
+        Self { deadline: Instant::now() + timeout, wall: SystemTime::now() + timeout }
     }
 }
 
@@ -45,11 +42,7 @@ impl Job {
         let (caller, answer) = oneshot::channel();
         let job = Self {
             request_id: new_request_id(),
-            trace: Trace::new(
-                &settings.trace_mode,
-                &settings.name,
-                event.trace_header.as_deref(),
-            ),
+            trace: Trace::new(&settings.trace_mode, &settings.name, event.trace_header.as_deref()),
             event,
             received: SystemTime::now(),
             caller: Some(caller),
@@ -62,21 +55,13 @@ impl Job {
     pub(crate) fn answer(&mut self, result: Result<Bytes, Failure>, streamed: bool) {
         if let Some(caller) = self.caller.take() {
             let (request_id, trace_id) = (self.request_id.clone(), self.trace.root.clone());
-            let _ = caller.send(Answer {
-                request_id,
-                trace_id,
-                result,
-                streamed,
-                at: SystemTime::now(),
-            });
+            let _ = caller.send(Answer { request_id, trace_id, result, streamed, at: SystemTime::now() });
         }
     }
 }
 
 pub(crate) fn timed_out(settings: &Settings) -> Failure {
-    Failure::TimedOut {
-        seconds: (settings.timeout + Duration::from_millis(500)).as_secs(),
-    }
+    Failure::TimedOut { seconds: (settings.timeout + Duration::from_millis(500)).as_secs() }
 }
 
 /// An invocation that was begun.
@@ -104,45 +89,25 @@ enum Stage {
 }
 
 impl Invocation {
-    pub(crate) fn new(
-        settings: &Settings,
-        job: Job,
-        init: Option<(SystemTime, SystemTime)>,
-    ) -> Self {
+    pub(crate) fn new(settings: &Settings, job: Job, init: Option<(SystemTime, SystemTime)>) -> Self {
         let clock = job.clock.unwrap_or_else(|| Clock::start(settings.timeout));
         let mut segments = Segments::new(&job.trace, &job.request_id, &job.event, job.received);
         segments.begin(settings, init);
-        Self {
-            job,
-            clock,
-            sent: false,
-            stage: Stage::Running,
-            segments,
-            failure: None,
-        }
+        Self { job, clock, sent: false, stage: Stage::Running, segments, failure: None }
     }
 
     /// What the runtime's poll is answered with.
     pub(crate) fn next_event(&self, settings: &Settings) -> NextEvent {
-        let deadline = self
-            .clock
-            .wall
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
+        let deadline = self.clock.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let event = &self.job.event;
         let fields = [
-            (
-                "lambda-runtime-aws-request-id",
-                Some(self.job.request_id.clone()),
-            ),
+            ("lambda-runtime-aws-request-id", Some(self.job.request_id.clone())),
+            // One attempt of the request; runtimes hand it back with the answer.
+            ("lambda-runtime-invocation-id", Some(new_request_id())),
             ("lambda-runtime-deadline-ms", Some(deadline.to_string())),
             ("lambda-runtime-invoked-function-arn", Some(settings.arn())),
             ("lambda-runtime-trace-id", self.job.trace.header.clone()),
-            (
-                "lambda-runtime-client-context",
-                event.client_context.clone(),
-            ),
+            ("lambda-runtime-client-context", event.client_context.clone()),
             ("lambda-runtime-aws-tenant-id", event.tenant_id.clone()),
         ];
         let mut headers = HeaderMap::new();
@@ -156,10 +121,7 @@ impl Invocation {
                 }
             }
         }
-        NextEvent {
-            headers,
-            payload: event.payload.clone(),
-        }
+        NextEvent { headers, payload: event.payload.clone() }
     }
 
     /// What an extension that wants INVOKE is told.
@@ -180,23 +142,12 @@ impl Invocation {
                 Ok(())
             }
             Stage::TimedOut => Err(ApiError::gone()),
-            Stage::Posting | Stage::Truncated => Err(ApiError::invalid_state(
-                "InvocationResponse",
-                "InvocationResponse",
-            )),
-            Stage::Posted => Err(ApiError::invalid_state(
-                "ResponseSent",
-                "InvocationResponse",
-            )),
+            Stage::Posting | Stage::Truncated => Err(ApiError::invalid_state("InvocationResponse", "InvocationResponse")),
+            Stage::Posted => Err(ApiError::invalid_state("ResponseSent", "InvocationResponse")),
         }
     }
 
-    pub(crate) fn post_ends(
-        &mut self,
-        post: Post,
-        environment: u32,
-        timeline: &Timeline,
-    ) -> Result<(), ApiError> {
+    pub(crate) fn post_ends(&mut self, post: Post, environment: u32, timeline: &Timeline) -> Result<(), ApiError> {
         let streamed = post.kind == PostKind::Streamed;
         let id = self.job.request_id.clone();
         if streamed {
@@ -206,14 +157,7 @@ impl Invocation {
                 Outcome::TooLarge => Some("Function.ResponseSizeTooLarge".to_owned()),
                 Outcome::Answer(_) => None,
             };
-            timeline.write(
-                environment,
-                Some(&id),
-                EventKind::StreamEnded {
-                    bytes: post.bytes,
-                    error_type,
-                },
-            );
+            timeline.write(environment, Some(&id), EventKind::StreamEnded { bytes: post.bytes, error_type });
         }
         let (result, refused) = match post.outcome {
             _ if self.stage == Stage::TimedOut => (None, Some(ApiError::gone())),
@@ -222,29 +166,13 @@ impl Invocation {
             Outcome::Answer(body) => (Some(Ok(body)), None),
             Outcome::Error(error) => {
                 let (error_type, error_message) = (error.error_type, error.error_message);
-                (
-                    Some(Err(Failure::Function {
-                        error_type,
-                        error_message,
-                    })),
-                    None,
-                )
+                (Some(Err(Failure::Function { error_type, error_message })), None)
             }
             Outcome::TooLarge => (Some(Err(Failure::TooLarge)), Some(ApiError::too_large())),
         };
-        let status = refused
-            .as_ref()
-            .map_or(202, |refused| refused.status.as_u16());
+        let status = refused.as_ref().map_or(202, |refused| refused.status.as_u16());
         let error = post.kind == PostKind::Error;
-        timeline.write(
-            environment,
-            Some(&id),
-            EventKind::AnswerIn {
-                status,
-                bytes: post.bytes,
-                error,
-            },
-        );
+        timeline.write(environment, Some(&id), EventKind::AnswerIn { status, bytes: post.bytes, error });
         match result {
             Some(result) => {
                 self.stage = Stage::Posted;
@@ -271,18 +199,10 @@ impl Invocation {
             Stage::Running | Stage::Posting => Err(ApiError::invalid_state("Running", "Ready")),
             Stage::TimedOut => Err(ApiError::gone()),
             Stage::Truncated => {
-                let (error_type, error_message) = (
-                    "Runtime.TruncatedResponse".to_owned(),
-                    "The response was truncated".to_owned(),
-                );
+                let (error_type, error_message) =
+                    ("Runtime.TruncatedResponse".to_owned(), "The response was truncated".to_owned());
                 self.stage = Stage::Posted;
-                self.answer(
-                    Err(Failure::Function {
-                        error_type,
-                        error_message,
-                    }),
-                    true,
-                );
+                self.answer(Err(Failure::Function { error_type, error_message }), true);
                 Ok(())
             }
         }

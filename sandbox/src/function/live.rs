@@ -1,10 +1,7 @@
 //! What an environment knows of its process, and everything that ends with it.
 
 use super::{
-    api::{
-        ApiError, ExtensionEvent, FunctionError, NextEvent, Post, PostKind, Registered, Reply,
-        Server,
-    },
+    api::{ApiError, ExtensionEvent, FunctionError, NextEvent, Post, PostKind, Registered, Reply, Server},
     builder::{ACCOUNT, Settings},
     environment::Invocations,
     invocation::{Invocation, Job},
@@ -78,13 +75,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(
-        number: u32,
-        server: Server,
-        process: Process,
-        deadline: Instant,
-        suppressed: bool,
-    ) -> Self {
+    pub(crate) fn new(number: u32, server: Server, process: Process, deadline: Instant, suppressed: bool) -> Self {
         Self {
             number,
             process,
@@ -134,11 +125,7 @@ impl Live {
         match self.phase {
             Phase::Init { deadline } => Some(deadline),
             Phase::Dying { kill_at } => Some(kill_at),
-            Phase::Up => self
-                .invocations
-                .values()
-                .map(|invocation| invocation.clock.deadline)
-                .min(),
+            Phase::Up => self.invocations.values().map(|invocation| invocation.clock.deadline).min(),
             Phase::Frozen | Phase::Killed => None,
         }
     }
@@ -147,9 +134,7 @@ impl Live {
     pub(crate) fn end_by(&mut self, grace: Duration, ending: Ending) {
         if !self.is_dying() {
             self.ending = Some(ending);
-            self.phase = Phase::Dying {
-                kill_at: Instant::now() + grace,
-            };
+            self.phase = Phase::Dying { kill_at: Instant::now() + grace };
         }
     }
 
@@ -173,11 +158,7 @@ impl Live {
 
     /// Hands an event to the runtime, if there is one and the runtime waits for it.
     pub(crate) fn send_event(&mut self, settings: &Settings, timeline: &Timeline) {
-        let Some((id, invocation)) = self
-            .invocations
-            .iter_mut()
-            .find(|(_, invocation)| !invocation.sent)
-        else {
+        let Some((id, invocation)) = self.invocations.iter_mut().find(|(_, invocation)| !invocation.sent) else {
             return;
         };
         while let Some(poll) = self.polls.pop_front() {
@@ -186,25 +167,12 @@ impl Live {
             }
             invocation.sent = true;
             self.runtime_waiting = false;
-            timeline.write(
-                self.number,
-                Some(id),
-                EventKind::EventOut {
-                    deadline: invocation.clock.wall,
-                },
-            );
-            for extension in self
-                .extensions
-                .iter_mut()
-                .filter(|extension| extension.invoke)
-            {
+            timeline.write(self.number, Some(id), EventKind::EventOut { deadline: invocation.clock.wall });
+            for extension in self.extensions.iter_mut().filter(|extension| extension.invoke) {
                 extension.waiting = false;
                 if let Some(poll) = extension.poll.take() {
                     let body = invocation.extension_event(settings);
-                    let _ = poll.send(Ok(ExtensionEvent {
-                        id: new_request_id(),
-                        body,
-                    }));
+                    let _ = poll.send(Ok(ExtensionEvent { id: new_request_id(), body }));
                 }
             }
             let _ = poll.send(Ok(invocation.next_event(settings)));
@@ -216,11 +184,7 @@ impl Live {
         if self.is_dying() {
             return Err(ApiError::gone());
         }
-        for invocation in self
-            .invocations
-            .values_mut()
-            .filter(|invocation| invocation.sent)
-        {
+        for invocation in self.invocations.values_mut().filter(|invocation| invocation.sent) {
             invocation.next_called()?;
         }
         self.runtime_waiting = true;
@@ -228,17 +192,9 @@ impl Live {
         Ok(())
     }
 
-    pub(crate) fn post_begins(
-        &mut self,
-        id: &str,
-        kind: PostKind,
-        timeline: &Timeline,
-    ) -> Result<(), ApiError> {
+    pub(crate) fn post_begins(&mut self, id: &str, kind: PostKind, timeline: &Timeline) -> Result<(), ApiError> {
         let invocation = self.invocations.get_mut(id);
-        let result = invocation.map_or_else(
-            || Err(ApiError::invalid_request_id()),
-            Invocation::post_begins,
-        );
+        let result = invocation.map_or_else(|| Err(ApiError::invalid_request_id()), Invocation::post_begins);
         match &result {
             Ok(()) if kind == PostKind::Streamed => {
                 timeline.write(self.number, Some(id), EventKind::StreamStarted);
@@ -246,32 +202,16 @@ impl Live {
             Ok(()) => {}
             Err(refused) => {
                 let (status, error) = (refused.status.as_u16(), kind == PostKind::Error);
-                timeline.write(
-                    self.number,
-                    Some(id),
-                    EventKind::AnswerIn {
-                        status,
-                        bytes: 0,
-                        error,
-                    },
-                );
+                timeline.write(self.number, Some(id), EventKind::AnswerIn { status, bytes: 0, error });
             }
         }
         result
     }
 
-    pub(crate) fn post_ends(
-        &mut self,
-        id: &str,
-        post: Post,
-        timeline: &Timeline,
-    ) -> Result<(), ApiError> {
+    pub(crate) fn post_ends(&mut self, id: &str, post: Post, timeline: &Timeline) -> Result<(), ApiError> {
         let number = self.number;
         let invocation = self.invocations.get_mut(id);
-        invocation.map_or_else(
-            || Err(ApiError::gone()),
-            |invocation| invocation.post_ends(post, number, timeline),
-        )
+        invocation.map_or_else(|| Err(ApiError::gone()), |invocation| invocation.post_ends(post, number, timeline))
     }
 
     /// True when an invocation is over: it was answered, and everyone waits for the next.
@@ -279,10 +219,7 @@ impl Live {
         if self.phase != Phase::Up || !self.all_waiting() {
             return false;
         }
-        let over: Vec<_> = self
-            .invocations
-            .extract_if(|_, invocation| invocation.is_posted())
-            .collect();
+        let over: Vec<_> = self.invocations.extract_if(|_, invocation| invocation.is_posted()).collect();
         for (id, invocation) in &over {
             invocation.end(settings);
             self.last_request = Some(id.clone());
@@ -312,34 +249,17 @@ impl Live {
             let message = "Extension registration closed already";
             return Err(ApiError::extension("Extension.RegistrationClosed", message));
         }
-        if self
-            .extensions
-            .iter()
-            .any(|extension| extension.name == name)
-        {
+        if self.extensions.iter().any(|extension| extension.name == name) {
             let message = "Extension with this name already registered";
             return Err(ApiError::extension("Extension.AlreadyRegistered", message));
         }
         if self.extensions.len() == 10 {
-            return Err(ApiError::extension(
-                "Extension.TooManyExtensions",
-                "Extension limit (10) reached",
-            ));
+            return Err(ApiError::extension("Extension.TooManyExtensions", "Extension limit (10) reached"));
         }
         let id = new_request_id();
         let invoke = events.iter().any(|event| event == "INVOKE");
-        self.extensions.push(Extension {
-            id: id.clone(),
-            name: name.clone(),
-            invoke,
-            poll: None,
-            waiting: false,
-        });
-        timeline.write(
-            self.number,
-            None,
-            EventKind::ExtensionRegistered { name, events },
-        );
+        self.extensions.push(Extension { id: id.clone(), name: name.clone(), invoke, poll: None, waiting: false });
+        timeline.write(self.number, None, EventKind::ExtensionRegistered { name, events });
         let body = serde_json::json!({
             "functionName": settings.name,
             "functionVersion": settings.version,
@@ -356,21 +276,13 @@ impl Live {
         timeline: &Timeline,
     ) -> Result<(), (Reply<ExtensionEvent>, ApiError)> {
         let request_id = self.invocations.keys().next().cloned();
-        let Some(extension) = self
-            .extensions
-            .iter_mut()
-            .find(|extension| extension.id == id)
-        else {
+        let Some(extension) = self.extensions.iter_mut().find(|extension| extension.id == id) else {
             return Err((reply, ApiError::unknown_extension(id)));
         };
         extension.poll = Some(reply);
         extension.waiting = true;
         let name = extension.name.clone();
-        timeline.write(
-            self.number,
-            request_id.as_deref(),
-            EventKind::ExtensionNextCalled { name },
-        );
+        timeline.write(self.number, request_id.as_deref(), EventKind::ExtensionNextCalled { name });
         Ok(())
     }
 }

@@ -149,7 +149,10 @@ impl Function {
         self.pool().timeline.subscribe()
     }
 
-    /// Every line the function's processes have written. The last 65,536 lines are kept.
+    /// The lines of the function's processes that have been read so far. The last 65,536 are kept.
+    ///
+    /// Lines of a process that has ended are complete; those of a living one come a moment after they were written: await
+    /// them with [`subscribe_logs`](Self::subscribe_logs).
     pub fn logs(&self) -> Vec<LogLine> {
         self.pool().logs.entries()
     }

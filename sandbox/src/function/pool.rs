@@ -140,7 +140,7 @@ impl Pool {
         let free = state.slots.iter().position(|slot| !slot.busy);
         let free = free.or_else(|| self.add_slot(&mut state));
         match free {
-            Some(index) => state.slots[index].give(Work::Job(Box::new(job))),
+            Some(index) => self.give(index, &mut state.slots[index], Work::Job(Box::new(job))),
             None => state.queue.push_back(job),
         }
     }
@@ -161,10 +161,10 @@ impl Pool {
     pub(crate) fn warm_up(self: &Arc<Self>) -> Vec<oneshot::Receiver<Result<(), WarmUpError>>> {
         let mut state = self.state();
         while self.add_slot(&mut state).is_some() {}
-        let free = state.slots.iter_mut().filter(|slot| !slot.busy);
-        free.map(|slot| {
+        let free = state.slots.iter_mut().enumerate().filter(|(_, slot)| !slot.busy);
+        free.map(|(index, slot)| {
             let (reply, done) = oneshot::channel();
-            slot.give(Work::WarmUp(reply));
+            self.give(index, slot, Work::WarmUp(reply));
             done
         })
         .collect()
@@ -180,14 +180,36 @@ impl Pool {
         state.slots.iter().map(ask).collect()
     }
 
-    /// An environment is free again: it gets the event that waits longest.
-    pub(crate) fn release(&self, index: usize) -> Option<Job> {
+    /// An environment has nothing to do any more: it gets the event that waits longest, or its state at rest.
+    ///
+    /// One that was not at work keeps its state when work is already on its way to it.
+    pub(crate) fn settle(&self, index: usize, worked: bool, rest: Status) -> Option<Job> {
         let mut state = self.state();
-        let job = state.queue.pop_front();
+        let next = if worked { state.queue.pop_front() } else { None };
         if let Some(slot) = state.slots.get_mut(index) {
-            slot.busy = job.is_some();
+            slot.busy = if worked { next.is_some() } else { slot.busy };
+            if !slot.busy {
+                self.statuses.send_modify(|statuses| {
+                    statuses.insert(index, rest);
+                });
+            }
         }
-        job
+        next
+    }
+
+    /// From here on the environment is not at rest, though its task learns of it only later.
+    fn give(&self, index: usize, slot: &mut Slot, work: Work) {
+        slot.busy = true;
+        self.statuses.send_modify(|statuses| {
+            let cold = Status { number: 0, pid: None, state: EnvironmentState::Cold };
+            let status = statuses.entry(index).or_insert(cold);
+            status.state = match status.pid {
+                Some(_) => EnvironmentState::Busy,
+                None => EnvironmentState::Initialising,
+            };
+        });
+        // An environment's task ends only when the function is dropped; then the reply channel in `work` tells the caller.
+        let _ = slot.mailbox.send(Message::Work(work));
     }
 
     /// Kills every process and ends every task.
@@ -198,13 +220,5 @@ impl Pool {
             slot.task.abort();
         }
         state.queue.clear();
-    }
-}
-
-impl Slot {
-    fn give(&mut self, work: Work) {
-        self.busy = true;
-        // An environment's task ends only when the function is dropped; then the reply channel in `work` tells the caller.
-        let _ = self.mailbox.send(Message::Work(work));
     }
 }

@@ -41,40 +41,23 @@ impl Trace {
         let came = Incoming::parse(incoming.unwrap_or_default());
         let root = came.root.map_or_else(new_root, str::to_owned);
         let (service_id, function_id) = (new_segment_id(), new_segment_id());
-        let lineage = came
-            .lineage
-            .map_or_else(|| format!("1:{}:0", short_hash(function)), str::to_owned);
+        let lineage = came.lineage.map_or_else(|| format!("1:{}:0", short_hash(function)), str::to_owned);
         let sampled = *mode == TraceMode::Active && came.sampled != Some("0");
         let header = match mode {
             TraceMode::Active | TraceMode::NotSampled => {
                 let flag = u8::from(sampled);
-                Some(format!(
-                    "Root={root};Parent={function_id};Sampled={flag};Lineage={lineage}"
-                ))
+                Some(format!("Root={root};Parent={function_id};Sampled={flag};Lineage={lineage}"))
             }
             TraceMode::PassThrough => {
-                let parent = came
-                    .parent
-                    .map(|parent| format!(";Parent={parent}"))
-                    .unwrap_or_default();
-                let flag = came
-                    .sampled
-                    .map(|flag| format!(";Sampled={flag}"))
-                    .unwrap_or_default();
+                let parent = came.parent.map(|parent| format!(";Parent={parent}")).unwrap_or_default();
+                let flag = came.sampled.map(|flag| format!(";Sampled={flag}")).unwrap_or_default();
                 Some(format!("Root={root}{parent}{flag};Lineage={lineage}"))
             }
             TraceMode::Raw(value) => Some(value.clone()),
             TraceMode::Absent => None,
         };
         let parent = came.parent.map(str::to_owned);
-        Self {
-            root,
-            service_id,
-            function_id,
-            parent,
-            sampled,
-            header,
-        }
+        Self { root, service_id, function_id, parent, sampled, header }
     }
 }
 
@@ -90,10 +73,7 @@ pub(crate) struct Incoming<'a> {
 impl<'a> Incoming<'a> {
     pub(crate) fn parse(header: &'a str) -> Self {
         let mut found = Self::default();
-        for (key, value) in header
-            .split(';')
-            .filter_map(|field| field.trim().split_once('='))
-        {
+        for (key, value) in header.split(';').filter_map(|field| field.trim().split_once('=')) {
             if key.eq_ignore_ascii_case("root") {
                 found.root = is_root(value).then_some(value);
             } else if key.eq_ignore_ascii_case("parent") {
@@ -121,10 +101,7 @@ fn is_root(text: &str) -> bool {
 }
 
 pub(crate) fn new_root() -> String {
-    let epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     format!("1-{:08x}-{:024x}", epoch as u32, fastrand::u128(..) >> 32)
 }
 
@@ -136,21 +113,12 @@ pub(crate) fn new_segment_id() -> String {
 pub(crate) fn new_request_id() -> String {
     let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 /// Eight digits that stand for a function in its `Lineage`. FNV-1a: it only has to be stable.
 fn short_hash(text: &str) -> String {
-    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     format!("{hash:08x}")
 }
 
@@ -163,71 +131,40 @@ mod tests {
     #[test]
     fn active_names_the_functions_segment_as_parent() {
         let trace = Trace::new(&TraceMode::Active, "f", None);
-        let expected = format!(
-            "Root={};Parent={};Sampled=1;Lineage=1:",
-            trace.root, trace.function_id
-        );
-        assert!(
-            trace
-                .header
-                .is_some_and(|header| header.starts_with(&expected))
-        );
+        let expected = format!("Root={};Parent={};Sampled=1;Lineage=1:", trace.root, trace.function_id);
+        assert!(trace.header.is_some_and(|header| header.starts_with(&expected)));
         assert!(trace.sampled && is_root(&trace.root));
     }
 
     #[test]
     fn an_incoming_trace_is_continued_and_its_lineage_kept() {
-        let incoming = format!(
-            "Self=1-0-0; lineage=25:a|b,c:0 ;root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1"
-        );
+        let incoming = format!("Self=1-0-0; lineage=25:a|b,c:0 ;root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1");
         let trace = Trace::new(&TraceMode::Active, "f", Some(&incoming));
         assert_eq!(trace.root, ROOT);
         assert_eq!(trace.parent.as_deref(), Some("53995c3f42cd8ad8"));
-        let expected = format!(
-            "Root={ROOT};Parent={};Sampled=1;Lineage=25:a|b,c:0",
-            trace.function_id
-        );
+        let expected = format!("Root={ROOT};Parent={};Sampled=1;Lineage=25:a|b,c:0", trace.function_id);
         assert_eq!(trace.header, Some(expected));
     }
 
     #[test]
     fn active_obeys_a_caller_that_does_not_sample() {
-        let trace = Trace::new(
-            &TraceMode::Active,
-            "f",
-            Some(&format!("Root={ROOT};Sampled=0")),
-        );
+        let trace = Trace::new(&TraceMode::Active, "f", Some(&format!("Root={ROOT};Sampled=0")));
         assert!(!trace.sampled);
-        assert!(
-            trace
-                .header
-                .is_some_and(|header| header.contains(";Sampled=0;"))
-        );
+        assert!(trace.header.is_some_and(|header| header.contains(";Sampled=0;")));
     }
 
     #[test]
     fn pass_through_tells_neither_parent_nor_sampled_of_its_own() {
         let trace = Trace::new(&TraceMode::PassThrough, "f", None);
         let header = trace.header.unwrap_or_default();
-        assert!(
-            header.starts_with("Root=1-")
-                && !header.contains("Parent")
-                && !header.contains("Sampled"),
-            "{header}"
-        );
+        assert!(header.starts_with("Root=1-") && !header.contains("Parent") && !header.contains("Sampled"), "{header}");
         assert!(!trace.sampled);
     }
 
     #[test]
     fn a_malformed_field_counts_as_absent() {
         let came = Incoming::parse("Root=1-xyz-1;Parent=53995C3F42CD8AD8;Sampled=yes;;=;junk");
-        assert_eq!(
-            came,
-            Incoming {
-                parent: Some("53995C3F42CD8AD8"),
-                ..Incoming::default()
-            }
-        );
+        assert_eq!(came, Incoming { parent: Some("53995C3F42CD8AD8"), ..Incoming::default() });
     }
 
     #[test]

@@ -108,10 +108,7 @@ impl Segments {
         });
         if let Some(segment) = segment.as_object_mut() {
             if let Some((over, _)) = end {
-                segment.insert(
-                    "subsegments".into(),
-                    Value::Array(self.phases(&settings.arn(), over)),
-                );
+                segment.insert("subsegments".into(), Value::Array(self.phases(&settings.arn(), over)));
             }
             finish(segment, end);
         }
@@ -176,10 +173,7 @@ mod tests {
         let settings = Function::builder("orders", "bootstrap").into_settings();
         let incoming = format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1");
         let trace = Trace::new(&TraceMode::Active, "orders", Some(&incoming));
-        let event = Event {
-            linked,
-            ..Event::default()
-        };
+        let event = Event { linked, ..Event::default() };
         let mut segments = Segments::new(&trace, "request", &event, at(0));
         segments.init = Some((at(10), at(50)));
         segments.began = at(60);
@@ -188,12 +182,8 @@ mod tests {
     }
 
     fn names_and_times(document: &Value) -> Vec<(String, f64, f64)> {
-        let phases = document["subsegments"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let time =
-            |phase: &Value, key: &str| ((phase[key].as_f64().unwrap_or(0.0) - 1.5e9) * 1e3).round();
+        let phases = document["subsegments"].as_array().cloned().unwrap_or_default();
+        let time = |phase: &Value, key: &str| ((phase[key].as_f64().unwrap_or(0.0) - 1.5e9) * 1e3).round();
         let row = |phase: &Value| {
             let name = phase["name"].as_str().unwrap_or_default().to_owned();
             (name, time(phase, "start_time"), time(phase, "end_time"))
@@ -212,17 +202,8 @@ mod tests {
         assert_eq!(service["http"]["response"]["status"], 200);
         assert_eq!(function["parent_id"], service["id"]);
         assert_eq!(function["origin"], "AWS::Lambda::Function");
-        assert_eq!(
-            (&function["trace_id"], &service["trace_id"]),
-            (&json!(ROOT), &json!(ROOT))
-        );
-        assert!(
-            segments
-                .trace
-                .header
-                .as_ref()
-                .is_some_and(|header| header.contains(&segments.trace.function_id))
-        );
+        assert_eq!((&function["trace_id"], &service["trace_id"]), (&json!(ROOT), &json!(ROOT)));
+        assert!(segments.trace.header.as_ref().is_some_and(|header| header.contains(&segments.trace.function_id)));
         assert_eq!(function["id"], segments.trace.function_id);
     }
 
@@ -232,38 +213,20 @@ mod tests {
         let expected = |name: &str, from, to| (name.to_owned(), f64::from(from), f64::from(to));
         let phases = names_and_times(&segments.function(&settings, Some((at(90), None))));
         let warm = vec![expected("Invocation", 60, 80), expected("Overhead", 80, 90)];
-        assert_eq!(
-            phases,
-            [vec![expected("Initialization", 10, 50)], warm.clone()].concat()
-        );
+        assert_eq!(phases, [vec![expected("Initialization", 10, 50)], warm.clone()].concat());
         segments.init = None;
-        assert_eq!(
-            names_and_times(&segments.function(&settings, Some((at(90), None)))),
-            warm
-        );
+        assert_eq!(names_and_times(&segments.function(&settings, Some((at(90), None)))), warm);
     }
 
     #[test]
     fn a_segment_is_in_progress_until_its_end() {
         let (settings, segments) = segments(vec![]);
-        for document in [
-            segments.service(&settings, None),
-            segments.function(&settings, None),
-        ] {
-            assert_eq!(
-                (&document["in_progress"], &document["end_time"]),
-                (&json!(true), &Value::Null)
-            );
+        for document in [segments.service(&settings, None), segments.function(&settings, None)] {
+            assert_eq!((&document["in_progress"], &document["end_time"]), (&json!(true), &Value::Null));
         }
         let over = segments.service(&settings, Some((at(90), None)));
-        assert_eq!(
-            (&over["in_progress"], &over["fault"], &over["error"]),
-            (&Value::Null, &Value::Null, &Value::Null)
-        );
-        assert!(
-            (over["end_time"].as_f64().unwrap_or(0.0) - 1_500_000_000.080).abs() < 1e-6,
-            "ends with the answer"
-        );
+        assert_eq!((&over["in_progress"], &over["fault"], &over["error"]), (&Value::Null, &Value::Null, &Value::Null));
+        assert!((over["end_time"].as_f64().unwrap_or(0.0) - 1_500_000_000.080).abs() < 1e-6, "ends with the answer");
     }
 
     #[test]
@@ -273,13 +236,7 @@ mod tests {
         for (failure, flag) in [
             (Failure::TimedOut { seconds: 3 }, "fault"),
             (Failure::Exited(String::new()), "fault"),
-            (
-                Failure::Function {
-                    error_type,
-                    error_message,
-                },
-                "error",
-            ),
+            (Failure::Function { error_type, error_message }, "error"),
             (Failure::TooLarge, "error"),
         ] {
             for document in [
@@ -297,8 +254,7 @@ mod tests {
         linked.extend(std::iter::repeat_n(LINK.to_owned(), 25));
         let (settings, segments) = segments(linked);
         let service = segments.service(&settings, None);
-        let link =
-            json!({ "trace_id": "1-5759e988-000000000000000000000001", "id": "00000000000000aa" });
+        let link = json!({ "trace_id": "1-5759e988-000000000000000000000001", "id": "00000000000000aa" });
         assert_eq!(service["links"], json!(vec![link; 20]));
     }
 }

@@ -15,18 +15,11 @@ pub enum Colour {
 impl Colour {
     /// On if standard output is a terminal and `NO_COLOR` is unset or empty (<https://no-color.org>).
     pub fn auto() -> Self {
-        Self::on(
-            std::io::stdout().is_terminal(),
-            std::env::var_os("NO_COLOR").as_deref(),
-        )
+        Self::on(std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref())
     }
 
     fn on(terminal: bool, no_color: Option<&OsStr>) -> Self {
-        if terminal && no_color.is_none_or(OsStr::is_empty) {
-            Self::On
-        } else {
-            Self::Off
-        }
+        if terminal && no_color.is_none_or(OsStr::is_empty) { Self::On } else { Self::Off }
     }
 
     pub(super) fn paint(self, ink: Ink, text: &str) -> String {
@@ -75,10 +68,7 @@ pub(super) fn width(text: &str) -> usize {
 
 /// `text` on one line in at most `columns`, its end replaced by `…` where it is longer.
 pub(super) fn cut(text: &str, columns: usize) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if width(&line) <= columns {
         return line;
     }
@@ -133,11 +123,6 @@ mod tests {
     #[test]
     fn milliseconds_have_the_digits_that_matter() {
         let shown = [0.0, 0.000_02, 0.009_99, 0.0145, 0.142, 12.3456].map(milliseconds);
-        assert_eq!(
-            shown,
-            [
-                "0 ms", "0.02 ms", "9.99 ms", "14.5 ms", "142 ms", "12346 ms"
-            ]
-        );
+        assert_eq!(shown, ["0 ms", "0.02 ms", "9.99 ms", "14.5 ms", "142 ms", "12346 ms"]);
     }
 }

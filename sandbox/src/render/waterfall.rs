@@ -29,30 +29,12 @@ pub fn waterfall(trace: &Trace) -> String {
 
 /// Renders one trace: a line per segment and subsegment with its name, its time and how it ended, and below it in short what it did.
 pub fn waterfall_in(trace: &Trace, colour: Colour) -> String {
-    let start = trace
-        .documents
-        .first()
-        .map_or(0.0, |document| document.start);
-    let mut waterfall = Waterfall {
-        trace,
-        colour,
-        start,
-        duration: trace.duration(),
-        printed: HashSet::new(),
-        out: String::new(),
-    };
+    let start = trace.documents.first().map_or(0.0, |document| document.start);
+    let mut waterfall =
+        Waterfall { trace, colour, start, duration: trace.duration(), printed: HashSet::new(), out: String::new() };
     waterfall.title();
-    let known: HashSet<&str> = trace
-        .documents
-        .iter()
-        .map(|document| document.id.as_str())
-        .collect();
-    let is_root = |document: &Document| {
-        !document
-            .parent_id
-            .as_deref()
-            .is_some_and(|parent| known.contains(parent))
-    };
+    let known: HashSet<&str> = trace.documents.iter().map(|document| document.id.as_str()).collect();
+    let is_root = |document: &Document| !document.parent_id.as_deref().is_some_and(|parent| known.contains(parent));
     for root in trace.documents.iter().filter(|document| is_root(document)) {
         waterfall.document(root, "", "");
     }
@@ -76,21 +58,12 @@ impl<'a> Waterfall<'a> {
     fn title(&mut self) {
         let count = self.trace.documents.len();
         let documents = if count == 1 { "document" } else { "documents" };
-        let rest = format!(
-            " · {count} {documents} · {}",
-            paint::milliseconds(self.duration)
-        );
+        let rest = format!(" · {count} {documents} · {}", paint::milliseconds(self.duration));
         let id = self.colour.paint(Ink::Bold, &self.trace.id);
         // Writing to a string cannot fail.
         let _ = writeln!(self.out, "Trace {id}{}", self.colour.paint(Ink::Dim, &rest));
         let end = paint::milliseconds(self.duration);
-        let scale = format!(
-            "{:NAME$} 0{end:>w$} {:>10} {:>10}",
-            "",
-            "start",
-            "duration",
-            w = BAR - 1
-        );
+        let scale = format!("{:NAME$} 0{end:>w$} {:>10} {:>10}", "", "start", "duration", w = BAR - 1);
         let _ = writeln!(self.out, "{}", self.colour.paint(Ink::Dim, &scale));
     }
 
@@ -101,33 +74,19 @@ impl<'a> Waterfall<'a> {
         }
         self.line(document, branch);
         let trace = self.trace;
-        let children: Vec<_> = trace
-            .children(&document.id)
-            .into_iter()
-            .filter(|child| !self.printed.contains(child.id.as_str()))
-            .collect();
+        let children: Vec<_> =
+            trace.children(&document.id).into_iter().filter(|child| !self.printed.contains(child.id.as_str())).collect();
         let guide = if children.is_empty() { "    " } else { "│ " };
         for (ink, text) in details(document, trace) {
             let lead = format!("{trunk}{guide}");
             let text = paint::cut(&text, WIDTH.saturating_sub(paint::width(&lead)));
-            let (lead, text) = (
-                self.colour.paint(Ink::Dim, &lead),
-                self.colour.paint(ink, &text),
-            );
+            let (lead, text) = (self.colour.paint(Ink::Dim, &lead), self.colour.paint(ink, &text));
             let _ = writeln!(self.out, "{lead}{text}");
         }
         for (index, child) in children.iter().enumerate() {
             let last = index + 1 == children.len();
-            let (branch, below) = if last {
-                ("└ ", "  ")
-            } else {
-                ("├ ", "│ ")
-            };
-            self.document(
-                child,
-                &format!("{trunk}{branch}"),
-                &format!("{trunk}{below}"),
-            );
+            let (branch, below) = if last { ("└ ", "  ") } else { ("├ ", "│ ") };
+            self.document(child, &format!("{trunk}{branch}"), &format!("{trunk}{below}"));
         }
     }
 
@@ -136,33 +95,15 @@ impl<'a> Waterfall<'a> {
         let mut free = NAME - paint::width(&branch);
         let name = paint::cut(&document.name, free);
         free -= paint::width(&name);
-        let origin = document
-            .origin
-            .as_deref()
-            .map(|origin| format!("  {origin}"))
-            .unwrap_or_default();
-        let origin = if paint::width(&origin) <= free {
-            origin
-        } else {
-            String::new()
-        };
+        let origin = document.origin.as_deref().map(|origin| format!("  {origin}")).unwrap_or_default();
+        let origin = if paint::width(&origin) <= free { origin } else { String::new() };
         free -= paint::width(&origin);
 
         let offset = paint::milliseconds(document.start - self.start);
-        let duration = document
-            .duration()
-            .map_or_else(|| "unfinished".into(), paint::milliseconds);
-        let duration_ink = if document.in_progress {
-            Ink::Yellow
-        } else {
-            Ink::Plain
-        };
+        let duration = document.duration().map_or_else(|| "unfinished".into(), paint::milliseconds);
+        let duration_ink = if document.in_progress { Ink::Yellow } else { Ink::Plain };
         let ink = ink(document);
-        let name_ink = if matches!(ink, Ink::Red | Ink::Yellow | Ink::Magenta) {
-            ink
-        } else {
-            Ink::Plain
-        };
+        let name_ink = if matches!(ink, Ink::Red | Ink::Yellow | Ink::Magenta) { ink } else { Ink::Plain };
         let paint = |ink, text: &str| self.colour.paint(ink, text);
         let line = format!(
             "{}{}{}{} {} {} {}{}",
@@ -183,11 +124,7 @@ impl<'a> Waterfall<'a> {
     fn bar(&self, document: &Document) -> String {
         let steps = 2 * BAR;
         let step = |time: f64| {
-            let share = if self.duration > 0.0 {
-                (time - self.start) / self.duration
-            } else {
-                0.0
-            };
+            let share = if self.duration > 0.0 { (time - self.start) / self.duration } else { 0.0 };
             // At most twice the columns of the bar.
             #[allow(clippy::cast_sign_loss, reason = "clamped to 0 and above")]
             let step = (share.clamp(0.0, 1.0) * steps as f64).round() as usize;
@@ -195,8 +132,7 @@ impl<'a> Waterfall<'a> {
         };
         let from = step(document.start).min(steps - 1);
         let to = document.end.map_or(steps, step).max(from + 1);
-        let filled =
-            |column: usize| [2 * column, 2 * column + 1].map(|step| (from..to).contains(&step));
+        let filled = |column: usize| [2 * column, 2 * column + 1].map(|step| (from..to).contains(&step));
         (0..BAR)
             .map(|column| match filled(column) {
                 [false, false] => ' ',
@@ -214,13 +150,8 @@ fn ink(document: &Document) -> Ink {
         Document { fault: true, .. } => Ink::Red,
         Document { throttle: true, .. } => Ink::Magenta,
         Document { error: true, .. } => Ink::Yellow,
-        Document {
-            source: Source::Platform,
-            ..
-        } => Ink::Dim,
-        Document {
-            namespace: Some(_), ..
-        } => Ink::Blue,
+        Document { source: Source::Platform, .. } => Ink::Dim,
+        Document { namespace: Some(_), .. } => Ink::Blue,
         _ => Ink::Green,
     }
 }
@@ -237,28 +168,17 @@ fn mark(document: &Document) -> &'static str {
 /// What a document did, in short, a line each.
 fn details(document: &Document, trace: &Trace) -> Vec<(Ink, String)> {
     let mut lines = Vec::new();
-    if let Some(parent) = document
-        .parent_id
-        .as_deref()
-        .filter(|parent| trace.document(parent).is_none())
-    {
+    if let Some(parent) = document.parent_id.as_deref().filter(|parent| trace.document(parent).is_none()) {
         lines.push((Ink::Red, format!("parent {parent} is not in the trace")));
     }
     lines.extend(deed(document).map(|text| (Ink::Plain, text)));
     for exception in document.exceptions() {
         let kind = exception.kind.as_deref().unwrap_or("exception");
-        let message = exception
-            .message
-            .as_deref()
-            .map(|message| format!(": {message}"))
-            .unwrap_or_default();
+        let message = exception.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
         lines.push((Ink::Red, format!("{kind}{message}")));
     }
     if !document.links.is_empty() {
-        let arrows = document
-            .links
-            .iter()
-            .map(|link| format!("→ {}", short(&link.trace_id)));
+        let arrows = document.links.iter().map(|link| format!("→ {}", short(&link.trace_id)));
         lines.push((Ink::Cyan, arrows.collect::<Vec<_>>().join("  ")));
     }
     if !document.annotations.is_empty() {
@@ -275,11 +195,7 @@ fn details(document: &Document, trace: &Trace) -> Vec<(Ink, String)> {
 fn deed(document: &Document) -> Option<String> {
     let status = document.http.as_ref().and_then(|http| http.status);
     let status = status.map(|status| format!("→ {status}"));
-    let parts: Vec<String> = aws(document)
-        .or_else(|| request(document))
-        .into_iter()
-        .chain(status)
-        .collect();
+    let parts: Vec<String> = aws(document).or_else(|| request(document)).into_iter().chain(status).collect();
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
@@ -287,44 +203,20 @@ fn deed(document: &Document) -> Option<String> {
 fn request(document: &Document) -> Option<String> {
     let http = document.http.as_ref()?;
     let default = document.metadata.get("default");
-    let route = default
-        .and_then(|default| default.get("http.route"))
-        .and_then(Value::as_str);
-    let url = http
-        .url
-        .as_deref()
-        .and_then(|url| url.split(['?', '#']).next());
-    let parts: Vec<&str> = http
-        .method
-        .as_deref()
-        .into_iter()
-        .chain(route.or(url))
-        .collect();
+    let route = default.and_then(|default| default.get("http.route")).and_then(Value::as_str);
+    let url = http.url.as_deref().and_then(|url| url.split(['?', '#']).next());
+    let parts: Vec<&str> = http.method.as_deref().into_iter().chain(route.or(url)).collect();
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 /// The operation and what it was done to.
 fn aws(document: &Document) -> Option<String> {
-    const RESOURCES: [&str; 5] = [
-        "queue_url",
-        "table_name",
-        "topic_arn",
-        "bucket_name",
-        "function_name",
-    ];
+    const RESOURCES: [&str; 5] = ["queue_url", "table_name", "topic_arn", "bucket_name", "function_name"];
     let text = |key| document.aws.get(key).and_then(Value::as_str);
     let operation = text("operation").filter(|_| document.kind == Kind::Subsegment)?;
     // A queue is known by the end of its URL, a topic by the end of its ARN.
-    let resources = RESOURCES
-        .into_iter()
-        .filter_map(text)
-        .map(|name| name.rsplit(['/', ':']).next().unwrap_or(name));
-    Some(
-        std::iter::once(operation)
-            .chain(resources)
-            .collect::<Vec<_>>()
-            .join(" · "),
-    )
+    let resources = RESOURCES.into_iter().filter_map(text).map(|name| name.rsplit(['/', ':']).next().unwrap_or(name));
+    Some(std::iter::once(operation).chain(resources).collect::<Vec<_>>().join(" · "))
 }
 
 /// Enough of a trace id to find it by eye: its time and its end.

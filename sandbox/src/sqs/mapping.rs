@@ -270,11 +270,7 @@ async fn collect(options: &MappingBuilder) -> Result<Vec<Received>, awsim_core::
         messages.len() >= options.batch_size || bytes > EVENT_FULL_BYTES
     };
     while !options.window.is_zero() && !is_full(&messages) {
-        let poll = receive(
-            options,
-            options.batch_size - messages.len(),
-            LONGEST_POLL_SECONDS,
-        );
+        let poll = receive(options, options.batch_size - messages.len(), LONGEST_POLL_SECONDS);
         // A poll that is given up holds nothing: it takes messages and returns them without waiting in between.
         match tokio::time::timeout_at(end, poll).await {
             Ok(more) => messages.extend(more?),

@@ -82,7 +82,7 @@ fn look(queue: &mut Queue, request: &Request<'_>) -> Look {
         queue.messages.make_contiguous().sort_by(|a, b| a.sequence_number.cmp(&b.sequence_number));
     }
     let now = Instant::now();
-    let mut locked: HashSet<String> = queue.inflight.values().filter_map(|held| held.message.group_id.clone()).collect();
+    let locked: HashSet<String> = queue.inflight.values().filter_map(|held| held.message.group_id.clone()).collect();
     let redrive = queue.redrive_policy.clone();
     let visibility = request.visibility.unwrap_or_else(|| Duration::from_secs(queue.visibility_timeout_secs()));
     let mut next = queue.inflight.values().filter_map(|held| held.visible_at).min();
@@ -95,8 +95,6 @@ fn look(queue: &mut Queue, request: &Request<'_>) -> Look {
         let group = message.group_id.as_deref().filter(|_| queue.is_fifo);
         let held_back = group.is_some_and(|group| locked.contains(group));
         if held_back || delayed.is_some() || messages.len() >= request.most {
-            // What comes later in the group must not overtake it.
-            locked.extend(group.map(str::to_owned));
             kept.push_back(message);
         } else if redrive.as_ref().is_some_and(|redrive| message.receive_count >= redrive.max_receive_count) {
             message.attributes.insert("DeadLetterQueueSourceArn".into(), queue.arn.clone());

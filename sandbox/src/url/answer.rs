@@ -18,23 +18,13 @@ use serde_json::{Map, Value};
 const END_OF_PRELUDE: [u8; 8] = [0; 8];
 
 pub(super) fn response(answer: &Answer) -> Response {
-    let made = answer.result.as_ref().ok().and_then(|body| {
-        if answer.streamed {
-            streamed(body)
-        } else {
-            buffered(body)
-        }
-    });
-    let mut response =
-        made.unwrap_or_else(|| message(StatusCode::BAD_GATEWAY, "Internal Server Error"));
-    for (name, value) in [
-        ("x-amzn-requestid", answer.request_id.clone()),
-        ("x-amzn-trace-id", format!("Root={}", answer.trace_id)),
-    ] {
+    let made = answer.result.as_ref().ok().and_then(|body| if answer.streamed { streamed(body) } else { buffered(body) });
+    let mut response = made.unwrap_or_else(|| message(StatusCode::BAD_GATEWAY, "Internal Server Error"));
+    for (name, value) in
+        [("x-amzn-requestid", answer.request_id.clone()), ("x-amzn-trace-id", format!("Root={}", answer.trace_id))]
+    {
         if let Ok(value) = HeaderValue::try_from(value) {
-            response
-                .headers_mut()
-                .insert(HeaderName::from_static(name), value);
+            response.headers_mut().insert(HeaderName::from_static(name), value);
         }
     }
     response
@@ -43,18 +33,10 @@ pub(super) fn response(answer: &Answer) -> Response {
 /// What Lambda says itself.
 pub(super) fn message(status: StatusCode, text: &str) -> Response {
     let body = serde_json::json!({ "message": text }).to_string();
-    build(
-        status,
-        [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-        body.into(),
-    )
+    build(status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into())
 }
 
-fn build(
-    status: StatusCode,
-    headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
-    body: Bytes,
-) -> Response {
+fn build(status: StatusCode, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     for (name, value) in headers {
@@ -89,11 +71,7 @@ impl Head {
         for (name, value) in self.headers.unwrap_or_default() {
             let name = HeaderName::try_from(name).ok()?;
             // lambda_runtime writes repeated fields of a streamed answer's head as a list.
-            let values = if let Value::Array(values) = value {
-                values
-            } else {
-                vec![value]
-            };
+            let values = if let Value::Array(values) = value { values } else { vec![value] };
             for value in values {
                 headers.push((name.clone(), HeaderValue::try_from(text(value)?).ok()?));
             }
@@ -122,42 +100,23 @@ fn buffered(answer: &Bytes) -> Option<Response> {
     let document: Value = serde_json::from_slice(answer).ok()?;
     if document.get("statusCode").is_none() {
         let kind = HeaderValue::from_static("application/json");
-        return Some(build(
-            StatusCode::OK,
-            [(CONTENT_TYPE, kind)],
-            answer.clone(),
-        ));
+        return Some(build(StatusCode::OK, [(CONTENT_TYPE, kind)], answer.clone()));
     }
     let mut head: Head = serde_json::from_value(document).ok()?;
     let body = head.body.take().unwrap_or_default();
-    let body = if head.is_base64_encoded {
-        BASE64_STANDARD.decode(body).ok()?
-    } else {
-        body.into_bytes()
-    };
+    let body = if head.is_base64_encoded { BASE64_STANDARD.decode(body).ok()? } else { body.into_bytes() };
     head.into_response(body.into())
 }
 
 /// A head in JSON, eight NUL bytes, and the body; without a head everything is the body.
 fn streamed(answer: &Bytes) -> Option<Response> {
-    let end = answer
-        .windows(END_OF_PRELUDE.len())
-        .position(|bytes| bytes == END_OF_PRELUDE);
-    let head = end.and_then(|end| {
-        Some((
-            end,
-            serde_json::from_slice::<Head>(answer.get(..end)?).ok()?,
-        ))
-    });
+    let end = answer.windows(END_OF_PRELUDE.len()).position(|bytes| bytes == END_OF_PRELUDE);
+    let head = end.and_then(|end| Some((end, serde_json::from_slice::<Head>(answer.get(..end)?).ok()?)));
     if let Some((end, head)) = head {
         return head.into_response(answer.slice(end + END_OF_PRELUDE.len()..));
     }
     let kind = HeaderValue::from_static("application/octet-stream");
-    Some(build(
-        StatusCode::OK,
-        [(CONTENT_TYPE, kind)],
-        answer.clone(),
-    ))
+    Some(build(StatusCode::OK, [(CONTENT_TYPE, kind)], answer.clone()))
 }
 
 #[cfg(test)]
@@ -187,9 +146,6 @@ mod tests {
     fn a_stream_without_a_head_is_all_body() {
         let response = streamed(&Bytes::from_static(b"raw\0\0\0\0\0\0\0\0bytes"));
         let kind = response.and_then(|response| response.headers().get(CONTENT_TYPE).cloned());
-        assert_eq!(
-            kind,
-            Some(HeaderValue::from_static("application/octet-stream"))
-        );
+        assert_eq!(kind, Some(HeaderValue::from_static("application/octet-stream")));
     }
 }

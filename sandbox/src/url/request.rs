@@ -38,11 +38,7 @@ pub(super) async fn event(request: Request<Body>, client: SocketAddr) -> Result<
         }
         Err(_) => return Err(message(StatusCode::BAD_REQUEST, "Bad Request")),
     };
-    let trace_header = parts
-        .headers
-        .get("x-amzn-trace-id")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
+    let trace_header = parts.headers.get("x-amzn-trace-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let trace_header = trace_header.unwrap_or_else(|| format!("Root={}", new_root()));
     let mut headers = joined(&parts.headers);
     headers.insert("x-amzn-trace-id".into(), json!(trace_header));
@@ -50,12 +46,7 @@ pub(super) async fn event(request: Request<Body>, client: SocketAddr) -> Result<
     headers.insert("x-forwarded-proto".into(), json!("http"));
     headers.insert("x-forwarded-port".into(), json!(client.port().to_string()));
 
-    let text = |name| {
-        parts
-            .headers
-            .get(name)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-    };
+    let text = |name| parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let now = SystemTime::now();
     let query = parts.uri.query().unwrap_or_default();
     let path = parts.uri.path();
@@ -91,55 +82,30 @@ pub(super) async fn event(request: Request<Body>, client: SocketAddr) -> Result<
             event.insert("cookies".into(), json!(cookies));
         }
         if !query.is_empty() {
-            event.insert(
-                "queryStringParameters".into(),
-                Value::Object(parameters(query)),
-            );
+            event.insert("queryStringParameters".into(), Value::Object(parameters(query)));
         }
         if !body.is_empty() {
-            let (body, encoded) = encode(
-                &body,
-                parts
-                    .headers
-                    .get(CONTENT_TYPE)
-                    .and_then(|kind| kind.to_str().ok()),
-            );
+            let (body, encoded) = encode(&body, parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()));
             event.insert("body".into(), json!(body));
             event.insert("isBase64Encoded".into(), json!(encoded));
         }
     }
-    Ok(Event {
-        payload: event.to_string().into(),
-        trace_header: Some(trace_header),
-        ..Event::default()
-    })
+    Ok(Event { payload: event.to_string().into(), trace_header: Some(trace_header), ..Event::default() })
 }
 
 /// Lower-case names, repeated fields joined by commas, without the cookies, which have a field of their own.
 fn joined(headers: &HeaderMap) -> Map<String, Value> {
     let names = headers.keys().filter(|name| **name != COOKIE);
     let value = |name| {
-        let values: Vec<_> = headers
-            .get_all(name)
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-            .collect();
+        let values: Vec<_> = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         json!(values.join(","))
     };
-    names
-        .map(|name| (name.as_str().to_owned(), value(name)))
-        .collect()
+    names.map(|name| (name.as_str().to_owned(), value(name))).collect()
 }
 
 fn cookies(headers: &HeaderMap) -> Vec<String> {
-    let lines = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    lines
-        .flat_map(|line| line.split(';').map(|cookie| cookie.trim().to_owned()))
-        .filter(|cookie| !cookie.is_empty())
-        .collect()
+    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(';').map(|cookie| cookie.trim().to_owned())).filter(|cookie| !cookie.is_empty()).collect()
 }
 
 /// Decoded, repeated names joined by commas.
@@ -159,22 +125,13 @@ fn parameters(query: &str) -> Map<String, Value> {
 
 /// Text stays text; everything else goes as base64.
 fn encode(body: &Bytes, content_type: Option<&str>) -> (String, bool) {
-    let kind = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let textual = kind.starts_with("text/")
         || kind.ends_with("+json")
         || kind.ends_with("+xml")
         || matches!(
             kind.as_str(),
-            "application/json"
-                | "application/javascript"
-                | "application/xml"
-                | "application/x-www-form-urlencoded"
+            "application/json" | "application/javascript" | "application/xml" | "application/x-www-form-urlencoded"
         );
     match std::str::from_utf8(body) {
         Ok(text) if textual => (text.to_owned(), false),
@@ -187,12 +144,7 @@ fn common_log_time(at: SystemTime) -> String {
     let at = OffsetDateTime::from(at);
     let month = at.month().to_string();
     let (day, month, year) = (at.day(), month.get(..3).unwrap_or(&month), at.year());
-    format!(
-        "{day:02}/{month}/{year}:{:02}:{:02}:{:02} +0000",
-        at.hour(),
-        at.minute(),
-        at.second()
-    )
+    format!("{day:02}/{month}/{year}:{:02}:{:02}:{:02} +0000", at.hour(), at.minute(), at.second())
 }
 
 #[cfg(test)]
@@ -202,35 +154,20 @@ mod tests {
 
     #[test]
     fn times_are_in_common_log_format() {
-        assert_eq!(
-            common_log_time(UNIX_EPOCH + Duration::from_secs(1_583_348_638)),
-            "04/Mar/2020:19:03:58 +0000"
-        );
+        assert_eq!(common_log_time(UNIX_EPOCH + Duration::from_secs(1_583_348_638)), "04/Mar/2020:19:03:58 +0000");
     }
 
     #[test]
     fn repeated_parameters_are_decoded_and_joined() {
         let expected = json!({ "a": "1,2 3", "b": "", "ü": "&" });
-        assert_eq!(
-            Value::Object(parameters("a=1&b&a=2+3&%C3%BC=%26")),
-            expected
-        );
+        assert_eq!(Value::Object(parameters("a=1&b&a=2+3&%C3%BC=%26")), expected);
     }
 
     #[test]
     fn what_is_not_known_to_be_text_goes_as_base64() {
-        assert_eq!(
-            encode(&"ü".into(), Some("Application/JSON; charset=utf-8")),
-            ("ü".to_owned(), false)
-        );
-        assert_eq!(
-            encode(&"u".into(), Some("image/png")),
-            ("dQ==".to_owned(), true)
-        );
+        assert_eq!(encode(&"ü".into(), Some("Application/JSON; charset=utf-8")), ("ü".to_owned(), false));
+        assert_eq!(encode(&"u".into(), Some("image/png")), ("dQ==".to_owned(), true));
         assert_eq!(encode(&"u".into(), None), ("dQ==".to_owned(), true));
-        assert_eq!(
-            encode(&Bytes::from_static(b"\xff"), Some("text/plain")),
-            ("/w==".to_owned(), true)
-        );
+        assert_eq!(encode(&Bytes::from_static(b"\xff"), Some("text/plain")), ("/w==".to_owned(), true));
     }
 }

@@ -1,8 +1,6 @@
 //! What may be posted, and what the caller gets of it.
 
-use crate::support::{
-    Gate, Outcome, ensure, ensure_eq, ensure_timeline, event, invoke, printed, probe, trial, value,
-};
+use crate::support::{Gate, Outcome, ensure, ensure_eq, ensure_timeline, event, invoke, printed, probe, trial, value};
 use lambda_lifecycle_sandbox::{
     Failure, Invoke,
     function::{EnvironmentState, EventKind},
@@ -15,20 +13,11 @@ const LARGEST: usize = 6_291_556;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        trial(
-            "a_stream_is_read_to_its_end_before_the_answer_counts",
-            streaming,
-        ),
+        trial("a_stream_is_read_to_its_end_before_the_answer_counts", streaming),
         trial("an_error_in_the_trailers_fails_the_stream", trailer),
         trial("a_stream_that_breaks_off_fails", broken_stream),
-        trial(
-            "the_largest_answer_is_taken_and_one_byte_more_refused_with_413",
-            too_large,
-        ),
-        trial(
-            "what_the_runtime_may_not_do_is_refused_with_lambdas_errors",
-            refusals,
-        ),
+        trial("the_largest_answer_is_taken_and_one_byte_more_refused_with_413", too_large),
+        trial("what_the_runtime_may_not_do_is_refused_with_lambdas_errors", refusals),
         trial("an_undecodable_event_is_the_runtimes_error", undecodable),
     ]
 }
@@ -37,66 +26,33 @@ async fn streaming() -> Outcome {
     let gate = Gate::new().await?;
     let function = probe("").build().await;
     let mut events = function.subscribe();
-    let call = function.invoke(event(
-        &json!({ "stream": ["one ", "two"], "stream_gate": gate.address()? }),
-    ));
+    let call = function.invoke(event(&json!({ "stream": ["one ", "two"], "stream_gate": gate.address()? })));
     gate.held().await?.release();
     let second = gate.held().await?;
-    events
-        .find(|event| event.kind == EventKind::StreamStarted)
-        .await;
-    let answered = |event: &lambda_lifecycle_sandbox::function::TimelineEvent| {
-        matches!(event.kind, EventKind::AnswerIn { .. })
-    };
-    ensure(
-        !function.timeline().iter().any(answered),
-        "no answer before the end",
-    )?;
+    events.find(|event| event.kind == EventKind::StreamStarted).await;
+    let answered = |event: &lambda_lifecycle_sandbox::function::TimelineEvent| matches!(event.kind, EventKind::AnswerIn { .. });
+    ensure(!function.timeline().iter().any(answered), "no answer before the end")?;
     second.release();
     let answer = call.await;
     ensure(answer.streamed, "a streamed answer")?;
     let body = answer.result?;
-    ensure(
-        body.starts_with(b"{") && body.ends_with(b"\0\0\0\0\0\0\0\0one two"),
-        String::from_utf8_lossy(&body),
-    )?;
+    ensure(body.starts_with(b"{") && body.ends_with(b"\0\0\0\0\0\0\0\0one two"), String::from_utf8_lossy(&body))?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
     let expected = "Spawned NextCalled InitDone EventOut StreamStarted StreamEnded AnswerIn202 NextCalled Frozen";
     ensure_timeline(&function, expected)?;
-    let ended = EventKind::StreamEnded {
-        bytes: body.len(),
-        error_type: None,
-    };
-    ensure(
-        function.timeline().iter().any(|event| event.kind == ended),
-        "the size of the stream",
-    )
+    let ended = EventKind::StreamEnded { bytes: body.len(), error_type: None };
+    ensure(function.timeline().iter().any(|event| event.kind == ended), "the size of the stream")
 }
 
 async fn trailer() -> Outcome {
     let function = probe("raw:trailer").build().await;
     let answer = invoke(&function, json!(null)).await;
     let (error_type, error_message) = ("Probe.Half".to_owned(), "half way".to_owned());
-    ensure_eq(
-        answer.result,
-        Err(Failure::Function {
-            error_type: error_type.clone(),
-            error_message,
-        }),
-    )?;
+    ensure_eq(answer.result, Err(Failure::Function { error_type: error_type.clone(), error_message }))?;
     function.wait_frozen().await;
-    let ended = EventKind::StreamEnded {
-        bytes: 6,
-        error_type: Some(error_type),
-    };
-    ensure(
-        function.timeline().iter().any(|event| event.kind == ended),
-        "the stream's error",
-    )?;
-    ensure_eq(
-        printed(&function, "trailer:").await,
-        r#"202 {"status":"OK"}"#,
-    )
+    let ended = EventKind::StreamEnded { bytes: 6, error_type: Some(error_type) };
+    ensure(function.timeline().iter().any(|event| event.kind == ended), "the stream's error")?;
+    ensure_eq(printed(&function, "trailer:").await, r#"202 {"status":"OK"}"#)
 }
 
 async fn broken_stream() -> Outcome {
@@ -114,10 +70,7 @@ async fn too_large() -> Outcome {
     ensure_eq(answer.result.map(|body| body.len()), Ok(LARGEST))?;
     let answer = invoke(&function, json!({ "size": LARGEST + 1 })).await;
     ensure_eq(answer.result, Err(Failure::TooLarge))?;
-    ensure_eq(
-        value(&invoke(&function, json!({ "answer": "goes on" })).await)?,
-        json!("goes on"),
-    )?;
+    ensure_eq(value(&invoke(&function, json!({ "answer": "goes on" })).await)?, json!("goes on"))?;
     function.wait_frozen().await;
     ensure_timeline(
         &function,
@@ -141,25 +94,14 @@ async fn refusals() -> Outcome {
     ];
     for (call, status, body) in expected {
         let line = printed(&function, call).await;
-        ensure(
-            line.starts_with(status) && line.contains(body),
-            format!("{call} {line}"),
-        )?;
+        ensure(line.starts_with(status) && line.contains(body), format!("{call} {line}"))?;
     }
     Ok(())
 }
 
 async fn undecodable() -> Outcome {
     let function = probe("").build().await;
-    let answer = function
-        .invoke(lambda_lifecycle_sandbox::Event {
-            payload: "{".into(),
-            ..Default::default()
-        })
-        .await;
-    ensure(
-        matches!(answer.result, Err(Failure::Function { .. })),
-        format!("{:?}", answer.result),
-    )?;
+    let answer = function.invoke(lambda_lifecycle_sandbox::Event { payload: "{".into(), ..Default::default() }).await;
+    ensure(matches!(answer.result, Err(Failure::Function { .. })), format!("{:?}", answer.result))?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)
 }

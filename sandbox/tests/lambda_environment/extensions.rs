@@ -1,9 +1,6 @@
 //! Internal extensions.
 
-use crate::support::{
-    Gate, Outcome, echo, ensure, ensure_eq, event, invoke, is_stopped, printed, probe, trial,
-    value, words,
-};
+use crate::support::{Gate, Outcome, echo, ensure, ensure_eq, event, invoke, is_stopped, printed, probe, trial, value, words};
 use lambda_lifecycle_sandbox::{
     Failure, Invoke,
     function::{EnvironmentState, EventKind, Exit},
@@ -15,51 +12,26 @@ use std::time::Duration;
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         trial("init_waits_for_every_extension", init_waits),
-        trial(
-            "an_extension_with_invoke_delays_the_freeze",
-            delays_the_freeze,
-        ),
+        trial("an_extension_with_invoke_delays_the_freeze", delays_the_freeze),
         trial("an_extension_without_events_delays_nothing", delays_nothing),
-        trial(
-            "an_extension_is_told_of_the_invocation",
-            told_of_the_invocation,
-        ),
+        trial("an_extension_is_told_of_the_invocation", told_of_the_invocation),
         trial("with_an_extension_shutdown_asks_first", asks_first),
-        trial(
-            "a_function_that_ignores_sigterm_is_killed_after_500_ms",
-            killed_after_grace,
-        ),
-        trial(
-            "with_an_extension_a_timeout_asks_first_and_a_late_answer_is_410",
-            late_answer,
-        ),
-        trial(
-            "what_an_extension_may_not_do_is_refused_with_lambdas_errors",
-            refusals,
-        ),
-        trial(
-            "an_extension_that_fails_at_init_fails_the_init_phase",
-            fails_at_init,
-        ),
-        trial(
-            "an_extension_that_reports_its_end_ends_the_environment",
-            fails_later,
-        ),
+        trial("a_function_that_ignores_sigterm_is_killed_after_500_ms", killed_after_grace),
+        trial("with_an_extension_a_timeout_asks_first_and_a_late_answer_is_410", late_answer),
+        trial("an_answer_that_ends_after_the_deadline_is_410", straddling_answer),
+        trial("what_an_extension_may_not_do_is_refused_with_lambdas_errors", refusals),
+        trial("an_extension_that_fails_at_init_fails_the_init_phase", fails_at_init),
+        trial("an_extension_that_reports_its_end_ends_the_environment", fails_later),
     ]
 }
 
 async fn init_waits() -> Outcome {
     let gate = Gate::new().await?;
-    let function = probe("extension invoke")
-        .env("EXTENSION_INIT_GATE", gate.address()?)
-        .build()
-        .await;
+    let function = probe("extension invoke").env("EXTENSION_INIT_GATE", gate.address()?).build().await;
     let mut events = function.subscribe();
     let call = function.invoke(event(&echo("hello")));
     let held = gate.held().await?;
-    events
-        .find(|event| event.kind == EventKind::NextCalled)
-        .await;
+    events.find(|event| event.kind == EventKind::NextCalled).await;
     ensure_eq(function.state(), EnvironmentState::Initialising)?;
     held.release();
     ensure_eq(value(&call.await)?, json!("hello"))?;
@@ -69,31 +41,17 @@ async fn init_waits() -> Outcome {
 
 async fn delays_the_freeze() -> Outcome {
     let gate = Gate::new().await?;
-    let function = probe("extension invoke")
-        .env("EXTENSION_GATE", gate.address()?)
-        .build()
-        .await;
+    let function = probe("extension invoke").env("EXTENSION_GATE", gate.address()?).build().await;
     let mut events = function.subscribe();
-    ensure_eq(
-        value(&invoke(&function, echo("hello")).await)?,
-        json!("hello"),
-    )?;
+    ensure_eq(value(&invoke(&function, echo("hello")).await)?, json!("hello"))?;
     let held = gate.held().await?;
-    events
-        .find(|event| event.kind == EventKind::NextCalled && event.request_id.is_some())
-        .await;
+    events.find(|event| event.kind == EventKind::NextCalled && event.request_id.is_some()).await;
     ensure_eq(function.state(), EnvironmentState::Busy)?;
-    ensure(
-        !is_stopped(function.pid().ok_or("a process")?),
-        "not frozen while the extension is at work",
-    )?;
+    ensure(!is_stopped(function.pid().ok_or("a process")?), "not frozen while the extension is at work")?;
     held.release();
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
     let words = words(&function.timeline());
-    ensure_eq(
-        words[words.len() - 4..].join(" "),
-        "AnswerIn202 NextCalled ExtensionNextCalled Frozen",
-    )
+    ensure_eq(words[words.len() - 4..].join(" "), "AnswerIn202 NextCalled ExtensionNextCalled Frozen")
 }
 
 async fn delays_nothing() -> Outcome {
@@ -102,11 +60,7 @@ async fn delays_nothing() -> Outcome {
         invoke(&function, echo("hello")).await;
         ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
     }
-    let calls = function
-        .timeline()
-        .iter()
-        .filter(|event| matches!(event.kind, EventKind::ExtensionNextCalled { .. }))
-        .count();
+    let calls = function.timeline().iter().filter(|event| matches!(event.kind, EventKind::ExtensionNextCalled { .. })).count();
     ensure_eq(calls, 1)
 }
 
@@ -133,16 +87,10 @@ async fn asks_first() -> Outcome {
     let report = function.shutdown().await;
     let ended = report.ended.first().ok_or("a process ended")?;
     ensure_eq((ended.sigterm, ended.exit), (true, Exit::Code(42)))?;
-    ensure(
-        ended.took < Duration::from_millis(500),
-        format!("it took {:?}", ended.took),
-    )?;
+    ensure(ended.took < Duration::from_millis(500), format!("it took {:?}", ended.took))?;
     printed(&function, "SIGTERM").await;
     let words = words(&function.timeline());
-    ensure_eq(
-        words[words.len() - 4..].join(" "),
-        "Frozen Thawed Sigterm Exited",
-    )
+    ensure_eq(words[words.len() - 4..].join(" "), "Frozen Thawed Sigterm Exited")
 }
 
 async fn killed_after_grace() -> Outcome {
@@ -153,32 +101,29 @@ async fn killed_after_grace() -> Outcome {
     let ended = report.ended.first().ok_or("a process ended")?;
     ensure_eq((ended.sigterm, ended.exit), (true, Exit::Signal(9)))?;
     let (least, most) = (Duration::from_millis(500), Duration::from_millis(1500));
-    ensure(
-        ended.took >= least && ended.took < most,
-        format!("it took {:?}", ended.took),
-    )?;
+    ensure(ended.took >= least && ended.took < most, format!("it took {:?}", ended.took))?;
     printed(&function, "SIGTERM").await;
     Ok(())
 }
 
 async fn late_answer() -> Outcome {
-    let function = probe("raw:late")
-        .timeout(Duration::from_millis(300))
-        .build()
-        .await;
+    let function = probe("raw:late").timeout(Duration::from_millis(300)).build().await;
     let answer = invoke(&function, json!(null)).await;
-    ensure(
-        matches!(answer.result, Err(Failure::TimedOut { .. })),
-        "timed out",
-    )?;
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), "timed out")?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Dead)?;
-    ensure(
-        printed(&function, "late:").await.starts_with("410"),
-        "410 Gone",
-    )?;
+    ensure(printed(&function, "late:").await.starts_with("410"), "410 Gone")?;
+    ensure_eq(words(&function.timeline())[5..].join(" "), "EventOut TimedOut Sigterm AnswerIn410 Exited")
+}
+
+async fn straddling_answer() -> Outcome {
+    let function = probe("raw:straddling").timeout(Duration::from_millis(300)).build().await;
+    let answer = invoke(&function, json!(null)).await;
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), "timed out")?;
+    ensure_eq(function.wait_frozen().await, EnvironmentState::Dead)?;
+    ensure(printed(&function, "late:").await.starts_with("410"), "410 Gone")?;
     ensure_eq(
         words(&function.timeline())[5..].join(" "),
-        "EventOut TimedOut Sigterm AnswerIn410 Exited",
+        "EventOut StreamStarted TimedOut Sigterm StreamEnded AnswerIn410 Exited",
     )
 }
 
@@ -188,26 +133,15 @@ async fn refusals() -> Outcome {
     function.wait_frozen().await;
     let expected = [
         ("registered:", "200", "functionName"),
-        (
-            "shutdown:",
-            "403",
-            "ShutdownEventNotSupportedForInternalExtension",
-        ),
+        ("shutdown:", "403", "ShutdownEventNotSupportedForInternalExtension"),
         ("same name:", "403", "Extension.AlreadyRegistered"),
         ("unknown:", "403", "Extension.UnknownExtensionIdentifier"),
-        (
-            "no identifier:",
-            "403",
-            "Extension.MissingExtensionIdentifier",
-        ),
+        ("no identifier:", "403", "Extension.MissingExtensionIdentifier"),
         ("too late:", "403", "Extension.RegistrationClosed"),
     ];
     for (call, status, body) in expected {
         let line = printed(&function, call).await;
-        ensure(
-            line.starts_with(status) && line.contains(body),
-            format!("{call} {line}"),
-        )?;
+        ensure(line.starts_with(status) && line.contains(body), format!("{call} {line}"))?;
     }
     Ok(())
 }
@@ -216,13 +150,7 @@ async fn fails_at_init() -> Outcome {
     let function = probe("extension fails init/error").build().await;
     let answer = invoke(&function, json!(null)).await;
     let (error_type, error_message) = ("Extension.Probe".to_owned(), "no agent".to_owned());
-    ensure_eq(
-        answer.result,
-        Err(Failure::Function {
-            error_type,
-            error_message,
-        }),
-    )?;
+    ensure_eq(answer.result, Err(Failure::Function { error_type, error_message }))?;
     let words = words(&function.timeline());
     ensure_eq(words.iter().filter(|word| *word == "InitError").count(), 2)
 }
@@ -231,12 +159,6 @@ async fn fails_later() -> Outcome {
     let function = probe("extension invoke fails exit/error").build().await;
     let answer = invoke(&function, json!({ "hang": true })).await;
     let (error_type, error_message) = ("Extension.Probe".to_owned(), "no agent".to_owned());
-    ensure_eq(
-        answer.result,
-        Err(Failure::Function {
-            error_type,
-            error_message,
-        }),
-    )?;
+    ensure_eq(answer.result, Err(Failure::Function { error_type, error_message }))?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Dead)
 }

@@ -1,8 +1,6 @@
 //! Deadlines, crashes, failures of the Init phase.
 
-use crate::support::{
-    Gate, Outcome, echo, ensure, ensure_eq, ensure_timeline, invoke, probe, trial, value, words,
-};
+use crate::support::{Gate, Outcome, echo, ensure, ensure_eq, ensure_timeline, invoke, probe, trial, value, words};
 use lambda_lifecycle_sandbox::{
     Failure,
     function::{EnvironmentState, EventKind, Exit, Function, FunctionBuilder, WarmUpError},
@@ -18,43 +16,19 @@ const SLACK: Duration = Duration::from_millis(1500);
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        trial(
-            "a_timeout_kills_the_process_and_the_next_event_gets_a_fresh_one",
-            timeout,
-        ),
-        trial(
-            "an_answer_stays_when_the_work_after_it_times_out",
-            answer_stays,
-        ),
+        trial("a_timeout_kills_the_process_and_the_next_event_gets_a_fresh_one", timeout),
+        trial("an_answer_stays_when_the_work_after_it_times_out", answer_stays),
         trial("a_handlers_error_is_the_callers_answer", handler_error),
         trial("the_bare_runtime_answers_a_panic", panic),
         trial("an_abort_ends_the_environment", abort),
         trial("an_exit_ends_the_environment", exit),
-        trial(
-            "an_exit_after_the_answer_costs_the_environment_only",
-            exit_after_answer,
-        ),
+        trial("an_exit_after_the_answer_costs_the_environment_only", exit_after_answer),
         trial("a_failed_init_is_repeated_inside_the_invocation", init_exit),
-        trial(
-            "an_init_error_is_reported_to_the_caller_when_it_comes_again",
-            init_error,
-        ),
-        trial(
-            "an_init_that_exceeds_its_limit_may_succeed_when_repeated",
-            init_limit,
-        ),
-        trial(
-            "a_repeated_init_is_under_the_functions_timeout",
-            suppressed_timeout,
-        ),
-        trial(
-            "a_warm_up_that_fails_says_why_and_is_repeated_by_the_invocation",
-            warm_up_fails,
-        ),
-        trial(
-            "a_warm_up_that_exceeds_the_limit_says_so",
-            warm_up_times_out,
-        ),
+        trial("an_init_error_is_reported_to_the_caller_when_it_comes_again", init_error),
+        trial("an_init_that_exceeds_its_limit_may_succeed_when_repeated", init_limit),
+        trial("a_repeated_init_is_under_the_functions_timeout", suppressed_timeout),
+        trial("a_warm_up_that_fails_says_why_and_is_repeated_by_the_invocation", warm_up_fails),
+        trial("a_warm_up_that_exceeds_the_limit_says_so", warm_up_times_out),
         trial("a_program_that_does_not_exist_is_a_failure", no_program),
     ]
 }
@@ -71,50 +45,23 @@ async fn timeout() -> Outcome {
     let answer = invoke(&function, json!({ "hang": true })).await;
     ensure_eq(answer.result, Err(Failure::TimedOut { seconds: 0 }))?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Dead)?;
-    ensure_timeline(
-        &function,
-        "Spawned NextCalled InitDone EventOut TimedOut Killed Exited",
-    )?;
+    ensure_timeline(&function, "Spawned NextCalled InitDone EventOut TimedOut Killed Exited")?;
     let exit = function.timeline().pop().map(|event| event.kind);
-    ensure_eq(
-        exit,
-        Some(EventKind::Exited {
-            exit: Exit::Signal(9),
-        }),
-    )?;
+    ensure_eq(exit, Some(EventKind::Exited { exit: Exit::Signal(9) }))?;
     let out = offset(&function, |kind| matches!(kind, EventKind::EventOut { .. }))?;
     let took = offset(&function, |kind| *kind == EventKind::TimedOut)?.saturating_sub(out);
-    ensure(
-        took >= SHORT && took < SHORT + SLACK,
-        format!("timed out after {took:?}"),
-    )?;
-    ensure_eq(
-        value(&invoke(&function, echo("fresh")).await)?,
-        json!("fresh"),
-    )?;
-    ensure_eq(
-        words(&function.timeline())[7..10].join(" "),
-        "Spawned NextCalled InitDone",
-    )?;
-    ensure_eq(
-        function.timeline().last().map(|event| event.environment),
-        Some(2),
-    )
+    ensure(took >= SHORT && took < SHORT + SLACK, format!("timed out after {took:?}"))?;
+    ensure_eq(value(&invoke(&function, echo("fresh")).await)?, json!("fresh"))?;
+    ensure_eq(words(&function.timeline())[7..10].join(" "), "Spawned NextCalled InitDone")?;
+    ensure_eq(function.timeline().last().map(|event| event.environment), Some(2))
 }
 
 async fn answer_stays() -> Outcome {
     let function = probe("").timeout(SHORT).build().await;
-    let answer = invoke(
-        &function,
-        json!({ "answer": "kept", "after": { "hang": true } }),
-    )
-    .await;
+    let answer = invoke(&function, json!({ "answer": "kept", "after": { "hang": true } })).await;
     ensure_eq(value(&answer)?, json!("kept"))?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Dead)?;
-    ensure_timeline(
-        &function,
-        "Spawned NextCalled InitDone EventOut AnswerIn202 TimedOut Killed Exited",
-    )
+    ensure_timeline(&function, "Spawned NextCalled InitDone EventOut AnswerIn202 TimedOut Killed Exited")
 }
 
 async fn handler_error() -> Outcome {
@@ -125,20 +72,8 @@ async fn handler_error() -> Outcome {
     };
     ensure_eq(error_message, "out of stock")?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
-    let error = |kind: &EventKind| {
-        matches!(
-            kind,
-            EventKind::AnswerIn {
-                status: 202,
-                error: true,
-                ..
-            }
-        )
-    };
-    ensure(
-        function.timeline().iter().any(|event| error(&event.kind)),
-        "posted to /error",
-    )
+    let error = |kind: &EventKind| matches!(kind, EventKind::AnswerIn { status: 202, error: true, .. });
+    ensure(function.timeline().iter().any(|event| error(&event.kind)), "posted to /error")
 }
 
 async fn panic() -> Outcome {
@@ -154,29 +89,17 @@ async fn panic() -> Outcome {
 async fn abort() -> Outcome {
     let function = probe("").build().await;
     let answer = invoke(&function, json!({ "abort": true })).await;
-    ensure_eq(
-        answer.result,
-        Err(Failure::Exited("signal: SIGABRT".to_owned())),
-    )?;
+    ensure_eq(answer.result, Err(Failure::Exited("signal: SIGABRT".to_owned())))?;
     ensure_timeline(&function, "Spawned NextCalled InitDone EventOut Exited")?;
-    ensure_eq(
-        value(&invoke(&function, echo("fresh")).await)?,
-        json!("fresh"),
-    )
+    ensure_eq(value(&invoke(&function, echo("fresh")).await)?, json!("fresh"))
 }
 
 async fn exit() -> Outcome {
     let function = probe("").build().await;
     let answer = invoke(&function, json!({ "print": "last words", "exit": 7 })).await;
-    ensure_eq(
-        answer.result,
-        Err(Failure::Exited("exit status 7".to_owned())),
-    )?;
+    ensure_eq(answer.result, Err(Failure::Exited("exit status 7".to_owned())))?;
     // What a process wrote is on record when its end is: this does not wait.
-    ensure(
-        function.logs().iter().any(|line| line.text == "last words"),
-        "the last line",
-    )
+    ensure(function.logs().iter().any(|line| line.text == "last words"), "the last line")
 }
 
 async fn exit_after_answer() -> Outcome {
@@ -184,51 +107,29 @@ async fn exit_after_answer() -> Outcome {
     let answer = invoke(&function, json!({ "answer": 1, "after": { "exit": 0 } })).await;
     ensure_eq(value(&answer)?, json!(1))?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Dead)?;
-    ensure_eq(
-        value(&invoke(&function, echo("fresh")).await)?,
-        json!("fresh"),
-    )
+    ensure_eq(value(&invoke(&function, echo("fresh")).await)?, json!("fresh"))
 }
 
 async fn init_exit() -> Outcome {
     let function = probe("init-exit").build().await;
     let answer = invoke(&function, json!(null)).await;
-    ensure_eq(
-        answer.result,
-        Err(Failure::Exited("exit status 3".to_owned())),
-    )?;
-    ensure_timeline(
-        &function,
-        "Spawned Exited InitError Respawned Exited InitError",
-    )?;
+    ensure_eq(answer.result, Err(Failure::Exited("exit status 3".to_owned())))?;
+    ensure_timeline(&function, "Spawned Exited InitError Respawned Exited InitError")?;
     invoke(&function, json!(null)).await;
-    ensure_eq(
-        words(&function.timeline())[6..].join(" "),
-        "Spawned Exited InitError Respawned Exited InitError",
-    )
+    ensure_eq(words(&function.timeline())[6..].join(" "), "Spawned Exited InitError Respawned Exited InitError")
 }
 
 async fn init_error() -> Outcome {
     let function = probe("init-error").build().await;
     let answer = invoke(&function, json!(null)).await;
     let (error_type, error_message) = ("Probe.NoDatabase".to_owned(), "no database".to_owned());
-    ensure_eq(
-        answer.result,
-        Err(Failure::Function {
-            error_type,
-            error_message,
-        }),
-    )?;
-    ensure_timeline(
-        &function,
-        "Spawned InitError Exited Respawned InitError Exited",
-    )
+    ensure_eq(answer.result, Err(Failure::Function { error_type, error_message }))?;
+    ensure_timeline(&function, "Spawned InitError Exited Respawned InitError Exited")
 }
 
 /// A function whose first Init hangs.
 fn hangs_once(name: &str) -> Result<(FunctionBuilder, PathBuf), Failed> {
-    let marker =
-        std::env::temp_dir().join(format!("lambda-environment-{}-{name}", std::process::id()));
+    let marker = std::env::temp_dir().join(format!("lambda-environment-{}-{name}", std::process::id()));
     if marker.exists() {
         std::fs::remove_file(&marker)?;
     }
@@ -247,56 +148,26 @@ async fn init_limit() -> Outcome {
         "Spawned InitTimedOut Killed Exited Respawned NextCalled InitDone EventOut AnswerIn202 NextCalled Frozen",
     )?;
     let limit = offset(&function, |kind| *kind == EventKind::InitTimedOut)?;
-    ensure(
-        limit >= SHORT && limit < SHORT + SLACK,
-        format!("limited at {limit:?}"),
-    )
+    ensure(limit >= SHORT && limit < SHORT + SLACK, format!("limited at {limit:?}"))
 }
 
 async fn suppressed_timeout() -> Outcome {
-    let function = probe("init-hang")
-        .init_limit(SHORT)
-        .timeout(SHORT * 2)
-        .build()
-        .await;
+    let function = probe("init-hang").init_limit(SHORT).timeout(SHORT * 2).build().await;
     let answer = invoke(&function, json!(null)).await;
     ensure_eq(answer.result, Err(Failure::TimedOut { seconds: 1 }))?;
-    ensure_timeline(
-        &function,
-        "Spawned InitTimedOut Killed Exited Respawned TimedOut Killed Exited",
-    )?;
-    let respawned = offset(&function, |kind| {
-        matches!(
-            kind,
-            EventKind::Spawned {
-                suppressed: true,
-                ..
-            }
-        )
-    })?;
+    ensure_timeline(&function, "Spawned InitTimedOut Killed Exited Respawned TimedOut Killed Exited")?;
+    let respawned = offset(&function, |kind| matches!(kind, EventKind::Spawned { suppressed: true, .. }))?;
     let took = offset(&function, |kind| *kind == EventKind::TimedOut)?.saturating_sub(respawned);
     // The clock starts when the process is about to be spawned.
-    ensure(
-        took > SHORT && took < SHORT * 2 + SLACK,
-        format!("timed out after {took:?}"),
-    )
+    ensure(took > SHORT && took < SHORT * 2 + SLACK, format!("timed out after {took:?}"))
 }
 
 async fn warm_up_fails() -> Outcome {
     let function = probe("init-error").build().await;
     let (error_type, error_message) = ("Probe.NoDatabase".to_owned(), "no database".to_owned());
-    ensure_eq(
-        function.warm_up().await,
-        Err(WarmUpError::Failed {
-            error_type,
-            error_message,
-        }),
-    )?;
+    ensure_eq(function.warm_up().await, Err(WarmUpError::Failed { error_type, error_message }))?;
     invoke(&function, json!(null)).await;
-    ensure_timeline(
-        &function,
-        "Spawned InitError Exited Respawned InitError Exited",
-    )
+    ensure_timeline(&function, "Spawned InitError Exited Respawned InitError Exited")
 }
 
 async fn warm_up_times_out() -> Outcome {
@@ -305,22 +176,15 @@ async fn warm_up_times_out() -> Outcome {
     ensure_eq(function.warm_up().await, Err(WarmUpError::TimedOut(SHORT)))?;
     let gate = Gate::new().await?;
     let call = invoke(&function, json!({ "gate": gate.address()?, "answer": 1 }));
-    let (answer, held) = tokio::join!(call, async {
-        gate.held().await.map(crate::support::Held::release)
-    });
+    let (answer, held) = tokio::join!(call, async { gate.held().await.map(crate::support::Held::release) });
     held?;
     std::fs::remove_file(marker)?;
     ensure_eq(value(&answer)?, json!(1))?;
-    ensure_eq(
-        words(&function.timeline())[..6].join(" "),
-        "Spawned InitTimedOut Killed Exited Respawned NextCalled",
-    )
+    ensure_eq(words(&function.timeline())[..6].join(" "), "Spawned InitTimedOut Killed Exited Respawned NextCalled")
 }
 
 async fn no_program() -> Outcome {
-    let function = Function::builder("missing", "/nowhere/bootstrap")
-        .build()
-        .await;
+    let function = Function::builder("missing", "/nowhere/bootstrap").build().await;
     for _ in 0..2 {
         let answer = invoke(&function, json!(null)).await;
         let Err(Failure::Function { error_type, .. }) = answer.result else {

@@ -13,10 +13,7 @@ const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         trial("a_request_becomes_an_event_of_format_2", becomes_an_event),
-        trial(
-            "an_answer_with_status_becomes_the_response",
-            becomes_the_response,
-        ),
+        trial("an_answer_with_status_becomes_the_response", becomes_the_response),
         trial("a_streamed_answer_becomes_the_response", streamed),
         trial("what_a_function_fails_with_becomes_502", failures),
     ]
@@ -31,16 +28,7 @@ async fn exchange(url: &FunctionUrl, request: Vec<u8>) -> Result<Reply, Failed> 
 /// Posts what the function is to do, in the body of the request.
 async fn ask(url: &FunctionUrl, task: Value) -> Result<Reply, Failed> {
     let body = task.to_string();
-    exchange(
-        url,
-        request(
-            "POST",
-            "/",
-            &[("content-type", "application/json")],
-            body.as_bytes(),
-        ),
-    )
-    .await
+    exchange(url, request("POST", "/", &[("content-type", "application/json")], body.as_bytes())).await
 }
 
 async fn start() -> Result<(Function, FunctionUrl), Failed> {
@@ -60,11 +48,7 @@ async fn becomes_an_event() -> Outcome {
         ("X-Amzn-Trace-Id", ROOT),
     ];
     let body = br#"{"event":true}"#;
-    let reply = exchange(
-        &url,
-        request("PUT", "/a%20b/c?x=1&x=2&y=%26", &headers, body),
-    )
-    .await?;
+    let reply = exchange(&url, request("PUT", "/a%20b/c?x=1&x=2&y=%26", &headers, body)).await?;
     ensure_eq(reply.status, 200)?;
     ensure_eq(reply.header("content-type"), Some("application/json"))?;
     ensure_eq(reply.header("x-amzn-trace-id"), Some(ROOT))?;
@@ -90,18 +74,9 @@ async fn becomes_an_event() -> Outcome {
         "/isBase64Encoded": false,
     });
     for (pointer, expected) in expected.as_object().into_iter().flatten() {
-        ensure_eq(
-            (pointer, event.pointer(pointer).unwrap_or(&Value::Null)),
-            (pointer, expected),
-        )?;
+        ensure_eq((pointer, event.pointer(pointer).unwrap_or(&Value::Null)), (pointer, expected))?;
     }
-    ensure(
-        function
-            .timeline()
-            .iter()
-            .any(|event| event.request_id.as_deref() == reply.header("x-amzn-requestid")),
-        "the id",
-    )
+    ensure(function.timeline().iter().any(|event| event.request_id.as_deref() == reply.header("x-amzn-requestid")), "the id")
 }
 
 async fn becomes_the_response() -> Outcome {
@@ -116,16 +91,8 @@ async fn becomes_the_response() -> Outcome {
     let reply = ask(&url, json!({ "answer": answer })).await?;
     ensure_eq((reply.status, reply.body.as_str()), (418, "teapot"))?;
     ensure_eq(reply.headers("set-cookie"), ["a=1; Secure", "b=2"])?;
-    ensure_eq(
-        (reply.header("x-mine"), reply.header("content-type")),
-        (Some("yes"), Some("text/plain")),
-    )?;
-    ensure(
-        reply
-            .header("x-amzn-trace-id")
-            .is_some_and(|value| value.starts_with("Root=1-")),
-        "a trace of its own",
-    )
+    ensure_eq((reply.header("x-mine"), reply.header("content-type")), (Some("yes"), Some("text/plain")))?;
+    ensure(reply.header("x-amzn-trace-id").is_some_and(|value| value.starts_with("Root=1-")), "a trace of its own")
 }
 
 async fn streamed() -> Outcome {
@@ -133,24 +100,14 @@ async fn streamed() -> Outcome {
     let reply = ask(&url, json!({ "stream": ["one ", "two"] })).await?;
     ensure_eq((reply.status, reply.body.as_str()), (201, "one two"))?;
     ensure_eq(reply.headers("set-cookie"), ["a=1"])?;
-    ensure_eq(
-        reply.header("content-type"),
-        Some("application/octet-stream"),
-    )
+    ensure_eq(reply.header("content-type"), Some("application/octet-stream"))
 }
 
 async fn failures() -> Outcome {
     let (_function, url) = start().await?;
-    for task in [
-        json!({ "error": "no" }),
-        json!({ "exit": 1 }),
-        json!({ "answer": { "statusCode": "no" } }),
-    ] {
+    for task in [json!({ "error": "no" }), json!({ "exit": 1 }), json!({ "answer": { "statusCode": "no" } })] {
         let reply = ask(&url, task).await?;
-        ensure_eq(
-            (reply.status, reply.body.as_str()),
-            (502, r#"{"message":"Internal Server Error"}"#),
-        )?;
+        ensure_eq((reply.status, reply.body.as_str()), (502, r#"{"message":"Internal Server Error"}"#))?;
     }
     Ok(())
 }

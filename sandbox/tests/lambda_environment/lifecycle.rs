@@ -25,6 +25,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("a_frozen_process_is_thawed_for_the_next_event", thawed),
         trial("the_next_event_waits_for_the_next_poll", next_event_waits),
         trial("environments_run_in_parallel_up_to_their_number", parallel),
+        trial("a_call_during_work_after_the_response_gets_another_environment", scales_after_response),
+        trial("one_environment_is_enough_for_calls_that_follow_one_another", one_is_enough),
         trial("warm_up_initialises_and_freezes_without_an_event", warm_up),
         trial("a_function_sees_lambdas_variables_and_none_of_the_sandboxs", variables),
         trial("dropping_the_function_kills_its_process", dropped),
@@ -106,10 +108,30 @@ async fn parallel() -> Outcome {
     ensure_eq(environments, BTreeSet::from([1, 2]))
 }
 
+async fn scales_after_response() -> Outcome {
+    let gate = Gate::new().await?;
+    let function = probe("").max_environments(2).build().await;
+    invoke(&function, json!({ "answer": 1, "after": { "gate": gate.address()? } })).await;
+    let held = gate.held().await?;
+    ensure_eq(value(&invoke(&function, echo("elsewhere")).await)?, json!("elsewhere"))?;
+    ensure_eq(function.timeline().iter().map(|event| event.environment).max(), Some(2))?;
+    held.release();
+    ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)
+}
+
+async fn one_is_enough() -> Outcome {
+    let function = probe("").max_environments(8).build().await;
+    for _ in 0..30 {
+        invoke(&function, echo("again")).await;
+        ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
+    }
+    ensure(function.timeline().iter().all(|event| event.environment == 1), "no second environment")
+}
+
 async fn warm_up() -> Outcome {
     let function = probe("").initialization_type("provisioned-concurrency").build().await;
     function.warm_up().await?;
-    function.wait_frozen().await;
+    ensure_eq(function.state(), EnvironmentState::Idle)?;
     ensure_timeline(&function, "Spawned NextCalled InitDone Frozen")?;
     ensure(is_stopped(function.pid().ok_or("a process")?), "frozen between Init and the first event")?;
     let environment = value(&invoke(&function, json!({ "environment": true })).await)?;

@@ -19,13 +19,6 @@ fn main() -> std::process::ExitCode {
         return lifecycle::sandbox_to_be_killed(&gate);
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    let tests = [
-        lifecycle::tests(),
-        failures::tests(),
-        answers::tests(),
-        headers::tests(),
-        extensions::tests(),
-        http::tests(),
-    ];
+    let tests = [lifecycle::tests(), failures::tests(), answers::tests(), headers::tests(), extensions::tests(), http::tests()];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

@@ -2,10 +2,7 @@
 
 use crate::raw;
 use bytes::Bytes;
-use lambda_runtime::{
-    Context, Error, FunctionResponse, LambdaEvent, LambdaInvocation, MetadataPrelude, Runtime,
-    StreamResponse,
-};
+use lambda_runtime::{Context, Error, FunctionResponse, LambdaEvent, LambdaInvocation, MetadataPrelude, Runtime, StreamResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -22,10 +19,7 @@ use tower::{Layer, Service, service_fn};
 /// What one event asks for, in this order.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each stands for one thing an event may ask for"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for one thing an event may ask for")]
 struct Task {
     /// What a function URL passes on: the task is in there.
     body: Option<String>,
@@ -69,10 +63,7 @@ pub(crate) fn main() -> ExitCode {
     if let Some(scenario) = mode.strip_prefix("raw:") {
         return raw::main(scenario);
     }
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    else {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;
     };
     runtime.block_on(run(&mode))
@@ -97,11 +88,7 @@ async fn run(mode: &str) -> ExitCode {
     if let Some(how) = mode.strip_prefix("extension") {
         raw::internal_extension(how);
     }
-    match Runtime::new(service_fn(handle))
-        .layer(AfterLayer)
-        .run()
-        .await
-    {
+    match Runtime::new(service_fn(handle)).layer(AfterLayer).run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("runtime: {error}");
@@ -140,16 +127,10 @@ async fn handle(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Chu
         return Ok(stream(chunks, task.stream_gate));
     }
     let answer = match task {
-        Task {
-            size: Some(size), ..
-        } => Value::String("x".repeat(size.saturating_sub(2))),
+        Task { size: Some(size), .. } => Value::String("x".repeat(size.saturating_sub(2))),
         Task { event: true, .. } => event,
         Task { context: true, .. } => describe(&context),
-        Task {
-            environment: true, ..
-        } => std::env::vars()
-            .map(|(key, value)| (key, Value::String(value)))
-            .collect(),
+        Task { environment: true, .. } => std::env::vars().map(|(key, value)| (key, Value::String(value))).collect(),
         Task { answer, .. } => answer,
     };
     Ok(FunctionResponse::BufferedResponse(answer))
@@ -165,15 +146,9 @@ fn stream(chunks: Vec<String>, gate: Option<String>) -> FunctionResponse<Value, 
             Ok(Bytes::from(chunk))
         }
     });
-    let metadata_prelude = MetadataPrelude {
-        status_code: http::StatusCode::CREATED,
-        cookies: vec!["a=1".to_owned()],
-        ..MetadataPrelude::default()
-    };
-    FunctionResponse::StreamingResponse(StreamResponse {
-        metadata_prelude,
-        stream: Box::pin(stream),
-    })
+    let metadata_prelude =
+        MetadataPrelude { status_code: http::StatusCode::CREATED, cookies: vec!["a=1".to_owned()], ..MetadataPrelude::default() };
+    FunctionResponse::StreamingResponse(StreamResponse { metadata_prelude, stream: Box::pin(stream) })
 }
 
 fn describe(context: &Context) -> Value {
@@ -196,10 +171,7 @@ async fn wait_at(gate: &str) {
         return;
     };
     let _ = stream.read(&mut [0]).await;
-    KEPT_OPEN
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(stream);
+    KEPT_OPEN.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
 }
 
 /// Work between the post of the answer and the next poll, which is where a layer of the runtime stands.
@@ -233,11 +205,7 @@ where
         let posted = self.0.call(invocation);
         Box::pin(async move {
             let result = posted.await;
-            let after = AFTER
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take()
-                .unwrap_or_default();
+            let after = AFTER.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
             if let Some(gate) = after.gate {
                 wait_at(&gate).await;
             }

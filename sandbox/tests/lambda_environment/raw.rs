@@ -22,45 +22,32 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
-        self.headers
-            .iter()
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-            .collect()
+        self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
     }
 }
 
 /// Writes a request as it stands and reads the answer.
 pub(crate) fn send(address: &str, request: &[u8]) -> std::io::Result<Reply> {
-    let mut stream = TcpStream::connect(address)?;
+    exchange(TcpStream::connect(address)?, request)
+}
+
+fn exchange(mut stream: TcpStream, request: &[u8]) -> std::io::Result<Reply> {
     stream.write_all(request)?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let mut reply = Reply {
-        status: line
-            .split(' ')
-            .nth(1)
-            .and_then(|s| s.parse().ok())
-            .unwrap_or(0),
-        ..Reply::default()
-    };
+    let mut reply = Reply { status: line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0), ..Reply::default() };
     loop {
         line.clear();
         reader.read_line(&mut line)?;
         let Some((key, value)) = line.trim_end().split_once(':') else {
             break;
         };
-        reply
-            .headers
-            .push((key.to_owned(), value.trim().to_owned()));
+        reply.headers.push((key.to_owned(), value.trim().to_owned()));
     }
     reader.read_to_string(&mut reply.body)?;
     Ok(reply)
@@ -86,22 +73,11 @@ fn call(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Repl
 
 fn next() -> (String, Reply) {
     let event = call("GET", &format!("{RUNTIME}/invocation/next"), &[], b"");
-    (
-        event
-            .header("lambda-runtime-aws-request-id")
-            .unwrap_or_default()
-            .to_owned(),
-        event,
-    )
+    (event.header("lambda-runtime-aws-request-id").unwrap_or_default().to_owned(), event)
 }
 
 fn respond(id: &str, body: &[u8]) -> Reply {
-    call(
-        "POST",
-        &format!("{RUNTIME}/invocation/{id}/response"),
-        &[],
-        body,
-    )
+    call("POST", &format!("{RUNTIME}/invocation/{id}/response"), &[], body)
 }
 
 fn say(what: &str, reply: &Reply) {
@@ -110,12 +86,7 @@ fn say(what: &str, reply: &Reply) {
 
 pub(crate) fn init_error(error_type: &str, message: &str) {
     let body = format!(r#"{{"errorType":"{error_type}","errorMessage":"{message}"}}"#);
-    call(
-        "POST",
-        &format!("{RUNTIME}/init/error"),
-        &[],
-        body.as_bytes(),
-    );
+    call("POST", &format!("{RUNTIME}/init/error"), &[], body.as_bytes());
 }
 
 /// A request of which the runtime streams the body.
@@ -133,8 +104,8 @@ fn streamed(id: &str, chunks: &[&str], end: &str) -> Vec<u8> {
 }
 
 pub(crate) fn main(scenario: &str) -> ExitCode {
-    if scenario == "late" {
-        return late().unwrap_or(ExitCode::FAILURE);
+    if matches!(scenario, "late" | "straddling") {
+        return late(scenario).unwrap_or(ExitCode::FAILURE);
     }
     loop {
         let (id, event) = next();
@@ -142,15 +113,11 @@ pub(crate) fn main(scenario: &str) -> ExitCode {
             "refusals" => refusals(&id),
             "trailer" => {
                 // base64 of {"errorType":"Probe.Half","errorMessage":"half way"}
-                let body =
-                    "eyJlcnJvclR5cGUiOiJQcm9iZS5IYWxmIiwiZXJyb3JNZXNzYWdlIjoiaGFsZiB3YXkifQ==";
+                let body = "eyJlcnJvclR5cGUiOiJQcm9iZS5IYWxmIiwiZXJyb3JNZXNzYWdlIjoiaGFsZiB3YXkifQ==";
                 let end = format!(
                     "0\r\nLambda-Runtime-Function-Error-Type: Probe.Half\r\nLambda-Runtime-Function-Error-Body: {body}\r\n\r\n"
                 );
-                say(
-                    "trailer",
-                    &send(&api(), &streamed(&id, &["one", "two"], &end)).unwrap_or_default(),
-                );
+                say("trailer", &send(&api(), &streamed(&id, &["one", "two"], &end)).unwrap_or_default());
             }
             "broken-stream" => {
                 if let Ok(mut stream) = TcpStream::connect(api()) {
@@ -169,49 +136,31 @@ pub(crate) fn main(scenario: &str) -> ExitCode {
 }
 
 fn refusals(id: &str) {
-    say(
-        "no answer",
-        &call("GET", &format!("{RUNTIME}/invocation/next"), &[], b""),
-    );
-    say(
-        "wrong id",
-        &respond("00000000-0000-4000-8000-000000000000", b"1"),
-    );
-    say(
-        "no path",
-        &call("GET", "/2018-06-01/runtime/nothing", &[], b""),
-    );
-    say(
-        "init error",
-        &call("POST", &format!("{RUNTIME}/init/error"), &[], b"{}"),
-    );
+    say("no answer", &call("GET", &format!("{RUNTIME}/invocation/next"), &[], b""));
+    say("wrong id", &respond("00000000-0000-4000-8000-000000000000", b"1"));
+    say("no path", &call("GET", "/2018-06-01/runtime/nothing", &[], b""));
+    say("init error", &call("POST", &format!("{RUNTIME}/init/error"), &[], b"{}"));
     say("answer", &respond(id, b"true"));
     say("again", &respond(id, b"false"));
 }
 
-/// Answers when SIGTERM has come, which is after the deadline.
-fn late() -> Option<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .ok()?;
-    let mut terminated = runtime
-        .block_on(async { signal(SignalKind::terminate()) })
-        .ok()?;
+/// Ends its answer when SIGTERM has come, which is after the deadline. "straddling" begins it before.
+fn late(scenario: &str) -> Option<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let mut terminated = runtime.block_on(async { signal(SignalKind::terminate()) }).ok()?;
     internal_extension("");
     let (id, _) = next();
+    let whole = streamed(&id, &["begun"], "0\r\n\r\n");
+    let (begin, end) = if scenario == "late" { (&[][..], &whole[..]) } else { whole.split_at(whole.len() - 5) };
+    let mut stream = TcpStream::connect(api()).ok()?;
+    stream.write_all(begin).ok()?;
     runtime.block_on(terminated.recv());
-    say("late", &respond(&id, b"true"));
+    say("late", &exchange(stream, end).ok()?);
     Some(ExitCode::SUCCESS)
 }
 
 fn register(name: &str, events: &str) -> Reply {
-    call(
-        "POST",
-        &format!("{EXTENSION}/register"),
-        &[("lambda-extension-name", name)],
-        events.as_bytes(),
-    )
+    call("POST", &format!("{EXTENSION}/register"), &[("lambda-extension-name", name)], events.as_bytes())
 }
 
 fn extension_next(headers: &[(&str, &str)]) -> Reply {
@@ -227,32 +176,16 @@ fn wait_at(gate: Option<String>) {
 
 /// Registers an internal extension and has it wait for its events on a thread of its own.
 pub(crate) fn internal_extension(how: &str) {
-    let registered = register(
-        "inside",
-        if how.contains("invoke") {
-            r#"{"events":["INVOKE"]}"#
-        } else {
-            r#"{"events":[]}"#
-        },
-    );
+    let registered = register("inside", if how.contains("invoke") { r#"{"events":["INVOKE"]}"# } else { r#"{"events":[]}"# });
     say("registered", &registered);
-    let Some(id) = registered
-        .header("lambda-extension-identifier")
-        .map(str::to_owned)
-    else {
+    let Some(id) = registered.header("lambda-extension-identifier").map(str::to_owned) else {
         return;
     };
     let refused = how.contains("refused");
     if refused {
-        say(
-            "shutdown",
-            &register("second", r#"{"events":["SHUTDOWN"]}"#),
-        );
+        say("shutdown", &register("second", r#"{"events":["SHUTDOWN"]}"#));
         say("same name", &register("inside", ""));
-        say(
-            "unknown",
-            &extension_next(&[("lambda-extension-identifier", "nobody")]),
-        );
+        say("unknown", &extension_next(&[("lambda-extension-identifier", "nobody")]));
         say("no identifier", &extension_next(&[]));
     }
     if how.contains("ignores-sigterm") || how.contains("handles-sigterm") {
@@ -263,14 +196,8 @@ pub(crate) fn internal_extension(how: &str) {
         let fail = |at: &str| {
             if let Some(path) = fail.as_deref().filter(|path| path.starts_with(at)) {
                 let body = br#"{"errorType":"Extension.Probe","errorMessage":"no agent"}"#;
-                let headers = [
-                    ("lambda-extension-identifier", id.as_str()),
-                    ("lambda-extension-function-error-type", "x"),
-                ];
-                say(
-                    "failed",
-                    &call("POST", &format!("{EXTENSION}/{path}"), &headers, body),
-                );
+                let headers = [("lambda-extension-identifier", id.as_str()), ("lambda-extension-function-error-type", "x")];
+                say("failed", &call("POST", &format!("{EXTENSION}/{path}"), &headers, body));
             }
         };
         fail("init");

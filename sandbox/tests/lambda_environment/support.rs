@@ -23,10 +23,7 @@ where
     F: Future<Output = Outcome>,
 {
     Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async { tokio::time::timeout(LONGEST_TEST, test()).await })?
     })
 }
@@ -37,10 +34,7 @@ pub(crate) fn probe(mode: &str) -> FunctionBuilder {
 }
 
 pub(crate) fn event(payload: &Value) -> Event {
-    Event {
-        payload: payload.to_string().into(),
-        ..Event::default()
-    }
+    Event { payload: payload.to_string().into(), ..Event::default() }
 }
 
 pub(crate) async fn invoke(function: &Function, payload: Value) -> Answer {
@@ -49,48 +43,25 @@ pub(crate) async fn invoke(function: &Function, payload: Value) -> Answer {
 
 /// The answer's JSON.
 pub(crate) fn value(answer: &Answer) -> Result<Value, Failed> {
-    let body = answer
-        .result
-        .as_ref()
-        .map_err(|failure| Failed::from(failure.to_string()))?;
+    let body = answer.result.as_ref().map_err(|failure| Failed::from(failure.to_string()))?;
     Ok(serde_json::from_slice(body)?)
 }
 
 pub(crate) fn ensure(holds: bool, what: impl Display) -> Outcome {
-    if holds {
-        Ok(())
-    } else {
-        Err(what.to_string().into())
-    }
+    if holds { Ok(()) } else { Err(what.to_string().into()) }
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "both sides are mostly temporaries"
-)]
-pub(crate) fn ensure_eq<T: PartialEq<U> + std::fmt::Debug, U: std::fmt::Debug>(
-    left: T,
-    right: U,
-) -> Outcome {
-    if left == right {
-        Ok(())
-    } else {
-        Err(format!("got      {left:?}\nexpected {right:?}").into())
-    }
+#[expect(clippy::needless_pass_by_value, reason = "both sides are mostly temporaries")]
+pub(crate) fn ensure_eq<T: PartialEq<U> + std::fmt::Debug, U: std::fmt::Debug>(left: T, right: U) -> Outcome {
+    if left == right { Ok(()) } else { Err(format!("got      {left:?}\nexpected {right:?}").into()) }
 }
 
 /// One word for each event, so that orders can be compared.
 pub(crate) fn words(timeline: &[TimelineEvent]) -> Vec<String> {
     let word = |event: &TimelineEvent| match &event.kind {
-        EventKind::Spawned { suppressed, .. } => {
-            if *suppressed { "Respawned" } else { "Spawned" }.to_owned()
-        }
+        EventKind::Spawned { suppressed, .. } => if *suppressed { "Respawned" } else { "Spawned" }.to_owned(),
         EventKind::AnswerIn { status, .. } => format!("AnswerIn{status}"),
-        kind => format!("{kind:?}")
-            .split([' ', '{', '('])
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        kind => format!("{kind:?}").split([' ', '{', '(']).next().unwrap_or_default().to_owned(),
     };
     timeline.iter().map(word).collect()
 }
@@ -102,9 +73,7 @@ pub(crate) fn ensure_timeline(function: &Function, expected: &str) -> Outcome {
 /// Whether the kernel says that a process is stopped.
 pub(crate) fn is_stopped(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_some_and(|rest| rest.trim_start().starts_with('T'))
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
 }
 
 /// A place where the function waits until the test lets it go on.
@@ -148,11 +117,7 @@ impl Held {
 
 /// What follows this prefix in the first line that a function prints with it. Waits for the line.
 pub(crate) async fn printed(function: &Function, prefix: &str) -> String {
-    let line = function
-        .subscribe_logs()
-        .from_start()
-        .find(|line| line.text.starts_with(prefix))
-        .await;
+    let line = function.subscribe_logs().from_start().find(|line| line.text.starts_with(prefix)).await;
     line.text[prefix.len()..].trim().to_owned()
 }
 

@@ -7,7 +7,7 @@ use opentelemetry::{Array, Value, trace::SpanKind};
 use super::{
     Flags,
     attributes::Slot,
-    json,
+    json::{self, quoted},
     name::NameWriter,
     render::{Render, is_server},
 };
@@ -192,7 +192,9 @@ impl<'a> Render<'a> {
                 _ => flags.fault = self.status_error(),
             }
         }
-        for (name, set) in [("fault", flags.fault), ("error", flags.error), ("throttle", flags.throttle)] {
+        for (name, set) in
+            [(quoted!("fault"), flags.fault), (quoted!("error"), flags.error), (quoted!("throttle"), flags.throttle)]
+        {
             if set {
                 json::key(self.out, name);
                 json::boolean(self.out, true);
@@ -228,32 +230,32 @@ impl<'a> Render<'a> {
         if signs.into_iter().all(|slot| self.get(slot).is_none()) {
             return;
         }
-        let http = self.open("http");
-        let request = self.open("request");
-        self.text_field("method", HttpMethod);
-        if !self.text_field("url", HttpUrl) {
+        let http = self.open(quoted!("http"));
+        let request = self.open(quoted!("request"));
+        self.text_field(quoted!("method"), HttpMethod);
+        if !self.text_field(quoted!("url"), HttpUrl) {
             self.composed_url();
         }
-        self.text_field("user_agent", HttpUserAgent);
+        self.text_field(quoted!("user_agent"), HttpUserAgent);
         self.client_ip();
         self.close(&request);
-        let response = self.open("response");
-        self.number_field("status", HttpStatus);
-        self.number_field("content_length", HttpLength);
+        let response = self.open(quoted!("response"));
+        self.number_field(quoted!("status"), HttpStatus);
+        self.number_field(quoted!("content_length"), HttpLength);
         self.close(&response);
         self.close(&http);
     }
 
     fn client_ip(&mut self) {
         if self.get(Slot::ClientIp).is_none() {
-            self.text_field("client_ip", Slot::PeerIp);
+            self.text_field(quoted!("client_ip"), Slot::PeerIp);
             return;
         }
-        self.text_field("client_ip", Slot::ClientIp);
+        self.text_field(quoted!("client_ip"), Slot::ClientIp);
         // A client that is not the peer was named by a header, which anybody can write.
         let peer = self.get(Slot::PeerIp).map(|attribute| &attribute.value);
         if is_server(self.span) && self.get(Slot::ClientIp).is_some_and(|client| Some(&client.value) != peer) {
-            json::key(self.out, "x_forwarded_for");
+            json::key(self.out, quoted!("x_forwarded_for"));
             json::boolean(self.out, true);
         }
     }
@@ -289,7 +291,7 @@ impl<'a> Render<'a> {
                 url.push_str(&query);
             }
         }
-        json::key(self.out, "url");
+        json::key(self.out, quoted!("url"));
         if !self.string(&url) {
             for slot in [Slot::HttpTarget, Slot::UrlPath, Slot::UrlQuery, Slot::UrlScheme, Slot::HttpHost] {
                 self.places.mark_used(slot);
@@ -302,31 +304,31 @@ impl<'a> Render<'a> {
         if self.span.attributes.is_empty() && !main {
             return;
         }
-        let aws = self.open("aws");
-        if !self.text_field("operation", Slot::AwsOperation) && origin == Origin::Aws {
+        let aws = self.open(quoted!("aws"));
+        if !self.text_field(quoted!("operation"), Slot::AwsOperation) && origin == Origin::Aws {
             self.operation();
         }
         if origin == Origin::Aws {
             self.places.mark_used(Slot::RpcSystem);
         }
         for (key, slot) in [
-            ("account_id", Slot::AwsAccount),
-            ("region", Slot::AwsRegion),
-            ("request_id", Slot::AwsRequestId),
-            ("id_2", Slot::AwsExtendedRequestId),
-            ("queue_url", Slot::AwsQueueUrl),
-            ("bucket_name", Slot::AwsBucket),
-            ("key", Slot::AwsKey),
-            ("topic_arn", Slot::AwsTopic),
-            ("stream_name", Slot::AwsStream),
-            ("function_name", Slot::AwsFunction),
+            (quoted!("account_id"), Slot::AwsAccount),
+            (quoted!("region"), Slot::AwsRegion),
+            (quoted!("request_id"), Slot::AwsRequestId),
+            (quoted!("id_2"), Slot::AwsExtendedRequestId),
+            (quoted!("queue_url"), Slot::AwsQueueUrl),
+            (quoted!("bucket_name"), Slot::AwsBucket),
+            (quoted!("key"), Slot::AwsKey),
+            (quoted!("topic_arn"), Slot::AwsTopic),
+            (quoted!("stream_name"), Slot::AwsStream),
+            (quoted!("function_name"), Slot::AwsFunction),
         ] {
             if self.get(slot).is_some() {
                 self.text_field(key, slot);
             }
         }
         if origin == Origin::Aws {
-            self.number_field("retries", Slot::AwsRetries);
+            self.number_field(quoted!("retries"), Slot::AwsRetries);
         }
         self.tables();
         if main {
@@ -338,13 +340,13 @@ impl<'a> Render<'a> {
 
     fn operation(&mut self) {
         if let Some(method) = self.text(Slot::RpcMethod) {
-            json::key(self.out, "operation");
+            json::key(self.out, quoted!("operation"));
             let operation = method.rsplit(['/', '.']).next().unwrap_or(&method);
             if !self.string(operation) && operation.len() == method.len() {
                 self.places.mark_used(Slot::RpcMethod);
             }
         } else if let Some((_, operation)) = self.span_name().split_once(['.', '/']) {
-            json::key(self.out, "operation");
+            json::key(self.out, quoted!("operation"));
             self.string(operation);
         }
     }
@@ -355,7 +357,7 @@ impl<'a> Render<'a> {
             Value::Array(Array::String(tables)) if tables.len() == 1 => {
                 let table = Cow::Borrowed(tables[0].as_str());
                 if let Some(table) = self.redact(attribute.key.as_str(), table) {
-                    json::key(self.out, "table_name");
+                    json::key(self.out, quoted!("table_name"));
                     if !self.string(&table) {
                         self.places.mark_used(Slot::AwsTable);
                     }
@@ -363,22 +365,23 @@ impl<'a> Render<'a> {
             }
             Value::Array(Array::String(tables)) if !tables.is_empty() => {
                 let before = self.out.len();
-                json::key(self.out, "table_names");
-                if !self.value(attribute.key.as_str(), &attribute.value, 250) {
+                json::key(self.out, quoted!("table_names"));
+                let limit = self.string_limit();
+                if !self.value(attribute.key.as_str(), &attribute.value, limit) {
                     self.out.truncate(before);
                 }
                 self.places.mark_used(Slot::AwsTable);
             }
-            _ => _ = self.text_field("table_name", Slot::AwsTable),
+            _ => _ = self.text_field(quoted!("table_name"), Slot::AwsTable),
         }
     }
 
     fn sdk(&mut self) {
         if let Some((name, version)) = &self.options.sdk {
-            let xray = self.open("xray");
-            json::key(self.out, "sdk");
+            let xray = self.open(quoted!("xray"));
+            json::key(self.out, quoted!("sdk"));
             self.string(name);
-            json::key(self.out, "sdk_version");
+            json::key(self.out, quoted!("sdk_version"));
             self.string(version);
             self.close(&xray);
         }
@@ -393,7 +396,7 @@ impl<'a> Render<'a> {
         if groups.peek().is_none() {
             return;
         }
-        json::key(self.out, "cloudwatch_logs");
+        json::key(self.out, quoted!("cloudwatch_logs"));
         self.out.push(b'[');
         for group in groups {
             json::comma(self.out);
@@ -410,14 +413,14 @@ impl<'a> Render<'a> {
         if SQL.binary_search(&system.as_str()).is_err() {
             return;
         }
-        let sql = self.open("sql");
-        self.text_field("database_type", Slot::DbSystem);
-        self.text_field("user", Slot::DbUser);
-        self.text_field("connection_string", Slot::DbConnection);
+        let sql = self.open(quoted!("sql"));
+        self.text_field(quoted!("database_type"), Slot::DbSystem);
+        self.text_field(quoted!("user"), Slot::DbUser);
+        self.text_field(quoted!("connection_string"), Slot::DbConnection);
         if let (Some(host), Some(database)) = (self.text(Slot::ServerAddress), self.text(Slot::DbNamespace)) {
             let port = self.text(Slot::ServerPort);
             let (colon, port) = port.as_deref().map_or(("", ""), |port| (":", port));
-            json::key(self.out, "url");
+            json::key(self.out, quoted!("url"));
             if !self.string(&[&*host, colon, port, "/", &*database].concat()) {
                 for slot in [Slot::ServerAddress, Slot::ServerPort, Slot::DbNamespace] {
                     self.places.mark_used(slot);
@@ -427,7 +430,7 @@ impl<'a> Render<'a> {
         if let Some(query) = self.text(Slot::DbQuery) {
             // The schema sets no limit; a statement cut at 250 characters would tell little.
             let limit = if self.level < super::Level::ShortValues { super::MAX_DOCUMENT } else { 250 };
-            json::key(self.out, "sanitized_query");
+            json::key(self.out, quoted!("sanitized_query"));
             self.report.cut += u32::from(json::cut_string(self.out, &query, limit));
             self.places.mark_used(Slot::DbQuery);
         }

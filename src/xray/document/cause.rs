@@ -9,7 +9,7 @@ use opentelemetry::{
 
 use super::{
     attributes::Slot,
-    json,
+    json::{self, quoted},
     render::{Level, Render},
     stack::{self, StackFrame},
 };
@@ -44,9 +44,13 @@ impl<'e> Exception<'e> {
             match key.as_str() {
                 "exception.type" => found.kind = Some(value),
                 "exception.message" => found.message = Some(value),
-                "exception.stacktrace" if matches!(value, Value::Array(_)) => found.chain = Some(value),
+                "exception.stacktrace" if matches!(value, Value::Array(_)) => {
+                    found.chain = Some(value);
+                }
                 "exception.stacktrace" => found.stack = Some(value),
-                key if key.ends_with(".chain") && found.chain.is_none() => found.chain = Some(value),
+                key if key.ends_with(".chain") && found.chain.is_none() => {
+                    found.chain = Some(value);
+                }
                 _ => {}
             }
         }
@@ -67,8 +71,8 @@ pub(super) fn in_exception(attribute: &KeyValue) -> bool {
 
 impl Render<'_> {
     pub(super) fn cause(&mut self) {
-        let cause = self.open("cause");
-        json::key(self.out, "exceptions");
+        let cause = self.open(quoted!("cause"));
+        json::key(self.out, quoted!("exceptions"));
         self.out.push(b'[');
         let list = self.out.len();
         let span = self.span;
@@ -121,7 +125,7 @@ impl Render<'_> {
             return;
         }
         self.open_exception(written);
-        self.exception_text("type", "error.type", kind);
+        self.exception_text(quoted!("type"), "error.type", kind);
         if let Some(message) = message {
             self.message(&message);
         }
@@ -130,8 +134,8 @@ impl Render<'_> {
 
     fn exception(&mut self, exception: Exception, written: &mut u32, most: u32) {
         self.open_exception(written);
-        self.exception_text("type", "exception.type", exception.kind);
-        self.exception_text("message", "exception.message", exception.message);
+        self.exception_text(quoted!("type"), "exception.type", exception.kind);
+        self.exception_text(quoted!("message"), "exception.message", exception.message);
         if self.level < Level::NoStacks
             && let Some(stack) = exception.stack
         {
@@ -152,14 +156,14 @@ impl Render<'_> {
             if *written >= most {
                 break;
             }
-            json::key(self.out, "cause");
+            json::key(self.out, quoted!("cause"));
             json::plain(self.out, &hex::span_id(derived_id(self.span.span_context.span_id(), u64::from(*written))));
             self.out.push(b'}');
             self.open_exception(written);
             self.message(&text);
         }
         if chain.len() > MAX_CHAIN {
-            json::key(self.out, "skipped");
+            json::key(self.out, quoted!("skipped"));
             json::unsigned(self.out, (chain.len() - MAX_CHAIN) as u64);
             self.report.left_out += 1;
         }
@@ -169,11 +173,11 @@ impl Render<'_> {
     fn open_exception(&mut self, written: &mut u32) {
         json::comma(self.out);
         self.out.push(b'{');
-        json::key(self.out, "id");
+        json::key(self.out, quoted!("id"));
         json::plain(self.out, &hex::span_id(derived_id(self.span.span_context.span_id(), u64::from(*written))));
         *written += 1;
         if matches!(self.span.span_kind, SpanKind::Client | SpanKind::Producer) {
-            json::key(self.out, "remote");
+            json::key(self.out, quoted!("remote"));
             json::boolean(self.out, true);
         }
     }
@@ -185,7 +189,7 @@ impl Render<'_> {
             other => other.as_str(),
         };
         let Some(text) = self.redact(key, text) else { return };
-        if field == "message" {
+        if field == quoted!("message") {
             self.message(&text);
         } else {
             json::key(self.out, field);
@@ -200,14 +204,14 @@ impl Render<'_> {
             Level::Bare => 100,
             _ => 250,
         };
-        json::key(self.out, "message");
+        json::key(self.out, quoted!("message"));
         self.report.cut += u32::from(json::cut_string(self.out, text, limit));
     }
 
     fn stack(&mut self, text: &str) {
         let mut frames = stack::frames(text);
         let before = self.out.len();
-        json::key(self.out, "stack");
+        json::key(self.out, quoted!("stack"));
         self.out.push(b'[');
         let body = self.out.len();
         for frame in frames.by_ref().take(MAX_FRAMES) {
@@ -231,7 +235,7 @@ impl Render<'_> {
         let more = frames.count();
         if more > 0 {
             self.report.cut += 1;
-            json::key(self.out, "truncated");
+            json::key(self.out, quoted!("truncated"));
             json::unsigned(self.out, more as u64);
         }
     }
@@ -240,14 +244,14 @@ impl Render<'_> {
         json::comma(self.out);
         self.out.push(b'{');
         if let Some(path) = frame.path {
-            json::key(self.out, "path");
+            json::key(self.out, quoted!("path"));
             self.string(path);
         }
         if let Some(line) = frame.line {
-            json::key(self.out, "line");
+            json::key(self.out, quoted!("line"));
             json::unsigned(self.out, u64::from(line));
         }
-        json::key(self.out, "label");
+        json::key(self.out, quoted!("label"));
         self.string(frame.label);
         self.out.push(b'}');
     }

@@ -6,7 +6,8 @@ use opentelemetry::{Array, KeyValue, Value, trace::Status};
 
 use super::{
     attributes::{Place, Slot},
-    cause, json,
+    cause,
+    json::{self, quoted},
     name::{annotation_key, metadata_key},
     render::{Level, Render},
 };
@@ -18,7 +19,11 @@ const MAX_LINKS: usize = 20;
 const MAX_EVENTS: usize = 128;
 const PREFIX: &str = "annotation.";
 
-impl<'a> Render<'a> {
+fn spelling(key: &str) -> Cow<'_, str> {
+    annotation_key(key.strip_prefix(PREFIX).unwrap_or(key))
+}
+
+impl Render<'_> {
     pub(super) fn annotations(&mut self) {
         let span = self.span;
         let listed = self.get(Slot::Annotations).map(|attribute| &attribute.value);
@@ -32,17 +37,18 @@ impl<'a> Render<'a> {
                 }
         };
         self.places.mark_used(Slot::Annotations);
-        let annotations = self.open("annotations");
-        let mut keys: Vec<Cow<str>> = Vec::new();
+        let annotations = self.open(quoted!("annotations"));
+        // The attributes written, to find a second key of the same spelling.
+        let (mut written, mut number) = ([0; MAX_ANNOTATIONS], 0);
         for (at, attribute) in span.attributes.iter().enumerate() {
             let place = self.places.of[at];
             if place == Place::Superseded || !chosen(attribute.key.as_str(), &self.options.annotations) {
                 continue;
             }
             let key = attribute.key.as_str();
-            let clean = annotation_key(key.strip_prefix(PREFIX).unwrap_or(key));
-            let fits = keys.len() < MAX_ANNOTATIONS && !matches!(attribute.value, Value::Array(_)) && !keys.contains(&clean);
-            if !fits {
+            let clean = spelling(key);
+            let taken = || written[..number].iter().any(|at: &usize| spelling(span.attributes[*at].key.as_str()) == clean);
+            if number == MAX_ANNOTATIONS || matches!(attribute.value, Value::Array(_)) || taken() {
                 self.report.moved += 1;
                 continue;
             }
@@ -56,7 +62,8 @@ impl<'a> Render<'a> {
                 continue;
             }
             self.report.sanitised += u32::from(matches!(clean, Cow::Owned(_)));
-            keys.push(clean);
+            written[number] = at;
+            number += 1;
             // What had to be cut is metadata too.
             if place == Place::Free && self.report.cut == cut {
                 self.places.of[at] = Place::Annotated;
@@ -67,7 +74,7 @@ impl<'a> Render<'a> {
 
     pub(super) fn links(&mut self) {
         let before = self.out.len();
-        json::key(self.out, "links");
+        json::key(self.out, quoted!("links"));
         self.out.push(b'[');
         let body = self.out.len();
         let mut written = 0;
@@ -79,12 +86,12 @@ impl<'a> Render<'a> {
             written += 1;
             json::comma(self.out);
             self.out.push(b'{');
-            json::key(self.out, "trace_id");
+            json::key(self.out, quoted!("trace_id"));
             json::plain(self.out, &hex::xray_trace_id(link.span_context.trace_id()));
-            json::key(self.out, "id");
+            json::key(self.out, quoted!("id"));
             json::plain(self.out, &hex::span_id(link.span_context.span_id()));
             if self.level < Level::NoAnnotations {
-                let attributes = self.open("attributes");
+                let attributes = self.open(quoted!("attributes"));
                 for attribute in &link.attributes {
                     self.pair(attribute, MAX_ANNOTATION);
                 }
@@ -102,9 +109,9 @@ impl<'a> Render<'a> {
     /// `default` has the attributes without a field of their own, `otel` what OpenTelemetry has and X-Ray lacks,
     /// `lambda_lifecycle` what is missing.
     pub(super) fn metadata(&mut self, renamed: bool) {
-        let metadata = self.open("metadata");
+        let metadata = self.open(quoted!("metadata"));
         if self.level < Level::NoMetadata {
-            let default = self.open("default");
+            let default = self.open(quoted!("default"));
             let span = self.span;
             for (at, attribute) in span.attributes.iter().enumerate() {
                 let told = match self.places.of[at] {
@@ -117,16 +124,16 @@ impl<'a> Render<'a> {
                 }
             }
             self.close(&default);
-            let otel = self.open("otel");
+            let otel = self.open(quoted!("otel"));
             self.otel(renamed);
             self.close(&otel);
         }
-        let ours = self.open("lambda_lifecycle");
-        self.count("spans_left_out", self.frame.left_out);
+        let ours = self.open(quoted!("lambda_lifecycle"));
+        self.count(quoted!("spans_left_out"), self.frame.left_out);
         if self.level > Level::Full {
             let shed: [&[u8]; 6] =
                 [b"\"values\"", b"\"metadata\"", b"\"stacks\"", b"\"annotations\"", b"\"links\"", b"\"fields\""];
-            json::key(self.out, "truncated");
+            json::key(self.out, quoted!("truncated"));
             self.out.push(b'[');
             for part in &shed[..self.level as usize] {
                 json::comma(self.out);
@@ -143,7 +150,7 @@ impl<'a> Render<'a> {
         if renamed {
             let name = self.span_name();
             if !name.is_empty() {
-                json::key(self.out, "name");
+                json::key(self.out, quoted!("name"));
                 self.report.cut += u32::from(json::cut_string(self.out, &name, self.value_limit()));
             }
         }
@@ -151,20 +158,20 @@ impl<'a> Render<'a> {
             && let Status::Error { description } = &span.status
             && let Some(text) = self.redact("status.description", Cow::Borrowed(description.as_ref()))
         {
-            json::key(self.out, "status_description");
+            json::key(self.out, quoted!("status_description"));
             self.report.cut += u32::from(json::cut_string(self.out, &text, self.value_limit()));
         }
         self.events();
-        self.count("dropped_attributes", span.dropped_attributes_count);
-        self.count("dropped_events", span.events.dropped_count);
+        self.count(quoted!("dropped_attributes"), span.dropped_attributes_count);
+        self.count(quoted!("dropped_events"), span.events.dropped_count);
         let valid = span.links.iter().filter(|link| link.span_context.is_valid()).count();
-        self.count("dropped_links", span.links.dropped_count.saturating_add(valid.saturating_sub(MAX_LINKS) as u32));
+        self.count(quoted!("dropped_links"), span.links.dropped_count.saturating_add(valid.saturating_sub(MAX_LINKS) as u32));
     }
 
     /// Events that are no exceptions, and what an exception's event says beyond the exception.
     fn events(&mut self) {
         let before = self.out.len();
-        json::key(self.out, "events");
+        json::key(self.out, quoted!("events"));
         self.out.push(b'[');
         let body = self.out.len();
         let mut written = 0;
@@ -182,12 +189,12 @@ impl<'a> Render<'a> {
             json::comma(self.out);
             self.out.push(b'{');
             if let Some(name) = self.redact("event.name", Cow::Borrowed(event.name.as_ref())) {
-                json::key(self.out, "name");
+                json::key(self.out, quoted!("name"));
                 self.report.cut += u32::from(json::cut_string(self.out, &name, self.value_limit()));
             }
-            json::key(self.out, "time");
+            json::key(self.out, quoted!("time"));
             json::time(self.out, event.timestamp);
-            let attributes = self.open("attributes");
+            let attributes = self.open(quoted!("attributes"));
             for attribute in event.attributes.iter().filter(|attribute| !told(attribute)) {
                 self.pair(attribute, self.value_limit());
             }

@@ -14,12 +14,18 @@ pub(super) fn comma(out: &mut Vec<u8>) {
     }
 }
 
-/// A key of ours, which needs no escaping.
-pub(super) fn key(out: &mut Vec<u8>, name: &'static str) {
-    comma(out);
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
+/// A key of ours, which needs no escaping, as [`key`] writes it.
+macro_rules! quoted {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+pub(super) use quoted;
+
+/// Writes a key made with `quoted!` in one piece, without its comma where it is the first.
+pub(super) fn key(out: &mut Vec<u8>, key: &'static str) {
+    let first = matches!(out.last(), None | Some(b'{' | b'['));
+    out.extend_from_slice(&key.as_bytes()[usize::from(first)..]);
 }
 
 /// ASCII that needs no escaping, such as an id.
@@ -31,6 +37,7 @@ pub(super) fn plain(out: &mut Vec<u8>, text: &[u8]) {
 
 /// A string, quoted and escaped.
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
     escaped(out, text.as_bytes());
     out.push(b'"');
@@ -139,14 +146,13 @@ pub(super) fn boolean(out: &mut Vec<u8>, value: bool) {
 pub(super) fn time(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     unsigned(out, since.as_secs());
-    out.push(b'.');
+    let mut fraction = *b".000000";
     let mut micros = since.subsec_micros();
-    let mut digits = [b'0'; 6];
-    for digit in digits.iter_mut().rev() {
+    for digit in fraction[1..].iter_mut().rev() {
         *digit += (micros % 10) as u8;
         micros /= 10;
     }
-    out.extend_from_slice(&digits);
+    out.extend_from_slice(&fraction);
 }
 
 /// How a [`Value`] that is no string is written as text, for the redactor's eyes.

@@ -249,6 +249,8 @@ impl DocumentWriter {
     /// Appends the document of `span` to `out`. A document that would be over [`MAX_DOCUMENT`] is shed until it fits: long values,
     /// metadata, stacks, annotations, links, in this order.
     pub fn write(&mut self, span: &SpanData, frame: &Frame, out: &mut Vec<u8>) -> Document {
+        // Enough for most documents, so that a fresh buffer does not grow step by step.
+        out.reserve(1_024);
         let start = out.len();
         self.places.sort(&span.attributes, render::is_server(span));
         let mut level = Level::Full;

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use opentelemetry::{
     Array, KeyValue, Value,
-    trace::{SpanKind, Status},
+    trace::{SpanId, SpanKind, Status},
 };
 use opentelemetry_sdk::trace::SpanData;
 
 use super::{
     DocumentOptions, Flags, Frame, MAX_DOCUMENT, Redaction, Report,
     attributes::{Places, Slot},
-    json,
+    json::{self, quoted},
 };
 use crate::xray::hex;
 
@@ -88,40 +88,38 @@ impl<'a> Render<'a> {
         self.out.extend_from_slice(b"{\"name\":");
         let origin = self.origin();
         let renamed = self.name(origin);
-        json::key(self.out, "id");
         let mut id = span.span_context.span_id();
-        if id == opentelemetry::trace::SpanId::INVALID {
+        if id == SpanId::INVALID {
             self.report.sanitised += 1;
             id = super::cause::derived_id(id, span.name.len() as u64);
         }
-        json::plain(self.out, &hex::span_id(id));
-        json::key(self.out, "trace_id");
-        json::plain(self.out, &hex::xray_trace_id(frame.trace_id));
-        if frame.parent_id != opentelemetry::trace::SpanId::INVALID {
-            json::key(self.out, "parent_id");
-            json::plain(self.out, &hex::span_id(frame.parent_id));
+        self.out.extend_from_slice(b",\"id\":\"");
+        self.out.extend_from_slice(&hex::span_id(id));
+        self.out.extend_from_slice(b"\",\"trace_id\":\"");
+        self.out.extend_from_slice(&hex::xray_trace_id(frame.trace_id));
+        if frame.parent_id != SpanId::INVALID {
+            self.out.extend_from_slice(b"\",\"parent_id\":\"");
+            self.out.extend_from_slice(&hex::span_id(frame.parent_id));
         }
-        if !frame.segment {
-            self.out.extend_from_slice(b",\"type\":\"subsegment\"");
-        }
-        json::key(self.out, "start_time");
+        let place: &[u8] = if frame.segment { b"\",\"start_time\":" } else { b"\",\"type\":\"subsegment\",\"start_time\":" };
+        self.out.extend_from_slice(place);
         json::time(self.out, span.start_time);
         if frame.in_progress {
             self.out.extend_from_slice(b",\"in_progress\":true");
         } else {
-            json::key(self.out, "end_time");
+            json::key(self.out, quoted!("end_time"));
             if span.end_time < span.start_time {
                 self.report.clamped += 1;
             }
             json::time(self.out, span.end_time.max(span.start_time));
         }
         if let Some(namespace) = origin.namespace() {
-            json::key(self.out, "namespace");
+            json::key(self.out, quoted!("namespace"));
             json::plain(self.out, namespace);
         }
         let flags = self.flags(origin);
         if !span.attributes.is_empty() {
-            self.text_field("user", Slot::User);
+            self.text_field(quoted!("user"), Slot::User);
             self.http();
         }
         self.aws(origin);
@@ -182,9 +180,13 @@ impl<'a> Render<'a> {
     }
 
     /// Strings in general have at most 250 characters.
+    pub(super) fn string_limit(&self) -> usize {
+        if self.level == Level::Bare { 100 } else { 250 }
+    }
+
+    /// Writes a string of the general length; true if it was cut.
     pub(super) fn string(&mut self, text: &str) -> bool {
-        let limit = if self.level == Level::Bare { 100 } else { 250 };
-        let cut = json::cut_string(self.out, text, limit);
+        let cut = json::cut_string(self.out, text, self.string_limit());
         self.report.cut += u32::from(cut);
         cut
     }
@@ -201,7 +203,11 @@ impl<'a> Render<'a> {
 
     /// Writes a slot as a whole number that is not negative, also where it came as text.
     pub(super) fn number_field(&mut self, key: &'static str, slot: Slot) {
-        if let Some(number) = self.text(slot).and_then(|text| text.trim().parse::<u64>().ok()) {
+        if let (Some(KeyValue { value: Value::I64(number @ 0..), .. }), None) = (self.get(slot), &self.options.redactor) {
+            json::key(self.out, key);
+            json::integer(self.out, *number);
+            self.places.mark_used(slot);
+        } else if let Some(number) = self.text(slot).and_then(|text| text.trim().parse::<u64>().ok()) {
             json::key(self.out, key);
             json::unsigned(self.out, number);
             self.places.mark_used(slot);

@@ -10,13 +10,13 @@ pub(super) struct StackFrame<'t> {
 
 /// The frames of a `std::backtrace::Backtrace` as it prints itself, with or without `stack backtrace:` and panic text around.
 pub(super) fn frames(text: &str) -> impl Iterator<Item = StackFrame<'_>> {
-    let mut lines = text.lines().map(str::trim).peekable();
+    let mut lines = text.lines().map(str::trim_ascii).peekable();
     std::iter::from_fn(move || {
         let label = lines.find_map(numbered)?;
         let (mut path, mut line) = (None, None);
         if let Some(place) = lines.peek().and_then(|next| next.strip_prefix("at ")) {
             lines.next();
-            let (file, number) = location(place.trim());
+            let (file, number) = location(place.trim_ascii());
             (path, line) = (Some(file), number);
         }
         Some(StackFrame { label: without_hash(label), path, line })
@@ -25,9 +25,9 @@ pub(super) fn frames(text: &str) -> impl Iterator<Item = StackFrame<'_>> {
 
 /// `12: some::function`
 fn numbered(line: &str) -> Option<&str> {
-    let (number, label) = line.split_once(": ")?;
-    let counted = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    counted.then(|| label.trim())
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    let label = line[digits..].strip_prefix(": ")?;
+    (digits > 0).then(|| label.trim_ascii())
 }
 
 /// `path:line:column`, where the path may have colons of its own.
@@ -47,8 +47,8 @@ fn location(place: &str) -> (&str, Option<u32>) {
 
 /// Legacy symbol names end in `::h` and sixteen digits that tell nobody anything.
 fn without_hash(label: &str) -> &str {
-    match label.rsplit_once("::h") {
-        Some((name, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => name,
+    match label.len().checked_sub(16).and_then(|hash| label.split_at_checked(hash)) {
+        Some((name, hash)) if hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => name.strip_suffix("::h").unwrap_or(label),
         _ => label,
     }
 }

@@ -5,9 +5,10 @@ use crate::{
     Failure,
     function::{
         api::FunctionError,
+        builder::Settings,
         invocation::timed_out,
         live::{Ending, Phase},
-        pool::{Ended, EnvironmentState, WarmUpError, Work},
+        pool::{Ended, WarmUpError, Work},
         process::Exit,
         timeline::EventKind,
     },
@@ -24,50 +25,20 @@ const TIMEOUT_GRACE: Duration = Duration::from_millis(600);
 impl Environment {
     pub(super) fn init_error(&mut self, error: FunctionError) {
         let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
-        self.write(EventKind::InitError {
-            error_type,
-            error_message,
-        });
+        self.write(EventKind::InitError { error_type, error_message });
         if let Some(live) = &mut self.live {
             live.end_by(FAILURE_GRACE, Ending::InitError(error));
         }
     }
 
-    /// Answers whoever waits for a process that will not come up.
-    pub(super) fn give_up(&mut self, failure: Failure) {
-        self.init_failed = false;
-        match self.work.take() {
-            Some(Work::Job(mut job)) => job.answer(Err(failure), false),
-            Some(Work::WarmUp(reply)) => {
-                let _ = reply.send(Err(match failure {
-                    Failure::Function {
-                        error_type,
-                        error_message,
-                    } => WarmUpError::Failed {
-                        error_type,
-                        error_message,
-                    },
-                    Failure::TimedOut { .. } => {
-                        WarmUpError::TimedOut(self.pool.settings.init_limit)
-                    }
-                    other => WarmUpError::Failed {
-                        error_type: "Runtime.ExitError".into(),
-                        error_message: other.to_string(),
-                    },
-                }));
-            }
-            None => {}
-        }
-    }
-
     /// True when the process is now being shut down.
     pub(super) fn shut_down_if_idle(&mut self) -> bool {
-        if self.shutdown.is_none() {
+        if self.shutdown.is_empty() {
             return false;
         }
         match &self.live {
             None => {
-                if let Some(reply) = self.shutdown.take().filter(|_| self.work.is_none()) {
+                for reply in self.shutdown.drain(..) {
                     let _ = reply.send(None);
                 }
                 false
@@ -85,23 +56,11 @@ impl Environment {
         let sigterm = live.has_extensions();
         live.process.signal(Signal::SIGCONT);
         if sigterm {
-            live.end_by(
-                SHUTDOWN_GRACE,
-                Ending::Shutdown {
-                    since: Instant::now(),
-                    sigterm,
-                },
-            );
+            live.end_by(SHUTDOWN_GRACE, Ending::Shutdown { since: Instant::now(), sigterm });
             self.write(EventKind::Thawed);
             self.terminate();
         } else {
-            live.end_by(
-                Duration::ZERO,
-                Ending::Shutdown {
-                    since: Instant::now(),
-                    sigterm,
-                },
-            );
+            live.end_by(Duration::ZERO, Ending::Shutdown { since: Instant::now(), sigterm });
             self.kill();
         }
     }
@@ -128,11 +87,7 @@ impl Environment {
             Phase::Init { .. } => {
                 let suppressed = live.suppressed;
                 live.ending = Some(Ending::InitTimedOut);
-                self.write(if suppressed {
-                    EventKind::TimedOut
-                } else {
-                    EventKind::InitTimedOut
-                });
+                self.write(if suppressed { EventKind::TimedOut } else { EventKind::InitTimedOut });
                 self.kill();
             }
             Phase::Dying { .. } => self.kill(),
@@ -161,32 +116,20 @@ impl Environment {
         let (ending, suppressed) = (live.ending.take(), live.suppressed);
         let (process, mut invocations) = live.into_parts();
         let exit = process.wait().await;
-        self.pool
-            .timeline
-            .write(number, request_id.as_deref(), EventKind::Exited { exit });
-        self.set_state(number, None, EnvironmentState::Dead);
+        self.pool.timeline.write(number, request_id.as_deref(), EventKind::Exited { exit });
 
-        if let Some(Ending::Shutdown { since, sigterm }) = ending {
-            if let Some(reply) = self.shutdown.take() {
-                let _ = reply.send(Some(Ended {
-                    environment: number,
-                    pid,
-                    sigterm,
-                    exit,
-                    took: since.elapsed(),
-                }));
-            }
+        let settings = &self.pool.settings;
+        let tell: Tell = if let Some(Ending::Shutdown { since, sigterm }) = ending {
+            let ended = Ended { environment: number, pid, sigterm, exit, took: since.elapsed() };
+            let waiting = std::mem::take(&mut self.shutdown);
+            Box::new(move || waiting.into_iter().for_each(|reply| drop(reply.send(Some(ended.clone())))))
         } else if initialising {
             let failure = self.init_failure(number, ending, exit);
-            if !suppressed {
-                self.init_failed = true;
-                if matches!(self.work, Some(Work::Job(_))) {
-                    return Box::pin(self.start()).await;
-                }
+            self.init_failed = !suppressed;
+            if !suppressed && matches!(self.work, Some(Work::Job(_))) {
+                return Box::pin(self.start()).await;
             }
-            let failed_ahead = self.init_failed && !suppressed;
-            self.give_up(failure);
-            self.init_failed = failed_ahead;
+            give_up(self.work.take(), failure, settings)
         } else {
             let failure = match ending {
                 Some(Ending::Extension(error)) => function_failure(error),
@@ -194,14 +137,16 @@ impl Environment {
             };
             for invocation in invocations.values_mut() {
                 invocation.fail(failure.clone());
-                invocation.end(&self.pool.settings);
+                invocation.end(settings);
             }
-        }
-        match self.work {
+            Box::new(move || drop(invocations))
+        };
+        if self.work.is_some() {
             // It came while the process was on its way out.
-            Some(_) => Box::pin(self.start()).await,
-            None => Box::pin(self.release()).await,
+            tell();
+            return Box::pin(self.start()).await;
         }
+        self.release(tell).await;
     }
 
     fn init_failure(&self, number: u32, ending: Option<Ending>, exit: Exit) -> Failure {
@@ -211,23 +156,33 @@ impl Environment {
             _ => {
                 let error_type = "Runtime.ExitError".to_owned();
                 let error_message = format!("Runtime exited before it asked for an event: {exit}");
-                self.pool.timeline.write(
-                    number,
-                    None,
-                    EventKind::InitError {
-                        error_type,
-                        error_message,
-                    },
-                );
+                self.pool.timeline.write(number, None, EventKind::InitError { error_type, error_message });
                 Failure::Exited(exit.to_string())
             }
         }
     }
 }
 
+/// Tells those who wait.
+pub(super) type Tell = Box<dyn FnOnce() + Send>;
+
+/// Answers whoever waits for a process that will not come up.
+pub(super) fn give_up(work: Option<Work>, failure: Failure, settings: &Settings) -> Tell {
+    let limit = settings.init_limit;
+    Box::new(move || match work {
+        Some(Work::Job(mut job)) => job.answer(Err(failure), false),
+        Some(Work::WarmUp(reply)) => {
+            let error = match failure {
+                Failure::Function { error_type, error_message } => WarmUpError::Failed { error_type, error_message },
+                Failure::TimedOut { .. } => WarmUpError::TimedOut(limit),
+                other => WarmUpError::Failed { error_type: "Runtime.ExitError".into(), error_message: other.to_string() },
+            };
+            let _ = reply.send(Err(error));
+        }
+        None => {}
+    })
+}
+
 pub(super) fn function_failure(error: FunctionError) -> Failure {
-    Failure::Function {
-        error_type: error.error_type,
-        error_message: error.error_message,
-    }
+    Failure::Function { error_type: error.error_type, error_message: error.error_message }
 }

@@ -1,0 +1,129 @@
+//! The lifecycle's options.
+
+use crate::{Export, Flush, Lifecycle, TraceParent, Unfinished, settings::Settings, trace::AnyExporter, xray::Redaction};
+use opentelemetry_sdk::trace::SpanExporter;
+use std::{sync::Arc, time::Duration};
+
+/// Options of a [`Lifecycle`]. What an [environment variable](crate::settings) sets wins over what is set here.
+///
+/// ```no_run
+/// use lambda_lifecycle::{Lifecycle, xray::Redaction};
+///
+/// let life = Lifecycle::builder()
+///     .annotations(["tenant", "order.id"])
+///     .redact(|key, _| if key.contains("card") { Redaction::Remove } else { Redaction::Keep })
+///     .build();
+/// ```
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder {
+    pub(crate) settings: Settings,
+    pub(crate) exporters: Vec<Box<dyn AnyExporter>>,
+    pub(crate) flush: Flush,
+}
+
+impl Builder {
+    /// Whether to set a global subscriber with a log, if none is set. Default: yes.
+    pub fn log(mut self, on: bool) -> Self {
+        self.settings.log = on;
+        self
+    }
+
+    /// Whether to record and send spans. Default: yes, where Lambda samples the invocation.
+    pub fn trace(mut self, on: bool) -> Self {
+        self.settings.trace = on;
+        self
+    }
+
+    /// Where the trace of an invocation is read from. Default: X-Ray's header.
+    pub fn trace_parent(mut self, parent: TraceParent) -> Self {
+        self.settings.trace_parent = parent;
+        self
+    }
+
+    /// Where X-Ray's documents go. Default: to the daemon.
+    pub fn export(mut self, export: Export) -> Self {
+        self.settings.export = export;
+        self
+    }
+
+    /// A span exporter beside X-Ray's, for any other backend; with `export(Export::None)` instead of it.
+    ///
+    /// It gets the spans of an invocation after the response was posted. It runs in a task of its own and has until the
+    /// invocation's hard point; one that hangs, fails or panics costs its own spans and nothing else.
+    pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
+        self.exporters.push(Box::new(exporter));
+        self
+    }
+
+    /// When the spans leave to exporters of your own. Default: after every invocation.
+    pub fn flush(mut self, flush: Flush) -> Self {
+        self.flush = flush;
+        self
+    }
+
+    /// Whether a document is sent when an invocation begins, by which one that is killed is visible. Default: yes.
+    pub fn in_progress(mut self, on: bool) -> Self {
+        self.settings.in_progress = on;
+        self
+    }
+
+    /// Span attributes that become annotations, which X-Ray indexes for search. Default: those the library chooses.
+    pub fn annotations<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.settings.annotations.extend(keys.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sees every key and value before it leaves, and decides. Applied to attributes, names, exception messages and stacks.
+    pub fn redact(mut self, redactor: impl Fn(&str, &str) -> Redaction + Send + Sync + 'static) -> Self {
+        self.settings.redactor = Some(Arc::new(redactor));
+        self
+    }
+
+    /// What the set-ups of the Init phase may take together. Default: 9 s, one less than the platform's limit.
+    pub fn init_budget(mut self, budget: Duration) -> Self {
+        self.settings.init_budget = budget;
+        self
+    }
+
+    /// Whether the token is cancelled and a typed answer is made before the platform's deadline. Default: yes.
+    pub fn deadline(mut self, on: bool) -> Self {
+        self.settings.deadline = on;
+        self
+    }
+
+    /// Time from the token's cancellation to the typed answer. Default: 5 % of the invocation's time, 50 ms to 500 ms.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.settings.grace = Some(grace);
+        self
+    }
+
+    /// Time from the typed answer to the platform's kill. Default: 5 % of the invocation's time, 50 ms to 500 ms.
+    pub fn reserve(mut self, reserve: Duration) -> Self {
+        self.settings.reserve = Some(reserve);
+        self
+    }
+
+    /// Whether a handler that blocks its thread past the deadline is reported. Default: yes.
+    pub fn watchdog(mut self, on: bool) -> Self {
+        self.settings.watchdog = on;
+        self
+    }
+
+    /// What becomes of work after the response that is not done in its time. Default: [`Unfinished::Wait`].
+    pub fn unfinished(mut self, policy: Unfinished) -> Self {
+        self.settings.unfinished = policy;
+        self
+    }
+
+    /// How long work after the response is waited for. Default: to the invocation's hard point.
+    pub fn after_response_budget(mut self, budget: Duration) -> Self {
+        self.settings.after_response_budget = Some(budget);
+        self
+    }
+
+    /// The lifecycle. Sets the global subscriber, if the log is wanted and none is set.
+    pub fn build(self) -> Lifecycle {
+        Lifecycle::new(self)
+    }
+}

@@ -1,0 +1,287 @@
+//! What can be set: by the builder, and by environment variables, which win. All of it in one table.
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `LAMBDA_LIFECYCLE_LOG` | `on`, `off`: set a subscriber with a log | `on` |
+//! | `LAMBDA_LIFECYCLE_TRACE` | `on`, `off`: record and send spans | `on` |
+//! | `LAMBDA_LIFECYCLE_TRACE_FILTER` | which spans are recorded: `info,my_crate=debug` | `info` |
+//! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | where the trace comes from: `xray`, or `w3c` for a `traceparent` in the client context | `xray` |
+//! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none` | `udp` |
+//! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
+//! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace | `500000` |
+//! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all set-ups of the Init phase | `9000` |
+//! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and answer before the deadline | `on` |
+//! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the typed answer | 5 %, 50 to 500 |
+//! | `LAMBDA_LIFECYCLE_DEADLINE_RESERVE` | milliseconds from the typed answer to the platform's kill | 5 %, 50 to 500 |
+//! | `LAMBDA_LIFECYCLE_WATCHDOG` | `on`, `off`: report a handler that blocks its thread past the deadline | `on` |
+//! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE` | work unfinished after its time: `wait` and then cancel it, `cancel` at once, `freeze` it | `wait` |
+//! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET` | milliseconds `wait` waits | to the hard deadline |
+//!
+//! A value that is not understood is told once, and the default stays.
+
+use crate::xray::{MAX_TRACE, Redaction};
+use std::{
+    env, fmt,
+    str::FromStr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tracing_subscriber::filter::Targets;
+
+/// Where documents go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Export {
+    /// To the X-Ray daemon, which in Lambda runs beside every function.
+    #[default]
+    Udp,
+    /// To standard output, one document a line, to look at.
+    Stdout,
+    /// Nowhere: only exporters of your own get the spans.
+    None,
+}
+
+/// Where the trace an invocation belongs to is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TraceParent {
+    /// The header Lambda sends with each event. The only one under which the function's own segments and ours are one tree.
+    #[default]
+    XRay,
+    /// `w3c.traceparent` of the client context, as AWS's other runtimes have begun to read it; X-Ray's where there is none.
+    W3c,
+}
+
+/// What becomes of work after the response that is not done in its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Unfinished {
+    /// It has its budget, then it is cancelled.
+    #[default]
+    Wait,
+    /// It is cancelled as soon as it waits for something.
+    Cancel,
+    /// It freezes with the environment and goes on in the next invocation, if there is one: what Node calls
+    /// `callbackWaitsForEmptyEventLoop = false`.
+    Freeze,
+}
+
+pub(crate) type Redactor = Arc<dyn Fn(&str, &str) -> Redaction + Send + Sync>;
+
+/// Everything that can be set. Built by [`Lifecycle::builder`](crate::Lifecycle::builder).
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) log: bool,
+    pub(crate) trace: bool,
+    pub(crate) trace_filter: Targets,
+    pub(crate) trace_parent: TraceParent,
+    pub(crate) export: Export,
+    pub(crate) in_progress: bool,
+    pub(crate) trace_budget: usize,
+    pub(crate) init_budget: Duration,
+    pub(crate) deadline: bool,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) reserve: Option<Duration>,
+    pub(crate) watchdog: bool,
+    pub(crate) unfinished: Unfinished,
+    pub(crate) after_response_budget: Option<Duration>,
+    pub(crate) annotations: Vec<String>,
+    pub(crate) redactor: Option<Redactor>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            log: true,
+            trace: true,
+            trace_filter: Targets::new().with_default(tracing::Level::INFO),
+            trace_parent: TraceParent::default(),
+            export: Export::default(),
+            in_progress: true,
+            trace_budget: MAX_TRACE,
+            init_budget: crate::init::BUDGET,
+            deadline: true,
+            grace: None,
+            reserve: None,
+            watchdog: true,
+            unfinished: Unfinished::default(),
+            after_response_budget: None,
+            annotations: Vec::new(),
+            redactor: None,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("log", &self.log)
+            .field("trace", &self.trace)
+            .field("trace_filter", &self.trace_filter.to_string())
+            .field("trace_parent", &self.trace_parent)
+            .field("export", &self.export)
+            .field("in_progress", &self.in_progress)
+            .field("trace_budget", &self.trace_budget)
+            .field("init_budget", &self.init_budget)
+            .field("deadline", &self.deadline)
+            .field("grace", &self.grace)
+            .field("reserve", &self.reserve)
+            .field("watchdog", &self.watchdog)
+            .field("unfinished", &self.unfinished)
+            .field("after_response_budget", &self.after_response_budget)
+            .field("annotations", &self.annotations)
+            .field("redactor", &self.redactor.is_some())
+            .finish()
+    }
+}
+
+static CURRENT: OnceLock<Settings> = OnceLock::new();
+
+impl Settings {
+    /// The settings of this process: those of its first lifecycle, or the environment's where the layers are used alone.
+    pub(crate) fn current() -> &'static Self {
+        CURRENT.get_or_init(|| {
+            let mut settings = Self::default();
+            for problem in settings.read_env() {
+                tracing::warn!("{problem}");
+            }
+            settings
+        })
+    }
+
+    /// Makes these the settings of the process; false if it has some already.
+    pub(crate) fn make_current(self) -> bool {
+        CURRENT.set(self).is_ok()
+    }
+
+    /// Takes over what the environment says, and tells what of it is not understood.
+    pub(crate) fn read_env(&mut self) -> Vec<String> {
+        self.read(|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    fn read(&mut self, get: impl Fn(&str) -> Option<String>) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut reader = Reader { get, problems: &mut problems };
+        reader.switch("LAMBDA_LIFECYCLE_LOG", &mut self.log);
+        reader.switch("LAMBDA_LIFECYCLE_TRACE", &mut self.trace);
+        reader.set("LAMBDA_LIFECYCLE_TRACE_FILTER", "a filter like info,my_crate=debug", &mut self.trace_filter, |text| {
+            text.parse().ok()
+        });
+        reader.set("LAMBDA_LIFECYCLE_TRACE_PARENT", "xray or w3c", &mut self.trace_parent, |text| match text {
+            "xray" => Some(TraceParent::XRay),
+            "w3c" => Some(TraceParent::W3c),
+            _ => None,
+        });
+        reader.set("LAMBDA_LIFECYCLE_TRACE_EXPORT", "udp, stdout or none", &mut self.export, |text| match text {
+            "udp" => Some(Export::Udp),
+            "stdout" => Some(Export::Stdout),
+            "none" => Some(Export::None),
+            _ => None,
+        });
+        reader.switch("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", &mut self.in_progress);
+        reader.set("LAMBDA_LIFECYCLE_TRACE_BUDGET", "a number of bytes", &mut self.trace_budget, |text| text.parse().ok());
+        reader.set("LAMBDA_LIFECYCLE_INIT_BUDGET", MILLISECONDS, &mut self.init_budget, milliseconds);
+        reader.switch("LAMBDA_LIFECYCLE_DEADLINE", &mut self.deadline);
+        reader.set("LAMBDA_LIFECYCLE_DEADLINE_GRACE", MILLISECONDS, &mut self.grace, |text| milliseconds(text).map(Some));
+        reader.set("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", MILLISECONDS, &mut self.reserve, |text| milliseconds(text).map(Some));
+        reader.switch("LAMBDA_LIFECYCLE_WATCHDOG", &mut self.watchdog);
+        reader.set("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "wait, cancel or freeze", &mut self.unfinished, |text| match text {
+            "wait" => Some(Unfinished::Wait),
+            "cancel" => Some(Unfinished::Cancel),
+            "freeze" => Some(Unfinished::Freeze),
+            _ => None,
+        });
+        reader.set("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", MILLISECONDS, &mut self.after_response_budget, |text| {
+            milliseconds(text).map(Some)
+        });
+        problems
+    }
+}
+
+const MILLISECONDS: &str = "a number of milliseconds";
+
+fn milliseconds(text: &str) -> Option<Duration> {
+    u32::from_str(text).ok().map(|ms| Duration::from_millis(ms.into()))
+}
+
+struct Reader<'p, G> {
+    get: G,
+    problems: &'p mut Vec<String>,
+}
+
+impl<G: Fn(&str) -> Option<String>> Reader<'_, G> {
+    fn set<T>(&mut self, name: &str, wanted: &str, target: &mut T, parse: impl FnOnce(&str) -> Option<T>) {
+        let Some(text) = (self.get)(name).filter(|text| !text.trim().is_empty()) else { return };
+        match parse(text.trim()) {
+            Some(value) => *target = value,
+            None => self.problems.push(format!("{name}={text:?} is not understood, the default stays: expected {wanted}")),
+        }
+    }
+
+    fn switch(&mut self, name: &str, target: &mut bool) {
+        self.set(name, "on or off", target, |text| match text.to_ascii_lowercase().as_str() {
+            "on" | "true" | "1" => Some(true),
+            "off" | "false" | "0" => Some(false),
+            _ => None,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn read(pairs: &[(&'static str, &'static str)]) -> (Settings, Vec<String>) {
+        let variables: BTreeMap<_, _> = pairs.iter().copied().collect();
+        let mut settings = Settings::default();
+        let problems = settings.read(|name| variables.get(name).map(ToString::to_string));
+        (settings, problems)
+    }
+
+    #[test]
+    fn every_variable_of_the_table_is_read_and_each_is_in_the_table() {
+        let table = include_str!("settings.rs");
+        let documented: Vec<&str> =
+            table.lines().filter_map(|line| line.strip_prefix("//! | `")).filter_map(|line| line.split('`').next()).collect();
+        let asked = std::cell::RefCell::new(Vec::new());
+        Settings::default().read(|name| {
+            asked.borrow_mut().push(name.to_owned());
+            None
+        });
+        assert_eq!(asked.into_inner(), documented);
+    }
+
+    #[test]
+    fn what_is_understood_is_taken_over() {
+        let (settings, problems) = read(&[
+            ("LAMBDA_LIFECYCLE_TRACE", "OFF"),
+            ("LAMBDA_LIFECYCLE_INIT_BUDGET", "1500"),
+            ("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "0"),
+            ("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze"),
+            ("LAMBDA_LIFECYCLE_TRACE_FILTER", "warn,orders=debug"),
+        ]);
+        assert_eq!(problems, Vec::<String>::new());
+        assert!(!settings.trace);
+        assert_eq!(settings.init_budget, Duration::from_millis(1_500));
+        assert_eq!(settings.grace, Some(Duration::ZERO));
+        assert_eq!(settings.unfinished, Unfinished::Freeze);
+        assert!(settings.trace_filter.would_enable("orders", &tracing::Level::DEBUG));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told_and_changes_nothing() {
+        for name in [
+            "LAMBDA_LIFECYCLE_LOG",
+            "LAMBDA_LIFECYCLE_TRACE_EXPORT",
+            "LAMBDA_LIFECYCLE_TRACE_BUDGET",
+            "LAMBDA_LIFECYCLE_DEADLINE_RESERVE",
+            "LAMBDA_LIFECYCLE_AFTER_RESPONSE",
+        ] {
+            let (settings, problems) = read(&[(name, "maybe, who knows")]);
+            assert_eq!(problems.len(), 1, "{name}");
+            assert!(problems[0].contains(name) && problems[0].contains("expected"), "{}", problems[0]);
+            assert_eq!(format!("{settings:?}"), format!("{:?}", Settings::default()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Exporters of the user's own, beside X-Ray's documents: off the executor, one batch at a time, bounded in time and memory.
+
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{SpanData, SpanExporter},
+};
+use std::{
+    fmt,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Spans that wait for an exporter which is slow or refuses; more are left out, and counted.
+const WAITING: usize = 10_000;
+
+/// When spans leave to exporters of your own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Flush {
+    /// After the response of every invocation.
+    #[default]
+    EveryInvocation,
+    /// After the response of an invocation, if the last time is this long ago; the rest goes at shutdown.
+    Every(Duration),
+    /// At shutdown only. An environment that is killed loses them.
+    OnShutdown,
+}
+
+/// A `SpanExporter` of any type.
+pub(crate) trait AnyExporter: Send + Sync + fmt::Debug {
+    fn export_boxed(&self, batch: Vec<SpanData>) -> Pin<Box<dyn Future<Output = OTelSdkResult> + Send + '_>>;
+}
+
+impl<T: SpanExporter> AnyExporter for T {
+    fn export_boxed(&self, batch: Vec<SpanData>) -> Pin<Box<dyn Future<Output = OTelSdkResult> + Send + '_>> {
+        Box::pin(self.export(batch))
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    exporter: Arc<dyn AnyExporter>,
+    waiting: Mutex<Vec<SpanData>>,
+    last: Mutex<Instant>,
+    left_out: AtomicU64,
+    /// Held while the exporter is at work, also by one that outlives its time.
+    at_work: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Exporters {
+    slots: Vec<Slot>,
+    flush: Flush,
+}
+
+static EXPORTERS: OnceLock<Exporters> = OnceLock::new();
+
+pub(crate) fn install(exporters: Vec<Box<dyn AnyExporter>>, flush: Flush) {
+    if exporters.is_empty() {
+        return;
+    }
+    let slots = exporters
+        .into_iter()
+        .map(|exporter| Slot {
+            exporter: exporter.into(),
+            waiting: Mutex::default(),
+            last: Mutex::new(Instant::now()),
+            left_out: AtomicU64::new(0),
+            at_work: Arc::default(),
+        })
+        .collect();
+    // The first lifecycle of a process is the one that counts.
+    let _ = EXPORTERS.set(Exporters { slots, flush });
+}
+
+/// The exporters of this process, if it has any.
+pub(crate) fn installed() -> Option<&'static Exporters> {
+    EXPORTERS.get()
+}
+
+impl Exporters {
+    /// Hands an invocation's spans to every exporter, and waits for those whose turn it is, at most until `until`.
+    pub(crate) async fn hand_over(&self, spans: Vec<SpanData>, until: Option<Instant>) {
+        for slot in &self.slots {
+            slot.keep(&spans);
+        }
+        let now = Instant::now();
+        for slot in &self.slots {
+            let due = match self.flush {
+                Flush::EveryInvocation => true,
+                Flush::Every(interval) => now.duration_since(*lock(&slot.last)) >= interval,
+                Flush::OnShutdown => false,
+            };
+            if due {
+                slot.flush(until).await;
+            }
+        }
+    }
+
+    /// Hands over what waits.
+    pub(crate) async fn flush(&self, until: Option<Instant>) {
+        for slot in &self.slots {
+            slot.flush(until).await;
+        }
+    }
+}
+
+impl Slot {
+    fn keep(&self, spans: &[SpanData]) {
+        let mut waiting = lock(&self.waiting);
+        let room = WAITING.saturating_sub(waiting.len());
+        waiting.extend(spans.iter().take(room).cloned());
+        let left_out = spans.len().saturating_sub(room) as u64;
+        if left_out > 0 && self.left_out.fetch_add(left_out, Ordering::Relaxed) == 0 {
+            tracing::warn!("an exporter does not keep up: spans beyond {WAITING} are left out for it");
+        }
+    }
+
+    async fn flush(&self, until: Option<Instant>) {
+        // An exporter that outlived its time is still at work, and must not be called twice at once.
+        let Ok(at_work) = Arc::clone(&self.at_work).try_lock_owned() else { return };
+        let batch = std::mem::take(&mut *lock(&self.waiting));
+        if batch.is_empty() {
+            return;
+        }
+        *lock(&self.last) = Instant::now();
+        let exporter = Arc::clone(&self.exporter);
+        let handle = tokio::runtime::Handle::current();
+        // Exporters may block: opentelemetry's own do.
+        let export = tokio::task::spawn_blocking(move || {
+            let _at_work = at_work;
+            let export = AssertUnwindSafe(|| handle.block_on(exporter.export_boxed(batch)));
+            std::panic::catch_unwind(export)
+        });
+        let ended = match until {
+            Some(until) => tokio::time::timeout_at(until.into(), export).await,
+            None => Ok(export.await),
+        };
+        match ended {
+            Ok(Ok(Ok(Ok(())))) => {}
+            Ok(Ok(Ok(Err(error)))) => tracing::warn!("an exporter did not take its spans: {error}"),
+            Ok(_) => tracing::warn!("an exporter panicked: its spans are lost"),
+            Err(_) => tracing::warn!("an exporter was not done before the deadline: it goes on, the invocation does not wait"),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,68 @@
+//! Spans from before there was a trace: they wait for the first invocation.
+
+use super::{Recorder, ids};
+use crate::{Environment, InitializationType, Invocation};
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{SpanBuilder, SpanContext, SpanId, SpanKind, TraceContextExt, TraceState, Tracer},
+};
+use opentelemetry_sdk::trace::SpanData;
+use std::time::{Duration, SystemTime};
+
+/// An invocation that comes later than this after init did not wait for it: the environment was made ahead of its requests.
+const AHEAD: Duration = Duration::from_secs(10);
+
+/// Hands the spans of init to the first invocation: as part of its trace where it waited for them, as a trace of their own, linked
+/// both ways, where it did not. Where the first invocation is not recorded they are dropped.
+pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
+    let Some(recorder) = Recorder::get().filter(|recorder| recorder.is_in_init()) else { return };
+    let orphans = recorder.spans.take_init();
+    let restored = Environment::current().initialization_type == InitializationType::SnapStart;
+    if restored {
+        ids::ids().reseed();
+    }
+    let Some(over) = orphans.iter().map(|span| span.end_time).max() else { return };
+    if !invocation.is_recorded() {
+        return;
+    }
+    let gap = SystemTime::now().duration_since(over).unwrap_or_default();
+    let ahead = gap > AHEAD || Environment::current().initialization_type == InitializationType::ProvisionedConcurrency;
+    let parent = if ahead { begin_trace_of_init(recorder, invocation, context, &orphans, over) } else { context.clone() };
+    let adopter = parent.span().span_context().clone();
+    for span in orphans {
+        invocation.spans().adopt(under(&adopter, span));
+    }
+}
+
+/// The same span as part of another trace; one without a parent becomes a child of `adopter`.
+fn under(adopter: &SpanContext, mut span: SpanData) -> SpanData {
+    let own = &span.span_context;
+    span.span_context = SpanContext::new(adopter.trace_id(), own.span_id(), own.trace_flags(), false, TraceState::NONE);
+    if span.parent_span_id == SpanId::INVALID {
+        span.parent_span_id = adopter.span_id();
+    }
+    span
+}
+
+/// A segment for init, in a trace of its own.
+fn begin_trace_of_init(
+    recorder: &Recorder,
+    invocation: &Invocation,
+    context: &Context,
+    orphans: &[SpanData],
+    over: SystemTime,
+) -> Context {
+    let began = orphans.iter().map(|span| span.start_time).min().unwrap_or(over);
+    let link = KeyValue::new("link.kind", "first_invocation");
+    let first = opentelemetry::trace::Link::new(context.span().span_context().clone(), vec![link], 0);
+    let span = SpanBuilder::from_name(format!("{} init", Environment::current().function_name))
+        .with_kind(SpanKind::Internal)
+        .with_start_time(began)
+        .with_links(vec![first]);
+    // No span in this context, so the SDK begins a trace; the invocation in it, so the span is kept.
+    let apart = Context::new().with_value(invocation.clone());
+    let apart = apart.with_span(recorder.tracer.build_with_context(span, &apart));
+    apart.span().end_with_timestamp(over);
+    context.span().add_link(apart.span().span_context().clone(), vec![KeyValue::new("link.kind", "init")]);
+    apart
+}
