@@ -20,6 +20,9 @@ pub mod aws_sdk;
 mod builder;
 pub mod deadline;
 mod environment;
+pub mod event_bridge;
+mod hop;
+pub mod http_client;
 pub mod init;
 mod invocation;
 mod lifecycle;
@@ -27,6 +30,7 @@ pub mod logs;
 mod outcome;
 pub mod service;
 pub mod settings;
+pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 pub mod trace;
