@@ -13,7 +13,7 @@ use crate::{
 use opentelemetry::{
     Context, KeyValue,
     context::FutureExt as _,
-    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState},
+    trace::{SpanContext, SpanId, TraceFlags, TraceState},
 };
 use opentelemetry_sdk::trace::IdGenerator;
 use std::{
@@ -103,6 +103,15 @@ impl Invocation {
 
     fn detached() -> Self {
         Self::new(lambda_runtime::Context::default(), clock::now(), None, TraceHeader::default(), false, false)
+    }
+
+    /// An invocation with `left` to live and this trace header, which nobody serves.
+    #[cfg(test)]
+    pub(crate) fn for_tests(left: Duration, header: &str) -> Self {
+        let received = tokio::time::Instant::now().into_std();
+        let mut context = lambda_runtime::Context::default();
+        "test".clone_into(&mut context.request_id);
+        Self::new(context, received, Some(Deadline::after(left, received)), TraceHeader::parse(header), false, false)
     }
 
     pub(crate) fn begin(context: &lambda_runtime::Context, parent: Option<TraceHeader>) -> Self {
@@ -241,10 +250,7 @@ impl Invocation {
     ///
     /// `None` outside an invocation and where Lambda gave no trace.
     pub fn trace_header(&self) -> Option<TraceHeader> {
-        self.0.header.root()?;
-        let active = Context::map_current(|context| context.span().span_context().clone());
-        let ours = self.is_recorded() && active.is_valid() && Some(active.trace_id()) == self.0.header.root();
-        Some(if ours { self.0.header.with_parent(active.span_id(), Sampled::Yes) } else { self.0.header.clone() })
+        Some(crate::trace::outgoing_header(self)).filter(|header| header.root().is_some())
     }
 
     /// The context `lambda_runtime` gave with the event.

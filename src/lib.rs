@@ -21,6 +21,9 @@ mod builder;
 mod clock;
 pub mod deadline;
 mod environment;
+pub mod event_bridge;
+mod hop;
+pub mod http_client;
 pub mod init;
 mod invocation;
 mod lifecycle;
@@ -28,7 +31,7 @@ pub mod logs;
 mod outcome;
 pub mod service;
 pub mod settings;
-pub mod shutdown;
+pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(feature = "testing")]
