@@ -12,6 +12,8 @@ use tokio::process::Command;
 pub(crate) const ACCOUNT: &str = "123456789012";
 pub(crate) const REGION: &str = "us-east-1";
 
+const ON_DEMAND: &str = "on-demand";
+
 /// Everything that is decided before a function runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -20,7 +22,7 @@ pub(crate) struct Settings {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     pub(crate) timeout: Duration,
-    pub(crate) init_limit: Duration,
+    init_limit: Option<Duration>,
     memory_mb: u32,
     pub(crate) version: String,
     handler: String,
@@ -28,6 +30,9 @@ pub(crate) struct Settings {
     xray: Option<String>,
     pub(crate) traces: TraceStore,
     initialization_type: String,
+    /// Invocations that one environment runs at once; only Managed Instances have more than one.
+    pub(crate) concurrency: usize,
+    pub(crate) managed: bool,
     log_format: String,
     pub(crate) max_environments: usize,
 }
@@ -35,6 +40,17 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn arn(&self) -> String {
         format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", self.name)
+    }
+
+    /// How long the Init phase may take: 10 s, or, where it lies ahead of all requests, 130 s or the function's timeout if that
+    /// is longer. See "Understanding the Lambda execution environment lifecycle" in AWS' developer guide.
+    pub(crate) fn init_limit(&self) -> Duration {
+        let usual = if self.initialization_type == ON_DEMAND {
+            Duration::from_secs(10)
+        } else {
+            Duration::from_secs(130).max(self.timeout)
+        };
+        self.init_limit.unwrap_or(usual)
     }
 
     pub(crate) fn log_group(&self) -> String {
@@ -79,6 +95,9 @@ impl Settings {
             .env("AWS_LAMBDA_LOG_GROUP_NAME", self.log_group())
             .env("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream())
             .env("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
+        if self.managed {
+            command.env("AWS_LAMBDA_MAX_CONCURRENCY", self.concurrency.to_string());
+        }
         if let Some(address) = &self.xray {
             command.env("AWS_XRAY_DAEMON_ADDRESS", address);
             if let Some((host, port)) = address.rsplit_once(':') {
@@ -109,14 +128,16 @@ impl FunctionBuilder {
             args: Vec::new(),
             env: Vec::new(),
             timeout: Duration::from_secs(3),
-            init_limit: Duration::from_secs(10),
+            init_limit: None,
             memory_mb: 128,
             version: "$LATEST".to_owned(),
             handler: "bootstrap".to_owned(),
             trace_mode: TraceMode::default(),
             xray: None,
             traces: TraceStore::default(),
-            initialization_type: "on-demand".to_owned(),
+            initialization_type: ON_DEMAND.to_owned(),
+            concurrency: 1,
+            managed: false,
             log_format: "Text".to_owned(),
             max_environments: 1,
         })
@@ -143,9 +164,10 @@ impl FunctionBuilder {
         self
     }
 
-    /// How long the Init phase may take before it is repeated inside the first invocation: 10 s where none is set, as on AWS.
+    /// How long the Init phase may take. As on AWS 10 s where none is set, after which Init is repeated inside the first
+    /// invocation; 130 s, or the function's timeout if that is longer, with every other initialization type than `on-demand`.
     pub fn init_limit(mut self, limit: Duration) -> Self {
-        self.0.init_limit = limit;
+        self.0.init_limit = Some(limit);
         self
     }
 
@@ -192,6 +214,18 @@ impl FunctionBuilder {
         self
     }
 
+    /// Runs the function as Lambda Managed Instances do: one process, up to `concurrency` invocations in it at a time (at least
+    /// 1), which is `AWS_LAMBDA_MAX_CONCURRENCY`; `AWS_LAMBDA_INITIALIZATION_TYPE` is `lambda-managed-instances`.
+    ///
+    /// [`build`](Self::build) starts the process, ahead of requests. It is never frozen, and timeouts are not enforced: at the
+    /// deadline the caller gets [`Failure::TimedOut`](crate::Failure::TimedOut), the process runs on, and a late answer is
+    /// refused with 410.
+    pub fn managed(mut self, concurrency: usize) -> Self {
+        self.0.managed = true;
+        self.0.concurrency = concurrency.max(1);
+        self.initialization_type("lambda-managed-instances")
+    }
+
     /// `AWS_LAMBDA_LOG_FORMAT`: `Text`, which is the default, or `JSON`.
     pub fn log_format(mut self, format: impl Into<String>) -> Self {
         self.0.log_format = format.into();
@@ -211,7 +245,8 @@ impl FunctionBuilder {
         self.0
     }
 
-    /// The function, which has no process yet: the first invocation starts one.
+    /// The function, which has no process yet: the first invocation starts one. With [`managed`](Self::managed) one is started
+    /// here; [`Function::warm_up`] waits until it is ready.
     ///
     /// # Panics
     ///

@@ -7,6 +7,7 @@ mod failures;
 mod headers;
 mod http;
 mod lifecycle;
+mod managed;
 mod probe;
 mod raw;
 mod support;
@@ -19,6 +20,14 @@ fn main() -> std::process::ExitCode {
         return lifecycle::sandbox_to_be_killed(&gate);
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    let tests = [lifecycle::tests(), failures::tests(), answers::tests(), headers::tests(), extensions::tests(), http::tests()];
+    let tests = [
+        lifecycle::tests(),
+        failures::tests(),
+        answers::tests(),
+        headers::tests(),
+        extensions::tests(),
+        http::tests(),
+        managed::tests(),
+    ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

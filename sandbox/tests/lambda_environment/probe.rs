@@ -6,6 +6,7 @@ use lambda_runtime::{Context, Error, FunctionResponse, LambdaEvent, LambdaInvoca
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     process::ExitCode,
@@ -53,7 +54,8 @@ struct After {
     exit: Option<i32>,
 }
 
-static AFTER: Mutex<Option<After>> = Mutex::new(None);
+/// By request id.
+static AFTER: Mutex<BTreeMap<String, After>> = Mutex::new(BTreeMap::new());
 static KEPT_OPEN: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
@@ -88,7 +90,9 @@ async fn run(mode: &str) -> ExitCode {
     if let Some(how) = mode.strip_prefix("extension") {
         raw::internal_extension(how);
     }
-    match Runtime::new(service_fn(handle)).layer(AfterLayer).run().await {
+    let runtime = Runtime::new(service_fn(handle)).layer(AfterLayer);
+    let ended = if mode == "sequential" { runtime.run().await } else { runtime.run_concurrent().await };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("runtime: {error}");
@@ -103,7 +107,7 @@ async fn handle(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Chu
     if let Some(body) = &task.body {
         task = serde_json::from_str(body)?;
     }
-    *AFTER.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.after);
+    AFTER.lock().unwrap_or_else(PoisonError::into_inner).insert(context.request_id.clone(), task.after);
     if let Some(text) = task.print {
         println!("{text}");
     }
@@ -191,21 +195,22 @@ impl<S> Layer<S> for AfterLayer {
 impl<S> Service<LambdaInvocation> for AfterService<S>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
-    S::Future: 'static,
+    S::Future: Send + 'static,
 {
     type Response = ();
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+    type Future = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut task::Context<'_>) -> task::Poll<Result<(), Error>> {
         self.0.poll_ready(context)
     }
 
     fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
+        let request_id = invocation.context.request_id.clone();
         let posted = self.0.call(invocation);
         Box::pin(async move {
             let result = posted.await;
-            let after = AFTER.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+            let after = AFTER.lock().unwrap_or_else(PoisonError::into_inner).remove(&request_id).unwrap_or_default();
             if let Some(gate) = after.gate {
                 wait_at(&gate).await;
             }

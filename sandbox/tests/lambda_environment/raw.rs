@@ -107,6 +107,14 @@ pub(crate) fn main(scenario: &str) -> ExitCode {
     if matches!(scenario, "late" | "straddling") {
         return late(scenario).unwrap_or(ExitCode::FAILURE);
     }
+    if let Some(millis) = scenario.strip_prefix("polls-and-exits-after ") {
+        if let Ok(mut stream) = TcpStream::connect(api()) {
+            let _ = stream.write_all(&request("GET", &format!("{RUNTIME}/invocation/next"), &[], b""));
+            let _ = stream.set_read_timeout(millis.parse().ok().map(std::time::Duration::from_millis));
+            let _ = stream.read(&mut [0]);
+        }
+        return ExitCode::SUCCESS;
+    }
     loop {
         let (id, event) = next();
         match scenario {

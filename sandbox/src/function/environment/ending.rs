@@ -14,7 +14,10 @@ use crate::{
     },
 };
 use nix::sys::signal::Signal;
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 /// Between SIGTERM and SIGKILL at a shutdown with an internal extension.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
@@ -43,7 +46,7 @@ impl Environment {
                 }
                 false
             }
-            Some(live) if live.phase == Phase::Frozen && self.work.is_none() => {
+            Some(live) if live.may_be_shut_down() && (self.pool.settings.managed || self.work.is_empty()) => {
                 self.shut_down();
                 true
             }
@@ -53,11 +56,13 @@ impl Environment {
 
     fn shut_down(&mut self) {
         let Some(live) = &mut self.live else { return };
-        let sigterm = live.has_extensions();
+        let (sigterm, frozen) = (live.has_extensions(), live.phase == Phase::Frozen);
         live.process.signal(Signal::SIGCONT);
         if sigterm {
             live.end_by(SHUTDOWN_GRACE, Ending::Shutdown { since: Instant::now(), sigterm });
-            self.write(EventKind::Thawed);
+            if frozen {
+                self.write(EventKind::Thawed);
+            }
             self.terminate();
         } else {
             live.end_by(Duration::ZERO, Ending::Shutdown { since: Instant::now(), sigterm });
@@ -81,7 +86,7 @@ impl Environment {
     }
 
     /// The time is over for Init, for an invocation, or for a process that is to end.
-    pub(super) fn due(&mut self) {
+    pub(super) async fn due(&mut self) {
         let Some(live) = &mut self.live else { return };
         match live.phase {
             Phase::Init { .. } => {
@@ -91,6 +96,11 @@ impl Environment {
                 self.kill();
             }
             Phase::Dying { .. } => self.kill(),
+            Phase::Up if self.pool.settings.managed => {
+                live.time_out(&self.pool.settings, &self.pool.timeline);
+                // Also when its first polls were waited for, and when a shutdown waited for what is now overdue.
+                self.serve_polls().await;
+            }
             Phase::Up => {
                 live.time_out(&self.pool.settings, &self.pool.timeline);
                 if live.has_extensions() {
@@ -112,41 +122,48 @@ impl Environment {
         };
         let (number, pid) = (live.number, live.process.pid());
         let request_id = live.request_id().map(str::to_owned);
-        let initialising = live.init_took.is_none();
-        let (ending, suppressed) = (live.ending.take(), live.suppressed);
+        let initialising = live.init_took.is_none() || !live.ready;
+        let (ending, suppressed, served) = (live.ending.take(), live.suppressed, live.served);
         let (process, mut invocations) = live.into_parts();
         let exit = process.wait().await;
         self.pool.timeline.write(number, request_id.as_deref(), EventKind::Exited { exit });
 
         let settings = &self.pool.settings;
+        let mut done = invocations.len();
+        let mut ready_again = false;
         let tell: Tell = if let Some(Ending::Shutdown { since, sigterm }) = ending {
             let ended = Ended { environment: number, pid, sigterm, exit, took: since.elapsed() };
             let waiting = std::mem::take(&mut self.shutdown);
             Box::new(move || waiting.into_iter().for_each(|reply| drop(reply.send(Some(ended.clone())))))
         } else if initialising {
             let failure = self.init_failure(number, ending, exit);
-            self.init_failed = !suppressed;
-            if !suppressed && matches!(self.work, Some(Work::Job(_))) {
+            self.init_failed = !suppressed && !self.pool.settings.managed;
+            if !suppressed && !self.pool.settings.managed && matches!(self.work.front(), Some(Work::Job(_))) {
                 return Box::pin(self.start()).await;
             }
-            give_up(self.work.take(), failure, settings)
+            let (given_up, tell) = give_up(&mut self.work, failure, &self.pool.settings);
+            done += given_up;
+            tell
         } else {
             let failure = match ending {
                 Some(Ending::Extension(error)) => function_failure(error),
                 _ => Failure::Exited(exit.to_string()),
             };
             for invocation in invocations.values_mut() {
-                invocation.fail(failure.clone());
+                invocation.fail(failure.clone(), settings);
                 invocation.end(settings);
             }
+            // Managed Instances are kept ready, but not at any price: what ended before its first event waits for the next.
+            ready_again = settings.managed && served && self.shutdown.is_empty();
             Box::new(move || drop(invocations))
         };
-        if self.work.is_some() {
-            // It came while the process was on its way out.
-            tell();
-            return Box::pin(self.start()).await;
+        if self.work.is_empty() && !ready_again {
+            return self.release(done, tell).await;
         }
-        self.release(tell).await;
+        // What waits came while the process was on its way out.
+        self.done += done;
+        Box::pin(self.start()).await;
+        self.release(0, tell).await;
     }
 
     fn init_failure(&self, number: u32, ending: Option<Ending>, exit: Exit) -> Failure {
@@ -166,21 +183,25 @@ impl Environment {
 /// Tells those who wait.
 pub(super) type Tell = Box<dyn FnOnce() + Send>;
 
-/// Answers whoever waits for a process that will not come up.
-pub(super) fn give_up(work: Option<Work>, failure: Failure, settings: &Settings) -> Tell {
-    let limit = settings.init_limit;
-    Box::new(move || match work {
-        Some(Work::Job(mut job)) => job.answer(Err(failure), false),
-        Some(Work::WarmUp(reply)) => {
-            let error = match failure {
-                Failure::Function { error_type, error_message } => WarmUpError::Failed { error_type, error_message },
-                Failure::TimedOut { .. } => WarmUpError::TimedOut(limit),
-                other => WarmUpError::Failed { error_type: "Runtime.ExitError".into(), error_message: other.to_string() },
-            };
-            let _ = reply.send(Err(error));
+/// Answers whoever waits for a process that will not come up; says how many they are.
+pub(super) fn give_up(work: &mut VecDeque<Work>, failure: Failure, settings: &Settings) -> (usize, Tell) {
+    let limit = settings.init_limit();
+    let work = std::mem::take(work);
+    let count = work.len();
+    let error = match failure.clone() {
+        Failure::Function { error_type, error_message } => WarmUpError::Failed { error_type, error_message },
+        Failure::TimedOut { .. } => WarmUpError::TimedOut(limit),
+        other => WarmUpError::Failed { error_type: "Runtime.ExitError".into(), error_message: other.to_string() },
+    };
+    let tell = move || {
+        for work in work {
+            match work {
+                Work::Job(mut job) => job.answer(Err(failure.clone()), false),
+                Work::WarmUp(reply) => drop(reply.send(Err(error.clone()))),
+            }
         }
-        None => {}
-    })
+    };
+    (count, Box::new(tell))
 }
 
 pub(super) fn function_failure(error: FunctionError) -> Failure {
