@@ -23,6 +23,7 @@ pub(crate) struct Settings {
     env: Vec<(OsString, OsString)>,
     pub(crate) timeout: Duration,
     init_limit: Option<Duration>,
+    pub(crate) restore_limit: Duration,
     memory_mb: u32,
     pub(crate) version: String,
     handler: String,
@@ -42,14 +43,15 @@ impl Settings {
         format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", self.name)
     }
 
+    pub(crate) fn is_initialized_as(&self, kind: &str) -> bool {
+        self.initialization_type == kind
+    }
+
     /// How long the Init phase may take: 10 s, or, where it lies ahead of all requests, 130 s or the function's timeout if that
     /// is longer. See "Understanding the Lambda execution environment lifecycle" in AWS' developer guide.
     pub(crate) fn init_limit(&self) -> Duration {
-        let usual = if self.initialization_type == ON_DEMAND {
-            Duration::from_secs(10)
-        } else {
-            Duration::from_secs(130).max(self.timeout)
-        };
+        let usual =
+            if self.is_initialized_as(ON_DEMAND) { Duration::from_secs(10) } else { Duration::from_secs(130).max(self.timeout) };
         self.init_limit.unwrap_or(usual)
     }
 
@@ -129,6 +131,7 @@ impl FunctionBuilder {
             env: Vec::new(),
             timeout: Duration::from_secs(3),
             init_limit: None,
+            restore_limit: Duration::from_secs(10),
             memory_mb: 128,
             version: "$LATEST".to_owned(),
             handler: "bootstrap".to_owned(),
@@ -171,6 +174,12 @@ impl FunctionBuilder {
         self
     }
 
+    /// How long the runtime's hooks may take after SnapStart's restore: 10 s where none is set, as on AWS.
+    pub fn restore_limit(mut self, limit: Duration) -> Self {
+        self.0.restore_limit = limit;
+        self
+    }
+
     /// Memory in MB, 128 where none is set. The function is told; nothing limits it.
     pub fn memory_mb(mut self, memory: u32) -> Self {
         self.0.memory_mb = memory;
@@ -207,8 +216,14 @@ impl FunctionBuilder {
         self
     }
 
-    /// `AWS_LAMBDA_INITIALIZATION_TYPE`, `on-demand` where none is set. The function is told; see [`Function::warm_up`] for
-    /// an Init phase ahead of the first invocation. `snap-start` is not supported: `/restore/next` is answered 404.
+    /// `AWS_LAMBDA_INITIALIZATION_TYPE`, `on-demand` where none is set.
+    ///
+    /// - `provisioned-concurrency`: the Init phase may take longer, see [`init_limit`](Self::init_limit). Await
+    ///   [`Function::warm_up`] to have it ahead of the first invocation.
+    /// - `snap-start`: the Init phase ends when the runtime asks for `/restore/next`; there the process is frozen, as if a
+    ///   snapshot of it were taken, and "restored" by the first invocation, which waits for the runtime's hooks.
+    ///   Every process is restored once: the sandbox cannot copy processes.
+    /// - `lambda-managed-instances`: use [`managed`](Self::managed), which sets it.
     pub fn initialization_type(mut self, kind: impl Into<String>) -> Self {
         self.0.initialization_type = kind.into();
         self

@@ -5,6 +5,7 @@
 
 mod ending;
 mod managed;
+mod restore;
 
 use self::ending::{function_failure, give_up};
 use super::{
@@ -15,7 +16,6 @@ use super::{
     process::Process,
     timeline::EventKind,
 };
-use nix::sys::signal::Signal;
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -192,6 +192,8 @@ impl Environment {
                     refuse(reply, ApiError::invalid_state("Ready", "InitError"));
                 }
             }
+            Call::RestoreNext { reply } => self.restore_next(reply).await,
+            Call::RestoreError { error, reply } => self.restore_error(error, reply),
             Call::Register { name, events, reply } => {
                 let _ = reply.send(live.register(name, events, settings, timeline));
             }
@@ -227,8 +229,14 @@ impl Environment {
             self.write(EventKind::InitDone { took });
             self.init_failed = false;
         }
+        if self.is_to_be_restored() {
+            return Box::pin(self.restore()).await;
+        }
         if self.pool.settings.managed {
             return Box::pin(self.serve_polls()).await;
+        }
+        if !self.is_restored() {
+            return;
         }
         match self.work.pop_front() {
             Some(Work::Job(job)) => self.invoke(*job),
@@ -249,9 +257,7 @@ impl Environment {
     fn invoke(&mut self, job: Job) {
         let Some(live) = &mut self.live else { return };
         if live.phase == Phase::Frozen {
-            live.process.signal(Signal::SIGCONT);
-            live.phase = Phase::Up;
-            self.pool.timeline.write(live.number, Some(&job.request_id), EventKind::Thawed);
+            live.thaw(Phase::Up, &job.request_id, &self.pool.timeline);
         }
         live.begin_invocation(job, &self.pool.settings);
         self.set_state(EnvironmentState::Busy);
@@ -259,13 +265,17 @@ impl Environment {
 
     /// Freezes the process.
     async fn rest(&mut self, done: usize, tell: impl FnOnce() + Send) {
+        self.freeze().await;
+        self.release(done, tell).await;
+    }
+
+    async fn freeze(&mut self) {
         if let Some(live) = self.live.as_mut().filter(|live| live.phase != Phase::Frozen) {
             live.process.stop().await;
             live.phase = Phase::Frozen;
             let request_id = live.last_request.take();
             self.pool.timeline.write(live.number, request_id.as_deref(), EventKind::Frozen);
         }
-        self.release(done, tell).await;
     }
 
     /// So much work is done: takes the events that wait longest, if there are any. Those who waited for this environment are told when its state

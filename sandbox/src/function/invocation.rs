@@ -5,7 +5,7 @@ use super::{
     builder::Settings,
     timeline::{EventKind, Timeline},
     trace_header::{Trace, new_request_id},
-    trace_segments::Segments,
+    trace_segments::{ColdStart, Segments},
 };
 use crate::{Answer, Event, Failure};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
@@ -93,10 +93,11 @@ enum Stage {
 }
 
 impl Invocation {
-    pub(crate) fn new(settings: &Settings, job: Job, init: Option<(SystemTime, SystemTime)>) -> Self {
-        let clock = job.clock.unwrap_or_else(|| Clock::start(settings.timeout));
+    pub(crate) fn new(settings: &Settings, job: Job, cold_start: Option<ColdStart>) -> Self {
         let mut segments = Segments::new(&job.trace, &job.request_id, &job.event, job.received);
-        segments.begin(settings, init);
+        segments.begin(settings, cold_start);
+        // After the segments: the first of them has the schema compiled.
+        let clock = job.clock.unwrap_or_else(|| Clock::start(settings.timeout));
         Self { job, clock, sent: false, overdue: false, ended: false, stage: Stage::Running, segments, failure: None }
     }
 

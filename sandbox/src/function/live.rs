@@ -12,7 +12,9 @@ use super::{
     process::Process,
     timeline::{EventKind, Timeline},
     trace_header::new_request_id,
+    trace_segments::ColdStart,
 };
+use nix::sys::signal::Signal;
 use std::{
     collections::VecDeque,
     time::{Duration, Instant, SystemTime},
@@ -21,6 +23,10 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Init {
+        deadline: Instant,
+    },
+    /// After SnapStart's restore, up to the first `/next`.
+    Restore {
         deadline: Instant,
     },
     /// Running an event, or about to.
@@ -39,6 +45,7 @@ pub(crate) enum Phase {
 pub(crate) enum Ending {
     InitError(FunctionError),
     InitTimedOut,
+    RestoreTimedOut,
     TimedOut,
     Extension(FunctionError),
     Shutdown { since: Instant, sigterm: bool },
@@ -63,6 +70,11 @@ pub(crate) struct Live {
     pub(crate) init_took: Option<Duration>,
     /// The runtime's open calls of `/next`.
     pub(crate) polls: VecDeque<Reply<NextEvent>>,
+    /// The runtime's open call of `/restore/next`.
+    pub(crate) restore: Option<Reply<()>>,
+    /// The snapshot was restored, and the runtime has not polled since.
+    pub(crate) restoring: bool,
+    restored_at: SystemTime,
     /// The invocation that was over last, until the freeze after it is on record.
     pub(crate) last_request: Option<String>,
     /// By request id: with Managed Instances there are several at once.
@@ -81,8 +93,8 @@ pub(crate) struct Live {
     /// Extensions may register until the runtime has called `/next`.
     registration_open: bool,
     spawned: (SystemTime, Instant),
-    /// When Init was, for the first invocation's trace.
-    init: Option<(SystemTime, SystemTime)>,
+    /// What the first invocation's trace shows of its start.
+    cold_start: Option<ColdStart>,
     _server: Server,
 }
 
@@ -96,6 +108,9 @@ impl Live {
             suppressed,
             init_took: None,
             polls: VecDeque::new(),
+            restore: None,
+            restoring: false,
+            restored_at: SystemTime::now(),
             last_request: None,
             invocations: Invocations::new(),
             managed,
@@ -107,7 +122,7 @@ impl Live {
             runtime_waiting: false,
             registration_open: true,
             spawned: (SystemTime::now(), Instant::now()),
-            init: None,
+            cold_start: None,
             _server: server,
         }
     }
@@ -117,7 +132,7 @@ impl Live {
     }
 
     pub(crate) fn is_starting(&self) -> bool {
-        self.is_initialising() || !self.ready
+        self.is_initialising() || self.restoring || !self.ready
     }
 
     pub(crate) fn is_initialising(&self) -> bool {
@@ -144,7 +159,7 @@ impl Live {
     /// When something has to be done about this process.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Init { deadline } => Some(deadline),
+            Phase::Init { deadline } | Phase::Restore { deadline } => Some(deadline),
             Phase::Dying { kill_at } => Some(kill_at),
             Phase::Up if !self.ready => self.first_polls,
             Phase::Up => {
@@ -170,15 +185,46 @@ impl Live {
     pub(crate) fn init_done(&mut self) -> Duration {
         let took = self.spawned.1.elapsed();
         self.init_took = Some(took);
-        self.init = Some((self.spawned.0, self.spawned.0 + took));
+        let (from, to) = (self.spawned.0, self.spawned.0 + took);
+        self.cold_start = Some(ColdStart { phase: "Initialization", from, to });
         self.phase = Phase::Up;
         took
+    }
+
+    pub(crate) fn thaw(&mut self, phase: Phase, request_id: &str, timeline: &Timeline) {
+        self.process.signal(Signal::SIGCONT);
+        self.phase = phase;
+        timeline.write(self.number, Some(request_id), EventKind::Thawed);
+    }
+
+    /// The runtime waits, for an event or for its restore.
+    pub(crate) fn restore_called(&mut self, reply: Reply<()>) {
+        self.restore = Some(reply);
+        self.runtime_waiting = true;
+        self.registration_open = false;
+    }
+
+    /// The runtime goes on to its hooks, and then to its first `/next`.
+    pub(crate) fn restored(&mut self) {
+        if let Some(reply) = self.restore.take() {
+            self.runtime_waiting = false;
+            self.restoring = true;
+            self.restored_at = SystemTime::now();
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    /// The hooks have run.
+    pub(crate) fn restore_done(&mut self) {
+        self.restoring = false;
+        self.phase = Phase::Up;
+        self.cold_start = Some(ColdStart { phase: "Restore", from: self.restored_at, to: SystemTime::now() });
     }
 
     pub(crate) fn begin_invocation(&mut self, job: Job, settings: &Settings) {
         self.served = true;
         let request_id = job.request_id.clone();
-        let invocation = Invocation::new(settings, job, self.init.take());
+        let invocation = Invocation::new(settings, job, self.cold_start.take());
         self.invocations.insert(request_id, invocation);
     }
 

@@ -68,7 +68,14 @@ use self::{
     pool::{Pool, Status},
 };
 use crate::{Answer, Event, Failure, Invoke};
-use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// A function of the sandbox. Clones are handles to the same function; with the last one its processes are killed.
 #[derive(Clone)]
@@ -118,6 +125,11 @@ impl Function {
     /// What the function is told in `Lambda-Runtime-Invoked-Function-Arn`.
     pub fn arn(&self) -> String {
         self.pool().settings.arn()
+    }
+
+    /// How long its Init phase may take; see [`FunctionBuilder::init_limit`].
+    pub fn init_limit(&self) -> Duration {
+        self.pool().settings.init_limit()
     }
 
     /// Has all environments there may be go through their Init phase now, as provisioned concurrency does.

@@ -1,6 +1,7 @@
 //! The execution environment against what AWS documents, with real processes: this binary is both the test and, where
 //! `AWS_LAMBDA_RUNTIME_API` is set, the function under test.
 
+mod ahead;
 mod answers;
 mod extensions;
 mod failures;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         extensions::tests(),
         http::tests(),
         managed::tests(),
+        ahead::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

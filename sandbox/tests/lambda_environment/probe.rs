@@ -2,7 +2,10 @@
 
 use crate::raw;
 use bytes::Bytes;
-use lambda_runtime::{Context, Error, FunctionResponse, LambdaEvent, LambdaInvocation, MetadataPrelude, Runtime, StreamResponse};
+use lambda_runtime::{
+    BoxFuture, Context, Error, FunctionResponse, LambdaEvent, LambdaInvocation, MetadataPrelude, Runtime, SnapStartResource,
+    StreamResponse,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -10,7 +13,7 @@ use std::{
     future::Future,
     pin::Pin,
     process::ExitCode,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     task,
 };
 use tokio::{io::AsyncReadExt, net::TcpStream};
@@ -42,6 +45,28 @@ struct Task {
     environment: bool,
     answer: Value,
     after: After,
+}
+
+/// Works, fails or hangs after the restore.
+struct Hooks(String);
+
+impl SnapStartResource for Hooks {
+    fn before_snapshot(&self) -> BoxFuture<'_, Result<(), Error>> {
+        println!("before the snapshot");
+        Box::pin(async { Ok(()) })
+    }
+
+    fn after_restore(&self) -> BoxFuture<'_, Result<(), Error>> {
+        println!("after the restore");
+        Box::pin(async {
+            match self.0.as_str() {
+                "fail" => Err("no connection".into()),
+                "hang" => std::future::pending().await,
+                "exit" => std::process::exit(7),
+                _ => Ok(()),
+            }
+        })
+    }
 }
 
 /// What is done after the answer was posted.
@@ -90,7 +115,10 @@ async fn run(mode: &str) -> ExitCode {
     if let Some(how) = mode.strip_prefix("extension") {
         raw::internal_extension(how);
     }
-    let runtime = Runtime::new(service_fn(handle)).layer(AfterLayer);
+    let mut runtime = Runtime::new(service_fn(handle)).layer(AfterLayer);
+    if let Some(how) = mode.strip_prefix("hooks ") {
+        runtime = runtime.register_snapstart_resource(Arc::new(Hooks(how.to_owned())));
+    }
     let ended = if mode == "sequential" { runtime.run().await } else { runtime.run_concurrent().await };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -146,6 +146,8 @@ pub(crate) fn main(scenario: &str) -> ExitCode {
 fn refusals(id: &str) {
     say("no answer", &call("GET", &format!("{RUNTIME}/invocation/next"), &[], b""));
     say("wrong id", &respond("00000000-0000-4000-8000-000000000000", b"1"));
+    say("no snapshot", &call("GET", &format!("{RUNTIME}/restore/next"), &[], b""));
+    say("no restore", &call("POST", &format!("{RUNTIME}/restore/error"), &[], b"{}"));
     say("no path", &call("GET", "/2018-06-01/runtime/nothing", &[], b""));
     say("init error", &call("POST", &format!("{RUNTIME}/init/error"), &[], b"{}"));
     say("answer", &respond(id, b"true"));

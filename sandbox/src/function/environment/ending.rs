@@ -1,6 +1,6 @@
 //! How a process ends, and what its callers are told.
 
-use super::{Environment, FAILURE_GRACE};
+use super::{Environment, FAILURE_GRACE, restore::restore_timed_out};
 use crate::{
     Failure,
     function::{
@@ -29,8 +29,12 @@ impl Environment {
     pub(super) fn init_error(&mut self, error: FunctionError) {
         let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
         self.write(EventKind::InitError { error_type, error_message });
+        self.fail_soon(Ending::InitError(error));
+    }
+
+    pub(super) fn fail_soon(&mut self, ending: Ending) {
         if let Some(live) = &mut self.live {
-            live.end_by(FAILURE_GRACE, Ending::InitError(error));
+            live.end_by(FAILURE_GRACE, ending);
         }
     }
 
@@ -95,6 +99,12 @@ impl Environment {
                 self.write(if suppressed { EventKind::TimedOut } else { EventKind::InitTimedOut });
                 self.kill();
             }
+            Phase::Restore { .. } => {
+                live.ending = Some(Ending::RestoreTimedOut);
+                let FunctionError { error_type, error_message } = restore_timed_out(&self.pool.settings);
+                self.write(EventKind::RestoreError { error_type, error_message });
+                self.kill();
+            }
             Phase::Dying { .. } => self.kill(),
             Phase::Up if self.pool.settings.managed => {
                 live.time_out(&self.pool.settings, &self.pool.timeline);
@@ -122,7 +132,7 @@ impl Environment {
         };
         let (number, pid) = (live.number, live.process.pid());
         let request_id = live.request_id().map(str::to_owned);
-        let initialising = live.init_took.is_none() || !live.ready;
+        let (initialising, restoring) = (live.init_took.is_none() || !live.ready, live.restoring);
         let (ending, suppressed, served) = (live.ending.take(), live.suppressed, live.served);
         let (process, mut invocations) = live.into_parts();
         let exit = process.wait().await;
@@ -135,10 +145,11 @@ impl Environment {
             let ended = Ended { environment: number, pid, sigterm, exit, took: since.elapsed() };
             let waiting = std::mem::take(&mut self.shutdown);
             Box::new(move || waiting.into_iter().for_each(|reply| drop(reply.send(Some(ended.clone())))))
-        } else if initialising {
+        } else if initialising || restoring {
             let failure = self.init_failure(number, ending, exit);
-            self.init_failed = !suppressed && !self.pool.settings.managed;
-            if !suppressed && !self.pool.settings.managed && matches!(self.work.front(), Some(Work::Job(_))) {
+            let repeatable = initialising && !suppressed && !self.pool.settings.managed;
+            self.init_failed = repeatable;
+            if repeatable && matches!(self.work.front(), Some(Work::Job(_))) {
                 return Box::pin(self.start()).await;
             }
             let (given_up, tell) = give_up(&mut self.work, failure, &self.pool.settings);
@@ -170,6 +181,7 @@ impl Environment {
         match ending {
             Some(Ending::InitError(error) | Ending::Extension(error)) => function_failure(error),
             Some(Ending::InitTimedOut) => timed_out(&self.pool.settings),
+            Some(Ending::RestoreTimedOut) => function_failure(restore_timed_out(&self.pool.settings)),
             _ => {
                 let error_type = "Runtime.ExitError".to_owned();
                 let error_message = format!("Runtime exited before it asked for an event: {exit}");
