@@ -24,7 +24,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     init_limit: Option<Duration>,
     pub(crate) restore_limit: Duration,
-    memory_mb: u32,
+    pub(crate) memory_mb: u32,
     pub(crate) version: String,
     handler: String,
     pub(crate) trace_mode: TraceMode,
@@ -43,6 +43,18 @@ impl Settings {
         format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", self.name)
     }
 
+    pub(crate) fn is_on_demand(&self) -> bool {
+        self.is_initialized_as(ON_DEMAND)
+    }
+
+    pub(crate) fn initialization_type(&self) -> &str {
+        &self.initialization_type
+    }
+
+    pub(crate) fn logs_json(&self) -> bool {
+        self.log_format.eq_ignore_ascii_case("json")
+    }
+
     pub(crate) fn is_initialized_as(&self, kind: &str) -> bool {
         self.initialization_type == kind
     }
@@ -50,8 +62,7 @@ impl Settings {
     /// How long the Init phase may take: 10 s, or, where it lies ahead of all requests, 130 s or the function's timeout if that
     /// is longer. See "Understanding the Lambda execution environment lifecycle" in AWS' developer guide.
     pub(crate) fn init_limit(&self) -> Duration {
-        let usual =
-            if self.is_initialized_as(ON_DEMAND) { Duration::from_secs(10) } else { Duration::from_secs(130).max(self.timeout) };
+        let usual = if self.is_on_demand() { Duration::from_secs(10) } else { Duration::from_secs(130).max(self.timeout) };
         self.init_limit.unwrap_or(usual)
     }
 
@@ -241,7 +252,8 @@ impl FunctionBuilder {
         self.initialization_type("lambda-managed-instances")
     }
 
-    /// `AWS_LAMBDA_LOG_FORMAT`: `Text`, which is the default, or `JSON`.
+    /// `AWS_LAMBDA_LOG_FORMAT`: `Text`, which is the default, or `JSON`. The function is told, and Lambda's own lines in
+    /// [`Function::logs`] follow it.
     pub fn log_format(mut self, format: impl Into<String>) -> Self {
         self.0.log_format = format.into();
         self

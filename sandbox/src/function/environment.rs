@@ -11,7 +11,8 @@ use self::ending::{function_failure, give_up};
 use super::{
     api::{Api, ApiError, Call, FunctionError, Reply, Server},
     invocation::{Clock, Invocation, Job},
-    live::{Ending, Live, Phase},
+    live::{Ending, Live, Phase, Start},
+    platform_log::PlatformLog,
     pool::{Ended, EnvironmentState, Pool, Status, Work},
     process::Process,
     timeline::EventKind,
@@ -139,7 +140,10 @@ impl Environment {
         match self.spawn(number).await {
             Ok((server, process)) => {
                 let pid = process.pid();
-                self.live = Some(Live::new(number, server, process, deadline, suppressed, self.pool.settings.managed));
+                let log = PlatformLog { journal: Arc::clone(&self.pool.logs), environment: number, pid };
+                log.init_start(&self.pool.settings);
+                let init = Start { deadline, suppressed, managed: self.pool.settings.managed };
+                self.live = Some(Live::new(log, server, process, init));
                 self.write(EventKind::Spawned { pid, suppressed });
                 self.set_state(EnvironmentState::Initialising);
             }

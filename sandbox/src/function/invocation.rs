@@ -3,6 +3,7 @@
 use super::{
     api::{ApiError, NextEvent, Outcome, Post, PostKind},
     builder::Settings,
+    platform_log::{PlatformLog, Report},
     timeline::{EventKind, Timeline},
     trace_header::{Trace, new_request_id},
     trace_segments::{ColdStart, Segments},
@@ -78,6 +79,10 @@ pub(crate) struct Invocation {
     segments: Segments,
     /// What went wrong first; the caller may nevertheless have an answer, when it went wrong afterwards.
     failure: Option<Failure>,
+    /// When the runtime got the event.
+    started: Option<Instant>,
+    cold_start: Option<ColdStart>,
+    log: PlatformLog,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +98,31 @@ enum Stage {
 }
 
 impl Invocation {
-    pub(crate) fn new(settings: &Settings, job: Job, cold_start: Option<ColdStart>) -> Self {
+    pub(crate) fn new(settings: &Settings, job: Job, cold_start: Option<ColdStart>, log: PlatformLog) -> Self {
         let mut segments = Segments::new(&job.trace, &job.request_id, &job.event, job.received);
         segments.begin(settings, cold_start);
         // After the segments: the first of them has the schema compiled.
         let clock = job.clock.unwrap_or_else(|| Clock::start(settings.timeout));
-        Self { job, clock, sent: false, overdue: false, ended: false, stage: Stage::Running, segments, failure: None }
+        Self {
+            job,
+            clock,
+            sent: false,
+            overdue: false,
+            ended: false,
+            stage: Stage::Running,
+            segments,
+            failure: None,
+            started: None,
+            cold_start,
+            log,
+        }
+    }
+
+    /// The runtime gets the event.
+    pub(crate) fn start(&mut self, settings: &Settings) {
+        self.sent = true;
+        self.started = Some(Instant::now());
+        self.log.start(settings, &self.job.request_id);
     }
 
     /// What the runtime's poll is answered with.
@@ -253,6 +277,14 @@ impl Invocation {
     pub(crate) fn end(&mut self, settings: &Settings) {
         if !std::mem::replace(&mut self.ended, true) {
             self.segments.end(settings, self.failure.as_ref());
+            let report = Report {
+                request_id: &self.job.request_id,
+                trace: &self.job.trace,
+                took: self.started.map(|started| started.elapsed()).unwrap_or_default(),
+                cold_start: self.cold_start,
+                failure: self.failure.as_ref(),
+            };
+            self.log.report(settings, &report);
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     builder::{ACCOUNT, Settings},
     environment::Invocations,
     invocation::{Invocation, Job},
+    platform_log::PlatformLog,
     process::Process,
     timeline::{EventKind, Timeline},
     trace_header::new_request_id,
@@ -95,13 +96,23 @@ pub(crate) struct Live {
     spawned: (SystemTime, Instant),
     /// What the first invocation's trace shows of its start.
     cold_start: Option<ColdStart>,
+    log: PlatformLog,
     _server: Server,
 }
 
+/// How a process is started.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) deadline: Instant,
+    pub(crate) suppressed: bool,
+    pub(crate) managed: bool,
+}
+
 impl Live {
-    pub(crate) fn new(number: u32, server: Server, process: Process, deadline: Instant, suppressed: bool, managed: bool) -> Self {
+    pub(crate) fn new(log: PlatformLog, server: Server, process: Process, init: Start) -> Self {
+        let Start { deadline, suppressed, managed } = init;
         Self {
-            number,
+            number: log.environment,
             process,
             phase: Phase::Init { deadline },
             ending: None,
@@ -123,12 +134,18 @@ impl Live {
             registration_open: true,
             spawned: (SystemTime::now(), Instant::now()),
             cold_start: None,
+            log,
             _server: server,
         }
     }
 
     pub(crate) fn into_parts(self) -> (Process, Invocations) {
         (self.process, self.invocations)
+    }
+
+    /// What it takes to report that the Init phase failed.
+    pub(crate) fn init_log(&self) -> (PlatformLog, Duration) {
+        (self.log.clone(), self.spawned.1.elapsed())
     }
 
     pub(crate) fn is_starting(&self) -> bool {
@@ -224,7 +241,7 @@ impl Live {
     pub(crate) fn begin_invocation(&mut self, job: Job, settings: &Settings) {
         self.served = true;
         let request_id = job.request_id.clone();
-        let invocation = Invocation::new(settings, job, self.cold_start.take());
+        let invocation = Invocation::new(settings, job, self.cold_start.take(), self.log.clone());
         self.invocations.insert(request_id, invocation);
     }
 
@@ -237,7 +254,7 @@ impl Live {
             if poll.is_closed() {
                 continue;
             }
-            invocation.sent = true;
+            invocation.start(settings);
             self.runtime_waiting = false;
             timeline.write(self.number, Some(id), EventKind::EventOut { deadline: invocation.clock.wall });
             for extension in self.extensions.iter_mut().filter(|extension| extension.invoke) {

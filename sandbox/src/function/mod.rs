@@ -45,6 +45,7 @@ mod invocation;
 mod journal;
 mod live;
 mod logs;
+mod platform_log;
 mod pool;
 mod process;
 mod runtime_api;

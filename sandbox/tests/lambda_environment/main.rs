@@ -8,6 +8,7 @@ mod failures;
 mod headers;
 mod http;
 mod lifecycle;
+mod logs;
 mod managed;
 mod probe;
 mod raw;
@@ -30,6 +31,7 @@ fn main() -> std::process::ExitCode {
         http::tests(),
         managed::tests(),
         ahead::tests(),
+        logs::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

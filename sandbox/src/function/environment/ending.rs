@@ -134,6 +134,7 @@ impl Environment {
         let request_id = live.request_id().map(str::to_owned);
         let (initialising, restoring) = (live.init_took.is_none() || !live.ready, live.restoring);
         let (ending, suppressed, served) = (live.ending.take(), live.suppressed, live.served);
+        let (log, init_took) = live.init_log();
         let (process, mut invocations) = live.into_parts();
         let exit = process.wait().await;
         self.pool.timeline.write(number, request_id.as_deref(), EventKind::Exited { exit });
@@ -147,6 +148,9 @@ impl Environment {
             Box::new(move || waiting.into_iter().for_each(|reply| drop(reply.send(Some(ended.clone())))))
         } else if initialising || restoring {
             let failure = self.init_failure(number, ending, exit);
+            if initialising {
+                log.init_report(&self.pool.settings, init_took, suppressed, &failure);
+            }
             let repeatable = initialising && !suppressed && !self.pool.settings.managed;
             self.init_failed = repeatable;
             if repeatable && matches!(self.work.front(), Some(Work::Job(_))) {
