@@ -18,8 +18,12 @@ pub mod after_response;
 #[cfg(feature = "aws-sdk")]
 pub mod aws_sdk;
 mod builder;
+mod clock;
 pub mod deadline;
 mod environment;
+pub mod event_bridge;
+mod hop;
+pub mod http_client;
 pub mod init;
 mod invocation;
 mod lifecycle;
@@ -27,11 +31,15 @@ pub mod logs;
 mod outcome;
 pub mod service;
 pub mod settings;
+pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;
 pub mod xray;
 
+pub use after_response::Report;
 pub use builder::Builder;
 pub use deadline::DeadlineExceeded;
 pub use environment::{Environment, EnvironmentError, InitializationType};

@@ -2,11 +2,13 @@
 //!
 //! - [`recorder`](self): spans of `tracing`, and of OpenTelemetry itself, become finished `SpanData`, kept per invocation;
 //! - `filter`: what is recorded, independent of any log level;
+//! - `scope`: the work of one message, which may belong to another trace;
 //! - `span`: the invocation's own span, from the event that began it to the way it ended;
 //! - `delivery`: translated to documents and sent once the response was posted.
 //!
 //! A subscriber of your own takes the recording layer from [`Lifecycle::layer`](crate::Lifecycle::layer).
 
+mod blocked;
 mod delivery;
 mod exporters;
 mod filter;
@@ -15,17 +17,20 @@ mod ids;
 mod init_spans;
 mod processor;
 mod recorder;
+mod scope;
 mod span;
 mod trigger;
 
+pub(crate) use blocked::report_blocked;
 pub(crate) use delivery::{deliver, resolve};
 pub use exporters::Flush;
-pub(crate) use exporters::{AnyExporter, install as install_exporters};
+pub(crate) use exporters::{AnyExporter, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};
 pub(crate) use filter::set_recording;
 pub(crate) use foreign_parent::foreign_parent;
 pub(crate) use ids::ProcessIds;
 pub(crate) use init_spans::adopt_init;
 pub(crate) use processor::SpanBuffer;
 pub(crate) use recorder::{Recorder, layer, layer_is_taken};
+pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, context_without_span, finish};
 pub use trigger::Trigger;
