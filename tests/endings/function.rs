@@ -21,7 +21,11 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::prelude::*;
 
 pub(crate) fn main(probe: &str) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // As `#[tokio::main]` and its `current_thread` flavour do.
+    let concurrent = std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some();
+    let mut builder =
+        if concurrent { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
     match runtime.block_on(run(probe)) {
         Ok(()) => ExitCode::SUCCESS,
         // What `fn main() -> Result<(), Error>` does.
@@ -72,7 +76,7 @@ async fn run(probe: &str) -> Result<(), Error> {
         _ => Lifecycle::from_env(),
     };
     match probe {
-        "fallback" => life.run(fallback(service_fn(value), |_| json!("fallback"))).await,
+        "fallback" => life.run_concurrent(fallback(service_fn(value), |_| json!("fallback"))).await,
         "init-optional" => {
             static TRIES: AtomicU32 = AtomicU32::new(0);
             let cache = life
@@ -96,10 +100,12 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(took))).await
         }
         "init-blocking-panics" => life.init_blocking("database", panic_now::<Result<(), Error>>).await.map_err(Into::into),
-        "constructor" => life.run(service_fn(constructor)).await,
-        "deserialize" => life.run(service_fn(async |_: LambdaEvent<BadDeserialize>| Ok::<_, Error>(1))).await,
-        "serialize" => life.run(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(BadSerialize(event.payload)))).await,
-        "stream" => life.run(service_fn(stream)).await,
+        "constructor" => life.run_concurrent(service_fn(constructor)).await,
+        "deserialize" => life.run_concurrent(service_fn(async |_: LambdaEvent<BadDeserialize>| Ok::<_, Error>(1))).await,
+        "serialize" => {
+            life.run_concurrent(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(BadSerialize(event.payload)))).await
+        }
+        "stream" => life.run_concurrent(service_fn(stream)).await,
         "http" => life.serve(Router::new().route("/slow/{kind}", get(slow)).route("/orders/{id}", get(async || "order"))).await,
         "init-fails" => life.init("database", async { Err::<(), _>("connection refused") }).await.map_err(Into::into),
         "init-panics" => life.init("database", async { panic_now::<Result<(), Error>>() }).await.map_err(Into::into),
@@ -114,7 +120,7 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.init_cell("place", &PLACE, async { Ok::<_, Error>("here".to_owned()) }).await?;
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(PLACE.get().cloned()))).await
         }
-        _ => life.run(service_fn(value)).await,
+        _ => life.run_concurrent(service_fn(value)).await,
     }
 }
 
