@@ -13,6 +13,11 @@
 //! - Stages: [`init`], [`deadline`], [`trace`], [`after_response`]; they stand at three places: [`service`].
 //! - Hops: [`sqs`] for the messages that come in, `aws_sdk` for the calls that go out.
 //! - [`xray`] is the wire: header, documents, daemon.
+//! - [`settings`] is everything that can be set, in one table.
+//!
+//! # Every ending
+//!
+#![doc = include_str!("../docs/endings.md")]
 
 pub mod after_response;
 #[cfg(feature = "aws-sdk")]

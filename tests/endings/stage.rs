@@ -73,9 +73,14 @@ impl Stage {
     }
 
     /// The function `probe` in an environment of this kind.
-    pub(crate) async fn of(probe: &str, kind: &Kind) -> Result<Self, Failed> {
+    pub(crate) async fn of(
+        probe: &str,
+        kind: &Kind,
+        change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
+    ) -> Result<Self, Failed> {
         let at_once = kind.at_once;
-        Self::with(probe, kind.mode.clone(), |function| if at_once > 1 { function.managed(at_once) } else { function }).await
+        let managed = |function: FunctionBuilder| if at_once > 1 { function.managed(at_once) } else { function };
+        Self::with(probe, kind.mode.clone(), |function| managed(change(function))).await
     }
 
     pub(crate) async fn with(
@@ -102,6 +107,24 @@ impl Stage {
 
     pub(crate) async fn invoke_raw(&self, payload: impl Into<bytes::Bytes>) -> Answer {
         self.function.invoke(Event { payload: payload.into(), ..Event::default() }).await
+    }
+
+    /// The same as a future of its own.
+    pub(crate) fn invoke_owned(&self, payload: &'static str) -> impl Future<Output = Answer> + Send + 'static {
+        let function = self.function.clone();
+        async move { function.invoke(Event { payload: payload.into(), ..Event::default() }).await }
+    }
+
+    /// Waits for so many log lines of the function that say `words`.
+    pub(crate) async fn wait_for_logs(&self, words: &str, count: usize) -> Tested {
+        let mut logs = self.function.subscribe_logs().from_start();
+        let waiting = async {
+            for _ in 0..count {
+                logs.find(|line| line.text.contains(words)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+        waited.map_err(|_| format!("{words:?} was logged {} times, expected {count}", self.logged(words).len()).into())
     }
 
     /// Waits until the function is at rest and all it has sent is stored.
