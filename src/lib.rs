@@ -18,8 +18,12 @@ pub mod after_response;
 #[cfg(feature = "aws-sdk")]
 pub mod aws_sdk;
 mod builder;
+mod clock;
 pub mod deadline;
 mod environment;
+pub mod event_bridge;
+mod hop;
+pub mod http_client;
 pub mod init;
 mod invocation;
 mod lifecycle;
@@ -28,8 +32,11 @@ mod outcome;
 pub mod service;
 pub mod settings;
 pub mod shutdown;
+pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;
 pub mod xray;
 

@@ -181,7 +181,10 @@ async fn translate(
     batch.clear();
     let is_main = |span: &&SpanData| span.span_context.span_id() == main;
     for (index, span) in spans.iter().filter(|span| !is_main(span)).enumerate() {
-        batch.push(writer, span, &Frame::of(span));
+        // The work of a message in its producer's trace is no part of this function's segment.
+        let elsewhere = span.parent_span_is_remote && Some(span.span_context.trace_id()) != invocation.received_header().root();
+        let frame = Frame::of(span);
+        batch.push(writer, span, &if elsewhere { frame.segment() } else { frame });
         // A big invocation must not keep the executor from the others.
         if index % 256 == 255 {
             tokio::task::yield_now().await;

@@ -2,6 +2,7 @@
 //!
 //! - [`recorder`](self): spans of `tracing`, and of OpenTelemetry itself, become finished `SpanData`, kept per invocation;
 //! - `filter`: what is recorded, independent of any log level;
+//! - `scope`: the work of one message, which may belong to another trace;
 //! - `span`: the invocation's own span, from the event that began it to the way it ended;
 //! - `delivery`: translated to documents and sent once the response was posted.
 //!
@@ -16,6 +17,7 @@ mod ids;
 mod init_spans;
 mod processor;
 mod recorder;
+mod scope;
 mod span;
 mod trigger;
 
@@ -29,5 +31,6 @@ pub(crate) use ids::ProcessIds;
 pub(crate) use init_spans::adopt_init;
 pub(crate) use processor::SpanBuffer;
 pub(crate) use recorder::{Recorder, layer, layer_is_taken};
+pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, context_without_span, finish};
 pub use trigger::Trigger;

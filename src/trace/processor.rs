@@ -1,5 +1,6 @@
 //! Between the OpenTelemetry SDK and the documents: which open span belongs to which invocation, and the finished ones.
 
+use super::Scope;
 use crate::Invocation;
 use opentelemetry::{Context, trace::SpanId};
 use opentelemetry_sdk::{
@@ -93,6 +94,9 @@ pub(crate) struct InvocationProcessor(pub(crate) Arc<Spans>);
 impl SpanProcessor for InvocationProcessor {
     fn on_start(&self, span: &mut Span, context: &Context) {
         use opentelemetry::trace::Span as _;
+        if context.get::<Scope>().is_some_and(|scope| !scope.recorded) {
+            return;
+        }
         let (buffer, watched) = match context.get::<Invocation>() {
             Some(invocation) => (invocation.spans().clone(), invocation.is_watched()),
             None if !self.0.init_over.load(Ordering::Acquire) => (self.0.init.clone(), false),

@@ -21,9 +21,12 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::prelude::*;
 
 pub(crate) fn main(probe: &str) -> ExitCode {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
+    // As `#[tokio::main]` and its `current_thread` flavour do.
+    let concurrent = std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some();
+    let mut builder =
+        if concurrent { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
     let builder = if probe == "shutdown-without-timers" { builder.enable_io() } else { builder.enable_all() };
-    let runtime = builder.build().expect("a runtime");
+    let runtime = builder.worker_threads(2).build().expect("a runtime");
     match runtime.block_on(run(probe)) {
         Ok(()) => ExitCode::SUCCESS,
         // What `fn main() -> Result<(), Error>` does.
@@ -92,7 +95,7 @@ async fn run(probe: &str) -> Result<(), Error> {
         _ => Lifecycle::from_env(),
     };
     match probe {
-        "fallback" => life.run(fallback(service_fn(value), |_| json!("fallback"))).await,
+        "fallback" => life.run_concurrent(fallback(service_fn(value), |_| json!("fallback"))).await,
         "init-optional" => {
             static TRIES: AtomicU32 = AtomicU32::new(0);
             let cache = life
@@ -116,10 +119,12 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(took))).await
         }
         "init-blocking-panics" => life.init_blocking("database", panic_now::<Result<(), Error>>).await.map_err(Into::into),
-        "constructor" => life.run(service_fn(constructor)).await,
-        "deserialize" => life.run(service_fn(async |_: LambdaEvent<BadDeserialize>| Ok::<_, Error>(1))).await,
-        "serialize" => life.run(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(BadSerialize(event.payload)))).await,
-        "stream" => life.run(service_fn(stream)).await,
+        "constructor" => life.run_concurrent(service_fn(constructor)).await,
+        "deserialize" => life.run_concurrent(service_fn(async |_: LambdaEvent<BadDeserialize>| Ok::<_, Error>(1))).await,
+        "serialize" => {
+            life.run_concurrent(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(BadSerialize(event.payload)))).await
+        }
+        "stream" => life.run_concurrent(service_fn(stream)).await,
         "http" => life.serve(Router::new().route("/slow/{kind}", get(slow)).route("/orders/{id}", get(async || "order"))).await,
         "no-bounds" => {
             life.init("database", async { Ok::<_, Error>(()) }).await?;
@@ -159,7 +164,7 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.init_cell("place", &PLACE, async { Ok::<_, Error>("here".to_owned()) }).await?;
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(PLACE.get().cloned()))).await
         }
-        _ => life.run(service_fn(value)).await,
+        _ => life.run_concurrent(service_fn(value)).await,
     }
 }
 

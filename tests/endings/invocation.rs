@@ -1,6 +1,6 @@
 //! Endings of an invocation, in each trace mode.
 
-use crate::stage::{Stage, TRACE_MODES, Tested, ensure, function_error, test};
+use crate::stage::{KINDS, Kind, Stage, Tested, ensure, function_error, test};
 use lambda_lifecycle_sandbox::{
     Answer, Event, Failure, Invoke,
     function::{EventKind, TraceMode},
@@ -91,8 +91,8 @@ const ENDINGS: [Ending; 12] = [
 pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = Vec::new();
     for ending in &ENDINGS {
-        for (mode_name, mode) in TRACE_MODES {
-            tests.push(test(format!("{} × {mode_name}", ending.name), move || ends(ending, mode)));
+        for kind in KINDS {
+            tests.push(test(format!("{} × {}", ending.name, kind.name), move || ends(ending, kind)));
         }
     }
     tests.push(test("undecodable event: the caller is told where", undecodable_event));
@@ -110,38 +110,53 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests
 }
 
-/// The ending, then an ordinary invocation: it must find the same process, in order.
-async fn ends(ending: &'static Ending, mode: TraceMode) -> Tested {
-    let traced = mode == TraceMode::Active;
-    let stage = Stage::new(ending.probe, mode).await?;
-    let answer = stage.invoke((ending.event)()).await;
-    match ending.error {
-        None => ensure(answer.result.is_ok(), format!("{:?}", answer.result))?,
-        Some((error_type, part)) => {
-            let (posted, message) = function_error(&answer)?;
-            ensure(posted == error_type && message.contains(part), format!("{posted}: {message}"))?;
+/// The ending, as often at once as the environment takes, then as many ordinary invocations: they must find the same process, in
+/// order.
+async fn ends(ending: &'static Ending, kind: Kind) -> Tested {
+    let stage = Stage::of(ending.probe, &kind).await?;
+    let answers = at_once(&stage, &kind, ending.event).await;
+    for answer in &answers {
+        match ending.error {
+            None => ensure(answer.result.is_ok(), format!("{:?}", answer.result))?,
+            Some((error_type, part)) => {
+                let (posted, message) = function_error(answer)?;
+                ensure(posted == error_type && message.contains(part), format!("{posted}: {message}"))?;
+            }
+        }
+        if kind.is_traced() {
+            documented(ending, &kind, &stage, answer).await?;
         }
     }
-    if traced {
-        let document = stage.document(&answer).await?;
-        ensure(document.annotation("outcome") == Some(ending.outcome), format!("{:?}", document.annotations))?;
-        ensure(document.fault == ending.error.is_some(), format!("fault: {}", document.fault))?;
-        let told = document.exceptions().iter().any(|exception| {
-            ending.error.is_some_and(|(_, part)| exception.message.as_deref().is_some_and(|message| message.contains(part)))
-        });
-        ensure(told == ending.error.is_some(), format!("exceptions: {:?}", document.exceptions()))?;
-        ensure(document.annotations.get("cold_start") == Some(&json!(true)), "the first invocation is a cold start")?;
-    } else {
-        stage.settle().await?;
+    stage.settle().await?;
+    if !kind.is_traced() {
         ensure(stage.traces.datagrams().is_empty(), "an invocation that is not sampled sent documents")?;
     }
-    ensure(stage.logged("the invocation failed").len() == usize::from(ending.error.is_some()), "not one line in the log")?;
+    let told = if ending.error.is_some() { kind.at_once } else { 0 };
+    ensure(stage.logged("the invocation failed").len() == told, "not one line in the log for each")?;
 
-    let again = stage.invoke(json!({})).await;
-    ensure(again.result.is_ok(), format!("the invocation after it: {:?}", again.result))?;
+    for again in at_once(&stage, &kind, || json!({})).await {
+        ensure(again.result.is_ok(), format!("an invocation after it: {:?}", again.result))?;
+    }
     stage.settle().await?;
     stage.documents_are_valid()?;
     ensure(stage.processes() == 1, format!("{} processes", stage.processes()))
+}
+
+async fn at_once(stage: &Stage, kind: &Kind, event: fn() -> Value) -> Vec<Answer> {
+    futures_util::future::join_all((0..kind.at_once).map(|_| stage.invoke(event()))).await
+}
+
+async fn documented(ending: &Ending, kind: &Kind, stage: &Stage, answer: &Answer) -> Tested {
+    let document = stage.finished_document(answer).await?;
+    ensure(document.annotation("outcome") == Some(ending.outcome), format!("{:?}", document.annotations))?;
+    ensure(document.fault == ending.error.is_some(), format!("fault: {}", document.fault))?;
+    let told = document.exceptions().iter().any(|exception| {
+        ending.error.is_some_and(|(_, part)| exception.message.as_deref().is_some_and(|message| message.contains(part)))
+    });
+    ensure(told == ending.error.is_some(), format!("exceptions: {:?}", document.exceptions()))?;
+    // An instance that serves many at once was made ahead of them.
+    let cold = document.annotations.get("cold_start") == Some(&json!(true));
+    ensure(cold != kind.is_managed(), format!("cold_start is {cold}"))
 }
 
 async fn undecodable_event() -> Tested {

@@ -12,9 +12,32 @@ use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 /// Longest time anything here may take; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What Lambda says of tracing.
-pub(crate) const TRACE_MODES: [(&str, TraceMode); 3] =
-    [("traced", TraceMode::Active), ("not sampled", TraceMode::NotSampled), ("PassThrough", TraceMode::PassThrough)];
+/// A kind of environment.
+#[derive(Clone)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) mode: TraceMode,
+    /// How many invocations run at once: more than one on Managed Instances.
+    pub(crate) at_once: usize,
+}
+
+impl Kind {
+    pub(crate) fn is_traced(&self) -> bool {
+        self.mode == TraceMode::Active
+    }
+
+    pub(crate) fn is_managed(&self) -> bool {
+        self.at_once > 1
+    }
+}
+
+/// Every kind of environment an ending is shown in.
+pub(crate) const KINDS: [Kind; 4] = [
+    Kind { name: "on-demand, traced", mode: TraceMode::Active, at_once: 1 },
+    Kind { name: "on-demand, not sampled", mode: TraceMode::NotSampled, at_once: 1 },
+    Kind { name: "on-demand, PassThrough", mode: TraceMode::PassThrough, at_once: 1 },
+    Kind { name: "Managed Instances, 8 at a time", mode: TraceMode::Active, at_once: 8 },
+];
 
 pub(crate) type Tested = Result<(), Failed>;
 
@@ -49,6 +72,12 @@ impl Stage {
         Self::with(probe, mode, |function| function).await
     }
 
+    /// The function `probe` in an environment of this kind.
+    pub(crate) async fn of(probe: &str, kind: &Kind) -> Result<Self, Failed> {
+        let at_once = kind.at_once;
+        Self::with(probe, kind.mode.clone(), |function| if at_once > 1 { function.managed(at_once) } else { function }).await
+    }
+
     pub(crate) async fn with(
         probe: &str,
         mode: TraceMode,
@@ -77,9 +106,16 @@ impl Stage {
 
     /// Waits until the function is at rest and all it has sent is stored.
     pub(crate) async fn settle(&self) -> Tested {
-        self.function.wait_frozen().await;
+        self.function.wait_idle().await;
         self.daemon.settle().await?;
         Ok(())
+    }
+
+    /// The library's own document of an invocation, once it is finished: on Managed Instances nothing waits for it.
+    pub(crate) async fn finished_document(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
+        let finished = |document: &Document| document.trace_id == answer.trace_id && document.annotation("outcome").is_some();
+        self.traces.wait_for(|traces| !traces.find(finished).is_empty(), Duration::from_secs(10)).await?;
+        self.document(answer).await
     }
 
     /// The library's own document of an invocation, once the function is at rest.
