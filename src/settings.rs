@@ -163,6 +163,13 @@ impl Settings {
         self.read(|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
+    /// The one setting that is needed before the lifecycle is built, and which no builder sets. What is wrong with it is told then.
+    pub(crate) fn trace_filter_from_env() -> Targets {
+        let mut settings = Self::default();
+        settings.read_env();
+        settings.trace_filter
+    }
+
     fn read(&mut self, get: impl Fn(&str) -> Option<String>) -> Vec<String> {
         let mut problems = Vec::new();
         let mut reader = Reader { get, problems: &mut problems };

@@ -2,6 +2,7 @@
 //! under test.
 
 mod function;
+mod hostile;
 mod init;
 mod invocation;
 mod matrix;
@@ -24,6 +25,7 @@ fn main() -> std::process::ExitCode {
         stages::tests(),
         shutdown::tests(),
         recording::tests(),
+        hostile::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }
