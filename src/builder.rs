@@ -1,8 +1,11 @@
 //! The lifecycle's options.
 
-use crate::{Export, Flush, Lifecycle, TraceParent, Unfinished, settings::Settings, trace::AnyExporter, xray::Redaction};
+use crate::{
+    Export, Flush, Invocation, Lifecycle, Report, TraceParent, Unfinished, after_response::Hooks, settings::Settings,
+    trace::AnyExporter, xray::Redaction,
+};
 use opentelemetry_sdk::trace::SpanExporter;
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 /// Options of a [`Lifecycle`]. What an [environment variable](crate::settings) sets wins over what is set here.
 ///
@@ -20,6 +23,7 @@ pub struct Builder {
     pub(crate) settings: Settings,
     pub(crate) exporters: Vec<Box<dyn AnyExporter>>,
     pub(crate) flush: Flush,
+    pub(crate) hooks: Hooks,
 }
 
 impl Builder {
@@ -119,6 +123,39 @@ impl Builder {
     /// How long work after the response is waited for. Default: to the invocation's hard point.
     pub fn after_response_budget(mut self, budget: Duration) -> Self {
         self.settings.after_response_budget = Some(budget);
+        self
+    }
+
+    /// Runs after every response, when its background work is over, with a [`Report`] of the invocation. Hooks run one after the
+    /// other; one that panics or exceeds the invocation's hard point costs itself alone.
+    pub fn after_response<F>(mut self, hook: impl Fn(Report) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.push_after(hook);
+        self
+    }
+
+    /// Called with the number of pieces of background work that were not done in their time, before they are cancelled.
+    pub fn on_unfinished(mut self, hook: impl Fn(&Invocation, usize) + Send + Sync + 'static) -> Self {
+        self.hooks.unfinished.push(Box::new(hook));
+        self
+    }
+
+    /// Called before the handler when the environment has slept at least `gap` since its last invocation: with the time it slept.
+    /// The place to drop connections that are dead by now. It must be quick: the caller waits.
+    pub fn on_thaw(mut self, gap: Duration, hook: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        self.hooks.thaw.push((gap, Box::new(hook)));
+        self
+    }
+
+    /// Runs when the platform ends the environment. Hooks run in reverse order, within 450 ms together; then a last flush, then
+    /// `run` returns. Registers an extension, which costs time in the Init phase: see [`shutdown`](crate::shutdown).
+    pub fn on_shutdown<F>(mut self, hook: impl FnOnce() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.push_shutdown(hook);
         self
     }
 

@@ -1,7 +1,7 @@
 //! One invocation, as the code inside it sees it: how much time is left, when to stop, what to do after the answer.
 
 use crate::{
-    after_response::Deferred,
+    after_response::{Deferred, slept},
     deadline::{Deadline, DeadlineExceeded},
     environment,
     outcome::Outcome,
@@ -59,6 +59,7 @@ struct Inner {
     foreign: bool,
     recorded: bool,
     cold_start: bool,
+    idle: Option<Duration>,
     spans: SpanBuffer,
     deferred: Deferred,
     notes: Mutex<Notes>,
@@ -131,6 +132,7 @@ impl Invocation {
             foreign,
             recorded,
             cold_start,
+            idle: slept(),
             spans: SpanBuffer::default(),
             deferred: Deferred::default(),
             notes: Mutex::default(),
@@ -150,6 +152,11 @@ impl Invocation {
     /// The tenant this invocation is for, in functions with tenant isolation.
     pub fn tenant_id(&self) -> Option<&str> {
         self.0.context.tenant_id.as_deref()
+    }
+
+    /// How long this environment slept between its last invocation and this one; `None` in its first.
+    pub fn idle(&self) -> Option<Duration> {
+        self.0.idle
     }
 
     /// True for the one invocation that waited for its environment to be made.
@@ -249,6 +256,16 @@ impl Invocation {
         self.0.foreign
     }
 
+    /// True when its open spans are kept for the watchdog.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.0.recorded && self.0.deadline.is_some() && Settings::current().watchdog
+    }
+
+    /// True outside of any invocation of Lambda's.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.0.context.request_id.is_empty()
+    }
+
     pub(crate) fn received_header(&self) -> &TraceHeader {
         &self.0.header
     }
@@ -284,6 +301,10 @@ impl Invocation {
 
     pub(crate) fn deferred(&self) -> &Deferred {
         &self.0.deferred
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The first outcome counts: what comes after it is a consequence.

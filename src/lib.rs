@@ -30,12 +30,14 @@ pub mod logs;
 mod outcome;
 pub mod service;
 pub mod settings;
+pub mod shutdown;
 pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 pub mod trace;
 pub mod xray;
 
+pub use after_response::Report;
 pub use builder::Builder;
 pub use deadline::DeadlineExceeded;
 pub use environment::{Environment, EnvironmentError, InitializationType};

@@ -2,12 +2,13 @@
 
 use crate::{
     Environment,
+    after_response::install_hooks,
     builder::Builder,
-    init::{InitCell, InitError, InitPhase},
+    init::{InitCell, InitError, InitPhase, Optional},
     logs,
     service::{HandlerLayer, RuntimeLayer},
     settings::Settings,
-    trace,
+    shutdown, trace,
 };
 use bytes::Bytes;
 use futures_core::Stream;
@@ -60,13 +61,14 @@ impl Lifecycle {
     }
 
     pub(crate) fn new(builder: Builder) -> Self {
-        let Builder { mut settings, exporters, flush } = builder;
+        let Builder { mut settings, exporters, flush, hooks } = builder;
         let mut problems = settings.read_env();
         let (log, trace) = (settings.log, settings.trace);
         if !settings.make_current() {
             problems.push("this process has a lifecycle already: the settings of the first one count".to_owned());
         }
         trace::install_exporters(exporters, flush);
+        install_hooks(hooks);
         problems.extend(subscribe(log, trace));
         for problem in problems {
             tracing::warn!("{problem}");
@@ -126,6 +128,49 @@ impl Lifecycle {
         cell.get_or_init(self.init(name, setup)).await
     }
 
+    /// As [`init`](Self::init), for a set-up that blocks its thread: it runs off the executor, so that others go on meanwhile and
+    /// the budget can be kept. A set-up that exceeds it is not waited for; it cannot be interrupted.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init).
+    pub async fn init_blocking<T, E>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        setup: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, InitError>
+    where
+        T: Send + 'static,
+        E: Into<Error> + Send + 'static,
+    {
+        let span = tracing::Span::current();
+        let off = async move {
+            match tokio::task::spawn_blocking(move || span.in_scope(setup)).await {
+                Ok(ended) => ended,
+                // Told as this set-up's own panic.
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        };
+        self.init(name, off).await
+    }
+
+    /// As [`init`](Self::init), for a set-up the function can begin without: a failure is logged and flagged in the trace, and the
+    /// set-up is tried again when its value is first asked for.
+    pub async fn init_optional<T, F, Setup, E>(&self, name: impl Into<Cow<'static, str>>, setup: F) -> Optional<T, F>
+    where
+        F: Fn() -> Setup,
+        Setup: Future<Output = Result<T, E>>,
+        E: Into<Error>,
+    {
+        let optional = Optional::new(setup);
+        if let Err(error) = optional.cell().get_or_init(self.init.attempt(name.into(), optional.set_up())).await {
+            tracing::warn!("{error}; it is tried again at first use");
+        }
+        optional
+    }
+
     /// Serves events one at a time, to a handler that may borrow from `main`.
     ///
     /// # Errors
@@ -143,7 +188,7 @@ impl Lifecycle {
     {
         Environment::check()?;
         trace::resolve().await;
-        Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run().await
+        shutdown::serve(Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run()).await
     }
 
     /// Serves as many events at a time as the environment asks for: one on demand, `AWS_LAMBDA_MAX_CONCURRENCY` on Managed
@@ -165,7 +210,7 @@ impl Lifecycle {
     {
         Environment::check()?;
         trace::resolve().await;
-        Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run_concurrent().await
+        shutdown::serve(Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run_concurrent()).await
     }
 
     /// Serves HTTP: an axum router, or any `Service` of `http::Request`, behind API Gateway, a function URL or a load balancer.

@@ -8,7 +8,7 @@
 //! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | where the trace comes from: `xray`, or `w3c` for a `traceparent` in the client context | `xray` |
 //! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none` | `udp` |
 //! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
-//! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace | `500000` |
+//! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace: X-Ray takes 500,000, of which Lambda's own segments need some | `480000` |
 //! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all set-ups of the Init phase | `9000` |
 //! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and answer before the deadline | `on` |
 //! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the typed answer | 5 %, 50 to 500 |
@@ -66,6 +66,9 @@ pub enum Unfinished {
     Freeze,
 }
 
+/// What the segments of the service, and the documents of invocations that begin, may need of a trace's bytes.
+const LAMBDAS_OWN: usize = 20_000;
+
 pub(crate) type Redactor = Arc<dyn Fn(&str, &str) -> Redaction + Send + Sync>;
 
 /// Everything that can be set. Built by [`Lifecycle::builder`](crate::Lifecycle::builder).
@@ -98,7 +101,7 @@ impl Default for Settings {
             trace_parent: TraceParent::default(),
             export: Export::default(),
             in_progress: true,
-            trace_budget: MAX_TRACE,
+            trace_budget: MAX_TRACE - LAMBDAS_OWN,
             init_budget: crate::init::BUDGET,
             deadline: true,
             grace: None,

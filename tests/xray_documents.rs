@@ -132,7 +132,7 @@ fn an_sqs_send_has_what_the_map_needs_to_draw_the_queue() {
         document["aws"],
         json!({"operation": "SendMessage", "region": "eu-west-1", "request_id": "r1", "queue_url": "https://sqs/orders"})
     );
-    assert_eq!(document["metadata"]["default"], Value::Null);
+    assert_eq!(document["metadata"], Value::Null, "nothing is told twice");
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn check(bytes: &[u8], written: Document, start: usize) -> Result<(), TestCaseEr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_span_becomes_a_valid_document(spans in vec((span(), any::<u8>()), 1..4), redacted in any::<bool>()) {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lambda_lifecycle::xray::{DaemonAddress, Pace, Pacer, Sent, UdpEmitter, UdpStats};
+use lambda_lifecycle::xray::{Batch, DaemonAddress, Pace, Pacer, Sent, UdpEmitter, UdpStats};
 
 fn receiver() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -120,6 +120,14 @@ async fn a_document_too_long_costs_no_other() {
     assert_eq!(emitter.send(&long), Sent::TooLarge);
     assert_eq!(emitter.send(&long[..65_507]), Sent::Yes);
     assert_eq!(drain(&socket), 1);
+}
+
+#[test]
+fn sending_may_run_on_any_thread() {
+    fn movable<T: Send>(_: T) {}
+    let (_socket, address) = receiver();
+    let (mut emitter, batch) = (UdpEmitter::connect(address).unwrap(), Batch::new());
+    movable(emitter.send_all(batch.datagrams(), tokio::time::sleep));
 }
 
 #[test]

@@ -1,9 +1,27 @@
 //! Stage 4: after the response. Work that runs when the caller has its answer, before the next event is asked for.
 //!
-//! A handler stores such work with [`Invocation::after_response`]; position A spawns it once the answer was posted, so it delays
-//! no answer, whatever it does. It has until the invocation's hard point; what is unfinished then is cancelled and logged.
+//! A handler stores such work with [`Invocation::after_response`]; position A spawns it once the answer was posted, so it delays no
+//! answer, whatever it does. Then come the hooks, then the invocation's spans.
+//!
+//! | | on demand | Managed Instances |
+//! |---|---|---|
+//! | the caller | has its answer | has its answer |
+//! | the next event | waits for the work | does not wait |
+//! | billed | yes, as part of the invocation | with the instance |
+//! | time | to the invocation's hard point, or what is [set](crate::Builder::after_response_budget) | the same |
+//! | unfinished then | [`Unfinished`](crate::Unfinished): cancelled, or frozen with the environment | cancelled |
+//!
+//! Such work is done at most once: an environment may be killed at any time, and nobody tries again. What must not be lost belongs
+//! into a queue.
 
-use crate::{invocation::CURRENT, invocation::Invocation, outcome::panic_message};
+mod hooks;
+mod rest;
+
+pub use hooks::Report;
+pub(crate) use hooks::{Hooks, hooks, install as install_hooks};
+pub(crate) use rest::{begin as rest, end as slept};
+
+use crate::{Environment, Unfinished, invocation::CURRENT, invocation::Invocation, settings::Settings};
 use opentelemetry::{Context, context::FutureExt as _};
 use std::{
     future::Future,
@@ -21,7 +39,7 @@ pub(crate) struct Deferred(Mutex<Vec<Work>>);
 
 impl Deferred {
     pub(crate) fn push(&self, owner: &Invocation, work: Work) {
-        if owner.request_id().is_empty() {
+        if owner.is_detached() {
             // Nobody posts a response for a detached invocation: the work would never run.
             if let Ok(handle) = tokio::runtime::Handle::try_current() {
                 drop(handle.spawn(CURRENT.scope(owner.clone(), work)));
@@ -44,15 +62,17 @@ impl Deferred {
 
 /// What became of the work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct Done {
     pub(crate) finished: usize,
     pub(crate) panicked: usize,
-    pub(crate) cancelled: usize,
+    pub(crate) unfinished: usize,
 }
 
-/// Runs the stored work, and what that work stores in its turn, until all is done or `until`.
-pub(crate) async fn run(invocation: &Invocation, context: &Context, until: Option<Instant>) -> Report {
-    let mut report = Report::default();
+/// Runs the stored work, and what that work stores in its turn, until all is done or its time is over.
+pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
+    let settings = Settings::current();
+    let until = until(invocation);
+    let mut done = Done::default();
     let mut tasks = JoinSet::new();
     loop {
         for work in invocation.deferred().take() {
@@ -66,22 +86,41 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context, until: Optio
             None => tasks.join_next().await,
         };
         match joined {
-            Some(Ok(())) => report.finished += 1,
+            Some(Ok(())) => done.finished += 1,
             Some(Err(error)) => {
-                report.panicked += 1;
-                if let Ok(payload) = error.try_into_panic() {
-                    tracing::error!("work after the response panicked: {}", panic_message(&*payload));
+                done.panicked += 1;
+                if let Some(panic) = hooks::panic_of(error) {
+                    tracing::error!("work after the response panicked: {panic}");
                 }
             }
-            None if invocation.deferred().is_empty() => return report,
+            None if invocation.deferred().is_empty() => return done,
             None => {}
         }
     }
-    report.cancelled = tasks.len();
-    tracing::warn!(
-        cancelled = report.cancelled,
-        "work after the response was not done before the deadline and is cancelled: move it to a queue, or raise the timeout"
-    );
-    tasks.shutdown().await;
-    report
+    done.unfinished = tasks.len();
+    hooks().run_unfinished(invocation, done.unfinished);
+    if settings.unfinished == Unfinished::Freeze && !Environment::current().is_concurrent() {
+        tracing::info!(unfinished = done.unfinished, "work after the response goes on in the next invocation, if there is one");
+        tasks.detach_all();
+    } else {
+        tracing::warn!(
+            unfinished = done.unfinished,
+            "work after the response was not done in its time and is cancelled: move it to a queue, or raise the timeout"
+        );
+        // Not waited for: a task that blocks a thread does not end when it is told to.
+        tasks.abort_all();
+        tokio::task::yield_now().await;
+    }
+    done
+}
+
+/// When work after the response must be over. Never later than the hard point, so that its spans still get out.
+fn until(invocation: &Invocation) -> Option<Instant> {
+    let settings = Settings::current();
+    let hard = invocation.timing().map(|deadline| deadline.hard);
+    let budget = match settings.unfinished {
+        Unfinished::Wait => settings.after_response_budget.map(|budget| Instant::now() + budget),
+        Unfinished::Cancel | Unfinished::Freeze => Some(Instant::now()),
+    };
+    if crate::deadline::timers_run() { budget.into_iter().chain(hard).min() } else { None }
 }

@@ -62,7 +62,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn soft_comes_before_hard_and_once() {
         let began = Instant::now();
-        let mut alarm = Alarm::new(Some(Deadline::after(Duration::from_secs(3), began.into_std())));
+        let mut alarm = Alarm::new(Some(Deadline::after(Duration::from_secs(3), began.into_std(), None, None)));
         let mut softs = Vec::new();
         poll_fn(|cx| alarm.poll_hard(cx, || softs.push(began.elapsed()))).await;
         let ms = |duration: &Duration| duration.as_millis();

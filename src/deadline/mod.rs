@@ -12,9 +12,14 @@
 //! second and one of fifteen minutes both work with the defaults.
 
 mod alarm;
+mod fallback;
+mod watchdog;
 
 pub(crate) use alarm::{Alarm, timers_run};
+pub use fallback::{Fallback, FallbackFuture, fallback};
+pub(crate) use watchdog::{Watched, watch};
 
+use crate::settings::Settings;
 use std::{
     fmt,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -42,17 +47,16 @@ impl Deadline {
     pub(crate) fn from_epoch_millis(millis: u64, now: SystemTime, received: Instant) -> Option<Self> {
         let at = UNIX_EPOCH.checked_add(Duration::from_millis(millis))?;
         let left = at.duration_since(now).ok().filter(|left| !left.is_zero() && *left < PLAUSIBLE)?;
-        timers_run().then(|| Self::after(left, received))
+        let settings = Settings::current();
+        timers_run().then(|| Self::after(left, received, settings.grace, settings.reserve))
     }
 
-    pub(crate) fn after(left: Duration, received: Instant) -> Self {
+    pub(crate) fn after(left: Duration, received: Instant, grace: Option<Duration>, reserve: Option<Duration>) -> Self {
         // A quarter each at most: an invocation of 100 ms still has half of them for its work.
         let margin = (left / 20).clamp(Duration::from_millis(50), Duration::from_millis(500)).min(left / 4);
-        Self {
-            soft: received + left.saturating_sub(2 * margin),
-            hard: received + left.saturating_sub(margin),
-            kill: received + left,
-        }
+        let hard = left.saturating_sub(reserve.unwrap_or(margin));
+        let soft = hard.saturating_sub(grace.unwrap_or(margin));
+        Self { soft: received + soft, hard: received + hard, kill: received + left }
     }
 }
 
@@ -88,7 +92,7 @@ mod tests {
 
     fn margins(left: Duration) -> (Duration, Duration, Duration) {
         let received = Instant::now();
-        let deadline = Deadline::after(left, received);
+        let deadline = Deadline::after(left, received, None, None);
         (deadline.soft - received, deadline.hard - received, deadline.kill - received)
     }
 

@@ -8,14 +8,17 @@
 //! is free in it is the caller's time and the boost of CPU.
 
 mod cell;
+mod optional;
 mod report;
 
 pub use cell::InitCell;
+pub use optional::Optional;
 
 use crate::{
     Environment, InitializationType,
     environment::EnvironmentError,
     outcome::{error_type, panic_message},
+    settings::Settings,
     trace::Recorder,
 };
 use lambda_runtime::{Diagnostic, Error};
@@ -104,9 +107,10 @@ impl InitPhase {
     pub(crate) fn begin(traced: bool) -> Self {
         // Elsewhere the platform allows minutes.
         let bounded = Environment::current().initialization_type == InitializationType::OnDemand;
-        Self { began: Instant::now(), budget: bounded.then_some(BUDGET), traced }
+        Self { began: Instant::now(), budget: bounded.then_some(Settings::current().init_budget), traced }
     }
 
+    /// Runs a set-up; its failure is posted.
     pub(crate) async fn run<T, E>(
         &self,
         name: Cow<'static, str>,
@@ -116,23 +120,40 @@ impl InitPhase {
         E: Into<Error>,
     {
         Environment::check()?;
-        let context = if self.traced { begin_span(&name) } else { Context::new() };
-        let outcome = self.bounded(name, setup).with_context(context.clone()).await;
-        if let Err(error) = &outcome {
+        let ended = self.attempt(name, setup).await;
+        if let Err(error) = &ended {
             let diagnostic = error.diagnostic(error_type::<E>());
             tracing::error!(error_type = diagnostic.error_type, "{error}");
-            context.span().add_event(
-                "exception",
-                vec![
-                    KeyValue::new("exception.type", diagnostic.error_type.clone()),
-                    KeyValue::new("exception.message", diagnostic.error_message.clone()),
-                ],
-            );
-            context.span().set_status(Status::error("init failed"));
             report::post(&diagnostic).await;
         }
-        context.span().end();
-        outcome
+        ended
+    }
+
+    /// Runs a set-up; its failure is its caller's to tell.
+    pub(crate) async fn attempt<T, E>(
+        &self,
+        name: Cow<'static, str>,
+        setup: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, InitError>
+    where
+        E: Into<Error>,
+    {
+        let context = if self.traced { begin_span(&name) } else { Context::new() };
+        let ended = self.bounded(name, setup).with_context(context.clone()).await;
+        let span = context.span();
+        if let Err(error) = &ended {
+            let diagnostic = error.diagnostic(error_type::<E>());
+            span.add_event(
+                "exception",
+                vec![
+                    KeyValue::new("exception.type", diagnostic.error_type),
+                    KeyValue::new("exception.message", diagnostic.error_message),
+                ],
+            );
+            span.set_status(Status::error("init failed"));
+        }
+        span.end();
+        ended
     }
 
     async fn bounded<T, E>(&self, name: Cow<'static, str>, setup: impl Future<Output = Result<T, E>>) -> Result<T, InitError>

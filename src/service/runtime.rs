@@ -3,7 +3,9 @@
 //! Nothing here drops or bounds the future below it: the runtime would ask for the next event with this one unanswered.
 
 use crate::{
-    Environment, Invocation, after_response,
+    Environment, Invocation, Report,
+    after_response::{self, Done, hooks},
+    deadline::{self, Watched},
     invocation::CURRENT,
     trace::{self, Recorder},
 };
@@ -19,6 +21,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 use tokio::task::futures::TaskLocalFuture;
 use tower::{Layer, Service};
@@ -72,10 +75,15 @@ where
             trace::context_without_span(&invocation)
         };
         trace::adopt_init(&invocation, &context);
+        if let Some(slept) = invocation.idle() {
+            hooks().run_thaw(slept);
+        }
         // At TRACE lambda_runtime logs the event, and gives up its process when that is not UTF-8.
         if LevelFilter::current() == LevelFilter::TRACE && std::str::from_utf8(&event.body).is_err() {
             event.body = Bytes::from(String::from_utf8_lossy(&event.body).into_owned());
         }
+        // Decoding and the handler's constructor run in this call, and may block as well.
+        let watched = invocation.is_watched().then(|| deadline::watch(&invocation));
         let attached = context.clone().attach();
         let inner = CURRENT.sync_scope(invocation.clone(), || self.inner.call(event));
         drop(attached);
@@ -83,6 +91,7 @@ where
             inner: CURRENT.scope(invocation.clone(), inner.with_context(context.clone())),
             after: None,
             posted: None,
+            watched,
             invocation,
             context,
         }
@@ -96,6 +105,7 @@ pin_project! {
         inner: TaskLocalFuture<Invocation, WithContext<F>>,
         after: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
         posted: Option<Result<(), Error>>,
+        watched: Option<Watched>,
         invocation: Invocation,
         context: OtelContext,
     }
@@ -108,6 +118,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
         let this = self.project();
         if this.posted.is_none() {
             *this.posted = Some(ready!(this.inner.poll(cx)));
+            *this.watched = None;
             let stage = after_posting(this.invocation.clone(), this.context.clone());
             if Environment::current().is_concurrent() {
                 // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
@@ -126,11 +137,18 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
 /// What comes between the post and the next event: the invocation's spans leave first, so that nothing that comes after can
 /// lose them; then the background work; then its spans.
 async fn after_posting(invocation: Invocation, context: OtelContext) {
+    let posted = Instant::now();
     let recorded = invocation.is_recorded();
+    if invocation.deadline().is_some_and(|kill| posted > kill) {
+        // Only where timeouts are not enforced: elsewhere this process would be gone.
+        tracing::error!("the answer came after the deadline: the caller has an error instead");
+        invocation.annotate("late_answer", true);
+    }
     if recorded {
         trace::finish(&context, &invocation);
         trace::deliver(&invocation, context.span().span_context().span_id()).await;
     }
+    let mut done = Done::default();
     if !invocation.deferred().is_empty() {
         let span = recorded.then(|| {
             let span = SpanBuilder::from_name("after response").with_kind(SpanKind::Internal);
@@ -140,16 +158,15 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
             Some(span) => context.with_span(span),
             None => context.clone(),
         };
-        let until = invocation.timing().map(|deadline| deadline.hard);
-        let report = after_response::run(&invocation, &work, until).await;
+        done = after_response::run(&invocation, &work).await;
         if recorded {
             let span = work.span();
             for (key, count) in
-                [("work.finished", report.finished), ("work.panicked", report.panicked), ("work.cancelled", report.cancelled)]
+                [("work.finished", done.finished), ("work.panicked", done.panicked), ("work.unfinished", done.unfinished)]
             {
                 span.set_attribute(KeyValue::new(key, i64::try_from(count).unwrap_or(i64::MAX)));
             }
-            if report.panicked + report.cancelled > 0 {
+            if done.panicked + done.unfinished > 0 {
                 span.set_status(opentelemetry::trace::Status::error("unfinished work after the response"));
             }
             span.end();
@@ -157,5 +174,18 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
             trace::deliver(&invocation, id).await;
         }
     }
+    if !hooks().after.is_empty() {
+        let report = Report {
+            outcome: invocation.notes().outcome.clone(),
+            finished: done.finished,
+            panicked: done.panicked,
+            unfinished: done.unfinished,
+            after_response: posted.elapsed(),
+            invocation: invocation.clone(),
+        };
+        let until = invocation.timing().map(|deadline| deadline.hard);
+        hooks().run_after(&report, &context, until).await;
+    }
     invocation.spans().close();
+    after_response::rest();
 }

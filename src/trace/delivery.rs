@@ -127,6 +127,22 @@ pub(crate) fn announce(invocation: &Invocation, span: &SpanData) {
     vehicle.express(batch);
 }
 
+/// Sends documents from any thread, at once and whatever the pace: for an invocation that is about to be killed.
+pub(crate) fn deliver_now(invocation: &Invocation, finished: &[SpanData], ended: &[SpanData]) {
+    let Some(road) = road() else { return };
+    let mut express = road.express.lock().unwrap_or_else(PoisonError::into_inner);
+    let (vehicle, writer, batch) = &mut *express;
+    batch.clear();
+    // The open ones first: they tell what happened.
+    for span in ended.iter().chain(finished) {
+        let is_invocation = span.span_kind == SpanKind::Server && span.parent_span_is_remote;
+        let frame = if is_invocation { frame_of_invocation(invocation, span) } else { Frame::of(span) };
+        batch.push(writer, span, &frame);
+    }
+    vehicle.express(batch);
+    batch.clear();
+}
+
 fn frame_of_invocation(invocation: &Invocation, span: &SpanData) -> Frame {
     let parent = invocation.parent_id().unwrap_or(SpanId::INVALID);
     let frame = Frame::under(span.span_context.trace_id(), parent).invocation();

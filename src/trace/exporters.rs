@@ -84,6 +84,18 @@ pub(crate) fn installed() -> Option<&'static Exporters> {
     EXPORTERS.get()
 }
 
+/// True where spans wait for shutdown.
+pub(crate) fn flushes_at_shutdown() -> bool {
+    installed().is_some_and(|exporters| exporters.flush != Flush::EveryInvocation)
+}
+
+/// The last flush.
+pub(crate) async fn flush_at_shutdown(until: Instant) {
+    if let Some(exporters) = installed() {
+        exporters.flush(Some(until)).await;
+    }
+}
+
 impl Exporters {
     /// Hands an invocation's spans to every exporter, and waits for those whose turn it is, at most until `until`.
     pub(crate) async fn hand_over(&self, spans: Vec<SpanData>, until: Option<Instant>) {

@@ -8,6 +8,7 @@
 //!
 //! A subscriber of your own takes the recording layer from [`Lifecycle::layer`](crate::Lifecycle::layer).
 
+mod blocked;
 mod delivery;
 mod exporters;
 mod filter;
@@ -20,9 +21,10 @@ mod scope;
 mod span;
 mod trigger;
 
+pub(crate) use blocked::report_blocked;
 pub(crate) use delivery::{deliver, resolve};
 pub use exporters::Flush;
-pub(crate) use exporters::{AnyExporter, install as install_exporters};
+pub(crate) use exporters::{AnyExporter, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};
 pub(crate) use filter::set_recording;
 pub(crate) use foreign_parent::foreign_parent;
 pub(crate) use ids::ProcessIds;

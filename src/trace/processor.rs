@@ -51,10 +51,18 @@ impl SpanBuffer {
     }
 }
 
+/// A span that has begun.
+#[derive(Debug)]
+struct Open {
+    buffer: SpanBuffer,
+    /// As it was begun, for the watchdog: later attributes cannot be read.
+    begun: Option<Box<SpanData>>,
+}
+
 /// The processor's state, shared with the recorder.
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
-    open: Mutex<HashMap<SpanId, SpanBuffer>>,
+    open: Mutex<HashMap<SpanId, Open>>,
     init: SpanBuffer,
     late: Mutex<Vec<SpanData>>,
     pub(crate) init_over: AtomicBool,
@@ -65,6 +73,12 @@ impl Spans {
     pub(crate) fn take_init(&self) -> Vec<SpanData> {
         self.init_over.store(true, Ordering::Release);
         self.init.take()
+    }
+
+    /// The spans of an invocation that have begun and not ended. From here on their end is not recorded.
+    pub(crate) fn take_open_of(&self, invocation: &Invocation) -> Vec<SpanData> {
+        let of_it = lock(&self.open).extract_if(|_, span| Arc::ptr_eq(&span.buffer.0, &invocation.spans().0)).collect::<Vec<_>>();
+        of_it.into_iter().filter_map(|(_, span)| span.begun).map(|begun| *begun).collect()
     }
 
     /// Spans that ended after their invocation was over.
@@ -83,17 +97,18 @@ impl SpanProcessor for InvocationProcessor {
         if context.get::<Scope>().is_some_and(|scope| !scope.recorded) {
             return;
         }
-        let buffer = match context.get::<Invocation>() {
-            Some(invocation) => invocation.spans().clone(),
-            None if !self.0.init_over.load(Ordering::Acquire) => self.0.init.clone(),
+        let (buffer, watched) = match context.get::<Invocation>() {
+            Some(invocation) => (invocation.spans().clone(), invocation.is_watched()),
+            None if !self.0.init_over.load(Ordering::Acquire) => (self.0.init.clone(), false),
             None => return,
         };
-        lock(&self.0.open).insert(span.span_context().span_id(), buffer);
+        let begun = watched.then(|| span.exported_data().map(Box::new)).flatten();
+        lock(&self.0.open).insert(span.span_context().span_id(), Open { buffer, begun });
     }
 
     fn on_end(&self, span: SpanData) {
-        let Some(buffer) = lock(&self.0.open).remove(&span.span_context.span_id()) else { return };
-        if let Err(span) = buffer.push(span) {
+        let Some(open) = lock(&self.0.open).remove(&span.span_context.span_id()) else { return };
+        if let Err(span) = open.buffer.push(span) {
             lock(&self.0.late).push(*span);
         }
     }

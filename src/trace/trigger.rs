@@ -1,5 +1,7 @@
 //! What invoked the function, told from the first bytes of the event.
 
+use memchr::memmem;
+
 /// The kind of event, after OpenTelemetry's `faas.trigger`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -33,8 +35,11 @@ pub enum Trigger {
 /// How far an event is looked at: in all of them what tells them apart stands near the front, or is not there at all.
 const LOOK: usize = 2_048;
 
+/// How far into an HTTP event its domain is looked for: it stands behind the headers.
+const DOMAIN: usize = 16 * 1_024;
+
 impl Trigger {
-    /// Looks at the first 2 KB of an event. Never fails; what it does not know is [`Direct`](Self::Direct).
+    /// Looks at the first 2 KB of an event, and at the last of a batch. Never fails; what it does not know is [`Direct`](Self::Direct).
     ///
     /// ```
     /// use lambda_lifecycle::Trigger;
@@ -49,7 +54,7 @@ impl Trigger {
             Some(_) if has("\"requestContext\"") || has("\"routeKey\"") || has("\"rawPath\"") => {
                 if has("\"elb\"") {
                     Self::LoadBalancer
-                } else if contains(event, b".lambda-url.") {
+                } else if contains(&event[..event.len().min(DOMAIN)], b".lambda-url.") {
                     Self::FunctionUrl
                 } else if has("\"routeKey\"") || has("\"rawPath\"") {
                     Self::ApiGatewayV2
@@ -73,18 +78,16 @@ impl Trigger {
         // Bodies come before the source in an SQS record and may hold anything: the source is looked for from the end too.
         let tail = &event[event.len().saturating_sub(LOOK)..];
         let head = &event[..event.len().min(LOOK)];
+        // The quotes keep a source apart from one that is told in a body, where they are escaped.
         [
-            ("aws:sqs", Self::Sqs),
-            ("aws:sns", Self::Sns),
-            ("aws:s3", Self::S3),
-            ("aws:kinesis", Self::Kinesis),
-            ("aws:dynamodb", Self::DynamoDb),
+            ("\"aws:sqs\"", Self::Sqs),
+            ("\"aws:sns\"", Self::Sns),
+            ("\"aws:s3\"", Self::S3),
+            ("\"aws:kinesis\"", Self::Kinesis),
+            ("\"aws:dynamodb\"", Self::DynamoDb),
         ]
         .into_iter()
-        .find(|(source, _)| {
-            let quoted = format!("\"{source}\"");
-            contains(tail, quoted.as_bytes()) || contains(head, quoted.as_bytes())
-        })
+        .find(|(source, _)| contains(tail, source.as_bytes()) || contains(head, source.as_bytes()))
         .map_or(Self::Direct, |(_, trigger)| trigger)
     }
 
@@ -126,7 +129,7 @@ fn first_key(event: &[u8]) -> Option<&[u8]> {
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    memmem::find(haystack, needle).is_some()
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
 //! The functions under test, each as a user would write it.
 
 use axum::{Router, routing::get};
-use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, service_fn};
+use lambda_lifecycle::{
+    Error, Flush, Invocation, LambdaEvent, Lifecycle, Report, deadline::fallback, service_fn, xray::Redaction,
+};
 use lambda_runtime::StreamResponse;
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{SpanData, SpanExporter},
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::{
@@ -11,6 +17,8 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::prelude::*;
 
 pub(crate) fn main(probe: &str) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -25,9 +33,69 @@ pub(crate) fn main(probe: &str) -> ExitCode {
 }
 
 async fn run(probe: &str) -> Result<(), Error> {
-    let life = Lifecycle::from_env();
+    let life = match probe {
+        "own-subscriber" => {
+            let layers = tracing_subscriber::registry().with(Lifecycle::layer());
+            layers.with(tracing_subscriber::fmt::layer().with_ansi(false).with_filter(LevelFilter::WARN)).init();
+            Lifecycle::from_env()
+        }
+        "strange-subscriber" => {
+            tracing_subscriber::fmt().with_ansi(false).init();
+            Lifecycle::from_env()
+        }
+        "redacting" => Lifecycle::builder()
+            .redact(|_, value| if value.contains("marked") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep })
+            .build(),
+        "hooks" => Lifecycle::builder()
+            .after_response(async |report: Report| {
+                tracing::info!(outcome = report.outcome.map_or("none", |outcome| outcome.as_str()), "hook one");
+            })
+            .after_response(async |_| panic_now())
+            .after_response(async |report: Report| {
+                tracing::info!(finished = report.finished, "hook three");
+            })
+            .on_unfinished(|_, count| tracing::info!(count, "unfinished"))
+            .on_thaw(Duration::from_millis(200), |_| tracing::info!("thawed"))
+            .build(),
+        "hanging-hook" => Lifecycle::builder().after_response(|_| pending()).build(),
+        "shutdown" => Lifecycle::builder()
+            .on_shutdown(async || println!("hook one"))
+            .on_shutdown(async || panic_now())
+            .on_shutdown(async || {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                println!("hook two");
+            })
+            .build(),
+        "hanging-shutdown" => Lifecycle::builder().on_shutdown(async || println!("not reached")).on_shutdown(pending).build(),
+        "exporter" => Lifecycle::builder().exporter(Exporter).build(),
+        "exporter-at-shutdown" => Lifecycle::builder().exporter(Exporter).flush(Flush::OnShutdown).build(),
+        _ => Lifecycle::from_env(),
+    };
     match probe {
-        "value" => life.run(service_fn(value)).await,
+        "fallback" => life.run(fallback(service_fn(value), |_| json!("fallback"))).await,
+        "init-optional" => {
+            static TRIES: AtomicU32 = AtomicU32::new(0);
+            let cache = life
+                .init_optional("cache", async || match TRIES.fetch_add(1, Ordering::Relaxed) {
+                    0 => Err("cold cache"),
+                    tries => Ok(tries),
+                })
+                .await;
+            life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
+        }
+        "init-blocking" => {
+            let slow = |name: &'static str| {
+                life.init_blocking(name, move || {
+                    std::thread::sleep(Duration::from_millis(300));
+                    Ok::<_, Error>(name)
+                })
+            };
+            let began = std::time::Instant::now();
+            tokio::try_join!(slow("one"), slow("two"))?;
+            let took = u64::try_from(began.elapsed().as_millis())?;
+            life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(took))).await
+        }
+        "init-blocking-panics" => life.init_blocking("database", panic_now::<Result<(), Error>>).await.map_err(Into::into),
         "constructor" => life.run(service_fn(constructor)).await,
         "deserialize" => life.run(service_fn(async |_: LambdaEvent<BadDeserialize>| Ok::<_, Error>(1))).await,
         "serialize" => life.run(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(BadSerialize(event.payload)))).await,
@@ -46,7 +114,7 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.init_cell("place", &PLACE, async { Ok::<_, Error>("here".to_owned()) }).await?;
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(PLACE.get().cloned()))).await
         }
-        other => Err(format!("no probe is named {other}").into()),
+        _ => life.run(service_fn(value)).await,
     }
 }
 
@@ -72,6 +140,9 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             tracing::info!(secret, "a line of the user's");
             work(&secret).await;
         }
+        Some("fail with it") => return Err(format!("no stock for {}", event.payload["secret"]).into()),
+        Some("panic with it") => panic!("fuse was lit by {}", event.payload["secret"]),
+        Some("instrument it") => careless(event.payload["secret"].as_str().unwrap_or_default()),
         Some("big") => return Ok(json!("x".repeat(6 * 1024 * 1024 + 200))),
         Some("hang") => pending::<()>().await,
         Some("stop") => {
@@ -84,6 +155,29 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         }
         Some("sleep") => tokio::time::sleep(Duration::from_millis(20)).await,
         Some("late work") => invocation.after_response(pending()),
+        Some("ticking work") => invocation.after_response(async {
+            for tick in 0..3 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                tracing::info!(tick, "tick");
+            }
+        }),
+        Some("block") => block(Duration::from_secs(60)),
+        Some("block until the grace is over") => {
+            block(invocation.remaining().saturating_sub(Duration::from_millis(20)));
+            tokio::task::yield_now().await;
+        }
+        Some("spin") => spin(),
+        Some("idle") => return Ok(json!(invocation.idle().map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)))),
+        Some("many spans") => {
+            for number in 0..event.payload["count"].as_u64().unwrap_or(0) {
+                numbered(number);
+            }
+        }
+        Some("abort") => std::process::abort(),
+        Some("spawn") => {
+            let kept = invocation.spawn(async { Invocation::current().request_id().to_owned() }).await?;
+            return Ok(json!(kept == invocation.request_id()));
+        }
         Some("bad work") => invocation.after_response(async { panic_now() }),
         _ => {}
     }
@@ -93,6 +187,43 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
 #[tracing::instrument(skip_all)]
 async fn work(_: &str) {
     tracing::debug!("at work");
+}
+
+#[tracing::instrument]
+fn careless(argument: &str) {}
+
+#[tracing::instrument(name = "blocking query", fields(sql = "select"))]
+fn block(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[tracing::instrument(name = "endless loop")]
+fn spin() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[tracing::instrument(name = "numbered", fields(filler = "some forty characters, as a span often has"))]
+fn numbered(number: u64) {}
+
+/// Behaves as `EXPORTER` says.
+#[derive(Debug)]
+struct Exporter;
+
+impl SpanExporter for Exporter {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        match std::env::var("EXPORTER").unwrap_or_default().as_str() {
+            "hangs" => pending().await,
+            "blocks" => std::thread::sleep(Duration::from_secs(60)),
+            "panics" => panic_now(),
+            "fails" => return Err(opentelemetry_sdk::error::OTelSdkError::InternalFailure("collector is down".into())),
+            "is slow" => tokio::time::sleep(Duration::from_millis(500)).await,
+            _ => {}
+        }
+        println!("exported {}", batch.iter().map(|span| span.name.as_ref()).collect::<Vec<_>>().join(", "));
+        Ok(())
+    }
 }
 
 #[allow(clippy::needless_pass_by_value, clippy::manual_async_fn, reason = "the panic is in the making of the future")]

@@ -16,6 +16,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("init: a set-up over the budget is named", || {
             fails("init-hangs", "Lifecycle.InitOverBudget", "init of database was not done")
         }),
+        test("init: a panic in a blocking set-up is a failure, not a crash", || {
+            fails("init-blocking-panics", "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
+        }),
+        test("init: blocking set-ups run side by side, off the executor", blocking),
+        test("init: an optional set-up that fails is tried again at first use", optional),
         test("init: a cell is filled for all invocations", works),
     ]
 }
@@ -41,4 +46,23 @@ async fn works() -> Tested {
     stage.document(&answer).await?;
     let setups = stage.traces.find(|document| document.name == "init place" && document.trace_id == answer.trace_id);
     ensure(setups.len() == 1, format!("{} spans of the set-up", setups.len()))
+}
+
+async fn blocking() -> Tested {
+    let stage = Stage::new("init-blocking", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await;
+    let took: u64 = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+    ensure((300..550).contains(&took), format!("two set-ups of 300 ms took {took} ms"))
+}
+
+async fn optional() -> Tested {
+    let stage = Stage::new("init-optional", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await;
+    ensure(answer.result.as_deref() == Ok(&b"1"[..]), format!("{:?}", answer.result))?;
+    stage.document(&answer).await?;
+    let setup = stage.traces.find(|document| document.name == "init cache");
+    ensure(setup.len() == 1 && setup[0].fault, format!("{setup:?}"))?;
+    ensure(stage.logged("it is tried again at first use").len() == 1, "not one line in the log")?;
+    let again = stage.invoke(json!({})).await;
+    ensure(again.result.as_deref() == Ok(&b"1"[..]) && stage.processes() == 1, format!("{:?}", again.result))
 }

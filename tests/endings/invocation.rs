@@ -224,7 +224,7 @@ async fn late_work() -> Tested {
     stage.document(&answer).await?;
     let after = stage.traces.find(|document| document.name == "after response");
     ensure(after.len() == 1 && after[0].fault, format!("{after:?}"))?;
-    ensure(stage.logged("was not done before the deadline and is cancelled").len() == 1, "not one line in the log")?;
+    ensure(stage.logged("was not done in its time and is cancelled").len() == 1, "not one line in the log")?;
     ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 1, "the process did not live")
 }
 

@@ -5,13 +5,16 @@ mod function;
 mod init;
 mod invocation;
 mod payload;
+mod recording;
+mod shutdown;
 mod stage;
+mod stages;
 
 fn main() -> std::process::ExitCode {
     if let Some(probe) = std::env::var_os("PROBE") {
         return function::main(&probe.to_string_lossy());
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    let tests = [invocation::tests(), payload::tests(), init::tests()];
+    let tests = [invocation::tests(), payload::tests(), init::tests(), stages::tests(), shutdown::tests(), recording::tests()];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

@@ -55,6 +55,8 @@ pub(super) enum Slot {
 
 /// The last slot and one.
 pub(super) const SLOTS: usize = Slot::Annotations as usize + 1;
+// They are bits of a word.
+const _: () = assert!(SLOTS <= 64);
 
 /// The slot of a key, and whether it is the current name for it, which wins over a previous generation's.
 #[rustfmt::skip]

@@ -125,7 +125,20 @@ impl<'a> Render<'a> {
         }
         let changed = writer.finish();
         self.report.sanitised += u32::from(changed);
-        changed || !pieces[1].is_empty() || pieces[0] != self.span.name
+        let told = pieces[1].is_empty() && (pieces[0] == self.span.name || self.is_service_and_operation(origin, &pieces[0]));
+        changed || !told
+    }
+
+    /// `SQS.SendMessage`: both halves stand in the document, so the whole needs no place of its own.
+    fn is_service_and_operation(&self, origin: Origin, service: &str) -> bool {
+        let rest = self.span.name.strip_prefix(service).and_then(|rest| rest.strip_prefix(['.', '/']));
+        let operation = self.get(Slot::AwsOperation).or_else(|| self.get(Slot::RpcMethod)).map(|attribute| &attribute.value);
+        origin == Origin::Aws
+            && match (rest, operation) {
+                (Some(rest), Some(Value::String(operation))) => operation.as_str() == rest,
+                (Some(_), None) => true,
+                _ => false,
+            }
     }
 
     /// The name as it may leave; whole, so that a redactor recognises what is in it.

@@ -1,0 +1,1 @@
+//! Benchmarks of lambda-lifecycle and its rivals; run them with `cargo bench --manifest-path benches/Cargo.toml`.

@@ -1,0 +1,159 @@
+//! Hooks of a function's life: after each response, at a thaw, at shutdown.
+
+use crate::{
+    Invocation,
+    invocation::CURRENT,
+    outcome::{Outcome, panic_message},
+};
+use opentelemetry::{Context, context::FutureExt as _};
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::task::JoinError;
+
+type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
+type AfterHook = Box<dyn Fn(Report) -> Boxed + Send + Sync>;
+type UnfinishedHook = Box<dyn Fn(&Invocation, usize) + Send + Sync>;
+type ThawHook = Box<dyn Fn(Duration) + Send + Sync>;
+type ShutdownHook = Box<dyn FnOnce() -> Boxed + Send>;
+
+/// What is known of an invocation when its response was posted and its background work is over.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The invocation.
+    pub invocation: Invocation,
+    /// How it ended; `None` when the response could not be made.
+    pub outcome: Option<Outcome>,
+    /// Background work that was done.
+    pub finished: usize,
+    /// Background work that panicked.
+    pub panicked: usize,
+    /// Background work that was cancelled, or left to freeze.
+    pub unfinished: usize,
+    /// Time from the post of the response to here: billed, and the next invocation of this environment waits for it.
+    pub after_response: Duration,
+}
+
+/// The hooks of this process.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    pub(crate) after: Vec<AfterHook>,
+    pub(crate) unfinished: Vec<UnfinishedHook>,
+    pub(crate) thaw: Vec<(Duration, ThawHook)>,
+    pub(crate) shutdown: Mutex<Vec<ShutdownHook>>,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("after", &self.after.len())
+            .field("unfinished", &self.unfinished.len())
+            .field("thaw", &self.thaw.len())
+            .finish_non_exhaustive()
+    }
+}
+
+static HOOKS: OnceLock<Hooks> = OnceLock::new();
+
+pub(crate) fn install(hooks: Hooks) {
+    // The first lifecycle of a process is the one that counts.
+    let _ = HOOKS.set(hooks);
+}
+
+pub(crate) fn hooks() -> &'static Hooks {
+    HOOKS.get_or_init(Hooks::default)
+}
+
+impl Hooks {
+    pub(crate) fn push_after<F>(&mut self, hook: impl Fn(Report) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.after.push(Box::new(move |report| Box::pin(hook(report))));
+    }
+
+    pub(crate) fn push_shutdown<F>(&mut self, hook: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let hooks = self.shutdown.get_mut().unwrap_or_else(PoisonError::into_inner);
+        hooks.push(Box::new(move || Box::pin(hook())));
+    }
+
+    pub(crate) fn wants_shutdown(&self) -> bool {
+        !self.shutdown.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Runs the hooks of an invocation one after the other. A panic or a hang costs that hook alone.
+    pub(crate) async fn run_after(&self, report: &Report, context: &Context, until: Option<Instant>) {
+        for hook in &self.after {
+            let invocation = report.invocation.clone();
+            let Ok(work) = guarded("a hook after the response", || hook(report.clone())) else { continue };
+            let work = CURRENT.scope(invocation, work).with_context(context.clone());
+            if !ended_in_time("a hook after the response", tokio::spawn(work), until).await {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn run_unfinished(&self, invocation: &Invocation, count: usize) {
+        for hook in &self.unfinished {
+            let _ = guarded("an on_unfinished hook", || hook(invocation, count));
+        }
+    }
+
+    pub(crate) fn run_thaw(&self, slept: Duration) {
+        for (gap, hook) in &self.thaw {
+            if slept >= *gap {
+                let _ = guarded("an on_thaw hook", || hook(slept));
+            }
+        }
+    }
+
+    /// Runs the hooks of shutdown, the last one first, as its foundations were laid before it.
+    pub(crate) async fn run_shutdown(&self, until: Instant) {
+        let hooks = std::mem::take(&mut *self.shutdown.lock().unwrap_or_else(PoisonError::into_inner));
+        for hook in hooks.into_iter().rev() {
+            let Ok(work) = guarded("a shutdown hook", hook) else { continue };
+            if !ended_in_time("a shutdown hook", tokio::spawn(work), Some(until)).await {
+                return;
+            }
+        }
+    }
+}
+
+fn guarded<T>(what: &str, hook: impl FnOnce() -> T) -> Result<T, ()> {
+    catch_unwind(AssertUnwindSafe(hook)).map_err(|panic| tracing::error!("{what} panicked: {}", panic_message(&*panic)))
+}
+
+/// False when the time is over.
+async fn ended_in_time(what: &str, task: tokio::task::JoinHandle<()>, until: Option<Instant>) -> bool {
+    let abort = task.abort_handle();
+    let ended = match until {
+        Some(until) => tokio::time::timeout_at(until.into(), task).await,
+        None => Ok(task.await),
+    };
+    match ended {
+        Ok(joined) => {
+            if let Some(panic) = joined.err().and_then(panic_of) {
+                tracing::error!("{what} panicked: {panic}");
+            }
+            true
+        }
+        Err(_) => {
+            abort.abort();
+            tracing::error!("{what} was not done in its time and is cancelled");
+            false
+        }
+    }
+}
+
+pub(super) fn panic_of(error: JoinError) -> Option<String> {
+    error.try_into_panic().ok().map(|panic| panic_message(&*panic).into_owned())
+}

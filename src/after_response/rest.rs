@@ -1,0 +1,25 @@
+//! How long an environment slept between two invocations.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// When this process last asked for an event.
+static RESTED: Mutex<Option<(Instant, SystemTime)>> = Mutex::new(None);
+
+/// The invocation's stages are over; the environment may freeze at any moment.
+pub(crate) fn begin() {
+    *lock() = Some((Instant::now(), SystemTime::now()));
+}
+
+/// Time since [`begin`]; `None` in the first invocation. A frozen machine's monotonic clock may stand still, and a wall clock may be
+/// set back: the longer one counts.
+pub(crate) fn end() -> Option<Duration> {
+    let (instant, time) = (*lock())?;
+    Some(instant.elapsed().max(time.elapsed().unwrap_or_default()))
+}
+
+fn lock() -> std::sync::MutexGuard<'static, Option<(Instant, SystemTime)>> {
+    RESTED.lock().unwrap_or_else(PoisonError::into_inner)
+}

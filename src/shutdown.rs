@@ -1,0 +1,92 @@
+//! The end of an environment: hooks, a last flush, and `run` returns.
+//!
+//! Lambda kills a function's process without a word, unless an extension is registered in it: then SIGTERM comes, and 500 ms later
+//! SIGKILL. So one is registered where somebody wants the end to be told, and nowhere else: registering costs time in the Init
+//! phase. It asks for no events, as Managed Instances demand.
+//!
+//! Where the Extensions API is missing (404, most emulators) or refuses (403), the function runs on, with one warning.
+
+use crate::{after_response::hooks, trace};
+use lambda_runtime::Error;
+use lambda_runtime_api_client::{PooledClient, body::Body, build_request};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The platform gives 500 ms; the rest is for the process to end.
+const TIME: Duration = Duration::from_millis(450);
+
+const NAME: &str = "lambda-lifecycle";
+
+/// Serves until it ends by itself, or until the platform ends the environment.
+pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    if !hooks().wants_shutdown() && !trace::flushes_at_shutdown() {
+        return serving.await;
+    }
+    // Listened for before it can be sent.
+    let terminated = match signal(SignalKind::terminate()) {
+        Ok(terminated) => terminated,
+        Err(error) => {
+            tracing::warn!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})");
+            return serving.await;
+        }
+    };
+    register().await;
+    tokio::select! {
+        biased;
+        () = received(terminated) => {
+            end().await;
+            Ok(())
+        }
+        ended = serving => ended,
+    }
+}
+
+async fn received(mut terminated: Signal) {
+    if terminated.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn end() {
+    let until = Instant::now() + TIME;
+    tracing::debug!("SIGTERM: shutdown hooks and a last flush");
+    hooks().run_shutdown(until).await;
+    trace::flush_at_shutdown(until).await;
+}
+
+/// Registers an internal extension that asks for no events, and waits for the one it will not get in a task of its own: by asking
+/// for it an extension says that it is ready.
+async fn register() {
+    let client = PooledClient::builder().build();
+    let request = build_request()
+        .method("POST")
+        .uri("/2020-01-01/extension/register")
+        .header("lambda-extension-name", NAME)
+        .header("content-type", "application/json")
+        .body(Body::from(r#"{"events":[]}"#.to_owned()));
+    let response = match request {
+        Ok(request) => client.call(request).await,
+        Err(error) => Err(error.into()),
+    };
+    let refused = match response {
+        Ok(response) if response.status().is_success() => {
+            match response.headers().get("lambda-extension-identifier").cloned() {
+                Some(id) => {
+                    let next = build_request().uri("/2020-01-01/extension/event/next").header("lambda-extension-identifier", id);
+                    if let Ok(next) = next.body(Body::empty()) {
+                        // The client lives as long as its call.
+                        tokio::spawn(async move { drop(client.call(next).await) });
+                    }
+                    return;
+                }
+                None => "no identifier was given".to_owned(),
+            }
+        }
+        Ok(response) => format!("status {}", response.status()),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!("no extension could be registered, so shutdown hooks will not run here: {refused}");
+}

@@ -1,0 +1,135 @@
+//! What is recorded, and where it ends up.
+
+use crate::stage::{Stage, Tested, ensure, test};
+use lambda_lifecycle_sandbox::{Event, Invoke, function::TraceMode, xray::Problem};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("a subscriber of the user's own loses no span", own_subscriber),
+        test("a subscriber that records nothing is told how to, once", strange_subscriber),
+        test("no marked byte is in any datagram with a redactor set", redacted),
+        test("of 10,000 spans none is lost silently", ten_thousand_spans),
+        test("of spans beyond the budget the invocation's document knows the number", beyond_the_budget),
+        test("provisioned concurrency: init is a trace of its own, linked both ways, and nothing is a cold start", provisioned),
+        test("PassThrough: one line says why nothing is traced", pass_through),
+        test("a W3C parent in the client context is continued where it is asked for", w3c_parent),
+        test("a sampled Root without a Parent is recorded as a segment", without_parent),
+    ]
+}
+
+async fn own_subscriber() -> Tested {
+    let stage = Stage::new("own-subscriber", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await;
+    stage.document(&answer).await?;
+    ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
+    ensure(stage.logged("subscriber is set already").is_empty(), "a connected subscriber is complained about")
+}
+
+async fn strange_subscriber() -> Tested {
+    let stage = Stage::new("strange-subscriber", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await;
+    // The invocation's own span depends on no subscriber.
+    stage.document(&answer).await?;
+    ensure(stage.logged("Lifecycle::layer()").len() == 1, "it is not told how to connect it")
+}
+
+async fn redacted() -> Tested {
+    let secret = "marked-secret-77ab";
+    let stage = Stage::with("redacting", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
+    for ending in ["log", "fail with it", "panic with it", "instrument it"] {
+        stage.invoke(json!({ "do": ending, "secret": secret })).await;
+    }
+    stage.settle().await?;
+    let datagrams = stage.traces.datagrams();
+    let texts: Vec<_> = datagrams.iter().map(|datagram| String::from_utf8_lossy(datagram)).collect();
+    ensure(texts.iter().any(|text| text.contains("(redacted)")), "nothing was redacted: this test shows nothing")?;
+    let leak = texts.iter().find(|text| text.contains("marked"));
+    ensure(leak.is_none(), format!("{leak:?}"))?;
+    stage.documents_are_valid()
+}
+
+async fn ten_thousand_spans() -> Tested {
+    many_spans(10_000, |function| function.env("LAMBDA_LIFECYCLE_TRACE_BUDGET", "100000000")).await.map(|left_out| {
+        assert_eq!(left_out, 0, "spans were left out within the budget");
+    })
+}
+
+async fn beyond_the_budget() -> Tested {
+    let left_out = many_spans(10_000, |function| function).await?;
+    // With Lambda's own segments, which count too.
+    ensure(left_out > 5_000, format!("{left_out} spans are left out of 10,000: the budget of 500 KB is not kept"))
+}
+
+/// How many were reported left out; the others have arrived.
+async fn many_spans(
+    count: u64,
+    change: impl FnOnce(lambda_lifecycle_sandbox::function::FunctionBuilder) -> lambda_lifecycle_sandbox::function::FunctionBuilder,
+) -> Result<u64, libtest_mimic::Failed> {
+    let stage = Stage::with("value", TraceMode::Active, |function| change(function).timeout(Duration::from_secs(25))).await?;
+    let answer = stage.invoke(json!({ "do": "many spans", "count": count })).await;
+    let document = stage.document(&answer).await?;
+    let arrived = stage.traces.find(|document| document.name == "numbered").len() as u64;
+    let left_out = document.raw.pointer("/metadata/lambda_lifecycle/spans_left_out").and_then(Value::as_u64).unwrap_or(0);
+    let too_large = stage.traces.check().iter().any(|problem| matches!(problem, Problem::TraceTooLarge { .. }));
+    ensure(too_large == (left_out == 0), format!("the trace is too large: {too_large}"))?;
+    ensure(arrived + left_out == count, format!("{arrived} arrived, {left_out} were reported left out of {count}"))?;
+    Ok(left_out)
+}
+
+async fn provisioned() -> Tested {
+    let stage =
+        Stage::with("init-works", TraceMode::Active, |function| function.initialization_type("provisioned-concurrency")).await?;
+    stage.function.warm_up().await?;
+    let answer = stage.invoke(json!({})).await;
+    let document = stage.document(&answer).await?;
+    ensure(document.annotations.get("cold_start") == Some(&json!(false)), "it is a cold start")?;
+    let setups = stage.traces.find(|document| document.name == "init place");
+    let [setup] = setups.as_slice() else { return Err(format!("{} set-ups", setups.len()).into()) };
+    ensure(setup.trace_id != answer.trace_id, "init is in the invocation's trace")?;
+    let segment = stage.traces.find(|document| Some(&document.id) == setup.parent_id.as_ref());
+    let [segment] = segment.as_slice() else { return Err("the set-up has no segment above it".into()) };
+    let links = |from: &lambda_lifecycle_sandbox::xray::Document, to: &lambda_lifecycle_sandbox::xray::Document| {
+        from.links.iter().any(|link| link.trace_id == to.trace_id && link.id == to.id)
+    };
+    ensure(links(segment, &document) && links(&document, segment), format!("{:?} {:?}", segment.links, document.links))
+}
+
+async fn pass_through() -> Tested {
+    let stage = Stage::new("value", TraceMode::PassThrough).await?;
+    for _ in 0..2 {
+        stage.invoke(json!({})).await;
+        stage.settle().await?;
+    }
+    ensure(stage.logged("TracingConfig: Active").len() == 1, "it is not told once")
+}
+
+async fn w3c_parent() -> Tested {
+    let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } }).to_string();
+    let event =
+        |payload: Value| Event { payload: payload.to_string().into(), client_context: Some(context.clone()), ..Event::default() };
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c")).await?;
+    stage.function.invoke(event(json!({}))).await;
+    stage.settle().await?;
+    let found = stage.traces.find(|document| document.trace_id == "1-0af76519-16cd43dd8448eb211c80319c");
+    let [document] = found.as_slice() else { return Err(format!("{} documents", found.len()).into()) };
+    ensure(document.parent_id.as_deref() == Some("b7ad6b7169203331"), format!("{:?}", document.raw))?;
+
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.function.invoke(event(json!({}))).await;
+    stage.document(&answer).await?;
+    Ok(())
+}
+
+async fn without_parent() -> Tested {
+    let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
+    let stage = Stage::new("value", TraceMode::Raw(header.to_owned())).await?;
+    stage.invoke(json!({ "do": "log" })).await;
+    stage.settle().await?;
+    stage.documents_are_valid()?;
+    let segments = stage.traces.find(|document| document.trace_id.ends_with("bd862e3fe1be46a994272793"));
+    let names: Vec<&str> = segments.iter().map(|document| document.name.as_str()).collect();
+    ensure(names.contains(&"probe") && names.contains(&"work"), format!("{names:?}"))
+}

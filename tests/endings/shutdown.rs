@@ -1,0 +1,76 @@
+//! The end of an environment.
+
+use crate::stage::{Stage, Tested, ensure, test};
+use lambda_lifecycle_sandbox::{
+    Event, Invoke,
+    function::{EventKind, Exit, TraceMode},
+};
+use libtest_mimic::Trial;
+use serde_json::json;
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("SIGTERM while idle: hooks run in reverse order, and the process ends by itself", idle),
+        test("SIGTERM while busy: hooks run", busy),
+        test("a hanging shutdown hook is cancelled, and the process ends by itself", hanging),
+        test("without hooks no extension is registered", unregistered),
+        test("spans kept for shutdown are flushed then", last_flush),
+    ]
+}
+
+async fn idle() -> Tested {
+    let stage = Stage::new("shutdown", TraceMode::Active).await?;
+    ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation failed")?;
+    stage.settle().await?;
+    let ended = stage.function.shutdown().await.ended;
+    let [ended] = ended.as_slice() else { return Err(format!("{ended:?}").into()) };
+    ensure(ended.exit == Exit::Code(0) && ended.sigterm, format!("{ended:?}"))?;
+    ensure(ended.took < Duration::from_millis(500), format!("{ended:?}"))?;
+    let said: Vec<String> = stage.logged("hook ").into_iter().filter(|line| !line.contains("panicked")).collect();
+    ensure(said == ["hook two", "hook one"], format!("{said:?}"))?;
+    ensure(stage.logged("a shutdown hook panicked: fuse was lit").len() == 1, "the panic is not in the log")
+}
+
+async fn busy() -> Tested {
+    let stage = Stage::with("shutdown", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_DEADLINE", "off")).await?;
+    let mut events = stage.function.subscribe();
+    // The platform sends SIGTERM at the timeout where an extension is registered; without a deadline of ours the handler is still
+    // at work then.
+    let answer = stage.invoke(json!({ "do": "hang" })).await;
+    ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+    events.find(|event| matches!(event.kind, EventKind::Exited { .. })).await;
+    ensure(stage.logged("hook two").len() == 1 && stage.logged("hook one").len() == 1, "the hooks did not run")?;
+    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 2, "no new process serves")
+}
+
+async fn hanging() -> Tested {
+    let stage = Stage::new("hanging-shutdown", TraceMode::Active).await?;
+    stage.invoke(json!({})).await;
+    stage.settle().await?;
+    let ended = stage.function.shutdown().await.ended;
+    ensure(ended.len() == 1 && ended[0].exit == Exit::Code(0), format!("{ended:?}"))?;
+    ensure(stage.logged("not reached").is_empty(), "a hook ran after the time was over")?;
+    ensure(stage.logged("a shutdown hook was not done in its time").len() == 1, "it is not in the log")
+}
+
+async fn unregistered() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    stage.invoke(json!({})).await;
+    stage.settle().await?;
+    let registered = |kind: &EventKind| matches!(kind, EventKind::ExtensionRegistered { .. });
+    ensure(!stage.function.timeline().iter().any(|event| registered(&event.kind)), "an extension is registered")
+}
+
+async fn last_flush() -> Tested {
+    let stage = Stage::new("exporter-at-shutdown", TraceMode::Active).await?;
+    let event = || Event { payload: json!({ "do": "log" }).to_string().into(), ..Event::default() };
+    for _ in 0..2 {
+        stage.function.invoke(event()).await;
+        stage.settle().await?;
+    }
+    ensure(stage.logged("exported").is_empty(), "spans were exported before shutdown")?;
+    stage.function.shutdown().await;
+    let exported = stage.logged("exported");
+    ensure(exported == ["exported work, probe, work, probe"], format!("{exported:?}"))
+}

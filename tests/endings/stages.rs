@@ -1,0 +1,227 @@
+//! The stages beyond an invocation's ending: the watchdog, hooks and policies after the response, exporters, settings.
+
+use crate::stage::{Stage, Tested, ensure, function_error, test};
+use lambda_lifecycle_sandbox::{Failure, function::TraceMode};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("a handler that sleeps its thread away is reported before the kill", || blocked("block", "blocking query")),
+        test("a handler that spins is reported before the kill", || blocked("spin", "endless loop")),
+        test("a handler that blocks into the reserve and then gives way has one document of each span", blocked_for_a_while),
+        test("without the watchdog a blocked handler leaves its beginning", unwatched),
+        test("process::abort leaves the invocation in the trace, unfinished", aborted),
+        test("hooks after the response: a panic costs that hook alone", hooks),
+        test("hooks after the response: a hang costs that hook alone", hanging_hook),
+        test("freeze: unfinished work goes on in the next invocation, its spans stay out of its trace", freeze),
+        test("cancel: unfinished work is cancelled at once", cancel),
+        test("idle and on_thaw know how long the environment slept", thaw),
+        test("a fallback answers the deadline", fallback),
+        test("a spawned task keeps its invocation", spawned),
+        test("an exporter gets every span, after the response", || exporter("", "exported work, probe")),
+        test("an exporter that fails is told, the process lives", || exporter("fails", "an exporter did not take its spans")),
+        test("an exporter that panics is told, the process lives", || exporter("panics", "an exporter panicked")),
+        test("an exporter that hangs is not waited for beyond the deadline", || {
+            exporter("hangs", "was not done before the deadline")
+        }),
+        test("an exporter that blocks is not waited for beyond the deadline", || {
+            exporter("blocks", "was not done before the deadline")
+        }),
+        test("every setting that is not understood is told once and changes nothing", bad_settings),
+        test("LAMBDA_LIFECYCLE_TRACE=off sends nothing, and hands the header on", trace_off),
+        test("LAMBDA_LIFECYCLE_TRACE_EXPORT=stdout prints the documents", stdout),
+        test("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS=off sends one document an invocation", not_announced),
+        test("LAMBDA_LIFECYCLE_DEADLINE_GRACE and _RESERVE move the points", grace_and_reserve),
+    ]
+}
+
+async fn blocked(how: &'static str, culprit: &str) -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": how })).await;
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
+    let document = stage.document(&answer).await?;
+    ensure(document.fault && !document.in_progress, format!("{:?}", document.raw))?;
+    ensure(document.annotation("outcome") == Some("blocked"), format!("{:?}", document.annotations))?;
+    let named = |message: &str| message.contains(culprit);
+    let told = |document: &lambda_lifecycle_sandbox::xray::Document| {
+        document.exceptions().iter().any(|exception| exception.message.as_deref().is_some_and(named))
+    };
+    ensure(told(&document), format!("{:?}", document.exceptions()))?;
+    let inner = stage.traces.find(|document| document.name == culprit);
+    ensure(inner.len() == 1 && inner[0].fault && told(&inner[0]), format!("{inner:?}"))?;
+    ensure(stage.logged("the handler blocks its thread past the deadline").len() == 1, "not one line in the log")?;
+    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 2, "no new process serves")
+}
+
+async fn blocked_for_a_while() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "block until the grace is over" })).await;
+    stage.document(&answer).await?;
+    let blocking = stage.traces.find(|document| document.name == "blocking query");
+    ensure(blocking.len() == 1 && blocking[0].fault, format!("{blocking:?}"))
+}
+
+async fn unwatched() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_WATCHDOG", "off")).await?;
+    let answer = stage.invoke(json!({ "do": "block" })).await;
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
+    ensure(stage.document(&answer).await?.in_progress, "the invocation is finished in its trace")
+}
+
+async fn aborted() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "abort" })).await;
+    ensure(matches!(answer.result, Err(Failure::Exited(_))), format!("{:?}", answer.result))?;
+    ensure(stage.document(&answer).await?.in_progress, "the invocation is finished in its trace")?;
+    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 2, "no new process serves")
+}
+
+async fn hooks() -> Tested {
+    let stage = Stage::new("hooks", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "fail", "after": "work" })).await;
+    function_error(&answer)?;
+    stage.settle().await?;
+    ensure(stage.logged("hook one").iter().any(|line| line.contains("failed")), "the first hook did not see the outcome")?;
+    ensure(stage.logged("a hook after the response panicked: fuse was lit").len() == 1, "the panic is not in the log")?;
+    let third = stage.logged("hook three");
+    ensure(third.len() == 1 && third[0].contains("\"finished\":1"), format!("{third:?}"))?;
+    ensure(third[0].contains(&answer.request_id), format!("{} is not of {}", third[0], answer.request_id))?;
+
+    stage.invoke(json!({ "do": "late work" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("\"message\":\"unfinished\"").len() == 1, "on_unfinished was not called")?;
+    ensure(stage.processes() == 1, "the process did not live")
+}
+
+async fn hanging_hook() -> Tested {
+    let stage = Stage::new("hanging-hook", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await;
+    stage.document(&answer).await?;
+    ensure(stage.logged("a hook after the response was not done in its time").len() == 1, "it is not in the log")?;
+    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 1, "the process did not live")
+}
+
+async fn freeze() -> Tested {
+    let stage =
+        Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze")).await?;
+    let first = stage.invoke(json!({ "do": "ticking work" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("\"tick\"").is_empty(), "the work was waited for")?;
+    ensure(stage.logged("goes on in the next invocation").len() == 1, "it is not in the log")?;
+    // The timers that ran out while the environment was frozen fire in the next invocation.
+    let mut logs = stage.function.subscribe_logs();
+    let second = stage.invoke(json!({ "do": "stop" })).await;
+    let line = logs.find(|line| line.text.contains("\"tick\"")).await.text;
+    ensure(line.contains(&first.request_id), format!("{line} is not of {}", first.request_id))?;
+    stage.document(&second).await?;
+    let strangers = stage.traces.find(|document| document.trace_id == second.trace_id && document.name == "after response");
+    ensure(strangers.is_empty(), format!("{strangers:?}"))
+}
+
+async fn cancel() -> Tested {
+    let stage =
+        Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "cancel")).await?;
+    stage.invoke(json!({ "do": "ticking work" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("is cancelled").len() == 1, "it is not in the log")?;
+    stage.invoke(json!({ "do": "stop" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("\"tick\"").is_empty(), "the work was not cancelled")
+}
+
+async fn thaw() -> Tested {
+    let stage = Stage::new("hooks", TraceMode::Active).await?;
+    let idle = async || -> Result<Option<u64>, libtest_mimic::Failed> {
+        let answer = stage.invoke(json!({ "do": "idle" })).await;
+        stage.settle().await?;
+        Ok(serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?)
+    };
+    ensure(idle().await?.is_none(), "the first invocation has slept")?;
+    ensure(idle().await?.is_some_and(|slept| slept < 200), "the second one slept long")?;
+    ensure(stage.logged("thawed").is_empty(), "on_thaw was called for a short sleep")?;
+    // Sleeping is what is tested here.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    ensure(idle().await?.is_some_and(|slept| slept >= 300), "the third one did not sleep")?;
+    ensure(stage.logged("thawed").len() == 1, "on_thaw was not called")
+}
+
+async fn fallback() -> Tested {
+    let stage = Stage::new("fallback", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "hang" })).await;
+    ensure(answer.result.as_deref() == Ok(&b"\"fallback\""[..]), format!("{:?}", answer.result))?;
+    let document = stage.document(&answer).await?;
+    ensure(document.annotation("outcome") == Some("deadline_exceeded") && document.fault, format!("{:?}", document.raw))
+}
+
+async fn spawned() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "spawn" })).await;
+    ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("{:?}", answer.result))
+}
+
+async fn exporter(behaviour: &'static str, words: &'static str) -> Tested {
+    let stage = Stage::with("exporter", TraceMode::Active, |function| function.env("EXPORTER", behaviour)).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    stage.document(&answer).await?;
+    ensure(stage.logged(words).len() == 1, format!("{words:?} is not in the log once"))?;
+    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 1, "the process did not live")
+}
+
+async fn bad_settings() -> Tested {
+    const SETTINGS: [&str; 4] = [
+        "LAMBDA_LIFECYCLE_TRACE",
+        "LAMBDA_LIFECYCLE_INIT_BUDGET",
+        "LAMBDA_LIFECYCLE_AFTER_RESPONSE",
+        "LAMBDA_LIFECYCLE_DEADLINE_GRACE",
+    ];
+    let stage = Stage::with("value", TraceMode::Active, |function| {
+        SETTINGS.iter().fold(function, |function, name| function.env(name, "perhaps, or not"))
+    })
+    .await?;
+    let answer = stage.invoke(json!({})).await;
+    stage.document(&answer).await?;
+    for name in SETTINGS {
+        ensure(stage.logged(&format!("{name}=")).len() == 1, format!("{name} is not told once"))?;
+    }
+    Ok(())
+}
+
+async fn trace_off() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE", "off")).await?;
+    let answer = stage.invoke(json!({ "do": "sleep" })).await;
+    let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+    ensure(body["header"].as_str().is_some_and(|header| header.contains(&answer.trace_id)), body.to_string())?;
+    stage.settle().await?;
+    ensure(stage.traces.datagrams().is_empty(), "documents were sent")
+}
+
+async fn stdout() -> Tested {
+    let stage =
+        Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_EXPORT", "stdout")).await?;
+    stage.invoke(json!({})).await;
+    stage.settle().await?;
+    ensure(stage.traces.datagrams().is_empty(), "documents went to the daemon")?;
+    ensure(stage.logged("\"type\":\"subsegment\"").len() == 2, "the documents are not on standard output")
+}
+
+async fn not_announced() -> Tested {
+    let stage =
+        Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", "off")).await?;
+    let answer = stage.invoke(json!({})).await;
+    stage.document(&answer).await?;
+    ensure(stage.traces.datagrams().len() == 1, format!("{} datagrams", stage.traces.datagrams().len()))
+}
+
+async fn grace_and_reserve() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| {
+        function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "300").env("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", "700")
+    })
+    .await?;
+    let answer = stage.invoke(json!({ "do": "stop" })).await;
+    let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+    let remaining = body["remaining_ms"].as_u64().ok_or("no time is told")?;
+    ensure((900..=1_000).contains(&remaining), format!("cancelled {remaining} ms before the kill"))
+}
