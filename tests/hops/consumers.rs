@@ -57,6 +57,10 @@ struct Ran {
 
 async fn worker(probe: &str, records: Vec<Value>) -> Result<Ran, Failed> {
     let stage = Stage::new().await?;
+    let call = json!({
+        "name": "producer", "id": CALL, "trace_id": PRODUCER, "start_time": 1_478_293_361.0, "end_time": 1_478_293_362.0,
+    });
+    stage.traces.put_platform_segment(call);
     let function = stage.function(probe, TraceMode::Active, |function| function).await;
     let answer = invoke(&function, &json!({ "Records": records })).await?;
     stage.settle(&function).await?;
@@ -238,7 +242,7 @@ async fn publish(stage: &Stage, how: &str, consumer: &Function) -> Result<String
         store.find(|document| document.name.starts_with("process ") && document.end.is_some()).len() == wanted
     };
     stage.traces.wait_for(ended, std::time::Duration::from_secs(20)).await?;
-    stage.settle(&producer).await?;
+    producer.wait_frozen().await;
     stage.settle(consumer).await?;
     Ok(answer.trace_id)
 }
