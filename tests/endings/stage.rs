@@ -7,7 +7,12 @@ use lambda_lifecycle_sandbox::{
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 /// Longest time anything here may take; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,15 +46,34 @@ pub(crate) const KINDS: [Kind; 4] = [
 
 pub(crate) type Tested = Result<(), Failed>;
 
+/// Held for reading by every test, and for writing by those that a busy machine would disturb.
+static QUIET: RwLock<()> = RwLock::new(());
+
+/// A test that no other runs beside: what it sends must not wait for a reader that gets no time.
+pub(crate) fn test_alone<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = Tested>,
+{
+    Trial::test(name, move || {
+        let _quiet = QUIET.write().unwrap_or_else(PoisonError::into_inner);
+        run(body())
+    })
+}
+
 /// A test with a runtime of its own and a bound on its time.
 pub(crate) fn test<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
 where
     F: Future<Output = Tested>,
 {
     Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, body()).await? })
+        let _beside_others = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+        run(body())
     })
+}
+
+fn run(body: impl Future<Output = Tested>) -> Tested {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, body).await? })
 }
 
 pub(crate) fn ensure(holds: bool, otherwise: impl Into<String>) -> Tested {
