@@ -165,9 +165,10 @@ impl InitPhase {
             Ok(poll) => poll.map(Ok),
             Err(panic) => std::task::Poll::Ready(Err(panic_message(&*panic).into_owned())),
         });
-        let ended = match self.budget {
-            Some(budget) if crate::deadline::timers_run() => {
-                match tokio::time::timeout_at((self.began + budget).into(), guarded).await {
+        let until = self.budget.and_then(|budget| Some((budget, self.began.checked_add(budget)?)));
+        let ended = match until {
+            Some((budget, until)) if crate::deadline::timers_run() => {
+                match tokio::time::timeout_at(until.into(), guarded).await {
                     Ok(ended) => ended,
                     Err(_) => return Err(InitError::OverBudget { name, budget }),
                 }

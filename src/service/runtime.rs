@@ -184,7 +184,7 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
             after_response: clock::now().saturating_duration_since(posted),
             invocation: invocation.clone(),
         };
-        let until = invocation.timing().map(|deadline| deadline.hard);
+        let until = invocation.timing().map(|deadline| deadline.after_response(clock::now()));
         hooks().run_after(&report, &context, until).await;
     }
     invocation.spans().close();

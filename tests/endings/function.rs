@@ -54,7 +54,9 @@ async fn run(probe: &str) -> Result<(), Error> {
         "own-subscriber-redacting" => {
             tracing_subscriber::registry().with(Lifecycle::layer()).init();
             Lifecycle::builder()
-                .redact(|_, value| if value.contains("marked") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep })
+                .redact(
+                    |_, value| if value.contains("marked") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep },
+                )
                 .build()
         }
         "panicking-redactor" => {

@@ -148,10 +148,9 @@ async fn init_blocking_traced() -> Tested {
 }
 
 async fn init_blocking_hangs() -> Tested {
-    let stage = Stage::with("init-blocking-hangs", TraceMode::Active, |function| {
-        function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "300")
-    })
-    .await?;
+    let stage =
+        Stage::with("init-blocking-hangs", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "300"))
+            .await?;
     let mut events = stage.function.subscribe();
     let _ = stage.invoke(json!({})).await;
     let exited = events.find(|event| matches!(event.kind, EventKind::Exited { .. })).await;

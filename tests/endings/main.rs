@@ -16,6 +16,14 @@ fn main() -> std::process::ExitCode {
         return function::main(&probe.to_string_lossy());
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    let tests = [invocation::tests(), payload::tests(), init::tests(), stages::tests(), shutdown::tests(), recording::tests(), hostile::tests()];
+    let tests = [
+        invocation::tests(),
+        payload::tests(),
+        init::tests(),
+        stages::tests(),
+        shutdown::tests(),
+        recording::tests(),
+        hostile::tests(),
+    ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }
