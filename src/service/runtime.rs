@@ -15,7 +15,7 @@ use lambda_runtime::{Error, LambdaInvocation};
 use opentelemetry::{
     Context as OtelContext, KeyValue,
     context::{FutureExt as _, WithContext},
-    trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer},
+    trace::{SpanBuilder, SpanId, SpanKind, TraceContextExt, Tracer},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -187,6 +187,10 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
         let until = invocation.timing().map(|deadline| deadline.after_response(clock::now()));
         hooks().run_after(&report, &context, until).await;
     }
-    invocation.spans().close();
+    if recorded {
+        // What hooks, or tasks of the handler's, have ended meanwhile.
+        trace::deliver(&invocation, SpanId::INVALID).await;
+        Recorder::start().spans.close(&invocation);
+    }
     after_response::rest();
 }
