@@ -36,12 +36,20 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The work an invocation has stored for after its response.
 #[derive(Default)]
-pub(crate) struct Deferred(Mutex<Vec<Work>>);
+pub(crate) struct Deferred(Mutex<Stored>);
+
+#[derive(Default)]
+struct Stored {
+    work: Vec<Work>,
+    closed: bool,
+}
 
 impl Deferred {
     pub(crate) fn push(&self, owner: &Invocation, work: Work) {
-        if owner.is_detached() {
-            // Nobody posts a response for a detached invocation: the work would never run.
+        let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if owner.is_detached() || stored.closed {
+            drop(stored);
+            // Nobody posts a response for a detached invocation, nor one more for one that is over: the work would never run.
             if let Ok(handle) = tokio::runtime::Handle::try_current() {
                 drop(handle.spawn(CURRENT.scope(owner.clone(), work)));
             } else {
@@ -49,15 +57,20 @@ impl Deferred {
             }
             return;
         }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(work);
+        stored.work.push(work);
+    }
+
+    /// The stage is over: what is stored from here on begins at once.
+    pub(crate) fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).work.is_empty()
     }
 
     fn take(&self) -> Vec<Work> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).work)
     }
 }
 

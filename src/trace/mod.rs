@@ -24,7 +24,7 @@ mod trigger;
 pub(crate) use blocked::report_blocked;
 pub(crate) use delivery::{deliver, resolve};
 pub use exporters::Flush;
-pub(crate) use exporters::{AnyExporter, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};
+pub(crate) use exporters::{AnyExporter, export, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};
 pub(crate) use filter::set_recording;
 pub(crate) use foreign_parent::foreign_parent;
 pub(crate) use ids::ProcessIds;
