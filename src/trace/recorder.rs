@@ -90,10 +90,19 @@ impl Tracer for Rooted {
     type Span = Span;
 
     fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
-        if parent.get::<Invocation>().is_none() && !parent.has_active_span() {
+        if parent.get::<Invocation>().is_some() {
+            return self.0.build_with_context(builder, parent);
+        }
+        if !parent.has_active_span() {
             return self.0.build_with_context(builder, &Context::current());
         }
-        self.0.build_with_context(builder, parent)
+        // Below such a span nothing but the trace tells whose it is.
+        let trace = parent.span().span_context().trace_id();
+        match Invocation::try_current().filter(|invocation| invocation.parent().is_some_and(|parent| parent.trace_id() == trace))
+        {
+            Some(invocation) => self.0.build_with_context(builder, &parent.with_value(invocation)),
+            None => self.0.build_with_context(builder, parent),
+        }
     }
 }
 
