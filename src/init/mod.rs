@@ -7,10 +7,12 @@
 //! Since August 2025 the Init phase is billed everywhere, and for custom runtimes, which all of Rust is, it always was. What
 //! is free in it is the caller's time and the boost of CPU.
 
+mod blocking;
 mod cell;
 mod optional;
 mod report;
 
+pub(crate) use blocking::off_the_executor;
 pub use cell::InitCell;
 pub use optional::Optional;
 
