@@ -1,6 +1,6 @@
 //! Spans from before there was a trace: they wait for the first invocation.
 
-use super::{Recorder, ids, processor::under};
+use super::{Recorder, processor::under};
 use crate::{Environment, InitializationType, Invocation};
 use opentelemetry::{
     Context, KeyValue,
@@ -20,10 +20,6 @@ const AHEAD: Duration = Duration::from_secs(10);
 pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
     let Some(recorder) = Recorder::get().filter(|recorder| recorder.is_in_init()) else { return };
     let orphans = recorder.spans.take_init();
-    let restored = Environment::current().initialization_type == InitializationType::SnapStart;
-    if restored {
-        ids::ids().reseed();
-    }
     if !invocation.is_recorded() {
         return;
     }

@@ -27,7 +27,7 @@ pub use exporters::Flush;
 pub(crate) use exporters::{AnyExporter, export, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};
 pub(crate) use filter::set_recording;
 pub(crate) use foreign_parent::foreign_parent;
-pub(crate) use ids::ProcessIds;
+pub(crate) use ids::{ProcessIds, reseed};
 pub(crate) use init_spans::adopt_init;
 pub(crate) use processor::SpanBuffer;
 pub(crate) use recorder::{Recorder, layer, layer_is_taken};
