@@ -14,17 +14,15 @@ pub(crate) struct Cost {
 }
 
 /// Invocations one after the other, in rounds; the best round counts.
-pub(crate) async fn in_rounds<S>(service: &mut S, header: &str, settle: bool) -> Cost
+pub(crate) async fn in_rounds<S>(service: &mut S, header: &str, settle: bool, rounds: usize, each: usize) -> Cost
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
-    const ROUNDS: usize = 40;
-    const EACH: usize = 2_000;
     let context = function::context(header);
     let mut best = Cost { answer: f64::MAX, cpu: f64::MAX };
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let (began, cpu) = (Instant::now(), cpu());
-        for _ in 0..EACH {
+        for _ in 0..each {
             // A failed invocation would be a wrong measurement.
             service.call(function::event(&context)).await.expect("the stand-in does not fail");
             if settle {
@@ -32,8 +30,8 @@ where
             }
         }
         let (took, used) = (began.elapsed(), self::cpu() - cpu);
-        best.answer = best.answer.min(took.as_nanos() as f64 / EACH as f64);
-        best.cpu = best.cpu.min(used.as_nanos() as f64 / EACH as f64);
+        best.answer = best.answer.min(took.as_nanos() as f64 / each as f64);
+        best.cpu = best.cpu.min(used.as_nanos() as f64 / each as f64);
     }
     best
 }

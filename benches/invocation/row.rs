@@ -27,6 +27,8 @@ pub(crate) struct Row {
 enum Kind {
     Bare,
     NotSampled,
+    /// Sampled, one after the other.
+    Made,
     /// Each invocation alone, so many times.
     Sampled(usize),
 }
@@ -48,6 +50,8 @@ const NO_LOG: Variables = &[("LAMBDA_LIFECYCLE_LOG", "off")];
 const CONCURRENT: Variables = &[("AWS_LAMBDA_MAX_CONCURRENCY", "8")];
 const CONCURRENT_NO_LOG: Variables = &[("AWS_LAMBDA_MAX_CONCURRENCY", "8"), ("LAMBDA_LIFECYCLE_LOG", "off")];
 const NO_WATCHDOG: Variables = &[("LAMBDA_LIFECYCLE_WATCHDOG", "off")];
+const UNSENT: Variables = &[("LAMBDA_LIFECYCLE_TRACE_EXPORT", "none")];
+const UNSENT_UNWATCHED: Variables = &[("LAMBDA_LIFECYCLE_TRACE_EXPORT", "none"), ("LAMBDA_LIFECYCLE_WATCHDOG", "off")];
 const NOT_ANNOUNCED: Variables = &[("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", "off")];
 
 /// Row, what it is measured against, nanoseconds it may be above that.
@@ -84,6 +88,11 @@ pub(crate) const ROWS: &[Row] = &[
     row("not recorded, ten spans, with the log", Kind::NotSampled, Work::Spans(10), &[]),
     row("not recorded, ten spans, concurrent", Kind::NotSampled, Work::Spans(10), CONCURRENT_NO_LOG),
     row("not recorded, ten spans, concurrent, with the log", Kind::NotSampled, Work::Spans(10), CONCURRENT),
+    title("RECORDED (Sampled=1), nothing is sent: what making spans costs"),
+    row("made, no span", Kind::Made, Work::Spans(0), UNSENT),
+    row("made, ten spans", Kind::Made, Work::Spans(10), UNSENT),
+    row("made, ten spans, without the watchdog", Kind::Made, Work::Spans(10), UNSENT_UNWATCHED),
+    row("made, 1,000 spans, without the watchdog", Kind::Made, Work::Spans(1_000), UNSENT_UNWATCHED),
     title("RECORDED (Sampled=1), documents to a socket that is drained"),
     row("recorded", Kind::Sampled(300), Work::Spans(0), &[]),
     row("recorded, without the watchdog", Kind::Sampled(300), Work::Spans(0), NO_WATCHDOG),
@@ -149,7 +158,12 @@ where
         _ => {
             // Where invocations run side by side the stage after the response is a task.
             let settle = Environment::current().is_concurrent();
-            measure::in_rounds(&mut service, &header(0), settle).await
+            let (rounds, each) = match row.work {
+                Work::Spans(1_000..) => (20, 20),
+                _ => (40, 2_000),
+            };
+            let header = header(u8::from(row.kind == Kind::Made));
+            measure::in_rounds(&mut service, &header, settle, rounds, each).await
         }
     }
 }
