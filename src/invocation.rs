@@ -2,6 +2,7 @@
 
 use crate::{
     after_response::{Deferred, slept},
+    clock,
     deadline::{Deadline, DeadlineExceeded},
     environment,
     outcome::Outcome,
@@ -89,8 +90,19 @@ impl Invocation {
         CURRENT.try_with(Clone::clone).ok().or_else(|| Context::map_current(|context| context.get::<Self>().cloned()))
     }
 
+    /// An invocation for unit tests: see [`testing`](crate::testing).
+    #[cfg(feature = "testing")]
+    pub fn test() -> crate::testing::TestBuilder {
+        crate::testing::TestBuilder::default()
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn for_test(context: lambda_runtime::Context, deadline: Option<Deadline>, header: TraceHeader) -> Self {
+        Self::new(context, clock::now(), deadline, header, false, false)
+    }
+
     fn detached() -> Self {
-        Self::new(lambda_runtime::Context::default(), Instant::now(), None, TraceHeader::default(), false, false)
+        Self::new(lambda_runtime::Context::default(), clock::now(), None, TraceHeader::default(), false, false)
     }
 
     /// An invocation with `left` to live and this trace header, which nobody serves.
@@ -99,11 +111,11 @@ impl Invocation {
         let received = tokio::time::Instant::now().into_std();
         let mut context = lambda_runtime::Context::default();
         "test".clone_into(&mut context.request_id);
-        Self::new(context, received, Some(Deadline::after(left, received)), TraceHeader::parse(header), false, false)
+        Self::new(context, received, Some(Deadline::after(left, received, None, None)), TraceHeader::parse(header), false, false)
     }
 
     pub(crate) fn begin(context: &lambda_runtime::Context, parent: Option<TraceHeader>) -> Self {
-        let received = Instant::now();
+        let received = clock::now();
         let settings = Settings::current();
         let deadline = settings.deadline.then(|| Deadline::from_epoch_millis(context.deadline, SystemTime::now(), received));
         let foreign = parent.is_some();
@@ -171,7 +183,7 @@ impl Invocation {
 
     /// Time until the platform ends this invocation: [`Duration::MAX`] without a deadline.
     pub fn remaining(&self) -> Duration {
-        self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+        self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(clock::now()))
     }
 
     /// Cancelled shortly before the deadline, while there is still time to stop in order and to answer.
@@ -185,7 +197,7 @@ impl Invocation {
     /// True from the moment the token is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.token.get().is_some_and(CancellationToken::is_cancelled)
-            || self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline.soft)
+            || self.0.deadline.is_some_and(|deadline| clock::now() >= deadline.soft)
     }
 
     /// Runs `future` until the token is cancelled.
@@ -284,11 +296,11 @@ impl Invocation {
     }
 
     pub(crate) fn exceeded(&self) -> DeadlineExceeded {
-        DeadlineExceeded { after: self.0.received.elapsed() }
+        DeadlineExceeded { after: clock::now().saturating_duration_since(self.0.received) }
     }
 
     pub(crate) fn is_overdue(&self) -> bool {
-        self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline.hard)
+        self.0.deadline.is_some_and(|deadline| clock::now() >= deadline.hard)
     }
 
     pub(crate) fn token(&self) -> &CancellationToken {
@@ -312,6 +324,7 @@ impl Invocation {
         self.notes().outcome.get_or_insert(outcome);
     }
 
+    #[cfg(feature = "http")]
     pub(crate) fn note(&self, attribute: KeyValue) {
         self.notes().attributes.push(attribute);
     }

@@ -12,12 +12,18 @@
 //! - [`Lifecycle`] is the call in `main`; [`Invocation`] is what a handler sees of it.
 //! - Stages: [`init`], [`deadline`], [`trace`], [`after_response`]; they stand at three places: [`service`].
 //! - Hops: [`sqs`] for the messages that come in, `aws_sdk` for the calls that go out.
-//! - [`xray`] is the wire: header, documents, daemon.
+//! - [`xray`] is the wire: header, documents, daemon; `xray_api` sends to X-Ray's API where there is no daemon.
+//! - [`settings`] is everything that can be set, in one table.
+//!
+//! # Every ending
+//!
+#![doc = include_str!("../docs/endings.md")]
 
 pub mod after_response;
 #[cfg(feature = "aws-sdk")]
 pub mod aws_sdk;
 mod builder;
+mod clock;
 pub mod deadline;
 mod environment;
 pub mod event_bridge;
@@ -34,8 +40,12 @@ pub mod shutdown;
 pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;
 pub mod xray;
+#[cfg(feature = "xray-api")]
+pub mod xray_api;
 
 pub use after_response::Report;
 pub use builder::Builder;

@@ -6,7 +6,10 @@
 //!
 //! Where the Extensions API is missing (404, most emulators) or refuses (403), the function runs on, with one warning.
 
-use crate::{after_response::hooks, trace};
+use crate::{
+    after_response::{hooks, stages},
+    trace,
+};
 use lambda_runtime::Error;
 use lambda_runtime_api_client::{PooledClient, body::Body, build_request};
 use std::{
@@ -53,6 +56,11 @@ async fn received(mut terminated: Signal) {
 async fn end() {
     let until = Instant::now() + TIME;
     tracing::debug!("SIGTERM: shutdown hooks and a last flush");
+    let stages = stages();
+    stages.close();
+    if tokio::time::timeout(TIME / 3 * 2, stages.wait()).await.is_err() {
+        tracing::warn!(unfinished = stages.len(), "work after the response is cut off by the shutdown");
+    }
     hooks().run_shutdown(until).await;
     trace::flush_at_shutdown(until).await;
 }

@@ -26,10 +26,11 @@ use opentelemetry::{Context, context::FutureExt as _};
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -58,6 +59,12 @@ impl Deferred {
     fn take(&self) -> Vec<Work> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The stages under way where no worker waits for them.
+pub(crate) fn stages() -> &'static TaskTracker {
+    static STAGES: OnceLock<TaskTracker> = OnceLock::new();
+    STAGES.get_or_init(TaskTracker::new)
 }
 
 /// What became of the work.
@@ -119,8 +126,8 @@ fn until(invocation: &Invocation) -> Option<Instant> {
     let settings = Settings::current();
     let hard = invocation.timing().map(|deadline| deadline.hard);
     let budget = match settings.unfinished {
-        Unfinished::Wait => settings.after_response_budget.map(|budget| Instant::now() + budget),
-        Unfinished::Cancel | Unfinished::Freeze => Some(Instant::now()),
+        Unfinished::Wait => settings.after_response_budget.map(|budget| crate::clock::now() + budget),
+        Unfinished::Cancel | Unfinished::Freeze => Some(crate::clock::now()),
     };
     if crate::deadline::timers_run() { budget.into_iter().chain(hard).min() } else { None }
 }

@@ -5,6 +5,7 @@
 use crate::{
     Environment, Invocation, Report,
     after_response::{self, Done, hooks},
+    clock,
     deadline::{self, Watched},
     invocation::CURRENT,
     trace::{self, Recorder},
@@ -21,7 +22,6 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 use tokio::task::futures::TaskLocalFuture;
 use tower::{Layer, Service};
@@ -120,9 +120,10 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
             *this.posted = Some(ready!(this.inner.poll(cx)));
             *this.watched = None;
             let stage = after_posting(this.invocation.clone(), this.context.clone());
+            let stage = CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone()));
             if Environment::current().is_concurrent() {
                 // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
-                tokio::spawn(stage);
+                after_response::stages().spawn(stage);
             } else {
                 *this.after = Some(Box::pin(stage));
             }
@@ -137,7 +138,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
 /// What comes between the post and the next event: the invocation's spans leave first, so that nothing that comes after can
 /// lose them; then the background work; then its spans.
 async fn after_posting(invocation: Invocation, context: OtelContext) {
-    let posted = Instant::now();
+    let posted = clock::now();
     let recorded = invocation.is_recorded();
     if invocation.deadline().is_some_and(|kill| posted > kill) {
         // Only where timeouts are not enforced: elsewhere this process would be gone.
@@ -180,7 +181,7 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
             finished: done.finished,
             panicked: done.panicked,
             unfinished: done.unfinished,
-            after_response: posted.elapsed(),
+            after_response: clock::now().saturating_duration_since(posted),
             invocation: invocation.clone(),
         };
         let until = invocation.timing().map(|deadline| deadline.hard);

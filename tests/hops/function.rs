@@ -155,7 +155,7 @@ async fn call(event: LambdaEvent<Value>) -> Result<Value, Error> {
     Ok(json!({ "status": status, "x-amzn-trace-id": header("x-amzn-trace-id"), "traceparent": header("traceparent") }))
 }
 
-async fn handle(_: (), message: Message<Value>) -> Result<(), Error> {
+async fn handle((): (), message: Message<Value>) -> Result<(), Error> {
     let header = message.invocation.trace_header().map(|header| header.to_string());
     let topic = message.notification.as_ref().map(|notification| notification.topic());
     tracing::info!(message_id = message.id, header, topic, body = %message.body, "handled");
@@ -166,16 +166,16 @@ async fn handle(_: (), message: Message<Value>) -> Result<(), Error> {
 #[tracing::instrument]
 async fn work() {}
 
-async fn raw(_: (), message: Message<String>) -> Result<(), Error> {
+async fn raw((): (), message: Message<String>) -> Result<(), Error> {
     if message.body == "plain text" { Ok(()) } else { Err(message.body.into()) }
 }
 
-async fn notified(_: (), notification: Notification<Value>) -> Result<(), Error> {
+async fn notified((): (), notification: Notification<Value>) -> Result<(), Error> {
     work().await;
     if notification.message["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }
 }
 
-async fn happened(_: (), event: EventBridgeEvent<Value>) -> Result<(), Error> {
+async fn happened((): (), event: EventBridgeEvent<Value>) -> Result<(), Error> {
     work().await;
     if event.detail["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }
 }
