@@ -111,7 +111,7 @@ impl Invocation {
         let received = tokio::time::Instant::now().into_std();
         let mut context = lambda_runtime::Context::default();
         "test".clone_into(&mut context.request_id);
-        Self::new(context, received, Some(Deadline::after(left, received)), TraceHeader::parse(header), false, false)
+        Self::new(context, received, Some(Deadline::after(left, received, None, None)), TraceHeader::parse(header), false, false)
     }
 
     pub(crate) fn begin(context: &lambda_runtime::Context, parent: Option<TraceHeader>) -> Self {

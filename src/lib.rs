@@ -31,6 +31,7 @@ pub mod logs;
 mod outcome;
 pub mod service;
 pub mod settings;
+pub mod shutdown;
 pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;

@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_call_has_until_the_soft_point_and_then_until_the_hard_one() {
         let begun = Instant::now();
-        let deadline = Deadline::after(Duration::from_secs(1), begun);
+        let deadline = Deadline::after(Duration::from_secs(1), begun, None, None);
         let left = |after| time_for_a_call(&deadline, begun + Duration::from_millis(after)).as_millis();
         assert_eq!((left(0), left(899), left(900), left(940), left(999)), (900, 10, 50, 10, 10));
     }

@@ -204,7 +204,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         prop_assert!(seen.most_at_once <= case.concurrency);
         let begun: HashSet<usize> = seen.begun.iter().map(|(place, _)| *place).collect();
         prop_assert_eq!(begun.len(), seen.begun.len(), "a message was handled twice");
-        let soft = Duration::from_secs(case.seconds) - (Instant::from_std(deadline.kill) - Instant::from_std(deadline.soft));
+        let soft =
+            Duration::from_secs(case.seconds).saturating_sub(Instant::from_std(deadline.kill) - Instant::from_std(deadline.soft));
         prop_assert!(seen.begun.iter().all(|(_, at)| *at < soft), "a message was begun after the soft deadline");
 
         if case.fifo {

@@ -218,7 +218,7 @@ where
 /// Ready when the answer must be made for it to arrive: when four fifths of the grace period have passed. Never without a deadline.
 async fn last_call(invocation: &Invocation) {
     match invocation.timing() {
-        Some(deadline) => tokio::time::sleep_until((deadline.hard - (deadline.hard - deadline.soft) / 5).into()).await,
+        Some(deadline) => tokio::time::sleep_until((deadline.soft + (deadline.hard - deadline.soft) * 4 / 5).into()).await,
         None => std::future::pending().await,
     }
 }

@@ -97,9 +97,9 @@ impl SpanProcessor for InvocationProcessor {
         if context.get::<Scope>().is_some_and(|scope| !scope.recorded) {
             return;
         }
-        let buffer = match context.get::<Invocation>() {
-            Some(invocation) => invocation.spans().clone(),
-            None if !self.0.init_over.load(Ordering::Acquire) => self.0.init.clone(),
+        let (buffer, watched) = match context.get::<Invocation>() {
+            Some(invocation) => (invocation.spans().clone(), invocation.is_watched()),
+            None if !self.0.init_over.load(Ordering::Acquire) => (self.0.init.clone(), false),
             None => return,
         };
         let begun = watched.then(|| span.exported_data().map(Box::new)).flatten();
