@@ -10,4 +10,4 @@ pub mod sqs;
 pub mod url;
 pub mod xray;
 
-pub use event::{Answer, Event, Failure, Invoke};
+pub use event::{Answer, Event, Failure, Invoke, StreamPart};

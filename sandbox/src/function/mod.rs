@@ -68,7 +68,7 @@ use self::{
     invocation::Job,
     pool::{Pool, Status},
 };
-use crate::{Answer, Event, Failure, Invoke};
+use crate::{Answer, Event, Failure, Invoke, StreamPart};
 use std::{
     fmt,
     future::Future,
@@ -77,6 +77,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use tokio::sync::mpsc;
 
 /// A function of the sandbox. Clones are handles to the same function; with the last one its processes are killed.
 #[derive(Clone)]
@@ -219,7 +220,25 @@ impl Function {
 
 impl Invoke for Function {
     fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
-        let (job, answer) = Job::new(&self.pool().settings, event);
+        self.submit(event, None)
+    }
+
+    fn invoke_streaming(
+        &self,
+        event: Event,
+        stream: mpsc::Sender<StreamPart>,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        self.submit(event, Some(stream))
+    }
+}
+
+impl Function {
+    fn submit(
+        &self,
+        event: Event,
+        stream: Option<mpsc::Sender<StreamPart>>,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        let (job, answer) = Job::new(&self.pool().settings, event, stream);
         let (request_id, trace_id) = (job.request_id.clone(), job.trace.root.clone());
         self.pool().submit(job);
         Box::pin(async move {
