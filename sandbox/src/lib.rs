@@ -1,4 +1,4 @@
-//! AWS Lambda's execution environment on one machine.
+#![doc = include_str!("../README.md")]
 #![cfg(unix)]
 
 mod event;

@@ -1,4 +1,4 @@
-//! A Lambda function that runs as real processes: on-demand mode of the execution environment.
+//! A Lambda function that runs as real processes: the execution environment.
 //!
 //! ```no_run
 //! use lambda_lifecycle_sandbox::{Event, Invoke, function::{EventKind, Function}};
@@ -23,18 +23,9 @@
 //! # }
 //! ```
 //!
-//! What is as on AWS, and tested in `tests/lambda_*.rs`:
-//!
-//! - **Init** ends when the runtime and every extension have called their `next`. When it fails or exceeds its limit, it is
-//!   repeated in a fresh process inside the first invocation, under the function's timeout.
-//! - **Invoke**: the caller gets the answer when the post of it is complete. The invocation is over when the runtime and every
-//!   extension that wants INVOKE have called `next` again; then the process group is stopped, until the next event.
-//! - **Timeout**: the process is killed, also when the answer is out already and only the work after it takes too long. With an
-//!   extension SIGTERM comes first. The next invocation gets a fresh process.
-//! - **Shutdown**: SIGKILL; with an internal extension SIGTERM and 500 ms before it.
-//!
-//! What is not: memory and CPU are not limited, the function sees the machine's file system, external extensions are not
-//! run, and the default trace mode is [`TraceMode::Active`].
+//! Beside on-demand functions there are [Managed Instances](FunctionBuilder::managed), [SnapStart and provisioned
+//! concurrency](FunctionBuilder::initialization_type). What is as on AWS and what is not, point by point, is on the
+//! [crate's page](crate).
 
 mod api;
 pub(crate) mod builder;
