@@ -31,7 +31,8 @@ pub(crate) struct RecordingFilter {
 
 impl RecordingFilter {
     pub(crate) fn new() -> Self {
-        Self { targets: Settings::current().trace_filter.clone(), concurrent: Environment::current().is_concurrent() }
+        // A subscriber is set before the lifecycle is built: the settings of the process are the builder's to make.
+        Self { targets: Settings::trace_filter_from_env(), concurrent: Environment::current().is_concurrent() }
     }
 
     /// The part that never changes for a call site.

@@ -24,7 +24,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { burst: 64, burst_bytes: 49_152, per_millisecond: 20, bytes_per_millisecond: 12_288 }
+        Self { burst: 64, burst_bytes: 49_152, per_millisecond: 10, bytes_per_millisecond: 8_192 }
     }
 }
 
