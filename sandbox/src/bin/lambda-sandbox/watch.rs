@@ -121,6 +121,8 @@ async fn print_invocation(function: Function, daemon: Arc<Daemon>, answer: Answe
         Err(failure) => format!("failed: {failure}"),
     };
     let waterfall = store.trace(&answer.trace_id).map(|trace| render::waterfall(&trace));
+    // The log lines that are there already come first: their task is ready, on the only thread.
+    tokio::task::yield_now().await;
     println!("\n{} {outcome}\n{}", answer.request_id, waterfall.unwrap_or_default());
 }
 
