@@ -6,7 +6,7 @@
 use lambda_lifecycle::{Error, Export, Invocation, LambdaEvent, Lifecycle, service_fn};
 use lambda_lifecycle_sandbox::{
     Answer, Event, Invoke,
-    function::{EventKind, Function, TraceMode},
+    function::{Function, TraceMode},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use opentelemetry_sdk::{
@@ -108,11 +108,11 @@ async fn soak(count: usize) -> Result<(), Failed> {
         .await;
     let mut traces = invoke(&function, WARM_UP).await?;
     let before = held(&function, &mut traces).await?;
+    let pid = function.pid();
     traces.extend(invoke(&function, count).await?);
     let after = held(&function, &mut traces).await?;
 
-    let processes = function.timeline().iter().filter(|event| matches!(event.kind, EventKind::Spawned { .. })).count();
-    ensure(processes == 1, format!("{processes} processes"))?;
+    ensure(function.pid() == pid, "the process was replaced")?;
     ensure(after.tasks <= before.tasks && after.threads <= before.threads, format!("{before:?}, then {after:?}"))?;
     ensure(after.resident_kb < before.resident_kb + 4_096, format!("{before:?}, then {after:?}"))?;
     eprintln!("{before:?}, then {after:?}");
