@@ -59,6 +59,14 @@ async fn run(probe: &str) -> Result<(), Error> {
                 )
                 .build()
         }
+        "filtered-subscriber" => {
+            tracing_subscriber::registry()
+                .with(Lifecycle::layer())
+                .with(tracing_subscriber::fmt::layer())
+                .with(LevelFilter::WARN)
+                .init();
+            Lifecycle::from_env()
+        }
         "panicking-redactor" => {
             Lifecycle::builder().redact(|_, value| if value.contains("marked") { panic_now() } else { Redaction::Keep }).build()
         }
@@ -215,6 +223,12 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             tokio::task::consume_budget().await;
         },
         Some("explicit parent") => tracing::info_span!(parent: tracing::Span::current(), "explicit").in_scope(|| careless("")),
+        Some("ticking spans") => invocation.after_response(async {
+            for _ in 0..2 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                work("").await;
+            }
+        }),
         Some("ticking work") => invocation.after_response(async {
             for tick in 0..3 {
                 tokio::time::sleep(Duration::from_millis(100)).await;
