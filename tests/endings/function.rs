@@ -286,6 +286,11 @@ fn numbered(number: u64) {}
 struct Exporter;
 
 impl SpanExporter for Exporter {
+    fn set_resource(&mut self, resource: &opentelemetry_sdk::Resource) {
+        let name = resource.get(&opentelemetry::Key::from_static_str("service.name"));
+        println!("spans of {}", name.map(|name| name.to_string()).unwrap_or_default());
+    }
+
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         match std::env::var("EXPORTER").unwrap_or_default().as_str() {
             "hangs" => pending().await,

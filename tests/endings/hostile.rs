@@ -31,6 +31,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("work that outlives an invocation nobody traces stays out of a traced one", untraced_work),
         test("Managed Instances: spans of invocations at once are each in their own trace", side_by_side),
         test("http: API Gateway v1 and a load balancer reach the routes", other_gateways),
+        test("an exporter is told whose spans they are", resource),
         test("SIGTERM on a runtime without timers: hooks run", shutdown_without_timers),
     ]
 }
@@ -225,6 +226,12 @@ async fn other_gateways() -> Tested {
         ensure(document.annotation("route") == Some("GET /orders/{id}"), format!("{:?}", document.annotations))?;
     }
     Ok(())
+}
+
+async fn resource() -> Tested {
+    let stage = Stage::new("exporter", TraceMode::Active).await?;
+    stage.invoke(json!({})).await;
+    ensure(stage.logged("spans of probe").len() == 1, format!("{:?}", stage.logged("spans of")))
 }
 
 async fn unready() -> Tested {
