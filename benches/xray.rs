@@ -6,10 +6,11 @@ use std::{
     backtrace::Backtrace,
     hint::black_box,
     net::UdpSocket,
+    process::Command,
     time::{Duration, Instant, SystemTime},
 };
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
 use lambda_lifecycle::xray::{Batch, Budget, DocumentOptions, DocumentWriter, Frame, TraceHeader, UdpEmitter};
 use opentelemetry::{
     InstrumentationScope, KeyValue,
@@ -20,6 +21,9 @@ use opentelemetry_sdk::{
     Resource,
     trace::{SpanData, SpanEvents, SpanLinks},
 };
+
+/// Set in the processes that measure their first span.
+const FIRST: &str = "FIRST";
 
 fn span(kind: SpanKind, name: &'static str, attributes: Vec<KeyValue>) -> SpanData {
     let now = SystemTime::now();
@@ -158,15 +162,37 @@ fn invocation(criterion: &mut Criterion) {
     });
 }
 
-/// The first span of a process pays what is set up lazily. It happens once, so it is timed by hand.
-fn first(_: &mut Criterion) {
+/// The first span of a process pays what is set up lazily. It happens once, so a process is started for each measurement.
+fn first_of_process() {
     let batch = [spans().swap_remove(1).1];
     let start = Instant::now();
     DocumentWriter::default().write(&batch[0], &Frame::of(&batch[0]), &mut Vec::new());
     let ours = start.elapsed();
     let start = Instant::now();
     let documents = SegmentTranslator::new().translate_spans(&batch).len();
-    println!("first span: {ours:?} here, {:?} there ({documents} document)", start.elapsed());
+    let theirs = start.elapsed();
+    assert_eq!(documents, 1, "the other one has a document too");
+    println!("first {} {}", ours.as_nanos(), theirs.as_nanos());
+}
+
+fn first(_: &mut Criterion) {
+    const PROCESSES: usize = 31;
+    let measure = || {
+        let output = Command::new(std::env::current_exe().ok()?).env(FIRST, "1").output().ok()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let mut numbers = said.lines().find_map(|line| line.strip_prefix("first "))?.split(' ').map(str::parse::<u64>);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    };
+    let (mut ours, mut theirs): (Vec<u64>, Vec<u64>) = (0..PROCESSES).filter_map(|_| measure()).unzip();
+    assert_eq!(ours.len(), PROCESSES, "every process measured");
+    ours.sort_unstable();
+    theirs.sort_unstable();
+    let met = if ours[PROCESSES / 2] <= 20_000 { "met" } else { "MISSED" };
+    println!(
+        "first span of a process, median of {PROCESSES}: {} ns here (goal 20,000 ns: {met}), {} ns there",
+        ours[PROCESSES / 2],
+        theirs[PROCESSES / 2]
+    );
 }
 
 fn sending(criterion: &mut Criterion) {
@@ -192,4 +218,11 @@ fn sending(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, first, translation, header, invocation, sending);
-criterion_main!(benches);
+
+fn main() {
+    if std::env::var_os(FIRST).is_some() {
+        return first_of_process();
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -12,7 +12,12 @@
 //! - [`Lifecycle`] is the call in `main`; [`Invocation`] is what a handler sees of it.
 //! - Stages: [`init`], [`deadline`], [`trace`], [`after_response`]; they stand at three places: [`service`].
 //! - Hops: [`sqs`] for the messages that come in, `aws_sdk` for the calls that go out.
-//! - [`xray`] is the wire: header, documents, daemon.
+//! - [`xray`] is the wire: header, documents, daemon; `xray_api` sends to X-Ray's API where there is no daemon.
+//! - [`settings`] is everything that can be set, in one table.
+//!
+//! # Every ending
+//!
+#![doc = include_str!("../docs/endings.md")]
 
 pub mod after_response;
 #[cfg(feature = "aws-sdk")]
@@ -39,6 +44,8 @@ pub mod sqs;
 pub mod testing;
 pub mod trace;
 pub mod xray;
+#[cfg(feature = "xray-api")]
+pub mod xray_api;
 
 pub use after_response::Report;
 pub use builder::Builder;

@@ -246,9 +246,14 @@ fn subscribe(log: bool, trace: bool) -> Vec<String> {
         }));
     }
     let (layer, filter, problems) = logs::from_env();
-    let log = log.then(|| layer.with_filter(filter));
-    let trace = trace.then(trace::layer);
-    // Somebody else may set one at this very moment: theirs counts.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(trace).with(log));
+    let registry = tracing_subscriber::registry();
+    // A layer that is `None` has no filter, and beside it the other one's is asked again for every span.
+    // Somebody else may set a subscriber at this very moment: theirs counts.
+    let _ = match (trace, log) {
+        (true, true) => tracing::subscriber::set_global_default(registry.with(trace::layer()).with(layer.with_filter(filter))),
+        (true, false) => tracing::subscriber::set_global_default(registry.with(trace::layer())),
+        (false, true) => tracing::subscriber::set_global_default(registry.with(layer.with_filter(filter))),
+        (false, false) => return Vec::new(),
+    };
     problems
 }

@@ -109,7 +109,7 @@ impl InitPhase {
     pub(crate) fn begin(traced: bool) -> Self {
         // Elsewhere the platform allows minutes.
         let bounded = Environment::current().initialization_type == InitializationType::OnDemand;
-        Self { began: Instant::now(), budget: bounded.then_some(Settings::current().init_budget), traced }
+        Self { began: Instant::now(), budget: Settings::current().init_budget.or(bounded.then_some(BUDGET)), traced }
     }
 
     /// Runs a set-up; its failure is posted.

@@ -94,6 +94,11 @@ fn vehicles() -> Option<(Vehicle, Vehicle)> {
 }
 
 fn writer() -> DocumentWriter {
+    DocumentWriter::new(document_options())
+}
+
+/// What all documents of this process have in common.
+pub(crate) fn document_options() -> DocumentOptions {
     let (environment, settings) = (Environment::current(), Settings::current());
     let mut options = DocumentOptions::new()
         .sdk("lambda-lifecycle", env!("CARGO_PKG_VERSION"))
@@ -105,7 +110,7 @@ fn writer() -> DocumentWriter {
         let redactor = Arc::clone(redactor);
         options = options.redact(move |key, value| redactor(key, value));
     }
-    DocumentWriter::new(options)
+    options
 }
 
 /// Resolves a daemon address that is a name, off the executor. An address of numbers costs nothing here.
@@ -166,6 +171,14 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
         batch.clear();
     }
     if let Some(exporters) = exporters::installed() {
+        // A parent that was made up is nobody else's business.
+        if invocation.parent_id().is_none()
+            && let Some(span) =
+                spans.iter_mut().find(|span| span.span_context.span_id() == main && span.span_kind == SpanKind::Server)
+        {
+            span.parent_span_id = SpanId::INVALID;
+            span.parent_span_is_remote = false;
+        }
         exporters.keep(&spans);
     }
 }

@@ -22,6 +22,9 @@ use std::{
 /// Spans that wait for an exporter which is slow or refuses; more are left out, and counted.
 const WAITING: usize = 10_000;
 
+/// Different errors of one exporter that are logged.
+const TOLD: usize = 16;
+
 /// When spans leave to exporters of your own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -58,6 +61,8 @@ struct Slot {
     waiting: Mutex<Vec<SpanData>>,
     last: Mutex<Instant>,
     left_out: AtomicU64,
+    /// Errors that were logged.
+    told: Mutex<Vec<String>>,
     /// Held while the exporter is at work, also by one that outlives its time.
     at_work: Arc<tokio::sync::Mutex<()>>,
 }
@@ -84,6 +89,7 @@ pub(crate) fn install(exporters: Vec<Box<dyn AnyExporter>>, flush: Flush) {
                 waiting: Mutex::default(),
                 last: Mutex::new(Instant::now()),
                 left_out: AtomicU64::new(0),
+                told: Mutex::default(),
                 at_work: Arc::default(),
             }
         })
@@ -168,6 +174,15 @@ impl Exporters {
 }
 
 impl Slot {
+    /// Logs an error once: it is as a rule the same after every invocation.
+    fn tell(&self, error: String) {
+        let mut told = lock(&self.told);
+        if told.len() < TOLD && !told.contains(&error) {
+            tracing::warn!("an exporter did not take its spans: {error}");
+            told.push(error);
+        }
+    }
+
     fn keep(&self, spans: &[SpanData]) {
         let mut waiting = lock(&self.waiting);
         let room = WAITING.saturating_sub(waiting.len());
@@ -200,7 +215,7 @@ impl Slot {
         };
         match ended {
             Ok(Ok(Ok(Ok(())))) => {}
-            Ok(Ok(Ok(Err(error)))) => tracing::warn!("an exporter did not take its spans: {error}"),
+            Ok(Ok(Ok(Err(error)))) => self.tell(error.to_string()),
             Ok(_) => tracing::warn!("an exporter panicked: its spans are lost"),
             Err(_) => tracing::warn!("an exporter was not done before the deadline: it goes on, the invocation does not wait"),
         }

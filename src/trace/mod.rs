@@ -22,6 +22,8 @@ mod span;
 mod trigger;
 
 pub(crate) use blocked::report_blocked;
+#[cfg(feature = "xray-api")]
+pub(crate) use delivery::document_options;
 pub(crate) use delivery::{deliver, resolve};
 pub use exporters::Flush;
 pub(crate) use exporters::{AnyExporter, export, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};

@@ -193,7 +193,7 @@ async fn untraced_work() -> Tested {
 }
 
 async fn side_by_side() -> Tested {
-    let stage = Stage::of("value", &KINDS[3]).await?;
+    let stage = Stage::of("value", &KINDS[3], |function| function).await?;
     let answers = join_all((0..24).map(|_| stage.invoke(json!({ "do": "log", "after": "work" })))).await;
     for answer in &answers {
         let document = stage.finished_document(answer).await?;

@@ -5,6 +5,7 @@ mod function;
 mod hostile;
 mod init;
 mod invocation;
+mod matrix;
 mod payload;
 mod recording;
 mod shutdown;
@@ -17,6 +18,7 @@ fn main() -> std::process::ExitCode {
     }
     let arguments = libtest_mimic::Arguments::from_args();
     let tests = [
+        matrix::tests(),
         invocation::tests(),
         payload::tests(),
         init::tests(),

@@ -2,7 +2,7 @@
 
 use super::{Source, Trace, TraceStore};
 use axum::{
-    Router,
+    Extension, Router,
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::{net::TcpListener, task::AbortHandle};
 
@@ -23,6 +27,16 @@ use tokio::{net::TcpListener, task::AbortHandle};
 pub struct Api {
     address: SocketAddr,
     task: AbortHandle,
+    office: Arc<Office>,
+}
+
+/// What is known of the calls of `PutTraceSegments`.
+#[derive(Debug, Default)]
+struct Office {
+    /// Documents in each call.
+    calls: Mutex<Vec<usize>>,
+    /// Documents that will not be processed, for no fault of their own.
+    busy_for: AtomicUsize,
 }
 
 impl Api {
@@ -30,20 +44,31 @@ impl Api {
     pub async fn start(store: TraceStore) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
+        let office = Arc::<Office>::default();
         let router = Router::new()
-            .route("/TraceSegments", post(put_trace_segments))
+            .route("/TraceSegments", post(put_trace_segments).layer(Extension(Arc::clone(&office))))
             .route("/Traces", post(batch_get_traces))
             .route("/TraceSummaries", post(get_trace_summaries))
             // A call of 50 documents of 64 KB is larger than axum's own limit.
             .layer(DefaultBodyLimit::disable())
             .with_state(store);
         let task = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
-        Ok(Self { address, task })
+        Ok(Self { address, task, office })
     }
 
     /// As in `http://127.0.0.1:41234`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Leaves the next `documents` unprocessed, with the error code `ThrottledException`, as the service does when it is busy.
+    pub fn leave_unprocessed(&self, documents: usize) {
+        self.office.busy_for.store(documents, Ordering::Relaxed);
+    }
+
+    /// How many documents each call of `PutTraceSegments` had.
+    pub fn put_calls(&self) -> Vec<usize> {
+        self.office.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -53,18 +78,23 @@ impl Drop for Api {
     }
 }
 
-async fn put_trace_segments(State(store): State<TraceStore>, body: Bytes) -> Response {
+async fn put_trace_segments(State(store): State<TraceStore>, Extension(office): Extension<Arc<Office>>, body: Bytes) -> Response {
     let documents = match list(&body, "TraceSegmentDocuments") {
         Ok(documents) => documents,
         Err(message) => return invalid(&message),
     };
+    office.calls.lock().unwrap_or_else(PoisonError::into_inner).push(documents.len());
     let mut unprocessed = Vec::new();
     for document in documents {
-        let Err(reasons) = store.put(&Bytes::from(document.clone()), Source::Api) else {
-            continue;
+        let busy = office.busy_for.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        let (code, message) = if busy {
+            ("ThrottledException", "try again".to_owned())
+        } else {
+            let Err(reasons) = store.put(&Bytes::from(document.clone()), Source::Api) else { continue };
+            ("InvalidDocument", reasons.join("; "))
         };
         let id = serde_json::from_str::<Value>(&document).ok().and_then(|document| document.get("id").cloned());
-        unprocessed.push(json!({"Id": id, "ErrorCode": "InvalidDocument", "Message": reasons.join("; ")}));
+        unprocessed.push(json!({"Id": id, "ErrorCode": code, "Message": message}));
     }
     answer(StatusCode::OK, &json!({"UnprocessedTraceSegments": unprocessed}))
 }

@@ -112,6 +112,18 @@ impl TraceStore {
         let _ = self.put(&Bytes::from(document.to_string()), Source::Platform);
     }
 
+    /// Takes a segment as X-Ray answers with it, with what it put together below. Nothing is judged: segments that the service infers
+    /// break the rules for those it takes.
+    pub fn put_fetched(&self, segment: Value) {
+        let documents = Document::flatten(segment, Source::Api, 0, Vec::new());
+        let mut inner = self.lock();
+        for document in documents {
+            inner.add(document);
+        }
+        drop(inner);
+        self.changed();
+    }
+
     /// The trace with this id; `None` before its first document.
     pub fn trace(&self, id: &str) -> Option<Trace> {
         self.lock().trace(id)

@@ -1,0 +1,210 @@
+//! Fetches a trace from X-Ray by its id and prints it as a waterfall; with `--check`, compares it with what a function says it sent.
+//!
+//!     cargo run --example inspect_trace -- 1-5759e988-bd862e3fe1be46a994272793
+//!
+//! Credentials and region are found as everywhere in AWS; the role needs `xray:BatchGetTraces`. `--endpoint http://…` asks the API of a
+//! sandbox instead, and needs neither.
+//!
+//! For `--check FILE` (`-` for standard input), let the function print its documents with `LAMBDA_LIFECYCLE_TRACE_EXPORT=stdout`, beside
+//! an exporter that sends them, and hand over its log: lines that are no documents of this trace are passed over. Exit status 1 when
+//! the trace is not there, or is not what was sent.
+
+use aws_config::Region;
+use aws_sdk_xray::{Client, config::Credentials, error::DisplayErrorContext};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use lambda_lifecycle_sandbox::{
+    render,
+    xray::{Document, Kind, Trace, TraceStore},
+};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    io::Read,
+    process::ExitCode,
+};
+
+const USAGE: &str = "usage: inspect_trace TRACE_ID [--endpoint URL] [--check FILE]
+
+  TRACE_ID        as in 1-5759e988-bd862e3fe1be46a994272793
+  --endpoint URL  X-Ray's API elsewhere than in AWS: a sandbox's
+  --check FILE    compare with the documents in FILE, one a line; - is standard input";
+
+const NOT_FOUND: &str = "X-Ray knows no such trace. It may be too new (a trace is there after some seconds) or over 30 days old, in \
+another region or account, or not sampled. Where Transaction Search is switched on, spans are kept in CloudWatch Logs (aws/spans) and \
+this call finds nothing: look there, or use StartTraceRetrieval.";
+
+#[derive(Debug)]
+struct Arguments {
+    trace_id: String,
+    endpoint: Option<String>,
+    check: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let Some(arguments) = arguments(std::env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        return Ok(ExitCode::from(2));
+    };
+    let sent = match &arguments.check {
+        Some(file) => Some(documents(&read(file)?, &arguments.trace_id)),
+        None => None,
+    };
+    let segments = match fetch(&client(arguments.endpoint.as_deref()).await, &arguments.trace_id).await {
+        Ok(segments) => segments,
+        Err(error) => {
+            eprintln!("X-Ray's API: {error}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let store = TraceStore::new();
+    for segment in segments {
+        store.put_fetched(serde_json::from_str(&segment)?);
+    }
+    let Some(trace) = store.trace(&arguments.trace_id) else {
+        eprintln!("{NOT_FOUND}");
+        return Ok(ExitCode::FAILURE);
+    };
+    print!("{}", render::waterfall(&trace));
+    let Some(sent) = sent else { return Ok(ExitCode::SUCCESS) };
+
+    let differences = compare(&sent, &trace);
+    println!();
+    for difference in &differences {
+        println!("{difference}");
+    }
+    if sent.is_empty() {
+        println!("nothing to compare with: there is no document of this trace in what was given");
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("{} documents sent, {} differences", sent.len(), differences.len());
+    Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn arguments(mut given: impl Iterator<Item = String>) -> Option<Arguments> {
+    let (mut trace_id, mut endpoint, mut check) = (None, None, None);
+    while let Some(argument) = given.next() {
+        let place = match argument.as_str() {
+            "--endpoint" => &mut endpoint,
+            "--check" => &mut check,
+            other if other.starts_with("--") => return None,
+            _ => {
+                if trace_id.replace(argument).is_some() {
+                    return None;
+                }
+                continue;
+            }
+        };
+        *place = Some(given.next()?);
+    }
+    Some(Arguments { trace_id: trace_id?, endpoint, check })
+}
+
+fn read(file: &str) -> Result<String, Box<dyn Error>> {
+    let mut text = Vec::new();
+    if file == "-" {
+        std::io::stdin().read_to_end(&mut text)?;
+    } else {
+        text = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+async fn client(endpoint: Option<&str>) -> Client {
+    let https = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let mut loader = aws_config::from_env().http_client(https);
+    if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        // No service of AWS's: nobody looks at the signature.
+        let anybody = Credentials::new("anybody", "none", None, None, "inspect_trace");
+        loader = loader.region(Region::new("eu-west-1")).credentials_provider(anybody);
+    }
+    let mut config = aws_sdk_xray::config::Builder::from(&loader.load().await);
+    config.set_endpoint_url(endpoint.map(str::to_owned));
+    Client::from_conf(config.build())
+}
+
+/// The trace's segments, each with what the service put together below it.
+async fn fetch(client: &Client, trace_id: &str) -> Result<Vec<String>, String> {
+    let mut segments = Vec::new();
+    let mut next = None;
+    loop {
+        let call = client.batch_get_traces().trace_ids(trace_id).set_next_token(next);
+        let answer = call.send().await.map_err(|error| DisplayErrorContext(error).to_string())?;
+        for trace in answer.traces() {
+            segments.extend(trace.segments().iter().filter_map(|segment| segment.document()).map(str::to_owned));
+        }
+        next = answer.next_token;
+        if next.is_none() {
+            return Ok(segments);
+        }
+    }
+}
+
+/// The documents of a trace among the lines of a log, by id. Where one came twice, the one that is finished counts.
+fn documents(log: &str, trace_id: &str) -> BTreeMap<String, Value> {
+    let mut documents = BTreeMap::new();
+    let all = log.lines().filter_map(|line| serde_json::from_str::<Value>(line.trim()).ok());
+    for document in all.filter(|document| document["trace_id"] == trace_id && document["start_time"].is_number()) {
+        let Some(id) = document["id"].as_str() else { continue };
+        if document["in_progress"] != true || !documents.contains_key(id) {
+            documents.insert(id.to_owned(), document);
+        }
+    }
+    documents
+}
+
+/// What of `sent` is not in the trace, what is there otherwise, and subsegments below what was sent that nobody sent.
+fn compare(sent: &BTreeMap<String, Value>, trace: &Trace) -> Vec<String> {
+    let mut differences = Vec::new();
+    for (id, document) in sent {
+        let name = &document["name"];
+        match trace.document(id) {
+            None => differences.push(format!("missing    {id} {name}")),
+            Some(found) => {
+                let keys = differing(document, found);
+                if !keys.is_empty() {
+                    differences.push(format!("different  {id} {name}: {}", keys.join(", ")));
+                }
+            }
+        }
+    }
+    // A segment below belongs to whoever was called.
+    let extra = |document: &&Document| {
+        document.kind == Kind::Subsegment
+            && !sent.contains_key(&document.id)
+            && document.parent_id.as_ref().is_some_and(|parent| sent.contains_key(parent))
+    };
+    for document in trace.documents.iter().map(AsRef::as_ref).filter(extra) {
+        differences.push(format!("extra      {} {:?}", document.id, document.name));
+    }
+    differences
+}
+
+/// The keys that were sent and are not there as they were sent. The service adds keys of its own.
+fn differing<'a>(sent: &'a Value, found: &Document) -> Vec<&'a str> {
+    let keys: BTreeSet<&str> = sent.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    let differs = |key: &&str| match *key {
+        // Where the service puts a subsegment into its parent, its place says what these said.
+        "trace_id" | "type" | "subsegments" => false,
+        "parent_id" => sent["parent_id"].as_str() != found.parent_id.as_deref(),
+        key => !same(&sent[key], &found.raw[key]),
+    };
+    keys.into_iter().filter(differs).collect()
+}
+
+/// Equal, but for what a number may lose on its way: less than a microsecond.
+fn same(sent: &Value, found: &Value) -> bool {
+    match (sent, found) {
+        (Value::Number(sent), Value::Number(found)) => {
+            sent == found || sent.as_f64().zip(found.as_f64()).is_some_and(|(sent, found)| (sent - found).abs() < 1e-6)
+        }
+        (Value::Array(sent), Value::Array(found)) => {
+            sent.len() == found.len() && sent.iter().zip(found).all(|(sent, found)| same(sent, found))
+        }
+        (Value::Object(sent), Value::Object(found)) => {
+            sent.len() == found.len() && sent.iter().all(|(key, value)| found.get(key).is_some_and(|found| same(value, found)))
+        }
+        _ => sent == found,
+    }
+}

@@ -1,0 +1,369 @@
+//! X-Ray's API instead of its daemon: spans as documents through `PutTraceSegments`, for places where no daemon listens.
+//!
+//! ```no_run
+//! use lambda_lifecycle::{Export, Lifecycle, xray_api::XRayApi};
+//!
+//! # async fn example() {
+//! let client = aws_sdk_xray::Client::new(&aws_config::load_from_env().await);
+//! let life = Lifecycle::builder().export(Export::None).exporter(XRayApi::new(client)).build();
+//! # }
+//! ```
+//!
+//! In Lambda the daemon is cheaper: a datagram costs microseconds, a call of the API milliseconds that are billed. The function's role
+//! needs `xray:PutTraceSegments`. An invocation that is killed is not in the trace: only the daemon is told when one begins.
+
+use crate::{
+    settings::Settings,
+    trace,
+    xray::{Batch, Budget, DocumentOptions, DocumentWriter, Frame},
+};
+use aws_sdk_xray::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::put_trace_segments::PutTraceSegmentsError,
+    types::UnprocessedTraceSegment,
+};
+use opentelemetry::{
+    TraceId,
+    trace::{SpanId, SpanKind},
+};
+use opentelemetry_sdk::{
+    error::{OTelSdkError, OTelSdkResult},
+    trace::{SpanData, SpanExporter},
+};
+use serde::Deserialize;
+use std::{
+    borrow::Cow,
+    error::Error,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// The most documents in one call; the daemon sends as many.
+pub const MAX_DOCUMENTS: usize = 50;
+
+/// The most bytes of documents in one call. AWS names no limit; a lost call of this size can be afforded.
+pub const MAX_CALL: usize = 1024 * 1024;
+
+/// Sends spans to X-Ray's API. A `SpanExporter`, for [`Builder::exporter`](crate::Builder::exporter) or any tracer provider.
+///
+/// Clones share their counts, so that one can be kept when the other is given away.
+#[derive(Clone, Debug)]
+pub struct XRayApi {
+    client: Client,
+    options: Option<DocumentOptions>,
+    desk: Arc<Mutex<Option<Desk>>>,
+    counts: Arc<Counters>,
+}
+
+/// Where documents are written.
+#[derive(Debug)]
+struct Desk {
+    writer: DocumentWriter,
+    batch: Batch,
+    budget: Budget,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    sent: AtomicU64,
+    left_out: AtomicU64,
+    retried: AtomicU64,
+    unprocessed: AtomicU64,
+    unsent: AtomicU64,
+}
+
+/// What has become of the documents so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// X-Ray took them.
+    pub sent: u64,
+    /// The trace's budget had no room for them: `LAMBDA_LIFECYCLE_TRACE_BUDGET`. The invocation's document says how many.
+    pub left_out: u64,
+    /// Were sent a second time, because X-Ray did not process them the first time.
+    pub retried: u64,
+    /// X-Ray did not process them, the second time as the first.
+    pub unprocessed: u64,
+    /// Their call failed.
+    pub unsent: u64,
+}
+
+/// Why documents did not get to X-Ray.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum XRayApiError {
+    /// No answer came.
+    #[error(
+        "X-Ray's API does not answer ({reason}): check the client's region and endpoint, and the function's way into the network"
+    )]
+    Unreachable {
+        /// The SDK's error with its causes.
+        reason: String,
+    },
+    /// The call could not be made: there are no credentials, or no region.
+    #[error("a call of X-Ray's API cannot be made ({reason}): check the client's credentials and region")]
+    NoCall {
+        /// The SDK's error with its causes.
+        reason: String,
+    },
+    /// The service answered with an error.
+    #[error("X-Ray's API refuses: {code}: {message}; the function's role needs xray:PutTraceSegments")]
+    Refused {
+        /// As in `AccessDeniedException`.
+        code: String,
+        /// The service's words.
+        message: String,
+    },
+    /// The service took the call, and not all of its documents.
+    #[error("X-Ray did not process a document, sent twice: {code}: {message}")]
+    Unprocessed {
+        /// How many; code and message are the first one's.
+        count: usize,
+        /// The service's word for the reason.
+        code: String,
+        /// The service's words.
+        message: String,
+    },
+}
+
+impl XRayApi {
+    /// An exporter with a client of your configuration: region, credentials, retries, HTTP.
+    pub fn new(client: Client) -> Self {
+        Self { client, options: None, desk: Arc::default(), counts: Arc::default() }
+    }
+
+    /// What documents have in common: annotations, redaction, log groups. Default: what the lifecycle's builder says.
+    pub fn options(mut self, options: DocumentOptions) -> Self {
+        self.options = Some(options);
+        self.desk = Arc::default();
+        self
+    }
+
+    /// What has become of the documents so far.
+    pub fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            sent: read(&self.counts.sent),
+            left_out: read(&self.counts.left_out),
+            retried: read(&self.counts.retried),
+            unprocessed: read(&self.counts.unprocessed),
+            unsent: read(&self.counts.unsent),
+        }
+    }
+
+    /// Sends spans, in calls of at most [`MAX_DOCUMENTS`] and [`MAX_CALL`] bytes. What X-Ray does not process is sent once more.
+    ///
+    /// # Errors
+    /// The first [`XRayApiError`]. A call that got no answer is the last one; what it and the others would have sent is
+    /// [counted](Self::counts) as unsent.
+    pub async fn send(&self, spans: &[SpanData]) -> Result<(), XRayApiError> {
+        let mut calls = into_calls(self.documents(spans)).into_iter();
+        let mut first = None;
+        while let Some(call) = calls.next() {
+            if let Err(error) = self.put(call).await {
+                let hopeless = !matches!(error, XRayApiError::Unprocessed { .. });
+                first.get_or_insert(error);
+                if hopeless {
+                    add(&self.counts.unsent, calls.by_ref().map(|call| call.len()).sum());
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    async fn put(&self, documents: Vec<String>) -> Result<(), XRayApiError> {
+        let refused = self.call(documents.clone()).await?;
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let again: Vec<String> = documents.into_iter().filter(|document| is_among(document, &refused)).collect();
+        // One that is not named cannot be sent again.
+        let mut lost = refused.len().saturating_sub(again.len());
+        let mut reason = refused.into_iter().next();
+        let mut error = None;
+        if !again.is_empty() {
+            add(&self.counts.retried, again.len());
+            match self.call(again).await {
+                Ok(refused) if refused.is_empty() => {}
+                Ok(refused) => {
+                    lost += refused.len();
+                    reason = refused.into_iter().next();
+                }
+                Err(failed) => error = Some(failed),
+            }
+        }
+        add(&self.counts.unprocessed, lost);
+        match (error, reason) {
+            (Some(error), _) => Err(error),
+            (None, Some(reason)) if lost > 0 => Err(XRayApiError::Unprocessed {
+                count: lost,
+                code: reason.error_code.unwrap_or_default(),
+                message: reason.message.unwrap_or_default(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// One call. Counts what was taken, and everything where the call failed.
+    async fn call(&self, documents: Vec<String>) -> Result<Vec<UnprocessedTraceSegment>, XRayApiError> {
+        let count = documents.len();
+        match self.client.put_trace_segments().set_trace_segment_documents(Some(documents)).send().await {
+            Ok(answer) => {
+                let refused = answer.unprocessed_trace_segments.unwrap_or_default();
+                add(&self.counts.sent, count.saturating_sub(refused.len()));
+                Ok(refused)
+            }
+            Err(error) => {
+                add(&self.counts.unsent, count);
+                Err(typed(&error))
+            }
+        }
+    }
+
+    /// The documents the budget has room for, trace by trace.
+    fn documents(&self, spans: &[SpanData]) -> Vec<String> {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        let desk = desk.get_or_insert_with(|| Desk {
+            writer: DocumentWriter::new(self.options.clone().unwrap_or_else(trace::document_options)),
+            batch: Batch::new(),
+            budget: Budget::new(Settings::current().trace_budget),
+        });
+        let mut spans: Vec<&SpanData> = spans.iter().collect();
+        spans.sort_by_key(|span| span.span_context.trace_id().to_bytes());
+        let mut documents = Vec::with_capacity(spans.len());
+        for trace in spans.chunk_by(|one, other| one.span_context.trace_id() == other.span_context.trace_id()) {
+            let left_out = desk.write(trace);
+            add(&self.counts.left_out, left_out as usize);
+            documents.extend(desk.batch.documents().map(|document| String::from_utf8_lossy(document).into_owned()));
+        }
+        desk.batch.clear();
+        documents
+    }
+}
+
+impl Desk {
+    fn write(&mut self, trace: &[&SpanData]) -> u32 {
+        self.batch.clear();
+        let main = trace.iter().rposition(|span| is_invocation(span));
+        for (_, span) in trace.iter().enumerate().filter(|(at, _)| Some(*at) != main) {
+            self.batch.push(&mut self.writer, span, &frame(span));
+        }
+        match main {
+            Some(at) => self.batch.finish(&mut self.writer, trace[at], frame(trace[at]), &mut self.budget),
+            None => self.batch.select(&mut self.budget, TraceId::INVALID, 0),
+        }
+    }
+}
+
+/// The library's own span of an invocation: served, and begun elsewhere or nowhere.
+fn is_invocation(span: &SpanData) -> bool {
+    span.span_kind == SpanKind::Server && (span.parent_span_is_remote || span.parent_span_id == SpanId::INVALID)
+}
+
+fn frame(span: &SpanData) -> Frame {
+    if is_invocation(span) { Frame::of(span).invocation() } else { Frame::of(span) }
+}
+
+fn into_calls(documents: Vec<String>) -> Vec<Vec<String>> {
+    let mut calls: Vec<Vec<String>> = Vec::new();
+    let mut bytes = 0;
+    for document in documents {
+        match calls.last_mut() {
+            Some(call) if call.len() < MAX_DOCUMENTS && bytes + document.len() <= MAX_CALL => {
+                bytes += document.len();
+                call.push(document);
+            }
+            _ => {
+                bytes = document.len();
+                calls.push(vec![document]);
+            }
+        }
+    }
+    calls
+}
+
+fn is_among(document: &str, refused: &[UnprocessedTraceSegment]) -> bool {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+    }
+    serde_json::from_str::<Named<'_>>(document)
+        .is_ok_and(|document| refused.iter().any(|one| one.id() == Some(document.id.as_ref())))
+}
+
+fn typed<R>(error: &SdkError<PutTraceSegmentsError, R>) -> XRayApiError
+where
+    R: std::fmt::Debug,
+{
+    match error {
+        SdkError::ServiceError(answer) => XRayApiError::Refused {
+            code: answer.err().code().unwrap_or("an error without a code").to_owned(),
+            message: answer.err().message().unwrap_or("without a message").to_owned(),
+        },
+        SdkError::ConstructionFailure(_) => XRayApiError::NoCall { reason: reason(error) },
+        // Credentials are asked for while the call is under way.
+        SdkError::DispatchFailure(failure) if failure.is_user() || failure.is_other() => {
+            XRayApiError::NoCall { reason: reason(error) }
+        }
+        _ => XRayApiError::Unreachable { reason: reason(error) },
+    }
+}
+
+/// An error of the SDK says nothing without its causes.
+fn reason<R: std::fmt::Debug>(error: &SdkError<PutTraceSegmentsError, R>) -> String {
+    let mut reason = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        // Some repeat their cause.
+        if !reason.ends_with(&words) {
+            if !reason.is_empty() {
+                reason.push_str(": ");
+            }
+            reason.push_str(&words);
+        }
+        next = cause.source();
+    }
+    if reason.is_empty() { error.to_string() } else { reason }
+}
+
+fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
+}
+
+impl SpanExporter for XRayApi {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.send(&batch).await.map_err(|error| OTelSdkError::InternalFailure(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_bounded_by_number_and_by_bytes() {
+        let sizes = |lengths: &[usize]| {
+            into_calls(lengths.iter().map(|length| "x".repeat(*length)).collect()).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[10; 120]), [50, 50, 20]);
+        assert_eq!(sizes(&[64_000; 40]), [16, 16, 8]);
+        assert_eq!(sizes(&[MAX_CALL, 1]), [1, 1]);
+        assert!(sizes(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_document_is_told_by_its_own_id_and_not_by_one_it_names() {
+        let refused = [UnprocessedTraceSegment::builder().id("00000000000000aa").build()];
+        assert!(is_among(r#"{"name":"x","id":"00000000000000aa"}"#, &refused));
+        assert!(!is_among(
+            r#"{"id":"00000000000000bb","parent_id":"00000000000000aa","links":[{"id":"00000000000000aa"}]}"#,
+            &refused
+        ));
+        assert!(!is_among(r#"{"id":"00000000000000bb"}"#, &[UnprocessedTraceSegment::builder().build()]));
+    }
+}

@@ -1,0 +1,124 @@
+//! What becomes of spans that go to X-Ray's API.
+
+use crate::stage::{Stage, Tested, ensure, test};
+use lambda_lifecycle_sandbox::function::TraceMode;
+use libtest_mimic::Trial;
+use serde_json::json;
+use std::net::TcpListener;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("spans are one tree below the function's segment, annotated and redacted as the builder says", tree),
+        test("options of the exporter's own replace the builder's", own_options),
+        test("a header without a parent makes a segment of the invocation", without_parent),
+        test("121 documents go in three calls", calls),
+        test("unprocessed documents are sent once more", retried),
+        test("documents that are unprocessed twice are counted and told once, the others arrive", unprocessed),
+        test("what the trace's budget has no room for is counted, also in the invocation's document", budget),
+        test("an endpoint that is absent is told once and costs nothing but the spans", absent),
+        test("a client without credentials is told once and costs nothing but the spans", no_credentials),
+    ]
+}
+
+async fn tree() -> Tested {
+    let stage = Stage::new().await?;
+    let answer = stage.invoke(2).await?;
+    stage.is_sound()?;
+    let sent = stage.sent();
+    let [main, one, two] = sent.as_slice() else { return Err(format!("{sent:?}").into()) };
+    let segment = stage.traces.find(|document| document.origin.as_deref() == Some("AWS::Lambda::Function"));
+    ensure(main.trace_id == answer.trace_id && main.parent_id.as_deref() == Some(segment[0].id.as_str()), format!("{main:?}"))?;
+    ensure(main.annotation("outcome") == Some("answered") && main.aws.contains_key("xray"), format!("{main:?}"))?;
+    for step in [one, two] {
+        ensure(step.parent_id.as_ref() == Some(&main.id), format!("{step:?}"))?;
+        ensure(step.annotation("size") == Some("L") && step.annotation("colour").is_none(), format!("{step:?}"))?;
+        ensure(step.metadata["default"]["secret"] == "(redacted)", format!("{:?}", step.metadata))?;
+    }
+    stage.counts_are("sent: 3, left_out: 0, retried: 0, unprocessed: 0, unsent: 0")
+}
+
+async fn own_options() -> Tested {
+    let stage = Stage::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("OWN_OPTIONS", "on")).await?;
+    stage.invoke(1).await?;
+    let steps = stage.traces.find(|document| document.name == "step");
+    let step = steps.first().ok_or("no step")?;
+    ensure(step.annotation("colour") == Some("red") && step.annotation("size").is_none(), format!("{step:?}"))?;
+    ensure(step.metadata["default"]["secret"] == "marked", format!("{:?}", step.metadata))
+}
+
+async fn without_parent() -> Tested {
+    let header = TraceMode::Raw("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".to_owned());
+    let stage = Stage::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).trace_mode(header)).await?;
+    stage.invoke(1).await?;
+    stage.is_sound()?;
+    let segments = stage.traces.find(|document| document.annotation("trigger").is_some());
+    ensure(segments.len() == 1 && segments[0].parent_id.is_none(), format!("{segments:?}"))
+}
+
+async fn calls() -> Tested {
+    let stage = Stage::new().await?;
+    stage.invoke(120).await?;
+    stage.is_sound()?;
+    ensure(stage.api.put_calls() == [50, 50, 21], format!("{:?}", stage.api.put_calls()))?;
+    ensure(stage.sent().len() == 121, format!("{} documents", stage.sent().len()))?;
+    stage.counts_are("sent: 121,")
+}
+
+async fn retried() -> Tested {
+    let stage = Stage::new().await?;
+    stage.api.leave_unprocessed(2);
+    stage.invoke(4).await?;
+    stage.is_sound()?;
+    ensure(stage.api.put_calls() == [5, 2], format!("{:?}", stage.api.put_calls()))?;
+    ensure(stage.sent().len() == 5, format!("{:?}", stage.sent()))?;
+    ensure(stage.logged("did not process").is_empty(), "told, though nothing was lost")?;
+    stage.counts_are("sent: 5, left_out: 0, retried: 2, unprocessed: 0, unsent: 0")
+}
+
+async fn unprocessed() -> Tested {
+    let stage = Stage::new().await?;
+    for _ in 0..2 {
+        // The first of five, and it again.
+        stage.api.leave_unprocessed(7);
+        stage.invoke(5).await?;
+    }
+    ensure(stage.api.put_calls() == [6, 6, 6, 6], format!("{:?}", stage.api.put_calls()))?;
+    let told = stage.logged("did not process a document, sent twice: ThrottledException: try again");
+    ensure(told.len() == 1, format!("{told:?}"))?;
+    stage.counts_are("sent: 10, left_out: 0, retried: 12, unprocessed: 2, unsent: 0")?;
+    stage.one_process()
+}
+
+async fn budget() -> Tested {
+    let small = "20000";
+    let stage =
+        Stage::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("LAMBDA_LIFECYCLE_TRACE_BUDGET", small))
+            .await?;
+    stage.invoke(200).await?;
+    stage.is_sound()?;
+    let sent = stage.sent();
+    let main = sent.iter().find(|document| document.annotation("trigger").is_some()).ok_or("no invocation")?;
+    let left_out = 201 - sent.len();
+    ensure(left_out > 0 && main.metadata["lambda_lifecycle"]["spans_left_out"] == json!(left_out), format!("{main:?}"))?;
+    stage.counts_are(&format!("sent: {}, left_out: {left_out},", sent.len()))
+}
+
+async fn absent() -> Tested {
+    // Bound and let go: nobody listens there.
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let stage = Stage::with(|function, _| function.env("XRAY_ENDPOINT", format!("http://{address}"))).await?;
+    stage.invoke(60).await?;
+    stage.invoke(1).await?;
+    ensure(stage.logged("X-Ray's API does not answer").len() == 1, format!("{:?}", stage.function.logs()))?;
+    stage.counts_are("sent: 0, left_out: 0, retried: 0, unprocessed: 0, unsent: 63")?;
+    stage.one_process()
+}
+
+async fn no_credentials() -> Tested {
+    let stage = Stage::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("NO_CREDENTIALS", "on")).await?;
+    stage.invoke(1).await?;
+    stage.invoke(1).await?;
+    ensure(stage.logged("a call of X-Ray's API cannot be made").len() == 1, format!("{:?}", stage.function.logs()))?;
+    stage.counts_are("unsent: 4")?;
+    stage.one_process()
+}
