@@ -84,9 +84,10 @@ impl Builder {
         self
     }
 
-    /// What the set-ups of the Init phase may take together. Default: 9 s, one less than the platform's limit.
+    /// What the set-ups of the Init phase may take together. Default: 9 s, one less than the platform's limit; none where the
+    /// platform allows minutes (provisioned concurrency, SnapStart, Managed Instances).
     pub fn init_budget(mut self, budget: Duration) -> Self {
-        self.settings.init_budget = budget;
+        self.settings.init_budget = Some(budget);
         self
     }
 

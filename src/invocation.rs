@@ -1,7 +1,9 @@
 //! One invocation, as the code inside it sees it: how much time is left, when to stop, what to do after the answer.
 
 use crate::{
+    Environment, InitializationType,
     after_response::{Deferred, slept},
+    clock,
     deadline::{Deadline, DeadlineExceeded},
     environment,
     outcome::Outcome,
@@ -12,7 +14,7 @@ use crate::{
 use opentelemetry::{
     Context, KeyValue,
     context::FutureExt as _,
-    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState},
+    trace::{SpanContext, SpanId, TraceFlags, TraceState},
 };
 use opentelemetry_sdk::trace::IdGenerator;
 use std::{
@@ -89,18 +91,42 @@ impl Invocation {
         CURRENT.try_with(Clone::clone).ok().or_else(|| Context::map_current(|context| context.get::<Self>().cloned()))
     }
 
+    /// An invocation for unit tests: see [`testing`](crate::testing).
+    #[cfg(feature = "testing")]
+    pub fn test() -> crate::testing::TestBuilder {
+        crate::testing::TestBuilder::default()
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn for_test(context: lambda_runtime::Context, deadline: Option<Deadline>, header: TraceHeader) -> Self {
+        Self::new(context, clock::now(), deadline, header, false, false)
+    }
+
     fn detached() -> Self {
-        Self::new(lambda_runtime::Context::default(), Instant::now(), None, TraceHeader::default(), false, false)
+        Self::new(lambda_runtime::Context::default(), clock::now(), None, TraceHeader::default(), false, false)
+    }
+
+    /// An invocation with `left` to live and this trace header, which nobody serves.
+    #[cfg(test)]
+    pub(crate) fn for_tests(left: Duration, header: &str) -> Self {
+        let received = tokio::time::Instant::now().into_std();
+        let mut context = lambda_runtime::Context::default();
+        "test".clone_into(&mut context.request_id);
+        Self::new(context, received, Some(Deadline::after(left, received, None, None)), TraceHeader::parse(header), false, false)
     }
 
     pub(crate) fn begin(context: &lambda_runtime::Context, parent: Option<TraceHeader>) -> Self {
-        let received = Instant::now();
+        let received = clock::now();
         let settings = Settings::current();
         let deadline = settings.deadline.then(|| Deadline::from_epoch_millis(context.deadline, SystemTime::now(), received));
         let foreign = parent.is_some();
         let header = parent.or_else(|| context.xray_trace_id.as_deref().map(TraceHeader::parse)).unwrap_or_default();
         tell_once(&header);
-        Self::new(context.clone(), received, deadline.flatten(), header, foreign, environment::take_cold_start())
+        let cold_start = environment::take_cold_start();
+        if cold_start && Environment::current().initialization_type == InitializationType::SnapStart {
+            crate::trace::reseed();
+        }
+        Self::new(context.clone(), received, deadline.flatten(), header, foreign, cold_start)
     }
 
     fn new(
@@ -162,7 +188,7 @@ impl Invocation {
 
     /// Time until the platform ends this invocation: [`Duration::MAX`] without a deadline.
     pub fn remaining(&self) -> Duration {
-        self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+        self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(clock::now()))
     }
 
     /// Cancelled shortly before the deadline, while there is still time to stop in order and to answer.
@@ -176,7 +202,7 @@ impl Invocation {
     /// True from the moment the token is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.token.get().is_some_and(CancellationToken::is_cancelled)
-            || self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline.soft)
+            || self.0.deadline.is_some_and(|deadline| clock::now() >= deadline.soft)
     }
 
     /// Runs `future` until the token is cancelled.
@@ -229,10 +255,7 @@ impl Invocation {
     ///
     /// `None` outside an invocation and where Lambda gave no trace.
     pub fn trace_header(&self) -> Option<TraceHeader> {
-        self.0.header.root()?;
-        let active = Context::map_current(|context| context.span().span_context().clone());
-        let ours = self.is_recorded() && active.is_valid() && Some(active.trace_id()) == self.0.header.root();
-        Some(if ours { self.0.header.with_parent(active.span_id(), Sampled::Yes) } else { self.0.header.clone() })
+        Some(crate::trace::outgoing_header(self)).filter(|header| header.root().is_some())
     }
 
     /// The context `lambda_runtime` gave with the event.
@@ -278,11 +301,11 @@ impl Invocation {
     }
 
     pub(crate) fn exceeded(&self) -> DeadlineExceeded {
-        DeadlineExceeded { after: self.0.received.elapsed() }
+        DeadlineExceeded { after: clock::now().saturating_duration_since(self.0.received) }
     }
 
     pub(crate) fn is_overdue(&self) -> bool {
-        self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline.hard)
+        self.0.deadline.is_some_and(|deadline| clock::now() >= deadline.hard)
     }
 
     pub(crate) fn token(&self) -> &CancellationToken {
@@ -306,6 +329,7 @@ impl Invocation {
         self.notes().outcome.get_or_insert(outcome);
     }
 
+    #[cfg(feature = "http")]
     pub(crate) fn note(&self, attribute: KeyValue) {
         self.notes().attributes.push(attribute);
     }

@@ -13,13 +13,22 @@
 //! - Stages: [`init`], [`deadline`], [`trace`], [`after_response`]; they stand at three places: [`service`].
 //! - Hops: [`sqs`] for the messages that come in, `aws_sdk` for the calls that go out.
 //! - [`xray`] is the wire: header, documents, daemon; `xray_api` sends to X-Ray's API where there is no daemon.
+//! - [`settings`] is everything that can be set, in one table.
+//!
+//! # Every ending
+//!
+#![doc = include_str!("../docs/endings.md")]
 
 pub mod after_response;
 #[cfg(feature = "aws-sdk")]
 pub mod aws_sdk;
 mod builder;
+mod clock;
 pub mod deadline;
 mod environment;
+pub mod event_bridge;
+mod hop;
+pub mod http_client;
 pub mod init;
 mod invocation;
 mod lifecycle;
@@ -28,8 +37,11 @@ mod outcome;
 pub mod service;
 pub mod settings;
 pub mod shutdown;
+pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;
 pub mod xray;
 #[cfg(feature = "xray-api")]

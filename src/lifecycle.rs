@@ -142,18 +142,7 @@ impl Lifecycle {
         T: Send + 'static,
         E: Into<Error> + Send + 'static,
     {
-        let span = tracing::Span::current();
-        let off = async move {
-            match tokio::task::spawn_blocking(move || span.in_scope(setup)).await {
-                Ok(ended) => ended,
-                // Told as this set-up's own panic.
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => std::future::pending().await,
-                },
-            }
-        };
-        self.init(name, off).await
+        self.init(name, crate::init::off_the_executor(setup)).await
     }
 
     /// As [`init`](Self::init), for a set-up the function can begin without: a failure is logged and flagged in the trace, and the

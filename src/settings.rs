@@ -81,7 +81,8 @@ pub(crate) struct Settings {
     pub(crate) export: Export,
     pub(crate) in_progress: bool,
     pub(crate) trace_budget: usize,
-    pub(crate) init_budget: Duration,
+    /// `None`: the default, where the platform has a limit that is worth it.
+    pub(crate) init_budget: Option<Duration>,
     pub(crate) deadline: bool,
     pub(crate) grace: Option<Duration>,
     pub(crate) reserve: Option<Duration>,
@@ -102,7 +103,7 @@ impl Default for Settings {
             export: Export::default(),
             in_progress: true,
             trace_budget: MAX_TRACE - LAMBDAS_OWN,
-            init_budget: crate::init::BUDGET,
+            init_budget: None,
             deadline: true,
             grace: None,
             reserve: None,
@@ -162,6 +163,13 @@ impl Settings {
         self.read(|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
+    /// The one setting that is needed before the lifecycle is built, and which no builder sets. What is wrong with it is told then.
+    pub(crate) fn trace_filter_from_env() -> Targets {
+        let mut settings = Self::default();
+        settings.read_env();
+        settings.trace_filter
+    }
+
     fn read(&mut self, get: impl Fn(&str) -> Option<String>) -> Vec<String> {
         let mut problems = Vec::new();
         let mut reader = Reader { get, problems: &mut problems };
@@ -183,7 +191,7 @@ impl Settings {
         });
         reader.switch("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", &mut self.in_progress);
         reader.set("LAMBDA_LIFECYCLE_TRACE_BUDGET", "a number of bytes", &mut self.trace_budget, |text| text.parse().ok());
-        reader.set("LAMBDA_LIFECYCLE_INIT_BUDGET", MILLISECONDS, &mut self.init_budget, milliseconds);
+        reader.set("LAMBDA_LIFECYCLE_INIT_BUDGET", MILLISECONDS, &mut self.init_budget, |text| milliseconds(text).map(Some));
         reader.switch("LAMBDA_LIFECYCLE_DEADLINE", &mut self.deadline);
         reader.set("LAMBDA_LIFECYCLE_DEADLINE_GRACE", MILLISECONDS, &mut self.grace, |text| milliseconds(text).map(Some));
         reader.set("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", MILLISECONDS, &mut self.reserve, |text| milliseconds(text).map(Some));
@@ -266,7 +274,7 @@ mod tests {
         ]);
         assert_eq!(problems, Vec::<String>::new());
         assert!(!settings.trace);
-        assert_eq!(settings.init_budget, Duration::from_millis(1_500));
+        assert_eq!(settings.init_budget, Some(Duration::from_millis(1_500)));
         assert_eq!(settings.grace, Some(Duration::ZERO));
         assert_eq!(settings.unfinished, Unfinished::Freeze);
         assert!(settings.trace_filter.would_enable("orders", &tracing::Level::DEBUG));

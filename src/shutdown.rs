@@ -6,7 +6,10 @@
 //!
 //! Where the Extensions API is missing (404, most emulators) or refuses (403), the function runs on, with one warning.
 
-use crate::{after_response::hooks, trace};
+use crate::{
+    after_response::{hooks, stages},
+    trace,
+};
 use lambda_runtime::Error;
 use lambda_runtime_api_client::{PooledClient, body::Body, build_request};
 use std::{
@@ -17,6 +20,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The platform gives 500 ms; the rest is for the process to end.
 const TIME: Duration = Duration::from_millis(450);
+
+/// The Init phase is short, and an emulator may leave a request it does not know unanswered.
+const REGISTERING: Duration = Duration::from_secs(1);
 
 const NAME: &str = "lambda-lifecycle";
 
@@ -51,8 +57,15 @@ async fn received(mut terminated: Signal) {
 }
 
 async fn end() {
-    let until = Instant::now() + TIME;
+    // Without timers nothing is bounded but by the platform's kill.
+    let timers = crate::deadline::timers_run();
+    let until = timers.then(|| Instant::now() + TIME);
     tracing::debug!("SIGTERM: shutdown hooks and a last flush");
+    let stages = stages();
+    stages.close();
+    if timers && tokio::time::timeout(TIME / 3 * 2, stages.wait()).await.is_err() {
+        tracing::warn!(unfinished = stages.len(), "work after the response is cut off by the shutdown");
+    }
     hooks().run_shutdown(until).await;
     trace::flush_at_shutdown(until).await;
 }
@@ -68,6 +81,10 @@ async fn register() {
         .header("content-type", "application/json")
         .body(Body::from(r#"{"events":[]}"#.to_owned()));
     let response = match request {
+        Ok(request) if crate::deadline::timers_run() => match tokio::time::timeout(REGISTERING, client.call(request)).await {
+            Ok(response) => response,
+            Err(_) => Err("no answer within a second".into()),
+        },
         Ok(request) => client.call(request).await,
         Err(error) => Err(error.into()),
     };

@@ -2,8 +2,10 @@
 #![cfg(unix)]
 
 mod event;
+pub mod event_bridge;
 pub mod function;
 pub mod render;
+pub mod sns;
 pub mod sqs;
 pub mod url;
 pub mod xray;

@@ -5,6 +5,7 @@
 use crate::{
     Environment, Invocation, Report,
     after_response::{self, Done, hooks},
+    clock,
     deadline::{self, Watched},
     invocation::CURRENT,
     trace::{self, Recorder},
@@ -14,14 +15,13 @@ use lambda_runtime::{Error, LambdaInvocation};
 use opentelemetry::{
     Context as OtelContext, KeyValue,
     context::{FutureExt as _, WithContext},
-    trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer},
+    trace::{SpanBuilder, SpanId, SpanKind, TraceContextExt, Tracer},
 };
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 use tokio::task::futures::TaskLocalFuture;
 use tower::{Layer, Service};
@@ -120,9 +120,10 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
             *this.posted = Some(ready!(this.inner.poll(cx)));
             *this.watched = None;
             let stage = after_posting(this.invocation.clone(), this.context.clone());
+            let stage = CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone()));
             if Environment::current().is_concurrent() {
                 // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
-                tokio::spawn(stage);
+                after_response::stages().spawn(stage);
             } else {
                 *this.after = Some(Box::pin(stage));
             }
@@ -137,7 +138,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
 /// What comes between the post and the next event: the invocation's spans leave first, so that nothing that comes after can
 /// lose them; then the background work; then its spans.
 async fn after_posting(invocation: Invocation, context: OtelContext) {
-    let posted = Instant::now();
+    let posted = clock::now();
     let recorded = invocation.is_recorded();
     if invocation.deadline().is_some_and(|kill| posted > kill) {
         // Only where timeouts are not enforced: elsewhere this process would be gone.
@@ -148,17 +149,46 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
         trace::finish(&context, &invocation);
         trace::deliver(&invocation, context.span().span_context().span_id()).await;
     }
+    // An exporter that hangs must not cost the work its time.
+    let ((), done) = tokio::join!(trace::export(&invocation), background_work(&invocation, &context));
+    if !hooks().after.is_empty() {
+        let report = Report {
+            outcome: invocation.notes().outcome.clone(),
+            finished: done.finished,
+            panicked: done.panicked,
+            unfinished: done.unfinished,
+            after_response: clock::now().saturating_duration_since(posted),
+            invocation: invocation.clone(),
+        };
+        let until = invocation.timing().map(|deadline| deadline.after_response(clock::now()));
+        hooks().run_after(&report, &context, until).await;
+        // What hooks have stored in their turn.
+        background_work(&invocation, &context).await;
+    }
+    invocation.deferred().close();
+    if recorded {
+        // What hooks, or tasks of the handler's, have ended meanwhile.
+        trace::deliver(&invocation, SpanId::INVALID).await;
+        trace::export(&invocation).await;
+        Recorder::start().spans.close(&invocation);
+    }
+    after_response::rest();
+}
+
+/// Runs the work that was stored for after the response, in a span of its own.
+async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done {
+    let recorded = invocation.is_recorded();
     let mut done = Done::default();
     if !invocation.deferred().is_empty() {
         let span = recorded.then(|| {
             let span = SpanBuilder::from_name("after response").with_kind(SpanKind::Internal);
-            Recorder::start().tracer.build_with_context(span, &context)
+            Recorder::start().tracer.build_with_context(span, context)
         });
         let work = match span {
             Some(span) => context.with_span(span),
             None => context.clone(),
         };
-        done = after_response::run(&invocation, &work).await;
+        done = after_response::run(invocation, &work).await;
         if recorded {
             let span = work.span();
             for (key, count) in
@@ -171,21 +201,8 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
             }
             span.end();
             let id = span.span_context().span_id();
-            trace::deliver(&invocation, id).await;
+            trace::deliver(invocation, id).await;
         }
     }
-    if !hooks().after.is_empty() {
-        let report = Report {
-            outcome: invocation.notes().outcome.clone(),
-            finished: done.finished,
-            panicked: done.panicked,
-            unfinished: done.unfinished,
-            after_response: posted.elapsed(),
-            invocation: invocation.clone(),
-        };
-        let until = invocation.timing().map(|deadline| deadline.hard);
-        hooks().run_after(&report, &context, until).await;
-    }
-    invocation.spans().close();
-    after_response::rest();
+    done
 }

@@ -1,206 +1,165 @@
-//! The runner of a batch.
+//! The service a batch is given to, and its options.
 
 use super::{
-    event::{BatchItemFailure, BatchResponse, Message, SqsEvent, SqsRecord},
-    span::{begin_batch, begin_message},
+    event::{BatchResponse, Message, SqsEvent},
+    failure::{FailedMessage, NotAnSqsEvent},
+    run,
 };
-use crate::{
-    Invocation,
-    outcome::{error_type, panic_message},
-};
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use crate::Invocation;
 use lambda_runtime::{Error, LambdaEvent};
-use opentelemetry::context::FutureExt as _;
 use serde::de::DeserializeOwned;
 use std::{
-    collections::{HashMap, VecDeque},
-    convert::Infallible,
     future::Future,
-    marker::PhantomData,
-    panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
 };
 use tower::Service;
 
 /// Messages at work at once, unless [`Batch::concurrency`] says otherwise: a whole batch of the default size.
 const CONCURRENCY: usize = 10;
+/// Messages of a batch with a span whatever becomes of them: about as many as X-Ray takes for one trace.
+const SPAN_BUDGET: usize = 500;
 
-/// A service that handles each message of a batch by itself. Made by [`batch`].
+pub(super) type Decode<T> = fn(String) -> Result<T, String>;
+pub(super) type Hook = Arc<dyn Fn(FailedMessage<'_>) + Send + Sync>;
+
+/// A service that handles each message of a batch by itself. Made by [`batch`] and [`batch_raw`].
+#[must_use = "hand it to `Lifecycle::run_concurrent`"]
 pub struct Batch<App, T, Handler> {
-    app: App,
-    handler: Handler,
-    concurrency: usize,
-    body: PhantomData<fn() -> T>,
+    pub(super) app: App,
+    pub(super) handler: Handler,
+    pub(super) decode: Decode<T>,
+    pub(super) concurrency: usize,
+    pub(super) span_budget: usize,
+    pub(super) from_sns: bool,
+    pub(super) continues: bool,
+    pub(super) on_failure: Option<Hook>,
 }
 
-/// Runs `handler` for each message of a batch, with a clone of `app`.
+/// Runs `handler` for each message of a batch, with a clone of `app` and the body decoded from JSON into `T`.
 ///
-/// The body is decoded from JSON into `T`. What became of the messages is described at the [module](super).
+/// What becomes of the messages is described at the [module](super).
 pub fn batch<App, T, Handler, Working, E>(app: App, handler: Handler) -> Batch<App, T, Handler>
 where
+    T: DeserializeOwned,
     Handler: Fn(App, Message<T>) -> Working,
     Working: Future<Output = Result<(), E>>,
     E: Into<Error>,
 {
-    Batch { app, handler, concurrency: CONCURRENCY, body: PhantomData }
+    Batch::new(app, handler, |body| {
+        serde_json::from_str(&body).map_err(|error| format!("the body is no {}: {error}", std::any::type_name::<T>()))
+    })
+}
+
+/// As [`batch`], with the bodies as they came.
+///
+/// ```
+/// use lambda_lifecycle::{Error, sqs::{self, Message}};
+///
+/// async fn import(_: (), message: Message<String>) -> Result<(), Error> {
+///     for line in message.body.lines() { /* CSV, say */ }
+///     Ok(())
+/// }
+/// let service = sqs::batch_raw((), import);
+/// ```
+pub fn batch_raw<App, Handler, Working, E>(app: App, handler: Handler) -> Batch<App, String, Handler>
+where
+    Handler: Fn(App, Message<String>) -> Working,
+    Working: Future<Output = Result<(), E>>,
+    E: Into<Error>,
+{
+    Batch::new(app, handler, Ok)
 }
 
 impl<App, T, Handler> Batch<App, T, Handler> {
-    /// How many messages are at work at once; at least 1, 10 by default.
+    fn new(app: App, handler: Handler, decode: Decode<T>) -> Self {
+        Self {
+            app,
+            handler,
+            decode,
+            concurrency: CONCURRENCY,
+            span_budget: SPAN_BUDGET,
+            from_sns: false,
+            continues: false,
+            on_failure: None,
+        }
+    }
+
+    /// How many messages are at work at once; at least 1, 10 by default. Of a FIFO group it is always one.
     pub fn concurrency(mut self, messages: usize) -> Self {
         self.concurrency = messages.max(1);
+        self
+    }
+
+    /// The queue subscribes to an SNS topic without raw message delivery: `T` is what was published, the notification around it is
+    /// in [`Message::notification`].
+    pub fn from_sns(mut self) -> Self {
+        self.from_sns = true;
+        self
+    }
+
+    /// Called once for each message that was handled and comes back, in the message's trace: to count, to alert, to note the
+    /// last attempt. Not for messages that were never begun. It should not block; it may store work with
+    /// [`after_response`](Invocation::after_response).
+    ///
+    /// ```
+    /// # use lambda_lifecycle::{Error, sqs::{self, Message}};
+    /// # async fn place(_: (), _: Message<u64>) -> Result<(), Error> { Ok(()) }
+    /// let service = sqs::batch((), place).on_failure(|message| {
+    ///     if message.receive_count == 3 {
+    ///         tracing::error!("message {} goes to the dead-letter queue: {}", message.id, message.failure);
+    ///     }
+    /// });
+    /// ```
+    pub fn on_failure(mut self, hook: impl Fn(FailedMessage<'_>) + Send + Sync + 'static) -> Self {
+        self.on_failure = Some(Arc::new(hook));
+        self
+    }
+
+    /// Puts the work of a message into its producer's trace, as a segment of its own there that links back to the batch: one trace
+    /// from the API to the last message. By default it stays in this invocation's trace and links to the producer.
+    ///
+    /// It needs an invocation that Lambda traces, and concerns producers whose trace is sampled.
+    pub fn continue_traces(mut self) -> Self {
+        self.continues = true;
+        self
+    }
+
+    /// How many messages of one batch are recorded whatever becomes of them, 500 by default. After these a message has a
+    /// span only if it fails, and the spans inside of it are not kept: so a batch of 10,000 keeps its faults within the 500 KB that
+    /// X-Ray takes for a trace.
+    pub fn span_budget(mut self, messages: usize) -> Self {
+        self.span_budget = messages;
         self
     }
 }
 
 impl<App: Clone, T, Handler: Clone> Clone for Batch<App, T, Handler> {
     fn clone(&self) -> Self {
-        Self { app: self.app.clone(), handler: self.handler.clone(), concurrency: self.concurrency, body: PhantomData }
+        Self { app: self.app.clone(), handler: self.handler.clone(), on_failure: self.on_failure.clone(), ..*self }
     }
 }
 
 impl<App, T, Handler, Working, E> Service<LambdaEvent<SqsEvent>> for Batch<App, T, Handler>
 where
     App: Clone + Send + Sync + 'static,
-    T: DeserializeOwned + Send + 'static,
+    T: Send + 'static,
     Handler: Fn(App, Message<T>) -> Working + Clone + Send + Sync + 'static,
     Working: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<Error>,
 {
     type Response = BatchResponse;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<BatchResponse, Infallible>> + Send>>;
+    type Error = NotAnSqsEvent;
+    type Future = Pin<Box<dyn Future<Output = Result<BatchResponse, NotAnSqsEvent>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NotAnSqsEvent>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, event: LambdaEvent<SqsEvent>) -> Self::Future {
-        let runner = self.clone();
+        let batch = self.clone();
         let invocation = Invocation::current();
-        Box::pin(async move {
-            let records: Arc<[SqsRecord]> = event.payload.records.into();
-            let span = begin_batch(&invocation, &records);
-            let context = span.context();
-            let answer = runner.run(invocation, records).with_context(context).await;
-            span.end(None);
-            Ok(answer)
-        })
+        Box::pin(async move { run::run(&batch, &invocation, event.payload.records).await })
     }
-}
-
-impl<App, T, Handler, Working, E> Batch<App, T, Handler>
-where
-    App: Clone,
-    T: DeserializeOwned,
-    Handler: Fn(App, Message<T>) -> Working,
-    Working: Future<Output = Result<(), E>>,
-    E: Into<Error>,
-{
-    async fn run(&self, invocation: Invocation, records: Arc<[SqsRecord]>) -> BatchResponse {
-        let done: Vec<AtomicBool> = records.iter().map(|_| AtomicBool::new(false)).collect();
-        let mut waiting = lanes(&records);
-        let mut running = FuturesUnordered::new();
-        let token = invocation.token().clone();
-        let mut last_call = std::pin::pin!(last_call(&invocation));
-        loop {
-            while running.len() < self.concurrency && !token.is_cancelled() {
-                let Some(lane) = waiting.pop_front() else { break };
-                running.push(self.lane(&invocation, &records, lane, &done));
-            }
-            if running.is_empty() {
-                break;
-            }
-            tokio::select! {
-                biased;
-                _ = running.next() => {}
-                () = &mut last_call => break,
-            }
-        }
-        let failures = records.iter().zip(&done).filter(|(_, done)| !done.load(Ordering::Relaxed));
-        let batch_item_failures =
-            failures.map(|(record, _)| BatchItemFailure { item_identifier: record.message_id.clone() }).collect();
-        BatchResponse { batch_item_failures }
-    }
-
-    /// Messages that must go one after the other: all of a FIFO group, or a single one. Its first failure ends it.
-    async fn lane(&self, invocation: &Invocation, records: &[SqsRecord], lane: Vec<usize>, done: &[AtomicBool]) {
-        for index in lane {
-            if invocation.token().is_cancelled() || !self.one(invocation, &records[index]).await {
-                return;
-            }
-            done[index].store(true, Ordering::Relaxed);
-        }
-    }
-
-    async fn one(&self, invocation: &Invocation, record: &SqsRecord) -> bool {
-        let span = begin_message(invocation, record);
-        let context = span.context();
-        let failure = async {
-            let body = match serde_json::from_str(&record.body) {
-                Ok(body) => body,
-                Err(error) => {
-                    return Some((
-                        "Lifecycle.UndecodableMessage",
-                        format!("the body is no {}: {error}", std::any::type_name::<T>()),
-                    ));
-                }
-            };
-            let message = Message {
-                body,
-                id: record.message_id.clone(),
-                receive_count: record.receive_count(),
-                age: record.age(SystemTime::now()),
-                message_group_id: record.message_group_id().map(str::to_owned),
-                invocation: invocation.clone(),
-            };
-            match AssertUnwindSafe(async { (self.handler)(self.app.clone(), message).await }).catch_unwind().await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some((error_type::<E>(), error.into().to_string())),
-                Err(panic) => Some(("Lifecycle.Panic", panic_message(&*panic).into_owned())),
-            }
-        }
-        .with_context(context.clone())
-        .await;
-        if let Some((kind, message)) = &failure {
-            let _attached = context.attach();
-            tracing::error!(message_id = record.message_id, error_type = kind, "a message failed and comes back: {message}");
-        }
-        let succeeded = failure.is_none();
-        span.end(failure.as_ref().map(|(kind, message)| (*kind, message.as_str())));
-        succeeded
-    }
-}
-
-/// Ready when the answer must be made for it to arrive: halfway into the grace period. Never without a deadline.
-async fn last_call(invocation: &Invocation) {
-    match invocation.timing() {
-        Some(deadline) => tokio::time::sleep_until((deadline.soft + (deadline.hard - deadline.soft) / 2).into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The order of work: FIFO groups each in one lane, everything else each in its own.
-fn lanes(records: &[SqsRecord]) -> VecDeque<Vec<usize>> {
-    let mut lanes: Vec<Vec<usize>> = Vec::with_capacity(records.len());
-    let mut groups: HashMap<&str, usize> = HashMap::new();
-    for (index, record) in records.iter().enumerate() {
-        match record.message_group_id() {
-            Some(group) => {
-                let lane = *groups.entry(group).or_insert(lanes.len());
-                if lane == lanes.len() {
-                    lanes.push(Vec::new());
-                }
-                lanes[lane].push(index);
-            }
-            None => lanes.push(vec![index]),
-        }
-    }
-    lanes.into()
 }

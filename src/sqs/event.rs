@@ -1,6 +1,6 @@
 //! What Lambda sends for a batch of messages, and what it takes as an answer.
 
-use crate::{Invocation, xray::TraceHeader};
+use crate::{Invocation, sns::Notification, xray::TraceHeader};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use std::{
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct SqsEvent {
     /// The messages, at most 10,000.
-    #[serde(rename = "Records", default)]
+    #[serde(rename = "Records")]
     pub records: Vec<SqsRecord>,
 }
 
@@ -26,15 +26,36 @@ pub struct SqsRecord {
     pub body: String,
     /// System attributes: `ApproximateReceiveCount`, `SentTimestamp`, `MessageGroupId`, `AWSTraceHeader`.
     pub attributes: HashMap<String, String>,
+    /// The sender's own attributes.
+    pub message_attributes: HashMap<String, MessageAttribute>,
+    /// `aws:sqs`.
+    pub event_source: String,
     /// The ARN of the queue.
     #[serde(rename = "eventSourceARN")]
     pub event_source_arn: String,
+}
+
+/// An attribute that the sender gave a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MessageAttribute {
+    /// The value of a `String` or `Number`.
+    pub string_value: Option<String>,
+    /// The value of a `Binary`, in base64.
+    pub binary_value: Option<String>,
+    /// `String`, `Number` or `Binary`, with a label of the sender's behind a dot.
+    pub data_type: String,
 }
 
 impl SqsRecord {
     /// The trace of the call that sent this message.
     pub fn trace_header(&self) -> Option<TraceHeader> {
         self.attributes.get("AWSTraceHeader").map(|header| TraceHeader::parse(header))
+    }
+
+    /// A message attribute of the sender's that is text.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.message_attributes.get(name)?.string_value.as_deref()
     }
 
     /// The queue's name: the last part of its ARN.
@@ -60,8 +81,9 @@ impl SqsRecord {
 
 /// One message, decoded, for the handler.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Message<T> {
-    /// The body, decoded from JSON.
+    /// The body: decoded from JSON, or as it came in a [raw batch](super::batch_raw).
     pub body: T,
     /// SQS's id of the message.
     pub id: String,
@@ -71,8 +93,28 @@ pub struct Message<T> {
     pub age: Option<Duration>,
     /// The group in whose order it stands, in a FIFO queue.
     pub message_group_id: Option<String>,
+    /// The sender's own attributes.
+    pub attributes: HashMap<String, MessageAttribute>,
+    /// The notification that held the body, in a batch [from SNS](super::Batch::from_sns).
+    pub notification: Option<Box<Notification<()>>>,
     /// The invocation it is handled in.
     pub invocation: Invocation,
+}
+
+impl<T> Message<T> {
+    /// A message as a unit test of a handler needs it: received for the first time, without attributes.
+    pub fn new(id: impl Into<String>, body: T) -> Self {
+        Self {
+            body,
+            id: id.into(),
+            receive_count: 1,
+            age: None,
+            message_group_id: None,
+            attributes: HashMap::new(),
+            notification: None,
+            invocation: Invocation::current(),
+        }
+    }
 }
 
 /// The answer to a batch: the messages that come back. Empty when all succeeded.

@@ -34,8 +34,16 @@
 //! - in a FIFO queue, messages of one group are handled in order, and the first failure ends its group for this batch.
 
 mod batch;
+mod contained;
 mod event;
+mod failure;
+mod lanes;
+mod run;
 mod span;
 
-pub use batch::{Batch, batch};
-pub use event::{BatchItemFailure, BatchResponse, Message, SqsEvent, SqsRecord};
+#[cfg(test)]
+mod properties;
+
+pub use batch::{Batch, batch, batch_raw};
+pub use event::{BatchItemFailure, BatchResponse, Message, MessageAttribute, SqsEvent, SqsRecord};
+pub use failure::{FailedMessage, Failure, NotAnSqsEvent};

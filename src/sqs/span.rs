@@ -1,111 +1,201 @@
 //! Spans of a batch: one for the batch with a link per producer, one per message with its own.
+//!
+//! Names and attributes follow OpenTelemetry's conventions for
+//! [messaging](https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/) and
+//! [Amazon SQS](https://opentelemetry.io/docs/specs/semconv/messaging/sqs/).
 
-use super::event::SqsRecord;
-use crate::{Invocation, trace::Recorder};
-use opentelemetry::{
-    Context, KeyValue,
-    trace::{Link, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer},
+use super::{event::SqsRecord, failure::Failure};
+use crate::{
+    Invocation,
+    hop::{OpenSpan, Producer, begin, consumer},
+    trace::Scope,
+    xray::{Sampled, TraceHeader, format_trace_id},
 };
-use std::{collections::HashSet, time::SystemTime};
+use opentelemetry::{
+    Context, KeyValue, StringValue, Value,
+    trace::{Link, SpanBuilder, TraceContextExt},
+};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
 
 /// Links one X-Ray segment takes.
 const MAX_LINKS: usize = 20;
 
-/// A span that ends as cancelled when nobody ends it: the handler was dropped at the deadline.
-pub(super) struct OpenSpan(Option<Context>);
+/// The span of a batch, and what its messages' spans have in common.
+pub(super) struct BatchSpan {
+    span: OpenSpan,
+    queue: Value,
+    /// For work of the batch that is not recorded.
+    silent: Scope,
+    continues: bool,
+    budget: usize,
+    begun: AtomicUsize,
+}
 
-impl OpenSpan {
-    /// The context to run the work in; the surrounding one where nothing is recorded.
-    pub(super) fn context(&self) -> Context {
-        self.0.clone().unwrap_or_else(Context::current)
+impl BatchSpan {
+    /// Begins the span of a batch, with one link per distinct producer. `None` where nothing is recorded.
+    pub(super) fn begin(
+        invocation: &Invocation,
+        queue: &str,
+        producers: &[Option<Producer>],
+        continues: bool,
+        budget: usize,
+    ) -> Option<Self> {
+        if !invocation.is_recorded() {
+            return None;
+        }
+        let mut seen = HashSet::new();
+        let distinct = producers.iter().flatten().flat_map(Producer::contexts);
+        let distinct = distinct.filter(|producer| seen.insert((producer.trace_id(), producer.span_id())));
+        let links: Vec<Link> = distinct.take(MAX_LINKS).map(Link::with_context).collect();
+        let name = format!("process {queue}");
+        let queue = Value::from(StringValue::from(Arc::<str>::from(queue)));
+        let messages = KeyValue::new("messaging.batch.message_count", count(producers.len()));
+        let span = begin(consumer(name, "aws_sqs", &queue, [messages]).with_links(links), &Context::current());
+        let header = invocation.received_header().with_parent(span.context().span().span_context().span_id(), Sampled::Yes);
+        let silent = Scope { recorded: false, header };
+        Some(Self { span, queue, silent, continues, budget, begun: AtomicUsize::new(0) })
     }
 
-    pub(super) fn end(mut self, failure: Option<(&str, &str)>) {
-        if let Some(context) = self.0.take() {
-            end(&context, failure);
+    /// The context for what belongs to the batch and to none of its messages.
+    pub(super) fn context(&self) -> &Context {
+        self.span.context()
+    }
+
+    /// Begins the span of one message, a child of the batch's, or of the call that sent it.
+    pub(super) fn begin_message(&self, record: &SqsRecord, producer: Option<&Producer>) -> MessageSpan {
+        let header = producer.map(Producer::header);
+        if let Some(header) = header.filter(|header| header.sampled() == Sampled::No) {
+            // Whoever began that trace decided against recording it. It goes on as it came.
+            let scope = Scope { recorded: false, header: header.clone() };
+            return MessageSpan::NotSampled(self.context().with_value(scope));
         }
+        let continued = header.filter(|header| self.continues && header.sampled() == Sampled::Yes && header.parent().is_some());
+        let span = self.describe(record, producer, continued.is_some());
+        let parent = continued.map_or_else(|| self.context().clone(), |header| self.context_in(header));
+        if self.begun.fetch_add(1, Ordering::Relaxed) < self.budget {
+            return MessageSpan::Recorded(begin(span, &parent));
+        }
+        let context = self.context().with_value(self.silent.clone());
+        let span = Some(Box::new(span.with_start_time(SystemTime::now())));
+        MessageSpan::OverBudget(LateSpan { context, parent, span })
+    }
+
+    /// A context in the producer's trace.
+    fn context_in(&self, header: &TraceHeader) -> Context {
+        let context = self.context().with_value(Scope { recorded: true, header: header.clone() });
+        match header.span_context() {
+            Some(remote) => context.with_remote_span_context(remote),
+            None => context,
+        }
+    }
+
+    fn describe(&self, record: &SqsRecord, producer: Option<&Producer>, continued: bool) -> SpanBuilder {
+        let mut attributes = Vec::with_capacity(5);
+        attributes.push(KeyValue::new("annotation.message_id", record.message_id.clone()));
+        attributes.push(KeyValue::new("messaging.message.receive_count", i64::from(record.receive_count())));
+        if let Some(age) = record.age(SystemTime::now()) {
+            attributes.push(KeyValue::new("messaging.message.age_ms", i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        }
+        if let Some(group) = record.message_group_id() {
+            attributes.push(KeyValue::new("messaging.message.group_id", group.to_owned()));
+        }
+        if let Some(producer) = producer.and_then(Producer::trace_id) {
+            // Searchable where links do not render.
+            attributes.push(KeyValue::new("annotation.producer_trace_id", format_trace_id(producer)));
+        }
+        let links = if continued {
+            vec![Link::with_context(self.context().span().span_context().clone())]
+        } else {
+            producer.map(|producer| producer.contexts().map(Link::with_context).collect()).unwrap_or_default()
+        };
+        consumer("process", "aws_sqs", &self.queue, attributes).with_links(links)
+    }
+
+    /// Ends the batch's span, which says what came of it.
+    pub(super) fn end(self, failed: usize, unfinished: usize) {
+        {
+            let span = self.span.context().span();
+            let over = self.begun.load(Ordering::Relaxed).saturating_sub(self.budget);
+            for (key, number) in [
+                ("messaging.batch.failed", failed),
+                ("messaging.batch.unfinished", unfinished),
+                ("messaging.batch.recorded_if_failed", over),
+            ] {
+                if number > 0 {
+                    span.set_attribute(KeyValue::new(key, count(number)));
+                }
+            }
+        }
+        self.span.end(None);
     }
 }
 
-impl Drop for OpenSpan {
+/// The span of one message, where it has one.
+pub(super) enum MessageSpan {
+    /// The invocation is not recorded.
+    NotRecorded,
+    /// The producer's trace is not.
+    NotSampled(Context),
+    Recorded(OpenSpan),
+    OverBudget(LateSpan),
+}
+
+/// The batch has had its spans: this one is made only if the message fails.
+pub(super) struct LateSpan {
+    context: Context,
+    parent: Context,
+    span: Option<Box<SpanBuilder>>,
+}
+
+impl LateSpan {
+    fn make(&mut self) -> Option<OpenSpan> {
+        Some(begin(*self.span.take()?, &self.parent))
+    }
+}
+
+/// Not ended means not finished, which is a failure.
+impl Drop for LateSpan {
     fn drop(&mut self) {
-        if let Some(context) = self.0.take() {
-            end(&context, Some(("Lifecycle.Cancelled", "not finished before the deadline")));
+        drop(self.make());
+    }
+}
+
+impl MessageSpan {
+    /// The context to do the message's work in; `None` where that is the surrounding one.
+    pub(super) fn context(&self) -> Option<Context> {
+        match self {
+            Self::NotRecorded => None,
+            Self::NotSampled(context) => Some(context.clone()),
+            Self::OverBudget(late) => Some(late.context.clone()),
+            Self::Recorded(span) => Some(span.context().clone()),
+        }
+    }
+
+    pub(super) fn end(self, failure: Option<&Failure>) {
+        let span = match self {
+            Self::Recorded(span) => Some(span),
+            Self::OverBudget(mut late) if failure.is_some() => late.make(),
+            Self::OverBudget(mut late) => {
+                late.span = None;
+                None
+            }
+            Self::NotRecorded | Self::NotSampled(_) => None,
+        };
+        let Some(span) = span else { return };
+        match failure {
+            Some(failure) => span.end(Some((failure.error_type(), &failure.to_string()))),
+            None => span.end(None),
         }
     }
 }
 
-fn end(context: &Context, failure: Option<(&str, &str)>) {
-    let span = context.span();
-    if let Some((kind, message)) = failure {
-        span.add_event(
-            "exception",
-            vec![KeyValue::new("exception.type", kind.to_owned()), KeyValue::new("exception.message", message.to_owned())],
-        );
-        span.set_status(Status::error(kind.to_owned()));
-    }
-    span.end();
-}
-
-/// The span of a batch, with one link per distinct producer.
-pub(super) fn begin_batch(invocation: &Invocation, records: &[SqsRecord]) -> OpenSpan {
-    if !invocation.is_recorded() {
-        return OpenSpan(None);
-    }
-    let queue = records.first().map_or("", SqsRecord::queue);
-    let mut seen = HashSet::new();
-    let links: Vec<Link> = records
-        .iter()
-        .filter_map(producer)
-        .filter(|producer| seen.insert((producer.trace_id(), producer.span_id())))
-        .take(MAX_LINKS)
-        .map(Link::with_context)
-        .collect();
-    let span =
-        SpanBuilder::from_name(format!("process {queue}")).with_kind(SpanKind::Consumer).with_links(links).with_attributes([
-            KeyValue::new("messaging.system", "aws_sqs"),
-            KeyValue::new("messaging.operation.type", "process"),
-            KeyValue::new("messaging.destination.name", queue.to_owned()),
-            KeyValue::new("messaging.batch.message_count", i64::try_from(records.len()).unwrap_or(i64::MAX)),
-        ]);
-    begin(span)
-}
-
-/// The span of one message, a child of the batch's.
-pub(super) fn begin_message(invocation: &Invocation, record: &SqsRecord) -> OpenSpan {
-    if !invocation.is_recorded() {
-        return OpenSpan(None);
-    }
-    let producer = producer(record);
-    let mut attributes = vec![
-        KeyValue::new("messaging.system", "aws_sqs"),
-        KeyValue::new("messaging.operation.type", "process"),
-        KeyValue::new("messaging.destination.name", record.queue().to_owned()),
-        KeyValue::new("messaging.message.id", record.message_id.clone()),
-        KeyValue::new("annotation.message_id", record.message_id.clone()),
-        KeyValue::new("messaging.message.receive_count", i64::from(record.receive_count())),
-    ];
-    if let Some(age) = record.age(SystemTime::now()) {
-        attributes.push(KeyValue::new("messaging.message.age_ms", i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
-    }
-    if let Some(producer) = &producer {
-        // Searchable where links do not render.
-        attributes.push(KeyValue::new("annotation.producer_trace_id", crate::xray::format_trace_id(producer.trace_id())));
-    }
-    let span = SpanBuilder::from_name("process")
-        .with_kind(SpanKind::Consumer)
-        .with_links(producer.into_iter().map(Link::with_context).collect())
-        .with_attributes(attributes);
-    begin(span)
-}
-
-fn begin(span: SpanBuilder) -> OpenSpan {
-    let parent = Context::current();
-    let span = Recorder::start().tracer.build_with_context(span, &parent);
-    OpenSpan(Some(parent.with_span(span)))
-}
-
-/// The call that sent the message. Never the surrounding span: a message without a header has no producer to link to.
-fn producer(record: &SqsRecord) -> Option<SpanContext> {
-    record.trace_header()?.span_context()
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

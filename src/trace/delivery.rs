@@ -154,7 +154,7 @@ fn frame_of_invocation(invocation: &Invocation, span: &SpanData) -> Frame {
     if invocation.is_foreign() { frame.segment() } else { frame }
 }
 
-/// Sends what has finished. The document of `main` says how many were left out for want of room.
+/// Sends what has finished to X-Ray, and keeps it for other exporters. The document of `main` says how many were left out for want of room.
 pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
     let mut spans = invocation.spans().take();
     if let Some(recorder) = Recorder::get() {
@@ -179,7 +179,7 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
             span.parent_span_id = SpanId::INVALID;
             span.parent_span_is_remote = false;
         }
-        exporters.hand_over(spans, invocation.timing().map(|deadline| deadline.hard)).await;
+        exporters.keep(&spans);
     }
 }
 
@@ -194,7 +194,10 @@ async fn translate(
     batch.clear();
     let is_main = |span: &&SpanData| span.span_context.span_id() == main;
     for (index, span) in spans.iter().filter(|span| !is_main(span)).enumerate() {
-        batch.push(writer, span, &Frame::of(span));
+        // The work of a message in its producer's trace is no part of this function's segment.
+        let elsewhere = span.parent_span_is_remote && Some(span.span_context.trace_id()) != invocation.received_header().root();
+        let frame = Frame::of(span);
+        batch.push(writer, span, &if elsewhere { frame.segment() } else { frame });
         // A big invocation must not keep the executor from the others.
         if index % 256 == 255 {
             tokio::task::yield_now().await;

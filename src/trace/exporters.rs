@@ -1,5 +1,6 @@
 //! Exporters of the user's own, beside X-Ray's documents: off the executor, one batch at a time, bounded in time and memory.
 
+use crate::Invocation;
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanExporter},
@@ -96,18 +97,29 @@ pub(crate) fn flushes_at_shutdown() -> bool {
 }
 
 /// The last flush.
-pub(crate) async fn flush_at_shutdown(until: Instant) {
+pub(crate) async fn flush_at_shutdown(until: Option<Instant>) {
     if let Some(exporters) = installed() {
-        exporters.flush(Some(until)).await;
+        exporters.flush(until).await;
+    }
+}
+
+/// Lets the exporters whose turn it is have what was delivered, beside whatever else is done after the response.
+pub(crate) async fn export(invocation: &Invocation) {
+    if let Some(exporters) = installed() {
+        exporters.flush_due(invocation.timing().map(|deadline| deadline.after_response(crate::clock::now()))).await;
     }
 }
 
 impl Exporters {
-    /// Hands an invocation's spans to every exporter, and waits for those whose turn it is, at most until `until`.
-    pub(crate) async fn hand_over(&self, spans: Vec<SpanData>, until: Option<Instant>) {
+    /// Keeps an invocation's spans for every exporter.
+    pub(crate) fn keep(&self, spans: &[SpanData]) {
         for slot in &self.slots {
-            slot.keep(&spans);
+            slot.keep(spans);
         }
+    }
+
+    /// Hands over what waits to the exporters whose turn it is, and waits for them, at most until `until`.
+    async fn flush_due(&self, until: Option<Instant>) {
         let now = Instant::now();
         for slot in &self.slots {
             let due = match self.flush {

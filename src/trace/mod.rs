@@ -2,6 +2,7 @@
 //!
 //! - [`recorder`](self): spans of `tracing`, and of OpenTelemetry itself, become finished `SpanData`, kept per invocation;
 //! - `filter`: what is recorded, independent of any log level;
+//! - `scope`: the work of one message, which may belong to another trace;
 //! - `span`: the invocation's own span, from the event that began it to the way it ended;
 //! - `delivery`: translated to documents and sent once the response was posted.
 //!
@@ -16,6 +17,7 @@ mod ids;
 mod init_spans;
 mod processor;
 mod recorder;
+mod scope;
 mod span;
 mod trigger;
 
@@ -24,12 +26,13 @@ pub(crate) use blocked::report_blocked;
 pub(crate) use delivery::document_options;
 pub(crate) use delivery::{deliver, resolve};
 pub use exporters::Flush;
-pub(crate) use exporters::{AnyExporter, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};
+pub(crate) use exporters::{AnyExporter, export, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};
 pub(crate) use filter::set_recording;
 pub(crate) use foreign_parent::foreign_parent;
-pub(crate) use ids::ProcessIds;
+pub(crate) use ids::{ProcessIds, reseed};
 pub(crate) use init_spans::adopt_init;
 pub(crate) use processor::SpanBuffer;
 pub(crate) use recorder::{Recorder, layer, layer_is_taken};
+pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, context_without_span, finish};
 pub use trigger::Trigger;

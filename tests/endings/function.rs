@@ -21,7 +21,12 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::prelude::*;
 
 pub(crate) fn main(probe: &str) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // As `#[tokio::main]` and its `current_thread` flavour do.
+    let concurrent = std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some();
+    let mut builder =
+        if concurrent { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+    let builder = if probe == "shutdown-without-timers" { builder.enable_io() } else { builder.enable_all() };
+    let runtime = builder.worker_threads(2).build().expect("a runtime");
     match runtime.block_on(run(probe)) {
         Ok(()) => ExitCode::SUCCESS,
         // What `fn main() -> Result<(), Error>` does.
@@ -46,6 +51,26 @@ async fn run(probe: &str) -> Result<(), Error> {
         "redacting" => Lifecycle::builder()
             .redact(|_, value| if value.contains("marked") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep })
             .build(),
+        "own-subscriber-redacting" => {
+            tracing_subscriber::registry().with(Lifecycle::layer()).init();
+            Lifecycle::builder()
+                .redact(
+                    |_, value| if value.contains("marked") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep },
+                )
+                .build()
+        }
+        "panicking-redactor" => {
+            Lifecycle::builder().redact(|_, value| if value.contains("marked") { panic_now() } else { Redaction::Keep }).build()
+        }
+        "no-bounds" => Lifecycle::builder().init_budget(Duration::MAX).after_response_budget(Duration::MAX).build(),
+        "deferring-hook" => Lifecycle::builder()
+            .after_response(async |report: Report| {
+                let invocation = report.invocation.clone();
+                report.invocation.after_response(async move {
+                    tracing::info!(request_id = invocation.request_id(), "deferred by a hook");
+                });
+            })
+            .build(),
         "hooks" => Lifecycle::builder()
             .after_response(async |report: Report| {
                 tracing::info!(outcome = report.outcome.map_or("none", |outcome| outcome.as_str()), "hook one");
@@ -58,11 +83,11 @@ async fn run(probe: &str) -> Result<(), Error> {
             .on_thaw(Duration::from_millis(200), |_| tracing::info!("thawed"))
             .build(),
         "hanging-hook" => Lifecycle::builder().after_response(|_| pending()).build(),
-        "shutdown" => Lifecycle::builder()
+        "shutdown" | "shutdown-without-timers" => Lifecycle::builder()
             .on_shutdown(async || println!("hook one"))
             .on_shutdown(async || panic_now())
             .on_shutdown(async || {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::task::yield_now().await;
                 println!("hook two");
             })
             .build(),
@@ -72,7 +97,7 @@ async fn run(probe: &str) -> Result<(), Error> {
         _ => Lifecycle::from_env(),
     };
     match probe {
-        "fallback" => life.run(fallback(service_fn(value), |_| json!("fallback"))).await,
+        "fallback" => life.run_concurrent(fallback(service_fn(value), |_| json!("fallback"))).await,
         "init-optional" => {
             static TRIES: AtomicU32 = AtomicU32::new(0);
             let cache = life
@@ -96,11 +121,38 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(took))).await
         }
         "init-blocking-panics" => life.init_blocking("database", panic_now::<Result<(), Error>>).await.map_err(Into::into),
-        "constructor" => life.run(service_fn(constructor)).await,
-        "deserialize" => life.run(service_fn(async |_: LambdaEvent<BadDeserialize>| Ok::<_, Error>(1))).await,
-        "serialize" => life.run(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(BadSerialize(event.payload)))).await,
-        "stream" => life.run(service_fn(stream)).await,
+        "constructor" => life.run_concurrent(service_fn(constructor)).await,
+        "deserialize" => life.run_concurrent(service_fn(async |_: LambdaEvent<BadDeserialize>| Ok::<_, Error>(1))).await,
+        "serialize" => {
+            life.run_concurrent(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(BadSerialize(event.payload)))).await
+        }
+        "stream" => life.run_concurrent(service_fn(stream)).await,
         "http" => life.serve(Router::new().route("/slow/{kind}", get(slow)).route("/orders/{id}", get(async || "order"))).await,
+        "no-bounds" => {
+            life.init("database", async { Ok::<_, Error>(()) }).await?;
+            life.run(service_fn(value)).await
+        }
+        "init-left-open" => {
+            let _open = tracing::info_span!("start-up").entered();
+            work("").await;
+            life.run(service_fn(value)).await
+        }
+        "init-blocking-traced" => {
+            life.init_blocking("database", || {
+                tracing::info_span!("connect").in_scope(|| ());
+                Ok::<_, Error>(())
+            })
+            .await?;
+            life.run(service_fn(value)).await
+        }
+        "init-blocking-hangs" => {
+            let hang = || {
+                std::thread::sleep(Duration::from_secs(60));
+                Ok::<_, Error>(())
+            };
+            life.init_blocking("database", hang).await.map_err(Into::into)
+        }
+        "unready" => life.run(Unready).await,
         "init-fails" => life.init("database", async { Err::<(), _>("connection refused") }).await.map_err(Into::into),
         "init-panics" => life.init("database", async { panic_now::<Result<(), Error>>() }).await.map_err(Into::into),
         "init-hangs" => {
@@ -114,7 +166,7 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.init_cell("place", &PLACE, async { Ok::<_, Error>("here".to_owned()) }).await?;
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(PLACE.get().cloned()))).await
         }
-        _ => life.run(service_fn(value)).await,
+        _ => life.run_concurrent(service_fn(value)).await,
     }
 }
 
@@ -155,6 +207,14 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         }
         Some("sleep") => tokio::time::sleep(Duration::from_millis(20)).await,
         Some("late work") => invocation.after_response(pending()),
+        Some("work with a token") => invocation.after_response(async {
+            Invocation::current().cancellation_token().cancelled().await;
+            tracing::info!("told to stop");
+        }),
+        Some("cooperate") => loop {
+            tokio::task::consume_budget().await;
+        },
+        Some("explicit parent") => tracing::info_span!(parent: tracing::Span::current(), "explicit").in_scope(|| careless("")),
         Some("ticking work") => invocation.after_response(async {
             for tick in 0..3 {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -226,6 +286,28 @@ impl SpanExporter for Exporter {
     }
 }
 
+/// A service that is not ready, as the event before the last asked it to be.
+struct Unready;
+
+impl lambda_runtime::Service<LambdaEvent<Value>> for Unready {
+    type Response = u32;
+    type Error = Error;
+    type Future = std::future::Ready<Result<u32, Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Error>> {
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        std::task::Poll::Ready(match CALLS.fetch_add(1, Ordering::Relaxed) {
+            0 => Err("pool is shut".into()),
+            1 => panic_now(),
+            _ => Ok(()),
+        })
+    }
+
+    fn call(&mut self, _: LambdaEvent<Value>) -> Self::Future {
+        std::future::ready(Ok(1))
+    }
+}
+
 #[allow(clippy::needless_pass_by_value, clippy::manual_async_fn, reason = "the panic is in the making of the future")]
 fn constructor(event: LambdaEvent<Value>) -> impl Future<Output = Result<Value, Error>> {
     if event.payload["do"] == "panic" {
@@ -267,6 +349,10 @@ async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Chunks>, Err
             match (chunk, ending.as_str()) {
                 (0..3, _) => Some((Ok(bytes::Bytes::from(format!("chunk {chunk};"))), chunk + 1)),
                 (_, "panic") => panic_now(),
+                (_, "endless") => {
+                    std::thread::sleep(Duration::from_millis(1));
+                    Some((Ok(bytes::Bytes::from_static(b"chunk 0;chunk 1;chunk 2;")), chunk))
+                }
                 (3, "fail") => Some((Err("pipe burst".into()), 4)),
                 (_, "hang") => pending().await,
                 _ => None,

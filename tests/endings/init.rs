@@ -7,14 +7,8 @@ use serde_json::json;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("init: a failed set-up is posted with type and message, and ends the process with status 1", || {
-            fails("init-fails", "&str", "init of database failed: connection refused")
-        }),
         test("init: a panic in a set-up is a failure, not a crash", || {
             fails("init-panics", "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
-        }),
-        test("init: a set-up over the budget is named", || {
-            fails("init-hangs", "Lifecycle.InitOverBudget", "init of database was not done")
         }),
         test("init: a panic in a blocking set-up is a failure, not a crash", || {
             fails("init-blocking-panics", "Lifecycle.InitPanic", "init of database panicked: fuse was lit")

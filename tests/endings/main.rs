@@ -2,8 +2,10 @@
 //! under test.
 
 mod function;
+mod hostile;
 mod init;
 mod invocation;
+mod matrix;
 mod payload;
 mod recording;
 mod shutdown;
@@ -15,6 +17,15 @@ fn main() -> std::process::ExitCode {
         return function::main(&probe.to_string_lossy());
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    let tests = [invocation::tests(), payload::tests(), init::tests(), stages::tests(), shutdown::tests(), recording::tests()];
+    let tests = [
+        matrix::tests(),
+        invocation::tests(),
+        payload::tests(),
+        init::tests(),
+        stages::tests(),
+        shutdown::tests(),
+        recording::tests(),
+        hostile::tests(),
+    ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

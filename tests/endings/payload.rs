@@ -14,7 +14,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("an event that is no UTF-8 under RUST_LOG=trace costs nothing", not_utf8),
         test("a malformed trace header costs nothing", malformed_header),
         test("the trace header is handed on as it came where nothing is recorded", header_handed_on),
-        test("an absent daemon costs nothing and is told once", absent_daemon),
         test("a daemon address that is none is told once", malformed_daemon_address),
         test("log settings that are none are told once and logging goes on", malformed_log_settings),
         test("a missing Runtime API says what to do", missing_runtime_api),
@@ -73,19 +72,6 @@ async fn header_handed_on() -> Tested {
     let answer = stage.invoke(json!({})).await;
     let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
     ensure(body["header"] == header, body.to_string())
-}
-
-async fn absent_daemon() -> Tested {
-    // A port that was free a moment ago, and is refused now.
-    let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
-    let stage = Stage::with("value", TraceMode::Active, |function| function.xray(port.to_string())).await?;
-    for _ in 0..3 {
-        ensure(stage.invoke(json!({ "do": "log" })).await.result.is_ok(), "an invocation failed")?;
-        stage.settle().await?;
-    }
-    let told = stage.logged("nobody listens at the X-Ray daemon's address");
-    ensure(told.len() == 1, format!("told {} times", told.len()))?;
-    ensure(stage.processes() == 1, "the process did not live")
 }
 
 async fn malformed_daemon_address() -> Tested {

@@ -1,6 +1,6 @@
 //! What is recorded, and where it ends up.
 
-use crate::stage::{Stage, Tested, ensure, test};
+use crate::stage::{Stage, Tested, ensure, test, test_alone};
 use lambda_lifecycle_sandbox::{Event, Invoke, function::TraceMode, xray::Problem};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -11,8 +11,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a subscriber of the user's own loses no span", own_subscriber),
         test("a subscriber that records nothing is told how to, once", strange_subscriber),
         test("no marked byte is in any datagram with a redactor set", redacted),
-        test("of 10,000 spans none is lost silently", ten_thousand_spans),
-        test("of spans beyond the budget the invocation's document knows the number", beyond_the_budget),
+        test_alone("of 10,000 spans none is lost silently", ten_thousand_spans),
+        test_alone("of spans beyond the budget the invocation's document knows the number", beyond_the_budget),
         test("provisioned concurrency: init is a trace of its own, linked both ways, and nothing is a cold start", provisioned),
         test("PassThrough: one line says why nothing is traced", pass_through),
         test("a W3C parent in the client context is continued where it is asked for", w3c_parent),

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("SIGTERM while idle: hooks run in reverse order, and the process ends by itself", idle),
-        test("SIGTERM while busy: hooks run", busy),
+        test("SIGTERM at the timeout: hooks run", at_the_timeout),
         test("a hanging shutdown hook is cancelled, and the process ends by itself", hanging),
         test("without hooks no extension is registered", unregistered),
         test("spans kept for shutdown are flushed then", last_flush),
@@ -32,7 +32,7 @@ async fn idle() -> Tested {
     ensure(stage.logged("a shutdown hook panicked: fuse was lit").len() == 1, "the panic is not in the log")
 }
 
-async fn busy() -> Tested {
+async fn at_the_timeout() -> Tested {
     let stage = Stage::with("shutdown", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_DEADLINE", "off")).await?;
     let mut events = stage.function.subscribe();
     // The platform sends SIGTERM at the timeout where an extension is registered; without a deadline of ours the handler is still

@@ -7,16 +7,58 @@ use lambda_lifecycle_sandbox::{
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 /// Longest time anything here may take; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What Lambda says of tracing.
-pub(crate) const TRACE_MODES: [(&str, TraceMode); 3] =
-    [("traced", TraceMode::Active), ("not sampled", TraceMode::NotSampled), ("PassThrough", TraceMode::PassThrough)];
+/// A kind of environment.
+#[derive(Clone)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) mode: TraceMode,
+    /// How many invocations run at once: more than one on Managed Instances.
+    pub(crate) at_once: usize,
+}
+
+impl Kind {
+    pub(crate) fn is_traced(&self) -> bool {
+        self.mode == TraceMode::Active
+    }
+
+    pub(crate) fn is_managed(&self) -> bool {
+        self.at_once > 1
+    }
+}
+
+/// Every kind of environment an ending is shown in.
+pub(crate) const KINDS: [Kind; 4] = [
+    Kind { name: "on-demand, traced", mode: TraceMode::Active, at_once: 1 },
+    Kind { name: "on-demand, not sampled", mode: TraceMode::NotSampled, at_once: 1 },
+    Kind { name: "on-demand, PassThrough", mode: TraceMode::PassThrough, at_once: 1 },
+    Kind { name: "Managed Instances, 8 at a time", mode: TraceMode::Active, at_once: 8 },
+];
 
 pub(crate) type Tested = Result<(), Failed>;
+
+/// Held for reading by every test, and for writing by those that a busy machine would disturb.
+static QUIET: RwLock<()> = RwLock::new(());
+
+/// A test that no other runs beside: what it sends must not wait for a reader that gets no time.
+pub(crate) fn test_alone<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = Tested>,
+{
+    Trial::test(name, move || {
+        let _quiet = QUIET.write().unwrap_or_else(PoisonError::into_inner);
+        run(body())
+    })
+}
 
 /// A test with a runtime of its own and a bound on its time.
 pub(crate) fn test<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
@@ -24,9 +66,14 @@ where
     F: Future<Output = Tested>,
 {
     Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, body()).await? })
+        let _beside_others = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+        run(body())
     })
+}
+
+fn run(body: impl Future<Output = Tested>) -> Tested {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, body).await? })
 }
 
 pub(crate) fn ensure(holds: bool, otherwise: impl Into<String>) -> Tested {
@@ -47,6 +94,17 @@ impl Stage {
     /// The function `probe` with a timeout of two seconds.
     pub(crate) async fn new(probe: &str, mode: TraceMode) -> Result<Self, Failed> {
         Self::with(probe, mode, |function| function).await
+    }
+
+    /// The function `probe` in an environment of this kind.
+    pub(crate) async fn of(
+        probe: &str,
+        kind: &Kind,
+        change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
+    ) -> Result<Self, Failed> {
+        let at_once = kind.at_once;
+        let managed = |function: FunctionBuilder| if at_once > 1 { function.managed(at_once) } else { function };
+        Self::with(probe, kind.mode.clone(), |function| managed(change(function))).await
     }
 
     pub(crate) async fn with(
@@ -75,11 +133,36 @@ impl Stage {
         self.function.invoke(Event { payload: payload.into(), ..Event::default() }).await
     }
 
+    /// The same as a future of its own.
+    pub(crate) fn invoke_owned(&self, payload: &'static str) -> impl Future<Output = Answer> + Send + 'static {
+        let function = self.function.clone();
+        async move { function.invoke(Event { payload: payload.into(), ..Event::default() }).await }
+    }
+
+    /// Waits for so many log lines of the function that say `words`.
+    pub(crate) async fn wait_for_logs(&self, words: &str, count: usize) -> Tested {
+        let mut logs = self.function.subscribe_logs().from_start();
+        let waiting = async {
+            for _ in 0..count {
+                logs.find(|line| line.text.contains(words)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+        waited.map_err(|_| format!("{words:?} was logged {} times, expected {count}", self.logged(words).len()).into())
+    }
+
     /// Waits until the function is at rest and all it has sent is stored.
     pub(crate) async fn settle(&self) -> Tested {
-        self.function.wait_frozen().await;
+        self.function.wait_idle().await;
         self.daemon.settle().await?;
         Ok(())
+    }
+
+    /// The library's own document of an invocation, once it is finished: on Managed Instances nothing waits for it.
+    pub(crate) async fn finished_document(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
+        let finished = |document: &Document| document.trace_id == answer.trace_id && document.annotation("outcome").is_some();
+        self.traces.wait_for(|traces| !traces.find(finished).is_empty(), Duration::from_secs(10)).await?;
+        self.document(answer).await
     }
 
     /// The library's own document of an invocation, once the function is at rest.

@@ -12,7 +12,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a handler that spins is reported before the kill", || blocked("spin", "endless loop")),
         test("a handler that blocks into the reserve and then gives way has one document of each span", blocked_for_a_while),
         test("without the watchdog a blocked handler leaves its beginning", unwatched),
-        test("process::abort leaves the invocation in the trace, unfinished", aborted),
         test("hooks after the response: a panic costs that hook alone", hooks),
         test("hooks after the response: a hang costs that hook alone", hanging_hook),
         test("freeze: unfinished work goes on in the next invocation, its spans stay out of its trace", freeze),
@@ -68,14 +67,6 @@ async fn unwatched() -> Tested {
     let answer = stage.invoke(json!({ "do": "block" })).await;
     ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
     ensure(stage.document(&answer).await?.in_progress, "the invocation is finished in its trace")
-}
-
-async fn aborted() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "abort" })).await;
-    ensure(matches!(answer.result, Err(Failure::Exited(_))), format!("{:?}", answer.result))?;
-    ensure(stage.document(&answer).await?.in_progress, "the invocation is finished in its trace")?;
-    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 2, "no new process serves")
 }
 
 async fn hooks() -> Tested {

@@ -28,6 +28,10 @@ pub(crate) enum Call {
     PostEnds { request_id: String, post: Post, reply: Reply<()> },
     /// `POST /runtime/init/error`.
     InitError { error: FunctionError, reply: Reply<()> },
+    /// `GET /runtime/restore/next`.
+    RestoreNext { reply: Reply<()> },
+    /// `POST /runtime/restore/error`.
+    RestoreError { error: FunctionError, reply: Reply<()> },
     /// `POST /extension/register`.
     Register { name: String, events: Vec<String>, reply: Reply<Registered> },
     /// `GET /extension/event/next`.

@@ -12,6 +12,8 @@ use tokio::process::Command;
 pub(crate) const ACCOUNT: &str = "123456789012";
 pub(crate) const REGION: &str = "us-east-1";
 
+const ON_DEMAND: &str = "on-demand";
+
 /// Everything that is decided before a function runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -20,14 +22,18 @@ pub(crate) struct Settings {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     pub(crate) timeout: Duration,
-    pub(crate) init_limit: Duration,
-    memory_mb: u32,
+    init_limit: Option<Duration>,
+    pub(crate) restore_limit: Duration,
+    pub(crate) memory_mb: u32,
     pub(crate) version: String,
     handler: String,
     pub(crate) trace_mode: TraceMode,
     xray: Option<String>,
     pub(crate) traces: TraceStore,
     initialization_type: String,
+    /// Invocations that one environment runs at once; only Managed Instances have more than one.
+    pub(crate) concurrency: usize,
+    pub(crate) managed: bool,
     log_format: String,
     pub(crate) max_environments: usize,
 }
@@ -35,6 +41,29 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn arn(&self) -> String {
         format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", self.name)
+    }
+
+    pub(crate) fn is_on_demand(&self) -> bool {
+        self.is_initialized_as(ON_DEMAND)
+    }
+
+    pub(crate) fn initialization_type(&self) -> &str {
+        &self.initialization_type
+    }
+
+    pub(crate) fn logs_json(&self) -> bool {
+        self.log_format.eq_ignore_ascii_case("json")
+    }
+
+    pub(crate) fn is_initialized_as(&self, kind: &str) -> bool {
+        self.initialization_type == kind
+    }
+
+    /// How long the Init phase may take: 10 s, or, where it lies ahead of all requests, 130 s or the function's timeout if that
+    /// is longer. See "Understanding the Lambda execution environment lifecycle" in AWS' developer guide.
+    pub(crate) fn init_limit(&self) -> Duration {
+        let usual = if self.is_on_demand() { Duration::from_secs(10) } else { Duration::from_secs(130).max(self.timeout) };
+        self.init_limit.unwrap_or(usual)
     }
 
     pub(crate) fn log_group(&self) -> String {
@@ -79,6 +108,9 @@ impl Settings {
             .env("AWS_LAMBDA_LOG_GROUP_NAME", self.log_group())
             .env("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream())
             .env("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
+        if self.managed {
+            command.env("AWS_LAMBDA_MAX_CONCURRENCY", self.concurrency.to_string());
+        }
         if let Some(address) = &self.xray {
             command.env("AWS_XRAY_DAEMON_ADDRESS", address);
             if let Some((host, port)) = address.rsplit_once(':') {
@@ -109,14 +141,17 @@ impl FunctionBuilder {
             args: Vec::new(),
             env: Vec::new(),
             timeout: Duration::from_secs(3),
-            init_limit: Duration::from_secs(10),
+            init_limit: None,
+            restore_limit: Duration::from_secs(10),
             memory_mb: 128,
             version: "$LATEST".to_owned(),
             handler: "bootstrap".to_owned(),
             trace_mode: TraceMode::default(),
             xray: None,
             traces: TraceStore::default(),
-            initialization_type: "on-demand".to_owned(),
+            initialization_type: ON_DEMAND.to_owned(),
+            concurrency: 1,
+            managed: false,
             log_format: "Text".to_owned(),
             max_environments: 1,
         })
@@ -143,9 +178,16 @@ impl FunctionBuilder {
         self
     }
 
-    /// How long the Init phase may take before it is repeated inside the first invocation: 10 s where none is set, as on AWS.
+    /// How long the Init phase may take. As on AWS 10 s where none is set, after which Init is repeated inside the first
+    /// invocation; 130 s, or the function's timeout if that is longer, with every other initialization type than `on-demand`.
     pub fn init_limit(mut self, limit: Duration) -> Self {
-        self.0.init_limit = limit;
+        self.0.init_limit = Some(limit);
+        self
+    }
+
+    /// How long the runtime's hooks may take after SnapStart's restore: 10 s where none is set, as on AWS.
+    pub fn restore_limit(mut self, limit: Duration) -> Self {
+        self.0.restore_limit = limit;
         self
     }
 
@@ -185,14 +227,33 @@ impl FunctionBuilder {
         self
     }
 
-    /// `AWS_LAMBDA_INITIALIZATION_TYPE`, `on-demand` where none is set. The function is told; see [`Function::warm_up`] for
-    /// an Init phase ahead of the first invocation. `snap-start` is not supported: `/restore/next` is answered 404.
+    /// `AWS_LAMBDA_INITIALIZATION_TYPE`, `on-demand` where none is set.
+    ///
+    /// - `provisioned-concurrency`: the Init phase may take longer, see [`init_limit`](Self::init_limit). Await
+    ///   [`Function::warm_up`] to have it ahead of the first invocation.
+    /// - `snap-start`: the Init phase ends when the runtime asks for `/restore/next`; there the process is frozen, as if a
+    ///   snapshot of it were taken, and "restored" by the first invocation, which waits for the runtime's hooks.
+    ///   Every process is restored once: the sandbox cannot copy processes.
+    /// - `lambda-managed-instances`: use [`managed`](Self::managed), which sets it.
     pub fn initialization_type(mut self, kind: impl Into<String>) -> Self {
         self.0.initialization_type = kind.into();
         self
     }
 
-    /// `AWS_LAMBDA_LOG_FORMAT`: `Text`, which is the default, or `JSON`.
+    /// Runs the function as Lambda Managed Instances do: one process, up to `concurrency` invocations in it at a time (at least
+    /// 1), which is `AWS_LAMBDA_MAX_CONCURRENCY`; `AWS_LAMBDA_INITIALIZATION_TYPE` is `lambda-managed-instances`.
+    ///
+    /// [`build`](Self::build) starts the process, ahead of requests. It is never frozen, and timeouts are not enforced: at the
+    /// deadline the caller gets [`Failure::TimedOut`](crate::Failure::TimedOut), the process runs on, and a late answer is
+    /// refused with 410.
+    pub fn managed(mut self, concurrency: usize) -> Self {
+        self.0.managed = true;
+        self.0.concurrency = concurrency.max(1);
+        self.initialization_type("lambda-managed-instances")
+    }
+
+    /// `AWS_LAMBDA_LOG_FORMAT`: `Text`, which is the default, or `JSON`. The function is told, and Lambda's own lines in
+    /// [`Function::logs`] follow it.
     pub fn log_format(mut self, format: impl Into<String>) -> Self {
         self.0.log_format = format.into();
         self
@@ -211,7 +272,8 @@ impl FunctionBuilder {
         self.0
     }
 
-    /// The function, which has no process yet: the first invocation starts one.
+    /// The function, which has no process yet: the first invocation starts one. With [`managed`](Self::managed) one is started
+    /// here; [`Function::warm_up`] waits until it is ready.
     ///
     /// # Panics
     ///

@@ -4,18 +4,21 @@
 //! them have called it again; then the process is stopped until there is another event.
 
 mod ending;
+mod managed;
+mod restore;
 
 use self::ending::{function_failure, give_up};
 use super::{
     api::{Api, ApiError, Call, FunctionError, Reply, Server},
     invocation::{Clock, Invocation, Job},
-    live::{Ending, Live, Phase},
+    live::{Ending, Live, Phase, Start},
+    platform_log::PlatformLog,
     pool::{Ended, EnvironmentState, Pool, Status, Work},
     process::Process,
     timeline::EventKind,
 };
-use nix::sys::signal::Signal;
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,20 +39,21 @@ pub(crate) struct Environment {
     pool: Arc<Pool>,
     mailbox: mpsc::UnboundedSender<Message>,
     live: Option<Live>,
-    /// Waits for the end of the Init phase.
-    work: Option<Work>,
+    /// Waits for the end of the Init phase, and, with Managed Instances, for a poll. Otherwise there is one at most.
+    work: VecDeque<Work>,
     /// The Init phase failed ahead of the first invocation: it is repeated inside it.
     init_failed: bool,
     shutdown: Vec<oneshot::Sender<Option<Ended>>>,
     /// Number of the last process.
     number: u32,
-    /// Work has been taken from the pool, which counts this environment as busy until it is released.
-    claimed: bool,
+    /// How much of the work given to this environment is done, which the pool does not know yet.
+    done: usize,
 }
 
 impl Environment {
     pub(crate) fn new(index: usize, pool: Arc<Pool>, mailbox: mpsc::UnboundedSender<Message>) -> Self {
-        Self { index, pool, mailbox, live: None, work: None, init_failed: false, shutdown: Vec::new(), number: 0, claimed: false }
+        let (work, shutdown) = (VecDeque::new(), Vec::new());
+        Self { index, pool, mailbox, live: None, work, init_failed: false, shutdown, number: 0, done: 0 }
     }
 
     pub(crate) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
@@ -75,7 +79,7 @@ impl Environment {
                     None => return,
                 },
                 () = ended => self.ended().await,
-                () = waited => self.due(),
+                () = waited => self.due().await,
             }
         }
     }
@@ -111,10 +115,9 @@ impl Environment {
         }
     }
 
-    /// Work comes only when none is pending: the pool knows who is busy.
+    /// No more comes than this environment runs at once: the pool knows who is busy.
     async fn begin(&mut self, work: Work) {
-        self.work = Some(work);
-        self.claimed = true;
+        self.work.push_back(work);
         match &self.live {
             None => self.start().await,
             Some(live) if live.is_dying() => {}
@@ -124,21 +127,23 @@ impl Environment {
 
     /// Starts a process: the Init phase begins, or is repeated inside the invocation that waits.
     async fn start(&mut self) {
-        let suppressed = self.init_failed && matches!(self.work, Some(Work::Job(_)));
-        if suppressed && let Some(Work::Job(job)) = &mut self.work {
-            job.clock.get_or_insert_with(|| Clock::start(self.pool.settings.timeout));
+        let mut deadline = None;
+        if self.init_failed
+            && let Some(Work::Job(job)) = self.work.front_mut()
+        {
+            deadline = Some(job.clock.get_or_insert_with(|| Clock::start(self.pool.settings.timeout)).deadline);
         }
+        let suppressed = deadline.is_some();
         let number = self.pool.next_number();
         self.number = number;
-        let deadline = match &self.work {
-            Some(Work::Job(job)) => job.clock.map(|clock| clock.deadline),
-            _ => None,
-        };
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.pool.settings.init_limit);
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.pool.settings.init_limit());
         match self.spawn(number).await {
             Ok((server, process)) => {
                 let pid = process.pid();
-                self.live = Some(Live::new(number, server, process, deadline, suppressed));
+                let log = PlatformLog { journal: Arc::clone(&self.pool.logs), environment: number, pid };
+                log.init_start(&self.pool.settings);
+                let init = Start { deadline, suppressed, managed: self.pool.settings.managed };
+                self.live = Some(Live::new(log, server, process, init));
                 self.write(EventKind::Spawned { pid, suppressed });
                 self.set_state(EnvironmentState::Initialising);
             }
@@ -147,8 +152,8 @@ impl Environment {
                 let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
                 self.pool.timeline.write(number, None, EventKind::InitError { error_type, error_message });
                 self.init_failed = false;
-                let tell = give_up(self.work.take(), function_failure(error), &self.pool.settings);
-                Box::pin(self.release(tell)).await;
+                let (done, tell) = give_up(&mut self.work, function_failure(error), &self.pool.settings);
+                Box::pin(self.release(done, tell)).await;
             }
         }
     }
@@ -164,10 +169,15 @@ impl Environment {
         let Some(live) = &mut self.live else { return };
         let (timeline, settings) = (&self.pool.timeline, &self.pool.settings);
         match call {
-            Call::Next { reply } => match live.next_called() {
-                Ok(()) => {
+            Call::Next { reply } => match live.next_called(settings) {
+                Ok(over) => {
                     live.polls.push_back(reply);
-                    self.write(EventKind::NextCalled);
+                    let number = live.number;
+                    let told = over.as_ref().map_or(live.request_id(), |over| over.request_id.as_deref());
+                    timeline.write(number, told, EventKind::NextCalled);
+                    if over.is_some() {
+                        Box::pin(self.release(1, || ())).await;
+                    }
                     self.proceed().await;
                 }
                 Err(refused) => refuse(reply, refused),
@@ -176,7 +186,7 @@ impl Environment {
                 let _ = reply.send(live.post_begins(&request_id, kind, timeline));
             }
             Call::PostEnds { request_id, post, reply } => {
-                let _ = reply.send(live.post_ends(&request_id, post, timeline));
+                let _ = reply.send(live.post_ends(&request_id, post, settings, timeline));
             }
             Call::InitError { error, reply } => {
                 if live.is_initialising() {
@@ -186,6 +196,8 @@ impl Environment {
                     refuse(reply, ApiError::invalid_state("Ready", "InitError"));
                 }
             }
+            Call::RestoreNext { reply } => self.restore_next(reply).await,
+            Call::RestoreError { error, reply } => self.restore_error(error, reply),
             Call::Register { name, events, reply } => {
                 let _ = reply.send(live.register(name, events, settings, timeline));
             }
@@ -221,59 +233,76 @@ impl Environment {
             self.write(EventKind::InitDone { took });
             self.init_failed = false;
         }
-        match self.work.take() {
+        if self.is_to_be_restored() {
+            return Box::pin(self.restore()).await;
+        }
+        if self.pool.settings.managed {
+            return Box::pin(self.serve_polls()).await;
+        }
+        if !self.is_restored() {
+            return;
+        }
+        match self.work.pop_front() {
             Some(Work::Job(job)) => self.invoke(*job),
             Some(Work::WarmUp(reply)) => {
-                return Box::pin(self.rest(|| drop(reply.send(Ok(()))))).await;
+                return Box::pin(self.rest(1, || drop(reply.send(Ok(()))))).await;
             }
-            None if initialising => return Box::pin(self.rest(|| ())).await,
+            None if initialising => return Box::pin(self.rest(0, || ())).await,
             None => {}
         }
         let Some(live) = &mut self.live else { return };
         live.send_event(&self.pool.settings, &self.pool.timeline);
-        if live.finish_invocations(&self.pool.settings) {
-            Box::pin(self.rest(|| ())).await;
+        let over = live.finish_invocations(&self.pool.settings);
+        if over > 0 {
+            Box::pin(self.rest(over, || ())).await;
         }
     }
 
     fn invoke(&mut self, job: Job) {
         let Some(live) = &mut self.live else { return };
         if live.phase == Phase::Frozen {
-            live.process.signal(Signal::SIGCONT);
-            live.phase = Phase::Up;
-            self.pool.timeline.write(live.number, Some(&job.request_id), EventKind::Thawed);
+            live.thaw(Phase::Up, &job.request_id, &self.pool.timeline);
         }
         live.begin_invocation(job, &self.pool.settings);
         self.set_state(EnvironmentState::Busy);
     }
 
     /// Freezes the process.
-    async fn rest(&mut self, tell: impl FnOnce() + Send) {
+    async fn rest(&mut self, done: usize, tell: impl FnOnce() + Send) {
+        self.freeze().await;
+        self.release(done, tell).await;
+    }
+
+    async fn freeze(&mut self) {
         if let Some(live) = self.live.as_mut().filter(|live| live.phase != Phase::Frozen) {
             live.process.stop().await;
             live.phase = Phase::Frozen;
             let request_id = live.last_request.take();
             self.pool.timeline.write(live.number, request_id.as_deref(), EventKind::Frozen);
         }
-        self.release(tell).await;
     }
 
-    /// Takes the event that waits longest, if there is one. Those who waited for this environment are told when its state
+    /// So much work is done: takes the events that wait longest, if there are any. Those who waited for this environment are told when its state
     /// says so already, and before anything else is begun.
-    async fn release(&mut self, tell: impl FnOnce() + Send) {
+    async fn release(&mut self, done: usize, tell: impl FnOnce() + Send) {
+        self.done += done;
         // What is being shut down is released when the process is gone.
-        let next = if self.shut_down_if_idle() { None } else { self.settle() };
+        let next = if self.shut_down_if_idle() { Vec::new() } else { self.settle() };
         tell();
-        if let Some(job) = next {
+        for job in next {
             Box::pin(self.begin(Work::Job(Box::new(job)))).await;
         }
     }
 
-    fn settle(&mut self) -> Option<Job> {
-        let (number, pid) = (self.number, self.live.as_ref().map(|live| live.process.pid()));
-        let state = if pid.is_some() { EnvironmentState::Idle } else { EnvironmentState::Dead };
-        let claimed = std::mem::take(&mut self.claimed);
-        self.pool.settle(self.index, claimed, Status { number, pid, state })
+    fn settle(&mut self) -> Vec<Job> {
+        let pid = self.live.as_ref().map(|live| live.process.pid());
+        let state = match &self.live {
+            None => EnvironmentState::Dead,
+            Some(live) if live.is_starting() => EnvironmentState::Initialising,
+            Some(_) => EnvironmentState::Idle,
+        };
+        let done = std::mem::take(&mut self.done);
+        self.pool.settle(self.index, done, Status { number: self.number, pid, state })
     }
 }
 

@@ -3,9 +3,10 @@
 use super::{
     api::{ApiError, NextEvent, Outcome, Post, PostKind},
     builder::Settings,
+    platform_log::{PlatformLog, Report},
     timeline::{EventKind, Timeline},
     trace_header::{Trace, new_request_id},
-    trace_segments::Segments,
+    trace_segments::{ColdStart, Segments},
 };
 use crate::{Answer, Event, Failure};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
@@ -70,10 +71,18 @@ pub(crate) struct Invocation {
     pub(crate) clock: Clock,
     /// Whether the runtime has the event.
     pub(crate) sent: bool,
+    /// Its deadline has passed, and what follows from that is done.
+    pub(crate) overdue: bool,
+    /// Lambda's segments of it are complete.
+    ended: bool,
     stage: Stage,
     segments: Segments,
     /// What went wrong first; the caller may nevertheless have an answer, when it went wrong afterwards.
     failure: Option<Failure>,
+    /// When the runtime got the event.
+    started: Option<Instant>,
+    cold_start: Option<ColdStart>,
+    log: PlatformLog,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,11 +98,31 @@ enum Stage {
 }
 
 impl Invocation {
-    pub(crate) fn new(settings: &Settings, job: Job, init: Option<(SystemTime, SystemTime)>) -> Self {
-        let clock = job.clock.unwrap_or_else(|| Clock::start(settings.timeout));
+    pub(crate) fn new(settings: &Settings, job: Job, cold_start: Option<ColdStart>, log: PlatformLog) -> Self {
         let mut segments = Segments::new(&job.trace, &job.request_id, &job.event, job.received);
-        segments.begin(settings, init);
-        Self { job, clock, sent: false, stage: Stage::Running, segments, failure: None }
+        segments.begin(settings, cold_start);
+        // After the segments: the first of them has the schema compiled.
+        let clock = job.clock.unwrap_or_else(|| Clock::start(settings.timeout));
+        Self {
+            job,
+            clock,
+            sent: false,
+            overdue: false,
+            ended: false,
+            stage: Stage::Running,
+            segments,
+            failure: None,
+            started: None,
+            cold_start,
+            log,
+        }
+    }
+
+    /// The runtime gets the event.
+    pub(crate) fn start(&mut self, settings: &Settings) {
+        self.sent = true;
+        self.started = Some(Instant::now());
+        self.log.start(settings, &self.job.request_id);
     }
 
     /// What the runtime's poll is answered with.
@@ -147,7 +176,13 @@ impl Invocation {
         }
     }
 
-    pub(crate) fn post_ends(&mut self, post: Post, environment: u32, timeline: &Timeline) -> Result<(), ApiError> {
+    pub(crate) fn post_ends(
+        &mut self,
+        post: Post,
+        environment: u32,
+        settings: &Settings,
+        timeline: &Timeline,
+    ) -> Result<(), ApiError> {
         let streamed = post.kind == PostKind::Streamed;
         let id = self.job.request_id.clone();
         if streamed {
@@ -176,7 +211,7 @@ impl Invocation {
         match result {
             Some(result) => {
                 self.stage = Stage::Posted;
-                self.answer(result, streamed);
+                self.answer(result, streamed, settings);
             }
             None if self.stage == Stage::Posting => self.stage = Stage::Truncated,
             None => {}
@@ -184,16 +219,17 @@ impl Invocation {
         refused.map_or(Ok(()), Err)
     }
 
-    fn answer(&mut self, result: Result<Bytes, Failure>, streamed: bool) {
+    fn answer(&mut self, result: Result<Bytes, Failure>, streamed: bool, settings: &Settings) {
         self.segments.answered();
         if let (Err(failure), None) = (&result, &self.failure) {
             self.failure = Some(failure.clone());
         }
+        self.end_with_answer(settings);
         self.job.answer(result, streamed);
     }
 
     /// The runtime asks for its next event: only allowed once it has answered this one.
-    pub(crate) fn next_called(&mut self) -> Result<(), ApiError> {
+    pub(crate) fn next_called(&mut self, settings: &Settings) -> Result<(), ApiError> {
         match self.stage {
             Stage::Posted => Ok(()),
             Stage::Running | Stage::Posting => Err(ApiError::invalid_state("Running", "Ready")),
@@ -202,7 +238,7 @@ impl Invocation {
                 let (error_type, error_message) =
                     ("Runtime.TruncatedResponse".to_owned(), "The response was truncated".to_owned());
                 self.stage = Stage::Posted;
-                self.answer(Err(Failure::Function { error_type, error_message }), true);
+                self.answer(Err(Failure::Function { error_type, error_message }), true, settings);
                 Ok(())
             }
         }
@@ -212,24 +248,43 @@ impl Invocation {
         self.stage == Stage::Posted
     }
 
-    pub(crate) fn is_timed_out(&self) -> bool {
-        self.stage == Stage::TimedOut
+    /// The runtime has nothing more to write for it.
+    pub(crate) fn is_written(&self) -> bool {
+        !matches!(self.stage, Stage::Running | Stage::Posting)
     }
 
     /// The deadline has passed. An answer the caller already has stays.
     pub(crate) fn time_out(&mut self, settings: &Settings) {
         self.stage = Stage::TimedOut;
-        self.fail(timed_out(settings));
+        self.fail(timed_out(settings), settings);
     }
 
     /// The process will not go on with it.
-    pub(crate) fn fail(&mut self, failure: Failure) {
+    pub(crate) fn fail(&mut self, failure: Failure, settings: &Settings) {
         self.failure.get_or_insert_with(|| failure.clone());
+        self.end_with_answer(settings);
         self.job.answer(Err(failure), false);
     }
 
+    /// With several invocations at once Lambda's segments end with the answer: which `/next` follows it cannot be told.
+    fn end_with_answer(&mut self, settings: &Settings) {
+        if settings.managed {
+            self.end(settings);
+        }
+    }
+
     /// The runtime and the extensions are done with it, or gone.
-    pub(crate) fn end(&self, settings: &Settings) {
-        self.segments.end(settings, self.failure.as_ref());
+    pub(crate) fn end(&mut self, settings: &Settings) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.segments.end(settings, self.failure.as_ref());
+            let report = Report {
+                request_id: &self.job.request_id,
+                trace: &self.job.trace,
+                took: self.started.map(|started| started.elapsed()).unwrap_or_default(),
+                cold_start: self.cold_start,
+                failure: self.failure.as_ref(),
+            };
+            self.log.report(settings, &report);
+        }
     }
 }

@@ -1,14 +1,21 @@
 //! What an environment knows of its process, and everything that ends with it.
 
+mod managed;
+
+pub(crate) use self::managed::Over;
+
 use super::{
     api::{ApiError, ExtensionEvent, FunctionError, NextEvent, Post, PostKind, Registered, Reply, Server},
     builder::{ACCOUNT, Settings},
     environment::Invocations,
     invocation::{Invocation, Job},
+    platform_log::PlatformLog,
     process::Process,
     timeline::{EventKind, Timeline},
     trace_header::new_request_id,
+    trace_segments::ColdStart,
 };
+use nix::sys::signal::Signal;
 use std::{
     collections::VecDeque,
     time::{Duration, Instant, SystemTime},
@@ -17,6 +24,10 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Init {
+        deadline: Instant,
+    },
+    /// After SnapStart's restore, up to the first `/next`.
+    Restore {
         deadline: Instant,
     },
     /// Running an event, or about to.
@@ -35,6 +46,7 @@ pub(crate) enum Phase {
 pub(crate) enum Ending {
     InitError(FunctionError),
     InitTimedOut,
+    RestoreTimedOut,
     TimedOut,
     Extension(FunctionError),
     Shutdown { since: Instant, sigterm: bool },
@@ -59,44 +71,85 @@ pub(crate) struct Live {
     pub(crate) init_took: Option<Duration>,
     /// The runtime's open calls of `/next`.
     pub(crate) polls: VecDeque<Reply<NextEvent>>,
+    /// The runtime's open call of `/restore/next`.
+    pub(crate) restore: Option<Reply<()>>,
+    /// The snapshot was restored, and the runtime has not polled since.
+    pub(crate) restoring: bool,
+    restored_at: SystemTime,
     /// The invocation that was over last, until the freeze after it is on record.
     pub(crate) last_request: Option<String>,
     /// By request id: with Managed Instances there are several at once.
     invocations: Invocations,
+    managed: bool,
+    /// It has had an event.
+    pub(crate) served: bool,
+    /// Until when its first polls may come, and whether they have come.
+    first_polls: Option<Instant>,
+    pub(crate) ready: bool,
+    /// With Managed Instances: whom the runtime has answered and not polled again for, in the order of the answers.
+    answered: VecDeque<String>,
     extensions: Vec<Extension>,
     /// The runtime has called `/next` since the last event.
     runtime_waiting: bool,
     /// Extensions may register until the runtime has called `/next`.
     registration_open: bool,
     spawned: (SystemTime, Instant),
-    /// When Init was, for the first invocation's trace.
-    init: Option<(SystemTime, SystemTime)>,
+    /// What the first invocation's trace shows of its start.
+    cold_start: Option<ColdStart>,
+    log: PlatformLog,
     _server: Server,
 }
 
+/// How a process is started.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) deadline: Instant,
+    pub(crate) suppressed: bool,
+    pub(crate) managed: bool,
+}
+
 impl Live {
-    pub(crate) fn new(number: u32, server: Server, process: Process, deadline: Instant, suppressed: bool) -> Self {
+    pub(crate) fn new(log: PlatformLog, server: Server, process: Process, init: Start) -> Self {
+        let Start { deadline, suppressed, managed } = init;
         Self {
-            number,
+            number: log.environment,
             process,
             phase: Phase::Init { deadline },
             ending: None,
             suppressed,
             init_took: None,
             polls: VecDeque::new(),
+            restore: None,
+            restoring: false,
+            restored_at: SystemTime::now(),
             last_request: None,
             invocations: Invocations::new(),
+            managed,
+            served: false,
+            first_polls: None,
+            ready: !managed,
+            answered: VecDeque::new(),
             extensions: Vec::new(),
             runtime_waiting: false,
             registration_open: true,
             spawned: (SystemTime::now(), Instant::now()),
-            init: None,
+            cold_start: None,
+            log,
             _server: server,
         }
     }
 
     pub(crate) fn into_parts(self) -> (Process, Invocations) {
         (self.process, self.invocations)
+    }
+
+    /// What it takes to report that the Init phase failed.
+    pub(crate) fn init_log(&self) -> (PlatformLog, Duration) {
+        (self.log.clone(), self.spawned.1.elapsed())
+    }
+
+    pub(crate) fn is_starting(&self) -> bool {
+        self.is_initialising() || self.restoring || !self.ready
     }
 
     pub(crate) fn is_initialising(&self) -> bool {
@@ -115,17 +168,21 @@ impl Live {
         self.extensions.iter().any(|extension| extension.id == id)
     }
 
-    /// The invocation that a process-wide event belongs to, while there is only one.
+    /// The invocation that a process-wide event belongs to, where there is never more than one.
     pub(crate) fn request_id(&self) -> Option<&str> {
-        self.invocations.keys().next().map(String::as_str)
+        self.invocations.keys().next().map(String::as_str).filter(|_| !self.managed)
     }
 
     /// When something has to be done about this process.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Init { deadline } => Some(deadline),
+            Phase::Init { deadline } | Phase::Restore { deadline } => Some(deadline),
             Phase::Dying { kill_at } => Some(kill_at),
-            Phase::Up => self.invocations.values().map(|invocation| invocation.clock.deadline).min(),
+            Phase::Up if !self.ready => self.first_polls,
+            Phase::Up => {
+                let pending = self.invocations.values().filter(|invocation| !invocation.overdue);
+                pending.map(|invocation| invocation.clock.deadline).min()
+            }
             Phase::Frozen | Phase::Killed => None,
         }
     }
@@ -145,14 +202,46 @@ impl Live {
     pub(crate) fn init_done(&mut self) -> Duration {
         let took = self.spawned.1.elapsed();
         self.init_took = Some(took);
-        self.init = Some((self.spawned.0, self.spawned.0 + took));
+        let (from, to) = (self.spawned.0, self.spawned.0 + took);
+        self.cold_start = Some(ColdStart { phase: "Initialization", from, to });
         self.phase = Phase::Up;
         took
     }
 
+    pub(crate) fn thaw(&mut self, phase: Phase, request_id: &str, timeline: &Timeline) {
+        self.process.signal(Signal::SIGCONT);
+        self.phase = phase;
+        timeline.write(self.number, Some(request_id), EventKind::Thawed);
+    }
+
+    /// The runtime waits, for an event or for its restore.
+    pub(crate) fn restore_called(&mut self, reply: Reply<()>) {
+        self.restore = Some(reply);
+        self.runtime_waiting = true;
+        self.registration_open = false;
+    }
+
+    /// The runtime goes on to its hooks, and then to its first `/next`.
+    pub(crate) fn restored(&mut self) {
+        if let Some(reply) = self.restore.take() {
+            self.runtime_waiting = false;
+            self.restoring = true;
+            self.restored_at = SystemTime::now();
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    /// The hooks have run.
+    pub(crate) fn restore_done(&mut self) {
+        self.restoring = false;
+        self.phase = Phase::Up;
+        self.cold_start = Some(ColdStart { phase: "Restore", from: self.restored_at, to: SystemTime::now() });
+    }
+
     pub(crate) fn begin_invocation(&mut self, job: Job, settings: &Settings) {
+        self.served = true;
         let request_id = job.request_id.clone();
-        let invocation = Invocation::new(settings, job, self.init.take());
+        let invocation = Invocation::new(settings, job, self.cold_start.take(), self.log.clone());
         self.invocations.insert(request_id, invocation);
     }
 
@@ -165,7 +254,7 @@ impl Live {
             if poll.is_closed() {
                 continue;
             }
-            invocation.sent = true;
+            invocation.start(settings);
             self.runtime_waiting = false;
             timeline.write(self.number, Some(id), EventKind::EventOut { deadline: invocation.clock.wall });
             for extension in self.extensions.iter_mut().filter(|extension| extension.invoke) {
@@ -180,16 +269,22 @@ impl Live {
         }
     }
 
-    pub(crate) fn next_called(&mut self) -> Result<(), ApiError> {
+    /// Says which invocation is over, where this is what ends one.
+    pub(crate) fn next_called(&mut self, settings: &Settings) -> Result<Option<Over>, ApiError> {
         if self.is_dying() {
             return Err(ApiError::gone());
         }
+        if self.managed {
+            self.runtime_waiting = true;
+            self.registration_open = false;
+            return Ok(self.next_over(settings));
+        }
         for invocation in self.invocations.values_mut().filter(|invocation| invocation.sent) {
-            invocation.next_called()?;
+            invocation.next_called(settings)?;
         }
         self.runtime_waiting = true;
         self.registration_open = false;
-        Ok(())
+        Ok(None)
     }
 
     pub(crate) fn post_begins(&mut self, id: &str, kind: PostKind, timeline: &Timeline) -> Result<(), ApiError> {
@@ -203,35 +298,45 @@ impl Live {
             Err(refused) => {
                 let (status, error) = (refused.status.as_u16(), kind == PostKind::Error);
                 timeline.write(self.number, Some(id), EventKind::AnswerIn { status, bytes: 0, error });
+                self.answer_ended(id);
             }
         }
         result
     }
 
-    pub(crate) fn post_ends(&mut self, id: &str, post: Post, timeline: &Timeline) -> Result<(), ApiError> {
+    pub(crate) fn post_ends(&mut self, id: &str, post: Post, settings: &Settings, timeline: &Timeline) -> Result<(), ApiError> {
         let number = self.number;
         let invocation = self.invocations.get_mut(id);
-        invocation.map_or_else(|| Err(ApiError::gone()), |invocation| invocation.post_ends(post, number, timeline))
+        let result =
+            invocation.map_or_else(|| Err(ApiError::gone()), |invocation| invocation.post_ends(post, number, settings, timeline));
+        self.answer_ended(id);
+        result
     }
 
-    /// True when an invocation is over: it was answered, and everyone waits for the next.
-    pub(crate) fn finish_invocations(&mut self, settings: &Settings) -> bool {
+    /// How many invocations are over: they were answered, and everyone waits for the next.
+    pub(crate) fn finish_invocations(&mut self, settings: &Settings) -> usize {
         if self.phase != Phase::Up || !self.all_waiting() {
-            return false;
+            return 0;
         }
         let over: Vec<_> = self.invocations.extract_if(|_, invocation| invocation.is_posted()).collect();
-        for (id, invocation) in &over {
+        let count = over.len();
+        for (id, mut invocation) in over {
             invocation.end(settings);
-            self.last_request = Some(id.clone());
+            self.last_request = Some(id);
         }
-        !over.is_empty()
+        count
     }
 
     /// The deadline of one invocation or more has passed.
     pub(crate) fn time_out(&mut self, settings: &Settings, timeline: &Timeline) {
         let now = Instant::now();
         for (id, invocation) in &mut self.invocations {
-            if invocation.clock.deadline <= now && !invocation.is_timed_out() {
+            if invocation.clock.deadline > now || invocation.overdue {
+                continue;
+            }
+            invocation.overdue = true;
+            // Without enforcement an answer in time is in time, however long the work after it takes.
+            if !(self.managed && invocation.is_posted()) {
                 timeline.write(self.number, Some(id), EventKind::TimedOut);
                 invocation.time_out(settings);
             }
@@ -256,6 +361,11 @@ impl Live {
         if self.extensions.len() == 10 {
             return Err(ApiError::extension("Extension.TooManyExtensions", "Extension limit (10) reached"));
         }
+        if self.managed
+            && let Some(event) = events.first()
+        {
+            return Err(ApiError::extension("Extension.InvalidEventType", format!("{event}: ErrorInvalidEventType")));
+        }
         let id = new_request_id();
         let invoke = events.iter().any(|event| event == "INVOKE");
         self.extensions.push(Extension { id: id.clone(), name: name.clone(), invoke, poll: None, waiting: false });
@@ -275,7 +385,7 @@ impl Live {
         reply: Reply<ExtensionEvent>,
         timeline: &Timeline,
     ) -> Result<(), (Reply<ExtensionEvent>, ApiError)> {
-        let request_id = self.invocations.keys().next().cloned();
+        let request_id = self.request_id().map(str::to_owned);
         let Some(extension) = self.extensions.iter_mut().find(|extension| extension.id == id) else {
             return Err((reply, ApiError::unknown_extension(id)));
         };

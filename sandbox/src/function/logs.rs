@@ -1,4 +1,4 @@
-//! What a function's processes write to stdout and stderr.
+//! What a function's processes write to stdout and stderr, and what Lambda adds.
 
 use super::journal::Journal;
 use std::{sync::Arc, time::SystemTime};
@@ -11,21 +11,24 @@ const LONGEST_LINE: u64 = 256 * 1024;
 
 /// Where a line was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Output {
     /// Standard output.
     Stdout,
     /// Standard error.
     Stderr,
+    /// Lambda's own lines: START, END, REPORT, or, with the log format JSON, `platform.start` and `platform.report`.
+    Platform,
 }
 
-/// One line a function's process wrote.
+/// One line of a function's log.
 #[derive(Clone, Debug)]
 pub struct LogLine {
-    /// When the sandbox read it.
+    /// When the sandbox read or wrote it.
     pub at: SystemTime,
-    /// Number of the environment that wrote it.
+    /// Number of the environment it is of.
     pub environment: u32,
-    /// Where it was written to.
+    /// Where it was written to; filter by this to see the function's own lines only.
     pub output: Output,
     /// The line without its end. Bytes that are no UTF-8 are replaced; after 256 KB a new line is begun, as CloudWatch does.
     pub text: String,

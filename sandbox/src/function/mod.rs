@@ -45,6 +45,7 @@ mod invocation;
 mod journal;
 mod live;
 mod logs;
+mod platform_log;
 mod pool;
 mod process;
 mod runtime_api;
@@ -68,7 +69,14 @@ use self::{
     pool::{Pool, Status},
 };
 use crate::{Answer, Event, Failure, Invoke};
-use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// A function of the sandbox. Clones are handles to the same function; with the last one its processes are killed.
 #[derive(Clone)]
@@ -97,7 +105,13 @@ impl Function {
     }
 
     fn start(settings: Settings) -> Self {
-        Self(Arc::new(Owner(Pool::new(settings))))
+        let managed = settings.managed;
+        let function = Self(Arc::new(Owner(Pool::new(settings))));
+        if managed {
+            // Who wants to know what came of it asks with `warm_up`.
+            drop(function.pool().warm_up());
+        }
+        function
     }
 
     fn pool(&self) -> &Arc<Pool> {
@@ -114,9 +128,14 @@ impl Function {
         self.pool().settings.arn()
     }
 
+    /// How long its Init phase may take; see [`FunctionBuilder::init_limit`].
+    pub fn init_limit(&self) -> Duration {
+        self.pool().settings.init_limit()
+    }
+
     /// Has all environments there may be go through their Init phase now, as provisioned concurrency does.
     ///
-    /// Environments that are initialised or busy are left as they are.
+    /// Environments that are initialised or busy are left as they are. Those of Managed Instances are waited for.
     ///
     /// # Errors
     ///
@@ -176,11 +195,20 @@ impl Function {
         self.pool().statuses.borrow().values().max_by_key(|status| status.number).copied()
     }
 
-    /// Waits until no environment is initialising or busy, which means that all processes are frozen or gone.
-    ///
-    /// Returns what has become of the environment that was started last: [`EnvironmentState::Idle`] when it is frozen,
-    /// [`EnvironmentState::Dead`] when it has ended, [`EnvironmentState::Cold`] when there was none.
+    /// Waits until all processes are frozen or gone: [`wait_idle`](Self::wait_idle) under the name it deserves where processes
+    /// are frozen, which those of Managed Instances never are.
     pub async fn wait_frozen(&self) -> EnvironmentState {
+        self.wait_idle().await
+    }
+
+    /// Waits until no environment is initialising or busy.
+    ///
+    /// Then all processes are frozen or gone. Those of Managed Instances have polled again for every event they had; what has
+    /// passed its deadline is waited for, too.
+    ///
+    /// Returns what has become of the environment that was started last: [`EnvironmentState::Idle`] when it waits for an
+    /// event, [`EnvironmentState::Dead`] when it has ended, [`EnvironmentState::Cold`] when there was none.
+    pub async fn wait_idle(&self) -> EnvironmentState {
         let mut statuses = self.pool().statuses.subscribe();
         let at_rest = |status: &Status| !matches!(status.state, EnvironmentState::Initialising | EnvironmentState::Busy);
         // The sender lives as long as this function: waiting does not fail.

@@ -31,9 +31,9 @@ pub enum EnvironmentState {
     Cold,
     /// The process is in its Init phase.
     Initialising,
-    /// Waiting for an event, frozen.
+    /// Waiting for an event: frozen, unless it is of Managed Instances.
     Idle,
-    /// Running an invocation, up to the freeze after it.
+    /// Running an invocation or more, up to the freeze after it, or, with Managed Instances, until all have polled again.
     Busy,
     /// The process is gone; the next invocation starts another one.
     Dead,
@@ -109,7 +109,8 @@ struct State {
 struct Slot {
     mailbox: mpsc::UnboundedSender<Message>,
     task: AbortHandle,
-    busy: bool,
+    /// How many pieces of work it was given and is not done with.
+    load: usize,
 }
 
 impl Pool {
@@ -137,7 +138,8 @@ impl Pool {
     /// Gives the event to an environment that is free, or to a new one, or lets it wait for the first that becomes free.
     pub(crate) fn submit(self: &Arc<Self>, job: Job) {
         let mut state = self.state();
-        let free = state.slots.iter().position(|slot| !slot.busy);
+        let loads = state.slots.iter().enumerate().filter(|(_, slot)| slot.load < self.settings.concurrency);
+        let free = loads.min_by_key(|(_, slot)| slot.load).map(|(index, _)| index);
         let free = free.or_else(|| self.add_slot(&mut state));
         match free {
             Some(index) => self.give(index, &mut state.slots[index], Work::Job(Box::new(job))),
@@ -153,15 +155,16 @@ impl Pool {
         let (mailbox, messages) = mpsc::unbounded_channel();
         let environment = Environment::new(index, Arc::clone(self), mailbox.clone());
         let task = self.runtime.spawn(environment.run(messages)).abort_handle();
-        state.slots.push(Slot { mailbox, task, busy: false });
+        state.slots.push(Slot { mailbox, task, load: 0 });
         Some(index)
     }
 
-    /// Has every environment that is free go through its Init phase, and as many new ones as there may be.
+    /// Has every environment that is free go through its Init phase, and as many new ones as there may be. Those of Managed
+    /// Instances, which do so by themselves, say when they are through.
     pub(crate) fn warm_up(self: &Arc<Self>) -> Vec<oneshot::Receiver<Result<(), WarmUpError>>> {
         let mut state = self.state();
         while self.add_slot(&mut state).is_some() {}
-        let free = state.slots.iter_mut().enumerate().filter(|(_, slot)| !slot.busy);
+        let free = state.slots.iter_mut().enumerate().filter(|(_, slot)| slot.load == 0 || self.settings.managed);
         free.map(|(index, slot)| {
             let (reply, done) = oneshot::channel();
             self.give(index, slot, Work::WarmUp(reply));
@@ -180,32 +183,36 @@ impl Pool {
         state.slots.iter().map(ask).collect()
     }
 
-    /// An environment has nothing to do any more: it gets the event that waits longest, or its state at rest.
+    /// An environment is done with so much work: it gets the events that wait longest, or its state at rest.
     ///
-    /// One that was not at work keeps its state when work is already on its way to it.
-    pub(crate) fn settle(&self, index: usize, worked: bool, rest: Status) -> Option<Job> {
+    /// It keeps its state when other work is already on its way to it.
+    pub(crate) fn settle(&self, index: usize, done: usize, rest: Status) -> Vec<Job> {
         let mut state = self.state();
-        let next = if worked { state.queue.pop_front() } else { None };
-        if let Some(slot) = state.slots.get_mut(index) {
-            slot.busy = if worked { next.is_some() } else { slot.busy };
-            if !slot.busy {
-                self.statuses.send_modify(|statuses| {
-                    statuses.insert(index, rest);
-                });
-            }
+        let State { slots, queue } = &mut *state;
+        let Some(slot) = slots.get_mut(index) else {
+            return Vec::new();
+        };
+        slot.load = slot.load.saturating_sub(done);
+        let free = self.settings.concurrency.saturating_sub(slot.load).min(done);
+        let next: Vec<_> = queue.drain(..free.min(queue.len())).collect();
+        slot.load += next.len();
+        if slot.load == 0 {
+            self.statuses.send_modify(|statuses| {
+                statuses.insert(index, rest);
+            });
         }
         next
     }
 
     /// From here on the environment is not at rest, though its task learns of it only later.
     fn give(&self, index: usize, slot: &mut Slot, work: Work) {
-        slot.busy = true;
+        slot.load += 1;
         self.statuses.send_modify(|statuses| {
             let cold = Status { number: 0, pid: None, state: EnvironmentState::Cold };
             let status = statuses.entry(index).or_insert(cold);
-            status.state = match status.pid {
-                Some(_) => EnvironmentState::Busy,
-                None => EnvironmentState::Initialising,
+            status.state = match (status.pid, status.state) {
+                (None, _) | (_, EnvironmentState::Initialising) => EnvironmentState::Initialising,
+                (Some(_), _) => EnvironmentState::Busy,
             };
         });
         // An environment's task ends only when the function is dropped; then the reply channel in `work` tells the caller.

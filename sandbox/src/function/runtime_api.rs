@@ -32,6 +32,8 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
         .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
         .route("/2018-06-01/runtime/init/error", post(init_error))
+        .route("/2018-06-01/runtime/restore/next", get(restore_next))
+        .route("/2018-06-01/runtime/restore/error", post(restore_error))
 }
 
 async fn next(State(api): State<Api>) -> Result<Response, ApiError> {
@@ -73,11 +75,27 @@ async fn take(api: Api, request_id: String, kind: PostKind, request: Request<Bod
 }
 
 async fn init_error(State(api): State<Api>, request: Request<Body>) -> Result<Response, ApiError> {
-    let head = request.headers().get(ERROR_TYPE).cloned();
-    let read = read(request.into_body(), LARGEST_ANSWER).await;
-    let error = FunctionError::parse(&read.body, head.as_ref());
+    let error = posted_error(request).await;
     api.call(|reply| Call::InitError { error, reply }).await?;
     Ok(accepted())
+}
+
+/// Answered when the snapshot is restored; there is nothing to say then.
+async fn restore_next(State(api): State<Api>) -> Result<Response, ApiError> {
+    api.call(|reply| Call::RestoreNext { reply }).await?;
+    Ok(().into_response())
+}
+
+async fn restore_error(State(api): State<Api>, request: Request<Body>) -> Result<Response, ApiError> {
+    let error = posted_error(request).await;
+    api.call(|reply| Call::RestoreError { error, reply }).await?;
+    Ok(accepted())
+}
+
+async fn posted_error(request: Request<Body>) -> FunctionError {
+    let head = request.headers().get(ERROR_TYPE).cloned();
+    let read = read(request.into_body(), LARGEST_ANSWER).await;
+    FunctionError::parse(&read.body, head.as_ref())
 }
 
 /// A body that was read to its end.

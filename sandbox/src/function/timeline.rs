@@ -59,6 +59,17 @@ pub enum EventKind {
     },
     /// The Init phase exceeded its limit.
     InitTimedOut,
+    /// The runtime waits for its snapshot to be restored (SnapStart).
+    RestoreNextCalled,
+    /// The snapshot was restored: the runtime goes on to its hooks, and then to its first event.
+    Restored,
+    /// The runtime's work after the restore failed, or took longer than 10 s.
+    RestoreError {
+        /// `errorType` of the posted document, or Lambda's name for what happened.
+        error_type: String,
+        /// `errorMessage` of the posted document, or what happened.
+        error_message: String,
+    },
     /// The process was continued (SIGCONT).
     Thawed,
     /// The event was handed to the runtime: the invocation begins.
@@ -120,6 +131,9 @@ impl fmt::Display for TimelineEvent {
             }
             EventKind::InitError { error_type, error_message } => write!(f, "init error {error_type}: {error_message}"),
             EventKind::InitTimedOut => write!(f, "init timed out"),
+            EventKind::RestoreNextCalled => write!(f, "waits to be restored"),
+            EventKind::Restored => write!(f, "restored"),
+            EventKind::RestoreError { error_type, error_message } => write!(f, "restore error {error_type}: {error_message}"),
             EventKind::Thawed => write!(f, "thawed"),
             EventKind::EventOut { .. } => write!(f, "event out"),
             EventKind::StreamStarted => write!(f, "stream started"),

@@ -11,6 +11,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// X-Ray takes this many linked traces of one segment.
 const MOST_LINKS: usize = 20;
 
+/// What came before the first invocation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ColdStart {
+    pub(crate) phase: &'static str,
+    pub(crate) from: SystemTime,
+    pub(crate) to: SystemTime,
+}
+
 /// The phases of one invocation as Lambda's segments show them.
 #[derive(Debug)]
 pub(crate) struct Segments {
@@ -20,7 +28,7 @@ pub(crate) struct Segments {
     /// When the caller's request came in.
     received: SystemTime,
     /// The cold start this invocation had to wait for, or profited from first.
-    init: Option<(SystemTime, SystemTime)>,
+    cold_start: Option<ColdStart>,
     began: SystemTime,
     answered: Option<SystemTime>,
 }
@@ -36,15 +44,15 @@ impl Segments {
             request_id: request_id.to_owned(),
             links: links.take(MOST_LINKS).collect(),
             received,
-            init: None,
+            cold_start: None,
             began: received,
             answered: None,
         }
     }
 
     /// The runtime has the event: both segments are in progress.
-    pub(crate) fn begin(&mut self, settings: &Settings, init: Option<(SystemTime, SystemTime)>) {
-        self.init = init;
+    pub(crate) fn begin(&mut self, settings: &Settings, cold_start: Option<ColdStart>) {
+        self.cold_start = cold_start;
         self.began = SystemTime::now();
         self.put(settings, None);
     }
@@ -115,7 +123,7 @@ impl Segments {
         segment
     }
 
-    /// Initialization lies before the segment it is in, as Lambda writes it. Overhead is what follows the answer: the extensions'
+    /// Initialization, or SnapStart's Restore, lies before the segment it is in, as Lambda writes it. Overhead is what follows the answer: the extensions'
     /// and the runtime's last work, up to the freeze.
     fn phases(&self, arn: &str, over: SystemTime) -> Vec<Value> {
         let answered = self.answered.unwrap_or(over);
@@ -129,8 +137,8 @@ impl Segments {
             })
         };
         let mut phases = Vec::new();
-        if let Some((from, to)) = self.init {
-            phases.push(phase("Initialization", from, to));
+        if let Some(ColdStart { phase: name, from, to }) = self.cold_start {
+            phases.push(phase(name, from, to));
         }
         phases.push(phase("Invocation", self.began, answered));
         phases.push(phase("Overhead", answered, over));
@@ -175,7 +183,7 @@ mod tests {
         let trace = Trace::new(&TraceMode::Active, "orders", Some(&incoming));
         let event = Event { linked, ..Event::default() };
         let mut segments = Segments::new(&trace, "request", &event, at(0));
-        segments.init = Some((at(10), at(50)));
+        segments.cold_start = Some(ColdStart { phase: "Initialization", from: at(10), to: at(50) });
         segments.began = at(60);
         segments.answered = Some(at(80));
         (settings, segments)
@@ -214,7 +222,7 @@ mod tests {
         let phases = names_and_times(&segments.function(&settings, Some((at(90), None))));
         let warm = vec![expected("Invocation", 60, 80), expected("Overhead", 80, 90)];
         assert_eq!(phases, [vec![expected("Initialization", 10, 50)], warm.clone()].concat());
-        segments.init = None;
+        segments.cold_start = None;
         assert_eq!(names_and_times(&segments.function(&settings, Some((at(90), None)))), warm);
     }
 

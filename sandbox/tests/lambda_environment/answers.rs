@@ -87,6 +87,8 @@ async fn refusals() -> Outcome {
     let expected = [
         ("no answer:", "403", "InvalidStateTransition"),
         ("wrong id:", "400", "InvalidRequestID"),
+        ("no snapshot:", "404", "NotFound"),
+        ("no restore:", "403", "InvalidStateTransition"),
         ("no path:", "404", "NotFound"),
         ("init error:", "403", "InvalidStateTransition"),
         ("answer:", "202", "OK"),

@@ -1,12 +1,15 @@
 //! The execution environment against what AWS documents, with real processes: this binary is both the test and, where
 //! `AWS_LAMBDA_RUNTIME_API` is set, the function under test.
 
+mod ahead;
 mod answers;
 mod extensions;
 mod failures;
 mod headers;
 mod http;
 mod lifecycle;
+mod logs;
+mod managed;
 mod probe;
 mod raw;
 mod support;
@@ -19,6 +22,16 @@ fn main() -> std::process::ExitCode {
         return lifecycle::sandbox_to_be_killed(&gate);
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    let tests = [lifecycle::tests(), failures::tests(), answers::tests(), headers::tests(), extensions::tests(), http::tests()];
+    let tests = [
+        lifecycle::tests(),
+        failures::tests(),
+        answers::tests(),
+        headers::tests(),
+        extensions::tests(),
+        http::tests(),
+        managed::tests(),
+        ahead::tests(),
+        logs::tests(),
+    ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

@@ -2,14 +2,18 @@
 
 use crate::raw;
 use bytes::Bytes;
-use lambda_runtime::{Context, Error, FunctionResponse, LambdaEvent, LambdaInvocation, MetadataPrelude, Runtime, StreamResponse};
+use lambda_runtime::{
+    BoxFuture, Context, Error, FunctionResponse, LambdaEvent, LambdaInvocation, MetadataPrelude, Runtime, SnapStartResource,
+    StreamResponse,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     process::ExitCode,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     task,
 };
 use tokio::{io::AsyncReadExt, net::TcpStream};
@@ -43,6 +47,28 @@ struct Task {
     after: After,
 }
 
+/// Works, fails or hangs after the restore.
+struct Hooks(String);
+
+impl SnapStartResource for Hooks {
+    fn before_snapshot(&self) -> BoxFuture<'_, Result<(), Error>> {
+        println!("before the snapshot");
+        Box::pin(async { Ok(()) })
+    }
+
+    fn after_restore(&self) -> BoxFuture<'_, Result<(), Error>> {
+        println!("after the restore");
+        Box::pin(async {
+            match self.0.as_str() {
+                "fail" => Err("no connection".into()),
+                "hang" => std::future::pending().await,
+                "exit" => std::process::exit(7),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
 /// What is done after the answer was posted.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -53,7 +79,8 @@ struct After {
     exit: Option<i32>,
 }
 
-static AFTER: Mutex<Option<After>> = Mutex::new(None);
+/// By request id.
+static AFTER: Mutex<BTreeMap<String, After>> = Mutex::new(BTreeMap::new());
 static KEPT_OPEN: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
@@ -88,7 +115,12 @@ async fn run(mode: &str) -> ExitCode {
     if let Some(how) = mode.strip_prefix("extension") {
         raw::internal_extension(how);
     }
-    match Runtime::new(service_fn(handle)).layer(AfterLayer).run().await {
+    let mut runtime = Runtime::new(service_fn(handle)).layer(AfterLayer);
+    if let Some(how) = mode.strip_prefix("hooks ") {
+        runtime = runtime.register_snapstart_resource(Arc::new(Hooks(how.to_owned())));
+    }
+    let ended = if mode == "sequential" { runtime.run().await } else { runtime.run_concurrent().await };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("runtime: {error}");
@@ -103,7 +135,7 @@ async fn handle(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Chu
     if let Some(body) = &task.body {
         task = serde_json::from_str(body)?;
     }
-    *AFTER.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.after);
+    AFTER.lock().unwrap_or_else(PoisonError::into_inner).insert(context.request_id.clone(), task.after);
     if let Some(text) = task.print {
         println!("{text}");
     }
@@ -191,21 +223,22 @@ impl<S> Layer<S> for AfterLayer {
 impl<S> Service<LambdaInvocation> for AfterService<S>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
-    S::Future: 'static,
+    S::Future: Send + 'static,
 {
     type Response = ();
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+    type Future = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut task::Context<'_>) -> task::Poll<Result<(), Error>> {
         self.0.poll_ready(context)
     }
 
     fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
+        let request_id = invocation.context.request_id.clone();
         let posted = self.0.call(invocation);
         Box::pin(async move {
             let result = posted.await;
-            let after = AFTER.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+            let after = AFTER.lock().unwrap_or_else(PoisonError::into_inner).remove(&request_id).unwrap_or_default();
             if let Some(gate) = after.gate {
                 wait_at(&gate).await;
             }

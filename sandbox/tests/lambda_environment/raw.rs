@@ -107,6 +107,14 @@ pub(crate) fn main(scenario: &str) -> ExitCode {
     if matches!(scenario, "late" | "straddling") {
         return late(scenario).unwrap_or(ExitCode::FAILURE);
     }
+    if let Some(millis) = scenario.strip_prefix("polls-and-exits-after ") {
+        if let Ok(mut stream) = TcpStream::connect(api()) {
+            let _ = stream.write_all(&request("GET", &format!("{RUNTIME}/invocation/next"), &[], b""));
+            let _ = stream.set_read_timeout(millis.parse().ok().map(std::time::Duration::from_millis));
+            let _ = stream.read(&mut [0]);
+        }
+        return ExitCode::SUCCESS;
+    }
     loop {
         let (id, event) = next();
         match scenario {
@@ -138,6 +146,8 @@ pub(crate) fn main(scenario: &str) -> ExitCode {
 fn refusals(id: &str) {
     say("no answer", &call("GET", &format!("{RUNTIME}/invocation/next"), &[], b""));
     say("wrong id", &respond("00000000-0000-4000-8000-000000000000", b"1"));
+    say("no snapshot", &call("GET", &format!("{RUNTIME}/restore/next"), &[], b""));
+    say("no restore", &call("POST", &format!("{RUNTIME}/restore/error"), &[], b"{}"));
     say("no path", &call("GET", "/2018-06-01/runtime/nothing", &[], b""));
     say("init error", &call("POST", &format!("{RUNTIME}/init/error"), &[], b"{}"));
     say("answer", &respond(id, b"true"));

@@ -2,7 +2,7 @@
 
 use lambda_lifecycle_sandbox::{
     Answer, Event, Invoke,
-    function::{EventKind, Function, FunctionBuilder, TimelineEvent},
+    function::{EventKind, Function, FunctionBuilder, LogLine, Output, TimelineEvent},
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
@@ -117,7 +117,8 @@ impl Held {
 
 /// What follows this prefix in the first line that a function prints with it. Waits for the line.
 pub(crate) async fn printed(function: &Function, prefix: &str) -> String {
-    let line = function.subscribe_logs().from_start().find(|line| line.text.starts_with(prefix)).await;
+    let fits = |line: &LogLine| line.output != Output::Platform && line.text.starts_with(prefix);
+    let line = function.subscribe_logs().from_start().find(fits).await;
     line.text[prefix.len()..].trim().to_owned()
 }
 

@@ -128,6 +128,8 @@ fn is_host_and_port(text: &str) -> bool {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match bracketed {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        // A host of such a name could not be told from the prefix.
+        None if host.eq_ignore_ascii_case("udp") || host.eq_ignore_ascii_case("tcp") => false,
         None => !host.is_empty() && !host.contains([':', '[', ']', '/']),
     };
     host && port.parse::<u16>().is_ok_and(|port| port != 0)

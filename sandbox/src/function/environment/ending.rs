@@ -1,6 +1,6 @@
 //! How a process ends, and what its callers are told.
 
-use super::{Environment, FAILURE_GRACE};
+use super::{Environment, FAILURE_GRACE, restore::restore_timed_out};
 use crate::{
     Failure,
     function::{
@@ -14,7 +14,10 @@ use crate::{
     },
 };
 use nix::sys::signal::Signal;
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 /// Between SIGTERM and SIGKILL at a shutdown with an internal extension.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
@@ -26,8 +29,12 @@ impl Environment {
     pub(super) fn init_error(&mut self, error: FunctionError) {
         let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
         self.write(EventKind::InitError { error_type, error_message });
+        self.fail_soon(Ending::InitError(error));
+    }
+
+    pub(super) fn fail_soon(&mut self, ending: Ending) {
         if let Some(live) = &mut self.live {
-            live.end_by(FAILURE_GRACE, Ending::InitError(error));
+            live.end_by(FAILURE_GRACE, ending);
         }
     }
 
@@ -43,7 +50,7 @@ impl Environment {
                 }
                 false
             }
-            Some(live) if live.phase == Phase::Frozen && self.work.is_none() => {
+            Some(live) if live.may_be_shut_down() && (self.pool.settings.managed || self.work.is_empty()) => {
                 self.shut_down();
                 true
             }
@@ -53,11 +60,13 @@ impl Environment {
 
     fn shut_down(&mut self) {
         let Some(live) = &mut self.live else { return };
-        let sigterm = live.has_extensions();
+        let (sigterm, frozen) = (live.has_extensions(), live.phase == Phase::Frozen);
         live.process.signal(Signal::SIGCONT);
         if sigterm {
             live.end_by(SHUTDOWN_GRACE, Ending::Shutdown { since: Instant::now(), sigterm });
-            self.write(EventKind::Thawed);
+            if frozen {
+                self.write(EventKind::Thawed);
+            }
             self.terminate();
         } else {
             live.end_by(Duration::ZERO, Ending::Shutdown { since: Instant::now(), sigterm });
@@ -81,7 +90,7 @@ impl Environment {
     }
 
     /// The time is over for Init, for an invocation, or for a process that is to end.
-    pub(super) fn due(&mut self) {
+    pub(super) async fn due(&mut self) {
         let Some(live) = &mut self.live else { return };
         match live.phase {
             Phase::Init { .. } => {
@@ -90,7 +99,18 @@ impl Environment {
                 self.write(if suppressed { EventKind::TimedOut } else { EventKind::InitTimedOut });
                 self.kill();
             }
+            Phase::Restore { .. } => {
+                live.ending = Some(Ending::RestoreTimedOut);
+                let FunctionError { error_type, error_message } = restore_timed_out(&self.pool.settings);
+                self.write(EventKind::RestoreError { error_type, error_message });
+                self.kill();
+            }
             Phase::Dying { .. } => self.kill(),
+            Phase::Up if self.pool.settings.managed => {
+                live.time_out(&self.pool.settings, &self.pool.timeline);
+                // Also when its first polls were waited for, and when a shutdown waited for what is now overdue.
+                self.serve_polls().await;
+            }
             Phase::Up => {
                 live.time_out(&self.pool.settings, &self.pool.timeline);
                 if live.has_extensions() {
@@ -112,47 +132,60 @@ impl Environment {
         };
         let (number, pid) = (live.number, live.process.pid());
         let request_id = live.request_id().map(str::to_owned);
-        let initialising = live.init_took.is_none();
-        let (ending, suppressed) = (live.ending.take(), live.suppressed);
+        let (initialising, restoring) = (live.init_took.is_none() || !live.ready, live.restoring);
+        let (ending, suppressed, served) = (live.ending.take(), live.suppressed, live.served);
+        let (log, init_took) = live.init_log();
         let (process, mut invocations) = live.into_parts();
         let exit = process.wait().await;
         self.pool.timeline.write(number, request_id.as_deref(), EventKind::Exited { exit });
 
         let settings = &self.pool.settings;
+        let mut done = invocations.len();
+        let mut ready_again = false;
         let tell: Tell = if let Some(Ending::Shutdown { since, sigterm }) = ending {
             let ended = Ended { environment: number, pid, sigterm, exit, took: since.elapsed() };
             let waiting = std::mem::take(&mut self.shutdown);
             Box::new(move || waiting.into_iter().for_each(|reply| drop(reply.send(Some(ended.clone())))))
-        } else if initialising {
+        } else if initialising || restoring {
             let failure = self.init_failure(number, ending, exit);
-            self.init_failed = !suppressed;
-            if !suppressed && matches!(self.work, Some(Work::Job(_))) {
+            if initialising {
+                log.init_report(&self.pool.settings, init_took, suppressed, &failure);
+            }
+            let repeatable = initialising && !suppressed && !self.pool.settings.managed;
+            self.init_failed = repeatable;
+            if repeatable && matches!(self.work.front(), Some(Work::Job(_))) {
                 return Box::pin(self.start()).await;
             }
-            give_up(self.work.take(), failure, settings)
+            let (given_up, tell) = give_up(&mut self.work, failure, &self.pool.settings);
+            done += given_up;
+            tell
         } else {
             let failure = match ending {
                 Some(Ending::Extension(error)) => function_failure(error),
                 _ => Failure::Exited(exit.to_string()),
             };
             for invocation in invocations.values_mut() {
-                invocation.fail(failure.clone());
+                invocation.fail(failure.clone(), settings);
                 invocation.end(settings);
             }
+            // Managed Instances are kept ready, but not at any price: what ended before its first event waits for the next.
+            ready_again = settings.managed && served && self.shutdown.is_empty();
             Box::new(move || drop(invocations))
         };
-        if self.work.is_some() {
-            // It came while the process was on its way out.
-            tell();
-            return Box::pin(self.start()).await;
+        if self.work.is_empty() && !ready_again {
+            return self.release(done, tell).await;
         }
-        self.release(tell).await;
+        // What waits came while the process was on its way out.
+        self.done += done;
+        Box::pin(self.start()).await;
+        self.release(0, tell).await;
     }
 
     fn init_failure(&self, number: u32, ending: Option<Ending>, exit: Exit) -> Failure {
         match ending {
             Some(Ending::InitError(error) | Ending::Extension(error)) => function_failure(error),
             Some(Ending::InitTimedOut) => timed_out(&self.pool.settings),
+            Some(Ending::RestoreTimedOut) => function_failure(restore_timed_out(&self.pool.settings)),
             _ => {
                 let error_type = "Runtime.ExitError".to_owned();
                 let error_message = format!("Runtime exited before it asked for an event: {exit}");
@@ -166,21 +199,25 @@ impl Environment {
 /// Tells those who wait.
 pub(super) type Tell = Box<dyn FnOnce() + Send>;
 
-/// Answers whoever waits for a process that will not come up.
-pub(super) fn give_up(work: Option<Work>, failure: Failure, settings: &Settings) -> Tell {
-    let limit = settings.init_limit;
-    Box::new(move || match work {
-        Some(Work::Job(mut job)) => job.answer(Err(failure), false),
-        Some(Work::WarmUp(reply)) => {
-            let error = match failure {
-                Failure::Function { error_type, error_message } => WarmUpError::Failed { error_type, error_message },
-                Failure::TimedOut { .. } => WarmUpError::TimedOut(limit),
-                other => WarmUpError::Failed { error_type: "Runtime.ExitError".into(), error_message: other.to_string() },
-            };
-            let _ = reply.send(Err(error));
+/// Answers whoever waits for a process that will not come up; says how many they are.
+pub(super) fn give_up(work: &mut VecDeque<Work>, failure: Failure, settings: &Settings) -> (usize, Tell) {
+    let limit = settings.init_limit();
+    let work = std::mem::take(work);
+    let count = work.len();
+    let error = match failure.clone() {
+        Failure::Function { error_type, error_message } => WarmUpError::Failed { error_type, error_message },
+        Failure::TimedOut { .. } => WarmUpError::TimedOut(limit),
+        other => WarmUpError::Failed { error_type: "Runtime.ExitError".into(), error_message: other.to_string() },
+    };
+    let tell = move || {
+        for work in work {
+            match work {
+                Work::Job(mut job) => job.answer(Err(failure.clone()), false),
+                Work::WarmUp(reply) => drop(reply.send(Err(error.clone()))),
+            }
         }
-        None => {}
-    })
+    };
+    (count, Box::new(tell))
 }
 
 pub(super) fn function_failure(error: FunctionError) -> Failure {

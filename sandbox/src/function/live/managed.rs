@@ -1,0 +1,66 @@
+//! Which of several invocations at once is over.
+
+use super::{Live, Phase};
+use crate::function::{builder::Settings, invocation::Invocation};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How long after its first poll a runtime may have fewer open than it was told. Until then a poll after an answer might be
+/// another worker's first.
+const FIRST_POLLS: Duration = Duration::from_millis(100);
+
+/// An invocation that is over.
+pub(crate) struct Over {
+    /// Where it can be told which one it is.
+    pub(crate) request_id: Option<String>,
+}
+
+impl Live {
+    /// True when a poll is open that an event can be handed to.
+    pub(crate) fn has_poll(&mut self) -> bool {
+        while self.polls.front().is_some_and(oneshot::Sender::is_closed) {
+            self.polls.pop_front();
+        }
+        !self.polls.is_empty()
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.invocations.is_empty()
+    }
+
+    /// True when nobody waits for anything of this process: what is overdue is not waited for.
+    pub(crate) fn may_be_shut_down(&self) -> bool {
+        if self.managed {
+            self.phase == Phase::Up && self.invocations.values().all(|invocation| invocation.overdue)
+        } else {
+            self.phase == Phase::Frozen
+        }
+    }
+
+    /// True when events may go out: as many polls are open as the runtime was told, or it has had the time to open them.
+    pub(crate) fn is_ready(&mut self, settings: &Settings) -> bool {
+        let since = *self.first_polls.get_or_insert_with(|| Instant::now() + FIRST_POLLS);
+        self.ready |= self.polls.len() >= settings.concurrency || since <= Instant::now();
+        self.ready
+    }
+
+    /// The runtime's post for an invocation has ended, or was refused.
+    pub(super) fn answer_ended(&mut self, id: &str) {
+        let written = self.invocations.get(id).is_some_and(Invocation::is_written);
+        if self.managed && written && !self.answered.iter().any(|answered| answered == id) {
+            self.answered.push_back(id.to_owned());
+        }
+    }
+
+    /// A worker of the runtime asks for its next event. It does not say what it has worked on: with one answer open it was that,
+    /// with several it is one of them, and the oldest is crossed out.
+    pub(super) fn next_over(&mut self, settings: &Settings) -> Option<Over> {
+        let told = self.answered.len() == 1;
+        let id = self.answered.pop_front()?;
+        if let Some(mut invocation) = self.invocations.remove(&id) {
+            // Answers the caller of a stream that broke off.
+            let _ = invocation.next_called(settings);
+        }
+        Some(Over { request_id: told.then_some(id) })
+    }
+}

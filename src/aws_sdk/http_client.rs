@@ -1,0 +1,174 @@
+//! All clients of an `SdkConfig`, through the HTTP client they share.
+
+use super::{error, interceptor::Traced, resources};
+use crate::{
+    Invocation,
+    trace::{self, Recorder},
+    xray::{Sampled, TRACE_HEADER},
+};
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
+        orchestrator::HttpRequest,
+        runtime_components::{RuntimeComponents, RuntimeComponentsBuilder},
+    },
+};
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_types::SdkConfig;
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer},
+};
+use opentelemetry_sdk::trace::Span;
+
+/// Services whose name in X-Ray differs from the one they sign with by more than capitals.
+const NAMES: [(&str, &str); 12] = [
+    ("dynamodb", "DynamoDB"),
+    ("events", "EventBridge"),
+    ("firehose", "Firehose"),
+    ("kinesis", "Kinesis"),
+    ("lambda", "Lambda"),
+    ("s3", "S3"),
+    ("secretsmanager", "Secrets Manager"),
+    ("sns", "SNS"),
+    ("sqs", "SQS"),
+    ("ssm", "SSM"),
+    ("states", "SFN"),
+    ("sts", "STS"),
+];
+
+/// An `SdkConfig` whose clients send the trace header and record their requests. See the [module](super).
+///
+/// A configuration without an HTTP client of its own, as `aws-config` without its default client makes it, stays as it is, and
+/// so do its clients: that is logged.
+pub fn traced(config: SdkConfig) -> SdkConfig {
+    match config.http_client() {
+        Some(client) => {
+            let client = SharedHttpClient::new(TracedClient(client));
+            config.into_builder().http_client(client).build()
+        }
+        None => {
+            tracing::warn!(
+                "this SdkConfig has no HTTP client, so its calls are not traced: give it one with `ConfigLoader::http_client`, \
+                 or each client the `TraceInterceptor`"
+            );
+            config
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TracedClient(SharedHttpClient);
+
+impl HttpClient for TracedClient {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(TracedConnector(self.0.http_connector(settings, components)))
+    }
+
+    fn validate_base_client_config(&self, components: &RuntimeComponentsBuilder, config: &ConfigBag) -> Result<(), BoxError> {
+        HttpClient::validate_base_client_config(&self.0, components, config)
+    }
+
+    fn validate_final_config(&self, components: &RuntimeComponents, config: &ConfigBag) -> Result<(), BoxError> {
+        HttpClient::validate_final_config(&self.0, components, config)
+    }
+}
+
+#[derive(Debug)]
+struct TracedConnector(SharedHttpConnector);
+
+impl HttpConnector for TracedConnector {
+    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
+        let Some(invocation) = Invocation::try_current().filter(|_| request.extension::<Traced>().is_none()) else {
+            return self.0.call(request);
+        };
+        let header = trace::outgoing_header(&invocation);
+        let mut open = trace::is_recorded(&invocation).then(|| OpenSpan(Some(begin(&request))));
+        let header = match open.as_mut().and_then(|open| open.0.as_mut()) {
+            Some(span) => header.with_parent(span.span_context().span_id(), Sampled::Yes),
+            None => header,
+        };
+        if header.root().is_some() {
+            // The header is not signed. One that is no header would fail the user's call.
+            let _ = request.headers_mut().try_insert(TRACE_HEADER, header.to_string());
+        }
+        let response = self.0.call(request);
+        let Some(mut open) = open else { return response };
+        HttpConnectorFuture::new(async move {
+            let response = response.await;
+            if let Some(mut span) = open.0.take() {
+                match &response {
+                    Ok(response) => {
+                        super::describe_response(&mut span, response);
+                        // The body may not have arrived, and then nobody knows the code.
+                        if let Some((code, message)) = error::of_response(response) {
+                            super::fail(&mut span, code, message);
+                        }
+                    }
+                    Err(failure) => super::fail(&mut span, "DispatchFailure".to_owned(), failure.to_string()),
+                }
+                span.end();
+            }
+            response
+        })
+    }
+}
+
+/// A request that is dropped was cancelled: by its caller, or by a timeout of the SDK.
+struct OpenSpan(Option<Span>);
+
+impl Drop for OpenSpan {
+    fn drop(&mut self) {
+        if let Some(mut span) = self.0.take() {
+            span.set_attribute(KeyValue::new("error.type", "Cancelled"));
+            span.set_status(Status::error("cancelled: the request was dropped before its answer came"));
+            span.end();
+        }
+    }
+}
+
+/// What the request itself says about its call.
+fn begin(request: &HttpRequest) -> Span {
+    let (service, region) = scope(request);
+    let operation = operation(request);
+    let mut attributes = resources::of_request(&service, request);
+    attributes.push(KeyValue::new("rpc.system", "aws-api"));
+    attributes.push(KeyValue::new("rpc.method", operation.clone()));
+    let name = format!("{service}.{operation}");
+    attributes.push(KeyValue::new("rpc.service", service));
+    if let Some(region) = region {
+        attributes.push(KeyValue::new("aws.region", region));
+    }
+    let attempt = request.headers().get("amz-sdk-request").and_then(|sent| sent.strip_prefix("attempt="));
+    let attempt: i64 = attempt.and_then(|sent| sent.split(';').next()?.parse().ok()).unwrap_or(1);
+    if attempt > 1 {
+        attributes.push(KeyValue::new("http.request.resend_count", attempt - 1));
+    }
+    let span = SpanBuilder::from_name(name).with_kind(SpanKind::Client).with_attributes(attributes);
+    Recorder::start().tracer.build_with_context(span, &Context::current())
+}
+
+/// Service and region that the request is signed for: `…Credential=<key>/<date>/<region>/<service>/aws4_request, …`.
+fn scope(request: &HttpRequest) -> (String, Option<String>) {
+    let signed = || {
+        let credential = request.headers().get("authorization")?.split_once("Credential=")?.1;
+        let mut parts = credential.split([',', ' ']).next()?.split('/').skip(2);
+        Some((parts.next()?, parts.next()?))
+    };
+    let Some((region, service)) = signed() else { return ("AWS".to_owned(), None) };
+    let known = NAMES.iter().find(|(signed, _)| *signed == service).map_or(service, |(_, name)| name);
+    (known.to_owned(), Some(region.to_owned()))
+}
+
+/// The operation's name in the protocols that have one in the request; in REST its method.
+fn operation(request: &HttpRequest) -> String {
+    if let Some(target) = request.headers().get("x-amz-target") {
+        return target.rsplit('.').next().unwrap_or(target).to_owned();
+    }
+    let action = request.body().bytes().and_then(|body| body.strip_prefix(b"Action="));
+    match action.and_then(|action| std::str::from_utf8(action.split(|byte| *byte == b'&').next()?).ok()) {
+        Some(action) => action.to_owned(),
+        None => request.method().to_owned(),
+    }
+}

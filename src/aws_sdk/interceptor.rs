@@ -1,0 +1,207 @@
+//! One span for a call over all its attempts, and the header from that span.
+
+use super::{error, resources};
+use crate::{
+    Invocation,
+    deadline::Deadline,
+    trace::{self, Recorder},
+    xray::{Sampled, TRACE_HEADER},
+};
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        interceptors::{
+            Intercept,
+            context::{
+                BeforeSerializationInterceptorContextMut, BeforeSerializationInterceptorContextRef,
+                BeforeTransmitInterceptorContextMut, FinalizerInterceptorContextRef,
+            },
+            dyn_dispatch_hint,
+        },
+        orchestrator::Metadata,
+        retries::RequestAttempts,
+        runtime_components::RuntimeComponents,
+    },
+};
+use aws_smithy_types::{
+    config_bag::{ConfigBag, Storable, StoreReplace},
+    timeout::TimeoutConfig,
+};
+use aws_types::region::Region;
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer},
+};
+use opentelemetry_sdk::trace::Span;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Operations that put a message somewhere: PRODUCER in OpenTelemetry's terms.
+const SENDS: [&str; 6] = ["SendMessage", "SendMessageBatch", "Publish", "PublishBatch", "PutEvents", "PutRecords"];
+/// What is left for a call that is made when there is no time left.
+const LAST_TRY: Duration = Duration::from_millis(10);
+
+/// Makes one span of each SDK call, over all its attempts, sends the trace header from it, and bounds the call by the
+/// invocation's time. See the [module](super).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TraceInterceptor(());
+
+impl TraceInterceptor {
+    /// An interceptor for any client.
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+/// The request has its header already: it is of the call's span.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Traced;
+
+/// The span of a call under way, in the call's own configuration.
+#[derive(Debug)]
+struct Call {
+    span: Mutex<Option<Span>>,
+    header: String,
+}
+
+impl Storable for Call {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Call {
+    fn span(&self) -> MutexGuard<'_, Option<Span>> {
+        self.span.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that is dropped before it ends was cancelled by its caller.
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(mut span) = self.span().take() {
+            span.set_attribute(KeyValue::new("error.type", "Cancelled"));
+            span.set_status(Status::error("cancelled: the caller dropped the call before it ended"));
+            span.end();
+        }
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for TraceInterceptor {
+    fn name(&self) -> &'static str {
+        "lambda-lifecycle"
+    }
+
+    /// The last moment before the SDK reads the timeouts of the call.
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(deadline) = Invocation::try_current().and_then(|invocation| invocation.timing()) else { return Ok(()) };
+        let left = time_for_a_call(&deadline, Instant::now());
+        let asked = config.load::<TimeoutConfig>().and_then(TimeoutConfig::operation_timeout);
+        if asked.is_none_or(|asked| asked > left) {
+            config.interceptor_state().store_put(TimeoutConfig::builder().operation_timeout(left).build());
+        }
+        Ok(())
+    }
+
+    fn modify_before_serialization(
+        &self,
+        _: &mut BeforeSerializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // The first place where the operation's name is known.
+        let Some(metadata) = config.load::<Metadata>() else { return Ok(()) };
+        let Some(invocation) = Invocation::try_current().filter(trace::is_recorded) else { return Ok(()) };
+        let kind = if SENDS.contains(&metadata.name()) { SpanKind::Producer } else { SpanKind::Client };
+        let mut attributes = Vec::with_capacity(8);
+        attributes.push(KeyValue::new("rpc.system", "aws-api"));
+        attributes.push(KeyValue::new("rpc.service", metadata.service().to_string()));
+        attributes.push(KeyValue::new("rpc.method", metadata.name().to_string()));
+        if let Some(region) = config.load::<Region>() {
+            attributes.push(KeyValue::new("aws.region", region.to_string()));
+        }
+        let builder = SpanBuilder::from_name(format!("{}.{}", metadata.service(), metadata.name()))
+            .with_kind(kind)
+            .with_attributes(attributes);
+        let span = Recorder::start().tracer.build_with_context(builder, &Context::current());
+        let header = trace::outgoing_header(&invocation).with_parent(span.span_context().span_id(), Sampled::Yes).to_string();
+        config.interceptor_state().store_put(Call { span: Mutex::new(Some(span)), header });
+        Ok(())
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let header = match config.load::<Call>() {
+            Some(call) => {
+                let first = config.load::<RequestAttempts>().is_none_or(|attempts| attempts.attempts() <= 1);
+                if let Some(span) = call.span().as_mut().filter(|_| first) {
+                    let service = config.load::<Metadata>().map_or("", Metadata::service);
+                    span.set_attributes(resources::of_request(service, context.request()));
+                }
+                call.header.clone()
+            }
+            // Not recorded: what came in is handed on as it was.
+            None => match Invocation::try_current().and_then(|invocation| invocation.trace_header()) {
+                Some(header) => header.to_string(),
+                None => return Ok(()),
+            },
+        };
+        let request = context.request_mut();
+        // A header that is no header would fail the user's call.
+        let _ = request.headers_mut().try_insert(TRACE_HEADER, header);
+        request.add_extension(Traced);
+        Ok(())
+    }
+
+    fn read_after_execution(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(call) = config.load::<Call>() else { return Ok(()) };
+        let Some(mut span) = call.span().take() else { return Ok(()) };
+        if let Some(response) = context.response() {
+            super::describe_response(&mut span, response);
+        }
+        let attempts = config.load::<RequestAttempts>().map_or(1, RequestAttempts::attempts);
+        if attempts > 1 {
+            span.set_attribute(KeyValue::new("http.request.resend_count", i64::from(attempts - 1)));
+        }
+        if let Some(Err(failure)) = context.output_or_error() {
+            let told = context.response().and_then(error::of_response);
+            let (code, message) = told.unwrap_or_else(|| error::of_failure(failure));
+            super::fail(&mut span, code, message);
+        }
+        span.end();
+        Ok(())
+    }
+}
+
+/// Until the soft point, so that the caller still has time to answer the error; a call made after it has until the hard one.
+fn time_for_a_call(deadline: &Deadline, now: Instant) -> Duration {
+    let until = if now < deadline.soft { deadline.soft } else { deadline.hard };
+    until.saturating_duration_since(now).max(LAST_TRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_until_the_soft_point_and_then_until_the_hard_one() {
+        let begun = Instant::now();
+        let deadline = Deadline::after(Duration::from_secs(1), begun, None, None);
+        let left = |after| time_for_a_call(&deadline, begun + Duration::from_millis(after)).as_millis();
+        assert_eq!((left(0), left(899), left(900), left(940), left(999)), (900, 10, 50, 10, 10));
+    }
+}

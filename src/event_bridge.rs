@@ -1,0 +1,142 @@
+//! The hop through EventBridge, straight to the function: a typed handler for an event's detail, with a span that names it.
+//!
+//! ```no_run
+//! use lambda_lifecycle::{Error, Lifecycle, event_bridge::{self, EventBridgeEvent}};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Order { id: u64 }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Error> {
+//!     Lifecycle::from_env().run_concurrent(event_bridge::events((), placed)).await
+//! }
+//!
+//! async fn placed(_: (), event: EventBridgeEvent<Order>) -> Result<(), Error> {
+//!     println!("{} of {}: {}", event.detail_type, event.source, event.detail.id);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The invocation is in the trace of whoever put the event, where the entry had a
+//! [`TraceHeader`](https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html) or X-Ray's HTTP header:
+//! the interceptor of `aws_sdk` sends it. Through a queue it is
+//! [`sqs::batch`](crate::sqs::batch) with [`EventBridgeEvent`] as the body's type.
+
+use crate::{
+    Invocation,
+    hop::{self, consumer},
+    outcome::error_type,
+};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent};
+use opentelemetry::{KeyValue, Value, context::FutureExt as _};
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tower::Service;
+
+/// An event of EventBridge. See
+/// [Event structure](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct EventBridgeEvent<T> {
+    /// What happened, in the source's own form.
+    pub detail: T,
+    /// The kind of event.
+    pub detail_type: String,
+    /// Who put it.
+    pub source: String,
+    /// EventBridge's id of it.
+    #[serde(default)]
+    pub id: String,
+    /// The account it comes from.
+    #[serde(default)]
+    pub account: String,
+    /// The region it comes from.
+    #[serde(default)]
+    pub region: String,
+    /// When it happened, in ISO 8601.
+    #[serde(default)]
+    pub time: String,
+    /// ARNs of what it is about.
+    #[serde(default)]
+    pub resources: Vec<String>,
+}
+
+/// A service that handles events of EventBridge. Made by [`events`].
+#[must_use = "hand it to `Lifecycle::run_concurrent`"]
+pub struct Events<App, T, Handler> {
+    app: App,
+    handler: Handler,
+    detail: PhantomData<fn() -> T>,
+}
+
+/// Runs `handler` for each event, with a clone of `app` and the detail decoded from JSON into `T`.
+///
+/// Its failure is the invocation's: Lambda then repeats the event.
+pub fn events<App, T, Handler, Working, E>(app: App, handler: Handler) -> Events<App, T, Handler>
+where
+    T: DeserializeOwned,
+    Handler: Fn(App, EventBridgeEvent<T>) -> Working,
+    Working: Future<Output = Result<(), E>>,
+    E: Into<Error>,
+{
+    Events { app, handler, detail: PhantomData }
+}
+
+impl<App: Clone, T, Handler: Clone> Clone for Events<App, T, Handler> {
+    fn clone(&self) -> Self {
+        Self { app: self.app.clone(), handler: self.handler.clone(), detail: PhantomData }
+    }
+}
+
+impl<App, T, Handler, Working, E> Service<LambdaEvent<EventBridgeEvent<T>>> for Events<App, T, Handler>
+where
+    App: Clone + Send + Sync + 'static,
+    T: Send + 'static,
+    Handler: Fn(App, EventBridgeEvent<T>) -> Working + Clone + Send + Sync + 'static,
+    Working: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<Error>,
+{
+    type Response = ();
+    type Error = Diagnostic;
+    type Future = Pin<Box<dyn Future<Output = Result<(), Diagnostic>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Diagnostic>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, event: LambdaEvent<EventBridgeEvent<T>>) -> Self::Future {
+        let (app, handler) = (self.app.clone(), self.handler.clone());
+        let event = event.payload;
+        Box::pin(async move {
+            let span = begin(&Invocation::current(), &event);
+            let context = span.as_ref().map_or_else(opentelemetry::Context::current, |span| span.context().clone());
+            let handled = async { handler(app, event).await }.with_context(context).await;
+            let failure = handled
+                .err()
+                .map(|error| Diagnostic { error_type: error_type::<E>().to_owned(), error_message: error.into().to_string() });
+            if let Some(span) = span {
+                span.end(failure.as_ref().map(|failure| (&*failure.error_type, &*failure.error_message)));
+            }
+            failure.map_or(Ok(()), Err)
+        })
+    }
+}
+
+fn begin<T>(invocation: &Invocation, event: &EventBridgeEvent<T>) -> Option<hop::OpenSpan> {
+    if !invocation.is_recorded() {
+        return None;
+    }
+    let source = Value::from(event.source.clone());
+    let attributes = [
+        KeyValue::new("annotation.message_id", event.id.clone()),
+        KeyValue::new("annotation.detail_type", event.detail_type.clone()),
+    ];
+    let span = consumer(format!("process {}", event.detail_type), "aws.eventbridge", &source, attributes);
+    Some(hop::begin(span, &opentelemetry::Context::current()))
+}

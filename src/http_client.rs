@@ -1,0 +1,202 @@
+//! Calls that go out over plain HTTP: a `tower` layer for a client, and the headers alone for clients without one.
+//!
+//! Around hyper's client, or any `Service<http::Request<_>>`:
+//!
+//! ```
+//! use lambda_lifecycle::http_client::TraceLayer;
+//! use tower::{Layer, Service};
+//! # type Body = http_body_util::Empty<bytes::Bytes>;
+//!
+//! let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http::<Body>();
+//! let mut client = TraceLayer::new().layer(client);
+//! # let _ = || client.call(http::Request::new(Body::new()));
+//! ```
+//!
+//! Around reqwest's client, which has requests of its own, with tower's `map_request` and `map_response`:
+//!
+//! ```text
+//! let client = ServiceBuilder::new()
+//!     .layer(TraceLayer::new())
+//!     .map_request(|request: http::Request<reqwest::Body>| reqwest::Request::try_from(request).expect("a full URL"))
+//!     .map_response(http::Response::<reqwest::Body>::from)
+//!     .service(reqwest::Client::new());
+//! ```
+//!
+//! With any other client: `request.headers_mut().extend(http_client::headers())`.
+
+use crate::{
+    Invocation,
+    trace::{self, Recorder},
+    xray::{Sampled, TRACE_HEADER, TraceHeader},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use opentelemetry::{
+    Context as OtelContext, KeyValue,
+    trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer},
+};
+use opentelemetry_sdk::trace::Span;
+use pin_project_lite::pin_project;
+use std::{
+    fmt::Display,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tower::{Layer, Service};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The headers that tell a callee about its caller, which is the span that is active here: `x-amzn-trace-id`, and W3C's
+/// `traceparent` where the caller is known.
+///
+/// Empty outside of an invocation, and where Lambda gave no trace.
+pub fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(header) = Invocation::try_current().and_then(|invocation| invocation.trace_header()) {
+        write(&header, &mut headers);
+    }
+    headers
+}
+
+fn write(header: &TraceHeader, headers: &mut HeaderMap) {
+    if header.root().is_none() {
+        return;
+    }
+    if let Ok(value) = HeaderValue::try_from(header.to_string()) {
+        headers.insert(HeaderName::from_static(TRACE_HEADER), value);
+    }
+    if let Some(value) = header.to_traceparent().and_then(|value| HeaderValue::try_from(value).ok()) {
+        headers.insert(TRACEPARENT, value);
+    }
+}
+
+/// Makes a CLIENT span of each request of an HTTP client, from its start to the head of the response, and sends the headers from
+/// that span. See the [module](self).
+///
+/// Recorded are method, address without query and credentials, and status.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TraceLayer(());
+
+impl TraceLayer {
+    /// A layer for any client.
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+impl<S> Layer<S> for TraceLayer {
+    type Service = TraceService<S>;
+
+    fn layer(&self, inner: S) -> TraceService<S> {
+        TraceService { inner }
+    }
+}
+
+/// The service [`TraceLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct TraceService<S> {
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for TraceService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Display,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = TraceFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let mut open = OpenSpan(None);
+        if let Some(invocation) = Invocation::try_current() {
+            let mut header = trace::outgoing_header(&invocation);
+            if trace::is_recorded(&invocation) {
+                let span = begin(&request);
+                header = header.with_parent(span.span_context().span_id(), Sampled::Yes);
+                open.0 = Some(span);
+            }
+            write(&header, request.headers_mut());
+        }
+        TraceFuture { inner: self.inner.call(request), open }
+    }
+}
+
+/// What OpenTelemetry's conventions ask of an HTTP client, but for the query: it may hold what must stay inside.
+fn begin<B>(request: &Request<B>) -> Span {
+    let (method, uri) = (request.method().as_str().to_owned(), request.uri());
+    let mut attributes = Vec::with_capacity(5);
+    attributes.push(KeyValue::new("http.request.method", method.clone()));
+    if let Some(host) = uri.host() {
+        let scheme = uri.scheme_str().unwrap_or("https");
+        let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+        attributes.push(KeyValue::new("url.full", format!("{scheme}://{host}{port}{}", uri.path())));
+        attributes.push(KeyValue::new("server.address", host.to_owned()));
+        if let Some(port) = uri.port_u16() {
+            attributes.push(KeyValue::new("server.port", i64::from(port)));
+        }
+    }
+    let span = SpanBuilder::from_name(method).with_kind(SpanKind::Client).with_attributes(attributes);
+    Recorder::start().tracer.build_with_context(span, &OtelContext::current())
+}
+
+/// A request that is dropped before its answer came was cancelled by its caller.
+struct OpenSpan(Option<Span>);
+
+impl Drop for OpenSpan {
+    fn drop(&mut self) {
+        if let Some(mut span) = self.0.take() {
+            span.set_attribute(KeyValue::new("error.type", "Cancelled"));
+            span.set_status(Status::error("cancelled: the caller dropped the request before its answer came"));
+            span.end();
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`TraceService`].
+    pub struct TraceFuture<F> {
+        #[pin]
+        inner: F,
+        open: OpenSpan,
+    }
+}
+
+impl<F, R, E> Future for TraceFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Display,
+{
+    type Output = Result<Response<R>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.inner.poll(cx));
+        if let Some(mut span) = this.open.0.take() {
+            match &answer {
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+                    if status >= 400 {
+                        span.set_attribute(KeyValue::new("error.type", status.to_string()));
+                        span.set_status(Status::error(""));
+                    }
+                }
+                Err(error) => {
+                    let kind = std::any::type_name::<E>();
+                    span.add_event(
+                        "exception",
+                        vec![KeyValue::new("exception.type", kind), KeyValue::new("exception.message", error.to_string())],
+                    );
+                    span.set_status(Status::error(kind));
+                }
+            }
+            span.end();
+        }
+        Poll::Ready(answer)
+    }
+}

@@ -1,0 +1,204 @@
+//! The hop through SNS, straight to the function: a typed handler per notification, with a span that links to its producer.
+//!
+//! ```no_run
+//! use lambda_lifecycle::{Error, Lifecycle, sns::{self, Notification}};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Order { id: u64 }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Error> {
+//!     Lifecycle::from_env().run_concurrent(sns::notifications((), placed)).await
+//! }
+//!
+//! async fn placed(_: (), notification: Notification<Order>) -> Result<(), Error> {
+//!     println!("order {} by {}", notification.message.id, notification.topic_arn);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! SNS invokes a function asynchronously with one notification, and Lambda repeats it when the handler fails. With active tracing
+//! on the topic the invocation is in the producer's trace already; a W3C `traceparent` among the message attributes becomes a link.
+//!
+//! Through a queue it is [`sqs::batch`](crate::sqs::batch): as it is where the subscription uses raw message delivery, else with
+//! [`from_sns`](crate::sqs::Batch::from_sns).
+
+use crate::{
+    Invocation,
+    hop::{self, Producer, consumer},
+    outcome::error_type,
+};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent};
+use opentelemetry::{KeyValue, Value, context::FutureExt as _, trace::Link};
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tower::Service;
+
+/// What SNS says of a message it delivers, to a function or into a queue. See
+/// [Amazon SNS message and JSON formats](https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct Notification<T> {
+    /// What was published.
+    pub message: T,
+    /// SNS's id of it.
+    pub message_id: String,
+    /// The topic.
+    pub topic_arn: String,
+    /// The subject, if it was published with one.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// When it was published, in ISO 8601.
+    #[serde(default)]
+    pub timestamp: String,
+    /// The publisher's own attributes.
+    #[serde(default)]
+    pub message_attributes: HashMap<String, NotificationAttribute>,
+}
+
+/// An attribute that the publisher gave a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NotificationAttribute {
+    /// `String`, `String.Array`, `Number` or `Binary`.
+    #[serde(rename = "Type")]
+    pub data_type: String,
+    /// The value; of a `Binary` in base64.
+    pub value: String,
+}
+
+impl<T> Notification<T> {
+    /// The value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        Some(&self.message_attributes.get(name)?.value)
+    }
+
+    /// The topic's name: the last part of its ARN.
+    pub fn topic(&self) -> &str {
+        self.topic_arn.rsplit(':').next().unwrap_or_default()
+    }
+
+    /// The message, and what is around it.
+    pub(crate) fn take(self) -> (T, Notification<()>) {
+        let Self { message, message_id, topic_arn, subject, timestamp, message_attributes } = self;
+        (message, Notification { message: (), message_id, topic_arn, subject, timestamp, message_attributes })
+    }
+}
+
+/// The event SNS invokes a function with. See
+/// [Invoking Lambda functions with Amazon SNS notifications](https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html).
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct SnsEvent {
+    /// The notifications; SNS sends one.
+    #[serde(rename = "Records")]
+    pub records: Vec<SnsRecord>,
+}
+
+/// A notification as it stands in the event.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct SnsRecord {
+    /// The notification, its message as text.
+    #[serde(rename = "Sns")]
+    pub sns: Notification<String>,
+}
+
+/// A service that handles notifications. Made by [`notifications`].
+#[must_use = "hand it to `Lifecycle::run_concurrent`"]
+pub struct Notifications<App, T, Handler> {
+    app: App,
+    handler: Handler,
+    decode: fn(&str) -> Result<T, serde_json::Error>,
+}
+
+/// Runs `handler` for each notification, with a clone of `app` and the message decoded from JSON into `T`.
+///
+/// The first failure is the invocation's: Lambda then repeats the event.
+pub fn notifications<App, T, Handler, Working, E>(app: App, handler: Handler) -> Notifications<App, T, Handler>
+where
+    T: DeserializeOwned,
+    Handler: Fn(App, Notification<T>) -> Working,
+    Working: Future<Output = Result<(), E>>,
+    E: Into<Error>,
+{
+    Notifications { app, handler, decode: |text| serde_json::from_str(text) }
+}
+
+impl<App: Clone, T, Handler: Clone> Clone for Notifications<App, T, Handler> {
+    fn clone(&self) -> Self {
+        Self { app: self.app.clone(), handler: self.handler.clone(), decode: self.decode }
+    }
+}
+
+impl<App, T, Handler, Working, E> Service<LambdaEvent<SnsEvent>> for Notifications<App, T, Handler>
+where
+    App: Clone + Send + Sync + 'static,
+    T: Send + 'static,
+    Handler: Fn(App, Notification<T>) -> Working + Clone + Send + Sync + 'static,
+    Working: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<Error>,
+{
+    type Response = ();
+    type Error = Diagnostic;
+    type Future = Pin<Box<dyn Future<Output = Result<(), Diagnostic>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Diagnostic>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, event: LambdaEvent<SnsEvent>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            let invocation = Invocation::current();
+            for record in event.payload.records {
+                let span = begin(&invocation, &record.sns);
+                let context = span.as_ref().map_or_else(opentelemetry::Context::current, |span| span.context().clone());
+                let handled = service.handle(record.sns).with_context(context).await;
+                let failure = handled.as_ref().err().map(|failure| (&*failure.error_type, &*failure.error_message));
+                if let Some(span) = span {
+                    span.end(failure);
+                }
+                handled?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl<App, T, Handler, Working, E> Notifications<App, T, Handler>
+where
+    App: Clone,
+    Handler: Fn(App, Notification<T>) -> Working,
+    Working: Future<Output = Result<(), E>>,
+    E: Into<Error>,
+{
+    async fn handle(&self, notification: Notification<String>) -> Result<(), Diagnostic> {
+        let (text, around) = notification.take();
+        let message = (self.decode)(&text).map_err(|error| Diagnostic {
+            error_type: "Lifecycle.UndecodableMessage".to_owned(),
+            error_message: format!("the message is no {}: {error}", std::any::type_name::<T>()),
+        })?;
+        let Notification { message: (), message_id, topic_arn, subject, timestamp, message_attributes } = around;
+        let notification = Notification { message, message_id, topic_arn, subject, timestamp, message_attributes };
+        let handled = (self.handler)(self.app.clone(), notification).await;
+        handled.map_err(|error| Diagnostic { error_type: error_type::<E>().to_owned(), error_message: error.into().to_string() })
+    }
+}
+
+fn begin(invocation: &Invocation, notification: &Notification<String>) -> Option<hop::OpenSpan> {
+    if !invocation.is_recorded() {
+        return None;
+    }
+    let links = Producer::read(None, notification.attribute("traceparent"))
+        .map(|producer| producer.contexts().map(Link::with_context).collect())
+        .unwrap_or_default();
+    let topic = Value::from(notification.topic().to_owned());
+    let id = KeyValue::new("annotation.message_id", notification.message_id.clone());
+    let span = consumer(format!("process {}", notification.topic()), "aws.sns", &topic, [id]).with_links(links);
+    Some(hop::begin(span, &opentelemetry::Context::current()))
+}

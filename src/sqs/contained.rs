@@ -1,0 +1,63 @@
+//! The work of one message: whatever it does, it does to itself.
+
+use opentelemetry::Context as OtelContext;
+use pin_project_lite::pin_project;
+use std::{
+    any::Any,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+pin_project! {
+    /// Runs a future in a context of its own. A panic in it, or in its drop, is its output and nobody else's trouble.
+    pub(super) struct Contained<F> {
+        #[pin]
+        work: Option<F>,
+        context: Option<OtelContext>,
+    }
+
+    impl<F> PinnedDrop for Contained<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // What the panic says was told by the panic hook; the message counts as unfinished anyway.
+            let _ = this.discard();
+        }
+    }
+}
+
+impl<F> Contained<F> {
+    pub(super) fn new(work: F, context: Option<OtelContext>) -> Self {
+        Self { work: Some(work), context }
+    }
+
+    fn discard(self: Pin<&mut Self>) -> Result<(), Box<dyn Any + Send>> {
+        let mut this = self.project();
+        if this.work.is_none() {
+            return Ok(());
+        }
+        let _attached = this.context.clone().map(OtelContext::attach);
+        catch_unwind(AssertUnwindSafe(|| this.work.set(None)))
+    }
+}
+
+impl<F: Future> Future for Contained<F> {
+    type Output = Result<F::Output, Box<dyn Any + Send>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.as_mut().project();
+        let attached = this.context.clone().map(OtelContext::attach);
+        let polled = catch_unwind(AssertUnwindSafe(|| match this.work.as_mut().as_pin_mut() {
+            Some(work) => work.poll(cx),
+            None => Poll::Pending,
+        }));
+        drop(attached);
+        let output = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(panic) => Err(panic),
+        };
+        let discarded = self.discard();
+        Poll::Ready(output.and_then(|output| discarded.map(|()| output)))
+    }
+}

@@ -1,0 +1,72 @@
+//! What goes wrong with messages, and with events that are none.
+
+use crate::Invocation;
+use lambda_runtime::Diagnostic;
+
+/// A message that comes back after it was handled, for the hook of [`Batch::on_failure`](super::Batch::on_failure).
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct FailedMessage<'a> {
+    /// SQS's id of the message.
+    pub id: &'a str,
+    /// How often it was received, this time included.
+    pub receive_count: u32,
+    /// What went wrong.
+    pub failure: &'a Failure,
+    /// The invocation it was handled in.
+    pub invocation: &'a Invocation,
+}
+
+/// Why a message was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The handler returned an error.
+    #[error("{message}")]
+    Failed {
+        /// The name of the error's type; `Error` for a boxed one.
+        error_type: &'static str,
+        /// What the error says.
+        message: String,
+    },
+    /// The handler, the decoding of the body, or the drop of either panicked.
+    #[error("panicked: {0}")]
+    Panicked(String),
+    /// The body is of another type.
+    #[error("{0}")]
+    Undecodable(String),
+    /// It was under way when the batch had to be answered.
+    #[error(
+        "not finished before the deadline: raise the function's timeout, lower the batch size, or bound the work of a message"
+    )]
+    Unfinished,
+}
+
+impl Failure {
+    /// The searchable word for it: the exception's type in the trace.
+    pub fn error_type(&self) -> &str {
+        match self {
+            Self::Failed { error_type, .. } => error_type,
+            Self::Panicked(_) => "Lifecycle.Panic",
+            Self::Undecodable(_) => "Lifecycle.UndecodableMessage",
+            Self::Unfinished => "Lifecycle.Unfinished",
+        }
+    }
+}
+
+/// An event that is no batch of messages. All of it comes back, and none of it was handled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "record {index} of the event has no messageId (its eventSource is {event_source:?}), and only messages of SQS are handled here: \
+     give this function an SQS event source mapping, or the other events a handler of their own"
+)]
+pub struct NotAnSqsEvent {
+    pub(super) index: usize,
+    pub(super) event_source: String,
+}
+
+impl From<NotAnSqsEvent> for Diagnostic {
+    fn from(error: NotAnSqsEvent) -> Self {
+        Self { error_type: "Lifecycle.NotAnSqsEvent".to_owned(), error_message: error.to_string() }
+    }
+}

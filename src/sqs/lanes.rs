@@ -1,0 +1,48 @@
+//! The order of work: what must go one after the other, and what need not.
+
+use super::event::SqsRecord;
+use crate::{hop::Producer, sns::Notification};
+use std::collections::{HashMap, HashSet};
+
+/// A message that waits for its turn.
+pub(super) struct Waiting {
+    /// Its place among the batch's distinct messages.
+    pub(super) index: usize,
+    pub(super) record: SqsRecord,
+    /// The notification around its body, or what is wrong with it.
+    pub(super) notification: Option<Result<Box<Notification<()>>, String>>,
+    pub(super) producer: Option<Producer>,
+}
+
+/// Messages that go one after the other: all of a FIFO group, or a single one.
+pub(super) struct Lane {
+    pub(super) first: Waiting,
+    pub(super) rest: Vec<Waiting>,
+}
+
+/// Drops what is in the batch twice, as at-least-once delivery allows: a message is handled once, and its one id answers for all.
+pub(super) fn distinct(records: &mut Vec<SqsRecord>) {
+    let mut seen = HashSet::with_capacity(records.len());
+    let repeated: Vec<bool> = records.iter().map(|record| !seen.insert(record.message_id.as_str())).collect();
+    if seen.len() < repeated.len() {
+        let mut repeated = repeated.into_iter();
+        records.retain(|_| !repeated.next().unwrap_or(false));
+    }
+}
+
+/// FIFO groups each in one lane, everything else each in its own, in the order of the batch.
+pub(super) fn lanes(messages: impl ExactSizeIterator<Item = Waiting>) -> Vec<Lane> {
+    let mut lanes: Vec<Lane> = Vec::with_capacity(messages.len());
+    let mut groups: HashMap<String, usize> = HashMap::new();
+    for message in messages {
+        if let Some(group) = message.record.message_group_id() {
+            if let Some(lane) = groups.get(group) {
+                lanes[*lane].rest.push(message);
+                continue;
+            }
+            groups.insert(group.to_owned(), lanes.len());
+        }
+        lanes.push(Lane { first: message, rest: Vec::new() });
+    }
+    lanes
+}

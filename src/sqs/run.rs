@@ -1,0 +1,246 @@
+//! One batch, from its records to its answer.
+
+use super::{
+    batch::Batch,
+    contained::Contained,
+    event::{BatchItemFailure, BatchResponse, Message, SqsRecord},
+    failure::{FailedMessage, Failure, NotAnSqsEvent},
+    lanes::{Lane, Waiting, distinct, lanes},
+    span::{BatchSpan, MessageSpan},
+};
+use crate::{
+    Invocation,
+    hop::Producer,
+    outcome::{error_type, panic_message},
+    sns::Notification,
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use lambda_runtime::Error;
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicU8, Ordering},
+    time::SystemTime,
+};
+use tokio::time::Instant;
+
+/// What became of a message so far.
+const WAITING: u8 = 0;
+const BEGUN: u8 = 1;
+const FAILED: u8 = 2;
+const DONE: u8 = 3;
+
+struct Run<'r, App, T, Handler> {
+    batch: &'r Batch<App, T, Handler>,
+    invocation: &'r Invocation,
+    span: Option<BatchSpan>,
+    /// No message is begun from here on.
+    soft: Option<Instant>,
+    /// Per distinct message: its id, its receive count, its state.
+    messages: Vec<(String, u32, AtomicU8)>,
+}
+
+pub(super) async fn run<App, T, Handler, Working, E>(
+    batch: &Batch<App, T, Handler>,
+    invocation: &Invocation,
+    mut records: Vec<SqsRecord>,
+) -> Result<BatchResponse, NotAnSqsEvent>
+where
+    App: Clone,
+    Handler: Fn(App, Message<T>) -> Working,
+    Working: Future<Output = Result<(), E>>,
+    E: Into<Error>,
+{
+    // A message without an id cannot be reported, and one that is not reported is deleted: so none is begun.
+    if let Some(index) = records.iter().position(|record| record.message_id.is_empty()) {
+        return Err(NotAnSqsEvent { index, event_source: std::mem::take(&mut records[index].event_source) });
+    }
+    distinct(&mut records);
+    let notifications: Vec<_> =
+        records.iter_mut().map(|record| batch.from_sns.then(|| unwrap_notification(&mut record.body))).collect();
+    let producers: Vec<_> =
+        records.iter().zip(&notifications).map(|(record, around)| producer(invocation, record, around.as_ref())).collect();
+    let queue = records.first().map_or("", SqsRecord::queue);
+    let run = Run {
+        span: BatchSpan::begin(invocation, queue, &producers, batch.continues, batch.span_budget),
+        batch,
+        invocation,
+        soft: invocation.timing().map(|deadline| deadline.soft.into()),
+        messages: records
+            .iter()
+            .map(|record| (record.message_id.clone(), record.receive_count(), AtomicU8::new(WAITING)))
+            .collect(),
+    };
+    let waiting = records.into_iter().zip(notifications).zip(producers).enumerate();
+    let waiting = waiting.map(|(index, ((record, notification), producer))| Waiting { index, record, notification, producer });
+    run.work(lanes(waiting)).await;
+    Ok(run.answer())
+}
+
+impl<App, T, Handler, Working, E> Run<'_, App, T, Handler>
+where
+    App: Clone,
+    Handler: Fn(App, Message<T>) -> Working,
+    Working: Future<Output = Result<(), E>>,
+    E: Into<Error>,
+{
+    /// Works until all is done or the answer has to be made. What is unfinished then is dropped, its spans end as faults.
+    async fn work(&self, lanes: Vec<Lane>) {
+        let mut waiting = lanes.into_iter();
+        let mut running = FuturesUnordered::new();
+        let mut last_call = std::pin::pin!(last_call(self.invocation));
+        loop {
+            while running.len() < self.batch.concurrency && !self.is_closed() {
+                let Some(lane) = waiting.next() else { break };
+                running.push(self.lane(lane));
+            }
+            if running.is_empty() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                _ = running.next() => {}
+                () = &mut last_call => return,
+            }
+            // Messages that never wait must not keep the executor, and the deadline's alarm, from their turn.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// By the clock too: a thread that was busy until now may not have heard the alarm.
+    fn is_closed(&self) -> bool {
+        self.soft.is_some_and(|soft| Instant::now() >= soft) || self.invocation.token().is_cancelled()
+    }
+
+    /// The first failure ends a group: what comes after it must not overtake it.
+    async fn lane(&self, lane: Lane) {
+        if !self.one(lane.first).await {
+            return;
+        }
+        for message in lane.rest {
+            if self.is_closed() || !self.one(message).await {
+                return;
+            }
+        }
+    }
+
+    async fn one(&self, message: Waiting) -> bool {
+        let Waiting { index, record, notification, producer } = message;
+        let state = &self.messages[index].2;
+        state.store(BEGUN, Ordering::Relaxed);
+        let span = match &self.span {
+            Some(batch) => batch.begin_message(&record, producer.as_ref()),
+            None => MessageSpan::NotRecorded,
+        };
+        let work = Contained::new(self.handle(record, notification), span.context());
+        let failure = match work.await {
+            Ok(Ok(())) => {
+                state.store(DONE, Ordering::Relaxed);
+                span.end(None);
+                return true;
+            }
+            Ok(Err(failure)) => failure,
+            Err(panic) => Failure::Panicked(panic_message(&*panic).into_owned()),
+        };
+        state.store(FAILED, Ordering::Relaxed);
+        {
+            let _attached = span.context().map(opentelemetry::Context::attach);
+            self.tell(index, &failure);
+        }
+        span.end(Some(&failure));
+        false
+    }
+
+    async fn handle(
+        &self,
+        record: SqsRecord,
+        notification: Option<Result<Box<Notification<()>>, String>>,
+    ) -> Result<(), Failure> {
+        let (receive_count, age) = (record.receive_count(), record.age(SystemTime::now()));
+        let message_group_id = record.message_group_id().map(str::to_owned);
+        let notification = notification.transpose().map_err(Failure::Undecodable)?;
+        let message = Message {
+            body: (self.batch.decode)(record.body).map_err(Failure::Undecodable)?,
+            id: record.message_id,
+            receive_count,
+            age,
+            message_group_id,
+            attributes: record.message_attributes,
+            notification,
+            invocation: self.invocation.clone(),
+        };
+        let handled = (self.batch.handler)(self.batch.app.clone(), message).await;
+        handled.map_err(|error| Failure::Failed { error_type: error_type::<E>(), message: error.into().to_string() })
+    }
+
+    fn tell(&self, index: usize, failure: &Failure) {
+        let (id, receive_count, _) = &self.messages[index];
+        tracing::error!(
+            message_id = id,
+            receive_count,
+            error_type = failure.error_type(),
+            "a message failed and comes back: {failure}"
+        );
+        if let Some(hook) = &self.batch.on_failure {
+            let message = FailedMessage { id, receive_count: *receive_count, failure, invocation: self.invocation };
+            if catch_unwind(AssertUnwindSafe(|| hook(message))).is_err() {
+                tracing::error!(message_id = id, "the hook for failed messages panicked");
+            }
+        }
+    }
+
+    /// Names all that is not done.
+    fn answer(self) -> BatchResponse {
+        let state = |wanted: u8| {
+            let messages = self.messages.iter().enumerate();
+            messages.filter(move |(_, message)| message.2.load(Ordering::Relaxed) == wanted).map(|(index, _)| index)
+        };
+        for index in state(BEGUN) {
+            self.tell(index, &Failure::Unfinished);
+        }
+        let (failed, unfinished, unbegun) = (state(FAILED).count(), state(BEGUN).count(), state(WAITING).count());
+        if self.is_closed() && unfinished + unbegun > 0 {
+            tracing::warn!(
+                unfinished,
+                unbegun,
+                "the deadline came before the end of the batch: its unfinished messages come back. \
+                 Raise the function's timeout or lower the batch size"
+            );
+        }
+        if let Some(span) = self.span {
+            span.end(failed, unfinished + unbegun);
+        }
+        let come_back = self.messages.into_iter().filter(|message| message.2.load(Ordering::Relaxed) != DONE);
+        BatchResponse { batch_item_failures: come_back.map(|(id, ..)| BatchItemFailure { item_identifier: id }).collect() }
+    }
+}
+
+/// Ready when the answer must be made for it to arrive: when four fifths of the grace period have passed. Never without a deadline.
+async fn last_call(invocation: &Invocation) {
+    match invocation.timing() {
+        Some(deadline) => tokio::time::sleep_until((deadline.soft + (deadline.hard - deadline.soft) * 4 / 5).into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Leaves in `body` what was published.
+fn unwrap_notification(body: &mut String) -> Result<Box<Notification<()>>, String> {
+    let notification: Notification<String> = serde_json::from_str(body).map_err(|error| {
+        format!("the body is no notification of SNS (does the subscription use raw message delivery?): {error}")
+    })?;
+    let (message, around) = notification.take();
+    *body = message;
+    Ok(Box::new(around))
+}
+
+fn producer(
+    invocation: &Invocation,
+    record: &SqsRecord,
+    around: Option<&Result<Box<Notification<()>>, String>>,
+) -> Option<Producer> {
+    if !invocation.is_recorded() {
+        return None;
+    }
+    let published = around.and_then(|around| around.as_ref().ok()?.attribute("traceparent"));
+    Producer::read(record.attributes.get("AWSTraceHeader").map(String::as_str), record.attribute("traceparent").or(published))
+}

@@ -1,0 +1,35 @@
+//! A part of an invocation with a trace of its own, or with none: the work of one message.
+
+use crate::{
+    Invocation,
+    xray::{Sampled, TraceHeader},
+};
+use opentelemetry::{Context, trace::TraceContextExt};
+
+/// What differs from the invocation, as a value of the OpenTelemetry context.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope {
+    /// False where spans are not kept. The header is then handed on as it is.
+    pub(crate) recorded: bool,
+    /// Stands for the invocation's.
+    pub(crate) header: TraceHeader,
+}
+
+/// True where spans are kept: in a traced invocation, unless this part of it is excepted.
+pub(crate) fn is_recorded(invocation: &Invocation) -> bool {
+    invocation.is_recorded() && Context::map_current(|context| context.get::<Scope>().is_none_or(|scope| scope.recorded))
+}
+
+/// The header for a call from here: the caller is the active span, or whoever came before where nothing is recorded.
+pub(crate) fn outgoing_header(invocation: &Invocation) -> TraceHeader {
+    Context::map_current(|context| {
+        let (recorded, came) = match context.get::<Scope>() {
+            Some(scope) => (scope.recorded, &scope.header),
+            None => (invocation.is_recorded(), invocation.received_header()),
+        };
+        let span = context.span();
+        let active = span.span_context();
+        let ours = recorded && active.is_valid() && Some(active.trace_id()) == came.root();
+        if ours { came.with_parent(active.span_id(), Sampled::Yes) } else { came.clone() }
+    })
+}

@@ -1,0 +1,182 @@
+//! What users do that nobody expects of them.
+
+use crate::stage::{Stage, Tested, ensure, function_error, test};
+use lambda_lifecycle_sandbox::function::{EventKind, Exit, TraceMode};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("a builder's settings count beside a subscriber of the user's own", builder_and_own_subscriber),
+        test("a redactor that panics costs what it was asked about, not the process", panicking_redactor),
+        test("limits of Duration::MAX are no limits", no_bounds),
+        test("after the response: work runs after a deadline", work_after_a_deadline),
+        test("hooks after the response run after a deadline", hooks_after_a_deadline),
+        test("after the response: an exporter that hangs costs the background work nothing", work_beside_an_exporter),
+        test("after the response: the token tells unfinished work to stop", work_with_a_token),
+        test("after the response: what a hook defers runs", deferring_hook),
+        test("a handler that computes and gives way meets its deadline", cooperative),
+        test("stream: a body that is always ready meets the deadline", endless_stream),
+        test("a span with an explicit parent that is none belongs to the invocation", explicit_parent),
+        test("init: a span still open in the first invocation leaves no orphan", init_left_open),
+        test("init: spans of a blocking set-up are its own", init_blocking_traced),
+        test("init: a blocking set-up over the budget does not keep the process", init_blocking_hangs),
+        test("a service that is not ready is an ending like any other", unready),
+        test("SIGTERM on a runtime without timers: hooks run", shutdown_without_timers),
+    ]
+}
+
+async fn lives(stage: &Stage) -> Tested {
+    let again = stage.invoke(json!({})).await;
+    ensure(again.result.is_ok() && stage.processes() == 1, format!("the process did not live: {:?}", again.result))
+}
+
+async fn builder_and_own_subscriber() -> Tested {
+    let stage = Stage::new("own-subscriber-redacting", TraceMode::Active).await?;
+    stage.invoke(json!({ "do": "instrument it", "secret": "marked-secret-77ab" })).await;
+    stage.settle().await?;
+    let datagrams = stage.traces.datagrams();
+    let told = |words: &str| datagrams.iter().any(|datagram| String::from_utf8_lossy(datagram).contains(words));
+    ensure(told("(redacted)") && !told("marked"), "the redactor was not asked")
+}
+
+async fn panicking_redactor() -> Tested {
+    let stage = Stage::new("panicking-redactor", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "instrument it", "secret": "marked-secret-77ab" })).await;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    stage.document(&answer).await?;
+    let leaks = stage.traces.datagrams().iter().any(|datagram| String::from_utf8_lossy(datagram).contains("marked"));
+    ensure(!leaks, "what the redactor did not decide about has left")?;
+    lives(&stage).await
+}
+
+async fn no_bounds() -> Tested {
+    let stage = Stage::new("no-bounds", TraceMode::Active).await?;
+    stage.invoke(json!({ "after": "unbounded" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("unbounded").len() == 1, "the work did not run")?;
+    lives(&stage).await
+}
+
+async fn work_after_a_deadline() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "hang", "after": "deadline" })).await;
+    function_error(&answer)?;
+    stage.settle().await?;
+    ensure(stage.logged("after the response").iter().any(|line| line.contains("\"note\":\"deadline\"")), "the work did not run")?;
+    ensure(stage.logged("was not done in its time").is_empty(), "the work was cancelled")?;
+    lives(&stage).await
+}
+
+async fn hooks_after_a_deadline() -> Tested {
+    let stage = Stage::new("hooks", TraceMode::Active).await?;
+    function_error(&stage.invoke(json!({ "do": "hang" })).await)?;
+    stage.settle().await?;
+    ensure(stage.logged("hook one").len() == 1 && stage.logged("hook three").len() == 1, "the hooks did not run")?;
+    lives(&stage).await
+}
+
+async fn work_beside_an_exporter() -> Tested {
+    let stage = Stage::with("exporter", TraceMode::Active, |function| function.env("EXPORTER", "hangs")).await?;
+    stage.invoke(json!({ "after": "exporter" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("\"note\":\"exporter\"").len() == 1, "the work did not run")?;
+    lives(&stage).await
+}
+
+async fn work_with_a_token() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    stage.invoke(json!({ "do": "work with a token" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("told to stop").len() == 1, "the token was not cancelled")?;
+    ensure(stage.logged("was not done in its time").is_empty(), "the work was cancelled")?;
+    lives(&stage).await
+}
+
+async fn deferring_hook() -> Tested {
+    let stage = Stage::new("deferring-hook", TraceMode::Active).await?;
+    stage.invoke(json!({})).await;
+    stage.settle().await?;
+    stage.invoke(json!({ "do": "sleep" })).await;
+    stage.settle().await?;
+    ensure(!stage.logged("deferred by a hook").is_empty(), "the work is lost without a word")
+}
+
+async fn cooperative() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "cooperate" })).await;
+    let (error_type, _) = function_error(&answer)?;
+    ensure(error_type == "Lifecycle.DeadlineExceeded", error_type)?;
+    lives(&stage).await
+}
+
+async fn endless_stream() -> Tested {
+    let stage = Stage::new("stream", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "endless" })).await;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result.as_ref().map(bytes::Bytes::len)))?;
+    let document = stage.document(&answer).await?;
+    ensure(document.annotation("outcome") == Some("deadline_exceeded"), format!("{:?}", document.annotations))?;
+    lives(&stage).await
+}
+
+async fn explicit_parent() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "explicit parent" })).await;
+    let document = stage.document(&answer).await?;
+    let spans = stage.traces.find(|span| span.name == "explicit");
+    ensure(spans.len() == 1 && spans[0].parent_id.as_ref() == Some(&document.id), format!("{spans:?}"))?;
+    let inner = stage.traces.find(|span| span.name == "careless");
+    ensure(inner.len() == 1 && inner[0].parent_id.as_ref() == Some(&spans[0].id), format!("{inner:?}"))
+}
+
+async fn init_left_open() -> Tested {
+    let stage = Stage::new("init-left-open", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await;
+    stage.document(&answer).await?;
+    ensure(stage.traces.find(|span| span.name == "work").len() == 1, "the finished span is lost")
+}
+
+async fn init_blocking_traced() -> Tested {
+    let stage = Stage::new("init-blocking-traced", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await;
+    stage.document(&answer).await?;
+    let (init, inner) =
+        (stage.traces.find(|span| span.name == "init database"), stage.traces.find(|span| span.name == "connect"));
+    let below = init.len() == 1 && inner.len() == 1 && inner[0].parent_id.as_ref() == Some(&init[0].id);
+    ensure(below, format!("{init:?} {inner:?}"))
+}
+
+async fn init_blocking_hangs() -> Tested {
+    let stage =
+        Stage::with("init-blocking-hangs", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "300"))
+            .await?;
+    let mut events = stage.function.subscribe();
+    let _ = stage.invoke(json!({})).await;
+    let exited = events.find(|event| matches!(event.kind, EventKind::Exited { .. })).await;
+    ensure(
+        matches!(exited.kind, EventKind::Exited { exit: Exit::Code(1), .. }),
+        format!("the process did not end by itself: {:?}", exited.kind),
+    )
+}
+
+async fn unready() -> Tested {
+    let stage = Stage::new("unready", TraceMode::Active).await?;
+    for (kind, part) in [("Error", "pool is shut"), ("Lifecycle.Panic", "fuse was lit")] {
+        let answer = stage.invoke(json!({})).await;
+        let (error_type, message) = function_error(&answer)?;
+        ensure(error_type == kind && message.contains(part), format!("{error_type}: {message}"))?;
+    }
+    lives(&stage).await
+}
+
+async fn shutdown_without_timers() -> Tested {
+    let stage = Stage::new("shutdown-without-timers", TraceMode::Active).await?;
+    ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation failed")?;
+    stage.settle().await?;
+    let ended = stage.function.shutdown().await.ended;
+    ensure(ended.len() == 1 && ended[0].exit == Exit::Code(0), format!("{ended:?}"))?;
+    let said: Vec<Value> = stage.logged("hook ").into_iter().filter(|line| !line.contains("panicked")).map(Value::from).collect();
+    ensure(said == ["hook two", "hook one"], format!("{said:?}"))?;
+    ensure(ended[0].took < Duration::from_millis(500), format!("{ended:?}"))
+}

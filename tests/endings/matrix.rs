@@ -1,0 +1,355 @@
+//! Every ending against every kind of environment. The table in `docs/endings.md` has a line for each, and is checked against this.
+
+use crate::stage::{KINDS, Kind, Stage, Tested, ensure, function_error, test};
+use futures_util::{FutureExt, future::BoxFuture};
+use lambda_lifecycle_sandbox::{
+    Answer, Failure,
+    function::{EventKind, Exit, FunctionBuilder},
+    xray::{Document, TraceStore},
+};
+use libtest_mimic::{Failed, Trial};
+use serde_json::json;
+use std::time::Duration;
+
+type Body = fn(Kind) -> BoxFuture<'static, Tested>;
+
+/// The endings, by the names the documentation gives them.
+const CASES: [(&str, Body); 24] = [
+    ("answer", |kind| Ending::new("value", "{}").answered("answered").shown(kind)),
+    ("error", |kind| Ending::new("value", r#"{"do":"fail"}"#).refused("Error", "no stock", "failed").shown(kind)),
+    ("panic in the handler", |kind| {
+        Ending::new("value", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+    }),
+    ("panic in the constructor of the future", |kind| {
+        Ending::new("constructor", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+    }),
+    ("undecodable payload", |kind| {
+        Ending::new("value", r#"{"do":"#)
+            .refused("Lifecycle.UndecodableEvent", "line 1 column 6", "undecodable_event")
+            .shown(kind)
+    }),
+    ("panic in `Deserialize`", |kind| {
+        Ending::new("deserialize", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+    }),
+    ("panic in `Serialize`", |kind| {
+        Ending::new("serialize", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+    }),
+    ("error in `Serialize`", |kind| {
+        let ending = Ending::new("serialize", r#"{"do":"fail"}"#);
+        ending.refused("Lifecycle.UnencodableAnswer", "not today", "unencodable_answer").shown(kind)
+    }),
+    ("answer too large", |kind| {
+        Ending::new("value", r#"{"do":"big"}"#).refused("Lifecycle.AnswerTooLarge", "stream it", "answer_too_large").shown(kind)
+    }),
+    ("deadline while awaiting", |kind| {
+        let ending = Ending::new("value", r#"{"do":"hang"}"#);
+        ending.refused("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded").shown(kind)
+    }),
+    ("deadline while blocking", |kind| deadline_while_blocking(kind).boxed()),
+    ("deadline with cleanup", |kind| Ending::new("value", r#"{"do":"stop"}"#).answered("answered").shown(kind)),
+    ("deadline in a stream", |kind| {
+        Ending::new("stream", r#"{"do":"hang"}"#).broken("raise the timeout", "deadline_exceeded").shown(kind)
+    }),
+    ("panic in a stream", |kind| Ending::new("stream", r#"{"do":"panic"}"#).broken("fuse was lit", "panicked").shown(kind)),
+    ("`process::abort`", |kind| abort(kind).boxed()),
+    ("kill by the platform", |kind| kill(kind).boxed()),
+    ("SIGTERM while idle", |kind| sigterm_while_idle(kind).boxed()),
+    ("SIGTERM while busy", |kind| sigterm_while_busy(kind).boxed()),
+    ("hung background work", |kind| hung_work(kind).boxed()),
+    ("panicking hook", |kind| panicking_hook(kind).boxed()),
+    ("hung exporter", |kind| hung_exporter(kind).boxed()),
+    ("absent daemon", |kind| absent_daemon(kind).boxed()),
+    ("init failure", |kind| init(kind, "init-fails", "&str", "init of database failed: connection refused").boxed()),
+    ("init over budget", |kind| init(kind, "init-hangs", "Lifecycle.InitOverBudget", "init of database was not done").boxed()),
+];
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let mut tests = vec![Trial::test("the documented endings are the tested ones", documented_is_tested)];
+    for (name, body) in CASES {
+        for kind in KINDS {
+            tests.push(test(format!("{name} × {}", kind.name), move || body(kind)));
+        }
+    }
+    tests
+}
+
+fn documented_is_tested() -> Tested {
+    let table = include_str!("../../docs/endings.md");
+    let rows: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| ")).filter_map(|row| row.split(" | ").next()).collect();
+    let tested: Vec<&str> = std::iter::once("ending").chain(CASES.iter().map(|(name, _)| *name)).collect();
+    ensure(rows == tested, format!("the table says {rows:?}, the tests say {tested:?}"))
+}
+
+/// An ending after which the same process serves on.
+struct Ending {
+    probe: &'static str,
+    event: &'static str,
+    /// Error type, where it is posted instead of an answer.
+    error_type: Option<&'static str>,
+    /// A part of the error's message.
+    message: Option<&'static str>,
+    outcome: &'static str,
+    streamed: bool,
+}
+
+impl Ending {
+    fn new(probe: &'static str, event: &'static str) -> Self {
+        Self { probe, event, error_type: None, message: None, outcome: "", streamed: false }
+    }
+
+    fn answered(self, outcome: &'static str) -> Self {
+        Self { outcome, ..self }
+    }
+
+    fn refused(self, error_type: &'static str, message: &'static str, outcome: &'static str) -> Self {
+        Self { error_type: Some(error_type), message: Some(message), outcome, ..self }
+    }
+
+    fn broken(self, message: &'static str, outcome: &'static str) -> Self {
+        Self { message: Some(message), outcome, streamed: true, ..self }
+    }
+
+    fn shown(self, kind: Kind) -> BoxFuture<'static, Tested> {
+        async move { self.show(kind).await }.boxed()
+    }
+
+    /// As often at once as the environment takes, then as many ordinary invocations: they must find the same process, in order.
+    async fn show(&self, kind: Kind) -> Tested {
+        let stage = Stage::of(self.probe, &kind, |function| function).await?;
+        for answer in &at_once(&stage, &kind, self.event).await {
+            self.check_answer(answer)?;
+            if kind.is_traced() {
+                let document = stage.finished_document(answer).await?;
+                self.check_document(&document)?;
+                // An instance that serves many at once was made ahead of them.
+                let cold = document.annotations.get("cold_start") == Some(&json!(true));
+                ensure(cold != kind.is_managed(), format!("cold_start is {cold}"))?;
+            }
+        }
+        stage.settle().await?;
+        silent_unless_traced(&stage, &kind)?;
+        let lines = stage.logged("the invocation failed").len() + stage.logged("the body of the answer broke off").len();
+        let told = if self.message.is_some() { kind.at_once } else { 0 };
+        ensure(lines == told, format!("{lines} lines in the log instead of {told}"))?;
+        serves_on(&stage, &kind, 1).await
+    }
+
+    fn check_answer(&self, answer: &Answer) -> Tested {
+        match self.error_type {
+            Some(error_type) => {
+                let (posted, message) = function_error(answer)?;
+                let told = self.message.is_some_and(|part| message.contains(part));
+                ensure(posted == error_type && told, format!("{posted}: {message}"))
+            }
+            // Of a broken stream what came before the break is there, and nothing that is none of the body.
+            None if self.streamed => {
+                let whole = answer.result.as_ref().is_ok_and(|body| body.ends_with(b"chunk 0;chunk 1;chunk 2;"));
+                ensure(answer.streamed && whole, format!("{answer:?}"))
+            }
+            None => ensure(answer.result.is_ok(), format!("{:?}", answer.result)),
+        }
+    }
+
+    fn check_document(&self, document: &Document) -> Tested {
+        ensure(document.annotation("outcome") == Some(self.outcome), format!("{:?}", document.annotations))?;
+        ensure(document.fault == self.message.is_some(), format!("fault: {}", document.fault))?;
+        match self.message {
+            Some(part) => ensure(tells(document, part), format!("{:?}", document.exceptions())),
+            None => ensure(document.exceptions().is_empty(), format!("{:?}", document.exceptions())),
+        }
+    }
+}
+
+fn tells(document: &Document, part: &str) -> bool {
+    document.exceptions().iter().any(|exception| exception.message.as_deref().is_some_and(|message| message.contains(part)))
+}
+
+async fn at_once(stage: &Stage, kind: &Kind, event: &'static str) -> Vec<Answer> {
+    futures_util::future::join_all((0..kind.at_once).map(|_| stage.invoke_raw(event))).await
+}
+
+fn silent_unless_traced(stage: &Stage, kind: &Kind) -> Tested {
+    ensure(kind.is_traced() || stage.traces.datagrams().is_empty(), "an invocation that is not sampled sent documents")
+}
+
+/// The environment is fit for the next events.
+async fn serves_on(stage: &Stage, kind: &Kind, processes: usize) -> Tested {
+    for again in at_once(stage, kind, "{}").await {
+        ensure(again.result.is_ok(), format!("an invocation after it: {:?}", again.result))?;
+    }
+    stage.settle().await?;
+    stage.documents_are_valid()?;
+    ensure(stage.processes() == processes, format!("{} processes", stage.processes()))
+}
+
+/// The documents of invocations that have begun and not ended.
+fn unfinished(traces: &TraceStore) -> usize {
+    traces.find(|document| document.in_progress && document.annotation("trigger").is_some()).len()
+}
+
+/// Invocations that wait for something that never comes, all of them under way.
+async fn hanging(stage: &Stage, kind: &Kind) -> Result<tokio::task::JoinHandle<Vec<Answer>>, Failed> {
+    let mut events = stage.function.subscribe();
+    let hanging = futures_util::future::join_all((0..kind.at_once).map(|_| stage.invoke_owned(r#"{"do":"hang"}"#)));
+    let hanging = tokio::spawn(hanging);
+    for _ in 0..kind.at_once {
+        events.find(|event| matches!(event.kind, EventKind::EventOut { .. })).await;
+    }
+    if kind.is_traced() {
+        stage.traces.wait_for(|traces| unfinished(traces) == kind.at_once, Duration::from_secs(10)).await?;
+    }
+    Ok(hanging)
+}
+
+async fn deadline_while_blocking(kind: Kind) -> Tested {
+    let stage = Stage::of("value", &kind, |function| function).await?;
+    // One: on Managed Instances more would block every thread, the answer to the others with them.
+    let answer = stage.invoke_raw(r#"{"do":"block"}"#).await;
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
+    if kind.is_traced() {
+        // An instance is not at rest before the handler gives way, which this one never does.
+        let reported = |document: &Document| {
+            let blocked = document.annotation("outcome") == Some("blocked");
+            blocked && document.trace_id == answer.trace_id && document.fault && tells(document, "blocking query")
+        };
+        stage.traces.wait_for(|traces| traces.find(reported).len() == 1, Duration::from_secs(10)).await?;
+        ensure(stage.logged("the handler blocks its thread past the deadline").len() == 1, "not one line in the log")?;
+    }
+    silent_unless_traced(&stage, &kind)?;
+    if kind.is_managed() {
+        // Nobody kills it. Whether others are served meanwhile is Tokio's to say: what waits on the blocked thread is not.
+        return ensure(stage.processes() == 1 && stage.function.pid().is_some(), "the process did not live");
+    }
+    serves_on(&stage, &kind, 2).await
+}
+
+async fn abort(kind: Kind) -> Tested {
+    let stage = Stage::of("value", &kind, |function| function).await?;
+    for answer in at_once(&stage, &kind, r#"{"do":"abort"}"#).await {
+        ensure(matches!(answer.result, Err(Failure::Exited(_))), format!("{:?}", answer.result))?;
+    }
+    stage.settle().await?;
+    silent_unless_traced(&stage, &kind)?;
+    ensure(!kind.is_traced() || unfinished(&stage.traces) > 0, "the invocation is not in its trace")?;
+    let processes = stage.processes();
+    serves_on(&stage, &kind, processes + usize::from(!kind.is_managed())).await
+}
+
+async fn kill(kind: Kind) -> Tested {
+    let stage = Stage::of("value", &kind, |function| function.timeout(Duration::from_secs(20))).await?;
+    let hanging = hanging(&stage, &kind).await?;
+    let pid = stage.function.pid().ok_or("no process")?;
+    ensure(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status()?.success(), "kill failed")?;
+    for answer in hanging.await? {
+        ensure(matches!(answer.result, Err(Failure::Exited(_))), format!("{:?}", answer.result))?;
+    }
+    stage.settle().await?;
+    silent_unless_traced(&stage, &kind)?;
+    let seen = unfinished(&stage.traces);
+    ensure(seen == if kind.is_traced() { kind.at_once } else { 0 }, format!("{seen} are in their traces, unfinished"))?;
+    serves_on(&stage, &kind, 2).await
+}
+
+async fn sigterm_while_idle(kind: Kind) -> Tested {
+    let stage = Stage::of("shutdown", &kind, |function| function).await?;
+    for answer in at_once(&stage, &kind, "{}").await {
+        ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    }
+    stage.settle().await?;
+    let ended = stage.function.shutdown().await.ended;
+    let [ended] = ended.as_slice() else { return Err(format!("{ended:?}").into()) };
+    ensure(ended.sigterm && ended.exit == Exit::Code(0), format!("{ended:?}"))?;
+    ensure(stage.logged("hook two").len() == 1 && stage.logged("hook one").len() == 1, "the hooks did not run")?;
+    ensure(!kind.is_traced() || unfinished(&stage.traces) == 0, "an invocation is unfinished in its trace")
+}
+
+async fn sigterm_while_busy(kind: Kind) -> Tested {
+    let stage = Stage::of("shutdown", &kind, |function| {
+        function.timeout(Duration::from_secs(20)).env("LAMBDA_LIFECYCLE_DEADLINE", "off")
+    })
+    .await?;
+    let hanging = hanging(&stage, &kind).await?;
+    let pid = stage.function.pid().ok_or("no process")?;
+    ensure(std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status()?.success(), "kill failed")?;
+    for answer in hanging.await? {
+        ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+    }
+    stage.settle().await?;
+    ensure(stage.logged("hook two").len() == 1 && stage.logged("hook one").len() == 1, "the hooks did not run")?;
+    let seen = unfinished(&stage.traces);
+    ensure(seen == if kind.is_traced() { kind.at_once } else { 0 }, format!("{seen} are in their traces, unfinished"))?;
+    serves_on(&stage, &kind, 2).await
+}
+
+async fn hung_work(kind: Kind) -> Tested {
+    let stage = Stage::of("value", &kind, |function| function).await?;
+    for answer in &at_once(&stage, &kind, r#"{"do":"late work"}"#).await {
+        ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    }
+    stage.wait_for_logs("was not done in its time and is cancelled", kind.at_once).await?;
+    if kind.is_traced() {
+        let cancelled = |document: &Document| document.name == "after response" && document.fault;
+        stage.traces.wait_for(|traces| traces.find(cancelled).len() == kind.at_once, Duration::from_secs(10)).await?;
+    }
+    silent_unless_traced(&stage, &kind)?;
+    serves_on(&stage, &kind, 1).await
+}
+
+async fn panicking_hook(kind: Kind) -> Tested {
+    let stage = Stage::of("hooks", &kind, |function| function).await?;
+    for answer in &at_once(&stage, &kind, "{}").await {
+        ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    }
+    stage.wait_for_logs("hook three", kind.at_once).await?;
+    stage.wait_for_logs("a hook after the response panicked: fuse was lit", kind.at_once).await?;
+    serves_on(&stage, &kind, 1).await
+}
+
+async fn hung_exporter(kind: Kind) -> Tested {
+    let stage = Stage::of("exporter", &kind, |function| function.env("EXPORTER", "hangs")).await?;
+    for answer in &at_once(&stage, &kind, "{}").await {
+        ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+        if kind.is_traced() {
+            stage.finished_document(answer).await?;
+        }
+    }
+    silent_unless_traced(&stage, &kind)?;
+    serves_on(&stage, &kind, 1).await
+}
+
+async fn absent_daemon(kind: Kind) -> Tested {
+    // A port that was free a moment ago, and is refused now.
+    let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let stage = Stage::of("value", &kind, |function| function.xray(port)).await?;
+    for _ in 0..3 {
+        for answer in at_once(&stage, &kind, r#"{"do":"log"}"#).await {
+            ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+        }
+        stage.settle().await?;
+    }
+    let words = "nobody listens at the X-Ray daemon's address";
+    if kind.is_traced() {
+        stage.wait_for_logs(words, 1).await?;
+    }
+    ensure(stage.logged(words).len() == usize::from(kind.is_traced()), "it is not told once")?;
+    serves_on(&stage, &kind, 1).await
+}
+
+async fn init(kind: Kind, probe: &'static str, error_type: &'static str, part: &'static str) -> Tested {
+    let budget = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "300");
+    let stage = Stage::of(probe, &kind, budget).await?;
+    for answer in at_once(&stage, &kind, "{}").await {
+        ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+    }
+    let timeline = stage.function.timeline();
+    let posted = timeline.iter().find_map(|event| match &event.kind {
+        EventKind::InitError { error_type, error_message } => Some((error_type, error_message)),
+        _ => None,
+    });
+    let (posted, message) = posted.ok_or("no init error was posted")?;
+    ensure(posted == error_type && message.contains(part), format!("{posted}: {message}"))?;
+    ensure(!stage.logged(part).is_empty(), "it is not in the log")?;
+    let exited = timeline.iter().any(|event| matches!(event.kind, EventKind::Exited { exit: Exit::Code(1) }));
+    ensure(exited || timeline.iter().any(|event| event.kind == EventKind::Killed), "the process did not end")
+}

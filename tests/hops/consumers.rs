@@ -1,0 +1,248 @@
+//! The other end: what a consumer makes of what it is given.
+
+use crate::stage::{Stage, Tested, ensure, invoke, test};
+use lambda_lifecycle_sandbox::{
+    Event, Invoke,
+    function::{Function, TraceMode},
+    xray::Document,
+};
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const PRODUCER: &str = "1-5759e988-bd862e3fe1be46a994272793";
+const CALL: &str = "53995c3f42cd8ad8";
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const W3C_TRACE: &str = "1-4bf92f35-77b34da6a3ce929d0e0e4736";
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("SQS: a message names and links its producer, says its age and its receive count", message),
+        test("SQS: a W3C traceparent among the attributes is a link too", w3c),
+        test("SQS: a batch has a link for each distinct producer, twenty at most", links),
+        test("SQS: a message that is not sampled adds no document, and its header is handed on", not_sampled),
+        test("SQS: over the budget only failures have spans, and children hang nowhere", budget),
+        test("SQS: continued, the work is a segment in the producer's trace", continued),
+        test("SQS: from SNS the body is what was published", from_sns),
+        test("SQS: raw bodies come as they are", raw),
+        test("SQS: an event of something else is refused by name", foreign_event),
+        test("SNS: the function's work is in the publisher's trace", sns),
+        test("EventBridge: the function's work is in the trace of who put the event", event_bridge),
+    ]
+}
+
+fn record(id: &str, body: &Value, header: Option<&str>) -> Value {
+    let sent = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis() - 1_000;
+    let mut attributes = json!({ "ApproximateReceiveCount": "3", "SentTimestamp": sent.to_string() });
+    if let Some(header) = header {
+        attributes["AWSTraceHeader"] = json!(header);
+    }
+    let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+    json!({
+        "messageId": id, "receiptHandle": "r", "body": body, "attributes": attributes, "messageAttributes": {},
+        "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:orders", "awsRegion": "us-east-1",
+    })
+}
+
+fn sampled() -> String {
+    format!("Root={PRODUCER};Parent={CALL};Sampled=1")
+}
+
+struct Ran {
+    stage: Stage,
+    function: Function,
+    answer: Value,
+    trace_id: String,
+}
+
+async fn worker(probe: &str, records: Vec<Value>) -> Result<Ran, Failed> {
+    let stage = Stage::new().await?;
+    let call = json!({
+        "name": "producer", "id": CALL, "trace_id": PRODUCER, "start_time": 1_478_293_361.0, "end_time": 1_478_293_362.0,
+    });
+    stage.traces.put_platform_segment(call);
+    let function = stage.function(probe, TraceMode::Active, |function| function).await;
+    let answer = invoke(&function, &json!({ "Records": records })).await?;
+    stage.settle(&function).await?;
+    let trace_id = answer.trace_id.clone();
+    let answer = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+    Ok(Ran { stage, function, answer, trace_id })
+}
+
+impl Ran {
+    fn of_message(&self, id: &str) -> Result<Arc<Document>, Failed> {
+        self.stage.only("the message", |document| document.annotation("message_id") == Some(id))
+    }
+
+    fn handled(&self, id: &str) -> Result<Value, Failed> {
+        let lines = self.function.logs().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line.text).ok());
+        let mut lines = lines.filter(|line| line.to_string().contains("handled") && line.to_string().contains(id));
+        Ok(lines.next().ok_or("the message was not handled")?)
+    }
+}
+
+fn linked(document: &Document) -> Vec<(&str, &str)> {
+    document.links.iter().map(|link| (&*link.trace_id, &*link.id)).collect()
+}
+
+async fn message() -> Tested {
+    let ran = worker("worker", vec![record("m1", &json!({}), Some(&sampled())), record("m2", &json!({}), None)]).await?;
+    let document = ran.of_message("m1")?;
+    ensure(linked(&document) == [(PRODUCER, CALL)], format!("{:?}", document.links))?;
+    ensure(document.annotation("producer_trace_id") == Some(PRODUCER), format!("{:?}", document.annotations))?;
+    let metadata = &document.metadata["default"];
+    ensure(metadata["messaging.message.receive_count"] == 3, metadata.to_string())?;
+    ensure(
+        metadata["messaging.message.age_ms"].as_u64().is_some_and(|age| (1_000..30_000).contains(&age)),
+        metadata.to_string(),
+    )?;
+    let plain = ran.of_message("m2")?;
+    ensure(plain.links.is_empty() && plain.annotation("producer_trace_id").is_none(), "a producer was made up")?;
+    let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
+    ensure([&document, &plain].iter().all(|message| message.parent_id.as_ref() == Some(&batch.id)), "they hang elsewhere")?;
+    let children = ran.stage.traces.find(|child| child.name == "work" && child.parent_id.as_ref() == Some(&document.id));
+    ensure(children.len() == 1, "the user's span does not hang on its message's")
+}
+
+async fn w3c() -> Tested {
+    let mut both = record("m1", &json!({}), Some(&sampled()));
+    both["messageAttributes"] = json!({ "traceparent": { "stringValue": TRACEPARENT, "dataType": "String" } });
+    let mut alone = record("m2", &json!({}), None);
+    alone["messageAttributes"] = both["messageAttributes"].clone();
+    let ran = worker("worker", vec![both, alone]).await?;
+    let w3c = (W3C_TRACE, "00f067aa0ba902b7");
+    ensure(linked(&*ran.of_message("m1")?) == [(PRODUCER, CALL), w3c], "not both are linked")?;
+    let alone = ran.of_message("m2")?;
+    ensure(linked(&alone) == [w3c] && alone.annotation("producer_trace_id") == Some(W3C_TRACE), "the W3C parent is not linked")
+}
+
+async fn links() -> Tested {
+    let header = |producer: usize| format!("Root=1-5759e988-{producer:024x};Parent={CALL};Sampled=1");
+    let few = (0..6).map(|number| record(&format!("m{number}"), &json!({}), Some(&header(1 + number % 3)))).collect();
+    let ran = worker("worker", few).await?;
+    let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
+    ensure(batch.links.len() == 3, format!("{} links for three producers", batch.links.len()))?;
+    let many = (0..30).map(|number| record(&format!("m{number}"), &json!({}), Some(&header(1 + number)))).collect();
+    let ran = worker("worker", many).await?;
+    let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
+    ensure(batch.links.len() == 20, format!("{} links for thirty producers", batch.links.len()))
+}
+
+async fn not_sampled() -> Tested {
+    let header = format!("Root={PRODUCER};Parent={CALL};Sampled=0;Lineage=a87bd80c:1");
+    let failing = json!({ "do": "fail" });
+    let ran = worker("worker", vec![record("m1", &json!({}), Some(&header)), record("m2", &failing, Some(&header))]).await?;
+    ensure(ran.answer == json!({ "batchItemFailures": [{ "itemIdentifier": "m2" }] }), ran.answer.to_string())?;
+    let messages = ran.stage.traces.find(|document| document.annotation("message_id").is_some() || document.name == "work");
+    ensure(messages.is_empty(), format!("{} documents", messages.len()))?;
+    let line = ran.handled("m1")?;
+    ensure(line.to_string().contains(&header), format!("not handed on: {line}"))
+}
+
+async fn budget() -> Tested {
+    let body = |number: usize| if number == 7 { json!({ "do": "fail" }) } else { json!({}) };
+    let records = (0..10).map(|number| record(&format!("m{number}"), &body(number), Some(&sampled()))).collect();
+    let ran = worker("worker-budget", records).await?;
+    let names = |name: &str| ran.stage.traces.find(|document| document.name == name);
+    let mut messages: Vec<String> =
+        names("process").iter().filter_map(|document| document.annotation("message_id").map(str::to_owned)).collect();
+    messages.sort_unstable();
+    ensure(messages == ["m0", "m1", "m7"], format!("{messages:?}"))?;
+    ensure(ran.of_message("m7")?.fault, "the failure is no fault")?;
+    ensure(names("work").len() == 2, format!("{} spans of the user's", names("work").len()))?;
+    let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
+    ensure(batch.metadata["default"]["messaging.batch.recorded_if_failed"] == 8, format!("{:?}", batch.metadata))?;
+    // What such a message calls hangs on the batch.
+    let line = ran.handled("m5")?.to_string();
+    ensure(line.contains(&batch.id) && line.contains(&ran.trace_id), line)
+}
+
+async fn continued() -> Tested {
+    let ran = worker("worker-continues", vec![record("m1", &json!({ "do": "fail" }), Some(&sampled()))]).await?;
+    let message = ran.of_message("m1")?;
+    ensure(message.trace_id == PRODUCER && message.parent_id.as_deref() == Some(CALL), format!("{}", message.raw))?;
+    ensure(message.raw.get("type").is_none() && message.fault, format!("no segment: {}", message.raw))?;
+    let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
+    ensure(linked(&message) == [(&*ran.trace_id, &*batch.id)], "it does not link back to its batch")?;
+    let work = ran.stage.only("the work", |document| document.name == "work")?;
+    ensure(work.trace_id == PRODUCER && work.parent_id.as_ref() == Some(&message.id), "the work is not in the producer's trace")?;
+    let line = ran.handled("m1")?.to_string();
+    ensure(line.contains(&format!("Root={PRODUCER};Parent={};Sampled=1", message.id)), line)
+}
+
+async fn from_sns() -> Tested {
+    let wrapped = json!({
+        "Type": "Notification", "MessageId": "n1", "TopicArn": "arn:aws:sns:us-east-1:000000000000:placed",
+        "Message": "{\"do\":\"fail\"}", "Timestamp": "2026-11-01T00:00:00.000Z", "SignatureVersion": "1",
+        "MessageAttributes": { "traceparent": { "Type": "String", "Value": TRACEPARENT } },
+    });
+    let ran =
+        worker("worker-sns", vec![record("m1", &wrapped, Some(&sampled())), record("m2", &json!({ "do": "succeed" }), None)])
+            .await?;
+    let back = json!({ "batchItemFailures": [{ "itemIdentifier": "m1" }, { "itemIdentifier": "m2" }] });
+    ensure(ran.answer == back, ran.answer.to_string())?;
+    let message = ran.of_message("m1")?;
+    ensure(linked(&message) == [(PRODUCER, CALL), (W3C_TRACE, "00f067aa0ba902b7")], format!("{:?}", message.links))?;
+    let line = ran.handled("m1")?.to_string();
+    ensure(line.contains("placed"), line)?;
+    let bare = ran.of_message("m2")?;
+    let told = bare
+        .exceptions()
+        .iter()
+        .any(|exception| exception.message.as_deref().is_some_and(|message| message.contains("raw message delivery")));
+    ensure(told, format!("{:?}", bare.exceptions()))
+}
+
+async fn raw() -> Tested {
+    let ran = worker("worker-raw", vec![record("m1", &json!("plain text"), None), record("m2", &json!("{"), None)]).await?;
+    ensure(ran.answer == json!({ "batchItemFailures": [{ "itemIdentifier": "m2" }] }), ran.answer.to_string())
+}
+
+async fn foreign_event() -> Tested {
+    let stage = Stage::new().await?;
+    let function = stage.function("worker", TraceMode::Active, |function| function).await;
+    for (event, part) in [
+        (json!({ "Records": [{ "eventSource": "aws:s3", "s3": {} }] }), "NotAnSqsEvent"),
+        (json!({ "order": 1 }), "missing field `Records`"),
+    ] {
+        let answer = function.invoke(Event { payload: event.to_string().into(), ..Event::default() }).await;
+        let error = format!("{:?}", answer.result);
+        ensure(answer.result.is_err() && error.contains(part), error)?;
+    }
+    Ok(())
+}
+
+async fn sns() -> Tested {
+    let stage = Stage::new().await?;
+    let consumer = stage.function("sns", TraceMode::Active, |function| function).await;
+    stage.topic.subscribe_function(Arc::new(consumer.clone()));
+    let id = publish(&stage, "Publish", &consumer).await?;
+    let span = stage.only("the notification", |document| document.name == "process orders")?;
+    ensure(span.trace_id == id, format!("in trace {} and not {id}", span.trace_id))?;
+    let work = stage.only("the work", |document| document.name == "work")?;
+    ensure(work.parent_id.as_ref() == Some(&span.id), "the work hangs elsewhere")
+}
+
+async fn event_bridge() -> Tested {
+    let stage = Stage::new().await?;
+    let consumer = stage.function("bus", TraceMode::Active, |function| function).await;
+    stage.bus.target_function(Arc::new(consumer.clone()));
+    let id = publish(&stage, "PutEvents", &consumer).await?;
+    let spans = stage.traces.find(|document| document.name == "process placed");
+    ensure(spans.len() == 2 && spans.iter().all(|span| span.trace_id == id), format!("{spans:?}"))?;
+    ensure(spans.iter().all(|span| span.annotation("detail_type") == Some("placed")), "the kind of event is not annotated")
+}
+
+/// Has a function send, and waits until the consumer has handled all of it.
+async fn publish(stage: &Stage, how: &str, consumer: &Function) -> Result<String, Failed> {
+    let producer = stage.function("interceptor", TraceMode::Active, |function| function).await;
+    let wanted = if how == "PutEvents" { 2 } else { 1 };
+    let answer = invoke(&producer, &json!({ "how": how })).await?;
+    let ended = |store: &lambda_lifecycle_sandbox::xray::TraceStore| {
+        store.find(|document| document.name.starts_with("process ") && document.end.is_some()).len() == wanted
+    };
+    stage.traces.wait_for(ended, std::time::Duration::from_secs(20)).await?;
+    producer.wait_frozen().await;
+    stage.settle(consumer).await?;
+    Ok(answer.trace_id)
+}

@@ -1,0 +1,281 @@
+//! The trace header, from a call to the message that arrives: every way to send, with and without the header in the environment, one
+//! at a time and several at once.
+
+use crate::{
+    runtime_api::ManagedFunction,
+    stage::{Stage, Tested, ensure, invoke, test},
+};
+use lambda_lifecycle::xray::TraceHeader;
+use lambda_lifecycle_sandbox::{
+    function::TraceMode,
+    sqs::{Queue, StoredMessage},
+    xray::TraceStore,
+};
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Two producers with traces of their own.
+const MIXED: [&str; 2] = [
+    "Root=1-11111111-bd862e3fe1be46a994272793;Parent=1111111111111111;Sampled=1",
+    "Root=1-22222222-bd862e3fe1be46a994272793;Parent=2222222222222222;Sampled=0;Lineage=a87bd80c:1",
+];
+
+/// A way to send.
+struct Way {
+    name: &'static str,
+    operation: &'static str,
+    mixed: bool,
+    /// X-Ray's name for the service.
+    service: &'static str,
+    /// Where it arrives.
+    arrives: fn(&Stage) -> Vec<&Queue>,
+    messages: usize,
+}
+
+const WAYS: [Way; 7] = [
+    Way {
+        name: "SendMessage",
+        operation: "SendMessage",
+        mixed: false,
+        service: "SQS",
+        arrives: |stage| vec![&stage.direct],
+        messages: 1,
+    },
+    Way {
+        name: "SendMessageBatch",
+        operation: "SendMessageBatch",
+        mixed: false,
+        service: "SQS",
+        arrives: |stage| vec![&stage.direct],
+        messages: 2,
+    },
+    Way {
+        name: "SendMessageBatch of mixed traces",
+        operation: "SendMessageBatch",
+        mixed: true,
+        service: "SQS",
+        arrives: |stage| vec![&stage.direct],
+        messages: 2,
+    },
+    Way {
+        name: "SNS → SQS",
+        operation: "Publish",
+        mixed: false,
+        service: "SNS",
+        arrives: |stage| vec![&stage.raw, &stage.wrapped],
+        messages: 1,
+    },
+    Way {
+        name: "SNS batch → SQS",
+        operation: "PublishBatch",
+        mixed: false,
+        service: "SNS",
+        arrives: |stage| vec![&stage.raw, &stage.wrapped],
+        messages: 2,
+    },
+    Way {
+        name: "EventBridge",
+        operation: "PutEvents",
+        mixed: false,
+        service: "EventBridge",
+        arrives: |stage| vec![&stage.events],
+        messages: 2,
+    },
+    Way {
+        name: "EventBridge of mixed traces",
+        operation: "PutEvents",
+        mixed: true,
+        service: "EventBridge",
+        arrives: |stage| vec![&stage.events],
+        messages: 2,
+    },
+];
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let mut tests = Vec::new();
+    for way in &WAYS {
+        for client in ["interceptor", "traced"] {
+            tests.push(test(format!("{} × {client} × sequential, header in the environment", way.name), move || {
+                sequential(way, client)
+            }));
+            tests.push(test(format!("{} × {client} × concurrent, none in the environment", way.name), move || {
+                concurrent(way, client)
+            }));
+        }
+        tests.push(test(format!("{} × not sampled: handed on as it came", way.name), move || not_sampled(way)));
+    }
+    tests.push(test("a refused call is an error with the service's code, in both protocols", refused));
+    tests.push(test("a call may take no longer than its invocation has", bounded));
+    tests.push(test("a dropped call ends as cancelled", dropped));
+    tests.push(test("plain HTTP: the layer's span and headers, and the headers alone", plain_http));
+    tests
+}
+
+fn event(way: &Way) -> Value {
+    let headers: &[&str] = if way.mixed { &MIXED } else { &[] };
+    json!({ "how": way.operation, "headers": headers })
+}
+
+fn headers(queue: &Queue) -> Vec<String> {
+    queue.peek().into_iter().map(|StoredMessage { trace_header, .. }| trace_header.unwrap_or_default()).collect()
+}
+
+/// The call of this trace has a span, and all that arrived names it.
+fn arrived_from_the_call(stage: &Stage, traces: &TraceStore, way: &Way, trace_id: &str) -> Tested {
+    let call = stage.only("the call", |document| document.name == way.service && document.trace_id == trace_id)?;
+    ensure(call.namespace.as_deref() == Some("aws"), "its namespace is not aws")?;
+    ensure(call.aws["operation"] == way.operation, format!("its operation is {}", call.aws["operation"]))?;
+    ensure(call.aws["region"] == "us-east-1" && call.aws["request_id"].is_string(), format!("{:?}", call.aws))?;
+    let named = match way.service {
+        "SQS" => call.aws.get("queue_url") == Some(&json!(stage.direct.url)),
+        "SNS" => call.aws.get("topic_arn") == Some(&json!(stage.topic.arn)),
+        _ => true,
+    };
+    ensure(named, format!("what it worked on is not named: {:?}", call.aws))?;
+    let parent = traces.find(|document| Some(&document.id) == call.parent_id.as_ref());
+    ensure(parent.len() == 1, "it hangs nowhere")?;
+    for queue in (way.arrives)(stage) {
+        let ours: Vec<String> = headers(queue).into_iter().filter(|header| way.mixed || header.contains(trace_id)).collect();
+        ensure(ours.len() == way.messages, format!("{} messages of the call in {}: {ours:?}", ours.len(), queue.arn))?;
+        for (at, header) in ours.iter().enumerate() {
+            if way.mixed {
+                ensure(header == MIXED[at], format!("message {at} has {header}"))?;
+                continue;
+            }
+            let header = TraceHeader::parse(header);
+            let parent = header.parent().map(|parent| parent.to_string());
+            ensure(parent.as_deref() == Some(call.id.as_str()), format!("{header} is not of the call {}", call.id))?;
+        }
+    }
+    Ok(())
+}
+
+async fn sequential(way: &'static Way, client: &'static str) -> Tested {
+    let stage = Stage::new().await?;
+    let function = stage.function(client, TraceMode::Active, |function| function).await;
+    let answer = invoke(&function, &event(way)).await?;
+    stage.settle(&function).await?;
+    arrived_from_the_call(&stage, &stage.traces, way, &answer.trace_id)
+}
+
+async fn concurrent(way: &'static Way, client: &'static str) -> Tested {
+    let stage = Stage::new().await?;
+    let function = ManagedFunction::start(&stage, client).await?;
+    let traces: Vec<String> =
+        (1..=if way.mixed { 1 } else { 4 }).map(|number| format!("1-6553f1{number:02}-{number:024x}")).collect();
+    let payload = event(way);
+    let invocations = traces.iter().map(|trace| {
+        let header = format!("Root={trace};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a87bd80c:1");
+        let (function, payload) = (&function, &payload);
+        async move { function.invoke(trace, &header, payload).await }
+    });
+    for answered in futures_util::future::join_all(invocations).await {
+        answered?;
+    }
+    // Documents leave after the answers.
+    let all_ended = |store: &TraceStore| {
+        let ended = store.find(|document| document.annotation("outcome").is_some() && !document.in_progress);
+        ended.len() == traces.len()
+    };
+    stage.traces.wait_for(all_ended, Duration::from_secs(10)).await?;
+    for trace in &traces {
+        arrived_from_the_call(&stage, &stage.traces, way, trace)?;
+    }
+    Ok(())
+}
+
+async fn not_sampled(way: &'static Way) -> Tested {
+    let came = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=a87bd80c:1|68fd508a:5";
+    for client in ["interceptor", "traced"] {
+        let stage = Stage::new().await?;
+        let function = stage.function(client, TraceMode::Raw(came.to_owned()), |function| function).await;
+        invoke(&function, &event(way)).await?;
+        stage.settle(&function).await?;
+        ensure(stage.traces.datagrams().is_empty(), "documents were sent")?;
+        for queue in (way.arrives)(&stage) {
+            let expected: Vec<&str> = if way.mixed { MIXED.to_vec() } else { vec![came; way.messages] };
+            ensure(headers(queue) == expected, format!("{client}: {:?}", headers(queue)))?;
+        }
+    }
+    Ok(())
+}
+
+async fn refused() -> Tested {
+    for client in ["interceptor", "traced"] {
+        let stage = Stage::new().await?;
+        let function = stage.function(client, TraceMode::Active, |function| function).await;
+        for (how, service, part) in [("unknown queue", "SQS", "NonExistentQueue"), ("unknown topic", "SNS", "NotFound")] {
+            let answer = invoke(&function, &json!({ "how": how })).await?;
+            ensure(answer.result.as_deref() == Ok(&b"true"[..]), "the call was not refused")?;
+            stage.settle(&function).await?;
+            let call = stage.only("the call", |document| document.name == service)?;
+            ensure(call.error && !call.fault, format!("error {}, fault {}", call.error, call.fault))?;
+            if client == "traced" {
+                // It sees the head of the answer only, and the sandbox's queue says its code in the body.
+                continue;
+            }
+            let exceptions = call.exceptions();
+            let kind = exceptions.first().and_then(|exception| exception.kind.as_deref()).unwrap_or_default();
+            ensure(kind.contains(part), format!("{how}: {exceptions:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn bounded() -> Tested {
+    let stage = Stage::new().await?;
+    let function = stage.function("interceptor", TraceMode::Active, |function| function.timeout(Duration::from_secs(1))).await;
+    let answer = invoke(&function, &json!({ "how": "long poll" })).await?;
+    ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("no timeout: {:?}", answer.result))?;
+    stage.settle(&function).await?;
+    let call = stage.only("the call", |document| document.name == "SQS")?;
+    let kind = call.exceptions().first().and_then(|exception| exception.kind.clone());
+    ensure(call.fault && kind.as_deref() == Some("TimeoutError"), format!("{:?}", call.exceptions()))
+}
+
+async fn dropped() -> Tested {
+    for client in ["interceptor", "traced"] {
+        let stage = Stage::new().await?;
+        let function = stage.function(client, TraceMode::Active, |function| function).await;
+        let answer = invoke(&function, &json!({ "how": "dropped" })).await?;
+        ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("it ended: {:?}", answer.result))?;
+        stage.settle(&function).await?;
+        let call = stage.only("the call", |document| document.name == "SQS")?;
+        let told = call.exceptions().iter().any(|exception| exception.kind.as_deref() == Some("Cancelled"));
+        ensure(call.fault && told, format!("{:?}", call.exceptions()))?;
+    }
+    Ok(())
+}
+
+async fn plain_http() -> Tested {
+    let (seen, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let server = axum::Router::new().fallback(move |headers: axum::http::HeaderMap| {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let _ = seen.send((header("x-amzn-trace-id"), header("traceparent")));
+        async { axum::http::StatusCode::SERVICE_UNAVAILABLE }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/orders?secret=1", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, server).await });
+
+    let stage = Stage::new().await?;
+    let function = stage.function("http", TraceMode::Active, |function| function).await;
+    let answer = invoke(&function, &json!({ "url": url })).await?;
+    stage.settle(&function).await?;
+    let call = stage.only("the call", |document| document.name == "127.0.0.1")?;
+    let (xray, w3c) = heard.recv().await.ok_or("no request came")?;
+    let parent = |header: Option<TraceHeader>| header.and_then(|header| header.parent()).map(|parent| parent.to_string());
+    ensure(parent(xray.as_deref().map(TraceHeader::parse)).as_ref() == Some(&call.id), format!("{xray:?}"))?;
+    ensure(parent(w3c.as_deref().and_then(TraceHeader::from_traceparent)).as_ref() == Some(&call.id), format!("{w3c:?}"))?;
+    let http = call.http.clone().unwrap_or_default();
+    ensure(call.fault && http.status == Some(503), format!("{http:?}"))?;
+    ensure(http.url.is_some_and(|url| url.ends_with("/orders")), "the query is in the document")?;
+
+    let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+    let plain = TraceHeader::parse(body["x-amzn-trace-id"].as_str().unwrap_or_default());
+    let invocation = stage.only("the invocation", |document| document.annotation("outcome").is_some())?;
+    ensure(parent(Some(plain.clone())).as_ref() == Some(&invocation.id), format!("{plain}"))?;
+    let same: Result<_, Failed> = Ok(plain.to_traceparent() == body["traceparent"].as_str().map(str::to_owned));
+    ensure(same?, "the two headers differ")
+}

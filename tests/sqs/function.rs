@@ -1,0 +1,138 @@
+//! The functions under test.
+
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use lambda_lifecycle::{
+    Error, LambdaEvent, Lifecycle,
+    aws_sdk::TraceInterceptor,
+    service_fn,
+    sqs::{self, BatchResponse, Message, SqsEvent},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{fs::OpenOptions, future::pending, io::Write, process::ExitCode, time::Duration};
+
+pub(crate) fn main(probe: &str) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    match runtime.block_on(run(probe)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(probe: &str) -> Result<(), Error> {
+    match probe {
+        "one by one" => Lifecycle::from_env().run_concurrent(sqs::batch((), handle).concurrency(1)).await,
+        "at once" => Lifecycle::from_env().run_concurrent(sqs::batch((), handle)).await,
+        "worker" => Lifecycle::from_env().run_concurrent(sqs::batch((), handle).concurrency(16)).await,
+        "plain" => lambda_runtime::run(service_fn(plain)).await,
+        "producer" => {
+            let http = aws_smithy_http_client::Builder::new().build_http();
+            let config = aws_config::from_env().http_client(http).load().await;
+            let config = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
+            let client = aws_sdk_sqs::Client::from_conf(config);
+            Lifecycle::from_env().run(service_fn(|event| produce(&client, event))).await
+        }
+        other => Err(format!("no probe is named {other}").into()),
+    }
+}
+
+/// What is to become of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Plan {
+    #[default]
+    Succeed,
+    Slow,
+    FailOnce,
+    Fail,
+    PanicOnce,
+    Panic,
+    /// Ends with the deadline, in order.
+    Hang,
+    HangOnce,
+    /// Blocks its thread: the platform kills the environment.
+    BlockOnce,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Order {
+    pub(crate) number: usize,
+    pub(crate) plan: Plan,
+}
+
+/// Notes what has happened: `<message id> <number> <what>`, one line a write.
+fn note(message: &Message<Order>, what: &str) {
+    let Some(ledger) = std::env::var_os("LEDGER") else { return };
+    let mut ledger = OpenOptions::new().append(true).open(ledger).expect("the ledger exists");
+    let line = format!("{} {} {what}\n", message.id, message.body.number);
+    ledger.write_all(line.as_bytes()).expect("the ledger can be written");
+}
+
+async fn handle(_: (), message: Message<Order>) -> Result<(), Error> {
+    let first = message.receive_count == 1;
+    match message.body.plan {
+        Plan::Slow => tokio::time::sleep(Duration::from_millis(20)).await,
+        Plan::Fail => {
+            note(&message, "failed");
+            return Err("no stock".into());
+        }
+        Plan::FailOnce if first => {
+            note(&message, "failed");
+            return Err("no stock yet".into());
+        }
+        Plan::Panic => {
+            note(&message, "failed");
+            panic!("planned");
+        }
+        Plan::PanicOnce if first => {
+            note(&message, "failed");
+            panic!("planned");
+        }
+        Plan::Hang => pending().await,
+        Plan::HangOnce if first => {
+            note(&message, "failed");
+            pending().await
+        }
+        Plan::BlockOnce if first => std::thread::sleep(Duration::from_secs(60)),
+        _ => {}
+    }
+    note(&message, "done");
+    Ok(())
+}
+
+/// One after the other, and done when all are: what one writes first.
+async fn plain(event: LambdaEvent<SqsEvent>) -> Result<BatchResponse, Error> {
+    for record in event.payload.records {
+        let order: Order = serde_json::from_str(&record.body)?;
+        if order.plan == Plan::Hang {
+            pending::<()>().await;
+        }
+    }
+    Ok(BatchResponse::default())
+}
+
+/// Sends the orders in the event, ten a call; those of a FIFO queue in groups.
+async fn produce(client: &aws_sdk_sqs::Client, event: LambdaEvent<Value>) -> Result<Value, Error> {
+    let orders: Vec<Order> = serde_json::from_value(event.payload["orders"].clone())?;
+    let url = event.payload["queue"].as_str().unwrap_or_default();
+    for chunk in orders.chunks(10) {
+        let mut call = client.send_message_batch().queue_url(url);
+        for order in chunk {
+            let mut entry =
+                SendMessageBatchRequestEntry::builder().id(order.number.to_string()).message_body(serde_json::to_string(order)?);
+            if url.ends_with(".fifo") {
+                let group = order.number % super::soak::GROUPS;
+                entry = entry.message_group_id(group.to_string()).message_deduplication_id(order.number.to_string());
+            }
+            call = call.entries(entry.build()?);
+        }
+        let sent = call.send().await?;
+        if !sent.failed().is_empty() {
+            return Err(format!("{} messages were not sent", sent.failed().len()).into());
+        }
+    }
+    Ok(json!(orders.len()))
+}

@@ -1,0 +1,64 @@
+//! A batch of ten whose seventh message never ends: with the batch runner, and with what one writes without it.
+
+use crate::stage::{Tested, ensure, function, test};
+use lambda_lifecycle_sandbox::{
+    sqs::{Batch, BatchOutcome, EventSourceMapping, QueueOptions, Sqs},
+    xray::{Daemon, TraceStore},
+};
+use libtest_mimic::{Failed, Trial};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("the seventh of ten hangs: the six before it are done, it and the three after it come back", PATIENCE, one_by_one),
+        test("the seventh of ten hangs, all at once: it alone comes back", PATIENCE, at_once),
+        test("the seventh of ten hangs in a plain handler: all ten come back", PATIENCE, plain),
+    ]
+}
+
+/// The ids as sent, and the first batch of them.
+async fn first_batch(probe: &str) -> Result<(Vec<String>, Arc<Batch>, TraceStore), Failed> {
+    let (daemon, sqs) = (Daemon::start().await?, Sqs::start().await?);
+    let queue = sqs.create_queue("orders", QueueOptions::default()).await?;
+    let mut sent = Vec::new();
+    for number in 1..=10 {
+        let body = json!({ "number": number, "plan": if number == 7 { "hang" } else { "succeed" } });
+        sent.push(queue.send(json!({ "MessageBody": body.to_string() })).await?);
+    }
+    let worker = function(probe, &daemon).timeout(Duration::from_secs(2)).build().await;
+    let mapping = EventSourceMapping::builder(&queue, Arc::new(worker.clone())).batch_size(10).report_batch_item_failures(true);
+    let mapping = mapping.start()?;
+    let mut batches = mapping.subscribe();
+    let batch = batches.recv().await?;
+    ensure(batch.messages == sent, "the messages are not one batch")?;
+    worker.wait_frozen().await;
+    daemon.settle().await?;
+    Ok((sent, batch, daemon.store()))
+}
+
+async fn one_by_one() -> Tested {
+    let (sent, batch, traces) = first_batch("one by one").await?;
+    ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
+    ensure(batch.deleted == sent[..6], format!("deleted: {:?}", batch.deleted))?;
+    ensure(batch.failed == sent[6..], format!("back: {:?}", batch.failed))?;
+    let spans = traces.find(|document| document.annotation("message_id").is_some());
+    ensure(spans.len() == 7, format!("{} messages have spans", spans.len()))?;
+    let faults: Vec<_> = spans.iter().filter(|span| span.fault).map(|span| span.annotation("message_id")).collect();
+    ensure(faults == [Some(&*sent[6])], format!("faults: {faults:?}"))
+}
+
+async fn at_once() -> Tested {
+    let (sent, batch, _) = first_batch("at once").await?;
+    ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
+    ensure(batch.failed == [sent[6].clone()], format!("back: {:?}", batch.failed))?;
+    ensure(batch.deleted.len() == 9, format!("deleted: {:?}", batch.deleted))
+}
+
+async fn plain() -> Tested {
+    let (sent, batch, _) = first_batch("plain").await?;
+    ensure(matches!(&batch.outcome, BatchOutcome::Failed(why) if why.contains("timed out")), format!("{:?}", batch.outcome))?;
+    ensure(batch.failed == sent && batch.deleted.is_empty(), format!("back: {:?}", batch.failed))
+}
