@@ -142,15 +142,13 @@ async fn measure(row: &Row) -> Result<Cost, Error> {
     if Environment::current().xray_daemon_address.is_none() {
         return again(row);
     }
-    let life = Lifecycle::from_env();
+    let _life = Lifecycle::from_env();
     let encode = |answer| match answer {
         FunctionResponse::BufferedResponse(answer) => serde_json::to_vec(&answer).expect("a value encodes"),
         FunctionResponse::StreamingResponse(_) => Vec::new(),
     };
     let inner = Runtime::new(HandlerLayer::new().layer(handler), encode, answered.clone());
-    let cost = cost(row, RuntimeLayer::new().layer(inner), &answered).await;
-    drop(life);
-    Ok(cost)
+    Ok(cost(row, RuntimeLayer::new().layer(inner), &answered).await)
 }
 
 async fn cost<S>(row: &Row, mut service: S, answered: &Answered) -> Cost
