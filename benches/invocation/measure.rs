@@ -13,18 +13,18 @@ pub(crate) struct Cost {
     pub(crate) cpu: f64,
 }
 
-/// Invocations one after the other, in rounds; the best round counts.
-pub(crate) async fn in_rounds<S>(service: &mut S, header: &str, settle: bool, rounds: usize, each: usize) -> Cost
+/// Invocations one after the other, with two headers by turns, in rounds; the best round counts.
+pub(crate) async fn in_rounds<S>(service: &mut S, headers: [String; 2], settle: bool, rounds: usize, each: usize) -> Cost
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
-    let context = function::context(header);
+    let contexts = headers.map(|header| function::context(&header));
     let mut best = Cost { answer: f64::MAX, cpu: f64::MAX };
     for _ in 0..rounds {
         let (began, cpu) = (Instant::now(), cpu());
-        for _ in 0..each {
+        for number in 0..each {
             // A failed invocation would be a wrong measurement.
-            service.call(function::event(&context)).await.expect("the stand-in does not fail");
+            service.call(function::event(&contexts[number % 2])).await.expect("the stand-in does not fail");
             if settle {
                 tokio::task::yield_now().await;
             }

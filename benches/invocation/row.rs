@@ -26,10 +26,15 @@ pub(crate) struct Row {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Bare,
+    BareAlone(usize),
     NotSampled,
     /// Sampled, one after the other.
     Made,
-    /// Each invocation alone, so many times.
+    /// Every other one sampled.
+    Alternating,
+    /// Not sampled, each invocation alone, so many times.
+    Alone(usize),
+    /// Sampled, each invocation alone, so many times.
     Sampled(usize),
 }
 
@@ -88,12 +93,16 @@ pub(crate) const ROWS: &[Row] = &[
     row("not recorded, ten spans, with the log", Kind::NotSampled, Work::Spans(10), &[]),
     row("not recorded, ten spans, concurrent", Kind::NotSampled, Work::Spans(10), CONCURRENT_NO_LOG),
     row("not recorded, ten spans, concurrent, with the log", Kind::NotSampled, Work::Spans(10), CONCURRENT),
-    title("RECORDED (Sampled=1), nothing is sent: what making spans costs"),
+    title("RECORDED (Sampled=1), nothing sent: what making spans costs"),
     row("made, no span", Kind::Made, Work::Spans(0), UNSENT),
     row("made, ten spans", Kind::Made, Work::Spans(10), UNSENT),
     row("made, ten spans, without the watchdog", Kind::Made, Work::Spans(10), UNSENT_UNWATCHED),
+    row("made, ten spans, every other invocation", Kind::Alternating, Work::Spans(10), UNSENT),
     row("made, 1,000 spans, without the watchdog", Kind::Made, Work::Spans(1_000), UNSENT_UNWATCHED),
-    title("RECORDED (Sampled=1), documents to a socket that is drained"),
+    title("EACH ALONE after 6 ms, documents to a socket that is drained"),
+    row("bare, alone", Kind::BareAlone(300), Work::Spans(0), &[]),
+    row("no tracing, alone", Kind::Alone(300), Work::Spans(0), OFF),
+    row("not recorded, ten spans, alone", Kind::Alone(300), Work::Spans(10), &[]),
     row("recorded", Kind::Sampled(300), Work::Spans(0), &[]),
     row("recorded, without the watchdog", Kind::Sampled(300), Work::Spans(0), NO_WATCHDOG),
     row("recorded, without the document at the start", Kind::Sampled(300), Work::Spans(0), NOT_ANNOUNCED),
@@ -125,7 +134,7 @@ pub(crate) fn run(name: &str) -> ExitCode {
 async fn measure(row: &Row) -> Result<Cost, Error> {
     let (work, answered) = (row.work, Answered::default());
     let handler = service_fn(move |event| function::handle(work, event));
-    if row.kind == Kind::Bare {
+    if matches!(row.kind, Kind::Bare | Kind::BareAlone(_)) {
         let encode = |answer| serde_json::to_vec(&answer).expect("a value encodes");
         return Ok(cost(row, Runtime::new(handler, encode, answered.clone()), &answered).await);
     }
@@ -133,15 +142,13 @@ async fn measure(row: &Row) -> Result<Cost, Error> {
     if Environment::current().xray_daemon_address.is_none() {
         return again(row);
     }
-    let life = Lifecycle::from_env();
+    let _life = Lifecycle::from_env();
     let encode = |answer| match answer {
         FunctionResponse::BufferedResponse(answer) => serde_json::to_vec(&answer).expect("a value encodes"),
         FunctionResponse::StreamingResponse(_) => Vec::new(),
     };
     let inner = Runtime::new(HandlerLayer::new().layer(handler), encode, answered.clone());
-    let cost = cost(row, RuntimeLayer::new().layer(inner), &answered).await;
-    drop(life);
-    Ok(cost)
+    Ok(cost(row, RuntimeLayer::new().layer(inner), &answered).await)
 }
 
 async fn cost<S>(row: &Row, mut service: S, answered: &Answered) -> Cost
@@ -150,10 +157,11 @@ where
 {
     let header = |sampled| format!("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled={sampled}");
     match row.kind {
-        Kind::Sampled(times) => {
+        Kind::Sampled(times) | Kind::Alone(times) | Kind::BareAlone(times) => {
+            let header = header(u8::from(matches!(row.kind, Kind::Sampled(_))));
             // What is made once is no cost of an invocation.
-            measure::one_by_one(&mut service, &header(1), 3, answered).await;
-            measure::one_by_one(&mut service, &header(1), times, answered).await
+            measure::one_by_one(&mut service, &header, 3, answered).await;
+            measure::one_by_one(&mut service, &header, times, answered).await
         }
         _ => {
             // Where invocations run side by side the stage after the response is a task.
@@ -162,8 +170,12 @@ where
                 Work::Spans(1_000..) => (20, 20),
                 _ => (40, 2_000),
             };
-            let header = header(u8::from(row.kind == Kind::Made));
-            measure::in_rounds(&mut service, &header, settle, rounds, each).await
+            let headers = match row.kind {
+                Kind::Made => [1, 1],
+                Kind::Alternating => [0, 1],
+                _ => [0, 0],
+            };
+            measure::in_rounds(&mut service, headers.map(header), settle, rounds, each).await
         }
     }
 }
