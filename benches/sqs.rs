@@ -52,7 +52,7 @@ async fn handle(_: (), message: Message<Order>) -> Result<(), Error> {
 async fn by_hand(event: SqsEvent) -> BatchResponse {
     let one = async |record: SqsRecord| {
         let done = async { work(serde_json::from_str(&record.body)?).await }.await;
-        done.is_err().then(|| BatchItemFailure { item_identifier: record.message_id })
+        done.is_err().then_some(BatchItemFailure { item_identifier: record.message_id })
     };
     let failures = futures_util::stream::iter(event.records).map(one).buffer_unordered(16);
     let failures = failures.filter_map(std::future::ready).collect().await;
@@ -153,7 +153,7 @@ fn one(runtime: &Runtime, way: Way, event: SqsEvent, measured: Measured) -> Dura
     let (began, began_on_thread) = (Instant::now(), thread_time());
     run(runtime, way, event);
     match (measured, way) {
-        (Measured::ThreadTime, _) => thread_time() - began_on_thread,
+        (Measured::ThreadTime, _) => thread_time().saturating_sub(began_on_thread),
         (Measured::TimeToAnswer, Way::ByHand) => began.elapsed(),
         (Measured::TimeToAnswer, _) => Duration::from_nanos(ANSWERED_AFTER.load(Ordering::Relaxed)),
     }

@@ -2,7 +2,7 @@
 
 use crate::{trace::Recorder, xray::TraceHeader};
 use opentelemetry::{
-    Context, KeyValue, TraceId, Value,
+    Context, KeyValue, Value,
     trace::{SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer},
 };
 use std::borrow::Cow;
@@ -31,11 +31,13 @@ impl Producer {
         }
     }
 
+    #[cfg(feature = "sqs")]
     pub(crate) fn header(&self) -> &TraceHeader {
         &self.header
     }
 
-    pub(crate) fn trace_id(&self) -> Option<TraceId> {
+    #[cfg(feature = "sqs")]
+    pub(crate) fn trace_id(&self) -> Option<opentelemetry::TraceId> {
         self.header.root()
     }
 

@@ -26,12 +26,43 @@
 //! which messages failed. See
 //! [Handling errors for an SQS event source](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
 //!
-//! What happens to a message:
-//! - its handler returns `Ok`: it is deleted;
-//! - its handler returns an error or panics, or its body is no `T`: it alone is reported, and comes back;
-//! - the deadline nears: no new message is started; those under way have the grace period, and what is unfinished then is
-//!   reported. What is finished stays finished.
-//! - in a FIFO queue, messages of one group are handled in order, and the first failure ends its group for this batch.
+//! # What becomes of a message
+//!
+//! - Its handler returns `Ok`: it is deleted.
+//! - Its handler returns an error or panics, or its body is of another type: it alone comes back. [`Batch::on_failure`] is told.
+//! - The deadline nears: no new message is begun. Those under way have four fifths of the grace period, and what is unfinished then is
+//!   dropped and comes back, with what was never begun. What is finished stays finished, though the batch ran out of time.
+//! - In a FIFO queue the messages of one group are handled in order, and a group's first failure ends it for this batch: what
+//!   comes after it comes back with it, as Lambda asks. Other groups go on.
+//! - It is in the batch twice, as at-least-once delivery allows: it is handled once.
+//!
+//! An event that is no batch of messages is refused as a whole, by name, before anything is handled: a message without an id could
+//! not be reported, and what is not reported is deleted.
+//!
+//! SQS delivers at least once. A handler must still bear to see a message again: after a kill, which nobody can answer, the whole batch
+//! comes back.
+//!
+//! # What its trace shows
+//!
+//! Below the invocation stands `process <queue>` with a link to each distinct producer, twenty at most; below that one `process` per
+//! message, with its own link and these attributes:
+//!
+//! | in X-Ray | from |
+//! |---|---|
+//! | annotation `message_id` | the message's id |
+//! | annotation `producer_trace_id` | the trace of the call that sent it: searchable also where links do not render |
+//! | `messaging.message.receive_count`, `messaging.message.age_ms` | how often it was received, and how long ago it was sent |
+//! | `messaging.message.group_id` | its group, in a FIFO queue |
+//!
+//! The producer is the caller that the system attribute `AWSTraceHeader` names, and that of a W3C `traceparent` among the message
+//! attributes. A message whose producer is not sampled adds no documents of its own, and its header is handed on by the calls made for it.
+//! [`Batch::continue_traces`] puts the work into the producer's trace instead. [`Batch::span_budget`] keeps the faults of a big
+//! batch within what X-Ray takes.
+//!
+//! # What it costs
+//!
+//! `cargo bench --bench sqs` compares it with `buffer_unordered` written by hand. Per message about half a microsecond where
+//! nothing is recorded, about four with span, link, annotations and document; the throughput is the same.
 
 mod batch;
 mod contained;

@@ -94,7 +94,7 @@ async fn handle(_: (), message: Message<Order>) -> Result<(), Error> {
         Plan::Hang => pending().await,
         Plan::HangOnce if first => {
             note(&message, "failed");
-            pending().await
+            pending::<()>().await;
         }
         Plan::BlockOnce if first => std::thread::sleep(Duration::from_secs(60)),
         _ => {}
