@@ -9,7 +9,7 @@
 //! | the next event | waits for the work | does not wait |
 //! | billed | yes, as part of the invocation | with the instance |
 //! | time | to the invocation's hard point, or what is [set](crate::Builder::after_response_budget) | the same |
-//! | unfinished then | [`Unfinished`](crate::Unfinished): cancelled, or frozen with the environment | cancelled |
+//! | unfinished then | [`Unfinished`]: cancelled, or frozen with the environment | cancelled |
 //!
 //! Such work is done at most once: an environment may be killed at any time, and nobody tries again. What must not be lost belongs
 //! into a queue.
