@@ -171,7 +171,8 @@ impl Invocation {
         self.0.context.tenant_id.as_deref()
     }
 
-    /// How long this environment slept between its last invocation and this one; `None` in its first.
+    /// How long this environment slept between its last invocation and this one; `None` in its first, and on Managed Instances,
+    /// which never sleep.
     pub fn idle(&self) -> Option<Duration> {
         self.0.idle
     }

@@ -9,6 +9,7 @@
 //! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none` | `udp` |
 //! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace: X-Ray takes 500,000, of which Lambda's own segments need some | `480000` |
+//! | `LAMBDA_LIFECYCLE_TRACE_PACE` | documents a millisecond beyond the first 64: more may overrun the daemon's buffer, silently | `10` |
 //! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all set-ups of the Init phase | `9000` |
 //! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and answer before the deadline | `on` |
 //! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the typed answer | 5 %, 50 to 500 |
@@ -19,7 +20,7 @@
 //!
 //! A value that is not understood is told once, and the default stays.
 
-use crate::xray::{MAX_TRACE, Redaction};
+use crate::xray::{MAX_TRACE, Pace, Redaction};
 use std::{
     env, fmt,
     str::FromStr,
@@ -81,6 +82,7 @@ pub(crate) struct Settings {
     pub(crate) export: Export,
     pub(crate) in_progress: bool,
     pub(crate) trace_budget: usize,
+    pub(crate) trace_pace: u32,
     /// `None`: the default, where the platform has a limit that is worth it.
     pub(crate) init_budget: Option<Duration>,
     pub(crate) deadline: bool,
@@ -103,6 +105,7 @@ impl Default for Settings {
             export: Export::default(),
             in_progress: true,
             trace_budget: MAX_TRACE - LAMBDAS_OWN,
+            trace_pace: Pace::default().per_millisecond,
             init_budget: None,
             deadline: true,
             grace: None,
@@ -126,6 +129,7 @@ impl fmt::Debug for Settings {
             .field("export", &self.export)
             .field("in_progress", &self.in_progress)
             .field("trace_budget", &self.trace_budget)
+            .field("trace_pace", &self.trace_pace)
             .field("init_budget", &self.init_budget)
             .field("deadline", &self.deadline)
             .field("grace", &self.grace)
@@ -191,6 +195,12 @@ impl Settings {
         });
         reader.switch("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", &mut self.in_progress);
         reader.set("LAMBDA_LIFECYCLE_TRACE_BUDGET", "a number of bytes", &mut self.trace_budget, |text| text.parse().ok());
+        reader.set(
+            "LAMBDA_LIFECYCLE_TRACE_PACE",
+            "a number of documents a millisecond, at least 1",
+            &mut self.trace_pace,
+            |text| text.parse().ok().filter(|pace| *pace > 0),
+        );
         reader.set("LAMBDA_LIFECYCLE_INIT_BUDGET", MILLISECONDS, &mut self.init_budget, |text| milliseconds(text).map(Some));
         reader.switch("LAMBDA_LIFECYCLE_DEADLINE", &mut self.deadline);
         reader.set("LAMBDA_LIFECYCLE_DEADLINE_GRACE", MILLISECONDS, &mut self.grace, |text| milliseconds(text).map(Some));

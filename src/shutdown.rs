@@ -14,6 +14,7 @@ use lambda_runtime::Error;
 use lambda_runtime_api_client::{PooledClient, body::Body, build_request};
 use std::{
     future::Future,
+    pin::pin,
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -40,14 +41,15 @@ pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> R
         }
     };
     register().await;
+    // Kept until the end: dropping it would end the spans of what is under way as if it were over.
+    let mut serving = pin!(serving);
     tokio::select! {
         biased;
-        () = received(terminated) => {
-            end().await;
-            Ok(())
-        }
-        ended = serving => ended,
+        () = received(terminated) => {}
+        ended = &mut serving => return ended,
     }
+    end().await;
+    Ok(())
 }
 
 async fn received(mut terminated: Signal) {
@@ -66,6 +68,7 @@ async fn end() {
     if timers && tokio::time::timeout(TIME / 3 * 2, stages.wait()).await.is_err() {
         tracing::warn!(unfinished = stages.len(), "work after the response is cut off by the shutdown");
     }
+    trace::report_shutdown();
     hooks().run_shutdown(until).await;
     trace::flush_at_shutdown(until).await;
 }

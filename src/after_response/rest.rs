@@ -1,5 +1,6 @@
 //! How long an environment slept between two invocations.
 
+use crate::Environment;
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -13,9 +14,13 @@ pub(crate) fn begin() {
     *lock() = Some((Instant::now(), SystemTime::now()));
 }
 
-/// Time since [`begin`]; `None` in the first invocation. A frozen machine's monotonic clock may stand still, and a wall clock may be
+/// Time since [`begin`]; `None` in the first invocation, and where nothing is ever frozen. A frozen machine's monotonic clock may stand still, and a wall clock may be
 /// set back: the longer one counts.
 pub(crate) fn end() -> Option<Duration> {
+    if Environment::current().is_concurrent() {
+        // Never frozen, and never at rest as long as one invocation is under way.
+        return None;
+    }
     let (instant, time) = (*lock())?;
     Some(instant.elapsed().max(time.elapsed().unwrap_or_default()))
 }

@@ -3,7 +3,7 @@
 //! Outside the adapter the answer is a private type in which nobody can read a status.
 
 use crate::Invocation;
-use lambda_http::{Body, IntoResponse, Request};
+use lambda_http::{Body, IntoResponse, Request, RequestExt, request::RequestContext};
 use opentelemetry::KeyValue;
 use pin_project_lite::pin_project;
 use std::{
@@ -53,11 +53,40 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let invocation = Invocation::current();
+        without_stage(&mut request);
         if invocation.is_recorded() {
             describe(&invocation, &request);
         }
         request.extensions_mut().insert(invocation.clone());
         HttpFuture { state: State::AtWork { inner: self.inner.call(request) }, invocation }
+    }
+}
+
+/// Takes API Gateway's stage off the path: a router knows `/orders`, not `/prod/orders`.
+///
+/// lambda_http puts the stage in front, or leaves it there. Where `AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH` is set, which is
+/// lambda_http's own way to say how it should be, the path stays as it is.
+fn without_stage(request: &mut Request) {
+    if std::env::var_os("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH").is_some() {
+        return;
+    }
+    let stage = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => context.stage.as_deref(),
+        Some(RequestContext::ApiGatewayV2(context)) => context.stage.as_deref(),
+        _ => None,
+    };
+    let Some(stage) = stage.filter(|stage| *stage != "$default" && !stage.is_empty()) else { return };
+    let Some(target) = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str) else { return };
+    let Some(rest) = target.strip_prefix('/').and_then(|target| target.strip_prefix(stage)) else { return };
+    let rest = match rest.bytes().next() {
+        Some(b'/') => rest.to_owned(),
+        None | Some(b'?') => format!("/{rest}"),
+        Some(_) => return,
+    };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = rest.parse().ok();
+    if let Ok(uri) = http::Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
     }
 }
 

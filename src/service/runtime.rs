@@ -199,6 +199,10 @@ async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done
             if done.panicked + done.unfinished > 0 {
                 span.set_status(opentelemetry::trace::Status::error("unfinished work after the response"));
             }
+            // The invocation's own document is on its way already.
+            for annotation in invocation.notes().annotations.drain(..) {
+                span.set_attribute(annotation);
+            }
             span.end();
             let id = span.span_context().span_id();
             trace::deliver(invocation, id).await;

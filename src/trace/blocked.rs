@@ -1,4 +1,4 @@
-//! The report of an invocation whose handler blocks its thread: made by the watchdog's thread, of what is known of it.
+//! Reports of invocations that will not end by themselves: their handler blocks its thread, or the environment ends.
 
 use super::{Recorder, delivery};
 use crate::Invocation;
@@ -25,7 +25,27 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
         end_as_fault(span, culprit, &name, now);
     }
     let finished = invocation.spans().take();
-    delivery::deliver_now(invocation, &finished, &open);
+    delivery::deliver_now(Some(invocation), &finished, &open);
+}
+
+/// Sends what is known of the invocations that the end of the environment cuts off: the finished spans as they are, the open ones as
+/// faults that end now.
+pub(crate) fn report_shutdown() {
+    let Some(recorder) = Recorder::get() else { return };
+    let (mut open, finished) = recorder.spans.take_all_open();
+    let now = SystemTime::now();
+    for span in &mut open {
+        span.end_time = now;
+        span.status = Status::error("shut down");
+        if span.span_kind == SpanKind::Server && span.parent_span_is_remote {
+            span.attributes.push(KeyValue::new("annotation.outcome", "shut_down"));
+            let message = "the platform ended the environment while the invocation was under way";
+            let attributes =
+                vec![KeyValue::new("exception.type", "Lifecycle.ShutDown"), KeyValue::new("exception.message", message)];
+            span.events.events.push(Event::new("exception", now, attributes, 0));
+        }
+    }
+    delivery::deliver_now(None, &finished, &open);
 }
 
 fn end_as_fault(span: &mut SpanData, culprit: SpanId, name: &str, now: SystemTime) {

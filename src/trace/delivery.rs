@@ -4,7 +4,7 @@ use super::{Recorder, exporters};
 use crate::{
     Environment, Export, Invocation,
     settings::Settings,
-    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, StdoutEmitter, UdpEmitter},
+    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Pace, StdoutEmitter, UdpEmitter},
 };
 use opentelemetry::{
     TraceId,
@@ -83,7 +83,7 @@ fn vehicles() -> Option<(Vehicle, Vehicle)> {
                 }
             };
             match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
-                Ok((express, paced)) => Some((Vehicle::Udp(express), Vehicle::Udp(paced))),
+                Ok((express, paced)) => Some((Vehicle::Udp(express), Vehicle::Udp(paced.with_pace(pace())))),
                 Err(error) => {
                     tracing::warn!("nothing is sent to X-Ray: {error}");
                     None
@@ -91,6 +91,13 @@ fn vehicles() -> Option<(Vehicle, Vehicle)> {
             }
         }
     }
+}
+
+/// As set, with as many bytes for each document as the default has.
+fn pace() -> Pace {
+    let (default, documents) = (Pace::default(), Settings::current().trace_pace);
+    let bytes_each = default.bytes_per_millisecond / default.per_millisecond;
+    Pace { per_millisecond: documents, bytes_per_millisecond: documents.saturating_mul(bytes_each), ..default }
 }
 
 fn writer() -> DocumentWriter {
@@ -133,7 +140,7 @@ pub(crate) fn announce(invocation: &Invocation, span: &SpanData) {
 }
 
 /// Sends documents from any thread, at once and whatever the pace: for an invocation that is about to be killed.
-pub(crate) fn deliver_now(invocation: &Invocation, finished: &[SpanData], ended: &[SpanData]) {
+pub(crate) fn deliver_now(invocation: Option<&Invocation>, finished: &[SpanData], ended: &[SpanData]) {
     let Some(road) = road() else { return };
     let mut express = road.express.lock().unwrap_or_else(PoisonError::into_inner);
     let (vehicle, writer, batch) = &mut *express;
@@ -141,7 +148,11 @@ pub(crate) fn deliver_now(invocation: &Invocation, finished: &[SpanData], ended:
     // The open ones first: they tell what happened.
     for span in ended.iter().chain(finished) {
         let is_invocation = span.span_kind == SpanKind::Server && span.parent_span_is_remote;
-        let frame = if is_invocation { frame_of_invocation(invocation, span) } else { Frame::of(span) };
+        let frame = match invocation {
+            Some(invocation) if is_invocation => frame_of_invocation(invocation, span),
+            None if is_invocation => Frame::of(span).invocation(),
+            _ => Frame::of(span),
+        };
         batch.push(writer, span, &frame);
     }
     vehicle.express(batch);

@@ -21,7 +21,7 @@ mod scope;
 mod span;
 mod trigger;
 
-pub(crate) use blocked::report_blocked;
+pub(crate) use blocked::{report_blocked, report_shutdown};
 #[cfg(feature = "xray-api")]
 pub(crate) use delivery::document_options;
 pub(crate) use delivery::{deliver, resolve};

@@ -118,6 +118,13 @@ impl Spans {
         of_it.into_iter().filter_map(|(_, span)| span.begun).map(|begun| *begun).collect()
     }
 
+    /// All spans that have begun and not ended, and what has ended of their invocations. From here on their end is not recorded.
+    pub(crate) fn take_all_open(&self) -> (Vec<SpanData>, Vec<SpanData>) {
+        let open = std::mem::take(&mut *lock(&self.open));
+        let finished = open.values().flat_map(|span| span.buffer.take()).collect();
+        (open.into_values().filter_map(|span| span.begun).map(|begun| *begun).collect(), finished)
+    }
+
     /// Spans that ended after their invocation was over.
     pub(crate) fn take_late(&self) -> Vec<SpanData> {
         std::mem::take(&mut lock(&self.late))

@@ -11,6 +11,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("deadline of a part of the work: the handler is told", within),
         test("stream: read to its end", || streams(json!({}), None, "answered")),
         test("stream: an error in it ends it", || streams(json!({ "do": "fail" }), Some("pipe burst"), "stream_broken")),
+        test("http: the stage of API Gateway is no part of the path", http_stage),
         test("http: a request that is not answered before the deadline gets a 504", http_deadline),
         test("after the response: work runs after an error and after a panic", after_a_failure),
         test("after the response: work that panics costs itself alone", bad_work),
@@ -64,6 +65,26 @@ fn http_event(path: &str) -> Value {
         "requestContext": { "http": { "method": "GET", "path": path }, "domainName": "example.com", "stage": "$default" },
         "isBase64Encoded": false,
     })
+}
+
+async fn http_stage() -> Tested {
+    let stage = Stage::new("http", TraceMode::Active).await?;
+    let mut v2 = http_event("/prod/orders/7");
+    v2["requestContext"]["stage"] = json!("prod");
+    let v1 = json!({
+        "resource": "/{proxy+}", "path": "/orders/7", "httpMethod": "GET", "headers": { "Host": "example.com" },
+        "multiValueHeaders": { "Host": ["example.com"] }, "queryStringParameters": null, "multiValueQueryStringParameters": null,
+        "pathParameters": { "proxy": "orders/7" }, "stageVariables": null, "body": null, "isBase64Encoded": false,
+        "requestContext": { "stage": "prod", "httpMethod": "GET", "path": "/prod/orders/7", "resourcePath": "/{proxy+}", "identity": {} },
+    });
+    for event in [v2, v1] {
+        let answer = stage.invoke(event).await;
+        let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+        ensure(body["statusCode"] == 200, body.to_string())?;
+        let document = stage.document(&answer).await?;
+        ensure(document.annotation("route") == Some("GET /orders/{id}"), format!("{:?}", document.annotations))?;
+    }
+    Ok(())
 }
 
 async fn http_deadline() -> Tested {

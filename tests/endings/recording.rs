@@ -1,7 +1,11 @@
 //! What is recorded, and where it ends up.
 
 use crate::stage::{Stage, Tested, ensure, test, test_alone};
-use lambda_lifecycle_sandbox::{Event, Invoke, function::TraceMode, xray::Problem};
+use lambda_lifecycle_sandbox::{
+    Event, Invoke,
+    function::{FunctionBuilder, TraceMode},
+    xray::Problem,
+};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -64,11 +68,10 @@ async fn beyond_the_budget() -> Tested {
 }
 
 /// How many were reported left out; the others have arrived.
-async fn many_spans(
-    count: u64,
-    change: impl FnOnce(lambda_lifecycle_sandbox::function::FunctionBuilder) -> lambda_lifecycle_sandbox::function::FunctionBuilder,
-) -> Result<u64, libtest_mimic::Failed> {
-    let stage = Stage::with("value", TraceMode::Active, |function| change(function).timeout(Duration::from_secs(25))).await?;
+async fn many_spans(count: u64, change: impl FnOnce(FunctionBuilder) -> FunctionBuilder) -> Result<u64, libtest_mimic::Failed> {
+    // At a pace that a reader on a busy machine keeps up with.
+    let slow = |function: FunctionBuilder| function.timeout(Duration::from_secs(25)).env("LAMBDA_LIFECYCLE_TRACE_PACE", "2");
+    let stage = Stage::with("value", TraceMode::Active, |function| change(slow(function))).await?;
     let answer = stage.invoke(json!({ "do": "many spans", "count": count })).await;
     let document = stage.document(&answer).await?;
     let arrived = stage.traces.find(|document| document.name == "numbered").len() as u64;

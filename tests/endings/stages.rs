@@ -195,7 +195,7 @@ async fn stdout() -> Tested {
     stage.invoke(json!({})).await;
     stage.settle().await?;
     ensure(stage.traces.datagrams().is_empty(), "documents went to the daemon")?;
-    ensure(stage.logged("\"type\":\"subsegment\"").len() == 2, "the documents are not on standard output")
+    stage.wait_for_logs("\"type\":\"subsegment\"", 2).await
 }
 
 async fn not_announced() -> Tested {
