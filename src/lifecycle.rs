@@ -16,7 +16,7 @@ use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent, Runti
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt::Debug, future::Future};
 use tower::{Layer, Service};
-use tracing::Subscriber;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::{Layer as SubscriberLayer, layer::SubscriberExt, registry::LookupSpan};
 
 /// The life of a function: set up in the Init phase, stopped before its deadline, traced, flushed after its answers.
@@ -79,7 +79,8 @@ impl Lifecycle {
 
     /// The layer that records spans for X-Ray, for a subscriber of your own.
     ///
-    /// It has a filter of its own, so no log level switches the trace off. Set the subscriber before [`Lifecycle::from_env`].
+    /// It has a filter of its own, so no log level switches the trace off, as long as a filter of yours is the log's alone
+    /// (`fmt::layer().with_filter(..)`) and not the whole subscriber's (`registry().with(filter)`). Set the subscriber before [`Lifecycle::from_env`].
     ///
     /// ```no_run
     /// use lambda_lifecycle::Lifecycle;
@@ -142,18 +143,7 @@ impl Lifecycle {
         T: Send + 'static,
         E: Into<Error> + Send + 'static,
     {
-        let span = tracing::Span::current();
-        let off = async move {
-            match tokio::task::spawn_blocking(move || span.in_scope(setup)).await {
-                Ok(ended) => ended,
-                // Told as this set-up's own panic.
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => std::future::pending().await,
-                },
-            }
-        };
-        self.init(name, off).await
+        self.init(name, crate::init::off_the_executor(setup)).await
     }
 
     /// As [`init`](Self::init), for a set-up the function can begin without: a failure is logged and flagged in the trace, and the
@@ -238,6 +228,16 @@ impl Lifecycle {
 /// Sets the global subscriber if none is set, and says what the environment asked for in vain.
 fn subscribe(log: bool, trace: bool) -> Vec<String> {
     if tracing::dispatcher::has_been_set() {
+        // What hides a span of this crate's hides those of others: a filter at INFO, or one that names crates.
+        let targets = &Settings::current().trace_filter;
+        let wanted = targets.would_enable(module_path!(), &Level::INFO);
+        if trace && trace::layer_is_taken() && wanted && !tracing::span_enabled!(Level::INFO) {
+            return vec![
+                "a filter of the tracing subscriber as a whole hides spans from the trace: give it to the log alone, with \
+                 `fmt::layer().with_filter(..)`"
+                    .to_owned(),
+            ];
+        }
         let silent = trace && !trace::layer_is_taken();
         return Vec::from_iter(silent.then(|| {
             "a tracing subscriber is set already, and it records nothing for X-Ray: build it with \
@@ -246,9 +246,14 @@ fn subscribe(log: bool, trace: bool) -> Vec<String> {
         }));
     }
     let (layer, filter, problems) = logs::from_env();
-    let log = log.then(|| layer.with_filter(filter));
-    let trace = trace.then(trace::layer);
-    // Somebody else may set one at this very moment: theirs counts.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(trace).with(log));
+    let registry = tracing_subscriber::registry();
+    // A layer that is `None` has no filter, and beside it the other one's is asked again for every span.
+    // Somebody else may set a subscriber at this very moment: theirs counts.
+    let _ = match (trace, log) {
+        (true, true) => tracing::subscriber::set_global_default(registry.with(trace::layer()).with(layer.with_filter(filter))),
+        (true, false) => tracing::subscriber::set_global_default(registry.with(trace::layer())),
+        (false, true) => tracing::subscriber::set_global_default(registry.with(layer.with_filter(filter))),
+        (false, false) => return Vec::new(),
+    };
     problems
 }

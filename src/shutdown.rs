@@ -21,6 +21,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The platform gives 500 ms; the rest is for the process to end.
 const TIME: Duration = Duration::from_millis(450);
 
+/// The Init phase is short, and an emulator may leave a request it does not know unanswered.
+const REGISTERING: Duration = Duration::from_secs(1);
+
 const NAME: &str = "lambda-lifecycle";
 
 /// Serves until it ends by itself, or until the platform ends the environment.
@@ -54,11 +57,13 @@ async fn received(mut terminated: Signal) {
 }
 
 async fn end() {
-    let until = Instant::now() + TIME;
+    // Without timers nothing is bounded but by the platform's kill.
+    let timers = crate::deadline::timers_run();
+    let until = timers.then(|| Instant::now() + TIME);
     tracing::debug!("SIGTERM: shutdown hooks and a last flush");
     let stages = stages();
     stages.close();
-    if tokio::time::timeout(TIME / 3 * 2, stages.wait()).await.is_err() {
+    if timers && tokio::time::timeout(TIME / 3 * 2, stages.wait()).await.is_err() {
         tracing::warn!(unfinished = stages.len(), "work after the response is cut off by the shutdown");
     }
     hooks().run_shutdown(until).await;
@@ -76,6 +81,10 @@ async fn register() {
         .header("content-type", "application/json")
         .body(Body::from(r#"{"events":[]}"#.to_owned()));
     let response = match request {
+        Ok(request) if crate::deadline::timers_run() => match tokio::time::timeout(REGISTERING, client.call(request)).await {
+            Ok(response) => response,
+            Err(_) => Err("no answer within a second".into()),
+        },
         Ok(request) => client.call(request).await,
         Err(error) => Err(error.into()),
     };

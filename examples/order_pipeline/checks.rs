@@ -2,7 +2,7 @@
 
 use crate::{CARD, Placed, Run};
 use lambda_lifecycle_sandbox::{
-    function::{EventKind, Function},
+    function::{EventKind, Function, LogLine, Output},
     sqs::BatchOutcome,
     xray::{Document, Trace},
 };
@@ -199,7 +199,8 @@ fn nothing_leaks(run: &Run) -> Result<(), String> {
     let leak = datagrams.iter().find(|datagram| String::from_utf8_lossy(datagram).contains(CARD));
     ensure(leak.is_none(), format!("{leak:?}"))?;
     for function in [&run.api, &run.worker] {
-        let lines = function.logs();
+        let own = |line: &LogLine| line.output != Output::Platform;
+        let lines: Vec<_> = function.logs().into_iter().filter(own).collect();
         ensure(!lines.is_empty(), format!("{} logged nothing", function.name()))?;
         for line in lines {
             let entry: Value = serde_json::from_str(&line.text).map_err(|error| format!("{error}: {}", line.text))?;

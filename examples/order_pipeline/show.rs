@@ -2,7 +2,7 @@
 
 use crate::Run;
 use lambda_lifecycle_sandbox::{
-    function::{EventKind, Function, TimelineEvent},
+    function::{EventKind, Function, Output, TimelineEvent},
     render,
 };
 use serde_json::Value;
@@ -82,7 +82,7 @@ fn word(event: &TimelineEvent) -> Option<String> {
 fn logs(run: &Run) -> BTreeMap<String, Vec<String>> {
     let mut by_trace: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for function in [&run.api, &run.worker] {
-        for line in function.logs() {
+        for line in function.logs().into_iter().filter(|line| line.output != Output::Platform) {
             let Ok(entry) = serde_json::from_str::<Value>(&line.text) else { continue };
             let text = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
             let fields = if entry["fields"].is_null() { String::new() } else { entry["fields"].to_string() };

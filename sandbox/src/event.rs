@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use std::{future::Future, pin::Pin, time::SystemTime};
+use tokio::sync::mpsc;
 
 /// One event for a function.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,21 @@ pub struct Answer {
     pub at: SystemTime,
 }
 
+/// A streamed answer while it comes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum StreamPart {
+    /// The function has begun to stream.
+    Begun {
+        /// The invocation's request id.
+        request_id: String,
+        /// `Root` of the trace this invocation belongs to.
+        trace_id: String,
+    },
+    /// What came next. The first bytes are the head, as `lambda_runtime` writes it.
+    Data(Bytes),
+}
+
 /// Why a caller got no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -62,10 +78,31 @@ pub enum Failure {
 pub trait Invoke: Send + Sync + 'static {
     /// Runs one event to its answer. Waits while the function is busy.
     fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>>;
+
+    /// Runs one event to its answer, and hands on what the function streams while it does.
+    ///
+    /// A receiver that is slow slows the function down; one that is dropped does not. By default everything is in the answer
+    /// only.
+    fn invoke_streaming(
+        &self,
+        event: Event,
+        stream: mpsc::Sender<StreamPart>,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        drop(stream);
+        self.invoke(event)
+    }
 }
 
 impl<T: Invoke + ?Sized> Invoke for std::sync::Arc<T> {
     fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
         (**self).invoke(event)
+    }
+
+    fn invoke_streaming(
+        &self,
+        event: Event,
+        stream: mpsc::Sender<StreamPart>,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        (**self).invoke_streaming(event, stream)
     }
 }

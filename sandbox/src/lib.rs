@@ -1,4 +1,4 @@
-//! AWS Lambda's execution environment on one machine.
+#![doc = include_str!("../README.md")]
 #![cfg(unix)]
 
 mod event;
@@ -10,4 +10,4 @@ pub mod sqs;
 pub mod url;
 pub mod xray;
 
-pub use event::{Answer, Event, Failure, Invoke};
+pub use event::{Answer, Event, Failure, Invoke, StreamPart};

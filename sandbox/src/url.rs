@@ -1,7 +1,11 @@
 //! A function URL: HTTP in front of a function.
 //!
 //! Requests become events of payload format 2.0, answers become HTTP again, as described in "Invoking Lambda function URLs" in AWS'
-//! developer guide.
+//! developer guide. A streamed answer is passed on while it comes.
+//!
+//! As with AWS' emulator, one path is Lambda's own: what is posted to `/2015-03-31/functions/function/invocations` is the event as
+//! it stands, and the answer is the function's, by the rules of the `Invoke` API: a function error has the header
+//! `x-amz-function-error`, and `x-amz-invocation-type: Event` asks for no answer but 202.
 //!
 //! ```no_run
 //! use lambda_lifecycle_sandbox::{function::Function, url::FunctionUrl};
@@ -16,7 +20,9 @@
 //! ```
 
 mod answer;
+mod invoke_api;
 mod request;
+mod stream;
 
 use crate::Invoke;
 use axum::{
@@ -25,8 +31,13 @@ use axum::{
     extract::{ConnectInfo, State},
     http::Request,
     response::Response,
+    routing::post,
 };
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 use tokio::{net::TcpListener, task::AbortHandle};
 
 /// An HTTP listener on the loopback interface that passes its requests to a function; ends when dropped.
@@ -43,10 +54,22 @@ impl FunctionUrl {
     ///
     /// When no port of the loopback interface can be listened on.
     pub async fn start(function: impl Invoke) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), function).await
+    }
+
+    /// Listens on an address; port 0 stands for a free one.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be listened on.
+    pub async fn start_at(address: SocketAddr, function: impl Invoke) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let function: Arc<dyn Invoke> = Arc::new(function);
-        let routes = Router::new().fallback(serve).with_state(function);
+        let routes = Router::new()
+            .route("/2015-03-31/functions/{name}/invocations", post(invoke_api::invoke))
+            .fallback(serve)
+            .with_state(function);
         let service = routes.into_make_service_with_connect_info::<SocketAddr>();
         let serving = tokio::spawn(async move { axum::serve(listener, service).await });
         Ok(Self { address, task: serving.abort_handle() })
@@ -75,7 +98,7 @@ async fn serve(
     request: Request<Body>,
 ) -> Response {
     match request::event(request, client).await {
-        Ok(event) => answer::response(&function.invoke(event).await),
+        Ok(event) => stream::invoke(function, event).await,
         Err(refused) => refused,
     }
 }

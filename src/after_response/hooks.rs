@@ -117,11 +117,11 @@ impl Hooks {
     }
 
     /// Runs the hooks of shutdown, the last one first, as its foundations were laid before it.
-    pub(crate) async fn run_shutdown(&self, until: Instant) {
+    pub(crate) async fn run_shutdown(&self, until: Option<Instant>) {
         let hooks = std::mem::take(&mut *self.shutdown.lock().unwrap_or_else(PoisonError::into_inner));
         for hook in hooks.into_iter().rev() {
             let Ok(work) = guarded("a shutdown hook", hook) else { continue };
-            if !ended_in_time("a shutdown hook", tokio::spawn(work), Some(until)).await {
+            if !ended_in_time("a shutdown hook", tokio::spawn(work), until).await {
                 return;
             }
         }

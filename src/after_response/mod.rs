@@ -9,7 +9,7 @@
 //! | the next event | waits for the work | does not wait |
 //! | billed | yes, as part of the invocation | with the instance |
 //! | time | to the invocation's hard point, or what is [set](crate::Builder::after_response_budget) | the same |
-//! | unfinished then | [`Unfinished`](crate::Unfinished): cancelled, or frozen with the environment | cancelled |
+//! | unfinished then | [`Unfinished`]: cancelled, or frozen with the environment | cancelled |
 //!
 //! Such work is done at most once: an environment may be killed at any time, and nobody tries again. What must not be lost belongs
 //! into a queue.
@@ -36,12 +36,20 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The work an invocation has stored for after its response.
 #[derive(Default)]
-pub(crate) struct Deferred(Mutex<Vec<Work>>);
+pub(crate) struct Deferred(Mutex<Stored>);
+
+#[derive(Default)]
+struct Stored {
+    work: Vec<Work>,
+    closed: bool,
+}
 
 impl Deferred {
     pub(crate) fn push(&self, owner: &Invocation, work: Work) {
-        if owner.is_detached() {
-            // Nobody posts a response for a detached invocation: the work would never run.
+        let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if owner.is_detached() || stored.closed {
+            drop(stored);
+            // Nobody posts a response for a detached invocation, nor one more for one that is over: the work would never run.
             if let Ok(handle) = tokio::runtime::Handle::try_current() {
                 drop(handle.spawn(CURRENT.scope(owner.clone(), work)));
             } else {
@@ -49,15 +57,20 @@ impl Deferred {
             }
             return;
         }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(work);
+        stored.work.push(work);
+    }
+
+    /// The stage is over: what is stored from here on begins at once.
+    pub(crate) fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).work.is_empty()
     }
 
     fn take(&self) -> Vec<Work> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).work)
     }
 }
 
@@ -79,15 +92,21 @@ pub(crate) struct Done {
 pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
     let settings = Settings::current();
     let until = until(invocation);
+    // While there is still time to stop in order.
+    let mut soft = invocation.timing().map(|deadline| deadline.soft).filter(|soft| until.is_some_and(|until| *soft < until));
     let mut done = Done::default();
     let mut tasks = JoinSet::new();
     loop {
         for work in invocation.deferred().take() {
             tasks.spawn(CURRENT.scope(invocation.clone(), work).with_context(context.clone()));
         }
-        let joined = match until {
-            Some(until) => match tokio::time::timeout_at(until.into(), tasks.join_next()).await {
+        let joined = match soft.or(until) {
+            Some(at) => match tokio::time::timeout_at(at.into(), tasks.join_next()).await {
                 Ok(joined) => joined,
+                Err(_) if soft.take().is_some() => {
+                    invocation.token().cancel();
+                    continue;
+                }
                 Err(_) => break,
             },
             None => tasks.join_next().await,
@@ -114,6 +133,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
             unfinished = done.unfinished,
             "work after the response was not done in its time and is cancelled: move it to a queue, or raise the timeout"
         );
+        invocation.token().cancel();
         // Not waited for: a task that blocks a thread does not end when it is told to.
         tasks.abort_all();
         tokio::task::yield_now().await;
@@ -121,13 +141,14 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
     done
 }
 
-/// When work after the response must be over. Never later than the hard point, so that its spans still get out.
+/// When work after the response must be over: early enough that its spans still get out.
 fn until(invocation: &Invocation) -> Option<Instant> {
     let settings = Settings::current();
-    let hard = invocation.timing().map(|deadline| deadline.hard);
+    let now = crate::clock::now();
+    let hard = invocation.timing().map(|deadline| deadline.after_response(now));
     let budget = match settings.unfinished {
-        Unfinished::Wait => settings.after_response_budget.map(|budget| crate::clock::now() + budget),
-        Unfinished::Cancel | Unfinished::Freeze => Some(crate::clock::now()),
+        Unfinished::Wait => settings.after_response_budget.and_then(|budget| now.checked_add(budget)),
+        Unfinished::Cancel | Unfinished::Freeze => Some(now),
     };
     if crate::deadline::timers_run() { budget.into_iter().chain(hard).min() } else { None }
 }

@@ -3,11 +3,11 @@
 use super::Deadline;
 use std::{
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::OnceLock,
     task::{Context, Poll},
 };
-use tokio::time::Sleep;
+use tokio::{task::unconstrained, time::Sleep};
 
 pub(crate) struct Alarm {
     deadline: Option<Deadline>,
@@ -25,15 +25,20 @@ impl Alarm {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.soft.into())));
         if !self.soft_passed {
-            if sleep.as_mut().poll(cx).is_pending() {
+            if poll_timer(sleep, cx).is_pending() {
                 return Poll::Pending;
             }
             self.soft_passed = true;
             at_soft();
             sleep.as_mut().reset(deadline.hard.into());
         }
-        sleep.as_mut().poll(cx)
+        poll_timer(sleep, cx)
     }
+}
+
+/// A handler that has used up Tokio's cooperative budget of this poll must not silence its own alarm.
+fn poll_timer(sleep: &mut Pin<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
+    pin!(unconstrained(sleep.as_mut())).poll(cx)
 }
 
 /// False on a runtime without a time driver, where any use of a timer panics: invocations then have no deadline.
@@ -70,6 +75,17 @@ mod tests {
         let ms = |duration: &Duration| duration.as_millis();
         assert_eq!(softs.iter().map(ms).collect::<Vec<_>>(), [2_700]);
         assert_eq!(ms(&began.elapsed()), 2_850);
+    }
+
+    #[tokio::test]
+    async fn a_task_without_budget_hears_it() {
+        let began = Instant::now().into_std();
+        let mut alarm = Alarm::new(Some(Deadline::after(Duration::from_millis(20), began, None, None)));
+        poll_fn(|cx| {
+            while pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
+            alarm.poll_hard(cx, || ())
+        })
+        .await;
     }
 
     #[tokio::test]

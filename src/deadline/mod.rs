@@ -58,6 +58,13 @@ impl Deadline {
         let soft = hard.saturating_sub(grace.unwrap_or(margin));
         Self { soft: received + soft, hard: received + hard, kill: received + left }
     }
+
+    /// Until when something after the response may take: to the hard point; where that is near or past, as after a deadline that
+    /// was met, half of what is left to the kill. Only where nobody kills can even that be past: then as long as the reserve was.
+    pub(crate) fn after_response(self, now: Instant) -> Instant {
+        let left = if now < self.kill { (self.kill - now) / 2 } else { self.kill - self.hard };
+        self.hard.max(now + left)
+    }
 }
 
 /// The invocation's time was over before its work was.
@@ -103,6 +110,14 @@ mod tests {
         assert_eq!(margins(ms(3_000)), (ms(2_700), ms(2_850), ms(3_000)));
         assert_eq!(margins(ms(900_000)), (ms(899_000), ms(899_500), ms(900_000)));
         assert_eq!(margins(ms(100)), (ms(50), ms(75), ms(100)));
+    }
+
+    #[test]
+    fn after_the_response_there_is_always_some_time() {
+        let (received, ms) = (Instant::now(), Duration::from_millis);
+        let deadline = Deadline::after(ms(1_000), received, None, None);
+        let time = |at| deadline.after_response(received + ms(at)) - received;
+        assert_eq!([time(0), time(900), time(950), time(1_000), time(5_000)], [ms(950), ms(950), ms(975), ms(1_050), ms(5_050)]);
     }
 
     #[tokio::test]

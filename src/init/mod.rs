@@ -7,10 +7,12 @@
 //! Since August 2025 the Init phase is billed everywhere, and for custom runtimes, which all of Rust is, it always was. What
 //! is free in it is the caller's time and the boost of CPU.
 
+mod blocking;
 mod cell;
 mod optional;
 mod report;
 
+pub(crate) use blocking::off_the_executor;
 pub use cell::InitCell;
 pub use optional::Optional;
 
@@ -165,9 +167,10 @@ impl InitPhase {
             Ok(poll) => poll.map(Ok),
             Err(panic) => std::task::Poll::Ready(Err(panic_message(&*panic).into_owned())),
         });
-        let ended = match self.budget {
-            Some(budget) if crate::deadline::timers_run() => {
-                match tokio::time::timeout_at((self.began + budget).into(), guarded).await {
+        let until = self.budget.and_then(|budget| Some((budget, self.began.checked_add(budget)?)));
+        let ended = match until {
+            Some((budget, until)) if crate::deadline::timers_run() => {
+                match tokio::time::timeout_at(until.into(), guarded).await {
                     Ok(ended) => ended,
                     Err(_) => return Err(InitError::OverBudget { name, budget }),
                 }

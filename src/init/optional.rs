@@ -41,6 +41,9 @@ where
     /// # Errors
     /// What the set-up returns this time; the next call tries again.
     pub async fn get_or_retry(&self) -> Result<&T, E> {
-        self.value.get_or_init((self.setup)()).await
+        match self.value.get() {
+            Some(value) => Ok(value),
+            None => self.value.get_or_init((self.setup)()).await,
+        }
     }
 }

@@ -53,19 +53,21 @@ impl<S, Buffered, Body> Layer<S> for HandlerLayer<Buffered, Body> {
     type Service = HandlerService<S, Buffered, Body>;
 
     fn layer(&self, handler: S) -> Self::Service {
-        HandlerService { handler, types: PhantomData }
+        HandlerService { handler, refused: None, types: PhantomData }
     }
 }
 
 /// The service [`HandlerLayer`] makes.
 pub struct HandlerService<S, Buffered, Body> {
     handler: S,
+    /// What `poll_ready` said: lambda_runtime would end the process for it, with the event unanswered.
+    refused: Option<Outcome>,
     types: PhantomData<fn() -> (Buffered, Body)>,
 }
 
 impl<S: Clone, Buffered, Body> Clone for HandlerService<S, Buffered, Body> {
     fn clone(&self) -> Self {
-        Self { handler: self.handler.clone(), types: PhantomData }
+        Self { handler: self.handler.clone(), refused: None, types: PhantomData }
     }
 }
 
@@ -84,13 +86,20 @@ where
     type Future = HandlerFuture<S::Future, R, Buffered, Body>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Diagnostic>> {
-        self.handler.poll_ready(cx).map_err(Into::into)
+        self.refused = match catch_unwind(AssertUnwindSafe(|| self.handler.poll_ready(cx).map_err(Into::into))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(()))) => None,
+            Ok(Poll::Ready(Err(diagnostic))) => Some(Outcome::failed(diagnostic)),
+            Err(panic) => Some(Outcome::panicked("the handler's poll_ready", &*panic)),
+        };
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, event: LambdaEvent<Payload<T>>) -> Self::Future {
         let (payload, context) = event.into_parts();
         let invocation = Invocation::try_current().unwrap_or_else(|| Invocation::begin(&context, None));
-        let begun = payload.0.and_then(|payload| {
+        let payload = self.refused.take().map_or(payload.0, Err);
+        let begun = payload.and_then(|payload| {
             catch_unwind(AssertUnwindSafe(|| self.handler.call(LambdaEvent::new(payload, context))))
                 .map_err(|panic| Outcome::panicked("the handler", &*panic))
         });
@@ -157,6 +166,9 @@ where
             Ok(()) => ended,
             Err(panic) => ended.and_then(|_| Err(Outcome::panicked("dropping the handler", &*panic))),
         };
+        if let Ok(FunctionResponse::BufferedResponse(_)) = &ended {
+            invocation.set_outcome(Outcome::Answered);
+        }
         Poll::Ready(ended.map_err(|outcome| conclude(invocation, outcome)))
     }
 }
@@ -186,7 +198,6 @@ where
                     ),
                 }));
             }
-            invocation.set_outcome(Outcome::Answered);
             Ok(FunctionResponse::BufferedResponse(encoded))
         }
         FunctionResponse::StreamingResponse(answer) => {

@@ -15,7 +15,7 @@ use lambda_runtime::{Error, LambdaInvocation};
 use opentelemetry::{
     Context as OtelContext, KeyValue,
     context::{FutureExt as _, WithContext},
-    trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer},
+    trace::{SpanBuilder, SpanId, SpanKind, TraceContextExt, Tracer},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -149,17 +149,46 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
         trace::finish(&context, &invocation);
         trace::deliver(&invocation, context.span().span_context().span_id()).await;
     }
+    // An exporter that hangs must not cost the work its time.
+    let ((), done) = tokio::join!(trace::export(&invocation), background_work(&invocation, &context));
+    if !hooks().after.is_empty() {
+        let report = Report {
+            outcome: invocation.notes().outcome.clone(),
+            finished: done.finished,
+            panicked: done.panicked,
+            unfinished: done.unfinished,
+            after_response: clock::now().saturating_duration_since(posted),
+            invocation: invocation.clone(),
+        };
+        let until = invocation.timing().map(|deadline| deadline.after_response(clock::now()));
+        hooks().run_after(&report, &context, until).await;
+        // What hooks have stored in their turn.
+        background_work(&invocation, &context).await;
+    }
+    invocation.deferred().close();
+    if recorded {
+        // What hooks, or tasks of the handler's, have ended meanwhile.
+        trace::deliver(&invocation, SpanId::INVALID).await;
+        trace::export(&invocation).await;
+        Recorder::start().spans.close(&invocation);
+    }
+    after_response::rest();
+}
+
+/// Runs the work that was stored for after the response, in a span of its own.
+async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done {
+    let recorded = invocation.is_recorded();
     let mut done = Done::default();
     if !invocation.deferred().is_empty() {
         let span = recorded.then(|| {
             let span = SpanBuilder::from_name("after response").with_kind(SpanKind::Internal);
-            Recorder::start().tracer.build_with_context(span, &context)
+            Recorder::start().tracer.build_with_context(span, context)
         });
         let work = match span {
             Some(span) => context.with_span(span),
             None => context.clone(),
         };
-        done = after_response::run(&invocation, &work).await;
+        done = after_response::run(invocation, &work).await;
         if recorded {
             let span = work.span();
             for (key, count) in
@@ -172,21 +201,8 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
             }
             span.end();
             let id = span.span_context().span_id();
-            trace::deliver(&invocation, id).await;
+            trace::deliver(invocation, id).await;
         }
     }
-    if !hooks().after.is_empty() {
-        let report = Report {
-            outcome: invocation.notes().outcome.clone(),
-            finished: done.finished,
-            panicked: done.panicked,
-            unfinished: done.unfinished,
-            after_response: clock::now().saturating_duration_since(posted),
-            invocation: invocation.clone(),
-        };
-        let until = invocation.timing().map(|deadline| deadline.hard);
-        hooks().run_after(&report, &context, until).await;
-    }
-    invocation.spans().close();
-    after_response::rest();
+    done
 }

@@ -1,6 +1,6 @@
 //! The body of a streamed answer, watched to its end.
 
-use crate::{Invocation, deadline::Alarm, invocation::CURRENT, outcome::Outcome};
+use crate::{Invocation, clock, deadline::Alarm, invocation::CURRENT, outcome::Outcome};
 use bytes::Bytes;
 use futures_core::Stream;
 use lambda_runtime::{Diagnostic, Error};
@@ -53,6 +53,16 @@ where
         let this = &mut *self;
         if this.over {
             return Poll::Ready(None);
+        }
+        // A body that is always ready never comes to the alarm below.
+        if let Some(deadline) = this.invocation.timing()
+            && clock::now() >= deadline.soft
+        {
+            this.invocation.token().cancel();
+            if this.invocation.is_overdue() {
+                let exceeded = this.invocation.exceeded();
+                return this.end(Outcome::exceeded(&exceeded));
+            }
         }
         let _attached = this.context.clone().attach();
         CURRENT.sync_scope(this.invocation.clone(), || {

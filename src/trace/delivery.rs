@@ -154,7 +154,7 @@ fn frame_of_invocation(invocation: &Invocation, span: &SpanData) -> Frame {
     if invocation.is_foreign() { frame.segment() } else { frame }
 }
 
-/// Sends what has finished. The document of `main` says how many were left out for want of room.
+/// Sends what has finished to X-Ray, and keeps it for other exporters. The document of `main` says how many were left out for want of room.
 pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
     let mut spans = invocation.spans().take();
     if let Some(recorder) = Recorder::get() {
@@ -179,7 +179,7 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
             span.parent_span_id = SpanId::INVALID;
             span.parent_span_is_remote = false;
         }
-        exporters.hand_over(spans, invocation.timing().map(|deadline| deadline.hard)).await;
+        exporters.keep(&spans);
     }
 }
 

@@ -1,6 +1,9 @@
 //! Exporters of the user's own, beside X-Ray's documents: off the executor, one batch at a time, bounded in time and memory.
 
+use crate::{Environment, Invocation};
+use opentelemetry::KeyValue;
 use opentelemetry_sdk::{
+    Resource,
     error::OTelSdkResult,
     trace::{SpanData, SpanExporter},
 };
@@ -38,11 +41,17 @@ pub enum Flush {
 /// A `SpanExporter` of any type.
 pub(crate) trait AnyExporter: Send + Sync + fmt::Debug {
     fn export_boxed(&self, batch: Vec<SpanData>) -> Pin<Box<dyn Future<Output = OTelSdkResult> + Send + '_>>;
+
+    fn take_resource(&mut self, resource: &Resource);
 }
 
 impl<T: SpanExporter> AnyExporter for T {
     fn export_boxed(&self, batch: Vec<SpanData>) -> Pin<Box<dyn Future<Output = OTelSdkResult> + Send + '_>> {
         Box::pin(self.export(batch))
+    }
+
+    fn take_resource(&mut self, resource: &Resource) {
+        self.set_resource(resource);
     }
 }
 
@@ -70,19 +79,43 @@ pub(crate) fn install(exporters: Vec<Box<dyn AnyExporter>>, flush: Flush) {
     if exporters.is_empty() {
         return;
     }
+    let resource = resource();
     let slots = exporters
         .into_iter()
-        .map(|exporter| Slot {
-            exporter: exporter.into(),
-            waiting: Mutex::default(),
-            last: Mutex::new(Instant::now()),
-            left_out: AtomicU64::new(0),
-            told: Mutex::default(),
-            at_work: Arc::default(),
+        .map(|mut exporter| {
+            exporter.take_resource(&resource);
+            Slot {
+                exporter: exporter.into(),
+                waiting: Mutex::default(),
+                last: Mutex::new(Instant::now()),
+                left_out: AtomicU64::new(0),
+                told: Mutex::default(),
+                at_work: Arc::default(),
+            }
         })
         .collect();
     // The first lifecycle of a process is the one that counts.
     let _ = EXPORTERS.set(Exporters { slots, flush });
+}
+
+/// Whose spans they are: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` if they are set, and what
+/// [AWS Lambda](https://opentelemetry.io/docs/specs/semconv/resource/faas/) is known to be.
+fn resource() -> Resource {
+    let environment = Environment::current();
+    let named = std::env::var_os("OTEL_SERVICE_NAME").is_some_and(|name| !name.is_empty());
+    let known = [
+        ("cloud.region", &environment.region),
+        ("faas.name", &environment.function_name),
+        ("faas.version", &environment.function_version),
+        ("faas.instance", &environment.log_stream),
+    ];
+    let known = known.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| KeyValue::new(key, value.as_str()));
+    let ours = [KeyValue::new("cloud.provider", "aws"), KeyValue::new("cloud.platform", "aws_lambda")];
+    let mut resource = Resource::builder().with_attributes(ours.into_iter().chain(known));
+    if !named && !environment.function_name.is_empty() {
+        resource = resource.with_service_name(environment.function_name.as_str());
+    }
+    resource.build()
 }
 
 /// The exporters of this process, if it has any.
@@ -96,18 +129,29 @@ pub(crate) fn flushes_at_shutdown() -> bool {
 }
 
 /// The last flush.
-pub(crate) async fn flush_at_shutdown(until: Instant) {
+pub(crate) async fn flush_at_shutdown(until: Option<Instant>) {
     if let Some(exporters) = installed() {
-        exporters.flush(Some(until)).await;
+        exporters.flush(until).await;
+    }
+}
+
+/// Lets the exporters whose turn it is have what was delivered, beside whatever else is done after the response.
+pub(crate) async fn export(invocation: &Invocation) {
+    if let Some(exporters) = installed() {
+        exporters.flush_due(invocation.timing().map(|deadline| deadline.after_response(crate::clock::now()))).await;
     }
 }
 
 impl Exporters {
-    /// Hands an invocation's spans to every exporter, and waits for those whose turn it is, at most until `until`.
-    pub(crate) async fn hand_over(&self, spans: Vec<SpanData>, until: Option<Instant>) {
+    /// Keeps an invocation's spans for every exporter.
+    pub(crate) fn keep(&self, spans: &[SpanData]) {
         for slot in &self.slots {
-            slot.keep(&spans);
+            slot.keep(spans);
         }
+    }
+
+    /// Hands over what waits to the exporters whose turn it is, and waits for them, at most until `until`.
+    async fn flush_due(&self, until: Option<Instant>) {
         let now = Instant::now();
         for slot in &self.slots {
             let due = match self.flush {

@@ -1,7 +1,7 @@
 //! What is recorded: INFO spans of the user's code while an invocation is traced, whatever the log level says.
 
 use super::Recorder;
-use crate::{Environment, Invocation, settings::Settings};
+use crate::{Environment, Invocation, invocation::CURRENT, settings::Settings};
 use opentelemetry::Context as OtelContext;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::{Level, Metadata, level_filters::LevelFilter, subscriber::Interest};
@@ -74,6 +74,8 @@ pub(crate) fn set_recording(recording: bool) {
 /// True in a traced invocation, and during init, whose spans wait for the first invocation.
 pub(crate) fn is_recording() -> bool {
     OtelContext::map_current(|context| context.get::<Invocation>().map(Invocation::is_recorded))
+        // Below a span with an explicit parent the context has lost it.
+        .or_else(|| CURRENT.try_with(Invocation::is_recorded).ok())
         .unwrap_or_else(|| Recorder::get().is_some_and(Recorder::is_in_init))
 }
 

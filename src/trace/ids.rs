@@ -63,9 +63,14 @@ fn now() -> std::time::Duration {
 }
 
 /// The one generator of the process.
-pub(crate) fn ids() -> &'static Ids {
+fn ids() -> &'static Ids {
     static IDS: std::sync::OnceLock<Ids> = std::sync::OnceLock::new();
     IDS.get_or_init(Ids::new)
+}
+
+/// For the first invocation of an environment that was restored: before it makes any id.
+pub(crate) fn reseed() {
+    ids().reseed();
 }
 
 /// [`ids`], as the SDK wants it.

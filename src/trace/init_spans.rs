@@ -1,13 +1,16 @@
 //! Spans from before there was a trace: they wait for the first invocation.
 
-use super::{Recorder, ids};
+use super::{Recorder, processor::under};
 use crate::{Environment, InitializationType, Invocation};
 use opentelemetry::{
     Context, KeyValue,
-    trace::{SpanBuilder, SpanContext, SpanId, SpanKind, TraceContextExt, TraceState, Tracer},
+    trace::{SpanBuilder, SpanId, SpanKind, TraceContextExt, Tracer},
 };
 use opentelemetry_sdk::trace::SpanData;
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 /// An invocation that comes later than this after init did not wait for it: the environment was made ahead of its requests.
 const AHEAD: Duration = Duration::from_secs(10);
@@ -17,31 +20,25 @@ const AHEAD: Duration = Duration::from_secs(10);
 pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
     let Some(recorder) = Recorder::get().filter(|recorder| recorder.is_in_init()) else { return };
     let orphans = recorder.spans.take_init();
-    let restored = Environment::current().initialization_type == InitializationType::SnapStart;
-    if restored {
-        ids::ids().reseed();
-    }
-    let Some(over) = orphans.iter().map(|span| span.end_time).max() else { return };
     if !invocation.is_recorded() {
         return;
     }
+    let Some(over) = orphans.iter().map(|span| span.end_time).max() else {
+        return recorder.spans.adopt_rest_of_init(context.span().span_context().clone());
+    };
     let gap = SystemTime::now().duration_since(over).unwrap_or_default();
     let ahead = gap > AHEAD || Environment::current().initialization_type == InitializationType::ProvisionedConcurrency;
     let parent = if ahead { begin_trace_of_init(recorder, invocation, context, &orphans, over) } else { context.clone() };
     let adopter = parent.span().span_context().clone();
+    recorder.spans.adopt_rest_of_init(adopter.clone());
+    // A parent that is still open may never end: nothing hangs on it.
+    let ended: HashSet<SpanId> = orphans.iter().map(|span| span.span_context.span_id()).collect();
     for span in orphans {
-        invocation.spans().adopt(under(&adopter, span));
+        let parent = Some(span.parent_span_id).filter(|parent| ended.contains(parent));
+        let mut span = under(&adopter, span);
+        span.parent_span_id = parent.unwrap_or(span.parent_span_id);
+        invocation.spans().adopt(span);
     }
-}
-
-/// The same span as part of another trace; one without a parent becomes a child of `adopter`.
-fn under(adopter: &SpanContext, mut span: SpanData) -> SpanData {
-    let own = &span.span_context;
-    span.span_context = SpanContext::new(adopter.trace_id(), own.span_id(), own.trace_flags(), false, TraceState::NONE);
-    if span.parent_span_id == SpanId::INVALID {
-        span.parent_span_id = adopter.span_id();
-    }
-    span
 }
 
 /// A segment for init, in a trace of its own.

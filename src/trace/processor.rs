@@ -2,7 +2,10 @@
 
 use super::Scope;
 use crate::Invocation;
-use opentelemetry::{Context, trace::SpanId};
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, SpanId, TraceState},
+};
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{Span, SpanData, SpanProcessor},
@@ -10,44 +13,57 @@ use opentelemetry_sdk::{
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+/// Spans that wait for an invocation to come, or to come again; more are left out. A background task of an instance that is not
+/// asked anything makes them without end.
+const WAITING: usize = 10_000;
+
 /// Finished spans of one invocation, waiting for its response to be posted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SpanBuffer(Arc<Buffered>);
+pub(crate) struct SpanBuffer(Arc<Mutex<Buffered>>);
 
 #[derive(Debug, Default)]
 struct Buffered {
-    spans: Mutex<Vec<SpanData>>,
-    closed: AtomicBool,
+    spans: Vec<SpanData>,
+    closed: bool,
 }
 
 impl SpanBuffer {
     /// What has finished since the last call.
     pub(crate) fn take(&self) -> Vec<SpanData> {
-        std::mem::take(&mut lock(&self.0.spans))
+        std::mem::take(&mut lock(&self.0).spans)
     }
 
-    /// From here on a finished span goes out with the next invocation's.
-    pub(crate) fn close(&self) {
-        self.0.closed.store(true, Ordering::Release);
+    /// What has finished since it was last taken. From here on a finished span goes out with the next invocation's.
+    fn close(&self) -> Vec<SpanData> {
+        let mut buffered = lock(&self.0);
+        buffered.closed = true;
+        std::mem::take(&mut buffered.spans)
     }
 
     /// Takes a span that was not recorded for this invocation.
     pub(crate) fn adopt(&self, span: SpanData) {
-        lock(&self.0.spans).push(span);
+        lock(&self.0).spans.push(span);
     }
 
-    fn push(&self, span: SpanData) -> Result<(), Box<SpanData>> {
-        if self.0.closed.load(Ordering::Acquire) {
+    fn push(&self, span: SpanData, most: usize) -> Result<(), Box<SpanData>> {
+        let mut buffered = lock(&self.0);
+        if buffered.closed {
             return Err(Box::new(span));
         }
-        lock(&self.0.spans).push(span);
+        if buffered.spans.len() < most {
+            buffered.spans.push(span);
+        }
         Ok(())
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -65,6 +81,8 @@ pub(crate) struct Spans {
     open: Mutex<HashMap<SpanId, Open>>,
     init: SpanBuffer,
     late: Mutex<Vec<SpanData>>,
+    /// What spans of init belong to that end when it is over.
+    adopter: OnceLock<SpanContext>,
     pub(crate) init_over: AtomicBool,
 }
 
@@ -72,12 +90,31 @@ impl Spans {
     /// Spans that ended before the first invocation, once.
     pub(crate) fn take_init(&self) -> Vec<SpanData> {
         self.init_over.store(true, Ordering::Release);
-        self.init.take()
+        self.init.close()
+    }
+
+    /// Spans of init that end from here on belong to this one. Without it they are dropped.
+    pub(crate) fn adopt_rest_of_init(&self, adopter: SpanContext) {
+        let _ = self.adopter.set(adopter);
+    }
+
+    /// The invocation is over: what of it has not been sent goes with the next one.
+    pub(crate) fn close(&self, invocation: &Invocation) {
+        for span in invocation.spans().close() {
+            self.keep_late(span);
+        }
+    }
+
+    fn keep_late(&self, span: SpanData) {
+        let mut late = lock(&self.late);
+        if late.len() < WAITING {
+            late.push(span);
+        }
     }
 
     /// The spans of an invocation that have begun and not ended. From here on their end is not recorded.
     pub(crate) fn take_open_of(&self, invocation: &Invocation) -> Vec<SpanData> {
-        let of_it = lock(&self.open).extract_if(|_, span| Arc::ptr_eq(&span.buffer.0, &invocation.spans().0)).collect::<Vec<_>>();
+        let of_it = lock(&self.open).extract_if(|_, span| span.buffer.is(invocation.spans())).collect::<Vec<_>>();
         of_it.into_iter().filter_map(|(_, span)| span.begun).map(|begun| *begun).collect()
     }
 
@@ -98,6 +135,8 @@ impl SpanProcessor for InvocationProcessor {
             return;
         }
         let (buffer, watched) = match context.get::<Invocation>() {
+            // Work that outlives an invocation nobody traces, in one that is traced.
+            Some(invocation) if !invocation.is_recorded() => return,
             Some(invocation) => (invocation.spans().clone(), invocation.is_watched()),
             None if !self.0.init_over.load(Ordering::Acquire) => (self.0.init.clone(), false),
             None => return,
@@ -108,8 +147,15 @@ impl SpanProcessor for InvocationProcessor {
 
     fn on_end(&self, span: SpanData) {
         let Some(open) = lock(&self.0.open).remove(&span.span_context.span_id()) else { return };
-        if let Err(span) = open.buffer.push(span) {
-            lock(&self.0.late).push(*span);
+        let of_init = open.buffer.is(&self.0.init);
+        match open.buffer.push(span, if of_init { WAITING } else { usize::MAX }) {
+            Ok(()) => {}
+            Err(span) if of_init => {
+                if let Some(adopter) = self.0.adopter.get() {
+                    self.0.keep_late(under(adopter, *span));
+                }
+            }
+            Err(span) => self.0.keep_late(*span),
         }
     }
 
@@ -120,6 +166,14 @@ impl SpanProcessor for InvocationProcessor {
     fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
         Ok(())
     }
+}
+
+/// The same span as a child of `adopter`, in its trace.
+pub(super) fn under(adopter: &SpanContext, mut span: SpanData) -> SpanData {
+    let own = &span.span_context;
+    span.span_context = SpanContext::new(adopter.trace_id(), own.span_id(), own.trace_flags(), false, TraceState::NONE);
+    span.parent_span_id = adopter.span_id();
+    span
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,10 +5,14 @@ use super::{
     ids::ProcessIds,
     processor::{InvocationProcessor, Spans},
 };
-use opentelemetry::trace::TracerProvider;
+use crate::Invocation;
+use opentelemetry::{
+    Context,
+    trace::{SpanBuilder, TraceContextExt, Tracer, TracerProvider},
+};
 use opentelemetry_sdk::{
     Resource,
-    trace::{Sampler, SdkTracer, SdkTracerProvider, SpanLimits},
+    trace::{Sampler, SdkTracer, SdkTracerProvider, Span, SpanLimits},
 };
 use std::sync::{
     Arc, OnceLock,
@@ -69,12 +73,37 @@ where
 {
     LAYER_TAKEN.store(true, Ordering::Relaxed);
     tracing_opentelemetry::layer()
-        .with_tracer(Recorder::start().tracer.clone())
+        .with_tracer(Rooted(Recorder::start().tracer.clone()))
         .with_location(false)
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
         .with_filter(RecordingFilter::new())
+}
+
+/// A tracer for which a span that claims to be a root is a child of what is active. `parent: Span::current()` makes such a span
+/// wherever `tracing` knows of none, as in a handler that is not instrumented: the invocation's span is OpenTelemetry's.
+#[derive(Clone, Debug)]
+struct Rooted(SdkTracer);
+
+impl Tracer for Rooted {
+    type Span = Span;
+
+    fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
+        if parent.get::<Invocation>().is_some() {
+            return self.0.build_with_context(builder, parent);
+        }
+        if !parent.has_active_span() {
+            return self.0.build_with_context(builder, &Context::current());
+        }
+        // Below such a span nothing but the trace tells whose it is.
+        let trace = parent.span().span_context().trace_id();
+        match Invocation::try_current().filter(|invocation| invocation.parent().is_some_and(|parent| parent.trace_id() == trace))
+        {
+            Some(invocation) => self.0.build_with_context(builder, &parent.with_value(invocation)),
+            None => self.0.build_with_context(builder, parent),
+        }
+    }
 }
 
 pub(crate) fn layer_is_taken() -> bool {

@@ -59,6 +59,14 @@ async fn run(probe: &str) -> Result<(), Error> {
                 )
                 .build()
         }
+        "filtered-subscriber" => {
+            tracing_subscriber::registry()
+                .with(Lifecycle::layer())
+                .with(tracing_subscriber::fmt::layer())
+                .with(LevelFilter::WARN)
+                .init();
+            Lifecycle::from_env()
+        }
         "panicking-redactor" => {
             Lifecycle::builder().redact(|_, value| if value.contains("marked") { panic_now() } else { Redaction::Keep }).build()
         }
@@ -215,6 +223,12 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             tokio::task::consume_budget().await;
         },
         Some("explicit parent") => tracing::info_span!(parent: tracing::Span::current(), "explicit").in_scope(|| careless("")),
+        Some("ticking spans") => invocation.after_response(async {
+            for _ in 0..2 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                work("").await;
+            }
+        }),
         Some("ticking work") => invocation.after_response(async {
             for tick in 0..3 {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -272,6 +286,11 @@ fn numbered(number: u64) {}
 struct Exporter;
 
 impl SpanExporter for Exporter {
+    fn set_resource(&mut self, resource: &opentelemetry_sdk::Resource) {
+        let name = resource.get(&opentelemetry::Key::from_static_str("service.name"));
+        println!("spans of {}", name.map(|name| name.to_string()).unwrap_or_default());
+    }
+
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         match std::env::var("EXPORTER").unwrap_or_default().as_str() {
             "hangs" => pending().await,

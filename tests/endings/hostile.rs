@@ -1,7 +1,11 @@
 //! What users do that nobody expects of them.
 
-use crate::stage::{Stage, Tested, ensure, function_error, test};
-use lambda_lifecycle_sandbox::function::{EventKind, Exit, TraceMode};
+use crate::stage::{KINDS, Stage, Tested, ensure, function_error, test};
+use futures_util::future::join_all;
+use lambda_lifecycle_sandbox::{
+    Event, Invoke,
+    function::{EventKind, Exit, TraceMode},
+};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -23,6 +27,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("init: spans of a blocking set-up are its own", init_blocking_traced),
         test("init: a blocking set-up over the budget does not keep the process", init_blocking_hangs),
         test("a service that is not ready is an ending like any other", unready),
+        test("a filter of the subscriber as a whole is told about, once", filtered_subscriber),
+        test("work that outlives an invocation nobody traces stays out of a traced one", untraced_work),
+        test("Managed Instances: spans of invocations at once are each in their own trace", side_by_side),
+        test("http: API Gateway v1 and a load balancer reach the routes", other_gateways),
+        test("an exporter is told whose spans they are", resource),
         test("SIGTERM on a runtime without timers: hooks run", shutdown_without_timers),
     ]
 }
@@ -158,6 +167,72 @@ async fn init_blocking_hangs() -> Tested {
         matches!(exited.kind, EventKind::Exited { exit: Exit::Code(1), .. }),
         format!("the process did not end by itself: {:?}", exited.kind),
     )
+}
+
+async fn filtered_subscriber() -> Tested {
+    let stage = Stage::new("filtered-subscriber", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await;
+    stage.document(&answer).await?;
+    ensure(stage.logged("hides spans").len() == 1, "it is not told")
+}
+
+async fn untraced_work() -> Tested {
+    let stage =
+        // Beside no other layer a call site is asked in advance, and not where it is made.
+        Stage::with("own-subscriber-redacting", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze")).await?;
+    let untraced = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
+    let payload = json!({ "do": "ticking spans" }).to_string().into();
+    stage.function.invoke(Event { payload, trace_header: Some(untraced.to_owned()), ..Event::default() }).await;
+    stage.settle().await?;
+    for _ in 0..2 {
+        let traced = stage.invoke(json!({ "do": "stop" })).await;
+        stage.document(&traced).await?;
+    }
+    let strangers = stage.traces.find(|document| document.name == "work");
+    ensure(strangers.is_empty(), format!("{strangers:?}"))
+}
+
+async fn side_by_side() -> Tested {
+    let stage = Stage::of("value", &KINDS[3], |function| function).await?;
+    let answers = join_all((0..24).map(|_| stage.invoke(json!({ "do": "log", "after": "work" })))).await;
+    for answer in &answers {
+        let document = stage.finished_document(answer).await?;
+        let work = stage.traces.find(|span| span.trace_id == answer.trace_id && span.name == "work");
+        ensure(work.len() == 1 && work[0].parent_id.as_ref() == Some(&document.id), format!("{work:?}"))?;
+        let lines = stage.logged("a line of the user's");
+        let of_it = |line: &&String| line.contains(&answer.request_id) && line.contains(&answer.trace_id);
+        ensure(lines.iter().filter(of_it).count() == 1, format!("{lines:?}"))?;
+    }
+    Ok(())
+}
+
+async fn other_gateways() -> Tested {
+    let stage = Stage::new("http", TraceMode::Active).await?;
+    let gateway = json!({
+        "resource": "/{proxy+}", "path": "/orders/7", "httpMethod": "GET", "headers": { "host": "x.execute-api.eu-west-1.amazonaws.com" },
+        "multiValueHeaders": { "host": ["x.execute-api.eu-west-1.amazonaws.com"] }, "queryStringParameters": null,
+        "requestContext": { "stage": "$default", "path": "/orders/7", "httpMethod": "GET", "identity": {} },
+        "body": null, "isBase64Encoded": false,
+    });
+    let balancer = json!({
+        "requestContext": { "elb": { "targetGroupArn": "arn:aws:elasticloadbalancing:eu-west-1:1:targetgroup/x/1" } },
+        "httpMethod": "GET", "path": "/orders/7", "queryStringParameters": {}, "headers": { "host": "example.com" },
+        "body": "", "isBase64Encoded": false,
+    });
+    for event in [balancer, gateway] {
+        let answer = stage.invoke(event).await;
+        let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+        ensure(body["statusCode"] == 200 && body["body"] == "order", body.to_string())?;
+        let document = stage.document(&answer).await?;
+        ensure(document.annotation("route") == Some("GET /orders/{id}"), format!("{:?}", document.annotations))?;
+    }
+    Ok(())
+}
+
+async fn resource() -> Tested {
+    let stage = Stage::new("exporter", TraceMode::Active).await?;
+    stage.invoke(json!({})).await;
+    ensure(stage.logged("spans of probe").len() == 1, format!("{:?}", stage.logged("spans of")))
 }
 
 async fn unready() -> Tested {

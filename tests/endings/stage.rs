@@ -2,7 +2,7 @@
 
 use lambda_lifecycle_sandbox::{
     Answer, Event, Failure, Invoke,
-    function::{EventKind, Function, FunctionBuilder, TraceMode},
+    function::{EventKind, Function, FunctionBuilder, Output, TraceMode},
     xray::{Daemon, Document, Problem, TraceStore},
 };
 use libtest_mimic::{Failed, Trial};
@@ -191,7 +191,8 @@ impl Stage {
 
     /// Log lines of the function that say `words`.
     pub(crate) fn logged(&self, words: &str) -> Vec<String> {
-        self.function.logs().into_iter().map(|line| line.text).filter(|text| text.contains(words)).collect()
+        let own = self.function.logs().into_iter().filter(|line| line.output != Output::Platform);
+        own.map(|line| line.text).filter(|text| text.contains(words)).collect()
     }
 }
 

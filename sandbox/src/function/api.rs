@@ -1,6 +1,7 @@
 //! The HTTP server each environment's process talks to, and what it asks of the environment.
 
 use super::{environment::Message, extensions_api, runtime_api};
+use crate::StreamPart;
 use axum::{
     Router,
     http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE},
@@ -22,8 +23,9 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
 pub(crate) enum Call {
     /// `GET /runtime/invocation/next`.
     Next { reply: Reply<NextEvent> },
-    /// The head of a post for an invocation has come. Its body is read only when this is allowed.
-    PostBegins { request_id: String, kind: PostKind, reply: Reply<()> },
+    /// The head of a post for an invocation has come. Its body is read only when this is allowed, and handed on on its way where
+    /// the answer says so.
+    PostBegins { request_id: String, kind: PostKind, reply: Reply<Option<mpsc::Sender<StreamPart>>> },
     /// The body has come, too.
     PostEnds { request_id: String, post: Post, reply: Reply<()> },
     /// `POST /runtime/init/error`.

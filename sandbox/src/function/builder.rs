@@ -278,8 +278,9 @@ impl FunctionBuilder {
     /// # Panics
     ///
     /// Never by itself; it must run inside a tokio runtime, which the function's tasks are then spawned on.
-    #[expect(clippy::unused_async, reason = "shows in the signature that a runtime has to be there")]
     pub async fn build(self) -> Function {
+        // Lambda's segments are judged like all others: without this the first invocation would wait for that.
+        let _ = tokio::task::spawn_blocking(crate::xray::compile_schema).await;
         Function::start(self.0)
     }
 }

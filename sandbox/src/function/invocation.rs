@@ -8,11 +8,11 @@ use super::{
     trace_header::{Trace, new_request_id},
     trace_segments::{ColdStart, Segments},
 };
-use crate::{Answer, Event, Failure};
+use crate::{Answer, Event, Failure, StreamPart};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use bytes::Bytes;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// An event and the one who waits for its answer.
 pub(crate) struct Job {
@@ -21,6 +21,8 @@ pub(crate) struct Job {
     event: Event,
     received: SystemTime,
     caller: Option<oneshot::Sender<Answer>>,
+    /// Where a streamed answer goes while it comes.
+    stream: Option<mpsc::Sender<StreamPart>>,
     /// Set early when the Init phase is repeated inside the invocation: the function's timeout covers both.
     pub(crate) clock: Option<Clock>,
 }
@@ -39,7 +41,11 @@ impl Clock {
 }
 
 impl Job {
-    pub(crate) fn new(settings: &Settings, event: Event) -> (Self, oneshot::Receiver<Answer>) {
+    pub(crate) fn new(
+        settings: &Settings,
+        event: Event,
+        stream: Option<mpsc::Sender<StreamPart>>,
+    ) -> (Self, oneshot::Receiver<Answer>) {
         let (caller, answer) = oneshot::channel();
         let job = Self {
             request_id: new_request_id(),
@@ -47,6 +53,7 @@ impl Job {
             event,
             received: SystemTime::now(),
             caller: Some(caller),
+            stream,
             clock: None,
         };
         (job, answer)
@@ -164,11 +171,18 @@ impl Invocation {
         })
     }
 
-    pub(crate) fn post_begins(&mut self) -> Result<(), ApiError> {
+    /// Says where a stream goes on its way, where somebody wants it so.
+    pub(crate) fn post_begins(&mut self, kind: PostKind) -> Result<Option<mpsc::Sender<StreamPart>>, ApiError> {
         match self.stage {
             Stage::Running => {
                 self.stage = Stage::Posting;
-                Ok(())
+                let stream = self.job.stream.take().filter(|_| kind == PostKind::Streamed);
+                if let Some(stream) = &stream {
+                    let (request_id, trace_id) = (self.job.request_id.clone(), self.job.trace.root.clone());
+                    // Nothing is in the channel yet.
+                    let _ = stream.try_send(StreamPart::Begun { request_id, trace_id });
+                }
+                Ok(stream)
             }
             Stage::TimedOut => Err(ApiError::gone()),
             Stage::Posting | Stage::Truncated => Err(ApiError::invalid_state("InvocationResponse", "InvocationResponse")),

@@ -15,11 +15,13 @@ use super::{
     trace_header::new_request_id,
     trace_segments::ColdStart,
 };
+use crate::StreamPart;
 use nix::sys::signal::Signal;
 use std::{
     collections::VecDeque,
     time::{Duration, Instant, SystemTime},
 };
+use tokio::sync::mpsc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -287,14 +289,19 @@ impl Live {
         Ok(None)
     }
 
-    pub(crate) fn post_begins(&mut self, id: &str, kind: PostKind, timeline: &Timeline) -> Result<(), ApiError> {
+    pub(crate) fn post_begins(
+        &mut self,
+        id: &str,
+        kind: PostKind,
+        timeline: &Timeline,
+    ) -> Result<Option<mpsc::Sender<StreamPart>>, ApiError> {
         let invocation = self.invocations.get_mut(id);
-        let result = invocation.map_or_else(|| Err(ApiError::invalid_request_id()), Invocation::post_begins);
+        let result = invocation.map_or_else(|| Err(ApiError::invalid_request_id()), |invocation| invocation.post_begins(kind));
         match &result {
-            Ok(()) if kind == PostKind::Streamed => {
+            Ok(_) if kind == PostKind::Streamed => {
                 timeline.write(self.number, Some(id), EventKind::StreamStarted);
             }
-            Ok(()) => {}
+            Ok(_) => {}
             Err(refused) => {
                 let (status, error) = (refused.status.as_u16(), kind == PostKind::Error);
                 timeline.write(self.number, Some(id), EventKind::AnswerIn { status, bytes: 0, error });

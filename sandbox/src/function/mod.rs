@@ -1,4 +1,4 @@
-//! A Lambda function that runs as real processes: on-demand mode of the execution environment.
+//! A Lambda function that runs as real processes: the execution environment.
 //!
 //! ```no_run
 //! use lambda_lifecycle_sandbox::{Event, Invoke, function::{EventKind, Function}};
@@ -23,18 +23,9 @@
 //! # }
 //! ```
 //!
-//! What is as on AWS, and tested in `tests/lambda_*.rs`:
-//!
-//! - **Init** ends when the runtime and every extension have called their `next`. When it fails or exceeds its limit, it is
-//!   repeated in a fresh process inside the first invocation, under the function's timeout.
-//! - **Invoke**: the caller gets the answer when the post of it is complete. The invocation is over when the runtime and every
-//!   extension that wants INVOKE have called `next` again; then the process group is stopped, until the next event.
-//! - **Timeout**: the process is killed, also when the answer is out already and only the work after it takes too long. With an
-//!   extension SIGTERM comes first. The next invocation gets a fresh process.
-//! - **Shutdown**: SIGKILL; with an internal extension SIGTERM and 500 ms before it.
-//!
-//! What is not: memory and CPU are not limited, the function sees the machine's file system, external extensions are not
-//! run, and the default trace mode is [`TraceMode::Active`].
+//! Beside on-demand functions there are [Managed Instances](FunctionBuilder::managed), [SnapStart and provisioned
+//! concurrency](FunctionBuilder::initialization_type). What is as on AWS and what is not, point by point, is on the
+//! [crate's page](crate).
 
 mod api;
 pub(crate) mod builder;
@@ -68,7 +59,7 @@ use self::{
     invocation::Job,
     pool::{Pool, Status},
 };
-use crate::{Answer, Event, Failure, Invoke};
+use crate::{Answer, Event, Failure, Invoke, StreamPart};
 use std::{
     fmt,
     future::Future,
@@ -77,6 +68,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use tokio::sync::mpsc;
 
 /// A function of the sandbox. Clones are handles to the same function; with the last one its processes are killed.
 #[derive(Clone)]
@@ -219,7 +211,25 @@ impl Function {
 
 impl Invoke for Function {
     fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
-        let (job, answer) = Job::new(&self.pool().settings, event);
+        self.submit(event, None)
+    }
+
+    fn invoke_streaming(
+        &self,
+        event: Event,
+        stream: mpsc::Sender<StreamPart>,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        self.submit(event, Some(stream))
+    }
+}
+
+impl Function {
+    fn submit(
+        &self,
+        event: Event,
+        stream: Option<mpsc::Sender<StreamPart>>,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        let (job, answer) = Job::new(&self.pool().settings, event, stream);
         let (request_id, trace_id) = (job.request_id.clone(), job.trace.root.clone());
         self.pool().submit(job);
         Box::pin(async move {

@@ -4,6 +4,7 @@
 //! Emulator's.
 
 use super::api::{Api, ApiError, Call, FunctionError, Outcome, Post, PostKind, accepted};
+use crate::StreamPart;
 use axum::{
     Router,
     body::Body,
@@ -15,6 +16,7 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use tokio::sync::mpsc;
 
 /// The largest buffered answer: 6 MB and a little, as Lambda counts it.
 pub(crate) const LARGEST_ANSWER: usize = 6_291_556;
@@ -55,12 +57,15 @@ async fn error(State(api): State<Api>, Path(id): Path<String>, request: Request<
 async fn take(api: Api, request_id: String, kind: PostKind, request: Request<Body>) -> Result<Response, ApiError> {
     let head = request.headers().get(ERROR_TYPE).cloned();
     let id = request_id.clone();
-    let refused = api.call(|reply| Call::PostBegins { request_id: id, kind, reply }).await.err();
+    let stream = match api.call(|reply| Call::PostBegins { request_id: id, kind, reply }).await {
+        Ok(stream) => stream,
+        Err(refused) => {
+            read(request.into_body(), 0).await;
+            return Err(refused);
+        }
+    };
     let limit = if kind == PostKind::Streamed { LARGEST_STREAM } else { LARGEST_ANSWER };
-    let read = read(request.into_body(), if refused.is_some() { 0 } else { limit }).await;
-    if let Some(refused) = refused {
-        return Err(refused);
-    }
+    let read = read_and_pass_on(request.into_body(), limit, stream).await;
     let bytes = read.bytes;
     let failed = read.trailers.as_ref().and_then(stream_error).filter(|_| kind == PostKind::Streamed);
     let outcome = match (kind, failed) {
@@ -108,7 +113,11 @@ pub(crate) struct Read {
 }
 
 /// Reads to the end also what is too large: a client that is still writing would not see the refusal.
-pub(crate) async fn read(mut body: Body, limit: usize) -> Read {
+pub(crate) async fn read(body: Body, limit: usize) -> Read {
+    read_and_pass_on(body, limit, None).await
+}
+
+async fn read_and_pass_on(mut body: Body, limit: usize, stream: Option<mpsc::Sender<StreamPart>>) -> Read {
     let mut kept = BytesMut::new();
     let (mut bytes, mut trailers, mut broken) = (0, None, false);
     while let Some(frame) = body.frame().await {
@@ -120,6 +129,10 @@ pub(crate) async fn read(mut body: Body, limit: usize) -> Read {
             Ok(data) => {
                 bytes += data.len();
                 if bytes <= limit {
+                    if let Some(stream) = &stream {
+                        // A receiver that has gone does not end the stream.
+                        let _ = stream.send(StreamPart::Data(data.clone())).await;
+                    }
                     kept.extend_from_slice(&data);
                 } else {
                     kept.clear();

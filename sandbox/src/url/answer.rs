@@ -17,12 +17,18 @@ use serde_json::{Map, Value};
 /// Between the head of a streamed answer and its body.
 const END_OF_PRELUDE: [u8; 8] = [0; 8];
 
+/// Far above what headers and cookies come to.
+const LONGEST_PRELUDE: usize = 1024 * 1024;
+
 pub(super) fn response(answer: &Answer) -> Response {
     let made = answer.result.as_ref().ok().and_then(|body| if answer.streamed { streamed(body) } else { buffered(body) });
+    identified(made, &answer.request_id, &answer.trace_id)
+}
+
+/// The response, or that there is none, with the ids of the invocation.
+pub(super) fn identified(made: Option<Response>, request_id: &str, trace_id: &str) -> Response {
     let mut response = made.unwrap_or_else(|| message(StatusCode::BAD_GATEWAY, "Internal Server Error"));
-    for (name, value) in
-        [("x-amzn-requestid", answer.request_id.clone()), ("x-amzn-trace-id", format!("Root={}", answer.trace_id))]
-    {
+    for (name, value) in [("x-amzn-requestid", request_id.to_owned()), ("x-amzn-trace-id", format!("Root={trace_id}"))] {
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
@@ -33,11 +39,11 @@ pub(super) fn response(answer: &Answer) -> Response {
 /// What Lambda says itself.
 pub(super) fn message(status: StatusCode, text: &str) -> Response {
     let body = serde_json::json!({ "message": text }).to_string();
-    build(status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into())
+    build(status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(body))
 }
 
-fn build(status: StatusCode, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>, body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
+fn build(status: StatusCode, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     for (name, value) in headers {
         response.headers_mut().append(name, value);
@@ -65,7 +71,7 @@ fn ok() -> u16 {
 }
 
 impl Head {
-    fn into_response(self, body: Bytes) -> Option<Response> {
+    fn into_response(self, body: Body) -> Option<Response> {
         let status = StatusCode::from_u16(self.status_code).ok()?;
         let mut headers = Vec::new();
         for (name, value) in self.headers.unwrap_or_default() {
@@ -79,7 +85,7 @@ impl Head {
         for cookie in self.cookies.unwrap_or_default() {
             headers.push((SET_COOKIE, HeaderValue::try_from(cookie).ok()?));
         }
-        if !body.is_empty() && !headers.iter().any(|(name, _)| *name == CONTENT_TYPE) {
+        if !hyper::body::Body::is_end_stream(&body) && !headers.iter().any(|(name, _)| *name == CONTENT_TYPE) {
             headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
         }
         Some(build(status, headers, body))
@@ -100,23 +106,41 @@ fn buffered(answer: &Bytes) -> Option<Response> {
     let document: Value = serde_json::from_slice(answer).ok()?;
     if document.get("statusCode").is_none() {
         let kind = HeaderValue::from_static("application/json");
-        return Some(build(StatusCode::OK, [(CONTENT_TYPE, kind)], answer.clone()));
+        return Some(build(StatusCode::OK, [(CONTENT_TYPE, kind)], Body::from(answer.clone())));
     }
     let mut head: Head = serde_json::from_value(document).ok()?;
     let body = head.body.take().unwrap_or_default();
     let body = if head.is_base64_encoded { BASE64_STANDARD.decode(body).ok()? } else { body.into_bytes() };
-    head.into_response(body.into())
+    head.into_response(Body::from(body))
 }
 
-/// A head in JSON, eight NUL bytes, and the body; without a head everything is the body.
 fn streamed(answer: &Bytes) -> Option<Response> {
-    let end = answer.windows(END_OF_PRELUDE.len()).position(|bytes| bytes == END_OF_PRELUDE);
-    let head = end.and_then(|end| Some((end, serde_json::from_slice::<Head>(answer.get(..end)?).ok()?)));
-    if let Some((end, head)) = head {
-        return head.into_response(answer.slice(end + END_OF_PRELUDE.len()..));
+    let (head, body) = Prelude::split(answer, true).unwrap_or((Prelude(None), answer.clone()));
+    head.into_response(Body::from(body))
+}
+
+/// What precedes the body of a streamed answer: a head in JSON and eight NUL bytes, or nothing.
+pub(super) struct Prelude(Option<Head>);
+
+impl Prelude {
+    /// Divides what has come of a stream; `None` as long as the head may still be on its way.
+    pub(super) fn split(begun: &Bytes, complete: bool) -> Option<(Self, Bytes)> {
+        let end = begun.windows(END_OF_PRELUDE.len()).position(|bytes| bytes == END_OF_PRELUDE);
+        if let Some(end) = end
+            && let Some(head) = begun.get(..end).and_then(|head| serde_json::from_slice(head).ok())
+        {
+            return Some((Self(Some(head)), begun.slice(end + END_OF_PRELUDE.len()..)));
+        }
+        let may_follow = end.is_none() && begun.len() <= LONGEST_PRELUDE && begun.first().is_none_or(|first| *first == b'{');
+        (complete || !may_follow).then(|| (Self(None), begun.clone()))
     }
-    let kind = HeaderValue::from_static("application/octet-stream");
-    Some(build(StatusCode::OK, [(CONTENT_TYPE, kind)], answer.clone()))
+
+    pub(super) fn into_response(self, body: Body) -> Option<Response> {
+        match self.0 {
+            Some(head) => head.into_response(body),
+            None => Some(build(StatusCode::OK, [(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))], body)),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -31,13 +31,7 @@ const LARGEST_REQUEST: usize = 6 * 1024 * 1024;
 
 pub(super) async fn event(request: Request<Body>, client: SocketAddr) -> Result<Event, Response> {
     let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, LARGEST_REQUEST).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Err(message(StatusCode::PAYLOAD_TOO_LARGE, "Request Too Long"));
-        }
-        Err(_) => return Err(message(StatusCode::BAD_REQUEST, "Bad Request")),
-    };
+    let body = read(body).await?;
     let trace_header = parts.headers.get("x-amzn-trace-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let trace_header = trace_header.unwrap_or_else(|| format!("Root={}", new_root()));
     let mut headers = joined(&parts.headers);
@@ -91,6 +85,15 @@ pub(super) async fn event(request: Request<Body>, client: SocketAddr) -> Result<
         }
     }
     Ok(Event { payload: event.to_string().into(), trace_header: Some(trace_header), ..Event::default() })
+}
+
+/// Reads what a synchronous invocation may be sent.
+pub(super) async fn read(body: Body) -> Result<Bytes, Response> {
+    match Limited::new(body, LARGEST_REQUEST).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(message(StatusCode::PAYLOAD_TOO_LARGE, "Request Too Long")),
+        Err(_) => Err(message(StatusCode::BAD_REQUEST, "Bad Request")),
+    }
 }
 
 /// Lower-case names, repeated fields joined by commas, without the cookies, which have a field of their own.

@@ -22,4 +22,5 @@ pub use rules::{
     LINKS_PER_DOCUMENT, MAX_ANNOTATIONS, MAX_DATAGRAM_BYTES, MAX_DOCUMENT_BYTES, MAX_NAME_CHARS, MAX_STRING_CHARS,
     MAX_TRACE_BYTES, SHED_ABOVE_BYTES,
 };
+pub(crate) use schema::compile as compile_schema;
 pub use store::{NotSeen, Rejected, Source, Trace, TraceStore};

@@ -28,6 +28,11 @@ impl Validators {
     }
 }
 
+/// Compiles the schema, if it is not yet: with a debug build that takes a quarter of a second.
+pub(crate) fn compile() {
+    LazyLock::force(&VALIDATORS);
+}
+
 /// Adds a reason for everything in `document` that the schema forbids.
 ///
 /// A document with `"type": "subsegment"` must satisfy both the document schema and the one of nested subsegments: the former does

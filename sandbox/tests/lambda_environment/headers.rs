@@ -4,6 +4,7 @@ use crate::support::{Outcome, ensure, ensure_eq, invoke, printed, probe, trial, 
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
     function::{Function, TraceMode},
+    xray::TraceStore,
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("the_deadline_is_the_timeout_from_now", deadline),
         trial("the_trace_header_is_as_the_mode_says", trace_modes),
         trial("an_absent_or_malformed_trace_header_reaches_the_function_as_it_is", odd_trace_headers),
+        trial("lambdas_segments_are_valid_whatever_the_ending", segments),
         trial("a_header_value_that_cannot_be_sent_is_left_out", unsendable),
     ]
 }
@@ -99,4 +101,29 @@ async fn unsendable() -> Outcome {
     let function = probe("").build().await;
     let event = Event { tenant_id: Some("two\nlines".to_owned()), ..Event::default() };
     ensure_eq(&describe(&function, event).await?["tenant"], &Value::Null)
+}
+
+async fn segments() -> Outcome {
+    let store = TraceStore::new();
+    let function = probe("").timeout(Duration::from_millis(400)).trace_store(store.clone()).build().await;
+    for (task, (fault, error)) in [
+        (json!({ "answer": 1 }), (false, false)),
+        (json!({ "stream": ["one"] }), (false, false)),
+        (json!({ "error": "no" }), (false, true)),
+        (json!({ "panic": true }), (false, true)),
+        (json!({ "exit": 3 }), (true, false)),
+        (json!({ "hang": true }), (true, false)),
+        (json!({ "answer": 1, "after": { "hang": true } }), (true, false)),
+    ] {
+        let answer = invoke(&function, task.clone()).await;
+        function.wait_idle().await;
+        let trace = store.trace(&answer.trace_id).ok_or("a trace")?;
+        let own: Vec<_> = trace.documents.iter().filter(|document| !document.nested).collect();
+        ensure_eq((&task, own.len()), (&task, 2))?;
+        for document in own {
+            let seen = (document.in_progress, document.fault, document.error);
+            ensure_eq((&task, seen), (&task, (false, fault, error)))?;
+        }
+    }
+    ensure(store.rejected().is_empty() && store.check().is_empty(), format!("{:?} {:?}", store.rejected(), store.check()))
 }

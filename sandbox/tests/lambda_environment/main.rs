@@ -11,6 +11,7 @@ mod lifecycle;
 mod logs;
 mod managed;
 mod probe;
+mod program;
 mod raw;
 mod support;
 
@@ -32,6 +33,7 @@ fn main() -> std::process::ExitCode {
         managed::tests(),
         ahead::tests(),
         logs::tests(),
+        program::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

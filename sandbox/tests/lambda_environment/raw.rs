@@ -50,7 +50,24 @@ fn exchange(mut stream: TcpStream, request: &[u8]) -> std::io::Result<Reply> {
         reply.headers.push((key.to_owned(), value.trim().to_owned()));
     }
     reader.read_to_string(&mut reply.body)?;
+    if reply.header("transfer-encoding") == Some("chunked") {
+        reply.body = unchunked(&reply.body).unwrap_or_default();
+    }
     Ok(reply)
+}
+
+/// `None` when the body is not whole.
+fn unchunked(mut chunks: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (size, rest) = chunks.split_once("\r\n")?;
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.push_str(rest.get(..size)?);
+        chunks = rest.get(size..)?.strip_prefix("\r\n")?;
+    }
 }
 
 /// One request with a body of known length.

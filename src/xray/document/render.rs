@@ -1,6 +1,10 @@
 //! One attempt at one document.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Once,
+};
 
 use opentelemetry::{
     Array, KeyValue, Value,
@@ -9,7 +13,7 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 
 use super::{
-    DocumentOptions, Flags, Frame, MAX_DOCUMENT, Redaction, Report,
+    DocumentOptions, Flags, Frame, MAX_DOCUMENT, Redaction, Redactor, Report,
     attributes::{Places, Slot},
     json::{self, quoted},
 };
@@ -38,6 +42,15 @@ impl Level {
             Self::NoLinks | Self::Bare => Self::Bare,
         }
     }
+}
+
+/// What a redactor that panics has not decided about does not leave; a document is written where a panic would end the process.
+fn ask(redactor: &Redactor, key: &str, value: &str) -> Redaction {
+    catch_unwind(AssertUnwindSafe(|| redactor(key, value))).unwrap_or_else(|_| {
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| tracing::error!("the redactor panicked at the value of {key:?}: it is left out"));
+        Redaction::Remove
+    })
 }
 
 /// For conventions that mean the other side on a server and on a client.
@@ -166,7 +179,7 @@ impl<'a> Render<'a> {
     /// A value as it may leave: as it is, replaced, or not at all.
     pub(super) fn redact<'v>(&mut self, key: &str, value: Cow<'v, str>) -> Option<Cow<'v, str>> {
         let Some(redactor) = &self.options.redactor else { return Some(value) };
-        match redactor(key, &value) {
+        match ask(redactor.as_ref(), key, &value) {
             Redaction::Keep => Some(value),
             Redaction::Replace(other) => {
                 self.report.redacted += 1;

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 ///
 /// Linux accounts more than a datagram's bytes against the receiver's buffer, by default 212,992 bytes: it holds 277 datagrams of
 /// 600 bytes, 25 of 5.6 KB, 4 of 48 KB, and when half drained only three quarters of that. So both number and bytes count. The
-/// default was measured on loopback with such a buffer: 10,000 documents all arrived in 0.5 s, 900 documents (500 KB, the most of
-/// a trace) in 42 ms, also when the receiver read nothing for 5 ms after every hundredth; with pauses of 10 ms 560 of 900 arrived.
-/// At 64 documents and 64 KB a millisecond, pauses of 5 ms left 435 of 900; at 100 a millisecond after a burst of 128, 684 arrived
-/// without any pause.
+/// default was measured on loopback with such a buffer: 900 documents of 550 bytes (500 KB, the most of a trace) all arrived in
+/// 88 ms, 10,000 in 1 s, also when the receiver read nothing for 10 ms after every hundredth; with pauses of 15 ms 683 of 900
+/// arrived. At twice this pace pauses of 10 ms left 560; at 100 a millisecond after a burst of 128, 684 arrived without any pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// Datagrams that may leave at once after a rest. Most invocations need no more and never wait.

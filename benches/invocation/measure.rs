@@ -1,0 +1,73 @@
+//! Time on a busy machine: of many rounds the best, and where waiting is no cost, the thread's own time.
+
+use crate::function::{self, Answered};
+use lambda_runtime::{Error, LambdaInvocation};
+use nix::time::{ClockId, clock_gettime};
+use std::time::{Duration, Instant};
+use tower::Service;
+
+/// Nanoseconds: from the event to the answer on the clock, and of this thread's time in all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    pub(crate) answer: f64,
+    pub(crate) cpu: f64,
+}
+
+/// Invocations one after the other, with two headers by turns, in rounds; the best round counts.
+pub(crate) async fn in_rounds<S>(service: &mut S, headers: [String; 2], settle: bool, rounds: usize, each: usize) -> Cost
+where
+    S: Service<LambdaInvocation, Response = (), Error = Error>,
+{
+    let contexts = headers.map(|header| function::context(&header));
+    let mut best = Cost { answer: f64::MAX, cpu: f64::MAX };
+    for _ in 0..rounds {
+        let (began, cpu) = (Instant::now(), cpu());
+        for number in 0..each {
+            // A failed invocation would be a wrong measurement.
+            service.call(function::event(&contexts[number % 2])).await.expect("the stand-in does not fail");
+            if settle {
+                tokio::task::yield_now().await;
+            }
+        }
+        let (took, used) = (began.elapsed(), self::cpu() - cpu);
+        best.answer = best.answer.min(took.as_nanos() as f64 / each as f64);
+        best.cpu = best.cpu.min(used.as_nanos() as f64 / each as f64);
+    }
+    best
+}
+
+/// Invocations with a rest between them in which the pace's bucket fills again; the median counts.
+pub(crate) async fn one_by_one<S>(service: &mut S, header: &str, times: usize, answered: &Answered) -> Cost
+where
+    S: Service<LambdaInvocation, Response = (), Error = Error>,
+{
+    let context = function::context(header);
+    let (mut answers, mut cpus) = (Vec::new(), Vec::new());
+    for _ in 0..times {
+        tokio::time::sleep(Duration::from_millis(6)).await;
+        let event = function::event(&context);
+        let (began, cpu) = (Instant::now(), cpu());
+        service.call(event).await.expect("the stand-in does not fail");
+        let used = self::cpu() - cpu;
+        answers.push(answered.get().map_or(Duration::ZERO, |at| at.duration_since(began)));
+        cpus.push(used);
+    }
+    Cost { answer: median(answers), cpu: median(cpus) }
+}
+
+fn median(mut all: Vec<Duration>) -> f64 {
+    all.sort_unstable();
+    all.get(all.len() / 2).map_or(f64::NAN, |median| median.as_nanos() as f64)
+}
+
+fn cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+pub(crate) fn text(nanoseconds: f64) -> String {
+    match nanoseconds {
+        ..10_000.0 => format!("{nanoseconds:.0} ns"),
+        ..10_000_000.0 => format!("{:.1} µs", nanoseconds / 1e3),
+        _ => format!("{:.1} ms", nanoseconds / 1e6),
+    }
+}

@@ -1,0 +1,108 @@
+//! Runs one function behind a function URL, and shows what comes of every invocation.
+
+mod options;
+mod watch;
+
+use self::{
+    options::{Command, Options, USAGE},
+    watch::{Logs, Watched},
+};
+use lambda_lifecycle_sandbox::{function::Function, url::FunctionUrl, xray::Daemon};
+use std::{
+    error::Error,
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long a running invocation may still take when the sandbox is to end.
+const LAST_INVOCATION: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let options = match options::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Run(options)) => options,
+        Ok(Command::Help) => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(Command::Version) => {
+            println!("lambda-sandbox {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("lambda-sandbox: {error}; see lambda-sandbox --help");
+            return ExitCode::from(2);
+        }
+    };
+    if options.program.components().count() > 1 && !options.program.is_file() {
+        eprintln!("lambda-sandbox: {}: no such program; build it first", options.program.display());
+        return ExitCode::from(2);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(options)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lambda-sandbox: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    // Before anything is started that would have to be ended.
+    let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let daemon = Daemon::start().await?;
+    let xray = daemon.address();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+    let program = options.program.display().to_string();
+    let function = build(options, &daemon).await;
+    let watched = Watched::new(function.clone(), daemon);
+    let listening = FunctionUrl::start_at(address, watched).await;
+    let url = listening.map_err(|error| format!("cannot listen on {address}: {error}; choose another --port"))?;
+
+    println!("{program}");
+    println!("  function URL  {}", url.url());
+    println!("  invoke        curl -d '{{}}' {}2015-03-31/functions/function/invocations", url.url());
+    println!("  X-Ray daemon  {xray}");
+    println!("Ctrl-C ends everything.\n");
+    let logs = Logs::print(&function);
+
+    tokio::select! {
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+    }
+    drop(url);
+    tokio::select! {
+        shutdown = tokio::time::timeout(LAST_INVOCATION, function.shutdown()) => {
+            logs.finish().await;
+            for ended in shutdown.unwrap_or_default().ended {
+                println!("ended: {}", ended.exit);
+            }
+        }
+        // Whoever asks twice does not want to wait.
+        _ = interrupted.recv() => {}
+    }
+    Ok(())
+}
+
+async fn build(options: Options, daemon: &Daemon) -> Function {
+    let name = options.program.file_name().unwrap_or(options.program.as_os_str()).to_string_lossy().into_owned();
+    let mut function = Function::builder(name, options.program)
+        .timeout(options.timeout)
+        .memory_mb(options.memory)
+        .trace_mode(options.trace)
+        .xray(daemon.address())
+        .trace_store(daemon.store());
+    for arg in options.args {
+        function = function.arg(arg);
+    }
+    for (key, value) in options.env {
+        function = function.env(key, value);
+    }
+    if let Some(concurrency) = options.managed {
+        function = function.managed(concurrency);
+    }
+    function.build().await
+}

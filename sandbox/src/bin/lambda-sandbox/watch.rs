@@ -1,0 +1,133 @@
+//! Prints what a function does.
+
+use lambda_lifecycle_sandbox::{
+    Answer, Event, Invoke, StreamPart,
+    function::{EventKind, Function, LogLine, Output, TimelineEvent},
+    render,
+    xray::Daemon,
+};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+/// How long documents are waited for that say they are unfinished.
+const LAST_DOCUMENT: Duration = Duration::from_millis(200);
+
+/// A function of which every invocation's trace is printed after its end.
+pub(crate) struct Watched {
+    function: Function,
+    answers: mpsc::UnboundedSender<Answer>,
+}
+
+impl Watched {
+    pub(crate) fn new(function: Function, daemon: Daemon) -> Self {
+        let (answers, mut answered) = mpsc::unbounded_channel();
+        let watched = function.clone();
+        let daemon = Arc::new(daemon);
+        tokio::spawn(async move {
+            while let Some(answer) = answered.recv().await {
+                // One that works on for long does not hold up the others.
+                tokio::spawn(print_invocation(watched.clone(), Arc::clone(&daemon), answer));
+            }
+        });
+        Self { function, answers }
+    }
+
+    fn watch<'a>(
+        &'a self,
+        answer: impl Future<Output = Answer> + Send + 'a,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
+        Box::pin(async move {
+            let answer = answer.await;
+            let _ = self.answers.send(answer.clone());
+            answer
+        })
+    }
+}
+
+impl Invoke for Watched {
+    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        self.watch(self.function.invoke(event))
+    }
+
+    fn invoke_streaming(
+        &self,
+        event: Event,
+        stream: mpsc::Sender<StreamPart>,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        self.watch(self.function.invoke_streaming(event, stream))
+    }
+}
+
+/// Prints lines as they come.
+pub(crate) struct Logs {
+    task: JoinHandle<()>,
+    last: oneshot::Sender<()>,
+}
+
+impl Logs {
+    pub(crate) fn print(function: &Function) -> Self {
+        let mut lines = function.subscribe_logs().from_start();
+        let (last, mut asked) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    line = lines.next() => print_line(&line),
+                    _ = &mut asked => break,
+                }
+            }
+            // What is there already is ready at once.
+            while let Ok(line) = tokio::time::timeout(Duration::ZERO, lines.next()).await {
+                print_line(&line);
+            }
+        });
+        Self { task, last }
+    }
+
+    /// Prints what is left.
+    pub(crate) async fn finish(self) {
+        let _ = self.last.send(());
+        let _ = self.task.await;
+    }
+}
+
+fn print_line(line: &LogLine) {
+    let from = match line.output {
+        Output::Stderr => "err",
+        Output::Platform => "aws",
+        _ => "out",
+    };
+    println!("{from} #{} │ {}", line.environment, line.text);
+}
+
+async fn print_invocation(function: Function, daemon: Arc<Daemon>, answer: Answer) {
+    let mut events = function.subscribe().from_start();
+    tokio::select! {
+        _ = events.find(|event| is_over(event, &answer.request_id)) => {}
+        // What failed in its Init phase has no such event.
+        _ = function.wait_idle() => {}
+    }
+    let store = daemon.store();
+    let finished =
+        |trace_id: &str| store.trace(trace_id).is_none_or(|trace| trace.documents.iter().all(|document| !document.in_progress));
+    // A trace that stays unfinished is shown as that.
+    let _ = daemon.settle().await;
+    let _ = store.wait_for(|_| finished(&answer.trace_id), LAST_DOCUMENT).await;
+    let outcome = match &answer.result {
+        Ok(body) if answer.streamed => format!("streamed {} bytes", body.len()),
+        Ok(body) => format!("answered {} bytes", body.len()),
+        Err(failure) => format!("failed: {failure}"),
+    };
+    let waterfall = store.trace(&answer.trace_id).map(|trace| render::waterfall(&trace));
+    // The log lines that are there already come first: their task is ready, on the only thread.
+    tokio::task::yield_now().await;
+    println!("\n{} {outcome}\n{}", answer.request_id, waterfall.unwrap_or_default());
+}
+
+/// Nothing more is to come of this invocation.
+fn is_over(event: &TimelineEvent, request_id: &str) -> bool {
+    let ends = matches!(event.kind, EventKind::Frozen | EventKind::Exited { .. } | EventKind::NextCalled);
+    ends && event.request_id.as_deref() == Some(request_id)
+}

@@ -1,0 +1,94 @@
+//! A streamed answer on its way.
+
+use super::answer::{self, Prelude};
+use crate::{Answer, Event, Invoke, StreamPart};
+use axum::{body::Body, response::Response};
+use bytes::{Bytes, BytesMut};
+use hyper::body::Frame;
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+/// How many parts wait for a slow client.
+const PARTS: usize = 16;
+
+/// Runs the event. The response is there as soon as the answer is, or the head of a streamed one.
+pub(super) async fn invoke(function: Arc<dyn Invoke>, event: Event) -> Response {
+    let (parts, mut stream) = mpsc::channel(PARTS);
+    // A client who goes away does not end the invocation.
+    let mut answer = tokio::spawn(async move { function.invoke_streaming(event, parts).await });
+    let Some(StreamPart::Begun { request_id, trace_id }) = stream.recv().await else {
+        return match answer.await {
+            Ok(answer) => answer::response(&answer),
+            Err(error) => answer::identified(None, &error.to_string(), ""),
+        };
+    };
+    let mut begun = BytesMut::new();
+    let (prelude, first) = loop {
+        let complete = match stream.recv().await {
+            Some(StreamPart::Data(data)) => {
+                begun.extend_from_slice(&data);
+                false
+            }
+            Some(StreamPart::Begun { .. }) => false,
+            None => true,
+        };
+        // What failed before its first byte has no status yet: it gets the one of a failure.
+        if complete && let Ok(answer) = (&mut answer).await {
+            return answer::response(&answer);
+        }
+        if let Some(split) = Prelude::split(&begun.clone().freeze(), complete) {
+            break split;
+        }
+    };
+    let body = Body::new(Streamed { first: Some(first), stream, answer: Some(answer) });
+    answer::identified(prelude.into_response(body), &request_id, &trace_id)
+}
+
+/// What follows the head.
+struct Streamed {
+    first: Option<Bytes>,
+    stream: mpsc::Receiver<StreamPart>,
+    answer: Option<JoinHandle<Answer>>,
+}
+
+impl hyper::body::Body for Streamed {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        loop {
+            match self.stream.poll_recv(context) {
+                Poll::Ready(Some(StreamPart::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Poll::Ready(Some(StreamPart::Begun { .. })) => {}
+                Poll::Ready(None) => break,
+                // A deadline ends the answer though the function may stream on.
+                Poll::Pending => return self.poll_answer(context).map(|failed| failed.map(Err)),
+            }
+        }
+        self.poll_answer(context).map(|failed| failed.map(Err))
+    }
+}
+
+impl Streamed {
+    /// A failure breaks the connection off, so that the client can tell a part from the whole.
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Error>> {
+        let Some(answer) = &mut self.answer else {
+            return Poll::Ready(None);
+        };
+        let answer = ready!(Pin::new(answer).poll(context));
+        self.answer = None;
+        Poll::Ready(match answer.map(|answer| answer.result) {
+            Ok(Ok(_)) => None,
+            Ok(Err(failure)) => Some(io::Error::other(failure)),
+            Err(error) => Some(io::Error::other(error)),
+        })
+    }
+}
