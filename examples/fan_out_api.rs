@@ -29,8 +29,8 @@ impl Topic {
     async fn connect() -> Result<Self, Error> {
         let arn = std::env::var("TOPIC_ARN").map_err(|_| "TOPIC_ARN is not set: it names the topic that orders go to")?;
         let http = aws_smithy_http_client::Builder::new().build_http(); // the sandbox speaks no TLS
-        // One line for all clients that are made from this configuration.
-        let config = traced(aws_config::from_env().http_client(http).load().await);
+        // Once for all clients that are made from this configuration.
+        let config = aws_config::from_env().http_client(traced(http)).load().await;
         Ok(Self { client: aws_sdk_sns::Client::new(&config), arn })
     }
 }

@@ -15,7 +15,6 @@ use aws_smithy_runtime_api::{
     },
 };
 use aws_smithy_types::config_bag::ConfigBag;
-use aws_types::SdkConfig;
 use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer},
@@ -38,24 +37,10 @@ const NAMES: [(&str, &str); 12] = [
     ("sts", "STS"),
 ];
 
-/// An `SdkConfig` whose clients send the trace header and record their requests. See the [module](super).
-///
-/// A configuration without an HTTP client of its own, as `aws-config` without its default client makes it, stays as it is, and
-/// so do its clients: that is logged.
-pub fn traced(config: SdkConfig) -> SdkConfig {
-    match config.http_client() {
-        Some(client) => {
-            let client = SharedHttpClient::new(TracedClient(client));
-            config.into_builder().http_client(client).build()
-        }
-        None => {
-            tracing::warn!(
-                "this SdkConfig has no HTTP client, so its calls are not traced: give it one with `ConfigLoader::http_client`, \
-                 or each client the `TraceInterceptor`"
-            );
-            config
-        }
-    }
+/// An HTTP client for an `SdkConfig`, whose clients then all send the trace header and record their requests. See the
+/// [module](super).
+pub fn traced(client: impl HttpClient + 'static) -> SharedHttpClient {
+    SharedHttpClient::new(TracedClient(SharedHttpClient::new(client)))
 }
 
 #[derive(Debug)]

@@ -24,15 +24,19 @@
 //! An `SdkConfig` has no list of interceptors, but it has the HTTP client that all clients share. [`traced`] wraps that one:
 //!
 //! ```no_run
+//! use aws_smithy_http_client::{Builder, tls::{Provider, rustls_provider::CryptoMode}};
+//! use lambda_lifecycle::aws_sdk::traced;
+//!
 //! # async fn clients() {
-//! let config = lambda_lifecycle::aws_sdk::traced(aws_config::load_from_env().await);
+//! let https = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+//! let config = aws_config::from_env().http_client(traced(https)).load().await;
 //! let queues = aws_sdk_sqs::Client::new(&config);
 //! let topics = aws_sdk_sns::Client::new(&config);
 //! # }
 //! ```
 //!
-//! It sees requests, not calls: a span for each attempt, and no bound on the call's time. A client that has the interceptor too gets its
-//! spans from there alone.
+//! It sees requests and the heads of responses, not calls: a span for each attempt, an error's code only where a header has it, and
+//! no bound on the call's time. A client that has the interceptor too gets its spans from there alone.
 //!
 //! # Messages of several traces in one call
 //!

@@ -59,15 +59,15 @@ struct Clients {
 impl Clients {
     async fn connect(how: &str) -> Self {
         let http = aws_smithy_http_client::Builder::new().build_http();
-        let config = aws_config::from_env().http_client(http).load().await;
         if how == "traced" {
-            let config = traced(config);
+            let config = aws_config::from_env().http_client(traced(http)).load().await;
             return Self {
                 queues: aws_sdk_sqs::Client::new(&config),
                 topics: aws_sdk_sns::Client::new(&config),
                 bus: aws_sdk_eventbridge::Client::new(&config),
             };
         }
+        let config = aws_config::from_env().http_client(http).load().await;
         let sqs = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
         let sns = aws_sdk_sns::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
         let bus = aws_sdk_eventbridge::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
