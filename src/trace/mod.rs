@@ -22,8 +22,6 @@ mod span;
 mod trigger;
 
 pub(crate) use blocked::report_blocked;
-#[cfg(feature = "xray-api")]
-pub(crate) use delivery::document_options;
 pub(crate) use delivery::{deliver, resolve};
 pub use exporters::Flush;
 pub(crate) use exporters::{AnyExporter, export, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};
@@ -36,3 +34,5 @@ pub(crate) use recorder::{Recorder, layer, layer_is_taken};
 pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, context_without_span, finish};
 pub use trigger::Trigger;
+#[cfg(feature = "xray-api")]
+pub(crate) use {delivery::document_options, recorder::is_within_lambda};
