@@ -258,13 +258,18 @@ impl Desk {
     }
 }
 
-/// The library's own span of an invocation: served, and begun elsewhere or nowhere.
+/// The span of an invocation, or of a request to any other server: begun elsewhere or nowhere.
 fn is_invocation(span: &SpanData) -> bool {
     span.span_kind == SpanKind::Server && (span.parent_span_is_remote || span.parent_span_id == SpanId::INVALID)
 }
 
 fn frame(span: &SpanData) -> Frame {
-    if is_invocation(span) { Frame::of(span).invocation() } else { Frame::of(span) }
+    match Frame::of(span) {
+        frame if !is_invocation(span) => frame,
+        frame if trace::is_within_lambda(&span.instrumentation_scope) => frame.invocation(),
+        // Nobody else sends the segment that a subsegment would hang on.
+        frame => frame.invocation().segment(),
+    }
 }
 
 fn into_calls(documents: Vec<String>) -> Vec<Vec<String>> {

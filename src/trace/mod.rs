@@ -36,3 +36,5 @@ pub(crate) use recorder::{Recorder, layer, layer_is_taken};
 pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, context_without_span, finish};
 pub use trigger::Trigger;
+#[cfg(feature = "xray-api")]
+pub(crate) use {delivery::document_options, recorder::is_within_lambda};

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::Invocation;
 use opentelemetry::{
-    Context,
+    Context, InstrumentationScope, KeyValue,
     trace::{SpanBuilder, TraceContextExt, Tracer, TracerProvider},
 };
 use opentelemetry_sdk::{
@@ -24,8 +24,15 @@ use tracing_subscriber::{Layer, registry::LookupSpan};
 static RECORDER: OnceLock<Recorder> = OnceLock::new();
 static LAYER_TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// The instrumentation scope of every span that is made here.
+const SCOPE: &str = "lambda-lifecycle";
+/// The scope's attribute that makes a segment of an invocation.
+const SEGMENT: &str = "aws.xray.segment";
+
 pub(crate) struct Recorder {
     pub(crate) tracer: SdkTracer,
+    /// For invocations that are no part of Lambda's own segments; its scope tells exporters so.
+    pub(crate) segment_tracer: SdkTracer,
     pub(crate) spans: Arc<Spans>,
     /// Dropping it would shut the tracer down.
     _provider: SdkTracerProvider,
@@ -53,7 +60,13 @@ impl Recorder {
                 .with_span_limits(limits)
                 .with_resource(Resource::builder_empty().build())
                 .build();
-            Self { tracer: provider.tracer("lambda-lifecycle"), spans, _provider: provider }
+            let segment = InstrumentationScope::builder(SCOPE).with_attributes([KeyValue::new(SEGMENT, true)]).build();
+            Self {
+                tracer: provider.tracer(SCOPE),
+                segment_tracer: provider.tracer_with_scope(segment),
+                spans,
+                _provider: provider,
+            }
         })
     }
 
@@ -64,6 +77,12 @@ impl Recorder {
     pub(crate) fn is_in_init(&self) -> bool {
         !self.spans.init_over.load(Ordering::Acquire)
     }
+}
+
+/// True of the scope of an invocation's span that is a subsegment of Lambda's own segment.
+#[cfg(feature = "xray-api")]
+pub(crate) fn is_within_lambda(scope: &InstrumentationScope) -> bool {
+    scope.name() == SCOPE && !scope.attributes().any(|attribute| attribute.key.as_str() == SEGMENT)
 }
 
 /// The recording layer, for the subscriber of this process.

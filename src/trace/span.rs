@@ -33,7 +33,9 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
 
     let parent = context_without_span(invocation);
     let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);
-    let span = Recorder::start().tracer.build_with_context(span, &parent);
+    let recorder = Recorder::start();
+    let tracer = if invocation.is_foreign() { &recorder.segment_tracer } else { &recorder.tracer };
+    let span = tracer.build_with_context(span, &parent);
     if Settings::current().in_progress
         && let Some(begun) = span.exported_data()
     {

@@ -1,7 +1,7 @@
 //! What becomes of spans that go to X-Ray's API.
 
 use crate::stage::{Stage, Tested, ensure, test};
-use lambda_lifecycle_sandbox::function::TraceMode;
+use lambda_lifecycle_sandbox::{Event, Invoke, function::TraceMode, xray::Kind};
 use libtest_mimic::Trial;
 use serde_json::json;
 use std::net::TcpListener;
@@ -11,6 +11,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("spans are one tree below the function's segment, annotated and redacted as the builder says", tree),
         test("options of the exporter's own replace the builder's", own_options),
         test("a header without a parent makes a segment of the invocation", without_parent),
+        test("a parent of W3C's makes a segment of the invocation, below that parent", foreign_parent),
         test("121 documents go in three calls", calls),
         test("unprocessed documents are sent once more", retried),
         test("documents that are unprocessed twice are counted and told once, the others arrive", unprocessed),
@@ -53,6 +54,19 @@ async fn without_parent() -> Tested {
     stage.is_sound()?;
     let segments = stage.traces.find(|document| document.annotation("trigger").is_some());
     ensure(segments.len() == 1 && segments[0].parent_id.is_none(), format!("{segments:?}"))
+}
+
+async fn foreign_parent() -> Tested {
+    let stage =
+        Stage::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c"))
+            .await?;
+    let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } }).to_string();
+    let event = Event { payload: "{}".into(), client_context: Some(context), ..Event::default() };
+    stage.function.invoke(event).await;
+    stage.function.wait_frozen().await;
+    let found = stage.traces.find(|document| document.trace_id == "1-0af76519-16cd43dd8448eb211c80319c");
+    let [segment] = found.as_slice() else { return Err(format!("{found:?}").into()) };
+    ensure(segment.kind == Kind::Segment && segment.parent_id.as_deref() == Some("b7ad6b7169203331"), format!("{segment:?}"))
 }
 
 async fn calls() -> Tested {
