@@ -32,9 +32,9 @@ pub(crate) use foreign_parent::foreign_parent;
 pub(crate) use ids::{ProcessIds, reseed};
 pub(crate) use init_spans::adopt_init;
 pub(crate) use processor::SpanBuffer;
+#[cfg(feature = "xray-api")]
+pub(crate) use recorder::is_within_lambda;
 pub(crate) use recorder::{Recorder, layer, layer_is_taken};
 pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, context_without_span, finish};
 pub use trigger::Trigger;
-#[cfg(feature = "xray-api")]
-pub(crate) use {delivery::document_options, recorder::is_within_lambda};
