@@ -1,0 +1,101 @@
+//! When the caller has its answer: with work after the response and with a slow exporter, as ratios to neither.
+//!
+//! `cargo bench --manifest-path benches/Cargo.toml --bench answer`. Real processes in the sandbox, interleaved; this program is both
+//! the bench and, where `PROBE` is set, the function.
+
+use lambda_lifecycle::{Error, Export, Invocation, LambdaEvent, Lifecycle, service_fn};
+use lambda_lifecycle_sandbox::{
+    Event, Invoke,
+    function::{EventKind, Function},
+};
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{SpanData, SpanExporter},
+};
+use serde_json::Value;
+use std::time::Duration;
+
+const SLOW: Duration = Duration::from_millis(500);
+const ROUNDS: usize = 21;
+const ROWS: [(&str, &str); 3] =
+    [("plain", "neither"), ("work", "500 ms of work after the response"), ("exporter", "an exporter that takes 500 ms")];
+
+fn main() {
+    match std::env::var("PROBE") {
+        Ok(probe) => function(&probe),
+        Err(_) => bench(),
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn function(probe: &str) {
+    let life = match probe {
+        "exporter" => Lifecycle::builder().export(Export::None).exporter(Slow).build(),
+        _ => Lifecycle::from_env(),
+    };
+    let works = probe == "work";
+    let handler = service_fn(move |event: LambdaEvent<Value>| async move {
+        if works {
+            Invocation::current().after_response(tokio::time::sleep(SLOW));
+        }
+        Ok::<_, Error>(event.payload)
+    });
+    if let Err(error) = life.run(handler).await {
+        eprintln!("{error:?}");
+    }
+}
+
+#[derive(Debug)]
+struct Slow;
+
+impl SpanExporter for Slow {
+    async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+        tokio::time::sleep(SLOW).await;
+        Ok(())
+    }
+}
+
+#[tokio::main]
+async fn bench() {
+    let program = std::env::current_exe().expect("a running program has a path");
+    let mut functions = Vec::new();
+    for (probe, _) in ROWS {
+        let function = Function::builder(probe, &program).env("PROBE", probe).timeout(Duration::from_secs(10));
+        functions.push(function.build().await);
+    }
+    for _ in 0..=ROUNDS {
+        for function in &functions {
+            let event = Event { payload: "1".into(), ..Event::default() };
+            assert!(function.invoke(event).await.result.is_ok(), "an invocation failed");
+            function.wait_frozen().await;
+        }
+    }
+    let medians: Vec<[Duration; 2]> = functions.iter().map(medians).collect();
+    println!("{:36} {:>12} {:>7} {:>14}", "warm, median of 21", "to the post", "ratio", "post to /next");
+    for ((_, name), [answer, after]) in ROWS.iter().zip(&medians) {
+        let ratio = answer.as_secs_f64() / medians[0][0].as_secs_f64();
+        println!("{name:36} {:>9.0} µs {ratio:>7.2} {:>11.1} ms", answer.as_secs_f64() * 1e6, after.as_secs_f64() * 1e3);
+    }
+}
+
+/// From the event to the post of its answer, and from there to the next `/next`; without the first, cold invocation.
+fn medians(function: &Function) -> [Duration; 2] {
+    let (mut answers, mut afters) = (Vec::new(), Vec::new());
+    let (mut out, mut answered) = (Duration::ZERO, Duration::ZERO);
+    for event in function.timeline() {
+        match event.kind {
+            EventKind::EventOut { .. } => out = event.offset,
+            EventKind::AnswerIn { .. } => {
+                answered = event.offset;
+                answers.push(answered - out);
+            }
+            EventKind::NextCalled if event.request_id.is_some() => afters.push(event.offset - answered),
+            _ => {}
+        }
+    }
+    [answers, afters].map(|mut times| {
+        times.remove(0);
+        times.sort_unstable();
+        times[times.len() / 2]
+    })
+}
