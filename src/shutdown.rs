@@ -1,10 +1,4 @@
-//! The end of an environment: hooks, a last flush, and `run` returns.
-//!
-//! Lambda kills a function's process without a word, unless an extension is registered in it: then SIGTERM comes, and 500 ms later
-//! SIGKILL. So one is registered where somebody wants the end to be told, and nowhere else: registering costs time in the Init
-//! phase. It asks for no events, as Managed Instances demand.
-//!
-//! Where the Extensions API is missing (404, most emulators) or refuses (403), the function runs on, with one warning.
+#![doc = include_str!("../docs/shutdown.md")]
 
 use crate::{
     after_response::{hooks, stages},

@@ -1,18 +1,4 @@
-//! Stage 4: after the response. Work that runs when the caller has its answer, before the next event is asked for.
-//!
-//! A handler stores such work with [`Invocation::after_response`]; position A spawns it once the answer was posted, so it delays no
-//! answer, whatever it does. Then come the hooks, then the invocation's spans.
-//!
-//! | | on demand | Managed Instances |
-//! |---|---|---|
-//! | the caller | has its answer | has its answer |
-//! | the next event | waits for the work | does not wait |
-//! | billed | yes, as part of the invocation | with the instance |
-//! | time | to the invocation's hard point, or what is [set](crate::Builder::after_response_budget) | the same |
-//! | unfinished then | [`Unfinished`]: cancelled, or frozen with the environment | cancelled |
-//!
-//! Such work is done at most once: an environment may be killed at any time, and nobody tries again. What must not be lost belongs
-//! into a queue.
+#![doc = include_str!("../../docs/after_response.md")]
 
 mod hooks;
 mod rest;

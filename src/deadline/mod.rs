@@ -1,15 +1,4 @@
-//! Stage 2: the deadline. The handler is told before the platform kills it, and the caller gets a typed answer.
-//!
-//! ```text
-//!  0 ─────────────── handler ─────────────── soft ──── grace ──── hard ── reserve ── platform kills
-//!                                             │                    │        │
-//!                    CancellationToken cancelled;                  │        answer posted, spans closed and sent
-//!                    the handler may still answer by itself        │
-//!                                                   future dropped, `DeadlineExceeded` posted
-//! ```
-//!
-//! The reserve is 5 % of the time the invocation really has, within 50 ms and 500 ms, and so is the grace: a function of one
-//! second and one of fifteen minutes both work with the defaults.
+#![doc = include_str!("../../docs/deadline.md")]
 
 mod alarm;
 mod fallback;

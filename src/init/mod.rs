@@ -1,11 +1,4 @@
-//! Stage 1: init. What a function sets up before its first event, timed, traced, bounded, and reported when it fails.
-//!
-//! Lambda gives the Init phase 10 seconds. A phase that takes longer is thrown away and repeated inside the first invocation,
-//! billed and with the caller waiting, and nothing says so. So all set-ups share one budget of 9 seconds here, and what exceeds
-//! it is named.
-//!
-//! Since August 2025 the Init phase is billed everywhere, and for custom runtimes, which all of Rust is, it always was. What
-//! is free in it is the caller's time and the boost of CPU.
+#![doc = include_str!("../../docs/init.md")]
 
 mod blocking;
 mod cell;

@@ -1,12 +1,4 @@
-//! Stage 3: one tree of X-Ray subsegments per invocation.
-//!
-//! - [`recorder`](self): spans of `tracing`, and of OpenTelemetry itself, become finished `SpanData`, kept per invocation;
-//! - `filter`: what is recorded, independent of any log level;
-//! - `scope`: the work of one message, which may belong to another trace;
-//! - `span`: the invocation's own span, from the event that began it to the way it ended;
-//! - `delivery`: translated to documents and sent once the response was posted.
-//!
-//! A subscriber of your own takes the recording layer from [`Lifecycle::layer`](crate::Lifecycle::layer).
+#![doc = include_str!("../../docs/trace.md")]
 
 mod blocked;
 mod delivery;
