@@ -2,6 +2,7 @@
 //!
 //! `cargo run --example order_pipeline` runs it with its worker; the README says how to deploy it.
 
+use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use axum::{
     Extension, Json, Router,
@@ -31,7 +32,7 @@ async fn place(
     invocation.annotate("sku", order.sku.clone());
     let Ok(sent) = invocation.within(app.queue.send(&order)).await else { return Err(StatusCode::GATEWAY_TIMEOUT) };
     let message_id = sent.map_err(|error| {
-        tracing::error!(%error, "the order was not queued");
+        tracing::error!(error = %DisplayErrorContext(&*error), "the order was not queued");
         StatusCode::BAD_GATEWAY
     })?;
     invocation.after_response(async move { app.prices.remember_demand(&order.sku).await });

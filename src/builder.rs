@@ -97,13 +97,13 @@ impl Builder {
         self
     }
 
-    /// Time from the token's cancellation to the typed answer. Default: 5 % of the invocation's time, 50 ms to 500 ms.
+    /// Time from the token's cancellation to the typed answer. Default: 5 % of the invocation's time, 50 ms to 500 ms and a quarter of it at most.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = Some(grace);
         self
     }
 
-    /// Time from the typed answer to the platform's kill. Default: 5 % of the invocation's time, 50 ms to 500 ms.
+    /// Time from the typed answer to the platform's kill. Default: 5 % of the invocation's time, 50 ms to 500 ms and a quarter of it at most.
     pub fn reserve(mut self, reserve: Duration) -> Self {
         self.settings.reserve = Some(reserve);
         self
@@ -160,7 +160,7 @@ impl Builder {
         self
     }
 
-    /// The lifecycle. Sets the global subscriber, if the log is wanted and none is set.
+    /// The lifecycle. Sets the global subscriber, if the log or the trace is wanted and none is set.
     pub fn build(self) -> Lifecycle {
         Lifecycle::new(self)
     }

@@ -14,7 +14,7 @@
 //! - Hops in: [`sqs`] for messages from a queue, [`sns`] and [`event_bridge`] for what comes without one.
 //! - Hops out: `aws_sdk` for the clients of the AWS SDK, [`http_client`] for any other.
 //! - [`xray`] is the wire: header, documents, daemon; `xray_api` sends to X-Ray's API where there is no daemon.
-//! - [`settings`] is everything that can be set, in one table.
+//! - [`settings`] is what environment variables can set, in one table; [`Builder`] sets the same in code, and hooks, exporters, redaction.
 //!
 //! # Every ending
 //!
@@ -44,6 +44,7 @@ pub mod sqs;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;
+mod undecodable;
 pub mod xray;
 #[cfg(feature = "xray-api")]
 pub mod xray_api;

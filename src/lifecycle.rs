@@ -161,7 +161,8 @@ impl Lifecycle {
         optional
     }
 
-    /// Serves events one at a time, to a handler that may borrow from `main`.
+    /// Serves events one at a time, to a handler that may borrow from `main`. On Managed Instances, which would send many at a time, too:
+    /// use [`run_concurrent`](Self::run_concurrent) there.
     ///
     /// # Errors
     /// When this is no Lambda environment, and when Lambda's Runtime API can no longer be reached.
@@ -178,6 +179,9 @@ impl Lifecycle {
     {
         Environment::check()?;
         trace::resolve().await;
+        if Environment::current().is_concurrent() {
+            tracing::warn!("this environment takes many events at a time, and `run` serves one: use `run_concurrent` or `serve`");
+        }
         shutdown::serve(Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run()).await
     }
 

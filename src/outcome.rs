@@ -4,7 +4,9 @@ use crate::deadline::DeadlineExceeded;
 use lambda_runtime::Diagnostic;
 use std::{any::Any, borrow::Cow};
 
-/// The ending of an invocation, as it is recorded in its trace under `lambda.outcome`.
+/// The ending of an invocation, as its trace tells it in the annotation `outcome`.
+///
+/// Two more words stand there for invocations that did not end by themselves: `blocked` and `shut_down`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {

@@ -1,4 +1,5 @@
-//! What can be set: by the builder, and by environment variables, which win. All of it in one table.
+//! What can be set by environment variables. The [builder](crate::Builder) sets the same, and what is no text: annotations, redaction,
+//! exporters, hooks. Variables win. The log's own variables are at [`logs`](crate::logs).
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
@@ -10,7 +11,7 @@
 //! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace: X-Ray takes 500,000, of which Lambda's own segments need some | `480000` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PACE` | documents a millisecond beyond the first 64: more may overrun the daemon's buffer, silently | `10` |
-//! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all set-ups of the Init phase | `9000` |
+//! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all set-ups of the Init phase | `9000`; none where the platform allows minutes |
 //! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and answer before the deadline | `on` |
 //! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the typed answer | 5 %, 50 to 500 |
 //! | `LAMBDA_LIFECYCLE_DEADLINE_RESERVE` | milliseconds from the typed answer to the platform's kill | 5 %, 50 to 500 |

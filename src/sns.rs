@@ -27,6 +27,7 @@ use crate::{
     Invocation,
     hop::{self, Producer, consumer},
     outcome::error_type,
+    undecodable::without_values,
 };
 use lambda_runtime::{Diagnostic, Error, LambdaEvent};
 use opentelemetry::{KeyValue, Value, context::FutureExt as _, trace::Link};
@@ -181,7 +182,7 @@ where
         let (text, around) = notification.take();
         let message = (self.decode)(&text).map_err(|error| Diagnostic {
             error_type: "Lifecycle.UndecodableMessage".to_owned(),
-            error_message: format!("the message is no {}: {error}", std::any::type_name::<T>()),
+            error_message: format!("the message is no {}: {}", std::any::type_name::<T>(), without_values(&error.to_string())),
         })?;
         let Notification { message: (), message_id, topic_arn, subject, timestamp, message_attributes } = around;
         let notification = Notification { message, message_id, topic_arn, subject, timestamp, message_attributes };

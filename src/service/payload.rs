@@ -1,6 +1,9 @@
 //! Decoding as a value: what is wrong with an event is an ending like any other, and so is a panic while decoding it.
 
-use crate::outcome::{Outcome, panic_message};
+use crate::{
+    outcome::{Outcome, panic_message},
+    undecodable::without_values,
+};
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Deserializer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +19,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Payload<T> {
             Ok(Ok(payload)) => Ok(payload),
             Ok(Err(error)) => Err(Outcome::Undecodable(Diagnostic {
                 error_type: "Lifecycle.UndecodableEvent".to_owned(),
-                error_message: format!("the event does not decode into {}: {error}", std::any::type_name::<T>()),
+                error_message: format!(
+                    "the event does not decode into {}: {}",
+                    std::any::type_name::<T>(),
+                    without_values(&error.to_string())
+                ),
             })),
             Err(panic) => Err(Outcome::Panicked(Diagnostic {
                 error_type: "Lifecycle.Panic".to_owned(),

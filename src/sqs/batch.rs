@@ -5,7 +5,7 @@ use super::{
     failure::{FailedMessage, NotAnSqsEvent},
     run,
 };
-use crate::Invocation;
+use crate::{Invocation, undecodable::without_values};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::de::DeserializeOwned;
 use std::{
@@ -48,7 +48,10 @@ where
     E: Into<Error>,
 {
     Batch::new(app, handler, |body| {
-        serde_json::from_str(&body).map_err(|error| format!("the body is no {}: {error}", std::any::type_name::<T>()))
+        serde_json::from_str(&body).map_err(|error| {
+            let (wanted, told) = (std::any::type_name::<T>(), without_values(&error.to_string()));
+            format!("the body is no {wanted}: {told}")
+        })
     })
 }
 

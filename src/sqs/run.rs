@@ -13,6 +13,7 @@ use crate::{
     hop::Producer,
     outcome::{error_type, panic_message},
     sns::Notification,
+    undecodable::without_values,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use lambda_runtime::Error;
@@ -226,7 +227,10 @@ async fn last_call(invocation: &Invocation) {
 /// Leaves in `body` what was published.
 fn unwrap_notification(body: &mut String) -> Result<Box<Notification<()>>, String> {
     let notification: Notification<String> = serde_json::from_str(body).map_err(|error| {
-        format!("the body is no notification of SNS (does the subscription use raw message delivery?): {error}")
+        format!(
+            "the body is no notification of SNS (does the subscription use raw message delivery?): {}",
+            without_values(&error.to_string())
+        )
     })?;
     let (message, around) = notification.take();
     *body = message;

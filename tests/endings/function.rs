@@ -129,6 +129,14 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(took))).await
         }
         "init-blocking-panics" => life.init_blocking("database", panic_now::<Result<(), Error>>).await.map_err(Into::into),
+        "typed" => {
+            #[derive(Deserialize)]
+            #[serde(deny_unknown_fields)]
+            struct Order {
+                sku: String,
+            }
+            life.run_concurrent(service_fn(async |event: LambdaEvent<Order>| Ok::<_, Error>(event.payload.sku))).await
+        }
         "constructor" => life.run_concurrent(service_fn(constructor)).await,
         "deserialize" => life.run_concurrent(service_fn(async |_: LambdaEvent<BadDeserialize>| Ok::<_, Error>(1))).await,
         "serialize" => {

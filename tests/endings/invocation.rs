@@ -10,7 +10,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("undecodable event: whatever it is, the caller is told where", undecodable_event),
         test("deadline of a part of the work: the handler is told", within),
         test("stream: read to its end", || streams(json!({}), None, "answered")),
-        test("stream: an error in it ends it", || streams(json!({ "do": "fail" }), Some("pipe burst"), "stream_broken")),
         test("http: the stage of API Gateway is no part of the path", http_stage),
         test("http: a request that is not answered before the deadline gets a 504", http_deadline),
         test("after the response: work runs after an error and after a panic", after_a_failure),

@@ -14,7 +14,7 @@ use std::time::Duration;
 type Body = fn(Kind) -> BoxFuture<'static, Tested>;
 
 /// The endings, by the names the documentation gives them.
-const CASES: [(&str, Body); 24] = [
+const CASES: [(&str, Body); 25] = [
     ("answer", |kind| Ending::new("value", "{}").answered("answered").shown(kind)),
     ("error", |kind| Ending::new("value", r#"{"do":"fail"}"#).refused("Error", "no stock", "failed").shown(kind)),
     ("panic in the handler", |kind| {
@@ -50,6 +50,7 @@ const CASES: [(&str, Body); 24] = [
     ("deadline in a stream", |kind| {
         Ending::new("stream", r#"{"do":"hang"}"#).broken("raise the timeout", "deadline_exceeded").shown(kind)
     }),
+    ("error in a stream", |kind| Ending::new("stream", r#"{"do":"fail"}"#).broken("pipe burst", "stream_broken").shown(kind)),
     ("panic in a stream", |kind| Ending::new("stream", r#"{"do":"panic"}"#).broken("fuse was lit", "panicked").shown(kind)),
     ("`process::abort`", |kind| abort(kind).boxed()),
     ("kill by the platform", |kind| kill(kind).boxed()),

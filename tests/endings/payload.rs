@@ -1,6 +1,6 @@
 //! Bad input from the platform's side, and what must stay inside.
 
-use crate::stage::{Stage, Tested, ensure, test, this_program};
+use crate::stage::{Stage, Tested, ensure, function_error, test, this_program};
 use lambda_lifecycle_sandbox::function::TraceMode;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -27,6 +27,17 @@ async fn canary() -> Tested {
         stage.invoke(event(ending)).await;
     }
     stage.invoke_raw(format!("{{\"{SECRET}\": ")).await;
+    let typed = Stage::with("typed", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
+    for event in [json!({ "sku": 1, SECRET: SECRET }), json!({ "sku": [SECRET] }), json!(SECRET)] {
+        let answer = typed.invoke(event).await;
+        let (error_type, message) = function_error(&answer)?;
+        ensure(error_type == "Lifecycle.UndecodableEvent" && !message.contains(SECRET), message)?;
+    }
+    typed.settle().await?;
+    let datagrams = typed.traces.datagrams();
+    ensure(datagrams.len() == 6, format!("{} datagrams", datagrams.len()))?;
+    let leaks = |datagram: &bytes::Bytes| String::from_utf8_lossy(datagram).contains(SECRET);
+    ensure(!datagrams.iter().any(leaks), "a value of an undecodable event is in a datagram")?;
     stage.settle().await?;
     ensure(stage.logged(SECRET).len() > 4, "at TRACE the runtime logs the event: this test would show nothing")?;
     let datagrams = stage.traces.datagrams();
