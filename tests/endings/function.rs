@@ -248,6 +248,7 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             block(invocation.remaining().saturating_sub(Duration::from_millis(20)));
             tokio::task::yield_now().await;
         }
+        Some("block for") => block(Duration::from_millis(event.payload["ms"].as_u64().unwrap_or(0))),
         Some("spin") => spin(),
         Some("idle") => return Ok(json!(invocation.idle().map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)))),
         Some("many spans") => {

@@ -57,7 +57,7 @@ async fn streams(event: Value, broken: Option<&str>, outcome: &str) -> Tested {
     ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 1, "the process did not live")
 }
 
-fn http_event(path: &str) -> Value {
+pub(crate) fn http_event(path: &str) -> Value {
     json!({
         "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "token=do-not-tell",
         "headers": { "host": "example.com", "user-agent": "test", "x-forwarded-for": "198.51.100.7, 10.0.0.1" },

@@ -1,6 +1,7 @@
 //! Every ending of an invocation, with real processes: this binary is both the test and, where `PROBE` names one, the function
 //! under test.
 
+mod emulator;
 mod function;
 mod hostile;
 mod init;
@@ -25,6 +26,7 @@ fn main() -> std::process::ExitCode {
         stages::tests(),
         shutdown::tests(),
         recording::tests(),
+        emulator::tests(),
         hostile::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()

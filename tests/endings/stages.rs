@@ -1,7 +1,10 @@
 //! The stages beyond an invocation's ending: the watchdog, hooks and policies after the response, exporters, settings.
 
 use crate::stage::{Stage, Tested, ensure, function_error, test};
-use lambda_lifecycle_sandbox::{Failure, function::TraceMode};
+use lambda_lifecycle_sandbox::{
+    Failure,
+    function::{FunctionBuilder, TraceMode},
+};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -11,6 +14,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a handler that sleeps its thread away is reported before the kill", || blocked("block", "blocking query")),
         test("a handler that spins is reported before the kill", || blocked("spin", "endless loop")),
         test("a handler that blocks into the reserve and then gives way has one document of each span", blocked_for_a_while),
+        test("Managed Instances: an answer after the deadline is told, for the caller has an error", late_answer),
+        test("Managed Instances: the axum function serves eight at a time, each its own", axum_at_once),
         test("without the watchdog a blocked handler leaves its beginning", unwatched),
         test("hooks after the response: a panic costs that hook alone", hooks),
         test("hooks after the response: a hang costs that hook alone", hanging_hook),
@@ -60,6 +65,29 @@ async fn blocked_for_a_while() -> Tested {
     stage.document(&answer).await?;
     let blocking = stage.traces.find(|document| document.name == "blocking query");
     ensure(blocking.len() == 1 && blocking[0].fault, format!("{blocking:?}"))
+}
+
+async fn late_answer() -> Tested {
+    let managed = |function: FunctionBuilder| function.managed(8).timeout(Duration::from_secs(1));
+    let stage = Stage::with("value", TraceMode::Active, managed).await?;
+    let answer = stage.invoke(json!({ "do": "block for", "ms": 1_400 })).await;
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
+    stage.wait_for_logs("the answer came after the deadline", 1).await?;
+    ensure(stage.processes() == 1, "the process did not live")
+}
+
+async fn axum_at_once() -> Tested {
+    let stage = Stage::with("http", TraceMode::Active, |function| function.managed(8)).await?;
+    let event = |id: usize| crate::invocation::http_event(&format!("/orders/{id}"));
+    let answers = futures_util::future::join_all((0..24).map(|id| stage.invoke(event(id)))).await;
+    for answer in &answers {
+        let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+        ensure(body["statusCode"] == 200, body.to_string())?;
+        let document = stage.finished_document(answer).await?;
+        ensure(document.annotation("route") == Some("GET /orders/{id}"), format!("{:?}", document.annotations))?;
+        ensure(document.http.as_ref().and_then(|http| http.status) == Some(200), format!("{:?}", document.http))?;
+    }
+    ensure(stage.processes() == 1, "the process did not live")
 }
 
 async fn unwatched() -> Tested {
