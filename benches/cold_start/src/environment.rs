@@ -1,4 +1,4 @@
-//! One round: an environment that is looked at when it is initialised and then serves warm invocations, and one whose first event waits.
+//! An environment of the sandbox: looked at when it is initialised, and then in warm invocations.
 
 use crate::{Error, contender::Contender, process::Usage, samples::Samples, sinks::Sinks};
 use lambda_lifecycle_sandbox::{
@@ -8,6 +8,8 @@ use lambda_lifecycle_sandbox::{
 use std::{path::Path, time::Duration};
 
 const WARM: usize = 20;
+/// Between warm invocations, unless they come at once.
+const GAP: Duration = Duration::from_millis(10);
 
 pub(crate) async fn measure(contender: &Contender, program: &Path, sinks: &Sinks, samples: &mut Samples) -> Result<(), Error> {
     let incomplete = |what| Error::Incomplete { contender: contender.name, what };
@@ -18,8 +20,6 @@ pub(crate) async fn measure(contender: &Contender, program: &Path, sinks: &Sinks
     function.wait_frozen().await;
     let pid = function.pid().ok_or_else(|| incomplete("its first /next"))?;
     let usage = Usage::of(pid)?;
-    let took = between(&function.timeline(), spawned, next).ok_or_else(|| incomplete("its first /next"))?;
-    samples.to_next.push(nanoseconds(took));
     samples.cpu.push(usage.cpu);
     samples.faults.push(usage.faults);
     samples.resident.push(usage.resident);
@@ -28,29 +28,36 @@ pub(crate) async fn measure(contender: &Contender, program: &Path, sinks: &Sinks
     invoke(&function).await.ok_or_else(|| incomplete("its first answer"))?;
     let before = Usage::of(pid)?;
     for _ in 0..WARM {
-        let seen = function.timeline().len();
-        invoke(&function).await.ok_or_else(|| incomplete("a warm answer"))?;
-        let events = &function.timeline()[seen..];
-        let answer = between(events, out, answered).ok_or_else(|| incomplete("a warm answer"))?;
-        let ready = between(events, answered, next).ok_or_else(|| incomplete("its next /next"))?;
-        samples.to_answer.push(nanoseconds(answer));
-        samples.to_ready.push(nanoseconds(ready));
+        tokio::time::sleep(GAP).await;
+        let (answer, ready) = warm(contender, &function).await?;
+        samples.to_answer.push(answer);
+        samples.to_ready.push(ready);
     }
     let after = Usage::of(pid)?;
     samples.warm_cpu.push((after.cpu - before.cpu) / WARM as f64);
     samples.warm_resident.push(after.resident);
     samples.warm_threads.push(after.threads);
+    for _ in 0..WARM {
+        let (answer, ready) = warm(contender, &function).await?;
+        samples.to_answer_at_once.push(answer);
+        samples.to_ready_at_once.push(ready);
+    }
     function.shutdown().await;
     let lines = function.logs().iter().filter(|line| line.text.contains("__otel_otlp_stdout")).count();
 
-    let function = start(contender, program, sinks).await;
-    invoke(&function).await.ok_or_else(|| incomplete("its first answer"))?;
-    let took = between(&function.timeline(), spawned, answered).ok_or_else(|| incomplete("its first answer"))?;
-    samples.first_answer.push(nanoseconds(took));
-    function.shutdown().await;
-
     samples.exported += sinks.received() - received + lines as u64;
     Ok(())
+}
+
+/// A warm invocation: to the answer, and from there to `/next`.
+async fn warm(contender: &Contender, function: &Function) -> Result<(f64, f64), Error> {
+    let incomplete = |what| Error::Incomplete { contender: contender.name, what };
+    let seen = function.timeline().len();
+    invoke(function).await.ok_or_else(|| incomplete("a warm answer"))?;
+    let events = &function.timeline()[seen..];
+    let answer = between(events, out, answered).ok_or_else(|| incomplete("a warm answer"))?;
+    let ready = between(events, answered, next).ok_or_else(|| incomplete("its next /next"))?;
+    Ok((nanoseconds(answer), nanoseconds(ready)))
 }
 
 async fn start(contender: &Contender, program: &Path, sinks: &Sinks) -> Function {
@@ -73,10 +80,6 @@ fn between(events: &[TimelineEvent], from: fn(&EventKind) -> bool, to: fn(&Event
     let start = events.iter().position(|event| from(&event.kind))?;
     let end = events[start..].iter().find(|event| to(&event.kind))?;
     end.offset.checked_sub(events[start].offset)
-}
-
-fn spawned(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::Spawned { .. })
 }
 
 fn next(kind: &EventKind) -> bool {

@@ -1,12 +1,12 @@
 //! Instructions to the first `/next`: the one figure that does not depend on what else the machine does.
 
-use crate::{Error, contender::Contender, samples::median, sinks::Sinks};
+use crate::{Error, bootstrap, contender::Contender, samples::median, sinks::Sinks};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use std::{
-    io::{Read, Write},
+    io::Read,
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Command, Stdio},
@@ -38,28 +38,11 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<f64, Er
     let incomplete = || Error::Incomplete { contender: contender.name, what: "its first /next under valgrind" };
     let api = TcpListener::bind("127.0.0.1:0")?;
     // CALLGRIND_OUT keeps the profile, to be read with callgrind_annotate.
-    let profile = std::env::var("CALLGRIND_OUT").map_or("/dev/null".to_owned(), |folder| format!("{folder}/{}.out", contender.name));
+    let profile =
+        std::env::var("CALLGRIND_OUT").map_or("/dev/null".to_owned(), |folder| format!("{folder}/{}.out", contender.name));
     let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", &format!("--callgrind-out-file={profile}")]).arg(program).env_clear();
-    for kept in ["PATH", "LD_LIBRARY_PATH"] {
-        command.envs(std::env::var_os(kept).map(|value| (kept, value)));
-    }
-    for (key, value) in [
-        ("_HANDLER", "bootstrap"),
-        ("AWS_EXECUTION_ENV", "AWS_Lambda_provided.al2023"),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_LAMBDA_FUNCTION_NAME", "orders"),
-        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
-        ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/orders"),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", "2026/01/01/[$LATEST]0"),
-        ("AWS_LAMBDA_LOG_FORMAT", contender.log_format),
-        ("AWS_XRAY_DAEMON_ADDRESS", &sinks.xray),
-    ] {
-        command.env(key, value);
-    }
-    command.env("AWS_LAMBDA_RUNTIME_API", api.local_addr()?.to_string()).envs(contender.env(sinks));
+    command.args(["--tool=callgrind", &format!("--callgrind-out-file={profile}")]).arg(program);
+    bootstrap::environment(&mut command, contender, sinks, api.local_addr()?);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
 
     let (sender, asked) = mpsc::channel();
@@ -80,16 +63,5 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<f64, Er
 
 /// Reads the request, and hands the connection back so that it stays open.
 fn first_next(mut connection: TcpStream) -> Option<TcpStream> {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let mut part = [0; 4096];
-        let read = connection.read(&mut part).ok().filter(|&read| read > 0)?;
-        request.extend_from_slice(&part[..read]);
-    }
-    if request.starts_with(b"GET /2018-06-01/runtime/invocation/next ") {
-        return Some(connection);
-    }
-    // Whatever else it asks for ends the measurement.
-    let _ = connection.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
-    None
+    bootstrap::request(&mut connection)?.starts_with(bootstrap::NEXT).then_some(connection)
 }

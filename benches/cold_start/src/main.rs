@@ -1,8 +1,9 @@
-//! What a cold start costs, of this library and of what a user would pick instead: real bootstraps, started by the sandbox.
+//! What a cold start costs, of this library and of what a user would pick instead: real bootstraps, in the sandbox and out of it.
 //!
 //! `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --write` builds the contenders, measures them, and puts the tables
 //! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer.
 
+mod bootstrap;
 mod build;
 mod contender;
 mod environment;
@@ -11,6 +12,7 @@ mod process;
 mod report;
 mod samples;
 mod sinks;
+mod start;
 
 use contender::{CONTENDERS, Contender};
 use samples::Samples;
@@ -84,6 +86,7 @@ fn run() -> Result<(), Error> {
             for index in 0..all.len() {
                 let index = (index + round) % all.len();
                 let measured = &mut all[index];
+                start::measure(measured.contender, &measured.built.program, &sinks, &mut measured.samples)?;
                 environment::measure(measured.contender, &measured.built.program, &sinks, &mut measured.samples).await?;
             }
         }

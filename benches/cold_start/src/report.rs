@@ -50,14 +50,22 @@ pub(crate) fn tables(all: &[Measured], rounds: usize, contenders: &Path) -> Resu
         line(&mut text, of, &cells);
     }
 
-    text.push_str("\n### Warm invocations, ten spans each\n\nMedian (10th to 90th percentile), in microseconds.\n\n");
-    head(&mut text, &["contender", "event to answer", "answer to next `/next`", "CPU time", "resident KB", "threads"]);
+    text.push_str("\n### Warm invocations, ten spans each\n\nMedian (10th to 90th percentile), in microseconds, 10 ms between two invocations.\n\n");
+    head(&mut text, &["contender", "event to answer", "answer to next `/next`", "CPU time"]);
     for of in all {
-        let Samples { to_answer, to_ready, warm_cpu, warm_resident, warm_threads, .. } = &of.samples;
+        let Samples { to_answer, to_ready, warm_cpu, .. } = &of.samples;
+        line(&mut text, of, &[spread(to_answer), spread(to_ready), spread(warm_cpu)]);
+    }
+
+    text.push_str(
+        "\nThe same, each event as soon as the invocation before is over, and what the process has grown to by then.\n\n",
+    );
+    head(&mut text, &["contender", "event to answer", "answer to next `/next`", "resident KB", "threads"]);
+    for of in all {
+        let Samples { to_answer_at_once, to_ready_at_once, warm_resident, warm_threads, .. } = &of.samples;
         let cells = [
-            spread(to_answer),
-            spread(to_ready),
-            spread(warm_cpu),
+            spread(to_answer_at_once),
+            spread(to_ready_at_once),
             kilobytes(median(warm_resident)),
             format!("{:.0}", median(warm_threads)),
         ];
@@ -72,13 +80,27 @@ pub(crate) fn tables(all: &[Measured], rounds: usize, contenders: &Path) -> Resu
         let cells: Vec<String> = RATIOS.iter().map(|(_, figure)| ratio(figure(of), figure(&all[0]))).collect();
         line(&mut text, of, &cells);
     }
-    text.push_str("\n### Above bare\n\nDifferences of medians: microseconds of a warm invocation, and KB.\n\n");
-    head(&mut text, &["contender", "event to answer", "answer to next `/next`", "CPU time", "stripped KB", "resident KB"]);
+    text.push_str(
+        "\n### Above bare\n\nDifferences of medians: microseconds of a warm invocation, spaced and back to back, and KB.\n\n",
+    );
+    let titles = [
+        "contender",
+        "to answer",
+        "to `/next`",
+        "to answer, b.t.b.",
+        "to `/next`, b.t.b.",
+        "CPU time",
+        "stripped KB",
+        "resident KB",
+    ];
+    head(&mut text, &titles);
     for of in all {
         let above = |figure: fn(&Measured) -> f64, unit: f64| format!("{:+.0}", (figure(of) - figure(&all[0])) / unit);
         let cells = [
             above(|of| median(&of.samples.to_answer), 1e3),
             above(|of| median(&of.samples.to_ready), 1e3),
+            above(|of| median(&of.samples.to_answer_at_once), 1e3),
+            above(|of| median(&of.samples.to_ready_at_once), 1e3),
             above(|of| median(&of.samples.warm_cpu), 1e3),
             above(|of| of.built.size as f64, 1024.0),
             above(|of| median(&of.samples.resident), 1024.0),
@@ -99,7 +121,8 @@ pub(crate) fn write(file: &Path, tables: &str) -> Result<(), Error> {
 
 fn about(text: &mut String, all: &[Measured], rounds: usize, contenders: &Path) -> Result<(), Error> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown CPU", |(_, name)| name);
+    let cpu =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown CPU", |(_, name)| name);
     let cores = std::thread::available_parallelism()?;
     let load = fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().unwrap_or_default();
@@ -111,8 +134,10 @@ fn about(text: &mut String, all: &[Measured], rounds: usize, contenders: &Path) 
     let (rustc, valgrind) = (said("rustc", &["--version"]), said("valgrind", &["--version"]));
     let _ = writeln!(text, "- {date}; {cpu}, {cores} cores, {kernel}; {rustc}; {valgrind}; load average at the end {load}");
     let _ = writeln!(text, "- {rounds} rounds, all contenders in each, each round beginning with another one");
-    let tree = build::cargo(contenders, &["tree", "--locked", "--workspace", "-e", "normal", "--prefix", "none", "--depth", "1"])?;
-    let mut versions: Vec<&str> = tree.lines().filter(|line| ["lambda", "opentelemetry", "tokio v"].iter().any(|name| line.starts_with(name))).collect();
+    let tree =
+        build::cargo(contenders, &["tree", "--locked", "--workspace", "-e", "normal", "--prefix", "none", "--depth", "1"])?;
+    let mut versions: Vec<&str> =
+        tree.lines().filter(|line| ["lambda", "opentelemetry", "tokio v"].iter().any(|name| line.starts_with(name))).collect();
     versions.iter_mut().for_each(|line| *line = line.split(" (").next().unwrap_or(line));
     versions.sort_unstable();
     versions.dedup();

@@ -10,12 +10,15 @@ pub(crate) struct Samples {
     pub(crate) faults: Vec<f64>,
     pub(crate) resident: Vec<f64>,
     pub(crate) threads: Vec<f64>,
-    /// From the start of a process that has an event waiting to its answer.
+    /// From the start of the process to the answer to the event that waits at its first `/next`.
     pub(crate) first_answer: Vec<f64>,
     /// Warm invocations, from the event to the answer.
     pub(crate) to_answer: Vec<f64>,
     /// Warm invocations, from the answer to `/next`.
     pub(crate) to_ready: Vec<f64>,
+    /// The same two of invocations that come as soon as the one before is over.
+    pub(crate) to_answer_at_once: Vec<f64>,
+    pub(crate) to_ready_at_once: Vec<f64>,
     /// CPU time of a warm invocation.
     pub(crate) warm_cpu: Vec<f64>,
     /// After the warm invocations.
