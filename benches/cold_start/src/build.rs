@@ -1,0 +1,43 @@
+//! Builds a contender as it would be deployed, and counts what went into it.
+
+use crate::{Error, contender::Contender};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+pub(crate) struct Built {
+    pub(crate) program: PathBuf,
+    /// Of the stripped program, in bytes.
+    pub(crate) size: u64,
+    /// The crates it is made of, itself and the handler they share not counted.
+    pub(crate) crates: usize,
+}
+
+pub(crate) fn build(contenders: &Path, contender: &Contender) -> Result<Built, Error> {
+    let package = contender.package;
+    let messages = cargo(contenders, &["build", "--locked", "--release", "--message-format=json", "-p", package])?;
+    let program = messages.lines().rev().find_map(executable).ok_or_else(|| Error::Cargo(format!("build -p {package}")))?;
+    let tree = cargo(contenders, &["tree", "--locked", "-p", package, "-e", "normal", "--prefix", "none", "--no-dedupe"])?;
+    let crates: BTreeSet<&str> = tree.lines().map(|line| line.trim_end_matches(" (proc-macro)")).collect();
+    let own = crates.iter().filter(|line| line.starts_with(&format!("{package} v")) || line.starts_with("work v")).count();
+    Ok(Built { size: std::fs::metadata(&program)?.len(), program, crates: crates.len() - own })
+}
+
+/// What `cargo` says on its standard output.
+pub(crate) fn cargo(folder: &Path, args: &[&str]) -> Result<String, Error> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo).args(args).current_dir(folder).stderr(Stdio::inherit()).output()?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(Error::Cargo(args.join(" ")))
+    }
+}
+
+fn executable(message: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    Some(message["executable"].as_str()?.into())
+}

@@ -1,0 +1,67 @@
+//! Instructions to the first `/next`: the one figure that does not depend on what else the machine does.
+
+use crate::{Error, bootstrap, contender::Contender, samples::median, sinks::Sinks};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    io::Read,
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+/// Hash seeds and addresses differ from start to start.
+const STARTS: usize = 5;
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Whether there is a valgrind.
+pub(crate) fn valgrind() -> bool {
+    let version = Command::new("valgrind").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
+
+/// The median of some starts under callgrind, each ended by SIGTERM at its first `/next`.
+pub(crate) fn to_first_next(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<u64, Error> {
+    let mut counts = Vec::new();
+    for _ in 0..STARTS {
+        counts.push(count(contender, program, sinks)?);
+    }
+    Ok(median(&counts) as u64)
+}
+
+fn count(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<f64, Error> {
+    let incomplete = || Error::Incomplete { contender: contender.name, what: "its first /next under valgrind" };
+    let api = TcpListener::bind("127.0.0.1:0")?;
+    // CALLGRIND_OUT keeps the profile, to be read with callgrind_annotate.
+    let profile =
+        std::env::var("CALLGRIND_OUT").map_or("/dev/null".to_owned(), |folder| format!("{folder}/{}.out", contender.name));
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", &format!("--callgrind-out-file={profile}")]).arg(program);
+    bootstrap::environment(&mut command, contender, sinks, api.local_addr()?);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+
+    let (sender, asked) = mpsc::channel();
+    thread::spawn(move || sender.send(api.accept().ok().and_then(|(connection, _)| first_next(connection))));
+    let connection = asked.recv_timeout(LONGEST).ok().flatten();
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    let mut log = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        stderr.read_to_string(&mut log)?;
+    }
+    child.wait()?;
+    connection.ok_or_else(incomplete)?;
+    let collected = log.lines().find_map(|line| line.split_once("Collected :"));
+    collected.and_then(|(_, count)| count.trim().parse().ok()).ok_or_else(incomplete)
+}
+
+/// Reads the request, and hands the connection back so that it stays open.
+fn first_next(mut connection: TcpStream) -> Option<TcpStream> {
+    bootstrap::request(&mut connection)?.starts_with(bootstrap::NEXT).then_some(connection)
+}

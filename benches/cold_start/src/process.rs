@@ -1,0 +1,41 @@
+//! What the kernel says of a process.
+
+use std::{fs, io};
+
+/// One look at a process.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    /// CPU time of all its living threads, in nanoseconds.
+    pub(crate) cpu: f64,
+    /// Minor and major page faults.
+    pub(crate) faults: f64,
+    /// Resident memory, in bytes.
+    pub(crate) resident: f64,
+    pub(crate) threads: f64,
+}
+
+impl Usage {
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
+        let mut cpu = 0;
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
+            cpu += number(schedstat.split_ascii_whitespace().next())?;
+        }
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name, in parentheses, may hold spaces. After it the first field is number 3, the state.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
+        let field = |field: usize| number(fields.get(field - 3).copied());
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = |key| number(status.lines().find_map(|line| line.strip_prefix(key)?.split_ascii_whitespace().next()));
+        Ok(Self {
+            cpu: cpu as f64,
+            faults: (field(10)? + field(12)?) as f64,
+            resident: (line("VmRSS:")? * 1024) as f64,
+            threads: line("Threads:")? as f64,
+        })
+    }
+}
+
+fn number(text: Option<&str>) -> io::Result<u64> {
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| io::Error::other("/proc says something else than expected"))
+}

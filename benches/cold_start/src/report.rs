@@ -1,0 +1,187 @@
+//! The tables.
+
+use crate::{
+    Error, Measured, build,
+    samples::{Samples, median, quantile},
+};
+use std::{fmt::Write as _, fs, path::Path, process::Command};
+
+const BEGIN: &str = "<!-- measured: begin -->";
+const END: &str = "<!-- measured: end -->";
+
+/// A figure of the ratio table.
+type Figure = (&'static str, fn(&Measured) -> Option<f64>);
+
+const RATIOS: &[Figure] = &[
+    ("instructions to `/next`", |of| of.instructions.map(|count| count as f64)),
+    ("CPU time to `/next`", |of| Some(median(&of.samples.cpu))),
+    ("to `/next`", |of| Some(median(&of.samples.to_next))),
+    ("first answer", |of| Some(median(&of.samples.first_answer))),
+    ("page faults", |of| Some(median(&of.samples.faults))),
+    ("resident", |of| Some(median(&of.samples.resident))),
+    ("size", |of| Some(of.built.size as f64)),
+    ("crates", |of| Some(of.built.crates as f64)),
+];
+
+pub(crate) fn tables(all: &[Measured], rounds: usize, contenders: &Path) -> Result<String, Error> {
+    let mut text = String::new();
+    about(&mut text, all, rounds, contenders)?;
+
+    text.push_str("\n### Cold start\n\nMedian (10th to 90th percentile), in microseconds.\n\n");
+    head(&mut text, &["contender", "spawn to first `/next`", "CPU time to there", "spawn to first answer"]);
+    for of in all {
+        let Samples { to_next, cpu, first_answer, .. } = &of.samples;
+        line(&mut text, of, &[spread(to_next), spread(cpu), spread(first_answer)]);
+    }
+
+    text.push_str("\n### At the first `/next`\n\n");
+    head(&mut text, &["contender", "instructions", "page faults", "resident KB", "threads", "stripped KB", "crates"]);
+    for of in all {
+        let instructions = of.instructions.map_or_else(|| "not counted".to_owned(), grouped);
+        let Samples { faults, resident, threads, .. } = &of.samples;
+        let cells = [
+            instructions,
+            format!("{:.0}", median(faults)),
+            kilobytes(median(resident)),
+            format!("{:.0}", median(threads)),
+            kilobytes(of.built.size as f64),
+            of.built.crates.to_string(),
+        ];
+        line(&mut text, of, &cells);
+    }
+
+    text.push_str("\n### Warm invocations, ten spans each\n\nMedian (10th to 90th percentile), in microseconds, 10 ms between two invocations.\n\n");
+    head(&mut text, &["contender", "event to answer", "answer to next `/next`", "CPU time"]);
+    for of in all {
+        let Samples { to_answer, to_ready, warm_cpu, .. } = &of.samples;
+        line(&mut text, of, &[spread(to_answer), spread(to_ready), spread(warm_cpu)]);
+    }
+
+    text.push_str(
+        "\nThe same, each event as soon as the invocation before is over, and what the process has grown to by then.\n\n",
+    );
+    head(&mut text, &["contender", "event to answer", "answer to next `/next`", "resident KB", "threads"]);
+    for of in all {
+        let Samples { to_answer_at_once, to_ready_at_once, warm_resident, warm_threads, .. } = &of.samples;
+        let cells = [
+            spread(to_answer_at_once),
+            spread(to_ready_at_once),
+            kilobytes(median(warm_resident)),
+            format!("{:.0}", median(warm_threads)),
+        ];
+        line(&mut text, of, &cells);
+    }
+
+    text.push_str("\n### Ratios to bare, of the medians\n\n");
+    let mut titles = vec!["contender"];
+    titles.extend(RATIOS.iter().map(|(title, _)| *title));
+    head(&mut text, &titles);
+    for of in all {
+        let cells: Vec<String> = RATIOS.iter().map(|(_, figure)| ratio(figure(of), figure(&all[0]))).collect();
+        line(&mut text, of, &cells);
+    }
+    text.push_str(
+        "\n### Above bare\n\nDifferences of medians: microseconds of a warm invocation, spaced and back to back, and KB.\n\n",
+    );
+    let titles = [
+        "contender",
+        "to answer",
+        "to `/next`",
+        "to answer, b.t.b.",
+        "to `/next`, b.t.b.",
+        "CPU time",
+        "stripped KB",
+        "resident KB",
+    ];
+    head(&mut text, &titles);
+    for of in all {
+        let above = |figure: fn(&Measured) -> f64, unit: f64| format!("{:+.0}", (figure(of) - figure(&all[0])) / unit);
+        let cells = [
+            above(|of| median(&of.samples.to_answer), 1e3),
+            above(|of| median(&of.samples.to_ready), 1e3),
+            above(|of| median(&of.samples.to_answer_at_once), 1e3),
+            above(|of| median(&of.samples.to_ready_at_once), 1e3),
+            above(|of| median(&of.samples.warm_cpu), 1e3),
+            above(|of| of.built.size as f64, 1024.0),
+            above(|of| median(&of.samples.resident), 1024.0),
+        ];
+        line(&mut text, of, &cells);
+    }
+    Ok(text)
+}
+
+/// Puts the tables between the two marks.
+pub(crate) fn write(file: &Path, tables: &str) -> Result<(), Error> {
+    let old = fs::read_to_string(file)?;
+    let (before, rest) = old.split_once(BEGIN).ok_or(Error::NoMarker(BEGIN))?;
+    let (_, after) = rest.split_once(END).ok_or(Error::NoMarker(END))?;
+    fs::write(file, format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", tables.trim_end()))?;
+    Ok(())
+}
+
+fn about(text: &mut String, all: &[Measured], rounds: usize, contenders: &Path) -> Result<(), Error> {
+    let cpu = fs::read_to_string("/proc/cpuinfo")?;
+    let cpu =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown CPU", |(_, name)| name);
+    let cores = std::thread::available_parallelism()?;
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let load = load.split(' ').next().unwrap_or_default();
+    let said = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).output();
+        output.map_or_else(|_| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let (date, kernel) = (said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]), said("uname", &["-sr"]));
+    let (rustc, valgrind) = (said("rustc", &["--version"]), said("valgrind", &["--version"]));
+    let _ = writeln!(text, "- {date}; {cpu}, {cores} cores, {kernel}; {rustc}; {valgrind}; load average at the end {load}");
+    let _ = writeln!(text, "- {rounds} rounds, all contenders in each, each round beginning with another one");
+    let tree =
+        build::cargo(contenders, &["tree", "--locked", "--workspace", "-e", "normal", "--prefix", "none", "--depth", "1"])?;
+    let mut versions: Vec<&str> =
+        tree.lines().filter(|line| ["lambda", "opentelemetry", "tokio v"].iter().any(|name| line.starts_with(name))).collect();
+    versions.iter_mut().for_each(|line| *line = line.split(" (").next().unwrap_or(line));
+    versions.sort_unstable();
+    versions.dedup();
+    let _ = writeln!(text, "- {}\n", versions.join(", "));
+    for of in all {
+        let _ = writeln!(text, "- **{}**: {}", of.contender.name, of.contender.what);
+    }
+    Ok(())
+}
+
+fn head(text: &mut String, titles: &[&str]) {
+    let _ = writeln!(text, "| {} |\n|---{}|", titles.join(" | "), "|---:".repeat(titles.len() - 1));
+}
+
+fn line(text: &mut String, of: &Measured, cells: &[String]) {
+    let _ = writeln!(text, "| {} | {} |", of.contender.name, cells.join(" | "));
+}
+
+/// Nanoseconds as microseconds.
+fn spread(samples: &[f64]) -> String {
+    let [middle, low, high] = [0.5, 0.1, 0.9].map(|rank| grouped((quantile(samples, rank) / 1e3).round() as u64));
+    format!("{middle} ({low} to {high})")
+}
+
+fn kilobytes(bytes: f64) -> String {
+    grouped((bytes / 1024.0).round() as u64)
+}
+
+fn ratio(value: Option<f64>, base: Option<f64>) -> String {
+    match (value, base) {
+        (Some(value), Some(base)) if base > 0.0 => format!("{:.3}", value / base),
+        _ => "not counted".to_owned(),
+    }
+}
+
+/// With a comma between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,41 @@
+//! What was measured of one contender.
+
+/// All samples of one contender; times in nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Samples {
+    /// From the start of the process to its first `/next`.
+    pub(crate) to_next: Vec<f64>,
+    /// CPU time to there.
+    pub(crate) cpu: Vec<f64>,
+    pub(crate) faults: Vec<f64>,
+    pub(crate) resident: Vec<f64>,
+    pub(crate) threads: Vec<f64>,
+    /// From the start of the process to the answer to the event that waits at its first `/next`.
+    pub(crate) first_answer: Vec<f64>,
+    /// Warm invocations, from the event to the answer.
+    pub(crate) to_answer: Vec<f64>,
+    /// Warm invocations, from the answer to `/next`.
+    pub(crate) to_ready: Vec<f64>,
+    /// The same two of invocations that come as soon as the one before is over.
+    pub(crate) to_answer_at_once: Vec<f64>,
+    pub(crate) to_ready_at_once: Vec<f64>,
+    /// CPU time of a warm invocation.
+    pub(crate) warm_cpu: Vec<f64>,
+    /// After the warm invocations.
+    pub(crate) warm_resident: Vec<f64>,
+    pub(crate) warm_threads: Vec<f64>,
+    /// Documents, requests or lines that carried spans.
+    pub(crate) exported: u64,
+}
+
+/// A quantile of the samples, by the nearest rank; 0 of none.
+pub(crate) fn quantile(samples: &[f64], quantile: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (quantile * (sorted.len().saturating_sub(1)) as f64).round() as usize;
+    sorted.get(rank).copied().unwrap_or_default()
+}
+
+pub(crate) fn median(samples: &[f64]) -> f64 {
+    quantile(samples, 0.5)
+}
