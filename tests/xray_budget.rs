@@ -10,6 +10,7 @@ use opentelemetry::{
     trace::{SpanId, Status, TraceId},
 };
 use opentelemetry_sdk::trace::SpanData;
+use proptest::{collection::vec, prelude::*};
 use serde_json::Value;
 use xray_support::{TRACE, context, span};
 
@@ -139,4 +140,43 @@ fn a_big_invocation_leaves_no_memory_behind() {
     assert!(batch.capacity() > 5_000_000);
     batch.clear();
     assert!(batch.is_empty() && batch.capacity() <= 256 * 1024);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Of any tree of spans within any budget: valid documents, every parent there, and every span sent or counted. `run` checks
+    /// the last two.
+    #[test]
+    fn any_tree_is_sent_or_counted_with_its_parents_there(
+        shape in vec((any::<u16>(), 0_u64..5_000, any::<bool>(), 0_usize..3_000), 0..300),
+        finished_first in any::<bool>(),
+        budget in 0_usize..200_000,
+    ) {
+        let mut spans: Vec<SpanData> = shape
+            .iter()
+            .enumerate()
+            .map(|(at, (parent, millis, fails, filler))| {
+                // The invocation, or a span before this one.
+                let mut span = child(at as u64 + 2, u64::from(*parent) % (at as u64 + 1) + 1, *millis);
+                span.attributes.push(KeyValue::new("filler", "x".repeat(*filler)));
+                if *fails { faulty(span) } else { span }
+            })
+            .collect();
+        if finished_first {
+            spans.reverse();
+        }
+        let result = run(&spans, &mut Budget::new(budget));
+        xray_support::assert_valid(&result.invocation);
+        let told = &result.invocation["metadata"]["lambda_lifecycle"]["spans_left_out"];
+        prop_assert_eq!(told.as_u64().unwrap_or(0), u64::from(result.left_out));
+        let most = budget.max(length_of(&result.invocation));
+        prop_assert!(result.bytes <= most, "{} bytes within {}", result.bytes, most);
+    }
+}
+
+/// The invocation's own document is sent whatever the budget.
+fn length_of(document: &Value) -> usize {
+    // Times are written with six digits, which JSON's own numbers do not keep.
+    document.to_string().len() + 20
 }

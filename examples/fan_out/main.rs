@@ -57,7 +57,14 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         println!("{}", render::waterfall(&trace));
     }
     let complete = is_complete(&traces, &trace_id);
-    println!("{}", if complete { "The parcel's work is in the order's trace, the invoice's is found by its producer's trace id." } else { "Something is missing." });
+    println!(
+        "{}",
+        if complete {
+            "The parcel's work is in the order's trace, the invoice's is found by its producer's trace id."
+        } else {
+            "Something is missing."
+        }
+    );
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
