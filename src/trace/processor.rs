@@ -75,7 +75,12 @@ struct Open {
     begun: Option<Box<SpanData>>,
 }
 
-/// The processor's state, shared with the recorder.
+/// The processor's state, shared by every thread that makes spans, by the flush and by the watchdog.
+///
+/// Why nothing is lost or sent twice between them: each lock guards one container, none is taken while another is held, none is held
+/// across an await or a call of the user's. A span is in one place at a time: in `open`, until its end, the watchdog or the shutdown
+/// removes it, which only one of them can; then in its buffer, or in `late`, until one `take` moves it out. `tests/soak` holds this
+/// against sixty-four invocations at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
     open: Mutex<HashMap<SpanId, Open>>,
