@@ -170,8 +170,9 @@ impl Settings {
 
     /// The one setting that is needed before the lifecycle is built, and which no builder sets. What is wrong with it is told then.
     pub(crate) fn trace_filter_from_env() -> Targets {
+        const NAME: &str = "LAMBDA_LIFECYCLE_TRACE_FILTER";
         let mut settings = Self::default();
-        settings.read_env();
+        settings.read(|name| (name == NAME).then(|| env::var(name).ok()).flatten());
         settings.trace_filter
     }
 

@@ -23,33 +23,43 @@ const NAME: &str = "lambda-lifecycle";
 
 /// Serves until it ends by itself, or until the platform ends the environment.
 pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    if !hooks().wants_shutdown() && !trace::flushes_at_shutdown() {
-        return serving.await;
-    }
-    // Listened for before it can be sent.
-    let terminated = match signal(SignalKind::terminate()) {
-        Ok(terminated) => terminated,
-        Err(error) => {
-            tracing::warn!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})");
-            return serving.await;
-        }
-    };
-    register().await;
-    // Kept until the end: dropping it would end the spans of what is under way as if it were over.
+    // Pinned once: it is eleven kilobytes. And kept until the end: dropping it would end the spans of what is under way as if it
+    // were over.
     let mut serving = pin!(serving);
+    let wanted = hooks().wants_shutdown() || trace::flushes_at_shutdown();
+    // Boxed, for as a rule nobody wants it, and it would make the future of every function larger.
+    let terminated = if wanted { Box::pin(listen()).await } else { None };
     tokio::select! {
         biased;
         () = received(terminated) => {}
         ended = &mut serving => return ended,
     }
-    end().await;
+    Box::pin(end()).await;
     Ok(())
 }
 
-async fn received(mut terminated: Signal) {
-    if terminated.recv().await.is_none() {
-        std::future::pending::<()>().await;
+/// SIGTERM, listened for before it can be sent.
+async fn listen() -> Option<Signal> {
+    match signal(SignalKind::terminate()) {
+        Ok(terminated) => {
+            register().await;
+            Some(terminated)
+        }
+        Err(error) => {
+            tracing::warn!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})");
+            None
+        }
     }
+}
+
+/// Never, where nobody listens.
+async fn received(terminated: Option<Signal>) {
+    if let Some(mut terminated) = terminated
+        && terminated.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 async fn end() {
