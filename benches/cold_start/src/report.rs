@@ -138,7 +138,9 @@ fn about(text: &mut String, all: &[Measured], rounds: usize, contenders: &Path) 
         build::cargo(contenders, &["tree", "--locked", "--workspace", "-e", "normal", "--prefix", "none", "--depth", "1"])?;
     let mut versions: Vec<&str> =
         tree.lines().filter(|line| ["lambda", "opentelemetry", "tokio v"].iter().any(|name| line.starts_with(name))).collect();
-    versions.iter_mut().for_each(|line| *line = line.split(" (").next().unwrap_or(line));
+    for line in &mut versions {
+        *line = line.split(" (").next().unwrap_or(line);
+    }
     versions.sort_unstable();
     versions.dedup();
     let _ = writeln!(text, "- {}\n", versions.join(", "));
