@@ -1,6 +1,9 @@
 //! What every hop has in common: who sent it, and the span of what becomes of it here.
 
-use crate::{trace::Recorder, xray::TraceHeader};
+use crate::{
+    trace::{Recorder, exception},
+    xray::TraceHeader,
+};
 use opentelemetry::{
     Context, KeyValue, Value,
     trace::{SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer},
@@ -73,10 +76,7 @@ impl Drop for OpenSpan {
 fn end(context: &Context, failure: Option<(&str, &str)>) {
     let span = context.span();
     if let Some((kind, message)) = failure {
-        span.add_event(
-            "exception",
-            vec![KeyValue::new("exception.type", kind.to_owned()), KeyValue::new("exception.message", message.to_owned())],
-        );
+        span.add_event("exception", exception(kind.to_owned(), message.to_owned()));
         span.set_status(Status::error(kind.to_owned()));
     }
     span.end();

@@ -188,10 +188,7 @@ where
                 }
                 Err(error) => {
                     let kind = std::any::type_name::<E>();
-                    span.add_event(
-                        "exception",
-                        vec![KeyValue::new("exception.type", kind), KeyValue::new("exception.message", error.to_string())],
-                    );
+                    span.add_event("exception", crate::trace::exception(kind, error.to_string()));
                     span.set_status(Status::error(kind));
                 }
             }

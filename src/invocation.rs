@@ -97,7 +97,7 @@ impl Invocation {
         crate::testing::TestBuilder::default()
     }
 
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn for_test(context: lambda_runtime::Context, deadline: Option<Deadline>, header: TraceHeader) -> Self {
         Self::new(context, clock::now(), deadline, header, false, false)
     }
@@ -109,10 +109,9 @@ impl Invocation {
     /// An invocation with `left` to live and this trace header, which nobody serves.
     #[cfg(test)]
     pub(crate) fn for_tests(left: Duration, header: &str) -> Self {
-        let received = tokio::time::Instant::now().into_std();
         let mut context = lambda_runtime::Context::default();
         "test".clone_into(&mut context.request_id);
-        Self::new(context, received, Some(Deadline::after(left, received, None, None)), TraceHeader::parse(header), false, false)
+        Self::for_test(context, Some(Deadline::after(left, clock::now(), None, None)), TraceHeader::parse(header))
     }
 
     pub(crate) fn begin(context: &lambda_runtime::Context, parent: Option<TraceHeader>) -> Self {

@@ -100,6 +100,6 @@ fn describe_response(span: &mut Span, response: &HttpResponse) {
 
 fn fail(span: &mut Span, code: String, message: String) {
     span.set_attribute(KeyValue::new("aws.error.code", code.clone()));
-    span.add_event("exception", vec![KeyValue::new("exception.type", code.clone()), KeyValue::new("exception.message", message)]);
+    span.add_event("exception", crate::trace::exception(code.clone(), message));
     span.set_status(Status::error(code));
 }

@@ -14,7 +14,7 @@ use crate::{
     environment::EnvironmentError,
     outcome::{error_type, panic_message},
     settings::Settings,
-    trace::Recorder,
+    trace::{Recorder, exception},
 };
 use lambda_runtime::{Diagnostic, Error};
 use opentelemetry::{
@@ -138,13 +138,7 @@ impl InitPhase {
         let span = context.span();
         if let Err(error) = &ended {
             let diagnostic = error.diagnostic(error_type::<E>());
-            span.add_event(
-                "exception",
-                vec![
-                    KeyValue::new("exception.type", diagnostic.error_type),
-                    KeyValue::new("exception.message", diagnostic.error_message),
-                ],
-            );
+            span.add_event("exception", exception(diagnostic.error_type, diagnostic.error_message));
             span.set_status(Status::error("init failed"));
         }
         span.end();

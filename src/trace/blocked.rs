@@ -1,10 +1,10 @@
 //! Reports of invocations that will not end by themselves: their handler blocks its thread, or the environment ends.
 
-use super::{Recorder, delivery};
+use super::{Recorder, delivery, exception};
 use crate::Invocation;
 use opentelemetry::{
     KeyValue,
-    trace::{Event, SpanId, SpanKind, Status},
+    trace::{Event, Status},
 };
 use opentelemetry_sdk::trace::SpanData;
 use std::time::SystemTime;
@@ -20,9 +20,10 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
         request_id = invocation.request_id(),
         "the handler blocks its thread past the deadline, in {name:?}: use spawn_blocking, and give way with an await"
     );
-    let now = SystemTime::now();
+    let told = ("Lifecycle.Blocked", format!("timed out: the thread is blocked in {name}"));
     for span in &mut open {
-        end_as_fault(span, culprit, &name, now);
+        let is_culprit = span.span_context.span_id() == culprit;
+        end_as_fault(span, "timed out", "blocked", &told, is_culprit);
     }
     let finished = invocation.spans().take();
     delivery::deliver_now(Some(invocation), &finished, &open);
@@ -33,32 +34,29 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
 pub(crate) fn report_shutdown() {
     let Some(recorder) = Recorder::get() else { return };
     let (mut open, finished) = recorder.spans.take_all_open();
-    let now = SystemTime::now();
+    let told = ("Lifecycle.ShutDown", "the platform ended the environment while the invocation was under way".to_owned());
     for span in &mut open {
-        span.end_time = now;
-        span.status = Status::error("shut down");
-        if span.span_kind == SpanKind::Server && span.parent_span_is_remote {
-            span.attributes.push(KeyValue::new("annotation.outcome", "shut_down"));
-            let message = "the platform ended the environment while the invocation was under way";
-            let attributes =
-                vec![KeyValue::new("exception.type", "Lifecycle.ShutDown"), KeyValue::new("exception.message", message)];
-            span.events.events.push(Event::new("exception", now, attributes, 0));
-        }
+        end_as_fault(span, "shut down", "shut_down", &told, false);
     }
     delivery::deliver_now(None, &finished, &open);
 }
 
-fn end_as_fault(span: &mut SpanData, culprit: SpanId, name: &str, now: SystemTime) {
-    span.end_time = now;
-    span.status = Status::error("timed out");
-    let is_culprit = span.span_context.span_id() == culprit;
-    let is_invocation = span.span_kind == SpanKind::Server && span.parent_span_is_remote;
+/// Ends a span now. The invocation's own says how, and it and the culprit say why.
+fn end_as_fault(
+    span: &mut SpanData,
+    status: &'static str,
+    outcome: &'static str,
+    told: &(&'static str, String),
+    is_culprit: bool,
+) {
+    span.end_time = SystemTime::now();
+    span.status = Status::error(status);
+    let is_invocation = delivery::is_invocation(span);
     if is_invocation {
-        span.attributes.push(KeyValue::new("annotation.outcome", "blocked"));
+        span.attributes.push(KeyValue::new("annotation.outcome", outcome));
     }
-    if is_culprit || is_invocation {
-        let message = format!("timed out: the thread is blocked in {name}");
-        let attributes = vec![KeyValue::new("exception.type", "Lifecycle.Blocked"), KeyValue::new("exception.message", message)];
-        span.events.events.push(Event::new("exception", now, attributes, 0));
+    if is_invocation || is_culprit {
+        let (kind, message) = told;
+        span.events.events.push(Event::new("exception", span.end_time, exception(*kind, message.clone()), 0));
     }
 }

@@ -147,16 +147,28 @@ pub(crate) fn deliver_now(invocation: Option<&Invocation>, finished: &[SpanData]
     batch.clear();
     // The open ones first: they tell what happened.
     for span in ended.iter().chain(finished) {
-        let is_invocation = span.span_kind == SpanKind::Server && span.parent_span_is_remote;
         let frame = match invocation {
-            Some(invocation) if is_invocation => frame_of_invocation(invocation, span),
-            None if is_invocation => Frame::of(span).invocation(),
-            _ => Frame::of(span),
+            Some(invocation) if is_invocation(span) => frame_of_invocation(invocation, span),
+            None if is_invocation(span) => Frame::of(span).invocation(),
+            _ => frame_of_part(invocation, span),
         };
         batch.push(writer, span, &frame);
     }
     vehicle.express(batch);
     batch.clear();
+}
+
+/// True of an invocation's own span.
+pub(super) fn is_invocation(span: &SpanData) -> bool {
+    span.span_kind == SpanKind::Server && span.parent_span_is_remote
+}
+
+/// The work of a message in its producer's trace is no part of this function's segment.
+fn frame_of_part(invocation: Option<&Invocation>, span: &SpanData) -> Frame {
+    let here = invocation.and_then(|invocation| invocation.received_header().root());
+    let elsewhere = span.parent_span_is_remote && Some(span.span_context.trace_id()) != here;
+    let frame = Frame::of(span);
+    if elsewhere { frame.segment() } else { frame }
 }
 
 fn frame_of_invocation(invocation: &Invocation, span: &SpanData) -> Frame {
@@ -205,10 +217,7 @@ async fn translate(
     batch.clear();
     let is_main = |span: &&SpanData| span.span_context.span_id() == main;
     for (index, span) in spans.iter().filter(|span| !is_main(span)).enumerate() {
-        // The work of a message in its producer's trace is no part of this function's segment.
-        let elsewhere = span.parent_span_is_remote && Some(span.span_context.trace_id()) != invocation.received_header().root();
-        let frame = Frame::of(span);
-        batch.push(writer, span, &if elsewhere { frame.segment() } else { frame });
+        batch.push(writer, span, &frame_of_part(Some(invocation), span));
         // A big invocation must not keep the executor from the others.
         if index % 256 == 255 {
             tokio::task::yield_now().await;

@@ -28,5 +28,5 @@ pub(crate) use processor::SpanBuffer;
 pub(crate) use recorder::is_within_lambda;
 pub(crate) use recorder::{Recorder, layer, layer_is_taken};
 pub(crate) use scope::{Scope, is_recorded, outgoing_header};
-pub(crate) use span::{begin, context_without_span, finish};
+pub(crate) use span::{begin, context_without_span, exception, finish};
 pub use trigger::Trigger;

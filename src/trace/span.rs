@@ -3,7 +3,7 @@
 use super::{Recorder, Trigger, delivery};
 use crate::{Environment, Invocation, outcome::Outcome, settings::Settings};
 use opentelemetry::{
-    Context, KeyValue,
+    Context, KeyValue, Value,
     trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer},
 };
 
@@ -71,13 +71,7 @@ pub(crate) fn finish(context: &Context, invocation: &Invocation) {
         span.set_attribute(annotation);
     }
     if let Some(diagnostic) = outcome.as_ref().and_then(Outcome::diagnostic) {
-        span.add_event(
-            "exception",
-            vec![
-                KeyValue::new("exception.type", diagnostic.error_type.clone()),
-                KeyValue::new("exception.message", diagnostic.error_message.clone()),
-            ],
-        );
+        span.add_event("exception", exception(diagnostic.error_type.clone(), diagnostic.error_message.clone()));
         span.set_attribute(KeyValue::new("error.type", diagnostic.error_type.clone()));
     }
     match outcome {
@@ -87,6 +81,12 @@ pub(crate) fn finish(context: &Context, invocation: &Invocation) {
     }
     drop(notes);
     span.end();
+}
+
+/// The attributes of an `exception` event, by OpenTelemetry's
+/// [conventions](https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-spans/).
+pub(crate) fn exception(kind: impl Into<Value>, message: impl Into<Value>) -> Vec<KeyValue> {
+    vec![KeyValue::new("exception.type", kind), KeyValue::new("exception.message", message)]
 }
 
 fn name(environment: &'static Environment) -> &'static str {
