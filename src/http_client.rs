@@ -26,7 +26,7 @@
 
 use crate::{
     Invocation,
-    trace::{self, Recorder},
+    trace::{self, Recorder, Span},
     xray::{Sampled, TRACE_HEADER, TraceHeader},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -34,7 +34,6 @@ use opentelemetry::{
     Context as OtelContext, KeyValue,
     trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer},
 };
-use opentelemetry_sdk::trace::Span;
 use pin_project_lite::pin_project;
 use std::{
     fmt::Display,

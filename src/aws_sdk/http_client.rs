@@ -3,7 +3,7 @@
 use super::{error, interceptor::Traced, resources};
 use crate::{
     Invocation,
-    trace::{self, Recorder},
+    trace::{self, Recorder, Span},
     xray::{Sampled, TRACE_HEADER},
 };
 use aws_smithy_runtime_api::{
@@ -19,7 +19,6 @@ use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer},
 };
-use opentelemetry_sdk::trace::Span;
 
 /// Services whose name in X-Ray differs from the one they sign with by more than capitals.
 const NAMES: [(&str, &str); 12] = [

@@ -4,7 +4,7 @@ use super::{error, resources};
 use crate::{
     Invocation,
     deadline::Deadline,
-    trace::{self, Recorder},
+    trace::{self, Recorder, Span},
     xray::{Sampled, TRACE_HEADER},
 };
 use aws_smithy_runtime_api::{
@@ -32,7 +32,6 @@ use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer},
 };
-use opentelemetry_sdk::trace::Span;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},

@@ -66,13 +66,12 @@ mod resources;
 pub use http_client::traced;
 pub use interceptor::TraceInterceptor;
 
-use crate::xray::TraceHeader;
+use crate::{trace::Span, xray::TraceHeader};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use opentelemetry::{
     KeyValue,
     trace::{Span as _, Status},
 };
-use opentelemetry_sdk::trace::Span;
 
 /// The longest `TraceHeader` that EventBridge takes.
 const LONGEST_HEADER: usize = 500;

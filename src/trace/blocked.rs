@@ -12,8 +12,7 @@ use std::time::SystemTime;
 /// Sends the invocation's documents: the finished ones as they are, the open ones as faults that end now. None of them is sent
 /// again should the handler give way after all.
 pub(crate) fn report_blocked(invocation: &Invocation) {
-    let Some(recorder) = Recorder::get() else { return };
-    let mut open = recorder.spans.take_open_of(invocation);
+    let mut open = invocation.spans().take_open();
     let culprit = open.iter().max_by_key(|span| span.start_time).map(|span| (span.span_context.span_id(), span.name.clone()));
     let Some((culprit, name)) = culprit else { return };
     tracing::error!(

@@ -1,6 +1,6 @@
 //! What is recorded: INFO spans of the user's code while an invocation is traced, whatever the log level says.
 
-use super::Recorder;
+use super::is_in_init;
 use crate::{Environment, Invocation, invocation::CURRENT, settings::Settings};
 use opentelemetry::Context as OtelContext;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,7 +76,7 @@ pub(crate) fn is_recording() -> bool {
     OtelContext::map_current(|context| context.get::<Invocation>().map(Invocation::is_recorded))
         // Below a span with an explicit parent the context has lost it.
         .or_else(|| CURRENT.try_with(Invocation::is_recorded).ok())
-        .unwrap_or_else(|| Recorder::get().is_some_and(Recorder::is_in_init))
+        .unwrap_or_else(is_in_init)
 }
 
 #[cfg(test)]

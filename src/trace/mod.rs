@@ -7,10 +7,11 @@ mod filter;
 mod foreign_parent;
 mod ids;
 mod init_spans;
-mod processor;
 mod recorder;
 mod scope;
 mod span;
+mod spans;
+mod tracer;
 mod trigger;
 
 pub(crate) use blocked::{report_blocked, report_shutdown};
@@ -22,11 +23,12 @@ pub(crate) use exporters::{AnyExporter, export, flush_at_shutdown, flushes_at_sh
 pub(crate) use filter::set_recording;
 pub(crate) use foreign_parent::foreign_parent;
 pub(crate) use ids::{ProcessIds, reseed};
-pub(crate) use init_spans::adopt_init;
-pub(crate) use processor::SpanBuffer;
+pub(crate) use init_spans::{adopt_init, is_in_init};
 #[cfg(feature = "xray-api")]
 pub(crate) use recorder::is_within_lambda;
 pub(crate) use recorder::{Recorder, layer, layer_is_taken};
 pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, context_without_span, exception, finish};
+pub(crate) use spans::SpanBuffer;
+pub(crate) use tracer::Span;
 pub use trigger::Trigger;

@@ -2,20 +2,16 @@
 
 use super::{
     filter::RecordingFilter,
-    ids::ProcessIds,
-    processor::{InvocationProcessor, Spans},
+    spans::Spans,
+    tracer::{Span, SpanTracer},
 };
 use crate::Invocation;
 use opentelemetry::{
     Context, InstrumentationScope, KeyValue,
-    trace::{SpanBuilder, TraceContextExt, Tracer, TracerProvider},
-};
-use opentelemetry_sdk::{
-    Resource,
-    trace::{Sampler, SdkTracer, SdkTracerProvider, Span, SpanLimits},
+    trace::{SpanBuilder, TraceContextExt, Tracer},
 };
 use std::sync::{
-    Arc, OnceLock,
+    OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 use tracing::Subscriber;
@@ -30,52 +26,27 @@ const SCOPE: &str = "lambda-lifecycle";
 const SEGMENT: &str = "aws.xray.segment";
 
 pub(crate) struct Recorder {
-    pub(crate) tracer: SdkTracer,
+    pub(crate) tracer: SpanTracer,
     /// For invocations that are no part of Lambda's own segments; its scope tells exporters so.
-    pub(crate) segment_tracer: SdkTracer,
-    pub(crate) spans: Arc<Spans>,
-    /// Dropping it would shut the tracer down.
-    _provider: SdkTracerProvider,
+    pub(crate) segment_tracer: SpanTracer,
+    pub(crate) spans: Spans,
 }
 
 impl Recorder {
     /// The recorder, made at the first call.
     pub(crate) fn start() -> &'static Self {
         RECORDER.get_or_init(|| {
-            let processor = InvocationProcessor::default();
-            let spans = Arc::clone(&processor.0);
-            // What X-Ray cannot hold is left out, and counted, where the document's size is known.
-            let limits = SpanLimits {
-                max_attributes_per_span: u32::MAX,
-                max_events_per_span: u32::MAX,
-                max_links_per_span: u32::MAX,
-                max_attributes_per_event: u32::MAX,
-                max_attributes_per_link: u32::MAX,
-            };
-            let provider = SdkTracerProvider::builder()
-                .with_span_processor(processor)
-                // Whether to record is decided before a span is made; one that was made is kept.
-                .with_sampler(Sampler::AlwaysOn)
-                .with_id_generator(ProcessIds)
-                .with_span_limits(limits)
-                .with_resource(Resource::builder_empty().build())
-                .build();
             let segment = InstrumentationScope::builder(SCOPE).with_attributes([KeyValue::new(SEGMENT, true)]).build();
             Self {
-                tracer: provider.tracer(SCOPE),
-                segment_tracer: provider.tracer_with_scope(segment),
-                spans,
-                _provider: provider,
+                tracer: SpanTracer::new(InstrumentationScope::builder(SCOPE).build()),
+                segment_tracer: SpanTracer::new(segment),
+                spans: Spans::default(),
             }
         })
     }
 
     pub(crate) fn get() -> Option<&'static Self> {
         RECORDER.get()
-    }
-
-    pub(crate) fn is_in_init(&self) -> bool {
-        !self.spans.init_over.load(Ordering::Acquire)
     }
 }
 
@@ -103,7 +74,7 @@ where
 /// A tracer for which a span that claims to be a root is a child of what is active. `parent: Span::current()` makes such a span
 /// wherever `tracing` knows of none, as in a handler that is not instrumented: the invocation's span is OpenTelemetry's.
 #[derive(Clone, Debug)]
-struct Rooted(SdkTracer);
+struct Rooted(SpanTracer);
 
 impl Tracer for Rooted {
     type Span = Span;

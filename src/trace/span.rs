@@ -1,10 +1,10 @@
 //! The invocation's own span: attached by context, so that it depends on no filter, and not on the runtime's endless `worker` span.
 
-use super::{Recorder, Trigger, delivery};
+use super::{Recorder, Trigger, delivery, tracer::Span};
 use crate::{Environment, Invocation, outcome::Outcome, settings::Settings};
 use opentelemetry::{
     Context, KeyValue, Value,
-    trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer},
+    trace::{SpanBuilder, SpanKind, Status, TraceContextExt},
 };
 
 /// The context of an invocation that is recorded, with its span begun in it.
@@ -35,13 +35,11 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);
     let recorder = Recorder::start();
     let tracer = if invocation.is_foreign() { &recorder.segment_tracer } else { &recorder.tracer };
-    let span = tracer.build_with_context(span, &parent);
-    if Settings::current().in_progress
-        && let Some(begun) = span.exported_data()
-    {
-        delivery::announce(invocation, &begun);
+    let span = tracer.prepare(span, &parent);
+    if Settings::current().in_progress {
+        delivery::announce(invocation, &span);
     }
-    parent.with_span(span)
+    parent.with_span(Span::open(&recorder.spans, invocation, span))
 }
 
 /// The context of an invocation that is not recorded: what came in is still handed on.

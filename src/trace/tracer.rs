@@ -1,0 +1,176 @@
+//! The tracer of this process, and the spans it makes.
+//!
+//! The SDK's own would keep a span's data in the span, where no watchdog can read it: a copy of every span would be made at its begin, for the one
+//! in a million that does not end.
+
+use super::{
+    Recorder, Scope,
+    ids::ProcessIds,
+    is_in_init,
+    spans::{Place, Spans},
+};
+use crate::Invocation;
+use opentelemetry::{
+    Context, InstrumentationScope, KeyValue,
+    trace::{
+        self, Event, Link, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceState, Tracer,
+    },
+};
+use opentelemetry_sdk::trace::{IdGenerator, SpanData, SpanEvents, SpanLinks};
+use std::{borrow::Cow, time::SystemTime};
+
+/// Makes spans of one instrumentation scope. What X-Ray cannot hold of them is left out, and counted, where the document's size is known: here
+/// nothing is limited. Nor is anything sampled: whether to record is decided before a span is made.
+#[derive(Clone, Debug)]
+pub(crate) struct SpanTracer {
+    scope: InstrumentationScope,
+}
+
+impl SpanTracer {
+    pub(super) fn new(scope: InstrumentationScope) -> Self {
+        Self { scope }
+    }
+
+    /// What is known of a span when it begins.
+    pub(super) fn prepare(&self, builder: SpanBuilder, parent: &Context) -> SpanData {
+        let parent = parent.span();
+        let parent = parent.span_context();
+        let (trace, flags) = if parent.is_valid() {
+            (parent.trace_id(), parent.trace_flags())
+        } else {
+            (ProcessIds.new_trace_id(), TraceFlags::default())
+        };
+        let start_time = builder.start_time.unwrap_or_else(SystemTime::now);
+        let (mut events, mut links) = (SpanEvents::default(), SpanLinks::default());
+        events.events = builder.events.unwrap_or_default();
+        links.links = builder.links.unwrap_or_default();
+        SpanData {
+            span_context: SpanContext::new(
+                trace,
+                ProcessIds.new_span_id(),
+                flags.with_sampled(true),
+                false,
+                if parent.is_valid() { parent.trace_state().clone() } else { TraceState::NONE },
+            ),
+            parent_span_id: if parent.is_valid() { parent.span_id() } else { SpanId::INVALID },
+            parent_span_is_remote: parent.is_valid() && parent.is_remote(),
+            span_kind: builder.span_kind.unwrap_or(SpanKind::Internal),
+            name: builder.name,
+            start_time,
+            end_time: start_time,
+            attributes: builder.attributes.unwrap_or_default(),
+            dropped_attributes_count: 0,
+            events,
+            links,
+            status: Status::Unset,
+            instrumentation_scope: self.scope.clone(),
+        }
+    }
+}
+
+impl Tracer for SpanTracer {
+    type Span = Span;
+
+    fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
+        if parent.is_telemetry_suppressed() {
+            return Span { context: SpanContext::NONE, place: None };
+        }
+        let span = self.prepare(builder, parent);
+        let spans = &Recorder::start().spans;
+        let context = span.span_context.clone();
+        let place = match parent.get::<Invocation>() {
+            _ if parent.get::<Scope>().is_some_and(|scope| !scope.recorded) => None,
+            Some(invocation) => return Span::open(spans, invocation, span),
+            None if is_in_init() => Some(spans.open_in_init(span)),
+            None => None,
+        };
+        Span { context, place }
+    }
+}
+
+/// A span whose data is in its invocation's buffer. One that nobody waits for has none.
+#[derive(Debug)]
+pub(crate) struct Span {
+    context: SpanContext,
+    place: Option<Place>,
+}
+
+impl Span {
+    /// Begins a span of an invocation, which is kept if the invocation is recorded: work may outlive one that is not, in one that is.
+    pub(super) fn open(spans: &Spans, invocation: &Invocation, span: SpanData) -> Self {
+        let context = span.span_context.clone();
+        Self { context, place: invocation.is_recorded().then(|| spans.open(invocation, span)) }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut SpanData)) {
+        if let Some(place) = &self.place {
+            place.change(change);
+        }
+    }
+}
+
+impl trace::Span for Span {
+    fn add_event_with_timestamp<T>(&mut self, name: T, timestamp: SystemTime, attributes: Vec<KeyValue>)
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        let event = Event::new(name, timestamp, attributes, 0);
+        self.change(|span| span.events.events.push(event));
+    }
+
+    fn span_context(&self) -> &SpanContext {
+        &self.context
+    }
+
+    fn is_recording(&self) -> bool {
+        self.place.is_some()
+    }
+
+    fn set_attribute(&mut self, attribute: KeyValue) {
+        self.change(|span| span.attributes.push(attribute));
+    }
+
+    fn set_attributes(&mut self, attributes: impl IntoIterator<Item = KeyValue>) {
+        // Whatever makes them is not called inside the buffer's lock.
+        let attributes = Vec::from_iter(attributes);
+        self.change(|span| span.attributes.extend(attributes));
+    }
+
+    fn set_status(&mut self, status: Status) {
+        // Ok counts more than an error, and anything more than nothing.
+        if status != Status::Unset {
+            self.change(|span| {
+                if status > span.status {
+                    span.status = status;
+                }
+            });
+        }
+    }
+
+    fn update_name<T>(&mut self, name: T)
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        let name = name.into();
+        self.change(|span| span.name = name);
+    }
+
+    fn add_link(&mut self, context: SpanContext, attributes: Vec<KeyValue>) {
+        let link = Link::new(context, attributes, 0);
+        self.change(|span| span.links.links.push(link));
+    }
+
+    fn end_with_timestamp(&mut self, time: SystemTime) {
+        if let Some(place) = self.place.take() {
+            Recorder::start().spans.end(&place, time);
+        }
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            trace::Span::end(self);
+        }
+    }
+}
