@@ -10,7 +10,7 @@
 //! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none` | `udp` |
 //! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace: X-Ray takes 500,000, of which Lambda's own segments need some | `480000` |
-//! | `LAMBDA_LIFECYCLE_TRACE_PACE` | documents a millisecond beyond the first 64: more may overrun the daemon's buffer, silently | `10` |
+//! | `LAMBDA_LIFECYCLE_TRACE_PACE` | documents of a common size a millisecond beyond the first 74: more may overrun the daemon's buffer, silently | `10` |
 //! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all set-ups of the Init phase | `9000`; none where the platform allows minutes |
 //! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and answer before the deadline | `on` |
 //! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the typed answer | 5 %, 50 to 500 |
@@ -21,7 +21,7 @@
 //!
 //! A value that is not understood is told once, and the default stays.
 
-use crate::xray::{MAX_TRACE, Pace, Redaction};
+use crate::xray::{MAX_TRACE, Redaction};
 use std::{
     env, fmt,
     str::FromStr,
@@ -106,7 +106,7 @@ impl Default for Settings {
             export: Export::default(),
             in_progress: true,
             trace_budget: MAX_TRACE - LAMBDAS_OWN,
-            trace_pace: Pace::default().per_millisecond,
+            trace_pace: 10,
             init_budget: None,
             deadline: true,
             grace: None,

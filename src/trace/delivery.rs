@@ -32,6 +32,11 @@ enum Vehicle {
 }
 
 impl Vehicle {
+    /// True when there was nobody at the other end after the last invocation.
+    fn is_unheard(&self) -> bool {
+        matches!(self, Self::Udp(emitter) if emitter.is_unheard())
+    }
+
     fn express(&mut self, batch: &Batch) {
         for datagram in batch.datagrams() {
             match self {
@@ -93,11 +98,11 @@ fn vehicles() -> Option<(Vehicle, Vehicle)> {
     }
 }
 
-/// As set, with as many bytes for each document as the default has.
+/// As set.
 fn pace() -> Pace {
-    let (default, documents) = (Pace::default(), Settings::current().trace_pace);
-    let bytes_each = default.bytes_per_millisecond / default.per_millisecond;
-    Pace { per_millisecond: documents, bytes_per_millisecond: documents.saturating_mul(bytes_each), ..default }
+    // A document of a common size each for itself, as the setting counts them.
+    let each = Pace::charge(600);
+    Pace { per_millisecond: Settings::current().trace_pace.saturating_mul(each), ..Pace::default() }
 }
 
 fn writer() -> DocumentWriter {
@@ -134,6 +139,9 @@ pub(crate) fn announce(invocation: &Invocation, span: &SpanData) {
     let Some(road) = road() else { return };
     let mut express = road.express.lock().unwrap_or_else(PoisonError::into_inner);
     let (vehicle, writer, batch) = &mut *express;
+    if vehicle.is_unheard() {
+        return;
+    }
     batch.clear();
     batch.push(writer, span, &frame_of_invocation(invocation, span).in_progress());
     vehicle.express(batch);

@@ -3,6 +3,10 @@
 use std::{
     io::{self, ErrorKind},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -42,6 +46,8 @@ pub struct UdpStats {
     pub busy: u64,
     /// Datagrams given up: no room for 20 ms, or another error.
     pub failed: u64,
+    /// Datagrams not sent because nobody listened to the one before.
+    pub skipped: u64,
 }
 
 /// Sends documents to the daemon over one connected, non-blocking socket.
@@ -54,6 +60,8 @@ pub struct UdpEmitter {
     pace: Pace,
     stats: UdpStats,
     noted: bool,
+    /// Nobody listened when it was last looked; of the socket, so of all its clones.
+    absent: Arc<AtomicBool>,
 }
 
 impl UdpEmitter {
@@ -79,7 +87,7 @@ impl UdpEmitter {
 
     /// With another pace than the default one.
     pub fn with_pace(self, pace: Pace) -> Self {
-        Self::over(self.socket, pace)
+        Self { pacer: Pacer::new(pace, Instant::now()), pace, ..self }
     }
 
     /// The same socket with a pace and counts of its own, for a watchdog's thread.
@@ -87,11 +95,19 @@ impl UdpEmitter {
     /// # Errors
     /// Whatever the system says to the duplication.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self::over(self.socket.try_clone()?, self.pace))
+        let socket = self.socket.try_clone()?;
+        Ok(Self { absent: Arc::clone(&self.absent), ..Self::over(socket, self.pace) })
     }
 
     fn over(socket: UdpSocket, pace: Pace) -> Self {
-        Self { socket, pacer: Pacer::new(pace, Instant::now()), pace, stats: UdpStats::default(), noted: false }
+        Self {
+            socket,
+            pacer: Pacer::new(pace, Instant::now()),
+            pace,
+            stats: UdpStats::default(),
+            noted: false,
+            absent: Arc::default(),
+        }
     }
 
     /// Sends one datagram now, whatever the pace, without blocking.
@@ -131,16 +147,32 @@ impl UdpEmitter {
         }
     }
 
+    /// True when nobody listened to what was last sent with [`send_all`](Self::send_all), here or at a clone.
+    pub fn is_unheard(&self) -> bool {
+        self.absent.load(Ordering::Relaxed)
+    }
+
+    /// Takes the socket's word that nobody listens to what was sent before. Within a machine it is there when the sending returns.
+    fn take_refusal(&mut self) -> bool {
+        let refused = matches!(self.socket.take_error(), Ok(Some(error)) if error.kind() == ErrorKind::ConnectionRefused);
+        self.stats.refused += u64::from(refused);
+        refused
+    }
+
     /// Sends datagrams at the pace, each once, and says how many were handed to the kernel. `sleep` waits without blocking the
     /// executor: `tokio::time::sleep`, for one. Up to the pace's burst it is not called at all.
+    ///
+    /// Where nobody listens the rest is not sent: every datagram would cost an answer that says so.
     pub async fn send_all<'d, F: Future<Output = ()>>(
         &mut self,
         datagrams: impl IntoIterator<Item = &'d [u8]>,
         mut sleep: impl FnMut(Duration) -> F,
     ) -> u32 {
-        let mut sent = 0;
-        for datagram in datagrams {
+        let (mut sent, mut refusals) = (0, 0);
+        let mut datagrams = datagrams.into_iter();
+        while let Some(datagram) = datagrams.next() {
             let mut tries = 0;
+            let refused = self.stats.refused;
             // A datagram that cannot leave takes no room from those that can.
             while datagram.len() <= MAX_DATAGRAM
                 && let Err(wait) = self.pacer.admit(Instant::now(), datagram.len())
@@ -160,7 +192,15 @@ impl UdpEmitter {
                 }
                 break;
             }
+            // The first refusal may be of what was sent long ago.
+            refusals += self.stats.refused - refused;
+            if (refusals > 0 || self.is_unheard()) && (refusals > 1 || self.take_refusal()) {
+                self.absent.store(true, Ordering::Relaxed);
+                self.stats.skipped += datagrams.count() as u64;
+                return sent;
+            }
         }
+        self.absent.store(false, Ordering::Relaxed);
         sent
     }
 
