@@ -1,6 +1,6 @@
-#![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 #![cfg(unix)]
+#![forbid(unsafe_code)]
 
 mod event;
 pub mod event_bridge;
