@@ -51,7 +51,75 @@ fn run(spans: &[SpanData], budget: &mut Budget) -> Result {
     assert!(documents.iter().all(above), "every parent is there");
     assert_eq!(ids.len() + left_out as usize, spans.len() + 1, "what is sent and what is left out is everything");
     let bytes = batch.documents().map(<[u8]>::len).sum();
+    assert_packed_are(&documents, &mut batch);
     Result { left_out, ids, bytes, invocation: documents.last().unwrap().clone() }
+}
+
+/// The same documents, whole, in datagrams that are no more and no longer than they may be.
+fn assert_packed_are(documents: &[Value], batch: &mut Batch) {
+    let single: usize = batch.datagrams().map(<[u8]>::len).sum();
+    let (mut flat, mut datagrams, mut bytes) = (Vec::new(), 0, 0);
+    for datagram in batch.packed() {
+        let document = datagram.strip_prefix(DAEMON_HEADER).expect("the daemon's header");
+        let document: Value = serde_json::from_slice(document).unwrap();
+        if document.get("subsegments").is_some() {
+            assert!(datagram.len() <= 16_000, "{} bytes", datagram.len());
+        }
+        xray_support::assert_valid(&document);
+        (datagrams, bytes) = (datagrams + 1, bytes + datagram.len());
+        flatten(document, None, &mut flat);
+    }
+    assert!(datagrams <= documents.len() && bytes <= single, "{bytes} bytes in {datagrams} datagrams");
+    let mut expected = documents.to_vec();
+    for all in [&mut expected, &mut flat] {
+        all.sort_by_key(|document| document["id"].to_string());
+    }
+    assert_eq!(flat, expected);
+}
+
+/// As if each had come alone.
+fn flatten(mut document: Value, above: Option<&Value>, flat: &mut Vec<Value>) {
+    let nested = document.as_object_mut().unwrap().remove("subsegments");
+    if let Some(above) = above {
+        assert!(["trace_id", "parent_id", "type"].iter().all(|key| document.get(key).is_none()), "said twice: {document}");
+        document["trace_id"] = above["trace_id"].clone();
+        document["parent_id"] = above["id"].clone();
+        document["type"] = "subsegment".into();
+    }
+    for child in nested.iter().flat_map(|nested| nested.as_array().unwrap()) {
+        flatten(child.clone(), Some(&document), flat);
+    }
+    flat.push(document);
+}
+
+#[test]
+fn spans_of_an_invocation_leave_in_its_own_document() {
+    let (mut writer, mut batch) = (DocumentWriter::default(), Batch::new());
+    for id in 2..12 {
+        let span = child(id, if id % 3 == 0 { id - 1 } else { INVOCATION }, 1);
+        batch.push(&mut writer, &span, &Frame::of(&span));
+    }
+    let invocation = child(INVOCATION, 99, 1_000);
+    batch.finish(&mut writer, &invocation, Frame::of(&invocation).invocation(), &mut Budget::default());
+    assert_eq!((batch.datagrams().count(), batch.packed().count()), (11, 1));
+    let documents: Vec<Value> = batch.documents().map(|document| serde_json::from_slice(document).unwrap()).collect();
+    assert_packed_are(&documents, &mut batch);
+}
+
+#[test]
+fn spans_below_one_another_segments_and_other_traces_leave_alone() {
+    let (mut writer, mut batch) = (DocumentWriter::default(), Batch::new());
+    let spans = [child(2, 3, 1), child(3, 2, 1), child(4, 4, 1), child(5, 6, 1), child(7, 5, 1), child(8, 7, 1)];
+    for span in &spans {
+        let frame = match span.span_context.span_id() {
+            id if id == SpanId::from(7) => Frame::of(span).segment(),
+            id if id == SpanId::from(8) => Frame::under(TraceId::from(TRACE + 1), span.parent_span_id),
+            _ => Frame::of(span),
+        };
+        batch.push(&mut writer, span, &frame);
+    }
+    let alone: Vec<_> = batch.datagrams().map(<[u8]>::to_vec).collect();
+    assert_eq!(batch.packed().map(<[u8]>::to_vec).collect::<Vec<_>>(), alone);
 }
 
 fn length() -> usize {

@@ -23,7 +23,7 @@ fn drain(socket: &UdpSocket) -> usize {
 async fn a_burst_fits_a_default_buffer_that_nobody_reads() {
     for size in [200, 600, 1_000, 5_600, 48_000, 63_000] {
         let pace = Pace::default();
-        let number = (pace.burst as usize).min((pace.burst_bytes as usize / size).max(1));
+        let number = (pace.burst / Pace::charge(size)).max(1) as usize;
         let (socket, address) = receiver();
         let mut emitter = UdpEmitter::connect(address).unwrap();
         let document = vec![b'x'; size];
@@ -61,7 +61,7 @@ impl<F: Future<Output = ()>> ThenDo for F {}
 #[test]
 fn five_milliseconds_of_sending_stay_below_the_buffer() {
     // What three quarters of a default buffer take; see the numbers at `Pace`.
-    for (size, most) in [(600, 208), (5_600, 19)] {
+    for (size, most) in [(600, 124), (5_600, 18), (16_000, 9)] {
         let mut now = Instant::now();
         let mut pacer = Pacer::new(Pace::default(), now);
         let mut admitted = Vec::new();
@@ -82,16 +82,16 @@ fn five_milliseconds_of_sending_stay_below_the_buffer() {
 #[test]
 fn the_pacer_says_how_long_and_lets_a_giant_pass_alone() {
     let start = Instant::now();
-    let pace = Pace { burst: 2, burst_bytes: 1_000, per_millisecond: 1, bytes_per_millisecond: 100 };
+    let pace = Pace { burst: 2 * Pace::charge(100), per_millisecond: Pace::charge(100) };
     let mut pacer = Pacer::new(pace, start);
     assert_eq!(pacer.admit(start, 100), Ok(()));
-    assert_eq!(pacer.admit(start, 100), Ok(()));
+    assert_eq!(pacer.admit(start, 1), Ok(()), "a block is no smaller");
     assert_eq!(pacer.admit(start, 100), Err(Duration::from_millis(1)));
     let later = start + Duration::from_secs(3_600);
     assert_eq!(pacer.admit(later, 1_000_000), Ok(()), "more than the burst, but alone");
-    assert_eq!(pacer.admit(later, 500), Err(Duration::from_millis(5)));
-    assert_eq!(pacer.admit(start, 500), Err(Duration::from_millis(5)), "a clock that steps back refills nothing");
-    assert_eq!(pacer.admit(later + Duration::from_millis(5), 500), Ok(()));
+    assert_eq!(pacer.admit(later, 100), Err(Duration::from_millis(1)));
+    assert_eq!(pacer.admit(start, 100), Err(Duration::from_millis(1)), "a clock that steps back refills nothing");
+    assert_eq!(pacer.admit(later + Duration::from_millis(1), 100), Ok(()));
 }
 
 #[tokio::test]
@@ -99,13 +99,40 @@ async fn an_absent_daemon_costs_one_line_and_no_error() {
     let (socket, address) = receiver();
     drop(socket);
     let mut emitter = UdpEmitter::connect(address).unwrap();
-    let documents = (0..10).map(|_| b"document".as_slice());
-    assert_eq!(emitter.send_all(documents, tokio::time::sleep).await, 10, "each was handed to the kernel");
+    let clone = emitter.try_clone().unwrap();
+    let documents = || (0..10).map(|_| b"document".as_slice());
+    assert!(emitter.send_all(documents(), tokio::time::sleep).await < 10, "the rest would be for nobody");
     let stats = emitter.stats();
-    assert!(stats.refused > 0 && stats.failed == 0, "{stats:?}");
+    assert!(stats.refused > 0 && stats.failed == 0 && stats.sent + stats.skipped == 10, "{stats:?}");
     assert!(emitter.notice().is_some_and(|text| text.contains("AWS_XRAY_DAEMON_ADDRESS")));
-    emitter.send(b"document");
+    assert_eq!(emitter.send_all(documents(), tokio::time::sleep).await, 1, "one to see whether somebody listens now");
     assert_eq!(emitter.notice(), None);
+    assert!(emitter.is_unheard() && clone.is_unheard());
+}
+
+#[tokio::test]
+async fn a_daemon_that_comes_back_has_every_document_from_then_on() {
+    let (socket, address) = receiver();
+    drop(socket);
+    let mut emitter = UdpEmitter::connect(address).unwrap();
+    let documents = || (0..10).map(|_| b"document".as_slice());
+    for _ in 0..2 {
+        emitter.send_all(documents(), tokio::time::sleep).await;
+    }
+    let socket = UdpSocket::bind(address).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    for _ in 0..2 {
+        assert_eq!(emitter.send_all(documents(), tokio::time::sleep).await, 10);
+        assert_eq!(drain(&socket), 10);
+        assert!(!emitter.is_unheard());
+    }
+    // The refusal of one that nobody heard is told to the next, which somebody hears.
+    drop(socket);
+    emitter.send(b"document");
+    let socket = UdpSocket::bind(address).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    assert_eq!(emitter.send_all(documents(), tokio::time::sleep).await, 10);
+    assert_eq!(drain(&socket), 10);
 }
 
 #[tokio::test]

@@ -47,10 +47,10 @@ impl Vehicle {
         }
     }
 
-    async fn paced(&mut self, batch: &Batch) {
+    async fn paced(&mut self, batch: &mut Batch) {
         match self {
             Self::Udp(emitter) => {
-                emitter.send_all(batch.datagrams(), pause).await;
+                emitter.send_all(batch.packed(), pause).await;
                 if let Some(notice) = emitter.notice() {
                     tracing::warn!("{notice}");
                 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, ops::Range, time::Duration};
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 
-use super::{DAEMON_HEADER, Document, DocumentWriter, Frame, Report};
+use super::{DAEMON_HEADER, Document, DocumentWriter, Frame, Report, packing};
 
 /// The bytes X-Ray takes for one trace.
 pub const MAX_TRACE: usize = 500_000;
@@ -54,18 +54,25 @@ impl Budget {
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
-    range: Range<usize>,
-    trace: TraceId,
-    id: SpanId,
-    parent: SpanId,
+pub(super) struct Entry {
+    pub(super) range: Range<usize>,
+    /// Within the range, of a subsegment.
+    pub(super) origin: Range<usize>,
+    pub(super) trace: TraceId,
+    pub(super) id: SpanId,
+    pub(super) parent: SpanId,
     rank: (bool, bool, Duration),
-    kept: bool,
+    pub(super) kept: bool,
 }
 
 impl Entry {
     fn len(&self) -> usize {
-        self.range.len() - DAEMON_HEADER.len()
+        self.document().len()
+    }
+
+    /// Without the daemon's header.
+    pub(super) fn document(&self) -> Range<usize> {
+        self.range.start + DAEMON_HEADER.len()..self.range.end
     }
 }
 
@@ -93,8 +100,9 @@ impl Entry {
 /// ```
 #[derive(Debug, Default)]
 pub struct Batch {
-    buffer: Vec<u8>,
-    entries: Vec<Entry>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) packed: Vec<Range<usize>>,
     report: Report,
 }
 
@@ -110,9 +118,11 @@ impl Batch {
         self.buffer.extend_from_slice(DAEMON_HEADER);
         let document = writer.write(span, frame, &mut self.buffer);
         self.report += document.report;
+        let origin = if frame.is_segment() { 0..0 } else { packing::origin(&self.buffer[start..], start) };
         let lasted = span.end_time.duration_since(span.start_time).unwrap_or_default();
         self.entries.push(Entry {
             range: start..self.buffer.len(),
+            origin,
             trace: frame.trace_id(),
             id: span.span_context.span_id(),
             parent: frame.parent_id(),
@@ -248,8 +258,10 @@ impl Batch {
     pub fn clear(&mut self) {
         self.buffer.clear();
         self.entries.clear();
+        self.packed.clear();
         self.buffer.shrink_to(KEPT);
         self.entries.shrink_to(KEPT / 256);
+        self.packed.shrink_to(KEPT / 256);
         self.report = Report::default();
     }
 }

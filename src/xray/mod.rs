@@ -8,6 +8,7 @@ mod budget;
 mod document;
 mod header;
 mod hex;
+mod packing;
 mod propagator;
 mod transport;
 

@@ -140,6 +140,10 @@ impl Frame {
         self
     }
 
+    pub(super) fn is_segment(&self) -> bool {
+        self.segment
+    }
+
     /// The trace the document belongs to.
     pub fn trace_id(&self) -> TraceId {
         self.trace_id

@@ -22,7 +22,8 @@ impl Pace {
     pub fn charge(bytes: usize) -> u32 {
         /// What comes before and behind the bytes in their block.
         const AROUND: usize = 384;
-        let block = bytes.saturating_add(AROUND).checked_next_power_of_two().unwrap_or(usize::MAX);
+        const LEAST: usize = 1_024;
+        let block = bytes.saturating_add(AROUND).checked_next_power_of_two().unwrap_or(usize::MAX).max(LEAST);
         u32::try_from(block).unwrap_or(u32::MAX).saturating_add(256)
     }
 }

@@ -1,0 +1,149 @@
+//! Documents inside documents: fewer datagrams.
+
+use std::ops::Range;
+
+use opentelemetry::trace::SpanId;
+
+use super::budget::{Batch, Entry};
+
+/// A document with others in it has at most as many bytes as fill a block of 16 KB at the receiver, together with what the kernel
+/// adds: of all sizes the receiver's buffer holds most bytes in this one, and it is a quarter of what a document may have.
+const MOST: usize = 16_000;
+
+/// Documents in one another. X-Ray names no limit; readers of JSON have one.
+const DEPTH: u8 = 16;
+
+/// The documents of a batch as a forest.
+struct Forest {
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    parent: Option<usize>,
+    /// Children whose own children are not known to be in their place yet.
+    pending: usize,
+    first: Option<usize>,
+    last: Option<usize>,
+    next: Option<usize>,
+    bytes: usize,
+    depth: u8,
+    within: bool,
+}
+
+impl Batch {
+    /// What goes to the daemon, each a datagram, as [`datagrams`](Self::datagrams), but with subsegments in the document of their
+    /// parent as long as that stays small. X-Ray makes the same trace of both; a datagram costs more than the bytes in it, here and
+    /// in the receiver's buffer.
+    pub fn packed(&mut self) -> impl Iterator<Item = &[u8]> {
+        self.pack();
+        self.packed.iter().map(|range| &self.buffer[range.clone()])
+    }
+
+    fn pack(&mut self) {
+        self.packed.clear();
+        let forest = Forest::of(&self.entries);
+        for at in 0..self.entries.len() {
+            let (entry, node) = (&self.entries[at], &forest.nodes[at]);
+            if !entry.kept || node.within {
+                continue;
+            }
+            let mut range = entry.range.clone();
+            if node.first.is_some() {
+                let start = self.buffer.len();
+                self.buffer.reserve(node.bytes);
+                let opening = range.end - 1;
+                self.buffer.extend_from_within(range.start..opening);
+                self.write_children(&forest, node);
+                range = start..self.buffer.len();
+            }
+            self.packed.push(range);
+        }
+    }
+
+    /// As deep as [`DEPTH`].
+    fn write_children(&mut self, forest: &Forest, node: &Node) {
+        let mut next = node.first;
+        let mut before: &[u8] = b",\"subsegments\":[";
+        while let Some(at) = next {
+            self.buffer.extend_from_slice(before);
+            before = b",";
+            let (document, origin) = (self.entries[at].document(), self.entries[at].origin.clone());
+            self.buffer.extend_from_within(document.start..origin.start);
+            self.buffer.extend_from_within(origin.end..document.end - 1);
+            self.write_children(forest, &forest.nodes[at]);
+            next = forest.nodes[at].next;
+        }
+        self.buffer.extend_from_slice(if node.first.is_some() { b"]}" } else { b"}" });
+    }
+}
+
+impl Forest {
+    fn of(entries: &[Entry]) -> Self {
+        let mut by_id: Vec<(SpanId, usize)> =
+            entries.iter().enumerate().filter(|(_, entry)| entry.kept).map(|(at, entry)| (entry.id, at)).collect();
+        by_id.sort_unstable_by_key(|(id, _)| id.to_bytes());
+        let parent = |entry: &Entry| {
+            if !entry.kept || entry.origin.is_empty() {
+                return None;
+            }
+            let found = by_id.binary_search_by_key(&entry.parent.to_bytes(), |(id, _)| id.to_bytes()).ok()?;
+            Some(by_id[found].1).filter(|parent| entries[*parent].trace == entry.trace)
+        };
+        let node = |entry: &Entry| Node {
+            parent: parent(entry),
+            pending: 0,
+            first: None,
+            last: None,
+            next: None,
+            bytes: entry.range.len(),
+            depth: 0,
+            within: false,
+        };
+        let mut forest = Self { nodes: entries.iter().map(node).collect() };
+        for at in 0..entries.len() {
+            if let Some(parent) = forest.nodes[at].parent {
+                forest.nodes[parent].pending += 1;
+            }
+        }
+        // Every document after those below it. One that is below itself never comes, and stays alone.
+        let leaves: Vec<usize> = (0..entries.len()).filter(|at| forest.nodes[*at].pending == 0).collect();
+        for leaf in leaves {
+            let mut ready = Some(leaf);
+            while let Some(at) = ready {
+                ready = forest.place(at);
+            }
+        }
+        forest
+    }
+
+    /// Puts a document into its parent's if there is room. Gives the parent if it was the last that this waited for.
+    fn place(&mut self, at: usize) -> Option<usize> {
+        let (bytes, depth) = (self.nodes[at].bytes, self.nodes[at].depth);
+        let parent = self.nodes[at].parent?;
+        let above = &mut self.nodes[parent];
+        above.pending = above.pending.checked_sub(1)?;
+        let ready = (above.pending == 0).then_some(parent);
+        if above.bytes + bytes > MOST || depth >= DEPTH {
+            return ready;
+        }
+        above.bytes += bytes;
+        above.depth = above.depth.max(depth + 1);
+        let before = above.last.replace(at);
+        match before {
+            Some(before) => self.nodes[before].next = Some(at),
+            None => self.nodes[parent].first = Some(at),
+        }
+        self.nodes[at].within = true;
+        ready
+    }
+}
+
+/// Where a document says to which trace and to which parent it belongs, which goes without saying inside of its parent's.
+pub(super) fn origin(document: &[u8], start: usize) -> Range<usize> {
+    // No name has a quote in it, so what is found first is the field.
+    let at = |needle: &[u8]| memchr::memmem::find(document, needle);
+    match (at(b",\"trace_id\":"), at(b",\"start_time\":")) {
+        (Some(begin), Some(end)) if begin < end => start + begin..start + end,
+        _ => 0..0,
+    }
+}
