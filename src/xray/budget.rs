@@ -5,7 +5,7 @@ use std::{collections::HashMap, ops::Range, time::Duration};
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 
-use super::{DAEMON_HEADER, Document, DocumentWriter, Frame, Report, packing};
+use super::{DAEMON_HEADER, Document, DocumentWriter, Frame, Report};
 
 /// The bytes X-Ray takes for one trace.
 pub const MAX_TRACE: usize = 500_000;
@@ -56,8 +56,8 @@ impl Budget {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) range: Range<usize>,
-    /// Within the range, of a subsegment.
-    pub(super) origin: Range<usize>,
+    /// Where it names its trace and its parent, which goes without saying inside of its parent's. Of a subsegment; else empty.
+    pub(super) placed: Range<usize>,
     pub(super) trace: TraceId,
     pub(super) id: SpanId,
     pub(super) parent: SpanId,
@@ -118,11 +118,11 @@ impl Batch {
         self.buffer.extend_from_slice(DAEMON_HEADER);
         let document = writer.write(span, frame, &mut self.buffer);
         self.report += document.report;
-        let origin = if frame.is_segment() { 0..0 } else { packing::origin(&self.buffer[start..], start) };
+        let placed = if frame.is_segment() { 0..0 } else { writer.placed() };
         let lasted = span.end_time.duration_since(span.start_time).unwrap_or_default();
         self.entries.push(Entry {
             range: start..self.buffer.len(),
-            origin,
+            placed,
             trace: frame.trace_id(),
             id: span.span_context.span_id(),
             parent: frame.parent_id(),
@@ -135,6 +135,9 @@ impl Batch {
     /// Chooses what the budget has room for: faults first, then errors, then slow spans, always with their ancestors. Returns how
     /// many documents are left out. `reserve` bytes of `reserved_for` stay free.
     pub fn select(&mut self, budget: &mut Budget, reserved_for: TraceId, reserve: usize) -> u32 {
+        if self.fits_as_one_trace(budget, reserved_for, reserve) {
+            return 0;
+        }
         let mut wanted: HashMap<TraceId, usize> = HashMap::new();
         for entry in &self.entries {
             *wanted.entry(entry.trace).or_default() += entry.len();
@@ -160,6 +163,21 @@ impl Batch {
             budget.spend(trace, bytes);
         }
         left_out
+    }
+
+    /// Nothing is left out of most invocations, and all is of one trace.
+    fn fits_as_one_trace(&self, budget: &mut Budget, reserved_for: TraceId, reserve: usize) -> bool {
+        let Some(trace) = self.entries.first().map(|entry| entry.trace) else { return true };
+        if self.entries.iter().any(|entry| entry.trace != trace) {
+            return false;
+        }
+        let wanted = self.entries.iter().map(Entry::len).sum::<usize>();
+        let reserve = if trace == reserved_for { reserve } else { 0 };
+        let fits = wanted <= budget.remaining(trace).saturating_sub(reserve);
+        if fits {
+            budget.spend(trace, wanted);
+        }
+        fits
     }
 
     fn choose(&mut self, wanted: &HashMap<TraceId, usize>, left: &mut HashMap<TraceId, usize>) {

@@ -1,7 +1,5 @@
 //! Documents inside documents: fewer datagrams.
 
-use std::ops::Range;
-
 use opentelemetry::trace::SpanId;
 
 use super::budget::{Batch, Entry};
@@ -67,9 +65,9 @@ impl Batch {
         while let Some(at) = next {
             self.buffer.extend_from_slice(before);
             before = b",";
-            let (document, origin) = (self.entries[at].document(), self.entries[at].origin.clone());
-            self.buffer.extend_from_within(document.start..origin.start);
-            self.buffer.extend_from_within(origin.end..document.end - 1);
+            let (document, placed) = (self.entries[at].document(), self.entries[at].placed.clone());
+            self.buffer.extend_from_within(document.start..placed.start);
+            self.buffer.extend_from_within(placed.end..document.end - 1);
             self.write_children(forest, &forest.nodes[at]);
             next = forest.nodes[at].next;
         }
@@ -83,7 +81,7 @@ impl Forest {
             entries.iter().enumerate().filter(|(_, entry)| entry.kept).map(|(at, entry)| (entry.id, at)).collect();
         by_id.sort_unstable_by_key(|(id, _)| id.to_bytes());
         let parent = |entry: &Entry| {
-            if !entry.kept || entry.origin.is_empty() {
+            if !entry.kept || entry.placed.is_empty() {
                 return None;
             }
             let found = by_id.binary_search_by_key(&entry.parent.to_bytes(), |(id, _)| id.to_bytes()).ok()?;
@@ -135,15 +133,5 @@ impl Forest {
         }
         self.nodes[at].within = true;
         ready
-    }
-}
-
-/// Where a document says to which trace and to which parent it belongs, which goes without saying inside of its parent's.
-pub(super) fn origin(document: &[u8], start: usize) -> Range<usize> {
-    // No name has a quote in it, so what is found first is the field.
-    let at = |needle: &[u8]| memchr::memmem::find(document, needle);
-    match (at(b",\"trace_id\":"), at(b",\"start_time\":")) {
-        (Some(begin), Some(end)) if begin < end => start + begin..start + end,
-        _ => 0..0,
     }
 }

@@ -1,6 +1,6 @@
 //! Finished spans as X-Ray segment documents.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
@@ -242,12 +242,19 @@ pub struct Document {
 pub struct DocumentWriter {
     options: DocumentOptions,
     places: Places,
+    /// Where the last document names its trace and its parent.
+    placed: Range<usize>,
 }
 
 impl DocumentWriter {
     /// A writer with its scratch memory, to be kept for the life of the process.
     pub fn new(options: DocumentOptions) -> Self {
-        Self { options, places: Places::default() }
+        Self { options, ..Self::default() }
+    }
+
+    /// Where the last document names its trace and its parent, in the buffer it was written to.
+    pub(super) fn placed(&self) -> Range<usize> {
+        self.placed.clone()
     }
 
     /// Appends the document of `span` to `out`. A document that would be over [`MAX_DOCUMENT`] is shed until it fits: long values,
@@ -260,9 +267,10 @@ impl DocumentWriter {
         let mut level = Level::Full;
         loop {
             self.places.restart();
-            let (flags, mut report) = Render::new(span, frame, &self.options, &mut self.places, level, out).document();
+            let (flags, mut report, placed) = Render::new(span, frame, &self.options, &mut self.places, level, out).document();
             let len = out.len() - start;
             if len <= MAX_DOCUMENT || level == Level::Bare {
+                self.placed = placed;
                 report.truncated = u32::from(level > Level::Full);
                 return Document { len, flags, report };
             }

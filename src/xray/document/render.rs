@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Once,
 };
@@ -96,7 +97,8 @@ impl<'a> Render<'a> {
         Self { span, frame, options, places, level, report: Report::default(), out, untold_status: false, end }
     }
 
-    pub(super) fn document(mut self) -> (Flags, Report) {
+    /// Also says where the document names its trace and its parent.
+    pub(super) fn document(mut self) -> (Flags, Report, Range<usize>) {
         let (span, frame) = (self.span, self.frame);
         self.out.extend_from_slice(b"{\"name\":");
         let origin = self.origin();
@@ -108,14 +110,17 @@ impl<'a> Render<'a> {
         }
         self.out.extend_from_slice(b",\"id\":\"");
         self.out.extend_from_slice(&hex::span_id(id));
-        self.out.extend_from_slice(b"\",\"trace_id\":\"");
+        self.out.push(b'"');
+        let begins = self.out.len();
+        self.out.extend_from_slice(b",\"trace_id\":\"");
         self.out.extend_from_slice(&hex::xray_trace_id(frame.trace_id));
         if frame.parent_id != SpanId::INVALID {
             self.out.extend_from_slice(b"\",\"parent_id\":\"");
             self.out.extend_from_slice(&hex::span_id(frame.parent_id));
         }
-        let place: &[u8] = if frame.segment { b"\",\"start_time\":" } else { b"\",\"type\":\"subsegment\",\"start_time\":" };
-        self.out.extend_from_slice(place);
+        self.out.extend_from_slice(if frame.segment { b"\"" } else { b"\",\"type\":\"subsegment\"" });
+        let placed = begins..self.out.len();
+        json::key(self.out, quoted!("start_time"));
         json::time(self.out, span.start_time);
         if frame.in_progress {
             self.out.extend_from_slice(b",\"in_progress\":true");
@@ -150,7 +155,7 @@ impl<'a> Render<'a> {
         }
         self.metadata(renamed);
         self.out.push(b'}');
-        (flags, self.report)
+        (flags, self.report, placed)
     }
 
     pub(super) fn status_error(&self) -> bool {
