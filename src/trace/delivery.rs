@@ -37,13 +37,11 @@ impl Vehicle {
         matches!(self, Self::Udp(emitter) if emitter.is_unheard())
     }
 
-    fn express(&mut self, batch: &Batch) {
-        for datagram in batch.datagrams() {
-            match self {
-                // What the kernel refuses here is told when the finished document goes.
-                Self::Udp(emitter) => drop(emitter.send(datagram)),
-                Self::Stdout(emitter) => drop(emitter.send(datagram)),
-            }
+    fn express(&mut self, batch: &mut Batch) {
+        match self {
+            // What the kernel refuses here is told when the finished document goes.
+            Self::Udp(emitter) => batch.packed().for_each(|datagram| _ = emitter.send(datagram)),
+            Self::Stdout(emitter) => batch.datagrams().for_each(|datagram| _ = emitter.send(datagram)),
         }
     }
 

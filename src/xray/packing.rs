@@ -39,6 +39,10 @@ impl Batch {
 
     fn pack(&mut self) {
         self.packed.clear();
+        if let [entry] = &self.entries[..] {
+            self.packed.extend(Some(entry.range.clone()).filter(|_| entry.kept));
+            return;
+        }
         let forest = Forest::of(&self.entries);
         for at in 0..self.entries.len() {
             let (entry, node) = (&self.entries[at], &forest.nodes[at]);
