@@ -51,6 +51,13 @@ impl Deferred {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
     }
 
+    /// As [`close`](Self::close) if nothing is stored; false if something is.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.closed |= stored.work.is_empty();
+        stored.closed
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).work.is_empty()
     }

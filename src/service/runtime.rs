@@ -119,6 +119,9 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
         if this.posted.is_none() {
             *this.posted = Some(ready!(this.inner.poll(cx)));
             *this.watched = None;
+            if nothing_follows(this.invocation) {
+                return Poll::Ready(this.posted.take().unwrap_or(Ok(())));
+            }
             let stage = after_posting(this.invocation.clone(), this.context.clone());
             let stage = CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone()));
             if Environment::current().is_concurrent() {
@@ -133,6 +136,15 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
         }
         Poll::Ready(this.posted.take().unwrap_or(Ok(())))
     }
+}
+
+/// True where the stage after the response has nothing to do, which is not worth a task: of an invocation that is not recorded, on time, side by
+/// side with others. Elsewhere it is no task, and remembers when it ended.
+fn nothing_follows(invocation: &Invocation) -> bool {
+    let bare = !invocation.is_recorded() && hooks().after.is_empty() && !trace::has_exporters();
+    bare && Environment::current().is_concurrent()
+        && invocation.deadline().is_none_or(|kill| clock::now() <= kill)
+        && invocation.deferred().close_if_empty()
 }
 
 /// What comes between the post and the next event: the invocation's spans leave first, so that nothing that comes after can

@@ -13,7 +13,10 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex as SyncMutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex as SyncMutex, Once, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::Mutex;
@@ -55,6 +58,40 @@ impl Vehicle {
             }
             Self::Stdout(_) => self.express(batch),
         }
+    }
+}
+
+/// Spans that wait for their turn at the pace, of invocations side by side. Beyond it an invocation's own document alone waits, and beyond twice as
+/// many nothing does: where spans are made faster for good than they may leave, they would wait without end.
+const QUEUED: usize = 10_000;
+
+/// Spans of one invocation that wait for their turn.
+struct Queued {
+    spans: usize,
+    /// Those that waited already.
+    before: usize,
+}
+
+static QUEUE: AtomicUsize = AtomicUsize::new(0);
+
+impl Queued {
+    fn new(spans: usize) -> Self {
+        let before = QUEUE.fetch_add(spans, Ordering::Relaxed);
+        if before >= QUEUED {
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| {
+                tracing::warn!(
+                    "spans are made faster than the X-Ray daemon's buffer may be filled: some are left out; sample less"
+                )
+            });
+        }
+        Self { spans, before }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        QUEUE.fetch_sub(self.spans, Ordering::Relaxed);
     }
 }
 
@@ -137,7 +174,8 @@ pub(crate) fn announce(invocation: &Invocation, span: &SpanData) {
     let Some(road) = road() else { return };
     let mut express = road.express.lock().unwrap_or_else(PoisonError::into_inner);
     let (vehicle, writer, batch) = &mut *express;
-    if vehicle.is_unheard() {
+    // Nobody is there, or the document that would take its place may have to stay away.
+    if vehicle.is_unheard() || QUEUE.load(Ordering::Relaxed) >= QUEUED {
         return;
     }
     batch.clear();
@@ -193,11 +231,15 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
         return;
     }
     if let Some(road) = road() {
-        let mut paced = road.paced.lock().await;
-        let (vehicle, writer, batch, budget) = &mut *paced;
-        translate(invocation, main, &spans, writer, batch, budget).await;
-        vehicle.paced(batch).await;
-        batch.clear();
+        let queued = Queued::new(spans.len());
+        if queued.before < 2 * QUEUED {
+            let mut paced = road.paced.lock().await;
+            let (vehicle, writer, batch, budget) = &mut *paced;
+            let only_main = queued.before >= QUEUED;
+            translate(invocation, main, &spans, only_main, writer, batch, budget).await;
+            vehicle.paced(batch).await;
+            batch.clear();
+        }
     }
     if let Some(exporters) = exporters::installed() {
         // A parent that was made up is nobody else's business.
@@ -216,13 +258,15 @@ async fn translate(
     invocation: &Invocation,
     main: SpanId,
     spans: &[SpanData],
+    only_main: bool,
     writer: &mut DocumentWriter,
     batch: &mut Batch,
     budget: &mut Budget,
 ) {
     batch.clear();
     let is_main = |span: &&SpanData| span.span_context.span_id() == main;
-    for (index, span) in spans.iter().filter(|span| !is_main(span)).enumerate() {
+    let others = if only_main { &[] } else { spans };
+    for (index, span) in others.iter().filter(|span| !is_main(span)).enumerate() {
         batch.push(writer, span, &frame_of_part(Some(invocation), span));
         // A big invocation must not keep the executor from the others.
         if index % 256 == 255 {
@@ -231,7 +275,8 @@ async fn translate(
     }
     match spans.iter().find(is_main) {
         Some(span) if span.span_kind == SpanKind::Server => {
-            batch.finish(writer, span, frame_of_invocation(invocation, span), budget);
+            let left_out = if only_main { u32::try_from(spans.len() - 1).unwrap_or(u32::MAX) } else { 0 };
+            batch.finish(writer, span, frame_of_invocation(invocation, span).left_out(left_out), budget);
         }
         Some(span) => {
             batch.finish(writer, span, Frame::of(span), budget);

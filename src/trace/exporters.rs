@@ -123,6 +123,11 @@ pub(crate) fn installed() -> Option<&'static Exporters> {
     EXPORTERS.get()
 }
 
+/// True where spans go elsewhere than to X-Ray.
+pub(crate) fn has_exporters() -> bool {
+    installed().is_some()
+}
+
 /// True where spans wait for shutdown.
 pub(crate) fn flushes_at_shutdown() -> bool {
     installed().is_some_and(|exporters| exporters.flush != Flush::EveryInvocation)

@@ -19,7 +19,9 @@ pub(crate) use blocked::{report_blocked, report_shutdown};
 pub(crate) use delivery::document_options;
 pub(crate) use delivery::{deliver, resolve};
 pub use exporters::Flush;
-pub(crate) use exporters::{AnyExporter, export, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};
+pub(crate) use exporters::{
+    AnyExporter, export, flush_at_shutdown, flushes_at_shutdown, has_exporters, install as install_exporters,
+};
 pub(crate) use filter::{RecordingFilter, is_recording, set_recording};
 pub(crate) use foreign_parent::foreign_parent;
 pub(crate) use ids::{ProcessIds, reseed};

@@ -93,7 +93,8 @@ fn name(environment: &'static Environment) -> &'static str {
 
 /// The qualifier of the invoked ARN, where it is an alias and not a version.
 fn alias<'arn>(arn: &'arn str, version: &str) -> Option<&'arn str> {
-    let qualifier = arn.strip_prefix("arn:")?.splitn(7, ':').nth(6)?;
+    let (seventh, _) = arn.bytes().enumerate().filter(|(_, byte)| *byte == b':').nth(6)?;
+    let qualifier = arn.starts_with("arn:").then(|| &arn[seventh + 1..])?;
     let alias = qualifier != version && qualifier != "$LATEST" && !qualifier.is_empty();
     alias.then_some(qualifier)
 }

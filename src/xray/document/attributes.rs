@@ -68,7 +68,8 @@ pub(super) fn slot(key: &str, server: bool) -> Option<(Slot, bool)> {
         HttpTarget, HttpUrl, HttpUserAgent, LogGroups, MessagingDestination, PeerIp, PeerService, RpcMethod, RpcService, RpcSystem,
         ServerAddress, ServerPort, UrlPath, UrlQuery, UrlScheme, User,
     };
-    let (group, name) = key.split_once('.')?;
+    let dot = key.bytes().position(|byte| byte == b'.')?;
+    let (group, name) = (&key[..dot], &key[dot + 1..]);
     Some(match group {
         "http" => match name {
             "request.method" => (HttpMethod, true),
