@@ -48,29 +48,28 @@ impl Trigger {
     /// ```
     pub fn recognise(event: &[u8]) -> Self {
         let head = &event[..event.len().min(LOOK)];
-        let has = |needle: &str| contains(head, needle.as_bytes());
-        match first_key(head) {
-            Some(b"Records") => Self::of_records(event),
-            Some(_) if has("\"requestContext\"") || has("\"routeKey\"") || has("\"rawPath\"") => {
-                if has("\"elb\"") {
-                    Self::LoadBalancer
-                } else if contains(&event[..event.len().min(DOMAIN)], b".lambda-url.") {
-                    Self::FunctionUrl
-                } else if has("\"routeKey\"") || has("\"rawPath\"") {
-                    Self::ApiGatewayV2
-                } else {
-                    Self::ApiGatewayV1
-                }
+        let Some(first) = first_key(head) else { return Self::Direct };
+        if first == b"Records" {
+            return Self::of_records(event);
+        }
+        let has = strings(head);
+        let second_payload = has(Word::RouteKey) || has(Word::RawPath);
+        if second_payload || has(Word::RequestContext) {
+            if has(Word::Elb) {
+                Self::LoadBalancer
+            } else if contains(&event[..event.len().min(DOMAIN)], b".lambda-url.") {
+                Self::FunctionUrl
+            } else if second_payload {
+                Self::ApiGatewayV2
+            } else {
+                Self::ApiGatewayV1
             }
-            Some(_) if has("\"httpMethod\"") && has("\"resource\"") => Self::ApiGatewayV1,
-            Some(_) if has("\"detail-type\"") && has("\"source\"") => {
-                if has("\"Scheduled Event\"") {
-                    Self::Schedule
-                } else {
-                    Self::EventBridge
-                }
-            }
-            _ => Self::Direct,
+        } else if has(Word::HttpMethod) && has(Word::Resource) {
+            Self::ApiGatewayV1
+        } else if has(Word::DetailType) && has(Word::Source) {
+            if has(Word::ScheduledEvent) { Self::Schedule } else { Self::EventBridge }
+        } else {
+            Self::Direct
         }
     }
 
@@ -119,6 +118,45 @@ impl Trigger {
             Self::Direct => "direct",
         }
     }
+}
+
+/// What tells events apart, as a string of their own somewhere in them.
+#[derive(Clone, Copy)]
+enum Word {
+    RequestContext,
+    RouteKey,
+    RawPath,
+    Elb,
+    HttpMethod,
+    Resource,
+    DetailType,
+    Source,
+    ScheduledEvent,
+}
+
+const WORDS: [(&[u8], Word); 9] = [
+    (b"requestContext\"", Word::RequestContext),
+    (b"routeKey\"", Word::RouteKey),
+    (b"rawPath\"", Word::RawPath),
+    (b"elb\"", Word::Elb),
+    (b"httpMethod\"", Word::HttpMethod),
+    (b"resource\"", Word::Resource),
+    (b"detail-type\"", Word::DetailType),
+    (b"source\"", Word::Source),
+    (b"Scheduled Event\"", Word::ScheduledEvent),
+];
+
+/// Which words an event has. One pass from quote to quote: a search for each would cost most events more than their own decoding.
+fn strings(event: &[u8]) -> impl Fn(Word) -> bool {
+    let mut found = 0_u16;
+    for quote in memchr::memchr_iter(b'"', event) {
+        let behind = &event[quote + 1..];
+        if matches!(behind.first(), Some(b'r' | b'e' | b'h' | b'd' | b's' | b'S')) {
+            let word = WORDS.iter().find(|(word, _)| behind.starts_with(word));
+            found |= word.map_or(0, |(_, word)| 1 << *word as u16);
+        }
+    }
+    move |word| found & 1 << word as u16 != 0
 }
 
 /// The first key of the object the event is, if it is one.

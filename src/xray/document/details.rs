@@ -47,7 +47,12 @@ impl Render<'_> {
             }
             let key = attribute.key.as_str();
             let clean = spelling(key);
-            let taken = || written[..number].iter().any(|at: &usize| spelling(span.attributes[*at].key.as_str()) == clean);
+            let is_same = |other: &str| {
+                let other = other.strip_prefix(PREFIX).unwrap_or(other);
+                // No key is spelt in more bytes than it has, but for the empty one.
+                (other.len() >= clean.len() || other.is_empty()) && annotation_key(other) == clean
+            };
+            let taken = || written[..number].iter().any(|at: &usize| is_same(span.attributes[*at].key.as_str()));
             if number == MAX_ANNOTATIONS || matches!(attribute.value, Value::Array(_)) || taken() {
                 self.report.moved += 1;
                 continue;
