@@ -344,7 +344,7 @@ fn tell_once(header: &TraceHeader) {
     static MALFORMED: Once = Once::new();
     static UNTRACED: Once = Once::new();
     if let Some(problem) = header.ignored() {
-        MALFORMED.call_once(|| tracing::warn!("a part of the trace header is ignored: {problem}"));
+        MALFORMED.call_once(|| crate::logs::warn(format_args!("a part of the trace header is ignored: {problem}")));
     }
     if header.root().is_some() && header.sampled() == Sampled::Unknown && Settings::current().trace {
         UNTRACED.call_once(|| {

@@ -49,7 +49,7 @@ async fn listen() -> Option<UnixStream> {
             Some(terminated)
         }
         Err(error) => {
-            tracing::warn!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})");
+            crate::logs::warn(format_args!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})"));
             None
         }
     }
@@ -123,5 +123,5 @@ async fn register() {
         Ok(response) => format!("status {}", response.status()),
         Err(error) => error.to_string(),
     };
-    tracing::warn!("no extension could be registered, so shutdown hooks will not run here: {refused}");
+    crate::logs::warn(format_args!("no extension could be registered, so shutdown hooks will not run here: {refused}"));
 }

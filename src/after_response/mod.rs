@@ -39,7 +39,9 @@ impl Deferred {
             if let Ok(handle) = tokio::runtime::Handle::try_current() {
                 drop(handle.spawn(CURRENT.scope(owner.clone(), work)));
             } else {
-                tracing::warn!("after_response outside of an invocation and of a Tokio runtime: the work is dropped");
+                crate::logs::warn(format_args!(
+                    "after_response outside of an invocation and of a Tokio runtime: the work is dropped"
+                ));
             }
             return;
         }
@@ -109,7 +111,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
             Some(Err(error)) => {
                 done.panicked += 1;
                 if let Some(panic) = hooks::panic_of(error) {
-                    tracing::error!("work after the response panicked: {panic}");
+                    crate::logs::error(format_args!("work after the response panicked: {panic}"));
                 }
             }
             None if invocation.deferred().is_empty() => return done,

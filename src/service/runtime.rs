@@ -154,7 +154,7 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
     let recorded = invocation.is_recorded();
     if invocation.deadline().is_some_and(|kill| posted > kill) {
         // Only where timeouts are not enforced: elsewhere this process would be gone.
-        tracing::error!("the answer came after the deadline: the caller has an error instead");
+        crate::logs::error(format_args!("the answer came after the deadline: the caller has an error instead"));
         invocation.annotate("late_answer", true);
     }
     if recorded {

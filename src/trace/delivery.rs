@@ -53,7 +53,7 @@ impl Vehicle {
             Self::Udp(emitter) => {
                 emitter.send_all(batch.packed(), pause).await;
                 if let Some(notice) = emitter.notice() {
-                    tracing::warn!("{notice}");
+                    crate::logs::warn(format_args!("{notice}"));
                 }
             }
             Self::Stdout(_) => self.express(batch),
@@ -80,9 +80,9 @@ impl Queued {
         if before >= QUEUED {
             static TOLD: Once = Once::new();
             TOLD.call_once(|| {
-                tracing::warn!(
+                crate::logs::warn(format_args!(
                     "spans are made faster than the X-Ray daemon's buffer may be filled: some are left out; sample less"
-                )
+                ))
             });
         }
         Self { spans, before }
@@ -118,14 +118,16 @@ fn vehicles() -> Option<(Vehicle, Vehicle)> {
             let address = match DaemonAddress::parse(written) {
                 Ok(address) => address,
                 Err(error) => {
-                    tracing::warn!("AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}");
+                    crate::logs::warn(format_args!(
+                        "AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}"
+                    ));
                     return None;
                 }
             };
             match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
                 Ok((express, paced)) => Some((Vehicle::Udp(express), Vehicle::Udp(paced.with_pace(pace())))),
                 Err(error) => {
-                    tracing::warn!("nothing is sent to X-Ray: {error}");
+                    crate::logs::warn(format_args!("nothing is sent to X-Ray: {error}"));
                     None
                 }
             }
