@@ -10,7 +10,7 @@ use std::{
     future::Future,
     io,
     os::unix::net,
-    pin::pin,
+    pin::{Pin, pin},
     time::{Duration, Instant},
 };
 use tokio::{io::AsyncReadExt, net::UnixStream};
@@ -113,7 +113,9 @@ async fn register() {
                     let next = build_request().uri("/2020-01-01/extension/event/next").header("lambda-extension-identifier", id);
                     if let Ok(next) = next.body(Body::empty()) {
                         // The client lives as long as its call.
-                        tokio::spawn(async move { drop(client.call(next).await) });
+                        let call: Pin<Box<dyn Future<Output = ()> + Send>> =
+                            Box::pin(async move { drop(client.call(next).await) });
+                        tokio::spawn(call);
                     }
                     return;
                 }

@@ -95,7 +95,7 @@ impl Hooks {
         for hook in &self.after {
             let invocation = report.invocation.clone();
             let Ok(work) = guarded("a hook after the response", || hook(report.clone())) else { continue };
-            let work = CURRENT.scope(invocation, work).with_context(context.clone());
+            let work: Boxed = Box::pin(CURRENT.scope(invocation, work).with_context(context.clone()));
             if !ended_in_time("a hook after the response", tokio::spawn(work), until).await {
                 return;
             }

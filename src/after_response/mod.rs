@@ -37,7 +37,8 @@ impl Deferred {
             drop(stored);
             // Nobody posts a response for a detached invocation, nor one more for one that is over: the work would never run.
             if let Ok(handle) = tokio::runtime::Handle::try_current() {
-                drop(handle.spawn(CURRENT.scope(owner.clone(), work)));
+                let work: Work = Box::pin(CURRENT.scope(owner.clone(), work));
+                drop(handle.spawn(work));
             } else {
                 crate::logs::warn(format_args!(
                     "after_response outside of an invocation and of a Tokio runtime: the work is dropped"
@@ -93,7 +94,8 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
     let mut tasks = JoinSet::new();
     loop {
         for work in invocation.deferred().take() {
-            tasks.spawn(CURRENT.scope(invocation.clone(), work).with_context(context.clone()));
+            let work: Work = Box::pin(CURRENT.scope(invocation.clone(), work).with_context(context.clone()));
+            tasks.spawn(work);
         }
         let joined = match soft.or(until) {
             Some(at) => match tokio::time::timeout_at(at.into(), tasks.join_next()).await {

@@ -98,12 +98,14 @@ where
     }
 }
 
+type Stage = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 pin_project! {
     /// The future of [`RuntimeService`].
     pub struct RuntimeFuture<F> {
         #[pin]
         inner: TaskLocalFuture<Invocation, WithContext<F>>,
-        after: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        after: Option<Stage>,
         posted: Option<Result<(), Error>>,
         watched: Option<Watched>,
         invocation: Invocation,
@@ -123,12 +125,13 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
                 return Poll::Ready(this.posted.take().unwrap_or(Ok(())));
             }
             let stage = after_posting(this.invocation.clone(), this.context.clone());
-            let stage = CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone()));
+            // Boxed where it is spawned as well: Tokio's part of a task is compiled for each type of future.
+            let stage: Stage = Box::pin(CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone())));
             if Environment::current().is_concurrent() {
                 // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
                 after_response::stages().spawn(stage);
             } else {
-                *this.after = Some(Box::pin(stage));
+                *this.after = Some(stage);
             }
         }
         if let Some(after) = this.after {
