@@ -1,0 +1,204 @@
+//! What ours may cost: the lines of `benches/budget.toml`, and how a measured figure stands to its line.
+
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// What hardly drifts between two runs, so that a change of it is a change of the program.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Figure {
+    Instructions,
+    PageFaults,
+    Syscalls,
+    AnonymousKb,
+    ResidentKb,
+    StrippedKb,
+    Crates,
+}
+
+impl Figure {
+    /// Its name in the file.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Instructions => "instructions",
+            Self::PageFaults => "page_faults",
+            Self::Syscalls => "syscalls",
+            Self::AnonymousKb => "anonymous_kb",
+            Self::ResidentKb => "resident_kb",
+            Self::StrippedKb => "stripped_kb",
+            Self::Crates => "crates",
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Instructions => "instructions to the first /next",
+            Self::PageFaults => "page faults to the first /next",
+            Self::Syscalls => "system calls to the first /next",
+            Self::AnonymousKb => "anonymous memory at the first /next, KB",
+            Self::ResidentKb => "resident memory at the first /next, KB",
+            Self::StrippedKb => "stripped size, KB",
+            Self::Crates => "crates",
+        })
+    }
+}
+
+/// Why there is no comparison.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("benches/budget.toml: {0}")]
+    Toml(#[from] toml::de::Error),
+    #[error("benches/budget.toml, [{contender}.{}]: {what}", .figure.key())]
+    Line { contender: String, figure: Figure, what: &'static str },
+}
+
+/// One line of the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Line {
+    /// The contender whose figure divides this one.
+    ratio_to: Option<String>,
+    /// The contender whose figure is taken from this one.
+    above: Option<String>,
+    budget: f64,
+    /// How far a run may be from the budget, on either side, without a word.
+    margin: f64,
+    why: String,
+}
+
+/// All lines, by contender.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Budget(BTreeMap<String, BTreeMap<Figure, Line>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Within,
+    /// More than the budget and its margin.
+    Exceeded,
+    /// Less by more than the margin: the budget no longer holds anything.
+    Loose,
+    /// A tool is missing.
+    NotMeasured,
+}
+
+/// A line beside what was measured.
+pub(crate) struct Compared<'a> {
+    pub(crate) contender: &'a str,
+    pub(crate) figure: Figure,
+    pub(crate) verdict: Verdict,
+    line: &'a Line,
+    /// The figure as the line counts it, and as it was counted of the contender.
+    measured: Option<(f64, f64)>,
+}
+
+impl Budget {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let budget: Self = toml::from_str(text)?;
+        for (contender, figure, line) in budget.lines() {
+            let wrong = |what| Error::Line { contender: contender.to_owned(), figure, what };
+            if line.ratio_to.is_some() && line.above.is_some() {
+                return Err(wrong("give `ratio_to` or `above`, not both"));
+            }
+            if !line.budget.is_finite() || !line.margin.is_finite() || line.margin < 0.0 {
+                return Err(wrong("`budget` and `margin` must be finite, and `margin` not below zero"));
+            }
+            if line.why.trim().is_empty() {
+                return Err(wrong("`why` is empty: say what the figure is made of, or why it changed"));
+            }
+        }
+        Ok(budget)
+    }
+
+    /// Everybody whose figures are needed.
+    pub(crate) fn contenders(&self) -> BTreeSet<&str> {
+        let bases = self.lines().filter_map(|(_, _, line)| line.base());
+        self.0.keys().map(String::as_str).chain(bases).collect()
+    }
+
+    /// Compares each line with what was measured of a contender.
+    pub(crate) fn compare(&self, measured: impl Fn(&str, Figure) -> Option<f64>) -> Vec<Compared<'_>> {
+        let compared = self.lines().map(|(contender, figure, line)| {
+            let own = measured(contender, figure);
+            let counted = own.zip(line.base().map_or(Some(f64::NAN), |base| measured(base, figure)));
+            let measured = counted.map(|(own, base)| (line.count(own, base), own));
+            let verdict = measured.map_or(Verdict::NotMeasured, |(value, _)| line.verdict(value));
+            Compared { contender, figure, verdict, line, measured }
+        });
+        compared.collect()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = (&str, Figure, &Line)> {
+        self.0.iter().flat_map(|(contender, lines)| lines.iter().map(|(figure, line)| (contender.as_str(), *figure, line)))
+    }
+}
+
+impl Line {
+    fn base(&self) -> Option<&str> {
+        self.ratio_to.as_deref().or(self.above.as_deref())
+    }
+
+    fn count(&self, own: f64, base: f64) -> f64 {
+        match (&self.ratio_to, &self.above) {
+            (Some(_), _) => own / base,
+            (None, Some(_)) => own - base,
+            (None, None) => own,
+        }
+    }
+
+    fn verdict(&self, value: f64) -> Verdict {
+        // A ratio to nothing is no number, and no number is within a budget.
+        match value - self.budget {
+            over if over.is_nan() || over > self.margin => Verdict::Exceeded,
+            over if over < -self.margin => Verdict::Loose,
+            _ => Verdict::Within,
+        }
+    }
+
+    fn text(&self, value: f64) -> String {
+        match (&self.ratio_to, &self.above) {
+            (Some(base), _) => format!("{value:.3} × {base}"),
+            (None, Some(base)) => format!("{base} {value:+.0}"),
+            (None, None) => format!("{value:.0}"),
+        }
+    }
+
+    fn margin(&self) -> String {
+        if self.ratio_to.is_some() { format!("{:.3}", self.margin) } else { format!("{:.0}", self.margin) }
+    }
+}
+
+impl fmt::Display for Compared<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { contender, figure, line, .. } = self;
+        let verdict = match self.verdict {
+            Verdict::Within => "ok",
+            Verdict::Exceeded => "EXCEEDED",
+            Verdict::Loose => "below",
+            Verdict::NotMeasured => "not checked",
+        };
+        let value = self.measured.map_or_else(String::new, |(value, _)| line.text(value));
+        let own = self.measured.map_or_else(String::new, |(_, own)| format!("; counted {own:.0}"));
+        write!(f, "{verdict:11}  {contender}: {figure}: {value}")?;
+        let separator = if value.is_empty() { "" } else { ", " };
+        write!(f, "{separator}budget {} ± {}{own}", line.text(line.budget), line.margin())
+    }
+}
+
+impl Compared<'_> {
+    /// What to do about the line.
+    pub(crate) fn advice(&self) -> Option<String> {
+        let Self { contender, figure, .. } = self;
+        let place = format!("[{contender}.{}] in benches/budget.toml", figure.key());
+        match self.verdict {
+            Verdict::Within | Verdict::NotMeasured => None,
+            Verdict::Loose => Some(format!("lower `budget` of {place} to what was measured, so that it is not lost again")),
+            Verdict::Exceeded => Some(format!("if it is worth its cost, change {place} and say in `why` what for")),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `--check`: what does not drift, against `benches/budget.toml`. Nothing is timed, so it may run on any machine beside anything.
+
+use crate::{
+    Error,
+    budget::{Budget, Compared, Figure, Verdict},
+    build,
+    contender::{CONTENDERS, Contender},
+    footprint, instructions,
+    sinks::Sinks,
+};
+use std::{collections::BTreeMap, fs, path::Path};
+
+type Figures = BTreeMap<Figure, f64>;
+
+/// Builds and measures whom the budget names, prints every line beside its figure, and fails if one is exceeded.
+pub(crate) fn check(benches: &Path) -> Result<(), Error> {
+    let budget = Budget::parse(&fs::read_to_string(benches.join("budget.toml"))?)?;
+    let sinks = Sinks::start()?;
+    let mut measured = BTreeMap::new();
+    for name in budget.contenders() {
+        let contender = CONTENDERS.iter().find(|contender| contender.name == name);
+        let contender = contender.ok_or_else(|| Error::NoContender(name.to_owned()))?;
+        measured.insert(name, figures(&benches.join("contenders"), contender, &sinks)?);
+    }
+    let compared = budget.compare(|contender, figure| measured.get(contender)?.get(&figure).copied());
+    report(&compared)
+}
+
+fn figures(contenders: &Path, contender: &Contender, sinks: &Sinks) -> Result<Figures, Error> {
+    eprintln!("building and measuring {}", contender.name);
+    let built = build::build(contenders, contender)?;
+    let footprint = footprint::at_first_next(contender, &built.program, sinks)?;
+    let mut figures = Figures::from([
+        (Figure::PageFaults, footprint.faults),
+        (Figure::AnonymousKb, footprint.anonymous / 1024.0),
+        (Figure::ResidentKb, footprint.resident / 1024.0),
+        (Figure::StrippedKb, built.size as f64 / 1024.0),
+        (Figure::Crates, built.crates as f64),
+    ]);
+    if instructions::valgrind() {
+        figures.insert(Figure::Instructions, instructions::to_first_next(contender, &built.program, sinks)? as f64);
+    }
+    Ok(figures)
+}
+
+fn report(compared: &[Compared<'_>]) -> Result<(), Error> {
+    for line in compared {
+        println!("{line}");
+        if line.verdict == Verdict::Exceeded {
+            println!("{:13}see what it is made of: {}", "", profile(line));
+        }
+        if let Some(advice) = line.advice() {
+            println!("{:13}{advice}", "");
+        }
+    }
+    let missing: Vec<&str> = [(Figure::Instructions, "valgrind"), (Figure::Syscalls, "strace")]
+        .into_iter()
+        .filter(|(figure, _)| compared.iter().any(|line| line.figure == *figure && line.verdict == Verdict::NotMeasured))
+        .map(|(_, tool)| tool)
+        .collect();
+    if !missing.is_empty() {
+        println!("not checked for want of {}: install it to know", missing.join(" and "));
+    }
+    match compared.iter().filter(|line| line.verdict == Verdict::Exceeded).count() {
+        0 => Ok(()),
+        exceeded => Err(Error::OverBudget(exceeded)),
+    }
+}
+
+/// The command that shows where a figure comes from.
+fn profile(line: &Compared<'_>) -> String {
+    let contender = CONTENDERS.iter().find(|contender| contender.name == line.contender);
+    let package = contender.map_or(line.contender, |contender| contender.package);
+    // Symbols are stripped from what is deployed, so a profile needs a build that keeps them.
+    let unstripped = "CARGO_PROFILE_RELEASE_STRIP=none";
+    match line.figure {
+        Figure::Instructions => format!(
+            "{unstripped} CALLGRIND_OUT=. cargo run --manifest-path benches/cold_start/Cargo.toml -- --check; \
+             callgrind_annotate --inclusive=yes {}.out",
+            line.contender
+        ),
+        Figure::PageFaults | Figure::AnonymousKb | Figure::ResidentKb => format!(
+            "more code, relocations or allocations before the first /next: `size -A` of the program, and `valgrind --tool=dhat` of it"
+        ),
+        Figure::Syscalls => "strace -f of the program".to_owned(),
+        Figure::StrippedKb => format!(
+            "cd benches/contenders && {unstripped} cargo build --release -p {package} --target-dir target/symbols && \
+             nm --print-size --size-sort --reverse-sort --demangle target/symbols/release/{package} | head -40"
+        ),
+        Figure::Crates => format!("cd benches/contenders && cargo tree -e normal -p {package}"),
+    }
+}
