@@ -202,3 +202,110 @@ impl Compared<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Budget, Error, Figure, Verdict};
+    use crate::contender::CONTENDERS;
+
+    const RATIO: &str = "[ours.instructions]\nratio_to = \"bare\"\nbudget = 1.1\nmargin = 0.01\nwhy = \"four stages\"";
+    const ABOVE: &str = "[ours.stripped_kb]\nabove = \"bare\"\nbudget = 500\nmargin = 20\nwhy = \"the layers\"";
+    const COUNT: &str = "[ours.crates]\nbudget = 79\nmargin = 0\nwhy = \"opentelemetry\"";
+
+    /// What becomes of a line where ours and bare were measured as these.
+    fn verdict(line: &str, ours: f64, bare: f64) -> Verdict {
+        let budget = Budget::parse(line).unwrap();
+        let compared = budget.compare(|contender, _| Some(if contender == "bare" { bare } else { ours }));
+        assert_eq!(compared.len(), 1);
+        compared[0].verdict
+    }
+
+    #[test]
+    fn a_ratio_is_held_within_its_margin() {
+        assert_eq!(verdict(RATIO, 1_109.0, 1_000.0), Verdict::Within);
+        assert_eq!(verdict(RATIO, 1_091.0, 1_000.0), Verdict::Within);
+        assert_eq!(verdict(RATIO, 1_111.0, 1_000.0), Verdict::Exceeded);
+        assert_eq!(verdict(RATIO, 1_089.0, 1_000.0), Verdict::Loose);
+        assert_eq!(verdict(RATIO, 0.0, 0.0), Verdict::Exceeded, "no number");
+    }
+
+    #[test]
+    fn a_difference_is_held_within_its_margin() {
+        assert_eq!(verdict(ABOVE, 1_520.0, 1_000.0), Verdict::Within);
+        assert_eq!(verdict(ABOVE, 1_521.0, 1_000.0), Verdict::Exceeded);
+        assert_eq!(verdict(ABOVE, 1_479.0, 1_000.0), Verdict::Loose);
+    }
+
+    #[test]
+    fn a_count_without_a_margin_is_held_to_the_one() {
+        assert_eq!(verdict(COUNT, 79.0, 58.0), Verdict::Within);
+        assert_eq!(verdict(COUNT, 80.0, 58.0), Verdict::Exceeded);
+        assert_eq!(verdict(COUNT, 78.0, 58.0), Verdict::Loose);
+    }
+
+    #[test]
+    fn a_figure_that_is_missing_on_either_side_is_not_checked() {
+        let budget = Budget::parse(RATIO).unwrap();
+        for known in ["ours", "bare"] {
+            let compared = budget.compare(|contender, _| (contender == known).then_some(1.0));
+            assert_eq!(compared[0].verdict, Verdict::NotMeasured);
+            assert_eq!(compared[0].advice(), None);
+        }
+    }
+
+    #[test]
+    fn a_line_says_contender_figure_measured_and_budget() {
+        let budget = Budget::parse(&format!("{RATIO}\n{ABOVE}\n{COUNT}")).unwrap();
+        let measured = |contender: &str, figure| match (contender, figure) {
+            ("bare", Figure::Instructions) => Some(400_000.0),
+            (_, Figure::Instructions) => Some(480_000.0),
+            ("bare", Figure::StrippedKb) => Some(1_000.0),
+            (_, Figure::StrippedKb) => Some(1_400.0),
+            _ => None,
+        };
+        let compared = budget.compare(measured);
+        let lines: Vec<String> = compared.iter().map(ToString::to_string).collect();
+        let expected = [
+            "EXCEEDED     ours: instructions to the first /next: 1.200 × bare, budget 1.100 × bare ± 0.010; counted 480000",
+            "below        ours: stripped size, KB: bare +400, budget bare +500 ± 20; counted 1400",
+            "not checked  ours: crates: budget 79 ± 0",
+        ];
+        assert_eq!(lines, expected);
+        let advice: Vec<_> = compared.iter().map(|line| line.advice().unwrap_or_default()).collect();
+        assert!(advice[0].contains("[ours.instructions]") && advice[0].contains("`why`"), "{}", advice[0]);
+        assert!(advice[1].contains("lower `budget` of [ours.stripped_kb]"), "{}", advice[1]);
+    }
+
+    #[test]
+    fn a_line_that_holds_nothing_is_refused() {
+        for (from, to) in [
+            ("margin = 0.01", "margin = -0.01"),
+            ("margin = 0.01", "margin = inf"),
+            ("budget = 1.1", "budget = nan"),
+            ("\"four stages\"", "\" \""),
+            ("ratio_to", "above = \"bare\"\nratio_to"),
+        ] {
+            let refused = Budget::parse(&RATIO.replace(from, to)).unwrap_err();
+            assert!(matches!(&refused, Error::Line { contender, .. } if contender == "ours"), "{to}: {refused}");
+            assert!(refused.to_string().contains("[ours.instructions]"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_word_the_file_does_not_know_is_refused() {
+        for (from, to) in [("margin", "margins"), ("[ours.instructions]", "[ours.instruction]"), ("why = \"four stages\"", "")] {
+            let refused = Budget::parse(&RATIO.replace(from, to)).unwrap_err();
+            assert!(matches!(refused, Error::Toml(_)), "{to}: {refused}");
+        }
+    }
+
+    #[test]
+    fn the_file_parses_and_names_contenders() {
+        let budget = Budget::parse(include_str!("../../budget.toml")).unwrap();
+        let known: Vec<&str> = CONTENDERS.iter().map(|contender| contender.name).collect();
+        for contender in budget.contenders() {
+            assert!(known.contains(&contender), "{contender}");
+        }
+        assert!(budget.contenders().contains("ours"));
+    }
+}

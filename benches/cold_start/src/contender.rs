@@ -13,6 +13,8 @@ pub(crate) struct Contender {
     env: &'static [(&'static str, &'static str)],
     /// Whether it hands on its spans.
     pub(crate) exports: bool,
+    /// Whether it is in the charts.
+    pub(crate) charted: bool,
 }
 
 impl Contender {
@@ -33,6 +35,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         log_format: "Text",
         env: &[],
         exports: false,
+        charted: true,
     },
     Contender {
         name: "ours",
@@ -41,6 +44,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         log_format: "Text",
         env: &[("LAMBDA_LIFECYCLE_LOG", "off")],
         exports: true,
+        charted: true,
     },
     Contender {
         name: "bare_json",
@@ -49,6 +53,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         log_format: "JSON",
         env: &[],
         exports: false,
+        charted: true,
     },
     Contender {
         name: "ours_json",
@@ -57,6 +62,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         log_format: "JSON",
         env: &[],
         exports: true,
+        charted: true,
     },
     Contender {
         name: "lambda_otel_lite",
@@ -65,6 +71,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         log_format: "Text",
         env: &[],
         exports: true,
+        charted: true,
     },
     Contender {
         name: "otel_layer",
@@ -73,5 +80,6 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         log_format: "Text",
         env: &[],
         exports: true,
+        charted: true,
     },
 ];

@@ -7,11 +7,13 @@
 mod bootstrap;
 mod budget;
 mod build;
+mod chart;
 mod contender;
 mod environment;
 mod footprint;
 mod gate;
 mod instructions;
+mod machine;
 mod process;
 mod report;
 mod samples;
@@ -117,5 +119,9 @@ fn run() -> Result<(), Error> {
     }
     let tables = report::tables(&all, rounds, &benches.join("contenders"))?;
     println!("{tables}");
-    if write { report::write(&benches.join("RESULTS.md"), &tables) } else { Ok(()) }
+    if write {
+        report::write(&benches.join("RESULTS.md"), &tables)?;
+        chart::write(&benches, &all, &machine::Machine::here()?, rounds)?;
+    }
+    Ok(())
 }
