@@ -93,8 +93,14 @@ pub(crate) struct Compared<'a> {
     pub(crate) figure: Figure,
     pub(crate) verdict: Verdict,
     line: &'a Line,
-    /// The figure as the line counts it, and as it was counted of the contender.
-    measured: Option<(f64, f64)>,
+    measured: Option<Measured>,
+}
+
+/// As it was counted of the contender and of the other one, and as the line counts it.
+struct Measured {
+    own: f64,
+    base: Option<f64>,
+    value: f64,
 }
 
 impl Budget {
@@ -124,10 +130,8 @@ impl Budget {
     /// Compares each line with what was measured of a contender.
     pub(crate) fn compare(&self, measured: impl Fn(&str, Figure) -> Option<f64>) -> Vec<Compared<'_>> {
         let compared = self.lines().map(|(contender, figure, line)| {
-            let own = measured(contender, figure);
-            let counted = own.zip(line.base().map_or(Some(f64::NAN), |base| measured(base, figure)));
-            let measured = counted.map(|(own, base)| (line.count(own, base), own));
-            let verdict = measured.map_or(Verdict::NotMeasured, |(value, _)| line.verdict(value));
+            let measured = line.measure(|contender| measured(contender, figure), contender);
+            let verdict = measured.as_ref().map_or(Verdict::NotMeasured, |measured| line.verdict(measured.value));
             Compared { contender, figure, verdict, line, measured }
         });
         compared.collect()
@@ -143,12 +147,14 @@ impl Line {
         self.ratio_to.as_deref().or(self.above.as_deref())
     }
 
-    fn count(&self, own: f64, base: f64) -> f64 {
-        match (&self.ratio_to, &self.above) {
-            (Some(_), _) => own / base,
-            (None, Some(_)) => own - base,
-            (None, None) => own,
-        }
+    /// Nothing if one of the two was not measured.
+    fn measure(&self, measured: impl Fn(&str) -> Option<f64>, contender: &str) -> Option<Measured> {
+        let own = measured(contender)?;
+        Some(match (&self.ratio_to, &self.above) {
+            (None, None) => Measured { own, base: None, value: own },
+            (Some(base), _) => measured(base).map(|base| Measured { own, base: Some(base), value: own / base })?,
+            (None, Some(base)) => measured(base).map(|base| Measured { own, base: Some(base), value: own - base })?,
+        })
     }
 
     fn verdict(&self, value: f64) -> Verdict {
@@ -182,11 +188,15 @@ impl fmt::Display for Compared<'_> {
             Verdict::Loose => "below",
             Verdict::NotMeasured => "not checked",
         };
-        let value = self.measured.map_or_else(String::new, |(value, _)| line.text(value));
-        let own = self.measured.map_or_else(String::new, |(_, own)| format!("; counted {own:.0}"));
-        write!(f, "{verdict:11}  {contender}: {figure}: {value}")?;
-        let separator = if value.is_empty() { "" } else { ", " };
-        write!(f, "{separator}budget {} ± {}{own}", line.text(line.budget), line.margin())
+        write!(f, "{verdict:11}  {contender}: {figure}: ")?;
+        if let Some(measured) = &self.measured {
+            write!(f, "{}, ", line.text(measured.value))?;
+        }
+        write!(f, "budget {} ± {}", line.text(line.budget), line.margin())?;
+        match &self.measured {
+            Some(Measured { own, base: Some(base), .. }) => write!(f, " ({own:.0} and {base:.0})"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -266,8 +276,8 @@ mod tests {
         let compared = budget.compare(measured);
         let lines: Vec<String> = compared.iter().map(ToString::to_string).collect();
         let expected = [
-            "EXCEEDED     ours: instructions to the first /next: 1.200 × bare, budget 1.100 × bare ± 0.010; counted 480000",
-            "below        ours: stripped size, KB: bare +400, budget bare +500 ± 20; counted 1400",
+            "EXCEEDED     ours: instructions to the first /next: 1.200 × bare, budget 1.100 × bare ± 0.010 (480000 and 400000)",
+            "below        ours: stripped size, KB: bare +400, budget bare +500 ± 20 (1400 and 1000)",
             "not checked  ours: crates: budget 79 ± 0",
         ];
         assert_eq!(lines, expected);

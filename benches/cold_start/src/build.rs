@@ -17,13 +17,23 @@ pub(crate) struct Built {
 }
 
 pub(crate) fn build(contenders: &Path, contender: &Contender) -> Result<Built, Error> {
-    let package = contender.package;
-    let messages = cargo(contenders, &["build", "--locked", "--release", "--message-format=json", "-p", package])?;
-    let program = messages.lines().rev().find_map(executable).ok_or_else(|| Error::Cargo(format!("build -p {package}")))?;
+    let Contender { package, program, .. } = *contender;
+    let mut args = vec!["build", "--locked", "--release", "--message-format=json", "-p", package, "--bin", program];
+    if let Some(target) = contender.target {
+        args.extend(["--target", target]);
+    }
+    let messages = cargo(contenders, &args)?;
+    let program = messages.lines().rev().find_map(executable).ok_or_else(|| Error::Cargo(args.join(" ")))?;
     let tree = cargo(contenders, &["tree", "--locked", "-p", package, "-e", "normal", "--prefix", "none", "--no-dedupe"])?;
     let crates: BTreeSet<&str> = tree.lines().map(|line| line.trim_end_matches(" (proc-macro)")).collect();
     let own = crates.iter().filter(|line| line.starts_with(&format!("{package} v")) || line.starts_with("work v")).count();
     Ok(Built { size: std::fs::metadata(&program)?.len(), program, crates: crates.len() - own })
+}
+
+/// Whether the standard library is there for a target.
+pub(crate) fn is_installed(target: &str) -> bool {
+    let folder = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
+    folder.is_ok_and(|folder| Path::new(String::from_utf8_lossy(&folder.stdout).trim()).is_dir())
 }
 
 /// What `cargo` says on its standard output.

@@ -3,7 +3,7 @@
 mod panel;
 
 use crate::{Error, Measured, machine::Machine, samples::median};
-use panel::{Area, Bar, Frame, Panel, Style, Tone, number, text};
+use panel::{Area, Bar, Frame, Panel, Style, Tone, count, number, text};
 use plotters::{
     prelude::{IntoDrawingArea, Rectangle, SVGBackend},
     style::{Color, RGBColor, WHITE, text_anchor::HPos},
@@ -108,16 +108,16 @@ struct Sheet<'a> {
 impl Sheet<'_> {
     fn draw(&self, rows: &[Row], panels: impl FnOnce(&Area<'_>) -> io::Result<()>) -> io::Result<String> {
         let mut svg = String::new();
-        let bottom = HEAD + self.height * rows.len() as i32;
+        let bottom = HEAD + self.height * count(rows);
         let height = bottom + FOOT;
-        let area = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, (WIDTH.unsigned_abs(), height.unsigned_abs())).into_drawing_area();
         // A sheet of its own, for a page may be dark.
         area.fill(&WHITE).map_err(io::Error::other)?;
         area.draw(&Rectangle::new([(0, 0), (WIDTH - 1, height - 1)], BORDER.stroke_width(1))).map_err(io::Error::other)?;
         text(&area, self.title, (EDGE, 28), 18, Style { bold: true, ..Style::INK })?;
         self.draw_legend(&area)?;
-        for (number, row) in rows.iter().enumerate() {
-            let middle = HEAD + self.height * number as i32 + self.height / 2;
+        for (number, row) in (0..).zip(rows) {
+            let middle = HEAD + self.height * number + self.height / 2;
             text(&area, &row.name, (EDGE + NAMES - 10, middle), 13, Style { bold: row.ours, h: HPos::Right, ..Style::INK })?;
         }
         panels(&area)?;
@@ -137,7 +137,7 @@ impl Sheet<'_> {
                 left += 14;
             }
             text(area, what, (left + 4, 56), 13, Style::INK)?;
-            left += 34 + 7 * what.len() as i32;
+            left += 34 + 7 * count(what.as_bytes());
         }
         text(area, "blue: this library", (left, 56), 13, Style { color: Tone::Dark.color(true), ..Style::INK })
     }

@@ -8,17 +8,17 @@ use crate::{
     sinks::Sinks,
 };
 use std::{
-    io::ErrorKind,
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
 /// Addresses differ from start to start, and with them the pages that are touched.
 const STARTS: usize = 31;
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK: Duration = Duration::from_micros(200);
 
@@ -47,31 +47,21 @@ fn one(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<Usage, Er
     let mut command = Command::new(program);
     bootstrap::environment(&mut command, contender, sinks, api.local_addr()?);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let usage = waiting(&mut child, &api);
+    let usage = waiting(&mut child, api);
     child.kill()?;
     child.wait()?;
     usage?.ok_or(Error::Incomplete { contender: contender.name, what: "its first /next" })
 }
 
 /// Looks at it when it has asked for an event and sleeps: before, it could still touch another page.
-fn waiting(child: &mut Child, api: &TcpListener) -> std::io::Result<Option<Usage>> {
-    let began = Instant::now();
-    let in_time = |child: &mut Child| Ok::<_, std::io::Error>(child.try_wait()?.is_none() && began.elapsed() < LONGEST);
-    api.set_nonblocking(true)?;
-    let mut connection = loop {
-        match api.accept() {
-            Ok((connection, _)) => break connection,
-            Err(error) if error.kind() == ErrorKind::WouldBlock && in_time(child)? => thread::sleep(LOOK),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error),
-        }
-    };
-    connection.set_read_timeout(Some(LONGEST))?;
-    if !bootstrap::request(&mut connection).is_some_and(|request| request.starts_with(bootstrap::NEXT)) {
-        return Ok(None);
-    }
+fn waiting(child: &mut Child, api: TcpListener) -> std::io::Result<Option<Usage>> {
+    let (sender, asked) = mpsc::channel();
+    thread::spawn(move || sender.send(bootstrap::first_next(&api)));
+    // Open until it was looked at.
+    let Ok(Some(_connection)) = asked.recv_timeout(LONGEST) else { return Ok(None) };
+    let asked = Instant::now();
     while !process::sleeps(child.id())? {
-        if !in_time(child)? {
+        if child.try_wait()?.is_some() || asked.elapsed() > LONGEST {
             return Ok(None);
         }
         thread::sleep(LOOK);

@@ -7,6 +7,7 @@ use crate::{
     contender::{CONTENDERS, Contender},
     footprint, instructions,
     sinks::Sinks,
+    system_calls,
 };
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -40,6 +41,9 @@ fn figures(contenders: &Path, contender: &Contender, sinks: &Sinks) -> Result<Fi
     if instructions::valgrind() {
         figures.insert(Figure::Instructions, instructions::to_first_next(contender, &built.program, sinks)? as f64);
     }
+    if system_calls::strace() {
+        figures.insert(Figure::Syscalls, system_calls::to_first_next(contender, &built.program, sinks)? as f64);
+    }
     Ok(figures)
 }
 
@@ -69,24 +73,25 @@ fn report(compared: &[Compared<'_>]) -> Result<(), Error> {
 
 /// The command that shows where a figure comes from.
 fn profile(line: &Compared<'_>) -> String {
-    let contender = CONTENDERS.iter().find(|contender| contender.name == line.contender);
-    let package = contender.map_or(line.contender, |contender| contender.package);
-    // Symbols are stripped from what is deployed, so a profile needs a build that keeps them.
-    let unstripped = "CARGO_PROFILE_RELEASE_STRIP=none";
+    let name = line.contender;
+    let contender = CONTENDERS.iter().find(|contender| contender.name == name);
+    let (package, program) = contender.map_or((name, name), |contender| (contender.package, contender.program));
+    // What is deployed has no symbols, so a profile needs a build that keeps them.
+    let (unstripped, check) =
+        ("CARGO_PROFILE_RELEASE_STRIP=none", "cargo run --manifest-path benches/cold_start/Cargo.toml -- --check");
+    let instructions = format!("{unstripped} CALLGRIND_OUT=. {check}; callgrind_annotate --inclusive=yes {name}.out");
+    let build =
+        format!("(cd benches/contenders && {unstripped} cargo build --release --target-dir target -p {package} --bin {program})");
     match line.figure {
-        Figure::Instructions => format!(
-            "{unstripped} CALLGRIND_OUT=. cargo run --manifest-path benches/cold_start/Cargo.toml -- --check; \
-             callgrind_annotate --inclusive=yes {}.out",
-            line.contender
-        ),
+        Figure::Instructions => instructions,
         Figure::PageFaults | Figure::AnonymousKb | Figure::ResidentKb => format!(
-            "more code, relocations or allocations before the first /next: `size -A` of the program, and `valgrind --tool=dhat` of it"
+            "{build} && readelf --sections --wide benches/contenders/target/release/{program} (.data.rel.ro and .data are written \
+             to when it is loaded), and what runs: {instructions}"
         ),
-        Figure::Syscalls => "strace -f of the program".to_owned(),
+        Figure::Syscalls => format!("STRACE_OUT=. {check}; cat {name}.strace"),
         Figure::StrippedKb => format!(
-            "cd benches/contenders && {unstripped} cargo build --release -p {package} --target-dir target/symbols && \
-             nm --print-size --size-sort --reverse-sort --demangle target/symbols/release/{package} | head -40"
+            "{build} && nm --print-size --size-sort --reverse-sort --demangle benches/contenders/target/release/{program} | head -40"
         ),
-        Figure::Crates => format!("cd benches/contenders && cargo tree -e normal -p {package}"),
+        Figure::Crates => format!("(cd benches/contenders && cargo tree -e normal -p {package})"),
     }
 }

@@ -82,7 +82,7 @@ impl Panel {
     /// `label` is the room kept right of the longest bar.
     pub(super) fn draw(&self, area: &Area<'_>, frame: Frame, label: i32) -> io::Result<()> {
         let Frame { left, right, top, height } = frame;
-        let (end, bottom) = (self.end(), top + height * self.rows.len() as i32);
+        let (end, bottom) = (self.end(), top + height * count(&self.rows));
         let axis = RangedCoordf64::from(0.0..end);
         let limit = right - label;
         let x = |value: f64| axis.map(&value.min(end), (left, limit));
@@ -99,8 +99,8 @@ impl Panel {
         }
         let middle = left.midpoint(limit);
         text(area, self.axis, (middle, bottom + 23), 12, Style { h: HPos::Center, v: VPos::Top, ..Style::QUIET })?;
-        for (row, (ours, bars)) in self.rows.iter().enumerate() {
-            let (above, thick) = (top + height * row as i32 + 5, (height - 10) / self.lanes);
+        for (row, (ours, bars)) in (0..).zip(&self.rows) {
+            let (above, thick) = (top + height * row + 5, (height - 10) / self.lanes);
             for bar in bars {
                 let (y, cut) = (above + thick * bar.lane, bar.to > end);
                 let (from, to) = (x(bar.from), if cut { right - label + 10 } else { x(bar.to) });
@@ -150,4 +150,9 @@ fn line(area: &Area<'_>, points: [(i32, i32); 2], color: RGBColor) -> io::Result
 /// With commas between thousands.
 pub(super) fn number(value: f64, decimals: usize) -> String {
     if decimals > 0 { format!("{value:.decimals$}") } else { crate::report::grouped(value.round() as u64) }
+}
+
+/// So that pixels can be multiplied with it.
+pub(super) fn count<T>(all: &[T]) -> i32 {
+    i32::try_from(all.len()).unwrap_or(i32::MAX)
 }
