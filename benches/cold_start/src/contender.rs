@@ -29,7 +29,8 @@ pub(crate) struct Contender {
 impl Contender {
     /// The variables it gets beside Lambda's.
     pub(crate) fn env(&self, sinks: &Sinks) -> Vec<(&'static str, String)> {
-        let mut env = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", sinks.otlp.clone())];
+        // `cargo run` names its own folders there, and the loader of a contender would look into each: more than half of its system calls.
+        let mut env = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", sinks.otlp.clone()), ("LD_LIBRARY_PATH", String::new())];
         env.extend(self.env.iter().map(|&(key, value)| (key, value.to_owned())));
         env
     }
