@@ -63,7 +63,7 @@ fn report(compared: &[Compared<'_>]) -> Result<(), Error> {
         .map(|(_, tool)| tool)
         .collect();
     if !missing.is_empty() {
-        println!("not checked for want of {}: install it to know", missing.join(" and "));
+        println!("not checked where it takes {}, which this machine has not, or which may not trace here", missing.join(" or "));
     }
     match compared.iter().filter(|line| line.verdict == Verdict::Exceeded).count() {
         0 => Ok(()),
