@@ -207,7 +207,7 @@ impl Compared<'_> {
         let place = format!("[{contender}.{}] in benches/budget.toml", figure.key());
         match self.verdict {
             Verdict::Within | Verdict::NotMeasured => None,
-            Verdict::Loose => Some(format!("lower `budget` of {place} to what was measured, so that it is not lost again")),
+            Verdict::Loose => Some(format!("lower `budget` of {place}, so that it is not lost again")),
             Verdict::Exceeded => Some(format!("if it is worth its cost, change {place} and say in `why` what for")),
         }
     }
