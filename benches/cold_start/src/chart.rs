@@ -17,8 +17,9 @@ const NAMES: i32 = 190;
 /// Above the rows: title and legend.
 const HEAD: i32 = 84;
 /// Below them: axis and caption.
-const FOOT: i32 = 100;
+const FOOT: i32 = 118;
 const BORDER: RGBColor = RGBColor(208, 215, 222);
+const NAMED: &str = "bare: lambda_runtime alone. ours: this library, all four stages. _json: with a JSON log, else without one. _static: with musl.";
 const SHARED: &str =
     "One machine, and a shared one: compare ratios, not microseconds. Every number, and how to take it: benches/RESULTS.md";
 
@@ -76,7 +77,7 @@ fn cold_start(rows: &[Row], caption: &str) -> io::Result<String> {
     let sheet = Sheet { title: "A cold start", legend: ["to the first /next", "to the first answer"], caption, height };
     sheet.draw(rows, |area| {
         times.draw(area, Frame { left: EDGE + NAMES, right: 660, top: HEAD, height }, 54)?;
-        instructions.draw(area, Frame { left: 690, right: WIDTH - EDGE, top: HEAD, height }, 54)
+        instructions.draw(area, Frame { left: 700, right: WIDTH - EDGE, top: HEAD, height }, 54)
     })
 }
 
@@ -121,8 +122,9 @@ impl Sheet<'_> {
             text(&area, &row.name, (EDGE + NAMES - 10, middle), 13, Style { bold: row.ours, h: HPos::Right, ..Style::INK })?;
         }
         panels(&area)?;
-        text(&area, self.caption, (EDGE, bottom + 60), 12, Style::QUIET)?;
-        text(&area, SHARED, (EDGE, bottom + 78), 12, Style::QUIET)?;
+        for (line, said) in (0..).zip([NAMED, self.caption, SHARED]) {
+            text(&area, said, (EDGE, bottom + 60 + 18 * line), 12, Style::QUIET)?;
+        }
         area.present().map_err(io::Error::other)?;
         drop(area);
         Ok(svg)
