@@ -179,4 +179,10 @@ mod tests {
             assert!(warm.contains(value), "{value}");
         }
     }
+    #[test]
+    fn the_chart_says_that_instructions_were_not_counted() {
+        let rows: Vec<Row> = thirteen().into_iter().map(|row| Row { instructions: None, ..row }).collect();
+        let start = cold_start(&rows, "caption").unwrap();
+        assert!(start.contains("instructions were not counted") && !start.contains(" ×\n"));
+    }
 }

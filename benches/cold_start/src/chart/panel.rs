@@ -156,3 +156,22 @@ pub(super) fn number(value: f64, decimals: usize) -> String {
 pub(super) fn count<T>(all: &[T]) -> i32 {
     i32::try_from(all.len()).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Bar, Panel, Tone};
+
+    fn end(values: &[f64]) -> f64 {
+        let bar = |&to: &f64| (false, vec![Bar { from: 0.0, to, tone: Tone::Dark, lane: 0, text: String::new() }]);
+        Panel { axis: "", lanes: 1, reference: None, rows: values.iter().map(bar).collect() }.end()
+    }
+
+    #[test]
+    #[allow(clippy::float_cmp, reason = "one of the values as it is")]
+    fn the_axis_ends_at_the_longest_bar_that_leaves_room_for_the_others() {
+        assert_eq!(end(&[100.0, 120.0, 200.0]), 200.0);
+        assert_eq!(end(&[100.0, 831_000.0, 120.0, 200.0]), 200.0, "four times the middle one is the most");
+        assert_eq!(end(&[0.0, 0.0]), 1.0, "an axis has a length");
+        assert_eq!(end(&[]), 1.0);
+    }
+}
