@@ -48,7 +48,7 @@ enum Error {
     NoMarker(&'static str),
     #[error("benches/budget.toml names {0}, which is no contender of benches/cold_start/src/contender.rs")]
     NoContender(String),
-    #[error("{0} figures are over their budget")]
+    #[error("figures over their budget: {0}")]
     OverBudget(usize),
     #[error(transparent)]
     Budget(#[from] budget::Error),
