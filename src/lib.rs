@@ -41,6 +41,7 @@ pub mod shutdown;
 pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+mod subscriber;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;

@@ -5,10 +5,11 @@ use crate::{
     after_response::install_hooks,
     builder::Builder,
     init::{InitCell, InitError, InitPhase, Optional},
-    logs,
     service::{HandlerLayer, RuntimeLayer},
     settings::Settings,
-    shutdown, trace,
+    shutdown,
+    subscriber::subscribe,
+    trace,
 };
 use bytes::Bytes;
 use futures_core::Stream;
@@ -16,8 +17,8 @@ use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent, Runti
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt::Debug, future::Future};
 use tower::{Layer, Service};
-use tracing::{Level, Subscriber};
-use tracing_subscriber::{Layer as SubscriberLayer, layer::SubscriberExt, registry::LookupSpan};
+use tracing::Subscriber;
+use tracing_subscriber::{Layer as SubscriberLayer, registry::LookupSpan};
 
 /// The life of a function: set up in the Init phase, stopped before its deadline, traced, flushed after its answers.
 ///
@@ -227,37 +228,4 @@ impl Lifecycle {
         let service = crate::service::HttpLayer::new().layer(service);
         self.run_concurrent(lambda_http::Adapter::from(service)).await
     }
-}
-
-/// Sets the global subscriber if none is set, and says what the environment asked for in vain.
-fn subscribe(log: bool, trace: bool) -> Vec<String> {
-    if tracing::dispatcher::has_been_set() {
-        // What hides a span of this crate's hides those of others: a filter at INFO, or one that names crates.
-        let targets = &Settings::current().trace_filter;
-        let wanted = targets.would_enable(module_path!(), &Level::INFO);
-        if trace && trace::layer_is_taken() && wanted && !tracing::span_enabled!(Level::INFO) {
-            return vec![
-                "a filter of the tracing subscriber as a whole hides spans from the trace: give it to the log alone, with \
-                 `fmt::layer().with_filter(..)`"
-                    .to_owned(),
-            ];
-        }
-        let silent = trace && !trace::layer_is_taken();
-        return Vec::from_iter(silent.then(|| {
-            "a tracing subscriber is set already, and it records nothing for X-Ray: build it with \
-             `tracing_subscriber::registry().with(Lifecycle::layer())`"
-                .to_owned()
-        }));
-    }
-    let (layer, filter, problems) = logs::from_env();
-    let registry = tracing_subscriber::registry();
-    // A layer that is `None` has no filter, and beside it the other one's is asked again for every span.
-    // Somebody else may set a subscriber at this very moment: theirs counts.
-    let _ = match (trace, log) {
-        (true, true) => tracing::subscriber::set_global_default(registry.with(trace::layer()).with(layer.with_filter(filter))),
-        (true, false) => tracing::subscriber::set_global_default(registry.with(trace::layer())),
-        (false, true) => tracing::subscriber::set_global_default(registry.with(layer.with_filter(filter))),
-        (false, false) => return Vec::new(),
-    };
-    problems
 }

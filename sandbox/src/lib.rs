@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![cfg(unix)]
+#![forbid(unsafe_code)]
 
 mod event;
 pub mod event_bridge;

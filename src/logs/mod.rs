@@ -13,20 +13,28 @@ mod line;
 
 use line::Format;
 use std::{cell::RefCell, env, io::Write};
-use tracing::{Event, Metadata, Subscriber, level_filters::LevelFilter, subscriber::Interest};
-use tracing_subscriber::{
-    Layer,
-    filter::Targets,
-    layer::{Context, Filter},
-};
+use tracing::{Event, Metadata, level_filters::LevelFilter};
+use tracing_subscriber::filter::Targets;
 
 /// Writes log lines to standard output, where Lambda collects them.
-pub(crate) struct LogLayer {
+pub(crate) struct Log {
     format: Format,
+    targets: Targets,
 }
 
-impl<S: Subscriber> Layer<S> for LogLayer {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+impl Log {
+    /// True of events of the wanted levels. Spans belong to the trace.
+    pub(crate) fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        // The handler's errors are told by position B, once, with what they are.
+        let twice = metadata.target() == "lambda_runtime::layers::panic";
+        metadata.is_event() && !twice && self.targets.would_enable(metadata.target(), metadata.level())
+    }
+
+    pub(crate) fn max_level(&self) -> LevelFilter {
+        self.targets.iter().map(|(_, level)| level).chain(self.targets.default_level()).max().unwrap_or(LevelFilter::OFF)
+    }
+
+    pub(crate) fn write(&self, event: &Event<'_>) {
         thread_local! { static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) }; }
         let write = |line: &mut Vec<u8>| {
             line.clear();
@@ -42,35 +50,8 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     }
 }
 
-/// Events of the wanted levels; no spans, which belong to the trace.
-pub(crate) struct LogFilter {
-    targets: Targets,
-}
-
-impl LogFilter {
-    fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        // The handler's errors are told by position B, once, with what they are.
-        let twice = metadata.target() == "lambda_runtime::layers::panic";
-        metadata.is_event() && !twice && self.targets.would_enable(metadata.target(), metadata.level())
-    }
-}
-
-impl<S> Filter<S> for LogFilter {
-    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        self.wants(metadata)
-    }
-
-    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.wants(metadata) { Interest::always() } else { Interest::never() }
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.targets.iter().map(|(_, level)| level).chain(self.targets.default_level()).max()
-    }
-}
-
-/// The log layer as the environment asks for it, and what was wrong with how it asked.
-pub(crate) fn from_env() -> (LogLayer, LogFilter, Vec<String>) {
+/// The log as the environment asks for it, and what was wrong with how it asked.
+pub(crate) fn from_env() -> (Log, Vec<String>) {
     let mut problems = Vec::new();
     let format = match env::var("AWS_LAMBDA_LOG_FORMAT") {
         Ok(format) if format.eq_ignore_ascii_case("json") => Format::Json,
@@ -87,7 +68,7 @@ pub(crate) fn from_env() -> (LogLayer, LogFilter, Vec<String>) {
         }),
         _ => Targets::new().with_default(lambda_level(&mut problems)),
     };
-    (LogLayer { format }, LogFilter { targets }, problems)
+    (Log { format, targets }, problems)
 }
 
 fn lambda_level(problems: &mut Vec<String>) -> LevelFilter {

@@ -1,6 +1,6 @@
 //! What is recorded: INFO spans of the user's code while an invocation is traced, whatever the log level says.
 
-use super::Recorder;
+use super::is_in_init;
 use crate::{Environment, Invocation, invocation::CURRENT, settings::Settings};
 use opentelemetry::Context as OtelContext;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ const SILENT: [&str; 9] =
 /// come one at a time.
 static RECORDING: AtomicBool = AtomicBool::new(true);
 
-/// Per-layer filter of the recording layer.
+/// Per-layer filter of the recording layer, and what the [default subscriber](crate::subscriber) asks.
 ///
 /// Where invocations come one at a time, whether to record is told to each call site in advance: a span that is not recorded then
 /// costs one load. Where they run side by side each span asks the context it is made in.
@@ -35,13 +35,35 @@ impl RecordingFilter {
         Self { targets: Settings::trace_filter_from_env(), concurrent: Environment::current().is_concurrent() }
     }
 
+    /// As the lifecycle of this process was told.
+    pub(crate) fn of_settings() -> Self {
+        Self { targets: Settings::current().trace_filter.clone(), concurrent: Environment::current().is_concurrent() }
+    }
+
+    /// What a call site is told in advance.
+    pub(crate) fn interest(&self, metadata: &Metadata<'_>) -> Interest {
+        match (self.wants(metadata), self.concurrent) {
+            (false, _) => Interest::never(),
+            (true, true) => Interest::sometimes(),
+            (true, false) if RECORDING.load(Ordering::Relaxed) => Interest::always(),
+            (true, false) => Interest::never(),
+        }
+    }
+
+    pub(crate) fn max_level(&self) -> LevelFilter {
+        self.targets.iter().map(|(_, level)| level).chain(self.targets.default_level()).max().unwrap_or(LevelFilter::OFF)
+    }
+
     /// The part that never changes for a call site.
-    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+    pub(crate) fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        let level = if metadata.is_span() { Level::TRACE } else { Level::ERROR };
+        if *metadata.level() > level {
+            return false;
+        }
         let target = metadata.target();
         let root = target.split_once("::").map_or(target, |(root, _)| root);
         let silent = SILENT.contains(&root) || root.starts_with("aws_");
-        let level = if metadata.is_span() { Level::TRACE } else { Level::ERROR };
-        !silent && *metadata.level() <= level && self.targets.would_enable(target, metadata.level())
+        !silent && self.targets.would_enable(target, metadata.level())
     }
 }
 
@@ -51,16 +73,11 @@ impl<S> Filter<S> for RecordingFilter {
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match (self.wants(metadata), self.concurrent) {
-            (false, _) => Interest::never(),
-            (true, true) => Interest::sometimes(),
-            (true, false) if RECORDING.load(Ordering::Relaxed) => Interest::always(),
-            (true, false) => Interest::never(),
-        }
+        self.interest(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.targets.iter().map(|(_, level)| level).chain(self.targets.default_level()).max()
+        Some(self.max_level())
     }
 }
 
@@ -76,7 +93,7 @@ pub(crate) fn is_recording() -> bool {
     OtelContext::map_current(|context| context.get::<Invocation>().map(Invocation::is_recorded))
         // Below a span with an explicit parent the context has lost it.
         .or_else(|| CURRENT.try_with(Invocation::is_recorded).ok())
-        .unwrap_or_else(|| Recorder::get().is_some_and(Recorder::is_in_init))
+        .unwrap_or_else(is_in_init)
 }
 
 #[cfg(test)]

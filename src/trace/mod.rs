@@ -19,14 +19,14 @@ pub(crate) use delivery::document_options;
 pub(crate) use delivery::{deliver, resolve};
 pub use exporters::Flush;
 pub(crate) use exporters::{AnyExporter, export, flush_at_shutdown, flushes_at_shutdown, install as install_exporters};
-pub(crate) use filter::set_recording;
+pub(crate) use filter::{RecordingFilter, is_recording, set_recording};
 pub(crate) use foreign_parent::foreign_parent;
 pub(crate) use ids::{ProcessIds, reseed};
-pub(crate) use init_spans::adopt_init;
+pub(crate) use init_spans::{adopt_init, is_in_init};
 pub(crate) use processor::SpanBuffer;
 #[cfg(feature = "xray-api")]
 pub(crate) use recorder::is_within_lambda;
-pub(crate) use recorder::{Recorder, layer, layer_is_taken};
+pub(crate) use recorder::{Recorder, SpanRegistry, layer, layer_is_taken, span_registry};
 pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, context_without_span, exception, finish};
 pub use trigger::Trigger;

@@ -1,6 +1,6 @@
 //! Between the OpenTelemetry SDK and the documents: which open span belongs to which invocation, and the finished ones.
 
-use super::Scope;
+use super::{Scope, is_in_init};
 use crate::Invocation;
 use opentelemetry::{
     Context,
@@ -12,10 +12,7 @@ use opentelemetry_sdk::{
 };
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -88,13 +85,11 @@ pub(crate) struct Spans {
     late: Mutex<Vec<SpanData>>,
     /// What spans of init belong to that end when it is over.
     adopter: OnceLock<SpanContext>,
-    pub(crate) init_over: AtomicBool,
 }
 
 impl Spans {
     /// Spans that ended before the first invocation, once.
     pub(crate) fn take_init(&self) -> Vec<SpanData> {
-        self.init_over.store(true, Ordering::Release);
         self.init.close()
     }
 
@@ -150,7 +145,7 @@ impl SpanProcessor for InvocationProcessor {
             // Work that outlives an invocation nobody traces, in one that is traced.
             Some(invocation) if !invocation.is_recorded() => return,
             Some(invocation) => (invocation.spans().clone(), invocation.is_watched()),
-            None if !self.0.init_over.load(Ordering::Acquire) => (self.0.init.clone(), false),
+            None if is_in_init() => (self.0.init.clone(), false),
             None => return,
         };
         let begun = watched.then(|| span.exported_data().map(Box::new)).flatten();

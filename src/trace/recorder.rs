@@ -19,7 +19,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use tracing::Subscriber;
-use tracing_subscriber::{Layer, registry::LookupSpan};
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::{
+    Layer, Registry,
+    layer::{Layered, SubscriberExt},
+    registry::LookupSpan,
+};
 
 static RECORDER: OnceLock<Recorder> = OnceLock::new();
 static LAYER_TAKEN: AtomicBool = AtomicBool::new(false);
@@ -73,10 +78,6 @@ impl Recorder {
     pub(crate) fn get() -> Option<&'static Self> {
         RECORDER.get()
     }
-
-    pub(crate) fn is_in_init(&self) -> bool {
-        !self.spans.init_over.load(Ordering::Acquire)
-    }
 }
 
 /// True of the scope of an invocation's span that is a subsegment of Lambda's own segment.
@@ -85,42 +86,58 @@ pub(crate) fn is_within_lambda(scope: &InstrumentationScope) -> bool {
     scope.name() == SCOPE && !scope.attributes().any(|attribute| attribute.key.as_str() == SEGMENT)
 }
 
-/// The recording layer, for the subscriber of this process.
+/// What keeps the spans of the [default subscriber](crate::subscriber), which has filtered them, and records them.
+pub(crate) type SpanRegistry = Layered<OpenTelemetryLayer<Registry, Rooted>, Registry>;
+
+pub(crate) fn span_registry() -> SpanRegistry {
+    tracing_subscriber::registry().with(recording())
+}
+
+/// The recording layer, for a subscriber of the user's.
 pub(crate) fn layer<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     LAYER_TAKEN.store(true, Ordering::Relaxed);
+    recording().with_filter(RecordingFilter::new())
+}
+
+fn recording<S>() -> OpenTelemetryLayer<S, Rooted>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
     tracing_opentelemetry::layer()
-        .with_tracer(Rooted(Recorder::start().tracer.clone()))
+        .with_tracer(Rooted)
         .with_location(false)
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        .with_filter(RecordingFilter::new())
 }
 
 /// A tracer for which a span that claims to be a root is a child of what is active. `parent: Span::current()` makes such a span
 /// wherever `tracing` knows of none, as in a handler that is not instrumented: the invocation's span is OpenTelemetry's.
+///
+/// The recorder is made for its first span: a process has a layer long before.
 #[derive(Clone, Debug)]
-struct Rooted(SdkTracer);
+pub(crate) struct Rooted;
 
 impl Tracer for Rooted {
     type Span = Span;
 
     fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
+        let tracer = &Recorder::start().tracer;
         if parent.get::<Invocation>().is_some() {
-            return self.0.build_with_context(builder, parent);
+            return tracer.build_with_context(builder, parent);
         }
         if !parent.has_active_span() {
-            return self.0.build_with_context(builder, &Context::current());
+            return tracer.build_with_context(builder, &Context::current());
         }
         // Below such a span nothing but the trace tells whose it is.
         let trace = parent.span().span_context().trace_id();
         match Invocation::try_current().filter(|invocation| invocation.parent().is_some_and(|parent| parent.trace_id() == trace))
         {
-            Some(invocation) => self.0.build_with_context(builder, &parent.with_value(invocation)),
-            None => self.0.build_with_context(builder, parent),
+            Some(invocation) => tracer.build_with_context(builder, &parent.with_value(invocation)),
+            None => tracer.build_with_context(builder, parent),
         }
     }
 }

@@ -5,6 +5,7 @@ use lambda_lifecycle::{
     Error, Flush, Invocation, LambdaEvent, Lifecycle, Report, deadline::fallback, service_fn, xray::Redaction,
 };
 use lambda_runtime::StreamResponse;
+use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanExporter},
@@ -18,6 +19,7 @@ use std::{
     time::Duration,
 };
 use tracing::level_filters::LevelFilter;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::prelude::*;
 
 pub(crate) fn main(probe: &str) -> ExitCode {
@@ -231,6 +233,11 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             tokio::task::consume_budget().await;
         },
         Some("explicit parent") => tracing::info_span!(parent: tracing::Span::current(), "explicit").in_scope(|| careless("")),
+        Some("ask the span") => {
+            let span = tracing::info_span!("asked");
+            span.set_attribute("annotation.asked", true);
+            return Ok(json!(span.context().span().span_context().span_id().to_string()));
+        }
         Some("ticking spans") => invocation.after_response(async {
             for _ in 0..2 {
                 tokio::time::sleep(Duration::from_millis(100)).await;

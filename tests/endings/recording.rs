@@ -14,6 +14,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("a subscriber of the user's own loses no span", own_subscriber),
         test("a subscriber that records nothing is told how to, once", strange_subscriber),
+        test("OpenTelemetry's methods of a span find it in the default subscriber", span_extension),
         test("no marked byte is in any datagram with a redactor set", redacted),
         test_alone("of 10,000 spans none is lost silently", ten_thousand_spans),
         test_alone("of spans beyond the budget the invocation's document knows the number", beyond_the_budget),
@@ -38,6 +39,18 @@ async fn strange_subscriber() -> Tested {
     // The invocation's own span depends on no subscriber.
     stage.document(&answer).await?;
     ensure(stage.logged("Lifecycle::layer()").len() == 1, "it is not told how to connect it")
+}
+
+async fn span_extension() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "ask the span" })).await;
+    stage.document(&answer).await?;
+    let asked = stage.traces.find(|document| document.name == "asked");
+    ensure(asked.len() == 1 && asked[0].raw["annotations"]["asked"] == true, "what was set on the span is lost")?;
+    ensure(
+        answer.result.as_deref().ok() == Some(asked[0].raw["id"].to_string().as_bytes()),
+        "the span's id is another one than the document's",
+    )
 }
 
 async fn redacted() -> Tested {

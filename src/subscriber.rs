@@ -1,0 +1,146 @@
+//! The `tracing` subscriber of a function that brings none of its own: the log, and the trace.
+
+use crate::{
+    logs::{self, Log},
+    settings::Settings,
+    trace::{self, RecordingFilter, SpanRegistry, is_recording},
+};
+use std::{any::TypeId, sync::OnceLock};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    level_filters::LevelFilter,
+    span::{Attributes, Id, Record},
+    subscriber::Interest,
+};
+use tracing_core::span::Current;
+
+/// Sets the global subscriber if none is set, and says what the environment asked for in vain.
+pub(crate) fn subscribe(log: bool, trace: bool) -> Vec<String> {
+    if tracing::dispatcher::has_been_set() {
+        return Vec::from_iter(trace.then(what_hides_spans).flatten());
+    }
+    let (log, problems) = log.then(logs::from_env).unzip();
+    if log.is_some() || trace {
+        // Somebody else may set a subscriber at this very moment: theirs counts.
+        let _ = tracing::subscriber::set_global_default(DefaultSubscriber {
+            log,
+            recording: trace.then(RecordingFilter::of_settings),
+            spans: OnceLock::new(),
+        });
+    }
+    problems.unwrap_or_default()
+}
+
+/// Why the subscriber that is set already does not record for X-Ray.
+fn what_hides_spans() -> Option<String> {
+    if !trace::layer_is_taken() {
+        return Some(
+            "a tracing subscriber is set already, and it records nothing for X-Ray: build it with \
+             `tracing_subscriber::registry().with(Lifecycle::layer())`"
+                .to_owned(),
+        );
+    }
+    // What hides a span of this crate's hides those of others: a filter at INFO, or one that names crates.
+    let wanted = Settings::current().trace_filter.would_enable(module_path!(), &Level::INFO);
+    (wanted && !tracing::span_enabled!(Level::INFO)).then(|| {
+        "a filter of the tracing subscriber as a whole hides spans from the trace: give it to the log alone, with \
+         `fmt::layer().with_filter(..)`"
+            .to_owned()
+    })
+}
+
+/// Events to the log, spans and their errors to the trace.
+///
+/// A registry with two filtered layers does the same; but making a registry is 7 % of a bare start's instructions, and each layer's filter is then
+/// asked through it. This one makes the registry for the first span.
+struct DefaultSubscriber {
+    log: Option<Log>,
+    recording: Option<RecordingFilter>,
+    spans: OnceLock<SpanRegistry>,
+}
+
+impl DefaultSubscriber {
+    fn logs(&self, metadata: &Metadata<'_>) -> bool {
+        self.log.as_ref().is_some_and(|log| log.wants(metadata))
+    }
+
+    fn records(&self, metadata: &Metadata<'_>) -> bool {
+        self.recording.as_ref().is_some_and(|filter| filter.wants(metadata)) && is_recording()
+    }
+
+    fn spans(&self) -> &SpanRegistry {
+        self.spans.get_or_init(trace::span_registry)
+    }
+}
+
+impl Subscriber for DefaultSubscriber {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.logs(metadata) {
+            return Interest::always();
+        }
+        self.recording.as_ref().map_or_else(Interest::never, |filter| filter.interest(metadata))
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.logs(metadata) || self.records(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.log.as_ref().map(Log::max_level).max(self.recording.as_ref().map(RecordingFilter::max_level))
+    }
+
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        self.spans().new_span(attributes)
+    }
+
+    fn record(&self, span: &Id, values: &Record<'_>) {
+        self.spans().record(span, values);
+    }
+
+    fn record_follows_from(&self, span: &Id, follows: &Id) {
+        self.spans().record_follows_from(span, follows);
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        if let Some(log) = self.log.as_ref().filter(|log| log.wants(event.metadata())) {
+            log.write(event);
+        }
+        if self.records(event.metadata())
+            && let Some(spans) = self.spans.get()
+        {
+            spans.event(event);
+        }
+    }
+
+    fn enter(&self, span: &Id) {
+        self.spans().enter(span);
+    }
+
+    fn exit(&self, span: &Id) {
+        self.spans().exit(span);
+    }
+
+    fn clone_span(&self, span: &Id) -> Id {
+        self.spans().clone_span(span)
+    }
+
+    fn try_close(&self, span: Id) -> bool {
+        self.spans().try_close(span)
+    }
+
+    fn current_span(&self) -> Current {
+        self.spans.get().map_or_else(Current::none, Subscriber::current_span)
+    }
+
+    // What spans offer beyond this trait, `OpenTelemetrySpanExt` for one, is found through here alone.
+    // SAFETY: the pointer is this subscriber's, asked for by its own type, or the registry's answer to the same question. The registry lives as
+    // long as this subscriber: it is never taken out of its cell, nor moved.
+    #[allow(unsafe_code)]
+    unsafe fn downcast_raw(&self, id: TypeId) -> Option<*const ()> {
+        if id == TypeId::of::<Self>() {
+            return Some(std::ptr::from_ref(self).cast());
+        }
+        // SAFETY: as above; the caller's promise is handed on.
+        unsafe { self.spans.get()?.downcast_raw(id) }
+    }
+}
