@@ -17,9 +17,7 @@ pub(crate) const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
 /// The variables Lambda sets, and the contender's own.
 pub(crate) fn environment(command: &mut Command, contender: &Contender, sinks: &Sinks, api: SocketAddr) {
     command.env_clear();
-    for kept in ["PATH", "LD_LIBRARY_PATH"] {
-        command.envs(std::env::var_os(kept).map(|value| (kept, value)));
-    }
+    command.envs(std::env::var_os("PATH").map(|value| ("PATH", value)));
     for (key, value) in [
         ("_HANDLER", "bootstrap"),
         ("LANG", "en_US.UTF-8"),

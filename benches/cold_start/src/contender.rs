@@ -22,12 +22,15 @@ pub(crate) struct Contender {
     pub(crate) exports: bool,
     /// Whether it hands them to a daemon or a collector that may be absent.
     pub(crate) receiver: bool,
+    /// Whether it is in the charts too, which show what a user would choose between.
+    pub(crate) charted: bool,
 }
 
 impl Contender {
     /// The variables it gets beside Lambda's.
     pub(crate) fn env(&self, sinks: &Sinks) -> Vec<(&'static str, String)> {
-        let mut env = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", sinks.otlp.clone())];
+        // `cargo run` names its own folders there, and the loader of a contender would look into each: more than half of its system calls.
+        let mut env = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", sinks.otlp.clone()), ("LD_LIBRARY_PATH", String::new())];
         env.extend(self.env.iter().map(|&(key, value)| (key, value.to_owned())));
         env
     }
@@ -51,6 +54,7 @@ const BARE: Contender = Contender {
     env: &[],
     exports: false,
     receiver: false,
+    charted: true,
 };
 
 const OURS: Contender = Contender {
@@ -74,6 +78,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         program: "ours_init",
         exports: false,
         receiver: false,
+        charted: false,
         ..OURS
     },
     Contender {
@@ -82,6 +87,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         program: "ours_deadline",
         exports: false,
         receiver: false,
+        charted: false,
         ..OURS
     },
     Contender {
@@ -89,6 +95,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         what: "ours, stage 3 alone: both layers, no deadline; no log",
         program: "ours_trace",
         receiver: false,
+        charted: false,
         ..OURS
     },
     Contender {
@@ -97,6 +104,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         program: "ours_after_response",
         exports: false,
         receiver: false,
+        charted: false,
         ..OURS
     },
     Contender {
@@ -104,6 +112,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         what: "as ours, with a shutdown hook, for which it registers an extension",
         program: "ours_shutdown",
         receiver: false,
+        charted: false,
         ..OURS
     },
     Contender {

@@ -1,15 +1,21 @@
 //! What a cold start costs, of this library and of what a user would pick instead: real bootstraps, in the sandbox and out of it.
 //!
 //! `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --write` builds the contenders, measures them, and puts the tables
-//! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer.
+//! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer. `-- --check` instead compares what does
+//! not drift with `benches/budget.toml`, and fails beyond it.
 
 mod absent;
 mod bootstrap;
+mod budget;
 mod build;
+mod chart;
 mod concurrent;
 mod contender;
 mod environment;
+mod footprint;
+mod gate;
 mod instructions;
+mod machine;
 mod process;
 mod report;
 mod samples;
@@ -18,6 +24,7 @@ mod start;
 mod system_calls;
 
 use contender::Contender;
+use machine::Machine;
 use samples::Samples;
 use sinks::Sinks;
 use std::{path::PathBuf, process::ExitCode};
@@ -29,7 +36,7 @@ const FEWER: usize = 10;
 /// Why there is no table.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{0}: usage: cold_start [--rounds N] [--write]")]
+    #[error("{0}: usage: cold_start [--rounds N] [--write] | --check")]
     Usage(String),
     #[error("`cargo {0}` failed: run it by hand in benches/contenders")]
     Cargo(String),
@@ -39,6 +46,12 @@ enum Error {
     NothingExported(&'static str),
     #[error("benches/RESULTS.md has no line `{0}`")]
     NoMarker(&'static str),
+    #[error("benches/budget.toml names {0}, which is no contender of benches/cold_start/src/contender.rs")]
+    NoContender(String),
+    #[error("{0} figures are over their budget")]
+    OverBudget(usize),
+    #[error(transparent)]
+    Budget(#[from] budget::Error),
     #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error(transparent)]
@@ -75,10 +88,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Error> {
+    let benches = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let (mut rounds, mut write) = (ROUNDS, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
+            "--check" => return gate::check(&benches),
             "--write" => write = true,
             "--rounds" => {
                 let count = args.next().unwrap_or_default();
@@ -87,7 +102,6 @@ fn run() -> Result<(), Error> {
             _ => return Err(Error::Usage(arg)),
         }
     }
-    let benches = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let contenders = benches.join("contenders");
     let mut all = Vec::new();
     for contender in contender::measurable() {
@@ -103,9 +117,14 @@ fn run() -> Result<(), Error> {
         concurrent::measure(&contenders, &sinks, fewer).await
     })?;
     count(&mut all, &sinks)?;
-    let tables = report::tables(&all, &concurrency, rounds, &contenders)?;
+    let machine = Machine::here()?;
+    let tables = report::tables(&all, &concurrency, &machine, rounds, &contenders)?;
     println!("{tables}");
-    if write { report::write(&benches.join("RESULTS.md"), &tables) } else { Ok(()) }
+    if write {
+        report::write(&benches.join("RESULTS.md"), &tables)?;
+        chart::write(&benches, &all, &machine, rounds)?;
+    }
+    Ok(())
 }
 
 async fn in_rounds(all: &mut [Measured], sinks: &Sinks, rounds: usize) -> Result<(), Error> {

@@ -3,9 +3,10 @@
 use crate::{
     Error, Measured, absent, build, concurrent,
     contender::{CONTENDERS, STATIC},
+    machine::{self, Machine},
     samples::{Samples, median, quantile},
 };
-use std::{fmt::Write as _, fs, path::Path, process::Command};
+use std::{fmt::Write as _, fs, path::Path};
 
 const BEGIN: &str = "<!-- measured: begin -->";
 const END: &str = "<!-- measured: end -->";
@@ -28,11 +29,12 @@ const RATIOS: &[Figure] = &[
 pub(crate) fn tables(
     all: &[Measured],
     concurrency: &[concurrent::Row],
+    machine: &Machine,
     rounds: usize,
     contenders: &Path,
 ) -> Result<String, Error> {
     let mut text = String::new();
-    about(&mut text, all, rounds, contenders)?;
+    about(&mut text, all, machine, rounds, contenders)?;
 
     text.push_str("\n### Cold start\n\nMedian (10th to 90th percentile), in microseconds.\n\n");
     head(&mut text, &["contender", "spawn to first `/next`", "CPU time to there", "spawn to first answer"]);
@@ -131,23 +133,12 @@ pub(crate) fn write(file: &Path, tables: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn about(text: &mut String, all: &[Measured], rounds: usize, contenders: &Path) -> Result<(), Error> {
-    let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let cpu =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown CPU", |(_, name)| name);
-    let cores = std::thread::available_parallelism()?;
+fn about(text: &mut String, all: &[Measured], machine: &Machine, rounds: usize, contenders: &Path) -> Result<(), Error> {
     let load = fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().unwrap_or_default();
-    let said = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).output();
-        output.map_or_else(|_| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let (date, kernel) = (said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]), said("uname", &["-sr"]));
-    let (rustc, valgrind, strace) =
-        (said("rustc", &["--version"]), said("valgrind", &["--version"]), said("strace", &["--version"]));
-    let strace = strace.lines().next().unwrap_or_default();
-    let _ =
-        writeln!(text, "- {date}; {cpu}, {cores} cores, {kernel}; {rustc}; {valgrind}; {strace}; load average at the end {load}");
+    let tools = ["rustc", "valgrind", "strace"].map(|program| machine::said(program, &["--version"])).join("; ");
+    let Machine { date, cpu, cores, kernel } = machine;
+    let _ = writeln!(text, "- {date}; {cpu}, {cores} cores, {kernel}; {tools}; load average at the end {load}");
     let _ = writeln!(text, "- {rounds} rounds, all contenders in each, each round beginning with another one");
     let tree =
         build::cargo(contenders, &["tree", "--locked", "--workspace", "-e", "normal", "--prefix", "none", "--depth", "1"])?;
