@@ -1,9 +1,6 @@
 //! Who is measured.
 
-use crate::{build, sinks::Sinks};
-
-/// Without glibc: a program that is linked when it is built, and not when it starts.
-pub(crate) const STATIC: &str = "x86_64-unknown-linux-musl";
+use crate::{build::Linked, sinks::Sinks};
 
 /// A bootstrap and what it is told.
 pub(crate) struct Contender {
@@ -14,8 +11,7 @@ pub(crate) struct Contender {
     pub(crate) package: &'static str,
     /// Its program in that package.
     pub(crate) program: &'static str,
-    /// The target it is built for, where that is not the machine's own.
-    pub(crate) target: Option<&'static str>,
+    pub(crate) linked: Linked,
     pub(crate) log_format: &'static str,
     env: &'static [(&'static str, &'static str)],
     /// Whether it hands on its spans.
@@ -37,9 +33,8 @@ impl Contender {
 }
 
 /// Those that can be built here.
-pub(crate) fn measurable() -> Vec<&'static Contender> {
-    let installed = build::is_installed(STATIC);
-    CONTENDERS.iter().filter(|contender| contender.target.is_none() || installed).collect()
+pub(crate) fn measurable() -> impl Iterator<Item = &'static Contender> {
+    CONTENDERS.iter().filter(|contender| contender.linked.missing().is_none())
 }
 
 const NO_LOG: &[(&str, &str)] = &[("LAMBDA_LIFECYCLE_LOG", "off")];
@@ -49,7 +44,7 @@ const BARE: Contender = Contender {
     what: "`lambda_runtime` alone, no log; the spans go nowhere",
     package: "bare",
     program: "bare",
-    target: None,
+    linked: Linked::Dynamically,
     log_format: "Text",
     env: &[],
     exports: false,
@@ -161,12 +156,21 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         receiver: true,
         ..BARE
     },
-    Contender { name: "bare_static", what: "as bare, linked statically with musl", target: Some(STATIC), ..BARE },
+    Contender { name: "bare_static", what: "as bare, linked statically with glibc", linked: Linked::Statically, ..BARE },
     Contender {
         name: "ours_static",
-        what: "as ours, linked statically with musl",
-        target: Some(STATIC),
+        what: "as ours, linked statically with glibc",
+        linked: Linked::Statically,
         receiver: false,
+        ..OURS
+    },
+    Contender { name: "bare_musl", what: "as bare, linked statically with musl", linked: Linked::ToMusl, charted: false, ..BARE },
+    Contender {
+        name: "ours_musl",
+        what: "as ours, linked statically with musl",
+        linked: Linked::ToMusl,
+        receiver: false,
+        charted: false,
         ..OURS
     },
 ];

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Measured, absent, build, concurrent,
-    contender::{CONTENDERS, STATIC},
+    contender::CONTENDERS,
     machine::{self, Machine},
     samples::{Samples, median, quantile},
 };
@@ -34,7 +34,7 @@ pub(crate) fn tables(
     contenders: &Path,
 ) -> Result<String, Error> {
     let mut text = String::new();
-    about(&mut text, all, machine, rounds, contenders)?;
+    about(&mut text, machine, rounds, contenders)?;
 
     text.push_str("\n### Cold start\n\nMedian (10th to 90th percentile), in microseconds.\n\n");
     head(&mut text, &["contender", "spawn to first `/next`", "CPU time to there", "spawn to first answer"]);
@@ -133,7 +133,7 @@ pub(crate) fn write(file: &Path, tables: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn about(text: &mut String, all: &[Measured], machine: &Machine, rounds: usize, contenders: &Path) -> Result<(), Error> {
+fn about(text: &mut String, machine: &Machine, rounds: usize, contenders: &Path) -> Result<(), Error> {
     let load = fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().unwrap_or_default();
     let tools = ["rustc", "valgrind", "strace"].map(|program| machine::said(program, &["--version"])).join("; ");
@@ -153,8 +153,7 @@ fn about(text: &mut String, all: &[Measured], machine: &Machine, rounds: usize, 
     versions.dedup();
     let _ = writeln!(text, "- {}\n", versions.join(", "));
     for contender in CONTENDERS {
-        let measured = all.iter().any(|of| of.contender.name == contender.name);
-        let left_out = if measured { String::new() } else { format!(": left out, for {STATIC} is not installed here") };
+        let left_out = contender.linked.missing().map_or_else(String::new, |what| format!("; left out: there is {what} here"));
         let _ = writeln!(text, "- **{}**: {}{left_out}", contender.name, contender.what);
     }
     Ok(())
