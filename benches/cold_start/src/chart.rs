@@ -19,7 +19,7 @@ const HEAD: i32 = 84;
 /// Below them: axis and caption.
 const FOOT: i32 = 118;
 const BORDER: RGBColor = RGBColor(208, 215, 222);
-const NAMED: &str = "bare: lambda_runtime alone. ours: this library, all four stages. _json: with a JSON log, else without one. _static: with musl.";
+const NAMED: &str = "bare: lambda_runtime alone. ours: this library, all four stages. _json: with a JSON log, else without one. _static: linked statically.";
 const SHARED: &str =
     "One machine, and a shared one: compare ratios, not microseconds. Every number, and how to take it: benches/RESULTS.md";
 
