@@ -108,6 +108,9 @@ async fn an_absent_daemon_costs_one_line_and_no_error() {
     assert_eq!(emitter.send_all(documents(), tokio::time::sleep).await, 1, "one to see whether somebody listens now");
     assert_eq!(emitter.notice(), None);
     assert!(emitter.is_unheard() && clone.is_unheard());
+    assert!(!emitter.is_worth_a_try(), "nobody can have come since");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(emitter.is_worth_a_try());
 }
 
 #[tokio::test]

@@ -48,6 +48,14 @@ impl Vehicle {
         }
     }
 
+    /// False where nobody would hear what is sent now.
+    fn is_worth_a_try(&self) -> bool {
+        match self {
+            Self::Udp(emitter) => emitter.is_worth_a_try(),
+            Self::Stdout(_) => true,
+        }
+    }
+
     async fn paced(&mut self, batch: &mut Batch) {
         match self {
             Self::Udp(emitter) => {
@@ -237,10 +245,12 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
         if queued.before < 2 * QUEUED {
             let mut paced = road.paced.lock().await;
             let (vehicle, writer, batch, budget) = &mut *paced;
-            let only_main = queued.before >= QUEUED;
-            translate(invocation, main, &spans, only_main, writer, batch, budget).await;
-            vehicle.paced(batch).await;
-            batch.clear();
+            if vehicle.is_worth_a_try() {
+                let only_main = queued.before >= QUEUED;
+                translate(invocation, main, &spans, only_main, writer, batch, budget).await;
+                vehicle.paced(batch).await;
+                batch.clear();
+            }
         }
     }
     if let Some(exporters) = exporters::installed() {

@@ -36,6 +36,8 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     let recorder = Recorder::start();
     let tracer = if invocation.is_foreign() { &recorder.segment_tracer } else { &recorder.tracer };
     let span = tracer.prepare(span, &parent);
+    // Before the handler and not when it first waits: one that aborts, or is out of memory, without ever waiting would leave nothing. Nor from
+    // another thread: one that panics at once, where panics abort, would be faster than it.
     if Settings::current().in_progress {
         delivery::announce(invocation, &span);
     }

@@ -18,6 +18,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("no marked byte is in any datagram with a redactor set", redacted),
         test_alone("of 10,000 spans none is lost silently", ten_thousand_spans),
         test_alone("of spans beyond the budget the invocation's document knows the number", beyond_the_budget),
+        test_alone(
+            "Managed Instances: where spans are made faster than they may leave, whole invocations' are left out and counted",
+            backlog,
+        ),
         test("provisioned concurrency: init is a trace of its own, linked both ways, and nothing is a cold start", provisioned),
         test("PassThrough: one line says why nothing is traced", pass_through),
         test("a W3C parent in the client context is continued where it is asked for", w3c_parent),
@@ -93,6 +97,26 @@ async fn many_spans(count: u64, change: impl FnOnce(FunctionBuilder) -> Function
     ensure(too_large == (left_out == 0), format!("the trace is too large: {too_large}"))?;
     ensure(arrived + left_out == count, format!("{arrived} arrived, {left_out} were reported left out of {count}"))?;
     Ok(left_out)
+}
+
+async fn backlog() -> Tested {
+    const SPANS: u64 = 6_000;
+    let slow =
+        |function: FunctionBuilder| function.managed(8).timeout(Duration::from_secs(25)).env("LAMBDA_LIFECYCLE_TRACE_PACE", "1");
+    let stage = Stage::with("value", TraceMode::Active, slow).await?;
+    let invoke = || stage.invoke(json!({ "do": "many spans", "count": SPANS }));
+    let answers = futures_util::future::join_all((0..4).map(|_| invoke())).await;
+    let mut alone = 0;
+    for answer in &answers {
+        let document = stage.finished_document(answer).await?;
+        let left_out = document.raw.pointer("/metadata/lambda_lifecycle/spans_left_out").and_then(Value::as_u64);
+        let of_it = |span: &lambda_lifecycle_sandbox::xray::Document| span.name == "numbered" && span.trace_id == answer.trace_id;
+        let arrived = stage.traces.find(of_it).len() as u64;
+        ensure(arrived + left_out.unwrap_or(0) == SPANS, format!("{arrived} arrived, {left_out:?} were reported left out"))?;
+        alone += u64::from(arrived == 0);
+    }
+    ensure(alone > 0, "everything waited: this test shows nothing")?;
+    ensure(stage.logged("spans are made faster").len() == 1, "it is not told once")
 }
 
 async fn provisioned() -> Tested {

@@ -16,6 +16,9 @@ use super::{AddressError, DaemonAddress, MAX_DATAGRAM, Pace, Pacer};
 const RETRIES: u32 = 20;
 const BUSY: Duration = Duration::from_millis(1);
 
+/// How long nobody is expected where nobody was.
+const ABSENT: Duration = Duration::from_millis(100);
+
 /// What became of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -62,6 +65,8 @@ pub struct UdpEmitter {
     noted: bool,
     /// Nobody listened when it was last looked; of the socket, so of all its clones.
     absent: Arc<AtomicBool>,
+    /// When that was found here.
+    refused_at: Option<Instant>,
 }
 
 impl UdpEmitter {
@@ -107,6 +112,7 @@ impl UdpEmitter {
             stats: UdpStats::default(),
             noted: false,
             absent: Arc::default(),
+            refused_at: None,
         }
     }
 
@@ -150,6 +156,12 @@ impl UdpEmitter {
     /// True when nobody listened to what was last sent with [`send_all`](Self::send_all), here or at a clone.
     pub fn is_unheard(&self) -> bool {
         self.absent.load(Ordering::Relaxed)
+    }
+
+    /// False when nobody listened a tenth of a second ago: documents need not be written then. At other times
+    /// [`send_all`](Self::send_all) finds out with one of them.
+    pub fn is_worth_a_try(&self) -> bool {
+        !self.is_unheard() || self.refused_at.is_none_or(|at| at.elapsed() >= ABSENT)
     }
 
     /// Takes the socket's word that nobody listens to what was sent before. Within a machine it is there when the sending returns.
@@ -196,6 +208,7 @@ impl UdpEmitter {
             refusals += self.stats.refused - refused;
             if (refusals > 0 || self.is_unheard()) && (refusals > 1 || self.take_refusal()) {
                 self.absent.store(true, Ordering::Relaxed);
+                self.refused_at = Some(Instant::now());
                 self.stats.skipped += datagrams.count() as u64;
                 return sent;
             }
