@@ -4,6 +4,7 @@ use crate::{
     Environment,
     after_response::install_hooks,
     builder::Builder,
+    environment,
     init::{InitCell, InitError, InitPhase, Optional},
     service::{HandlerLayer, RuntimeLayer},
     settings::Settings,
@@ -72,7 +73,7 @@ impl Lifecycle {
         install_hooks(hooks);
         problems.extend(subscribe(log, trace));
         for problem in problems {
-            tracing::warn!("{problem}");
+            crate::logs::warn(format_args!("{problem}"));
         }
         tracing::debug!("{:?}", Settings::current());
         Self { init: InitPhase::begin(trace) }
@@ -157,7 +158,7 @@ impl Lifecycle {
     {
         let optional = Optional::new(setup);
         if let Err(error) = optional.cell().get_or_init(self.init.attempt(name.into(), optional.set_up())).await {
-            tracing::warn!("{error}; it is tried again at first use");
+            crate::logs::warn(format_args!("{error}; it is tried again at first use"));
         }
         optional
     }
@@ -180,8 +181,10 @@ impl Lifecycle {
     {
         Environment::check()?;
         trace::resolve().await;
-        if Environment::current().is_concurrent() {
-            tracing::warn!("this environment takes many events at a time, and `run` serves one: use `run_concurrent` or `serve`");
+        if environment::kind().is_concurrent() {
+            crate::logs::warn(format_args!(
+                "this environment takes many events at a time, and `run` serves one: use `run_concurrent` or `serve`"
+            ));
         }
         shutdown::serve(Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run()).await
     }

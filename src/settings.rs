@@ -152,7 +152,7 @@ impl Settings {
         CURRENT.get_or_init(|| {
             let mut settings = Self::default();
             for problem in settings.read_env() {
-                tracing::warn!("{problem}");
+                crate::logs::warn(format_args!("{problem}"));
             }
             settings
         })

@@ -10,7 +10,7 @@ use std::{
     future::Future,
     io,
     os::unix::net,
-    pin::pin,
+    pin::{Pin, pin},
     time::{Duration, Instant},
 };
 use tokio::{io::AsyncReadExt, net::UnixStream};
@@ -49,7 +49,7 @@ async fn listen() -> Option<UnixStream> {
             Some(terminated)
         }
         Err(error) => {
-            tracing::warn!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})");
+            crate::logs::warn(format_args!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})"));
             None
         }
     }
@@ -113,7 +113,9 @@ async fn register() {
                     let next = build_request().uri("/2020-01-01/extension/event/next").header("lambda-extension-identifier", id);
                     if let Ok(next) = next.body(Body::empty()) {
                         // The client lives as long as its call.
-                        tokio::spawn(async move { drop(client.call(next).await) });
+                        let call: Pin<Box<dyn Future<Output = ()> + Send>> =
+                            Box::pin(async move { drop(client.call(next).await) });
+                        tokio::spawn(call);
                     }
                     return;
                 }
@@ -123,5 +125,5 @@ async fn register() {
         Ok(response) => format!("status {}", response.status()),
         Err(error) => error.to_string(),
     };
-    tracing::warn!("no extension could be registered, so shutdown hooks will not run here: {refused}");
+    crate::logs::warn(format_args!("no extension could be registered, so shutdown hooks will not run here: {refused}"));
 }

@@ -95,7 +95,7 @@ impl Hooks {
         for hook in &self.after {
             let invocation = report.invocation.clone();
             let Ok(work) = guarded("a hook after the response", || hook(report.clone())) else { continue };
-            let work = CURRENT.scope(invocation, work).with_context(context.clone());
+            let work: Boxed = Box::pin(CURRENT.scope(invocation, work).with_context(context.clone()));
             if !ended_in_time("a hook after the response", tokio::spawn(work), until).await {
                 return;
             }
@@ -129,7 +129,8 @@ impl Hooks {
 }
 
 fn guarded<T>(what: &str, hook: impl FnOnce() -> T) -> Result<T, ()> {
-    catch_unwind(AssertUnwindSafe(hook)).map_err(|panic| tracing::error!("{what} panicked: {}", panic_message(&*panic)))
+    catch_unwind(AssertUnwindSafe(hook))
+        .map_err(|panic| crate::logs::error(format_args!("{what} panicked: {}", panic_message(&*panic))))
 }
 
 /// False when the time is over.
@@ -142,13 +143,13 @@ async fn ended_in_time(what: &str, task: tokio::task::JoinHandle<()>, until: Opt
     match ended {
         Ok(joined) => {
             if let Some(panic) = joined.err().and_then(panic_of) {
-                tracing::error!("{what} panicked: {panic}");
+                crate::logs::error(format_args!("{what} panicked: {panic}"));
             }
             true
         }
         Err(_) => {
             abort.abort();
-            tracing::error!("{what} was not done in its time and is cancelled");
+            crate::logs::error(format_args!("{what} was not done in its time and is cancelled"));
             false
         }
     }

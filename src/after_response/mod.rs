@@ -7,7 +7,7 @@ pub use hooks::Report;
 pub(crate) use hooks::{Hooks, hooks, install as install_hooks};
 pub(crate) use rest::{begin as rest, end as slept};
 
-use crate::{Environment, Unfinished, invocation::CURRENT, invocation::Invocation, settings::Settings};
+use crate::{Unfinished, environment, invocation::CURRENT, invocation::Invocation, settings::Settings};
 use opentelemetry::{Context, context::FutureExt as _};
 use std::{
     future::Future,
@@ -37,9 +37,12 @@ impl Deferred {
             drop(stored);
             // Nobody posts a response for a detached invocation, nor one more for one that is over: the work would never run.
             if let Ok(handle) = tokio::runtime::Handle::try_current() {
-                drop(handle.spawn(CURRENT.scope(owner.clone(), work)));
+                let work: Work = Box::pin(CURRENT.scope(owner.clone(), work));
+                drop(handle.spawn(work));
             } else {
-                tracing::warn!("after_response outside of an invocation and of a Tokio runtime: the work is dropped");
+                crate::logs::warn(format_args!(
+                    "after_response outside of an invocation and of a Tokio runtime: the work is dropped"
+                ));
             }
             return;
         }
@@ -91,7 +94,8 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
     let mut tasks = JoinSet::new();
     loop {
         for work in invocation.deferred().take() {
-            tasks.spawn(CURRENT.scope(invocation.clone(), work).with_context(context.clone()));
+            let work: Work = Box::pin(CURRENT.scope(invocation.clone(), work).with_context(context.clone()));
+            tasks.spawn(work);
         }
         let joined = match soft.or(until) {
             Some(at) => match tokio::time::timeout_at(at.into(), tasks.join_next()).await {
@@ -109,7 +113,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
             Some(Err(error)) => {
                 done.panicked += 1;
                 if let Some(panic) = hooks::panic_of(error) {
-                    tracing::error!("work after the response panicked: {panic}");
+                    crate::logs::error(format_args!("work after the response panicked: {panic}"));
                 }
             }
             None if invocation.deferred().is_empty() => return done,
@@ -118,7 +122,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
     }
     done.unfinished = tasks.len();
     hooks().run_unfinished(invocation, done.unfinished);
-    if settings.unfinished == Unfinished::Freeze && !Environment::current().is_concurrent() {
+    if settings.unfinished == Unfinished::Freeze && !environment::kind().is_concurrent() {
         tracing::info!(unfinished = done.unfinished, "work after the response goes on in the next invocation, if there is one");
         tasks.detach_all();
     } else {

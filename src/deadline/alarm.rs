@@ -52,9 +52,9 @@ pub(crate) fn timers_run() -> bool {
         let run =
             cfg!(panic = "abort") || std::panic::catch_unwind(|| drop(tokio::time::sleep(std::time::Duration::ZERO))).is_ok();
         if !run {
-            tracing::warn!(
+            crate::logs::warn(format_args!(
                 "this Tokio runtime has no timers, so no deadline can be kept: build it with `enable_time` or `enable_all`"
-            );
+            ));
         }
         run
     })

@@ -67,7 +67,9 @@ fn thread() -> Option<&'static Watch> {
             match thread {
                 Ok(_) => Some(Watch { state: Mutex::default(), changed: Condvar::new() }),
                 Err(error) => {
-                    tracing::warn!("no watchdog: a handler that blocks past its deadline will not be reported ({error})");
+                    crate::logs::warn(format_args!(
+                        "no watchdog: a handler that blocks past its deadline will not be reported ({error})"
+                    ));
                     None
                 }
             }

@@ -3,10 +3,11 @@
 //! Nothing here drops or bounds the future below it: the runtime would ask for the next event with this one unanswered.
 
 use crate::{
-    Environment, Invocation, Report,
+    Invocation, Report,
     after_response::{self, Done, hooks},
     clock,
     deadline::{self, Watched},
+    environment,
     invocation::CURRENT,
     trace::{self, Recorder},
 };
@@ -98,12 +99,14 @@ where
     }
 }
 
+type Stage = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 pin_project! {
     /// The future of [`RuntimeService`].
     pub struct RuntimeFuture<F> {
         #[pin]
         inner: TaskLocalFuture<Invocation, WithContext<F>>,
-        after: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        after: Option<Stage>,
         posted: Option<Result<(), Error>>,
         watched: Option<Watched>,
         invocation: Invocation,
@@ -123,12 +126,13 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
                 return Poll::Ready(this.posted.take().unwrap_or(Ok(())));
             }
             let stage = after_posting(this.invocation.clone(), this.context.clone());
-            let stage = CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone()));
-            if Environment::current().is_concurrent() {
+            // Boxed where it is spawned as well: Tokio's part of a task is compiled for each type of future.
+            let stage: Stage = Box::pin(CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone())));
+            if environment::kind().is_concurrent() {
                 // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
                 after_response::stages().spawn(stage);
             } else {
-                *this.after = Some(Box::pin(stage));
+                *this.after = Some(stage);
             }
         }
         if let Some(after) = this.after {
@@ -142,7 +146,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
 /// side with others. Elsewhere it is no task, and remembers when it ended.
 fn nothing_follows(invocation: &Invocation) -> bool {
     let bare = !invocation.is_recorded() && hooks().after.is_empty() && !trace::has_exporters();
-    bare && Environment::current().is_concurrent()
+    bare && environment::kind().is_concurrent()
         && invocation.deadline().is_none_or(|kill| clock::now() <= kill)
         && invocation.deferred().close_if_empty()
 }
@@ -154,7 +158,7 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
     let recorded = invocation.is_recorded();
     if invocation.deadline().is_some_and(|kill| posted > kill) {
         // Only where timeouts are not enforced: elsewhere this process would be gone.
-        tracing::error!("the answer came after the deadline: the caller has an error instead");
+        crate::logs::error(format_args!("the answer came after the deadline: the caller has an error instead"));
         invocation.annotate("late_answer", true);
     }
     if recorded {

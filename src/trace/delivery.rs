@@ -2,7 +2,7 @@
 
 use super::{Recorder, exporters};
 use crate::{
-    Environment, Export, Invocation,
+    Environment, Export, Invocation, environment,
     settings::Settings,
     xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Pace, StdoutEmitter, UdpEmitter},
 };
@@ -61,7 +61,7 @@ impl Vehicle {
             Self::Udp(emitter) => {
                 emitter.send_all(batch.packed(), pause).await;
                 if let Some(notice) = emitter.notice() {
-                    tracing::warn!("{notice}");
+                    crate::logs::warn(format_args!("{notice}"));
                 }
             }
             Self::Stdout(_) => self.express(batch),
@@ -88,9 +88,9 @@ impl Queued {
         if before >= QUEUED {
             static TOLD: Once = Once::new();
             TOLD.call_once(|| {
-                tracing::warn!(
+                crate::logs::warn(format_args!(
                     "spans are made faster than the X-Ray daemon's buffer may be filled: some are left out; sample less"
-                )
+                ))
             });
         }
         Self { spans, before }
@@ -126,14 +126,16 @@ fn vehicles() -> Option<(Vehicle, Vehicle)> {
             let address = match DaemonAddress::parse(written) {
                 Ok(address) => address,
                 Err(error) => {
-                    tracing::warn!("AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}");
+                    crate::logs::warn(format_args!(
+                        "AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}"
+                    ));
                     return None;
                 }
             };
             match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
                 Ok((express, paced)) => Some((Vehicle::Udp(express), Vehicle::Udp(paced.with_pace(pace())))),
                 Err(error) => {
-                    tracing::warn!("nothing is sent to X-Ray: {error}");
+                    crate::logs::warn(format_args!("nothing is sent to X-Ray: {error}"));
                     None
                 }
             }
@@ -170,8 +172,12 @@ pub(crate) fn document_options() -> DocumentOptions {
 
 /// Resolves a daemon address that is a name, off the executor. An address of numbers costs nothing here.
 pub(crate) async fn resolve() {
-    let named = |address: &str| DaemonAddress::parse(address).is_ok_and(|address| address.udp().parse::<SocketAddr>().is_err());
-    if Environment::current().xray_daemon_address.as_deref().is_some_and(named) {
+    let Some(address) = environment::xray_daemon_address() else { return };
+    // As Lambda writes it.
+    if address.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':')) {
+        return;
+    }
+    if DaemonAddress::parse(&address).is_ok_and(|address| address.udp().parse::<SocketAddr>().is_err()) {
         // A failure is told when the road is first used.
         let _ = tokio::task::spawn_blocking(|| road().is_some()).await;
     }

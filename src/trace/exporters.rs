@@ -18,6 +18,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::{sync::OwnedMutexGuard, task::JoinError};
 
 /// Spans that wait for an exporter which is slow or refuses; more are left out, and counted.
 const WAITING: usize = 10_000;
@@ -38,20 +39,29 @@ pub enum Flush {
     OnShutdown,
 }
 
-/// A `SpanExporter` of any type.
-pub(crate) trait AnyExporter: Send + Sync + fmt::Debug {
-    fn export_boxed(&self, batch: Vec<SpanData>) -> Pin<Box<dyn Future<Output = OTelSdkResult> + Send + '_>>;
+/// What became of a batch: an exporter may fail, or panic.
+type Exported = Pin<Box<dyn Future<Output = Result<std::thread::Result<OTelSdkResult>, JoinError>> + Send>>;
 
-    fn take_resource(&mut self, resource: &Resource);
+/// A `SpanExporter` of any type. What only exporters need is here, so that it is compiled for functions that have one.
+pub(crate) trait AnyExporter: Send + Sync + fmt::Debug {
+    /// Tells the exporter whose spans it gets.
+    fn introduce(&mut self);
+
+    /// Exports off the executor, for exporters may block: opentelemetry's own do.
+    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>, at_work: OwnedMutexGuard<()>) -> Exported;
 }
 
-impl<T: SpanExporter> AnyExporter for T {
-    fn export_boxed(&self, batch: Vec<SpanData>) -> Pin<Box<dyn Future<Output = OTelSdkResult> + Send + '_>> {
-        Box::pin(self.export(batch))
+impl<T: SpanExporter + 'static> AnyExporter for T {
+    fn introduce(&mut self) {
+        self.set_resource(&resource());
     }
 
-    fn take_resource(&mut self, resource: &Resource) {
-        self.set_resource(resource);
+    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>, at_work: OwnedMutexGuard<()>) -> Exported {
+        let handle = tokio::runtime::Handle::current();
+        Box::pin(tokio::task::spawn_blocking(move || {
+            let _at_work = at_work;
+            std::panic::catch_unwind(AssertUnwindSafe(|| handle.block_on(self.export(batch))))
+        }))
     }
 }
 
@@ -79,11 +89,10 @@ pub(crate) fn install(exporters: Vec<Box<dyn AnyExporter>>, flush: Flush) {
     if exporters.is_empty() {
         return;
     }
-    let resource = resource();
     let slots = exporters
         .into_iter()
         .map(|mut exporter| {
-            exporter.take_resource(&resource);
+            exporter.introduce();
             Slot {
                 exporter: exporter.into(),
                 waiting: Mutex::default(),
@@ -183,7 +192,7 @@ impl Slot {
     fn tell(&self, error: String) {
         let mut told = lock(&self.told);
         if told.len() < TOLD && !told.contains(&error) {
-            tracing::warn!("an exporter did not take its spans: {error}");
+            crate::logs::warn(format_args!("an exporter did not take its spans: {error}"));
             told.push(error);
         }
     }
@@ -194,7 +203,7 @@ impl Slot {
         waiting.extend(spans.iter().take(room).cloned());
         let left_out = spans.len().saturating_sub(room) as u64;
         if left_out > 0 && self.left_out.fetch_add(left_out, Ordering::Relaxed) == 0 {
-            tracing::warn!("an exporter does not keep up: spans beyond {WAITING} are left out for it");
+            crate::logs::warn(format_args!("an exporter does not keep up: spans beyond {WAITING} are left out for it"));
         }
     }
 
@@ -206,14 +215,7 @@ impl Slot {
             return;
         }
         *lock(&self.last) = Instant::now();
-        let exporter = Arc::clone(&self.exporter);
-        let handle = tokio::runtime::Handle::current();
-        // Exporters may block: opentelemetry's own do.
-        let export = tokio::task::spawn_blocking(move || {
-            let _at_work = at_work;
-            let export = AssertUnwindSafe(|| handle.block_on(exporter.export_boxed(batch)));
-            std::panic::catch_unwind(export)
-        });
+        let export = Arc::clone(&self.exporter).hand_over(batch, at_work);
         let ended = match until {
             Some(until) => tokio::time::timeout_at(until.into(), export).await,
             None => Ok(export.await),
@@ -221,8 +223,10 @@ impl Slot {
         match ended {
             Ok(Ok(Ok(Ok(())))) => {}
             Ok(Ok(Ok(Err(error)))) => self.tell(error.to_string()),
-            Ok(_) => tracing::warn!("an exporter panicked: its spans are lost"),
-            Err(_) => tracing::warn!("an exporter was not done before the deadline: it goes on, the invocation does not wait"),
+            Ok(_) => crate::logs::warn(format_args!("an exporter panicked: its spans are lost")),
+            Err(_) => crate::logs::warn(format_args!(
+                "an exporter was not done before the deadline: it goes on, the invocation does not wait"
+            )),
         }
     }
 }

@@ -76,6 +76,19 @@ impl Entry {
     }
 }
 
+/// What the documents of one trace take, and what there is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    wanted: usize,
+    left: usize,
+}
+
+impl Room {
+    fn is_too_small(&self) -> bool {
+        self.wanted > self.left
+    }
+}
+
 /// The documents of one invocation in one buffer, each behind the daemon's header, so that a datagram is one slice.
 ///
 /// Spans are pushed as they finish; [`finish`](Self::finish) chooses what the budget has room for and writes the invocation's own
@@ -138,31 +151,21 @@ impl Batch {
         if self.fits_as_one_trace(budget, reserved_for, reserve) {
             return 0;
         }
-        let mut wanted: HashMap<TraceId, usize> = HashMap::new();
+        let mut rooms: HashMap<TraceId, Room> = HashMap::new();
         for entry in &self.entries {
-            *wanted.entry(entry.trace).or_default() += entry.len();
+            rooms.entry(entry.trace).or_default().wanted += entry.len();
         }
-        let mut left: HashMap<TraceId, usize> = HashMap::with_capacity(wanted.len());
-        for trace in wanted.keys() {
+        for (trace, room) in &mut rooms {
             let reserve = if *trace == reserved_for { reserve } else { 0 };
-            left.insert(*trace, budget.remaining(*trace).saturating_sub(reserve));
+            room.left = budget.remaining(*trace).saturating_sub(reserve);
         }
-        if wanted.iter().any(|(trace, wanted)| *wanted > left[trace]) {
-            self.choose(&wanted, &mut left);
+        if rooms.values().any(Room::is_too_small) {
+            self.choose(&mut rooms);
         }
-        let mut left_out = 0;
-        let mut spent: HashMap<TraceId, usize> = HashMap::new();
-        for entry in &self.entries {
-            if entry.kept {
-                *spent.entry(entry.trace).or_default() += entry.len();
-            } else {
-                left_out += 1;
-            }
+        for (trace, room) in rooms {
+            budget.spend(trace, room.wanted);
         }
-        for (trace, bytes) in spent {
-            budget.spend(trace, bytes);
-        }
-        left_out
+        self.entries.iter().map(|entry| u32::from(!entry.kept)).sum()
     }
 
     /// Nothing is left out of most invocations, and all is of one trace.
@@ -180,38 +183,43 @@ impl Batch {
         fits
     }
 
-    fn choose(&mut self, wanted: &HashMap<TraceId, usize>, left: &mut HashMap<TraceId, usize>) {
+    /// Where a trace has too little room, keeps what there is room for. What it wanted is then what that takes.
+    fn choose(&mut self, rooms: &mut HashMap<TraceId, Room>) {
         let by_id: HashMap<(TraceId, SpanId), usize> =
             self.entries.iter().enumerate().map(|(at, entry)| ((entry.trace, entry.id), at)).collect();
         let parents: Vec<Option<usize>> =
             self.entries.iter().map(|entry| by_id.get(&(entry.trace, entry.parent)).copied()).collect();
         let mut order: Vec<usize> = Vec::with_capacity(self.entries.len());
         for (at, entry) in self.entries.iter_mut().enumerate() {
-            if wanted[&entry.trace] > left[&entry.trace] {
+            if rooms.get(&entry.trace).is_some_and(Room::is_too_small) {
                 entry.kept = false;
                 order.push(at);
             }
         }
-        order.sort_by(|a, b| self.entries[*b].rank.cmp(&self.entries[*a].rank).then(a.cmp(b)));
+        for room in rooms.values_mut().filter(|room| room.is_too_small()) {
+            room.wanted = 0;
+        }
+        order.sort_unstable_by(|a, b| self.entries[*b].rank.cmp(&self.entries[*a].rank).then(a.cmp(b)));
         // What did not fit once never will: the room only shrinks, by at least what its missing ancestors shrink.
         let mut refused = vec![false; self.entries.len()];
         let mut chain = Vec::new();
         for at in order {
             chain.clear();
-            let Some(room) = left.get_mut(&self.entries[at].trace) else { continue };
+            let Some(room) = rooms.get_mut(&self.entries[at].trace) else { continue };
             let (mut cost, mut next, mut fits) = (0, Some(at), true);
             while let Some(at) = next.filter(|at| !self.entries[*at].kept) {
                 cost += self.entries[at].len();
                 chain.push(at);
                 // A cycle of parents costs more and more, so it ends here too.
-                if cost > *room || refused[at] {
+                if cost > room.left || refused[at] {
                     fits = false;
                     break;
                 }
                 next = parents[at];
             }
             if fits {
-                *room -= cost;
+                room.left -= cost;
+                room.wanted += cost;
                 for at in &chain {
                     self.entries[*at].kept = true;
                 }

@@ -2,10 +2,14 @@
 
 use crate::{contender::Contender, sinks::Sinks};
 use std::{
-    io::Read,
-    net::{SocketAddr, TcpStream},
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::Command,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// How a request for the next event begins.
 pub(crate) const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
@@ -13,9 +17,7 @@ pub(crate) const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
 /// The variables Lambda sets, and the contender's own.
 pub(crate) fn environment(command: &mut Command, contender: &Contender, sinks: &Sinks, api: SocketAddr) {
     command.env_clear();
-    for kept in ["PATH", "LD_LIBRARY_PATH"] {
-        command.envs(std::env::var_os(kept).map(|value| (kept, value)));
-    }
+    command.envs(std::env::var_os("PATH").map(|value| ("PATH", value)));
     for (key, value) in [
         ("_HANDLER", "bootstrap"),
         ("LANG", "en_US.UTF-8"),
@@ -45,4 +47,38 @@ pub(crate) fn request(connection: &mut TcpStream) -> Option<Vec<u8>> {
         request.extend_from_slice(&part[..read]);
     }
     Some(request)
+}
+
+/// Waits for the first request for an event, and hands back the connection it came on. An extension that comes before is registered.
+pub(crate) fn first_next(api: &TcpListener) -> Option<TcpStream> {
+    loop {
+        let (mut connection, _) = api.accept().ok()?;
+        connection.set_read_timeout(Some(LONGEST)).ok()?;
+        connection.set_nodelay(true).ok()?;
+        let request = request(&mut connection)?;
+        if request.starts_with(NEXT) {
+            return Some(connection);
+        }
+        if request.starts_with(b"POST /2020-01-01/extension/register ") {
+            connection.write_all(REGISTERED).ok()?;
+        }
+        // It asks for its next event on this connection, and waits for it as long as it lives.
+        thread::spawn(move || while connection.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {});
+    }
+}
+
+const REGISTERED: &[u8] = b"HTTP/1.1 200 OK\r\nlambda-extension-identifier: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n\
+    content-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+
+/// An answer to a request for the next event: the number makes its trace a different one.
+pub(crate) fn event(number: u64, sampled: bool, payload: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (deadline, epoch, sampled) = (now.as_millis() + 30_000, now.as_secs(), u8::from(sampled));
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         lambda-runtime-aws-request-id: 8476a536-e9f4-11e8-9739-{number:012x}\r\nlambda-runtime-deadline-ms: {deadline}\r\n\
+         lambda-runtime-invoked-function-arn: arn:aws:lambda:us-east-1:123456789012:function:orders\r\n\
+         lambda-runtime-trace-id: Root=1-{epoch:08x}-{number:024x};Parent=0123456789abcdef;Sampled={sampled}\r\n\r\n{payload}",
+        payload.len()
+    )
 }

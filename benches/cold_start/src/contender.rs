@@ -1,6 +1,6 @@
 //! Who is measured.
 
-use crate::sinks::Sinks;
+use crate::{build::Linked, sinks::Sinks};
 
 /// A bootstrap and what it is told.
 pub(crate) struct Contender {
@@ -9,69 +9,174 @@ pub(crate) struct Contender {
     pub(crate) what: &'static str,
     /// Its package in `benches/contenders`.
     pub(crate) package: &'static str,
+    /// Its program in that package.
+    pub(crate) program: &'static str,
+    pub(crate) linked: Linked,
     pub(crate) log_format: &'static str,
     env: &'static [(&'static str, &'static str)],
     /// Whether it hands on its spans.
     pub(crate) exports: bool,
+    /// Whether it hands them to a daemon or a collector that may be absent.
+    pub(crate) receiver: bool,
+    /// Whether it is in the charts too, which show what a user would choose between.
+    pub(crate) charted: bool,
 }
 
 impl Contender {
     /// The variables it gets beside Lambda's.
     pub(crate) fn env(&self, sinks: &Sinks) -> Vec<(&'static str, String)> {
-        let mut env = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", sinks.otlp.clone())];
+        // `cargo run` names its own folders there, and the loader of a contender would look into each: more than half of its system calls.
+        let mut env = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", sinks.otlp.clone()), ("LD_LIBRARY_PATH", String::new())];
         env.extend(self.env.iter().map(|&(key, value)| (key, value.to_owned())));
         env
     }
 }
 
+/// Those that can be built here.
+pub(crate) fn measurable() -> impl Iterator<Item = &'static Contender> {
+    CONTENDERS.iter().filter(|contender| contender.linked.missing().is_none())
+}
+
+const NO_LOG: &[(&str, &str)] = &[("LAMBDA_LIFECYCLE_LOG", "off")];
+
+const BARE: Contender = Contender {
+    name: "bare",
+    what: "`lambda_runtime` alone, no log; the spans go nowhere",
+    package: "bare",
+    program: "bare",
+    linked: Linked::Dynamically,
+    log_format: "Text",
+    env: &[],
+    exports: false,
+    receiver: false,
+    charted: true,
+};
+
+const OURS: Contender = Contender {
+    name: "ours",
+    what: "all four stages, default features, documents to the X-Ray daemon, no log",
+    package: "ours",
+    program: "ours",
+    env: NO_LOG,
+    exports: true,
+    receiver: true,
+    ..BARE
+};
+
 /// In the order of the tables. The first is what the others are compared with.
 pub(crate) const CONTENDERS: &[Contender] = &[
+    BARE,
+    OURS,
     Contender {
-        name: "bare",
-        what: "`lambda_runtime` alone, no log; the spans go nowhere",
-        package: "bare",
-        log_format: "Text",
-        env: &[],
+        name: "ours_init",
+        what: "ours, stage 1 alone: a set-up in the Init phase; no log",
+        program: "ours_init",
         exports: false,
+        receiver: false,
+        charted: false,
+        ..OURS
     },
     Contender {
-        name: "ours",
-        what: "all four stages, default features, documents to the X-Ray daemon, no log",
-        package: "ours",
-        log_format: "Text",
-        env: &[("LAMBDA_LIFECYCLE_LOG", "off")],
-        exports: true,
+        name: "ours_deadline",
+        what: "ours, stage 2 alone: the layer around the handler; no log",
+        program: "ours_deadline",
+        exports: false,
+        receiver: false,
+        charted: false,
+        ..OURS
+    },
+    Contender {
+        name: "ours_trace",
+        what: "ours, stage 3 alone: both layers, no deadline; no log",
+        program: "ours_trace",
+        receiver: false,
+        charted: false,
+        ..OURS
+    },
+    Contender {
+        name: "ours_after_response",
+        what: "ours, stage 4 alone: the layer around the runtime, with a piece of work that does nothing; no log",
+        program: "ours_after_response",
+        exports: false,
+        receiver: false,
+        charted: false,
+        ..OURS
+    },
+    Contender {
+        name: "ours_shutdown",
+        what: "as ours, with a shutdown hook, for which it registers an extension",
+        program: "ours_shutdown",
+        receiver: false,
+        charted: false,
+        ..OURS
     },
     Contender {
         name: "bare_json",
         what: "`lambda_runtime` with its own default log, as JSON; the spans go nowhere",
         package: "bare_json",
+        program: "bare_json",
         log_format: "JSON",
-        env: &[],
-        exports: false,
+        ..BARE
     },
-    Contender {
-        name: "ours_json",
-        what: "as ours, with its log as JSON",
-        package: "ours",
-        log_format: "JSON",
-        env: &[],
-        exports: true,
-    },
+    Contender { name: "ours_json", what: "as ours, with its log as JSON", log_format: "JSON", env: &[], receiver: false, ..OURS },
     Contender {
         name: "lambda_otel_lite",
         what: "`lambda-otel-lite` with its defaults: OTLP as lines on standard output, before the answer; no log",
         package: "contender_lambda_otel_lite",
-        log_format: "Text",
-        env: &[],
+        program: "contender_lambda_otel_lite",
         exports: true,
+        ..BARE
     },
     Contender {
         name: "otel_layer",
         what: "`lambda_runtime`'s OpenTelemetry layer, OTLP over HTTP to a collector on this machine, flushed after the answer; no log",
         package: "otel_layer",
-        log_format: "Text",
-        env: &[],
+        program: "otel_layer",
         exports: true,
+        receiver: true,
+        ..BARE
     },
+    Contender {
+        name: "otel_lambda_tower",
+        what: "`opentelemetry-lambda-tower` as its README shows it, with the exporter of `otel_layer`; no log. It flushes before the answer, and \
+               knows HTTP, SQS and SNS events only: this one's extractor is its README's example, so the spans begin a trace of their own",
+        package: "otel_lambda_tower",
+        program: "otel_lambda_tower",
+        exports: true,
+        receiver: true,
+        ..BARE
+    },
+    Contender {
+        name: "awssdk_instrumentation",
+        what: "`awssdk-instrumentation` with its default features, no SDK client: documents to the X-Ray daemon, flushed after the answer; its \
+               own JSON log, which is silent below errors. Its macro writes a multi-threaded `main`: this is the README's expansion of it",
+        package: "contender_awssdk_instrumentation",
+        program: "contender_awssdk_instrumentation",
+        exports: true,
+        receiver: true,
+        ..BARE
+    },
+    Contender { name: "bare_static", what: "as bare, linked statically with glibc", linked: Linked::Statically, ..BARE },
+    Contender {
+        name: "ours_static",
+        what: "as ours, linked statically with glibc",
+        linked: Linked::Statically,
+        receiver: false,
+        ..OURS
+    },
+    Contender { name: "bare_musl", what: "as bare, linked statically with musl", linked: Linked::ToMusl, charted: false, ..BARE },
+    Contender {
+        name: "ours_musl",
+        what: "as ours, linked statically with musl",
+        linked: Linked::ToMusl,
+        receiver: false,
+        charted: false,
+        ..OURS
+    },
+];
+
+/// For the table of many events at once.
+pub(crate) const CONCURRENT: [&Contender; 2] = [
+    &Contender { package: "bare_concurrent", program: "bare_concurrent", ..BARE },
+    &Contender { package: "ours_concurrent", program: "ours_concurrent", ..OURS },
 ];

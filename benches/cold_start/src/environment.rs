@@ -27,12 +27,7 @@ pub(crate) async fn measure(contender: &Contender, program: &Path, sinks: &Sinks
 
     invoke(&function).await.ok_or_else(|| incomplete("its first answer"))?;
     let before = Usage::of(pid)?;
-    for _ in 0..WARM {
-        tokio::time::sleep(GAP).await;
-        let (answer, ready) = warm(contender, &function).await?;
-        samples.to_answer.push(answer);
-        samples.to_ready.push(ready);
-    }
+    rested(contender, &function, WARM, samples).await?;
     let after = Usage::of(pid)?;
     samples.warm_cpu.push((after.cpu - before.cpu) / WARM as f64);
     samples.warm_resident.push(after.resident);
@@ -46,6 +41,31 @@ pub(crate) async fn measure(contender: &Contender, program: &Path, sinks: &Sinks
     let lines = function.logs().iter().filter(|line| line.text.contains("__otel_otlp_stdout")).count();
 
     samples.exported += sinks.received() - received + lines as u64;
+    Ok(())
+}
+
+/// Warm invocations alone, those in between rests.
+pub(crate) async fn measure_warm(
+    contender: &Contender,
+    program: &Path,
+    sinks: &Sinks,
+    count: usize,
+    samples: &mut Samples,
+) -> Result<(), Error> {
+    let function = start(contender, program, sinks).await;
+    invoke(&function).await.ok_or(Error::Incomplete { contender: contender.name, what: "its first answer" })?;
+    rested(contender, &function, count, samples).await?;
+    function.shutdown().await;
+    Ok(())
+}
+
+async fn rested(contender: &Contender, function: &Function, count: usize, samples: &mut Samples) -> Result<(), Error> {
+    for _ in 0..count {
+        tokio::time::sleep(GAP).await;
+        let (answer, ready) = warm(contender, function).await?;
+        samples.to_answer.push(answer);
+        samples.to_ready.push(ready);
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use nix::{
 };
 use std::{
     io::Read,
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     path::Path,
     process::{Command, Stdio},
     sync::mpsc,
@@ -17,7 +17,7 @@ use std::{
 
 /// Hash seeds and addresses differ from start to start.
 const STARTS: usize = 5;
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// Whether there is a valgrind.
 pub(crate) fn valgrind() -> bool {
@@ -25,7 +25,7 @@ pub(crate) fn valgrind() -> bool {
     version.is_ok_and(|status| status.success())
 }
 
-/// The median of some starts under callgrind, each ended by SIGTERM at its first `/next`.
+/// The median of some starts under callgrind, each ended at its first `/next`.
 pub(crate) fn to_first_next(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<u64, Error> {
     let mut counts = Vec::new();
     for _ in 0..STARTS {
@@ -46,10 +46,11 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<f64, Er
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
 
     let (sender, asked) = mpsc::channel();
-    thread::spawn(move || sender.send(api.accept().ok().and_then(|(connection, _)| first_next(connection))));
+    thread::spawn(move || sender.send(bootstrap::first_next(&api)));
     let connection = asked.recv_timeout(LONGEST).ok().flatten();
     if let Ok(pid) = i32::try_from(child.id()) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        // Not SIGTERM, which a shutdown hook waits for: what it does then would be counted.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
     }
     let mut log = String::new();
     if let Some(mut stderr) = child.stderr.take() {
@@ -59,9 +60,4 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<f64, Er
     connection.ok_or_else(incomplete)?;
     let collected = log.lines().find_map(|line| line.split_once("Collected :"));
     collected.and_then(|(_, count)| count.trim().parse().ok()).ok_or_else(incomplete)
-}
-
-/// Reads the request, and hands the connection back so that it stays open.
-fn first_next(mut connection: TcpStream) -> Option<TcpStream> {
-    bootstrap::request(&mut connection)?.starts_with(bootstrap::NEXT).then_some(connection)
 }

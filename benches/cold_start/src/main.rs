@@ -1,29 +1,42 @@
 //! What a cold start costs, of this library and of what a user would pick instead: real bootstraps, in the sandbox and out of it.
 //!
 //! `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --write` builds the contenders, measures them, and puts the tables
-//! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer.
+//! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer. `-- --check` instead compares what does
+//! not drift with `benches/budget.toml`, and fails beyond it.
 
+mod absent;
 mod bootstrap;
+mod budget;
 mod build;
+mod chart;
+mod concurrent;
 mod contender;
 mod environment;
+mod footprint;
+mod gate;
 mod instructions;
+mod machine;
 mod process;
 mod report;
 mod samples;
 mod sinks;
 mod start;
+mod system_calls;
 
-use contender::{CONTENDERS, Contender};
+use contender::Contender;
+use machine::Machine;
 use samples::Samples;
+use sinks::Sinks;
 use std::{path::PathBuf, process::ExitCode};
 
 const ROUNDS: usize = 50;
+/// What takes long, or hardly differs from round to round, is measured in fewer rounds.
+const FEWER: usize = 10;
 
 /// Why there is no table.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{0}: usage: cold_start [--rounds N] [--write]")]
+    #[error("{0}: usage: cold_start [--rounds N] [--write] | --check")]
     Usage(String),
     #[error("`cargo {0}` failed: run it by hand in benches/contenders")]
     Cargo(String),
@@ -33,6 +46,12 @@ enum Error {
     NothingExported(&'static str),
     #[error("benches/RESULTS.md has no line `{0}`")]
     NoMarker(&'static str),
+    #[error("benches/budget.toml names {0}, which is no contender of benches/cold_start/src/contender.rs")]
+    NoContender(String),
+    #[error("figures over their budget: {0}")]
+    OverBudget(usize),
+    #[error(transparent)]
+    Budget(#[from] budget::Error),
     #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error(transparent)]
@@ -44,7 +63,18 @@ struct Measured {
     contender: &'static Contender,
     built: build::Built,
     samples: Samples,
+    /// Its invocations when nobody receives the spans.
+    absent: Samples,
+    /// To the first `/next`, where they can be counted.
     instructions: Option<u64>,
+    system_calls: Option<u64>,
+}
+
+impl Measured {
+    fn new(contender: &'static Contender, built: build::Built) -> Self {
+        let (samples, absent) = (Samples::default(), Samples::default());
+        Self { contender, built, samples, absent, instructions: None, system_calls: None }
+    }
 }
 
 fn main() -> ExitCode {
@@ -58,10 +88,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Error> {
+    let benches = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let (mut rounds, mut write) = (ROUNDS, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
+            "--check" => return gate::check(&benches),
             "--write" => write = true,
             "--rounds" => {
                 let count = args.next().unwrap_or_default();
@@ -70,41 +102,58 @@ fn run() -> Result<(), Error> {
             _ => return Err(Error::Usage(arg)),
         }
     }
-    let benches = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let contenders = benches.join("contenders");
     let mut all = Vec::new();
-    for contender in CONTENDERS {
-        eprintln!("building {}", contender.package);
-        let built = build::build(&benches.join("contenders"), contender)?;
-        all.push(Measured { contender, built, samples: Samples::default(), instructions: None });
+    for contender in contender::measurable() {
+        eprintln!("building {}", contender.name);
+        all.push(Measured::new(contender, build::build(&contenders, contender)?));
     }
-    let sinks = sinks::Sinks::start()?;
+    let sinks = Sinks::start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        for round in 0..rounds {
-            eprint!("\rround {} of {rounds}", round + 1);
-            // Each begins once as often as any other: what comes first finds other caches than what comes last.
-            for index in 0..all.len() {
-                let index = (index + round) % all.len();
-                let measured = &mut all[index];
-                start::measure(measured.contender, &measured.built.program, &sinks, &mut measured.samples)?;
-                environment::measure(measured.contender, &measured.built.program, &sinks, &mut measured.samples).await?;
-            }
-        }
-        Ok::<_, Error>(())
+    let concurrency = runtime.block_on(async {
+        in_rounds(&mut all, &sinks, rounds).await?;
+        let fewer = rounds.div_ceil(FEWER);
+        absent::measure(&mut all, fewer).await?;
+        concurrent::measure(&contenders, &sinks, fewer).await
     })?;
-    eprintln!();
-    for measured in &all {
-        if measured.contender.exports && measured.samples.exported == 0 {
-            return Err(Error::NothingExported(measured.contender.name));
-        }
-    }
-    if instructions::valgrind() {
-        for measured in &mut all {
-            eprintln!("counting the instructions of {}", measured.contender.name);
-            measured.instructions = Some(instructions::to_first_next(measured.contender, &measured.built.program, &sinks)?);
-        }
-    }
-    let tables = report::tables(&all, rounds, &benches.join("contenders"))?;
+    count(&mut all, &sinks)?;
+    let machine = Machine::here()?;
+    let tables = report::tables(&all, &concurrency, &machine, rounds, &contenders)?;
     println!("{tables}");
-    if write { report::write(&benches.join("RESULTS.md"), &tables) } else { Ok(()) }
+    if write {
+        report::write(&benches.join("RESULTS.md"), &tables)?;
+        chart::write(&benches, &all, &machine, rounds)?;
+    }
+    Ok(())
+}
+
+async fn in_rounds(all: &mut [Measured], sinks: &Sinks, rounds: usize) -> Result<(), Error> {
+    for round in 0..rounds {
+        eprint!("\rround {} of {rounds}", round + 1);
+        // Each begins once as often as any other: what comes first finds other caches than what comes last.
+        for index in 0..all.len() {
+            let index = (index + round) % all.len();
+            let measured = &mut all[index];
+            start::measure(measured.contender, &measured.built.program, sinks, &mut measured.samples)?;
+            environment::measure(measured.contender, &measured.built.program, sinks, &mut measured.samples).await?;
+        }
+    }
+    eprintln!();
+    let idle = |measured: &&Measured| measured.contender.exports && measured.samples.exported == 0;
+    all.iter().find(idle).map_or(Ok(()), |measured| Err(Error::NothingExported(measured.contender.name)))
+}
+
+/// Counts what hardly depends on the machine, with the tools that are there.
+fn count(all: &mut [Measured], sinks: &Sinks) -> Result<(), Error> {
+    let (valgrind, strace) = (instructions::valgrind(), system_calls::strace());
+    for Measured { contender, built, instructions, system_calls, .. } in all {
+        eprintln!("counting instructions and system calls of {}", contender.name);
+        if valgrind {
+            *instructions = Some(instructions::to_first_next(contender, &built.program, sinks)?);
+        }
+        if strace {
+            *system_calls = Some(system_calls::to_first_next(contender, &built.program, sinks)?);
+        }
+    }
+    Ok(())
 }

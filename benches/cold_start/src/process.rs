@@ -11,6 +11,8 @@ pub(crate) struct Usage {
     pub(crate) faults: f64,
     /// Resident memory, in bytes.
     pub(crate) resident: f64,
+    /// The part of it that is no file's, in bytes.
+    pub(crate) anonymous: f64,
     pub(crate) threads: f64,
 }
 
@@ -21,9 +23,8 @@ impl Usage {
             let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
             cpu += number(schedstat.split_ascii_whitespace().next())?;
         }
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name, in parentheses, may hold spaces. After it the first field is number 3, the state.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
+        let stat = stat(pid)?;
+        let fields: Vec<&str> = stat.split_ascii_whitespace().collect();
         let field = |field: usize| number(fields.get(field - 3).copied());
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let line = |key| number(status.lines().find_map(|line| line.strip_prefix(key)?.split_ascii_whitespace().next()));
@@ -31,9 +32,21 @@ impl Usage {
             cpu: cpu as f64,
             faults: (field(10)? + field(12)?) as f64,
             resident: (line("VmRSS:")? * 1024) as f64,
+            anonymous: (line("RssAnon:")? * 1024) as f64,
             threads: line("Threads:")? as f64,
         })
     }
+}
+
+/// Whether its main thread waits for something.
+pub(crate) fn sleeps(pid: u32) -> io::Result<bool> {
+    Ok(stat(pid)?.trim_start().starts_with('S'))
+}
+
+/// The line from field 3, the state, on: the name before it, in parentheses, may hold spaces.
+fn stat(pid: u32) -> io::Result<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    Ok(stat.rsplit(')').next().unwrap_or_default().to_owned())
 }
 
 fn number(text: Option<&str>) -> io::Result<u64> {

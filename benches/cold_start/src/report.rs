@@ -1,10 +1,12 @@
 //! The tables.
 
 use crate::{
-    Error, Measured, build,
+    Error, Measured, absent, build, concurrent,
+    contender::CONTENDERS,
+    machine::{self, Machine},
     samples::{Samples, median, quantile},
 };
-use std::{fmt::Write as _, fs, path::Path, process::Command};
+use std::{fmt::Write as _, fs, path::Path};
 
 const BEGIN: &str = "<!-- measured: begin -->";
 const END: &str = "<!-- measured: end -->";
@@ -17,44 +19,54 @@ const RATIOS: &[Figure] = &[
     ("CPU time to `/next`", |of| Some(median(&of.samples.cpu))),
     ("to `/next`", |of| Some(median(&of.samples.to_next))),
     ("first answer", |of| Some(median(&of.samples.first_answer))),
+    ("system calls", |of| of.system_calls.map(|count| count as f64)),
     ("page faults", |of| Some(median(&of.samples.faults))),
     ("resident", |of| Some(median(&of.samples.resident))),
     ("size", |of| Some(of.built.size as f64)),
     ("crates", |of| Some(of.built.crates as f64)),
 ];
 
-pub(crate) fn tables(all: &[Measured], rounds: usize, contenders: &Path) -> Result<String, Error> {
+pub(crate) fn tables(
+    all: &[Measured],
+    concurrency: &[concurrent::Row],
+    machine: &Machine,
+    rounds: usize,
+    contenders: &Path,
+) -> Result<String, Error> {
     let mut text = String::new();
-    about(&mut text, all, rounds, contenders)?;
+    about(&mut text, machine, rounds, contenders)?;
 
     text.push_str("\n### Cold start\n\nMedian (10th to 90th percentile), in microseconds.\n\n");
     head(&mut text, &["contender", "spawn to first `/next`", "CPU time to there", "spawn to first answer"]);
     for of in all {
         let Samples { to_next, cpu, first_answer, .. } = &of.samples;
-        line(&mut text, of, &[spread(to_next), spread(cpu), spread(first_answer)]);
+        line(&mut text, of.contender.name, &[spread(to_next), spread(cpu), spread(first_answer)]);
     }
 
     text.push_str("\n### At the first `/next`\n\n");
-    head(&mut text, &["contender", "instructions", "page faults", "resident KB", "threads", "stripped KB", "crates"]);
+    let titles = ["contender", "instructions", "system calls", "page faults", "resident KB", "threads", "stripped KB", "crates"];
+    head(&mut text, &titles);
     for of in all {
-        let instructions = of.instructions.map_or_else(|| "not counted".to_owned(), grouped);
+        let [instructions, system_calls] =
+            [of.instructions, of.system_calls].map(|count| count.map_or_else(|| "not counted".to_owned(), grouped));
         let Samples { faults, resident, threads, .. } = &of.samples;
         let cells = [
             instructions,
+            system_calls,
             format!("{:.0}", median(faults)),
             kilobytes(median(resident)),
             format!("{:.0}", median(threads)),
             kilobytes(of.built.size as f64),
             of.built.crates.to_string(),
         ];
-        line(&mut text, of, &cells);
+        line(&mut text, of.contender.name, &cells);
     }
 
     text.push_str("\n### Warm invocations, ten spans each\n\nMedian (10th to 90th percentile), in microseconds, 10 ms between two invocations.\n\n");
     head(&mut text, &["contender", "event to answer", "answer to next `/next`", "CPU time"]);
     for of in all {
         let Samples { to_answer, to_ready, warm_cpu, .. } = &of.samples;
-        line(&mut text, of, &[spread(to_answer), spread(to_ready), spread(warm_cpu)]);
+        line(&mut text, of.contender.name, &[spread(to_answer), spread(to_ready), spread(warm_cpu)]);
     }
 
     text.push_str(
@@ -69,7 +81,7 @@ pub(crate) fn tables(all: &[Measured], rounds: usize, contenders: &Path) -> Resu
             kilobytes(median(warm_resident)),
             format!("{:.0}", median(warm_threads)),
         ];
-        line(&mut text, of, &cells);
+        line(&mut text, of.contender.name, &cells);
     }
 
     text.push_str("\n### Ratios to bare, of the medians\n\n");
@@ -78,7 +90,7 @@ pub(crate) fn tables(all: &[Measured], rounds: usize, contenders: &Path) -> Resu
     head(&mut text, &titles);
     for of in all {
         let cells: Vec<String> = RATIOS.iter().map(|(_, figure)| ratio(figure(of), figure(&all[0]))).collect();
-        line(&mut text, of, &cells);
+        line(&mut text, of.contender.name, &cells);
     }
     text.push_str(
         "\n### Above bare\n\nDifferences of medians: microseconds of a warm invocation, spaced and back to back, and KB.\n\n",
@@ -105,8 +117,10 @@ pub(crate) fn tables(all: &[Measured], rounds: usize, contenders: &Path) -> Resu
             above(|of| of.built.size as f64, 1024.0),
             above(|of| median(&of.samples.resident), 1024.0),
         ];
-        line(&mut text, of, &cells);
+        line(&mut text, of.contender.name, &cells);
     }
+    absent::table(&mut text, all);
+    concurrent::table(&mut text, concurrency);
     Ok(text)
 }
 
@@ -119,52 +133,54 @@ pub(crate) fn write(file: &Path, tables: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn about(text: &mut String, all: &[Measured], rounds: usize, contenders: &Path) -> Result<(), Error> {
-    let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let cpu =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown CPU", |(_, name)| name);
-    let cores = std::thread::available_parallelism()?;
+fn about(text: &mut String, machine: &Machine, rounds: usize, contenders: &Path) -> Result<(), Error> {
     let load = fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().unwrap_or_default();
-    let said = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).output();
-        output.map_or_else(|_| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let (date, kernel) = (said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]), said("uname", &["-sr"]));
-    let (rustc, valgrind) = (said("rustc", &["--version"]), said("valgrind", &["--version"]));
-    let _ = writeln!(text, "- {date}; {cpu}, {cores} cores, {kernel}; {rustc}; {valgrind}; load average at the end {load}");
+    let tools = ["rustc", "valgrind", "strace"].map(|program| machine::said(program, &["--version"])).join("; ");
+    let Machine { date, cpu, cores, kernel } = machine;
+    let _ = writeln!(text, "- {date}; {cpu}, {cores} cores, {kernel}; {tools}; load average at the end {load}");
     let _ = writeln!(text, "- {rounds} rounds, all contenders in each, each round beginning with another one");
     let tree =
         build::cargo(contenders, &["tree", "--locked", "--workspace", "-e", "normal", "--prefix", "none", "--depth", "1"])?;
-    let mut versions: Vec<&str> =
-        tree.lines().filter(|line| ["lambda", "opentelemetry", "tokio v"].iter().any(|name| line.starts_with(name))).collect();
+    let mut versions: Vec<&str> = tree
+        .lines()
+        .filter(|line| ["awssdk", "lambda", "opentelemetry", "tokio v"].iter().any(|name| line.starts_with(name)))
+        .collect();
     for line in &mut versions {
         *line = line.split(" (").next().unwrap_or(line);
     }
     versions.sort_unstable();
     versions.dedup();
     let _ = writeln!(text, "- {}\n", versions.join(", "));
-    for of in all {
-        let _ = writeln!(text, "- **{}**: {}", of.contender.name, of.contender.what);
+    for contender in CONTENDERS {
+        let left_out = contender.linked.missing().map_or_else(String::new, |what| format!("; left out: there is {what} here"));
+        let _ = writeln!(text, "- **{}**: {}{left_out}", contender.name, contender.what);
     }
     Ok(())
 }
 
-fn head(text: &mut String, titles: &[&str]) {
+pub(crate) fn head(text: &mut String, titles: &[&str]) {
     let _ = writeln!(text, "| {} |\n|---{}|", titles.join(" | "), "|---:".repeat(titles.len() - 1));
 }
 
-fn line(text: &mut String, of: &Measured, cells: &[String]) {
-    let _ = writeln!(text, "| {} | {} |", of.contender.name, cells.join(" | "));
+pub(crate) fn line(text: &mut String, name: &str, cells: &[String]) {
+    let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
 }
 
-/// Nanoseconds as microseconds.
-fn spread(samples: &[f64]) -> String {
-    let [middle, low, high] = [0.5, 0.1, 0.9].map(|rank| grouped((quantile(samples, rank) / 1e3).round() as u64));
-    format!("{middle} ({low} to {high})")
+/// Nanoseconds as microseconds: the median, with the 10th and the 90th percentile.
+pub(crate) fn spread(samples: &[f64]) -> String {
+    format!("{} ({} to {})", middle(samples), microseconds(samples, 0.1), microseconds(samples, 0.9))
 }
 
-fn kilobytes(bytes: f64) -> String {
+pub(crate) fn middle(samples: &[f64]) -> String {
+    microseconds(samples, 0.5)
+}
+
+fn microseconds(samples: &[f64], rank: f64) -> String {
+    grouped((quantile(samples, rank) / 1e3).round() as u64)
+}
+
+pub(crate) fn kilobytes(bytes: f64) -> String {
     grouped((bytes / 1024.0).round() as u64)
 }
 
@@ -176,7 +192,7 @@ fn ratio(value: Option<f64>, base: Option<f64>) -> String {
 }
 
 /// With a comma between thousands.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -49,7 +49,7 @@ impl Level {
 fn ask(redactor: &Redactor, key: &str, value: &str) -> Redaction {
     catch_unwind(AssertUnwindSafe(|| redactor(key, value))).unwrap_or_else(|_| {
         static TOLD: Once = Once::new();
-        TOLD.call_once(|| tracing::error!("the redactor panicked at the value of {key:?}: it is left out"));
+        TOLD.call_once(|| crate::logs::error(format_args!("the redactor panicked at the value of {key:?}: it is left out")));
         Redaction::Remove
     })
 }
@@ -172,6 +172,7 @@ impl<'a> Render<'a> {
     }
 
     /// The value of a slot as it may leave.
+    #[inline(never)]
     pub(super) fn text(&mut self, slot: Slot) -> Option<Cow<'a, str>> {
         let attribute = self.get(slot)?;
         let text = match &attribute.value {
@@ -182,6 +183,7 @@ impl<'a> Render<'a> {
     }
 
     /// A value as it may leave: as it is, replaced, or not at all.
+    #[inline(never)]
     pub(super) fn redact<'v>(&mut self, key: &str, value: Cow<'v, str>) -> Option<Cow<'v, str>> {
         let Some(redactor) = &self.options.redactor else { return Some(value) };
         match ask(redactor.as_ref(), key, &value) {
@@ -203,6 +205,7 @@ impl<'a> Render<'a> {
     }
 
     /// Writes a string of the general length; true if it was cut.
+    #[inline(never)]
     pub(super) fn string(&mut self, text: &str) -> bool {
         let cut = json::cut_string(self.out, text, self.string_limit());
         self.report.cut += u32::from(cut);
@@ -210,6 +213,7 @@ impl<'a> Render<'a> {
     }
 
     /// Writes a slot as a string field. One that had to be cut is metadata too, where it has room.
+    #[inline(never)]
     pub(super) fn text_field(&mut self, key: &'static str, slot: Slot) -> bool {
         let Some(text) = self.text(slot) else { return false };
         json::key(self.out, key);
@@ -220,6 +224,7 @@ impl<'a> Render<'a> {
     }
 
     /// Writes a slot as a whole number that is not negative, also where it came as text.
+    #[inline(never)]
     pub(super) fn number_field(&mut self, key: &'static str, slot: Slot) {
         if let (Some(KeyValue { value: Value::I64(number @ 0..), .. }), None) = (self.get(slot), &self.options.redactor) {
             json::key(self.out, key);
@@ -232,6 +237,7 @@ impl<'a> Render<'a> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn open(&mut self, key: &'static str) -> Open {
         let before = self.out.len();
         json::key(self.out, key);
@@ -239,6 +245,7 @@ impl<'a> Render<'a> {
         Open { before, body: self.out.len() }
     }
 
+    #[inline(never)]
     pub(super) fn close(&mut self, open: &Open) {
         if self.out.len() == open.body {
             self.out.truncate(open.before);
@@ -248,6 +255,7 @@ impl<'a> Render<'a> {
     }
 
     /// Any value, every text of it shown to the redactor. Writes nothing and says false if nothing may leave.
+    #[inline(never)]
     pub(super) fn value(&mut self, key: &str, value: &Value, limit: usize) -> bool {
         match value {
             Value::String(text) => {

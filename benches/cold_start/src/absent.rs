@@ -1,0 +1,37 @@
+//! What becomes of an invocation when nobody receives its spans: no daemon, and a collector that refuses connections.
+
+use crate::{Error, Measured, environment, report, sinks::Sinks};
+
+/// Invocations of a process. A flush that fails takes long.
+const INVOCATIONS: usize = 5;
+
+pub(crate) async fn measure(all: &mut [Measured], rounds: usize) -> Result<(), Error> {
+    let sinks = Sinks::absent()?;
+    for round in 0..rounds {
+        eprint!("\rwithout a receiver, round {} of {rounds}", round + 1);
+        for measured in all.iter_mut().filter(|measured| is_shown(measured)) {
+            let samples = &mut measured.absent;
+            environment::measure_warm(measured.contender, &measured.built.program, &sinks, INVOCATIONS, samples).await?;
+        }
+    }
+    eprintln!();
+    Ok(())
+}
+
+pub(crate) fn table(text: &mut String, all: &[Measured]) {
+    text.push_str(
+        "\n### When nobody receives\n\nWarm invocations without a daemon, and with a collector that refuses connections. Median (10th to 90th \
+         percentile), in microseconds, 10 ms between two invocations; in brackets the median of the table above, where they are received.\n\n",
+    );
+    report::head(text, &["contender", "event to answer", "answer to next `/next`"]);
+    for of in all.iter().filter(|measured| is_shown(measured)) {
+        let cells = [(&of.absent.to_answer, &of.samples.to_answer), (&of.absent.to_ready, &of.samples.to_ready)];
+        let cells = cells.map(|(absent, present)| format!("{} [{}]", report::spread(absent), report::middle(present)));
+        report::line(text, of.contender.name, &cells);
+    }
+}
+
+/// And the first, to compare with.
+fn is_shown(measured: &Measured) -> bool {
+    measured.contender.receiver || measured.contender.name == "bare"
+}

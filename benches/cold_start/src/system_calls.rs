@@ -1,0 +1,70 @@
+//! System calls to the first `/next`, those of the dynamic linker included.
+
+use crate::{Error, bootstrap, contender::Contender, samples::median, sinks::Sinks};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    env, fs,
+    net::TcpListener,
+    path::Path,
+    process::{self, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+/// Threads run at their own pace, so the count of those beside the first differs from start to start.
+const STARTS: usize = 5;
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// Whether there is an strace, and whether it may trace.
+pub(crate) fn strace() -> bool {
+    let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    traced.is_ok_and(|status| status.success())
+}
+
+/// The median of some starts under strace, each killed at its first `/next`.
+pub(crate) fn to_first_next(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<u64, Error> {
+    // STRACE_OUT keeps the calls, to be read.
+    let kept = env::var_os("STRACE_OUT").map(|folder| Path::new(&folder).join(format!("{}.strace", contender.name)));
+    let passing = env::temp_dir().join(format!("cold_start-{}.strace", process::id()));
+    let log = kept.as_ref().unwrap_or(&passing);
+    let counts: Result<Vec<f64>, Error> = (0..STARTS).map(|_| count(contender, program, sinks, log)).collect();
+    let _ = fs::remove_file(&passing);
+    Ok(median(&counts?) as u64)
+}
+
+fn count(contender: &Contender, program: &Path, sinks: &Sinks, log: &Path) -> Result<f64, Error> {
+    let api = TcpListener::bind("127.0.0.1:0")?;
+    let mut command = Command::new("strace");
+    command.args(["--follow-forks", "--string-limit=64", "--output"]).arg(log).arg(program);
+    bootstrap::environment(&mut command, contender, sinks, api.local_addr()?);
+    let mut strace = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+
+    let (sender, asked) = mpsc::channel();
+    thread::spawn(move || sender.send(bootstrap::first_next(&api)));
+    let connection = asked.recv_timeout(LONGEST).ok().flatten();
+    let traced = fs::read_to_string(log)?;
+    // strace itself ignores signals as long as its program lives.
+    match traced.split_ascii_whitespace().next().and_then(|pid| pid.parse().ok()) {
+        Some(pid) => kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(std::io::Error::from)?,
+        None => strace.kill()?,
+    }
+    strace.wait()?;
+    let incomplete = || Error::Incomplete { contender: contender.name, what: "its first /next under strace" };
+    connection.ok_or_else(incomplete)?;
+    calls(&fs::read_to_string(log)?).map(|calls| calls as f64).ok_or_else(incomplete)
+}
+
+/// The calls up to the one that writes the request, which is counted too. Ends, signals and second halves of calls are none.
+fn calls(log: &str) -> Option<usize> {
+    let asks = |line: &str| line.contains("\"GET /2018-06-01/runtime/invocation/next");
+    let last = log.lines().position(asks)?;
+    let begins = |line: &&str| {
+        let call = line.split_once(' ').map_or("", |(_, call)| call.trim_start());
+        call.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+    };
+    Some(log.lines().take(last + 1).filter(begins).count())
+}

@@ -1,0 +1,10 @@
+//! Stage 2 alone: the layer around the handler, which cancels, answers early and makes every ending an answer.
+
+use lambda_lifecycle::{Error, Lifecycle, service::HandlerLayer, service_fn};
+use lambda_runtime::{Runtime, tower::Layer};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let _life = Lifecycle::builder().log(false).trace(false).build();
+    Runtime::new(HandlerLayer::new().layer(service_fn(work::handle))).run().await
+}
