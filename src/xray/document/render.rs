@@ -238,6 +238,7 @@ impl<'a> Render<'a> {
     }
 
     #[inline(never)]
+    #[inline]
     pub(super) fn open(&mut self, key: &'static str) -> Open {
         let before = self.out.len();
         json::key(self.out, key);
@@ -246,6 +247,7 @@ impl<'a> Render<'a> {
     }
 
     #[inline(never)]
+    #[inline]
     pub(super) fn close(&mut self, open: &Open) {
         if self.out.len() == open.body {
             self.out.truncate(open.before);
