@@ -26,7 +26,6 @@ pub(super) use quoted;
 
 /// Writes a key made with `quoted!` in one piece, without its comma where it is the first.
 #[inline(never)]
-#[inline]
 pub(super) fn key(out: &mut Vec<u8>, key: &'static str) {
     let first = matches!(out.last(), None | Some(b'{' | b'['));
     out.extend_from_slice(&key.as_bytes()[usize::from(first)..]);

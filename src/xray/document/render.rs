@@ -238,7 +238,6 @@ impl<'a> Render<'a> {
     }
 
     #[inline(never)]
-    #[inline]
     pub(super) fn open(&mut self, key: &'static str) -> Open {
         let before = self.out.len();
         json::key(self.out, key);
@@ -247,7 +246,6 @@ impl<'a> Render<'a> {
     }
 
     #[inline(never)]
-    #[inline]
     pub(super) fn close(&mut self, open: &Open) {
         if self.out.len() == open.body {
             self.out.truncate(open.before);
