@@ -29,6 +29,47 @@ pub enum InitializationType {
     ManagedInstances,
 }
 
+/// What kind of environment this is: the part that is asked for before the first event. The rest waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) initialization_type: InitializationType,
+    max_concurrency: u32,
+}
+
+impl Kind {
+    /// True where several invocations run at once.
+    pub(crate) fn is_concurrent(self) -> bool {
+        self.max_concurrency > 1
+    }
+
+    fn read() -> Self {
+        Self {
+            initialization_type: match text("AWS_LAMBDA_INITIALIZATION_TYPE").as_str() {
+                "provisioned-concurrency" => InitializationType::ProvisionedConcurrency,
+                "snap-start" => InitializationType::SnapStart,
+                "lambda-managed-instances" => InitializationType::ManagedInstances,
+                _ => InitializationType::OnDemand,
+            },
+            max_concurrency: text("AWS_LAMBDA_MAX_CONCURRENCY").parse().unwrap_or(1).max(1),
+        }
+    }
+}
+
+/// The kind of this environment, read at the first call.
+pub(crate) fn kind() -> Kind {
+    static KIND: OnceLock<Kind> = OnceLock::new();
+    *KIND.get_or_init(Kind::read)
+}
+
+/// `AWS_XRAY_DAEMON_ADDRESS`, as it was written.
+pub(crate) fn xray_daemon_address() -> Option<String> {
+    env::var("AWS_XRAY_DAEMON_ADDRESS").ok().filter(|address| !address.is_empty())
+}
+
+fn text(name: &str) -> String {
+    env::var(name).unwrap_or_default()
+}
+
 /// The execution environment as its variables describe it.
 ///
 /// ```
@@ -97,21 +138,16 @@ impl Environment {
     }
 
     fn read() -> Self {
-        let text = |name| env::var(name).unwrap_or_default();
+        let Kind { initialization_type, max_concurrency } = kind();
         Self {
             function_name: text("AWS_LAMBDA_FUNCTION_NAME"),
             function_version: text("AWS_LAMBDA_FUNCTION_VERSION"),
             region: text("AWS_REGION"),
             log_group: text("AWS_LAMBDA_LOG_GROUP_NAME"),
             log_stream: text("AWS_LAMBDA_LOG_STREAM_NAME"),
-            initialization_type: match text("AWS_LAMBDA_INITIALIZATION_TYPE").as_str() {
-                "provisioned-concurrency" => InitializationType::ProvisionedConcurrency,
-                "snap-start" => InitializationType::SnapStart,
-                "lambda-managed-instances" => InitializationType::ManagedInstances,
-                _ => InitializationType::OnDemand,
-            },
-            max_concurrency: text("AWS_LAMBDA_MAX_CONCURRENCY").parse().unwrap_or(1).max(1),
-            xray_daemon_address: env::var("AWS_XRAY_DAEMON_ADDRESS").ok().filter(|address| !address.is_empty()),
+            initialization_type,
+            max_concurrency,
+            xray_daemon_address: xray_daemon_address(),
         }
     }
 }
@@ -149,7 +185,7 @@ impl fmt::Debug for EnvironmentError {
 pub(crate) fn take_cold_start() -> bool {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     !TAKEN.swap(true, Ordering::Relaxed)
-        && matches!(Environment::current().initialization_type, InitializationType::OnDemand | InitializationType::SnapStart)
+        && matches!(kind().initialization_type, InitializationType::OnDemand | InitializationType::SnapStart)
 }
 
 #[cfg(test)]

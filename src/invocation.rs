@@ -1,7 +1,7 @@
 //! One invocation, as the code inside it sees it: how much time is left, when to stop, what to do after the answer.
 
 use crate::{
-    Environment, InitializationType,
+    InitializationType,
     after_response::{Deferred, slept},
     clock,
     deadline::{Deadline, DeadlineExceeded},
@@ -122,7 +122,7 @@ impl Invocation {
         let header = parent.or_else(|| context.xray_trace_id.as_deref().map(TraceHeader::parse)).unwrap_or_default();
         tell_once(&header);
         let cold_start = environment::take_cold_start();
-        if cold_start && Environment::current().initialization_type == InitializationType::SnapStart {
+        if cold_start && environment::kind().initialization_type == InitializationType::SnapStart {
             crate::trace::reseed();
         }
         Self::new(context.clone(), received, deadline.flatten(), header, foreign, cold_start)

@@ -4,6 +4,7 @@ use crate::{
     Environment,
     after_response::install_hooks,
     builder::Builder,
+    environment,
     init::{InitCell, InitError, InitPhase, Optional},
     service::{HandlerLayer, RuntimeLayer},
     settings::Settings,
@@ -180,7 +181,7 @@ impl Lifecycle {
     {
         Environment::check()?;
         trace::resolve().await;
-        if Environment::current().is_concurrent() {
+        if environment::kind().is_concurrent() {
             crate::logs::warn(format_args!(
                 "this environment takes many events at a time, and `run` serves one: use `run_concurrent` or `serve`"
             ));

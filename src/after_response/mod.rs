@@ -7,7 +7,7 @@ pub use hooks::Report;
 pub(crate) use hooks::{Hooks, hooks, install as install_hooks};
 pub(crate) use rest::{begin as rest, end as slept};
 
-use crate::{Environment, Unfinished, invocation::CURRENT, invocation::Invocation, settings::Settings};
+use crate::{Unfinished, environment, invocation::CURRENT, invocation::Invocation, settings::Settings};
 use opentelemetry::{Context, context::FutureExt as _};
 use std::{
     future::Future,
@@ -122,7 +122,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
     }
     done.unfinished = tasks.len();
     hooks().run_unfinished(invocation, done.unfinished);
-    if settings.unfinished == Unfinished::Freeze && !Environment::current().is_concurrent() {
+    if settings.unfinished == Unfinished::Freeze && !environment::kind().is_concurrent() {
         tracing::info!(unfinished = done.unfinished, "work after the response goes on in the next invocation, if there is one");
         tasks.detach_all();
     } else {

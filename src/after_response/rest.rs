@@ -1,6 +1,6 @@
 //! How long an environment slept between two invocations.
 
-use crate::Environment;
+use crate::environment;
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -17,7 +17,7 @@ pub(crate) fn begin() {
 /// Time since [`begin`]; `None` in the first invocation, and where nothing is ever frozen. A frozen machine's monotonic clock may stand still, and a wall clock may be
 /// set back: the longer one counts.
 pub(crate) fn end() -> Option<Duration> {
-    if Environment::current().is_concurrent() {
+    if environment::kind().is_concurrent() {
         // Never frozen, and never at rest as long as one invocation is under way.
         return None;
     }

@@ -11,7 +11,7 @@ pub use optional::Optional;
 
 use crate::{
     Environment, InitializationType,
-    environment::EnvironmentError,
+    environment::{self, EnvironmentError},
     outcome::{error_type, panic_message},
     settings::Settings,
     trace::{Recorder, exception},
@@ -101,7 +101,7 @@ pub(crate) struct InitPhase {
 impl InitPhase {
     pub(crate) fn begin(traced: bool) -> Self {
         // Elsewhere the platform allows minutes.
-        let bounded = Environment::current().initialization_type == InitializationType::OnDemand;
+        let bounded = environment::kind().initialization_type == InitializationType::OnDemand;
         Self { began: Instant::now(), budget: Settings::current().init_budget.or(bounded.then_some(BUDGET)), traced }
     }
 

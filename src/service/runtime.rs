@@ -3,10 +3,11 @@
 //! Nothing here drops or bounds the future below it: the runtime would ask for the next event with this one unanswered.
 
 use crate::{
-    Environment, Invocation, Report,
+    Invocation, Report,
     after_response::{self, Done, hooks},
     clock,
     deadline::{self, Watched},
+    environment,
     invocation::CURRENT,
     trace::{self, Recorder},
 };
@@ -127,7 +128,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
             let stage = after_posting(this.invocation.clone(), this.context.clone());
             // Boxed where it is spawned as well: Tokio's part of a task is compiled for each type of future.
             let stage: Stage = Box::pin(CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone())));
-            if Environment::current().is_concurrent() {
+            if environment::kind().is_concurrent() {
                 // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
                 after_response::stages().spawn(stage);
             } else {
@@ -145,7 +146,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
 /// side with others. Elsewhere it is no task, and remembers when it ended.
 fn nothing_follows(invocation: &Invocation) -> bool {
     let bare = !invocation.is_recorded() && hooks().after.is_empty() && !trace::has_exporters();
-    bare && Environment::current().is_concurrent()
+    bare && environment::kind().is_concurrent()
         && invocation.deadline().is_none_or(|kill| clock::now() <= kill)
         && invocation.deferred().close_if_empty()
 }

@@ -2,7 +2,7 @@
 
 use super::{Recorder, exporters};
 use crate::{
-    Environment, Export, Invocation,
+    Environment, Export, Invocation, environment,
     settings::Settings,
     xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Pace, StdoutEmitter, UdpEmitter},
 };
@@ -172,8 +172,12 @@ pub(crate) fn document_options() -> DocumentOptions {
 
 /// Resolves a daemon address that is a name, off the executor. An address of numbers costs nothing here.
 pub(crate) async fn resolve() {
-    let named = |address: &str| DaemonAddress::parse(address).is_ok_and(|address| address.udp().parse::<SocketAddr>().is_err());
-    if Environment::current().xray_daemon_address.as_deref().is_some_and(named) {
+    let Some(address) = environment::xray_daemon_address() else { return };
+    // As Lambda writes it.
+    if address.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':')) {
+        return;
+    }
+    if DaemonAddress::parse(&address).is_ok_and(|address| address.udp().parse::<SocketAddr>().is_err()) {
         // A failure is told when the road is first used.
         let _ = tokio::task::spawn_blocking(|| road().is_some()).await;
     }

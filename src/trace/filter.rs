@@ -1,7 +1,7 @@
 //! What is recorded: INFO spans of the user's code while an invocation is traced, whatever the log level says.
 
 use super::is_in_init;
-use crate::{Environment, Invocation, invocation::CURRENT, settings::Settings};
+use crate::{Invocation, environment, invocation::CURRENT, settings::Settings};
 use opentelemetry::Context as OtelContext;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::{Level, Metadata, level_filters::LevelFilter, subscriber::Interest};
@@ -32,12 +32,12 @@ pub(crate) struct RecordingFilter {
 impl RecordingFilter {
     pub(crate) fn new() -> Self {
         // A subscriber is set before the lifecycle is built: the settings of the process are the builder's to make.
-        Self { targets: Settings::trace_filter_from_env(), concurrent: Environment::current().is_concurrent() }
+        Self { targets: Settings::trace_filter_from_env(), concurrent: environment::kind().is_concurrent() }
     }
 
     /// As the lifecycle of this process was told.
     pub(crate) fn of_settings() -> Self {
-        Self { targets: Settings::current().trace_filter.clone(), concurrent: Environment::current().is_concurrent() }
+        Self { targets: Settings::current().trace_filter.clone(), concurrent: environment::kind().is_concurrent() }
     }
 
     /// What a call site is told in advance.
@@ -83,7 +83,7 @@ impl<S> Filter<S> for RecordingFilter {
 
 /// Tells the call sites whether the invocation that begins is recorded.
 pub(crate) fn set_recording(recording: bool) {
-    if !Environment::current().is_concurrent() && RECORDING.swap(recording, Ordering::Relaxed) != recording {
+    if !environment::kind().is_concurrent() && RECORDING.swap(recording, Ordering::Relaxed) != recording {
         tracing::callsite::rebuild_interest_cache();
     }
 }

@@ -1,7 +1,7 @@
 //! Spans from before there was a trace: they wait for the first invocation.
 
 use super::{Recorder, spans::under};
-use crate::{Environment, InitializationType, Invocation};
+use crate::{Environment, InitializationType, Invocation, environment};
 use opentelemetry::{
     Context, KeyValue,
     trace::{SpanBuilder, SpanId, SpanKind, TraceContextExt, Tracer},
@@ -38,7 +38,7 @@ pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
         return recorder.spans.adopt_rest_of_init(context.span().span_context().clone());
     };
     let gap = SystemTime::now().duration_since(over).unwrap_or_default();
-    let ahead = gap > AHEAD || Environment::current().initialization_type == InitializationType::ProvisionedConcurrency;
+    let ahead = gap > AHEAD || environment::kind().initialization_type == InitializationType::ProvisionedConcurrency;
     let parent = if ahead { begin_trace_of_init(recorder, invocation, context, &orphans, over) } else { context.clone() };
     let adopter = parent.span().span_context().clone();
     recorder.spans.adopt_rest_of_init(adopter.clone());
