@@ -184,10 +184,11 @@ pub(crate) fn table(text: &mut String, rows: &[Row]) {
     report::head(text, &titles.iter().map(String::as_str).collect::<Vec<_>>());
     for row in rows {
         let cells = row.runs.iter().zip(&rows[0].runs).flat_map(|(runs, bare)| {
-            let (count, base) = (median(&runs.per_second), median(&bare.per_second));
+            // Of each round by itself: what else ran then was the same for both.
+            let ratios: Vec<f64> = runs.per_second.iter().zip(&bare.per_second).map(|(count, bare)| count / bare).collect();
             [
-                report::grouped(count.round() as u64),
-                format!("{:.3}", count / base),
+                report::grouped(median(&runs.per_second).round() as u64),
+                format!("{:.3}", median(&ratios)),
                 format!("{:.1}", median(&runs.cpu) / 1e3),
                 report::kilobytes(median(&runs.resident)),
             ]
