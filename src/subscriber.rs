@@ -65,7 +65,9 @@ impl DefaultSubscriber {
     }
 
     fn records(&self, metadata: &Metadata<'_>) -> bool {
-        self.recording.as_ref().is_some_and(|filter| filter.wants(metadata)) && is_recording()
+        // Cheapest first: where invocations run side by side, each span and each event comes by here.
+        let may_be = metadata.is_span() || *metadata.level() == Level::ERROR;
+        may_be && is_recording() && self.recording.as_ref().is_some_and(|filter| filter.wants(metadata))
     }
 
     fn spans(&self) -> &SpanRegistry {

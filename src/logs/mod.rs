@@ -40,8 +40,8 @@ impl Log {
     /// True of events of the wanted levels. Spans belong to the trace.
     pub(crate) fn wants(&self, metadata: &Metadata<'_>) -> bool {
         // The handler's errors are told by position B, once, with what they are.
-        let twice = metadata.target() == "lambda_runtime::layers::panic";
-        metadata.is_event() && !twice && self.targets.would_enable(metadata.target(), metadata.level())
+        let twice = || metadata.target() == "lambda_runtime::layers::panic";
+        metadata.is_event() && !twice() && self.targets.would_enable(metadata.target(), metadata.level())
     }
 
     pub(crate) fn max_level(&self) -> LevelFilter {
