@@ -109,8 +109,14 @@ async fn soak(fifo: bool) -> Tested {
     let traces = produce(&producer, &queue, count).await?;
     ensure(queue.counts().visible == count, format!("{:?}", queue.counts()))?;
 
-    let worker =
-        function("worker", &daemon).env("LEDGER", &ledger.0).timeout(Duration::from_secs(1)).max_environments(4).build().await;
+    let worker = function("worker", &daemon)
+        .env("LEDGER", &ledger.0)
+        // On Lambda each environment has a daemon of its own; here four share one, and its buffer.
+        .env("LAMBDA_LIFECYCLE_TRACE_PACE", "2")
+        .timeout(Duration::from_secs(1))
+        .max_environments(4)
+        .build()
+        .await;
     let mapping = EventSourceMapping::builder(&queue, Arc::new(worker.clone()))
         .report_batch_item_failures(true)
         .redelivery_delay(Duration::from_millis(50))
