@@ -49,7 +49,7 @@ impl Level {
 fn ask(redactor: &Redactor, key: &str, value: &str) -> Redaction {
     catch_unwind(AssertUnwindSafe(|| redactor(key, value))).unwrap_or_else(|_| {
         static TOLD: Once = Once::new();
-        TOLD.call_once(|| crate::logs::error(format_args!("the redactor panicked at the value of {key:?}: it is left out")));
+        TOLD.call_once(|| tracing::error!("the redactor panicked at the value of {key:?}: it is left out"));
         Redaction::Remove
     })
 }
