@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{AddressError, DaemonAddress, MAX_DATAGRAM, Pace, Pacer};
@@ -66,7 +66,7 @@ pub struct UdpEmitter {
     /// Nobody listened when it was last looked; of the socket, so of all its clones.
     absent: Arc<AtomicBool>,
     /// When that was found here.
-    refused_at: Option<Instant>,
+    refused_at: Option<(Instant, SystemTime)>,
 }
 
 impl UdpEmitter {
@@ -161,7 +161,10 @@ impl UdpEmitter {
     /// False when nobody listened a tenth of a second ago: documents need not be written then. At other times
     /// [`send_all`](Self::send_all) finds out with one of them.
     pub fn is_worth_a_try(&self) -> bool {
-        !self.is_unheard() || self.refused_at.is_none_or(|at| at.elapsed() >= ABSENT)
+        // The monotonic clock may stand still in a frozen environment, and a wall clock may be set back: the longer one counts.
+        let is_past =
+            |(at, wall): (Instant, SystemTime)| at.elapsed() >= ABSENT || wall.elapsed().is_ok_and(|passed| passed >= ABSENT);
+        !self.is_unheard() || self.refused_at.is_none_or(is_past)
     }
 
     /// Takes the socket's word that nobody listens to what was sent before. Within a machine it is there when the sending returns.
@@ -208,7 +211,7 @@ impl UdpEmitter {
             refusals += self.stats.refused - refused;
             if (refusals > 0 || self.is_unheard()) && (refusals > 1 || self.take_refusal()) {
                 self.absent.store(true, Ordering::Relaxed);
-                self.refused_at = Some(Instant::now());
+                self.refused_at = Some((Instant::now(), SystemTime::now()));
                 self.stats.skipped += datagrams.count() as u64;
                 return sent;
             }
