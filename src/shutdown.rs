@@ -30,10 +30,10 @@ pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> R
     let mut serving = pin!(serving);
     let wanted = hooks().wants_shutdown() || trace::flushes_at_shutdown();
     // Boxed, for as a rule nobody wants it, and it would make the future of every function larger.
-    let terminated = if wanted { Box::pin(listen()).await } else { None };
+    let mut terminated = if wanted { Box::pin(listen()).await } else { None };
     tokio::select! {
         biased;
-        () = received(terminated) => {}
+        () = received(terminated.as_mut()) => {}
         ended = &mut serving => return ended,
     }
     Box::pin(end()).await;
@@ -64,8 +64,8 @@ fn pipe() -> io::Result<UnixStream> {
 }
 
 /// Never, where nobody listens.
-async fn received(terminated: Option<UnixStream>) {
-    if let Some(mut terminated) = terminated
+async fn received(terminated: Option<&mut UnixStream>) {
+    if let Some(terminated) = terminated
         && terminated.read_u8().await.is_ok()
     {
         return;

@@ -3,7 +3,7 @@
 use crate::{
     logs::{self, Log},
     settings::Settings,
-    trace::{self, RecordingFilter, SpanRegistry, is_recording},
+    trace::{self, RecordingFilter, SpanRegistry},
 };
 use std::{any::TypeId, sync::OnceLock};
 use tracing::{
@@ -65,9 +65,7 @@ impl DefaultSubscriber {
     }
 
     fn records(&self, metadata: &Metadata<'_>) -> bool {
-        // Cheapest first: where invocations run side by side, each span and each event comes by here.
-        let may_be = metadata.is_span() || *metadata.level() == Level::ERROR;
-        may_be && is_recording() && self.recording.as_ref().is_some_and(|filter| filter.wants(metadata))
+        self.recording.as_ref().is_some_and(|filter| filter.records(metadata))
     }
 
     fn spans(&self) -> &SpanRegistry {

@@ -84,6 +84,9 @@ static QUEUE: AtomicUsize = AtomicUsize::new(0);
 
 impl Queued {
     fn new(spans: usize) -> Self {
+        // What the trace's budget has no room for will not wait: few documents are smaller than this.
+        const SMALL: usize = 300;
+        let spans = spans.min(Settings::current().trace_budget / SMALL);
         let before = QUEUE.fetch_add(spans, Ordering::Relaxed);
         if before >= QUEUED {
             static TOLD: Once = Once::new();

@@ -50,6 +50,16 @@ impl RecordingFilter {
         }
     }
 
+    /// Whether to record what is being made. Where invocations run side by side, every span comes by here, so the cheaper question comes first;
+    /// not for events, of which OpenTelemetry makes some while it holds the context.
+    pub(crate) fn records(&self, metadata: &Metadata<'_>) -> bool {
+        let span = metadata.is_span();
+        if span && !is_recording() {
+            return false;
+        }
+        self.wants(metadata) && (span || is_recording())
+    }
+
     pub(crate) fn max_level(&self) -> LevelFilter {
         self.targets.iter().map(|(_, level)| level).chain(self.targets.default_level()).max().unwrap_or(LevelFilter::OFF)
     }
@@ -69,7 +79,7 @@ impl RecordingFilter {
 
 impl<S> Filter<S> for RecordingFilter {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        is_recording() && self.wants(metadata)
+        self.records(metadata)
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {

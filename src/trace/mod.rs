@@ -22,7 +22,7 @@ pub use exporters::Flush;
 pub(crate) use exporters::{
     AnyExporter, export, flush_at_shutdown, flushes_at_shutdown, has_exporters, install as install_exporters,
 };
-pub(crate) use filter::{RecordingFilter, is_recording, set_recording};
+pub(crate) use filter::{RecordingFilter, set_recording};
 pub(crate) use foreign_parent::foreign_parent;
 pub(crate) use ids::{ProcessIds, reseed};
 pub(crate) use init_spans::{adopt_init, is_in_init};

@@ -60,6 +60,11 @@ impl Batch {
             }
             self.packed.push(range);
         }
+        // The invocation's own document was written last, as it says what is left out. It leaves first: it holds most, and the process may be
+        // killed at any moment.
+        if !self.packed.is_empty() {
+            self.packed.rotate_right(1);
+        }
     }
 
     /// As deep as [`DEPTH`].

@@ -101,8 +101,10 @@ async fn many_spans(count: u64, change: impl FnOnce(FunctionBuilder) -> Function
 
 async fn backlog() -> Tested {
     const SPANS: u64 = 6_000;
-    let slow =
-        |function: FunctionBuilder| function.managed(8).timeout(Duration::from_secs(25)).env("LAMBDA_LIFECYCLE_TRACE_PACE", "1");
+    let slow = |function: FunctionBuilder| {
+        let function = function.managed(8).timeout(Duration::from_secs(25));
+        function.env("LAMBDA_LIFECYCLE_TRACE_PACE", "1").env("LAMBDA_LIFECYCLE_TRACE_BUDGET", "100000000")
+    };
     let stage = Stage::with("value", TraceMode::Active, slow).await?;
     let invoke = || stage.invoke(json!({ "do": "many spans", "count": SPANS }));
     let answers = futures_util::future::join_all((0..4).map(|_| invoke())).await;

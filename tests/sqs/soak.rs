@@ -129,12 +129,9 @@ async fn soak(fifo: bool) -> Tested {
     daemon.settle().await?;
 
     let batches = mapping.batches();
-    // Some were answered before, and had no time left for their documents.
-    let timed_out = worker.timeline().into_iter().filter(|event| event.kind == EventKind::TimedOut);
-    let timed_out: HashSet<String> = timed_out.filter_map(|event| event.request_id).collect();
     let killed: HashSet<&String> = batches
         .iter()
-        .filter(|batch| matches!(batch.outcome, BatchOutcome::Failed(_)) || timed_out.contains(&batch.answer.request_id))
+        .filter(|batch| matches!(batch.outcome, BatchOutcome::Failed(_)))
         .flat_map(|batch| &batch.messages)
         .collect();
     for batch in &batches {

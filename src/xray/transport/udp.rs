@@ -216,7 +216,9 @@ impl UdpEmitter {
                 return sent;
             }
         }
-        self.absent.store(false, Ordering::Relaxed);
+        if sent > 0 {
+            self.absent.store(false, Ordering::Relaxed);
+        }
         sent
     }
 
