@@ -3,10 +3,9 @@
 //! `cargo bench --manifest-path benches/Cargo.toml --bench invocation`. Settings and environment are read once a process, so each row
 //! is a process of its own, this program started again with `ROW`.
 
-mod function;
-mod measure;
 mod row;
 
+use lambda_lifecycle_benches::measure;
 use std::process::{Command, ExitCode, Stdio};
 
 fn main() -> ExitCode {

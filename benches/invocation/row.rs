@@ -1,16 +1,13 @@
 //! The rows of the table: each in a process of its own.
 
-use crate::{
-    function::{self, Answered, Runtime, Work},
+use lambda_lifecycle::{Environment, Lifecycle};
+use lambda_lifecycle_benches::{
+    function::{self, Answered, Work},
     measure::{self, Cost},
 };
-use lambda_lifecycle::{
-    Environment, Lifecycle,
-    service::{HandlerLayer, RuntimeLayer},
-};
-use lambda_runtime::{Error, FunctionResponse, LambdaInvocation, service_fn};
-use std::{net::UdpSocket, process::ExitCode, thread};
-use tower::{Layer, Service};
+use lambda_runtime::{Error, LambdaInvocation, service_fn};
+use std::{net::UdpSocket, process::ExitCode, thread, time::Duration};
+use tower::Service;
 
 type Variables = &'static [(&'static str, &'static str)];
 
@@ -58,6 +55,9 @@ const NO_WATCHDOG: Variables = &[("LAMBDA_LIFECYCLE_WATCHDOG", "off")];
 const UNSENT: Variables = &[("LAMBDA_LIFECYCLE_TRACE_EXPORT", "none")];
 const UNSENT_UNWATCHED: Variables = &[("LAMBDA_LIFECYCLE_TRACE_EXPORT", "none"), ("LAMBDA_LIFECYCLE_WATCHDOG", "off")];
 const NOT_ANNOUNCED: Variables = &[("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", "off")];
+
+/// Between two invocations that are measured alone.
+const REST: Duration = Duration::from_millis(6);
 
 /// Row, what it is measured against, nanoseconds it may be above that.
 pub(crate) const GOALS: &[(&str, &str, f64)] = &[
@@ -135,20 +135,14 @@ async fn measure(row: &Row) -> Result<Cost, Error> {
     let (work, answered) = (row.work, Answered::default());
     let handler = service_fn(move |event| function::handle(work, event));
     if matches!(row.kind, Kind::Bare | Kind::BareAlone(_)) {
-        let encode = |answer| serde_json::to_vec(&answer).expect("a value encodes");
-        return Ok(cost(row, Runtime::new(handler, encode, answered.clone()), &answered).await);
+        return Ok(cost(row, function::bare(handler, answered.clone()), &answered).await);
     }
     // The program itself knows the daemon's address only now, and it is read from the environment: so it starts itself again.
     if Environment::current().xray_daemon_address.is_none() {
         return again(row);
     }
     let _life = Lifecycle::from_env();
-    let encode = |answer| match answer {
-        FunctionResponse::BufferedResponse(answer) => serde_json::to_vec(&answer).expect("a value encodes"),
-        FunctionResponse::StreamingResponse(_) => Vec::new(),
-    };
-    let inner = Runtime::new(HandlerLayer::new().layer(handler), encode, answered.clone());
-    Ok(cost(row, RuntimeLayer::new().layer(inner), &answered).await)
+    Ok(cost(row, function::ours(handler, answered.clone()), &answered).await)
 }
 
 async fn cost<S>(row: &Row, mut service: S, answered: &Answered) -> Cost
@@ -160,8 +154,8 @@ where
         Kind::Sampled(times) | Kind::Alone(times) | Kind::BareAlone(times) => {
             let header = header(u8::from(matches!(row.kind, Kind::Sampled(_))));
             // What is made once is no cost of an invocation.
-            measure::one_by_one(&mut service, &header, 3, answered).await;
-            measure::one_by_one(&mut service, &header, times, answered).await
+            measure::one_by_one(&mut service, &header, 3, answered, REST, measure::thread_cpu).await;
+            measure::one_by_one(&mut service, &header, times, answered, REST, measure::thread_cpu).await
         }
         _ => {
             // Where invocations run side by side the stage after the response is a task.

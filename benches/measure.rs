@@ -8,20 +8,22 @@ use tower::Service;
 
 /// Nanoseconds: from the event to the answer on the clock, and of this thread's time in all.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cost {
-    pub(crate) answer: f64,
-    pub(crate) cpu: f64,
+pub struct Cost {
+    /// Until it is answered.
+    pub answer: f64,
+    /// In all.
+    pub cpu: f64,
 }
 
 /// Invocations one after the other, with two headers by turns, in rounds; the best round counts.
-pub(crate) async fn in_rounds<S>(service: &mut S, headers: [String; 2], settle: bool, rounds: usize, each: usize) -> Cost
+pub async fn in_rounds<S>(service: &mut S, headers: [String; 2], settle: bool, rounds: usize, each: usize) -> Cost
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
     let contexts = headers.map(|header| function::context(&header));
     let mut best = Cost { answer: f64::MAX, cpu: f64::MAX };
     for _ in 0..rounds {
-        let (began, cpu) = (Instant::now(), cpu());
+        let (began, cpu) = (Instant::now(), thread_cpu());
         for number in 0..each {
             // A failed invocation would be a wrong measurement.
             service.call(function::event(&contexts[number % 2])).await.expect("the stand-in does not fail");
@@ -29,7 +31,7 @@ where
                 tokio::task::yield_now().await;
             }
         }
-        let (took, used) = (began.elapsed(), self::cpu() - cpu);
+        let (took, used) = (began.elapsed(), thread_cpu() - cpu);
         best.answer = best.answer.min(took.as_nanos() as f64 / each as f64);
         best.cpu = best.cpu.min(used.as_nanos() as f64 / each as f64);
     }
@@ -37,19 +39,28 @@ where
 }
 
 /// Invocations with a rest between them in which the pace's bucket fills again; the median counts.
-pub(crate) async fn one_by_one<S>(service: &mut S, header: &str, times: usize, answered: &Answered) -> Cost
+pub async fn one_by_one<S>(
+    service: &mut S,
+    header: &str,
+    times: usize,
+    answered: &Answered,
+    rest: Duration,
+    cpu: fn() -> Duration,
+) -> Cost
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
     let context = function::context(header);
     let (mut answers, mut cpus) = (Vec::new(), Vec::new());
     for _ in 0..times {
-        tokio::time::sleep(Duration::from_millis(6)).await;
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+        }
         let event = function::event(&context);
-        let (began, cpu) = (Instant::now(), cpu());
+        let (began, before) = (Instant::now(), cpu());
         service.call(event).await.expect("the stand-in does not fail");
-        let used = self::cpu() - cpu;
-        answers.push(answered.get().map_or(Duration::ZERO, |at| at.duration_since(began)));
+        let used = cpu() - before;
+        answers.push(answered.since(began));
         cpus.push(used);
     }
     Cost { answer: median(answers), cpu: median(cpus) }
@@ -60,11 +71,18 @@ fn median(mut all: Vec<Duration>) -> f64 {
     all.get(all.len() / 2).map_or(f64::NAN, |median| median.as_nanos() as f64)
 }
 
-fn cpu() -> Duration {
+/// The CPU time of this thread.
+pub fn thread_cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-pub(crate) fn text(nanoseconds: f64) -> String {
+/// The CPU time of all threads: some export on one of their own.
+pub fn process_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// With a unit that fits.
+pub fn text(nanoseconds: f64) -> String {
     match nanoseconds {
         ..10_000.0 => format!("{nanoseconds:.0} ns"),
         ..10_000_000.0 => format!("{:.1} µs", nanoseconds / 1e3),
