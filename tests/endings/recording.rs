@@ -4,7 +4,7 @@ use crate::stage::{Stage, Tested, ensure, test, test_alone};
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
     function::{FunctionBuilder, TraceMode},
-    xray::Problem,
+    xray::{Problem, Trace, TraceStore},
 };
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -103,19 +103,26 @@ async fn backlog() -> Tested {
     const SPANS: u64 = 6_000;
     let slow = |function: FunctionBuilder| {
         let function = function.managed(8).timeout(Duration::from_secs(25));
-        function.env("LAMBDA_LIFECYCLE_TRACE_PACE", "1").env("LAMBDA_LIFECYCLE_TRACE_BUDGET", "100000000")
+        function.env("LAMBDA_LIFECYCLE_TRACE_PACE", "10").env("LAMBDA_LIFECYCLE_TRACE_BUDGET", "100000000")
     };
     let stage = Stage::with("value", TraceMode::Active, slow).await?;
     let invoke = || stage.invoke(json!({ "do": "many spans", "count": SPANS }));
     let answers = futures_util::future::join_all((0..4).map(|_| invoke())).await;
     let mut alone = 0;
     for answer in &answers {
+        // The sandbox looks at ten thousand documents, one by one.
+        const LONG: Duration = Duration::from_secs(60);
+        let finished = |trace: &Trace| trace.documents.iter().any(|document| document.annotation("outcome").is_some());
+        stage.traces.wait_for(|traces| traces.trace(&answer.trace_id).as_ref().is_some_and(finished), LONG).await?;
         let document = stage.finished_document(answer).await?;
         let left_out = document.raw.pointer("/metadata/lambda_lifecycle/spans_left_out").and_then(Value::as_u64);
-        let of_it = |span: &lambda_lifecycle_sandbox::xray::Document| span.name == "numbered" && span.trace_id == answer.trace_id;
-        let arrived = stage.traces.find(of_it).len() as u64;
-        ensure(arrived + left_out.unwrap_or(0) == SPANS, format!("{arrived} arrived, {left_out:?} were reported left out"))?;
-        alone += u64::from(arrived == 0);
+        // The invocation's own document is the first to leave.
+        let wanted = SPANS - left_out.unwrap_or(0);
+        let arrived =
+            |traces: &TraceStore| traces.trace(&answer.trace_id).map_or(0, |trace| trace.named("numbered").len() as u64);
+        stage.traces.wait_for(|traces| arrived(traces) >= wanted, LONG).await?;
+        ensure(arrived(&stage.traces) == wanted, format!("{left_out:?} were reported left out, more than that arrived"))?;
+        alone += u64::from(wanted == 0);
     }
     ensure(alone > 0, "everything waited: this test shows nothing")?;
     ensure(stage.logged("spans are made faster").len() == 1, "it is not told once")
