@@ -1,7 +1,7 @@
 #![doc = include_str!("../docs/shutdown.md")]
 
 use crate::{
-    after_response::{hooks, stages},
+    after_response::{Work, hooks, stages},
     trace,
 };
 use lambda_runtime::Error;
@@ -10,7 +10,7 @@ use std::{
     future::Future,
     io,
     os::unix::net,
-    pin::{Pin, pin},
+    pin::pin,
     time::{Duration, Instant},
 };
 use tokio::{io::AsyncReadExt, net::UnixStream};
@@ -113,8 +113,7 @@ async fn register() {
                     let next = build_request().uri("/2020-01-01/extension/event/next").header("lambda-extension-identifier", id);
                     if let Ok(next) = next.body(Body::empty()) {
                         // The client lives as long as its call.
-                        let call: Pin<Box<dyn Future<Output = ()> + Send>> =
-                            Box::pin(async move { drop(client.call(next).await) });
+                        let call: Work = Box::pin(async move { drop(client.call(next).await) });
                         tokio::spawn(call);
                     }
                     return;

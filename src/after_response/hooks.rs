@@ -1,5 +1,6 @@
 //! Hooks of a function's life: after each response, at a thaw, at shutdown.
 
+use super::Work;
 use crate::{
     Invocation,
     invocation::CURRENT,
@@ -10,17 +11,15 @@ use std::{
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::task::JoinError;
 
-type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
-type AfterHook = Box<dyn Fn(Report) -> Boxed + Send + Sync>;
+type AfterHook = Box<dyn Fn(Report) -> Work + Send + Sync>;
 type UnfinishedHook = Box<dyn Fn(&Invocation, usize) + Send + Sync>;
 type ThawHook = Box<dyn Fn(Duration) + Send + Sync>;
-type ShutdownHook = Box<dyn FnOnce() -> Boxed + Send>;
+type ShutdownHook = Box<dyn FnOnce() -> Work + Send>;
 
 /// What is known of an invocation when its response was posted and its background work is over.
 #[derive(Clone, Debug)]
@@ -95,7 +94,7 @@ impl Hooks {
         for hook in &self.after {
             let invocation = report.invocation.clone();
             let Ok(work) = guarded("a hook after the response", || hook(report.clone())) else { continue };
-            let work: Boxed = Box::pin(CURRENT.scope(invocation, work).with_context(context.clone()));
+            let work: Work = Box::pin(CURRENT.scope(invocation, work).with_context(context.clone()));
             if !ended_in_time("a hook after the response", tokio::spawn(work), until).await {
                 return;
             }

@@ -18,7 +18,8 @@ use std::{
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Work of any kind. Boxed where it is spawned: Tokio's part of a task is compiled for each type of future.
+pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The work an invocation has stored for after its response.
 #[derive(Default)]

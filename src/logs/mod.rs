@@ -45,7 +45,7 @@ impl Log {
     }
 
     pub(crate) fn max_level(&self) -> LevelFilter {
-        self.targets.iter().map(|(_, level)| level).chain(self.targets.default_level()).max().unwrap_or(LevelFilter::OFF)
+        highest_level(&self.targets)
     }
 
     pub(crate) fn write(&self, event: &Event<'_>) {
@@ -62,6 +62,11 @@ impl Log {
             Err(_) => write(&mut Vec::new()),
         });
     }
+}
+
+/// The highest level that any target may have.
+pub(crate) fn highest_level(targets: &Targets) -> LevelFilter {
+    targets.iter().map(|(_, level)| level).chain(targets.default_level()).max().unwrap_or(LevelFilter::OFF)
 }
 
 /// The log as the environment asks for it, and what was wrong with how it asked.

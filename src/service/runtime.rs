@@ -4,7 +4,7 @@
 
 use crate::{
     Invocation, Report,
-    after_response::{self, Done, hooks},
+    after_response::{self, Done, Work, hooks},
     clock,
     deadline::{self, Watched},
     environment,
@@ -99,14 +99,12 @@ where
     }
 }
 
-type Stage = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 pin_project! {
     /// The future of [`RuntimeService`].
     pub struct RuntimeFuture<F> {
         #[pin]
         inner: TaskLocalFuture<Invocation, WithContext<F>>,
-        after: Option<Stage>,
+        after: Option<Work>,
         posted: Option<Result<(), Error>>,
         watched: Option<Watched>,
         invocation: Invocation,
@@ -126,8 +124,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
                 return Poll::Ready(this.posted.take().unwrap_or(Ok(())));
             }
             let stage = after_posting(this.invocation.clone(), this.context.clone());
-            // Boxed where it is spawned as well: Tokio's part of a task is compiled for each type of future.
-            let stage: Stage = Box::pin(CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone())));
+            let stage: Work = Box::pin(CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone())));
             if environment::kind().is_concurrent() {
                 // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
                 after_response::stages().spawn(stage);

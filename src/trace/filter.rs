@@ -1,7 +1,7 @@
 //! What is recorded: INFO spans of the user's code while an invocation is traced, whatever the log level says.
 
 use super::is_in_init;
-use crate::{Invocation, environment, invocation::CURRENT, settings::Settings};
+use crate::{Invocation, environment, invocation::CURRENT, logs::highest_level, settings::Settings};
 use opentelemetry::Context as OtelContext;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::{Level, Metadata, level_filters::LevelFilter, subscriber::Interest};
@@ -61,7 +61,7 @@ impl RecordingFilter {
     }
 
     pub(crate) fn max_level(&self) -> LevelFilter {
-        self.targets.iter().map(|(_, level)| level).chain(self.targets.default_level()).max().unwrap_or(LevelFilter::OFF)
+        highest_level(&self.targets)
     }
 
     /// The part that never changes for a call site.
