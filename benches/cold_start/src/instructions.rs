@@ -6,7 +6,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    io::Read,
+    io,
     net::TcpListener,
     path::Path,
     process::{Command, Stdio},
@@ -47,17 +47,20 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<f64, Er
 
     let (sender, asked) = mpsc::channel();
     thread::spawn(move || sender.send(bootstrap::first_next(&api)));
+    let stderr = child.stderr.take().ok_or_else(incomplete)?;
+    let (sender, log) = mpsc::channel();
+    thread::spawn(move || sender.send(io::read_to_string(stderr)));
     let connection = asked.recv_timeout(LONGEST).ok().flatten();
     if let Ok(pid) = i32::try_from(child.id()) {
-        // Not SIGTERM, which a shutdown hook waits for: what it does then would be counted.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
+        // Not SIGTERM, which a shutdown hook waits for: what it does then would be counted. Not SIGINT, which a job in a shell's background ignores.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGUSR1);
     }
-    let mut log = String::new();
-    if let Some(mut stderr) = child.stderr.take() {
-        stderr.read_to_string(&mut log)?;
-    }
+    let log = log.recv_timeout(LONGEST);
+    // It has ended, or never will by itself.
+    child.kill()?;
     child.wait()?;
     connection.ok_or_else(incomplete)?;
+    let log = log.map_err(|_| incomplete())??;
     let collected = log.lines().find_map(|line| line.split_once("Collected :"));
     collected.and_then(|(_, count)| count.trim().parse().ok()).ok_or_else(incomplete)
 }
