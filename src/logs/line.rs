@@ -1,6 +1,9 @@
 //! One event as one line.
 
-use crate::{Invocation, xray::format_trace_id};
+use crate::{
+    Invocation,
+    xray::{format_trace_id, non_finite},
+};
 use opentelemetry::trace::{SpanId, TraceContextExt};
 use std::{
     fmt::{self, Write as _},
@@ -61,7 +64,11 @@ fn text(line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids) {
     push_one_line(line, &fields.message);
     for (key, value) in &fields.rest {
         let _ = write!(line, " {key}=");
-        push_one_line(line, &value.to_string());
+        match value {
+            Value::Text(text) => push_one_line(line, text),
+            // Writing into memory cannot fail.
+            number => drop(serde_json::to_writer(&mut *line, number)),
+        }
     }
     if let Some(request) = &ids.request {
         let _ = write!(line, " requestId={request}");
@@ -119,10 +126,7 @@ fn write_json(
         map.serialize_entry("spanId", &span.to_string())?;
     }
     if !fields.rest.is_empty() {
-        map.serialize_entry(
-            "fields",
-            &fields.rest.iter().map(|(key, value)| (*key, value)).collect::<std::collections::BTreeMap<_, _>>(),
-        )?;
+        map.serialize_entry("fields", &Rest(&fields.rest))?;
     }
     map.end()
 }
@@ -137,15 +141,13 @@ enum Value {
     Bool(bool),
 }
 
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Signed(number) => number.fmt(f),
-            Self::Unsigned(number) => number.fmt(f),
-            Self::Float(number) => number.fmt(f),
-            Self::Bool(truth) => truth.fmt(f),
-        }
+/// Fields as a JSON object. The last of a name counts.
+struct Rest<'a>(&'a [(&'static str, Value)]);
+
+impl serde::Serialize for Rest<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_last = |(at, (key, _)): &(usize, &(&str, Value))| self.0[at + 1..].iter().all(|(later, _)| later != key);
+        serializer.collect_map(self.0.iter().enumerate().filter(is_last).map(|(_, (key, value))| (key, value)))
     }
 }
 
@@ -181,7 +183,9 @@ impl Visit for Fields {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.rest.push((field.name(), Value::Float(value)));
+        // JSON has no word for those that are not finite.
+        let value = non_finite(value).map_or(Value::Float(value), |word| Value::Text(word.to_owned()));
+        self.rest.push((field.name(), value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -190,5 +194,46 @@ impl Visit for Fields {
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         self.rest.push((field.name(), Value::Text(value.to_string())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::sync::{Arc, Mutex};
+    use tracing::Subscriber;
+    use tracing_subscriber::{Layer, layer::SubscriberExt};
+
+    struct Lines(Format, Arc<Mutex<Vec<u8>>>);
+
+    impl<S: Subscriber> Layer<S> for Lines {
+        fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            self.0.write(&mut self.1.lock().expect("not poisoned"), event);
+        }
+    }
+
+    fn line(format: Format, log: impl Fn()) -> String {
+        let line = Arc::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(Lines(format, Arc::clone(&line))), log);
+        String::from_utf8(std::mem::take(&mut *line.lock().expect("not poisoned"))).expect("text")
+    }
+
+    fn log() {
+        tracing::info!(target: "orders", price = 1.5, tax = f64::NAN, rest = f64::NEG_INFINITY, by = "tea\nbag", by = -3, "sold");
+    }
+
+    #[test]
+    fn a_line_of_text_has_every_field() {
+        let expected = "INFO  orders: sold price=1.5 tax=NaN rest=-inf by=tea bag by=-3\n";
+        assert_eq!(line(Format::Text, log), expected);
+    }
+
+    #[test]
+    fn a_json_line_has_no_field_twice_and_no_number_json_has_no_word_for() {
+        let line = line(Format::Json, log);
+        let parsed: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(parsed["fields"], json!({ "price": 1.5, "tax": "NaN", "rest": "-inf", "by": -3 }));
+        assert_eq!((line.matches("\"by\"").count(), line.matches('\n').count()), (1, 1), "{line}");
     }
 }

@@ -1,11 +1,15 @@
 //! Which documents of a trace are sent when not all can be.
 
-use std::{collections::HashMap, ops::Range, time::Duration};
+use std::{
+    collections::{BinaryHeap, HashMap},
+    ops::Range,
+    time::Duration,
+};
 
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 
-use super::{DAEMON_HEADER, Document, DocumentWriter, Frame, Report};
+use super::{DAEMON_HEADER, Document, DocumentWriter, Flags, Frame, Report};
 
 /// The bytes X-Ray takes for one trace.
 pub const MAX_TRACE: usize = 500_000;
@@ -53,6 +57,19 @@ impl Budget {
     }
 }
 
+/// Faults first, then errors, then what took longest.
+fn rank(flags: Flags, lasted: Duration) -> u64 {
+    const FAULT: u64 = 1 << 63;
+    const ANY: u64 = 1 << 62;
+    let lasted = u64::try_from(lasted.as_nanos()).unwrap_or(u64::MAX).min(ANY - 1);
+    !((u64::from(flags.fault) * FAULT) | (u64::from(flags.any()) * ANY) | lasted)
+}
+
+/// By heap: each type sorted by `slice::sort_unstable` is 9 KB of program.
+pub(super) fn sorted(pairs: Vec<(u64, usize)>) -> Vec<(u64, usize)> {
+    BinaryHeap::from(pairs).into_sorted_vec()
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) range: Range<usize>,
@@ -61,7 +78,8 @@ pub(super) struct Entry {
     pub(super) trace: TraceId,
     pub(super) id: SpanId,
     pub(super) parent: SpanId,
-    rank: (bool, bool, Duration),
+    /// What leaves first has the lowest.
+    rank: u64,
     pub(super) kept: bool,
 }
 
@@ -139,7 +157,7 @@ impl Batch {
             trace: frame.trace_id(),
             id: span.span_context.span_id(),
             parent: frame.parent_id(),
-            rank: (document.flags.fault, document.flags.any(), lasted),
+            rank: rank(document.flags, lasted),
             kept: true,
         });
         document
@@ -189,21 +207,20 @@ impl Batch {
             self.entries.iter().enumerate().map(|(at, entry)| ((entry.trace, entry.id), at)).collect();
         let parents: Vec<Option<usize>> =
             self.entries.iter().map(|entry| by_id.get(&(entry.trace, entry.parent)).copied()).collect();
-        let mut order: Vec<usize> = Vec::with_capacity(self.entries.len());
+        let mut order = Vec::with_capacity(self.entries.len());
         for (at, entry) in self.entries.iter_mut().enumerate() {
             if rooms.get(&entry.trace).is_some_and(Room::is_too_small) {
                 entry.kept = false;
-                order.push(at);
+                order.push((entry.rank, at));
             }
         }
         for room in rooms.values_mut().filter(|room| room.is_too_small()) {
             room.wanted = 0;
         }
-        order.sort_unstable_by(|a, b| self.entries[*b].rank.cmp(&self.entries[*a].rank).then(a.cmp(b)));
         // What did not fit once never will: the room only shrinks, by at least what its missing ancestors shrink.
         let mut refused = vec![false; self.entries.len()];
         let mut chain = Vec::new();
-        for at in order {
+        for (_, at) in sorted(order) {
             chain.clear();
             let Some(room) = rooms.get_mut(&self.entries[at].trace) else { continue };
             let (mut cost, mut next, mut fits) = (0, Some(at), true);

@@ -22,3 +22,4 @@ pub use self::{
         UdpError, UdpStats,
     },
 };
+pub(crate) use document::non_finite;

@@ -2,7 +2,7 @@
 
 use opentelemetry::trace::SpanId;
 
-use super::budget::{Batch, Entry};
+use super::budget::{Batch, Entry, sorted};
 
 /// A document with others in it has at most as many bytes as fill a block of 16 KB at the receiver, together with what the kernel
 /// adds: of all sizes the receiver's buffer holds most bytes in this one, and it is a quarter of what a document may have.
@@ -86,14 +86,14 @@ impl Batch {
 
 impl Forest {
     fn of(entries: &[Entry]) -> Self {
-        let mut by_id: Vec<(SpanId, usize)> =
-            entries.iter().enumerate().filter(|(_, entry)| entry.kept).map(|(at, entry)| (entry.id, at)).collect();
-        by_id.sort_unstable_by_key(|(id, _)| id.to_bytes());
+        let number = |id: SpanId| u64::from_be_bytes(id.to_bytes());
+        let by_id = entries.iter().enumerate().filter(|(_, entry)| entry.kept).map(|(at, entry)| (number(entry.id), at));
+        let by_id = sorted(by_id.collect());
         let parent = |entry: &Entry| {
             if !entry.kept || entry.placed.is_empty() {
                 return None;
             }
-            let found = by_id.binary_search_by_key(&entry.parent.to_bytes(), |(id, _)| id.to_bytes()).ok()?;
+            let found = by_id.binary_search_by_key(&number(entry.parent), |(id, _)| *id).ok()?;
             Some(by_id[found].1).filter(|parent| entries[*parent].trace == entry.trace)
         };
         let node = |entry: &Entry| Node {

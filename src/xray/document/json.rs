@@ -2,10 +2,7 @@
 //!
 //! What is called from many places is not inlined: the function under it is then a third smaller, and no slower.
 
-use std::{
-    io::Write as _,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::{Array, Value};
 
@@ -139,8 +136,24 @@ pub(super) fn unsigned(out: &mut Vec<u8>, mut value: u64) {
 
 /// A number; JSON has no word for the non-finite ones, which become strings.
 pub(super) fn float(out: &mut Vec<u8>, value: f64) {
-    // Writing to a Vec cannot fail.
-    let _ = if value.is_finite() { write!(out, "{value:?}") } else { write!(out, "\"{value}\"") };
+    match non_finite(value) {
+        Some(word) => {
+            out.push(b'"');
+            out.extend_from_slice(word.as_bytes());
+            out.push(b'"');
+        }
+        // Writing to a Vec cannot fail.
+        None => drop(serde_json::to_writer(out, &value)),
+    }
+}
+
+/// What Rust calls a number that JSON has no word for.
+pub(crate) fn non_finite(value: f64) -> Option<&'static str> {
+    match value {
+        f64::INFINITY => Some("inf"),
+        f64::NEG_INFINITY => Some("-inf"),
+        value => value.is_nan().then_some("NaN"),
+    }
 }
 
 /// True or false.

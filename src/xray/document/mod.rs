@@ -20,6 +20,8 @@ mod name;
 mod render;
 mod stack;
 
+pub(crate) use json::non_finite;
+
 /// The most bytes a document may have: X-Ray takes 64 KB, and the daemon's header line needs a few.
 pub const MAX_DOCUMENT: usize = 64_000;
 
@@ -54,9 +56,12 @@ impl DocumentOptions {
     /// Attribute keys that become annotations, which X-Ray indexes for search. Also annotations, without being named here: keys
     /// listed in a span's own attribute `aws.xray.annotations`, and keys that begin with `annotation.`, which is taken off.
     pub fn annotations<K: Into<Cow<'static, str>>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
-        self.annotations.extend(keys.into_iter().map(Into::into));
-        self.annotations.sort_unstable();
-        self.annotations.dedup();
+        for key in keys {
+            let key = key.into();
+            if let Err(at) = self.annotations.binary_search(&key) {
+                self.annotations.insert(at, key);
+            }
+        }
         self
     }
 
