@@ -165,18 +165,18 @@ impl Settings {
 
     /// Takes over what the environment says, and tells what of it is not understood.
     pub(crate) fn read_env(&mut self) -> Vec<String> {
-        self.read(|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        self.read(&|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
     /// The one setting that is needed before the lifecycle is built, and which no builder sets. What is wrong with it is told then.
     pub(crate) fn trace_filter_from_env() -> Targets {
         const NAME: &str = "LAMBDA_LIFECYCLE_TRACE_FILTER";
         let mut settings = Self::default();
-        settings.read(|name| (name == NAME).then(|| env::var(name).ok()).flatten());
+        settings.read(&|name| (name == NAME).then(|| env::var(name).ok()).flatten());
         settings.trace_filter
     }
 
-    fn read(&mut self, get: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    fn read(&mut self, get: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
         let mut problems = Vec::new();
         let mut reader = Reader { get, problems: &mut problems };
         reader.switch("LAMBDA_LIFECYCLE_LOG", &mut self.log);
@@ -227,18 +227,30 @@ fn milliseconds(text: &str) -> Option<Duration> {
     u32::from_str(text).ok().map(|ms| Duration::from_millis(ms.into()))
 }
 
-struct Reader<'p, G> {
-    get: G,
+struct Reader<'p> {
+    get: &'p dyn Fn(&str) -> Option<String>,
     problems: &'p mut Vec<String>,
 }
 
-impl<G: Fn(&str) -> Option<String>> Reader<'_, G> {
+impl Reader<'_> {
     fn set<T>(&mut self, name: &str, wanted: &str, target: &mut T, parse: impl FnOnce(&str) -> Option<T>) {
-        let Some(text) = (self.get)(name).filter(|text| !text.trim().is_empty()) else { return };
+        let Some(text) = self.text(name) else { return };
         match parse(text.trim()) {
             Some(value) => *target = value,
-            None => self.problems.push(format!("{name}={text:?} is not understood, the default stays: expected {wanted}")),
+            None => self.not_understood(name, &text, wanted),
         }
+    }
+
+    // Not inlined: there is a `set` for every setting.
+    #[inline(never)]
+    fn text(&self, name: &str) -> Option<String> {
+        (self.get)(name).filter(|text| !text.trim().is_empty())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn not_understood(&mut self, name: &str, text: &str, wanted: &str) {
+        self.problems.push(format!("{name}={text:?} is not understood, the default stays: expected {wanted}"));
     }
 
     fn switch(&mut self, name: &str, target: &mut bool) {
@@ -258,7 +270,7 @@ mod tests {
     fn read(pairs: &[(&'static str, &'static str)]) -> (Settings, Vec<String>) {
         let variables: BTreeMap<_, _> = pairs.iter().copied().collect();
         let mut settings = Settings::default();
-        let problems = settings.read(|name| variables.get(name).map(ToString::to_string));
+        let problems = settings.read(&|name| variables.get(name).map(ToString::to_string));
         (settings, problems)
     }
 
@@ -268,7 +280,7 @@ mod tests {
         let documented: Vec<&str> =
             table.lines().filter_map(|line| line.strip_prefix("//! | `")).filter_map(|line| line.split('`').next()).collect();
         let asked = std::cell::RefCell::new(Vec::new());
-        Settings::default().read(|name| {
+        Settings::default().read(&|name| {
             asked.borrow_mut().push(name.to_owned());
             None
         });
