@@ -269,7 +269,8 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             return Ok(json!(kept == invocation.request_id()));
         }
         Some("bad work") => invocation.after_response(async { panic_now() }),
-        _ => {}
+        Some(other) => crate::odd::act(other).await,
+        None => {}
     }
     Ok(answer())
 }

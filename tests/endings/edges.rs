@@ -1,0 +1,55 @@
+//! What is rare: it costs no span and no process either.
+
+use crate::stage::{Stage, Tested, ensure, test};
+use lambda_lifecycle_sandbox::{
+    Event, Invoke,
+    function::{EventKind, FunctionBuilder, TraceMode},
+};
+use libtest_mimic::Trial;
+use serde_json::json;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("SIGTERM: the document of an invocation with a foreign parent stays a segment", foreign_at_sigterm),
+        test("SIGTERM: the document of an invocation without a parent names none", parentless_at_sigterm),
+        test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
+    ]
+}
+
+async fn cut_off(stage: &Stage, client_context: Option<String>) -> Tested {
+    let mut events = stage.function.subscribe();
+    let payload = json!({ "do": "hang" }).to_string().into();
+    let answer = stage.function.invoke(Event { payload, client_context, ..Event::default() }).await;
+    ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+    events.find(|event| matches!(event.kind, EventKind::Exited { .. })).await;
+    stage.settle().await?;
+    let documents = stage.traces.find(|document| document.annotation("trigger").is_some());
+    let [document] = documents.as_slice() else { return Err(format!("{} documents", documents.len()).into()) };
+    ensure(document.annotation("outcome") == Some("shut_down"), format!("{:?}", document.raw))?;
+    ensure(document.raw.get("type").is_none(), format!("{:?}", document.raw))
+}
+
+async fn foreign_at_sigterm() -> Tested {
+    let function =
+        |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE", "off").env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c");
+    let stage = Stage::with("shutdown", TraceMode::Active, function).await?;
+    let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } });
+    cut_off(&stage, Some(context.to_string())).await
+}
+
+async fn parentless_at_sigterm() -> Tested {
+    let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
+    let function = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE", "off");
+    let stage = Stage::with("shutdown", TraceMode::Raw(header.to_owned()), function).await?;
+    cut_off(&stage, None).await
+}
+
+async fn served() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    stage.invoke(json!({ "do": "serve and block" })).await;
+    stage.settle().await?;
+    let found = stage.traces.find(|document| document.name == "served");
+    let [document] = found.as_slice() else { return Err(format!("{} documents", found.len()).into()) };
+    ensure(document.parent_id.as_deref() == Some("0000000000000008"), format!("{}", document.raw))?;
+    ensure(document.annotation("outcome").is_none(), format!("{}", document.raw))
+}

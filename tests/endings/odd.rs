@@ -1,0 +1,25 @@
+//! What is rare in a function: what it does when it is one of these.
+
+use lambda_lifecycle::Invocation;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use std::time::Duration;
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+/// Does what the event asks for, if it is known here.
+pub(crate) async fn act(what: &str) {
+    match what {
+        "outlive" => drop(Invocation::current().spawn(async {
+            tokio::time::sleep(Duration::from_millis(200)).instrument(tracing::info_span!("outliving")).await;
+            tracing::info!("a span has outlived its invocation");
+        })),
+        "serve and block" => {
+            let remote =
+                SpanContext::new(TraceId::from(7_u128 << 96), SpanId::from(8), TraceFlags::SAMPLED, true, TraceState::NONE);
+            let span = tracing::info_span!("served", otel.kind = "server");
+            let _ = span.set_parent(opentelemetry::Context::current().with_remote_span_context(remote));
+            span.in_scope(|| std::thread::sleep(Duration::from_secs(60)));
+        }
+        _ => {}
+    }
+}
