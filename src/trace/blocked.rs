@@ -30,7 +30,7 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
 }
 
 /// Sends what is known of the invocations that the end of the environment cuts off: the finished spans as they are, the open ones as
-/// faults that end now.
+/// faults that end now. And what has ended after its invocation, for no other comes to send it.
 pub(crate) fn report_shutdown() {
     let Some(recorder) = Recorder::get() else { return };
     let told = ("Lifecycle.ShutDown", "the platform ended the environment while the invocation was under way".to_owned());
@@ -41,6 +41,7 @@ pub(crate) fn report_shutdown() {
         open.append(&mut finished);
         delivery::deliver_now(own.as_ref(), &open);
     }
+    delivery::deliver_now(None, &recorder.spans.take_late());
 }
 
 /// Ends a span now. The invocation's own says how, and it and the culprit say why.

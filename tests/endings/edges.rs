@@ -12,6 +12,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("SIGTERM: the document of an invocation with a foreign parent stays a segment", foreign_at_sigterm),
         test("SIGTERM: the document of an invocation without a parent names none", parentless_at_sigterm),
+        test("SIGTERM: a span that outlived its invocation leaves", outlived_at_sigterm),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
     ]
 }
@@ -42,6 +43,17 @@ async fn parentless_at_sigterm() -> Tested {
     let function = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE", "off");
     let stage = Stage::with("shutdown", TraceMode::Raw(header.to_owned()), function).await?;
     cut_off(&stage, None).await
+}
+
+async fn outlived_at_sigterm() -> Tested {
+    let stage = Stage::with("shutdown", TraceMode::Active, |function| function.managed(2)).await?;
+    let answer = stage.invoke(json!({ "do": "outlive" })).await;
+    stage.finished_document(&answer).await?;
+    stage.wait_for_logs("outlived its invocation", 1).await?;
+    stage.function.shutdown().await;
+    stage.settle().await?;
+    let outliving = stage.traces.find(|document| document.name == "outliving");
+    ensure(outliving.len() == 1, "the span is lost")
 }
 
 async fn served() -> Tested {
