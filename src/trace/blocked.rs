@@ -26,7 +26,7 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
     }
     // The open ones first: they tell what happened.
     open.append(&mut invocation.spans().take());
-    delivery::deliver_now(own.as_ref(), &open);
+    delivery::deliver_now(own.as_ref(), open);
 }
 
 /// Sends what is known of the invocations that the end of the environment cuts off: the finished spans as they are, the open ones as
@@ -39,9 +39,9 @@ pub(crate) fn report_shutdown() {
             end_as_fault(span, own.as_ref(), "shut down", "shut_down", &told, false);
         }
         open.append(&mut finished);
-        delivery::deliver_now(own.as_ref(), &open);
+        delivery::deliver_now(own.as_ref(), open);
     }
-    delivery::deliver_now(None, &recorder.spans.take_late());
+    delivery::deliver_now(None, recorder.spans.take_late());
 }
 
 /// Ends a span now. The invocation's own says how, and it and the culprit say why.

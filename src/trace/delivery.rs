@@ -200,8 +200,8 @@ pub(crate) fn announce(invocation: &Invocation, span: &SpanData) {
     vehicle.express(batch);
 }
 
-/// Sends documents from any thread, at once and whatever the pace: for an invocation that is about to be killed.
-pub(crate) fn deliver_now(own: Option<&Own>, spans: &[SpanData]) {
+/// Sends documents from any thread, at once and whatever the pace, and keeps them for other exporters: for an invocation that is about to be killed.
+pub(crate) fn deliver_now(own: Option<&Own>, mut spans: Vec<SpanData>) {
     if spans.is_empty() {
         return;
     }
@@ -209,7 +209,7 @@ pub(crate) fn deliver_now(own: Option<&Own>, spans: &[SpanData]) {
         let mut express = road.express.lock().unwrap_or_else(PoisonError::into_inner);
         let (vehicle, writer, batch) = &mut *express;
         batch.clear();
-        for span in spans {
+        for span in &spans {
             let frame = match own {
                 Some(own) if own.id == span.span_context.span_id() => own.frame.clone(),
                 _ => frame_of_part(own.map(|own| own.frame.trace_id()), span),
@@ -218,6 +218,11 @@ pub(crate) fn deliver_now(own: Option<&Own>, spans: &[SpanData]) {
         }
         vehicle.express(batch);
         batch.clear();
+    }
+    if let Some(own) = own {
+        keep_for_exporters(own.id, own.frame.parent_id(), &mut spans);
+    } else {
+        keep_for_exporters(SpanId::INVALID, SpanId::INVALID, &mut spans);
     }
 }
 
@@ -232,6 +237,19 @@ pub(super) fn frame_of_invocation(invocation: &Invocation, trace: TraceId) -> Fr
     let parent = invocation.parent_id().unwrap_or(SpanId::INVALID);
     let frame = Frame::under(trace, parent).invocation();
     if invocation.is_foreign() { frame.segment() } else { frame }
+}
+
+/// Keeps spans for other exporters, among them perhaps an invocation's own.
+fn keep_for_exporters(own: SpanId, parent: SpanId, spans: &mut [SpanData]) {
+    let Some(exporters) = exporters::installed() else { return };
+    // A parent that was made up is nobody else's business.
+    if parent == SpanId::INVALID
+        && let Some(span) = spans.iter_mut().find(|span| span.span_context.span_id() == own && span.span_kind == SpanKind::Server)
+    {
+        span.parent_span_id = SpanId::INVALID;
+        span.parent_span_is_remote = false;
+    }
+    exporters.keep(spans);
 }
 
 /// Sends what has finished to X-Ray, and keeps it for other exporters. The document of `main` says how many were left out for want of room.
@@ -256,17 +274,7 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
             }
         }
     }
-    if let Some(exporters) = exporters::installed() {
-        // A parent that was made up is nobody else's business.
-        if invocation.parent_id().is_none()
-            && let Some(span) =
-                spans.iter_mut().find(|span| span.span_context.span_id() == main && span.span_kind == SpanKind::Server)
-        {
-            span.parent_span_id = SpanId::INVALID;
-            span.parent_span_is_remote = false;
-        }
-        exporters.keep(&spans);
-    }
+    keep_for_exporters(main, invocation.parent_id().unwrap_or(SpanId::INVALID), &mut spans);
 }
 
 async fn translate(

@@ -13,6 +13,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("SIGTERM: the document of an invocation with a foreign parent stays a segment", foreign_at_sigterm),
         test("SIGTERM: the document of an invocation without a parent names none", parentless_at_sigterm),
         test("SIGTERM: a span that outlived its invocation leaves", outlived_at_sigterm),
+        test("an exporter gets the spans of a handler that blocked for a while", exported_after_blocking),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
     ]
 }
@@ -54,6 +55,14 @@ async fn outlived_at_sigterm() -> Tested {
     stage.settle().await?;
     let outliving = stage.traces.find(|document| document.name == "outliving");
     ensure(outliving.len() == 1, "the span is lost")
+}
+
+async fn exported_after_blocking() -> Tested {
+    let stage = Stage::new("exporter", TraceMode::Active).await?;
+    stage.invoke(json!({ "do": "block until the grace is over" })).await;
+    stage.settle().await?;
+    let exported = stage.logged("exported");
+    ensure(exported.iter().any(|line| line.contains("blocking query") && line.contains("probe")), format!("{exported:?}"))
 }
 
 async fn served() -> Tested {
