@@ -10,14 +10,16 @@ use tracing::{
     Event, Level, Metadata, Subscriber,
     level_filters::LevelFilter,
     span::{Attributes, Id, Record},
-    subscriber::Interest,
+    subscriber::{Interest, NoSubscriber},
 };
 use tracing_core::span::Current;
 
 /// Sets the global subscriber if none is set, and says what the environment asked for in vain.
 pub(crate) fn subscribe(log: bool, trace: bool) -> Vec<String> {
-    if tracing::dispatcher::has_been_set() {
-        return Vec::from_iter(trace.then(what_hides_spans).flatten());
+    match present() {
+        Present::None => {}
+        Present::Ours => return Vec::new(),
+        Present::Other => return Vec::from_iter(trace.then(what_hides_spans).flatten()),
     }
     let (log, problems) = log.then(logs::from_env).unzip();
     if log.is_some() || trace {
@@ -29,6 +31,30 @@ pub(crate) fn subscribe(log: bool, trace: bool) -> Vec<String> {
         });
     }
     problems.unwrap_or_default()
+}
+
+/// Whose subscriber hears what is said here.
+enum Present {
+    None,
+    /// An earlier lifecycle's.
+    Ours,
+    Other,
+}
+
+fn present() -> Present {
+    // Also true where one was set for a scope that is over.
+    if !tracing::dispatcher::has_been_set() {
+        return Present::None;
+    }
+    tracing::dispatcher::get_default(|current| {
+        if current.is::<NoSubscriber>() {
+            Present::None
+        } else if current.is::<DefaultSubscriber>() {
+            Present::Ours
+        } else {
+            Present::Other
+        }
+    })
 }
 
 /// Why the subscriber that is set already does not record for X-Ray.

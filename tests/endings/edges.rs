@@ -14,6 +14,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("SIGTERM: the document of an invocation without a parent names none", parentless_at_sigterm),
         test("SIGTERM: a span that outlived its invocation leaves", outlived_at_sigterm),
         test("an exporter gets the spans of a handler that blocked for a while", exported_after_blocking),
+        test("a subscriber that was only in scope for a while is not in the way", scoped_before),
+        test("a second lifecycle is told about as such", second_lifecycle),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
     ]
 }
@@ -63,6 +65,22 @@ async fn exported_after_blocking() -> Tested {
     stage.settle().await?;
     let exported = stage.logged("exported");
     ensure(exported.iter().any(|line| line.contains("blocking query") && line.contains("probe")), format!("{exported:?}"))
+}
+
+async fn scoped_before() -> Tested {
+    let stage = Stage::new("scoped-before", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await;
+    stage.document(&answer).await?;
+    ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
+    ensure(stage.logged("a line of the user's").len() == 1, "nothing is logged")
+}
+
+async fn second_lifecycle() -> Tested {
+    let stage = Stage::new("two-lifecycles", TraceMode::Active).await?;
+    stage.invoke(json!({})).await;
+    stage.settle().await?;
+    ensure(stage.logged("this process has a lifecycle already").len() == 1, "it is not told")?;
+    ensure(stage.logged("subscriber is set already").is_empty(), "its own subscriber is complained about")
 }
 
 async fn served() -> Tested {

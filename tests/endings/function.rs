@@ -102,6 +102,14 @@ async fn run(probe: &str) -> Result<(), Error> {
             })
             .build(),
         "hanging-shutdown" => Lifecycle::builder().on_shutdown(async || println!("not reached")).on_shutdown(pending).build(),
+        "scoped-before" => {
+            tracing::subscriber::with_default(tracing_subscriber::fmt().finish(), || ());
+            Lifecycle::from_env()
+        }
+        "two-lifecycles" => {
+            let _first = Lifecycle::from_env();
+            Lifecycle::from_env()
+        }
         "exporter" => Lifecycle::builder().exporter(Exporter).build(),
         "exporter-at-shutdown" => Lifecycle::builder().exporter(Exporter).flush(Flush::OnShutdown).build(),
         _ => Lifecycle::from_env(),
