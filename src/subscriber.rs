@@ -5,7 +5,7 @@ use crate::{
     settings::Settings,
     trace::{self, RecordingFilter, SpanRegistry},
 };
-use std::{any::TypeId, sync::OnceLock};
+use std::{any::TypeId, cell::RefCell, sync::OnceLock};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     level_filters::LevelFilter,
@@ -151,7 +151,12 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn try_close(&self, span: Id) -> bool {
-        self.spans().try_close(span)
+        let Some(_closing) = Closing::begin(&span) else { return false };
+        let closed = self.spans().try_close(span);
+        while let Some(parent) = Closing::next() {
+            self.spans().try_close(parent);
+        }
+        closed
     }
 
     fn current_span(&self) -> Current {
@@ -168,5 +173,42 @@ impl Subscriber for DefaultSubscriber {
         }
         // SAFETY: as above; the caller's promise is handed on.
         unsafe { self.spans.get()?.downcast_raw(id) }
+    }
+}
+
+thread_local! {
+    /// Parents of what is being closed on this thread.
+    static PARENTS: RefCell<Option<Vec<Id>>> = const { RefCell::new(None) };
+}
+
+/// Spans that close because their last child did. The registry closes them from within the child's close: of a long line of them, such as a task
+/// leaves that spawns the next, and this one the next, the stack would be too small.
+struct Closing;
+
+impl Closing {
+    /// `None` where the span's turn comes later.
+    fn begin(span: &Id) -> Option<Self> {
+        // A thread that ends has no place to wait in, and closes at once.
+        let waits = PARENTS.try_with(|parents| match &mut *parents.borrow_mut() {
+            Some(parents) => {
+                parents.push(span.clone());
+                true
+            }
+            none => {
+                *none = Some(Vec::new());
+                false
+            }
+        });
+        (!waits.unwrap_or(false)).then(|| Self)
+    }
+
+    fn next() -> Option<Id> {
+        PARENTS.try_with(|parents| parents.borrow_mut().as_mut()?.pop()).ok()?
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let _ = PARENTS.try_with(|parents| parents.borrow_mut().take());
     }
 }

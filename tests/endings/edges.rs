@@ -16,6 +16,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("an exporter gets the spans of a handler that blocked for a while", exported_after_blocking),
         test("a subscriber that was only in scope for a while is not in the way", scoped_before),
         test("a second lifecycle is told about as such", second_lifecycle),
+        test("ten thousand spans that end at once end", chain),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
     ]
 }
@@ -81,6 +82,18 @@ async fn second_lifecycle() -> Tested {
     stage.settle().await?;
     ensure(stage.logged("this process has a lifecycle already").len() == 1, "it is not told")?;
     ensure(stage.logged("subscriber is set already").is_empty(), "its own subscriber is complained about")
+}
+
+async fn lives(what: &'static str) -> Result<Stage, libtest_mimic::Failed> {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": what })).await;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 1, "the process did not live")?;
+    Ok(stage)
+}
+
+async fn chain() -> Tested {
+    lives("chain").await.map(drop)
 }
 
 async fn served() -> Tested {

@@ -13,6 +13,12 @@ pub(crate) async fn act(what: &str) {
             tokio::time::sleep(Duration::from_millis(200)).instrument(tracing::info_span!("outliving")).await;
             tracing::info!("a span has outlived its invocation");
         })),
+        "chain" => {
+            let mut span = tracing::Span::none();
+            for _ in 0..10_000 {
+                span = tracing::info_span!(parent: &span, "link");
+            }
+        }
         "serve and block" => {
             let remote =
                 SpanContext::new(TraceId::from(7_u128 << 96), SpanId::from(8), TraceFlags::SAMPLED, true, TraceState::NONE);
