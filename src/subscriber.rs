@@ -116,6 +116,8 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        // It is asked for the span's parent.
+        trace::has_context();
         self.spans().new_span(attributes)
     }
 
@@ -139,6 +141,8 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn enter(&self, span: &Id) {
+        // The span's context is about to be the thread's.
+        trace::has_context();
         self.spans().enter(span);
     }
 

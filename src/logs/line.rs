@@ -31,6 +31,9 @@ struct Ids {
 
 impl Ids {
     fn current() -> Self {
+        if !crate::trace::has_context() {
+            return Self::default();
+        }
         let Some(invocation) = Invocation::try_current() else { return Self::default() };
         let span = opentelemetry::Context::map_current(|context| context.span().span_context().clone());
         Self {

@@ -17,6 +17,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a subscriber that was only in scope for a while is not in the way", scoped_before),
         test("a second lifecycle is told about as such", second_lifecycle),
         test("ten thousand spans that end at once end", chain),
+        test("a thread may log when it ends", thread_end),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
     ]
 }
@@ -94,6 +95,11 @@ async fn lives(what: &'static str) -> Result<Stage, libtest_mimic::Failed> {
 
 async fn chain() -> Tested {
     lives("chain").await.map(drop)
+}
+
+async fn thread_end() -> Tested {
+    let stage = lives("log at the end of a thread").await?;
+    ensure(stage.logged("the thread ends").len() == 1, "it is not logged")
 }
 
 async fn served() -> Tested {

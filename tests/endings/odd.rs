@@ -19,6 +19,20 @@ pub(crate) async fn act(what: &str) {
                 span = tracing::info_span!(parent: &span, "link");
             }
         }
+        "log at the end of a thread" => {
+            struct Last;
+            impl Drop for Last {
+                fn drop(&mut self) {
+                    tracing::error!("the thread ends");
+                }
+            }
+            thread_local! { static LAST: Last = const { Last }; }
+            let thread = std::thread::spawn(|| {
+                LAST.with(|_| ());
+                tracing::info!("the thread begins");
+            });
+            thread.join().expect("the thread ends well");
+        }
         "serve and block" => {
             let remote =
                 SpanContext::new(TraceId::from(7_u128 << 96), SpanId::from(8), TraceFlags::SAMPLED, true, TraceState::NONE);
