@@ -178,7 +178,10 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
         // What hooks have stored in their turn.
         background_work(&invocation, &context).await;
     }
-    invocation.deferred().close();
+    // What tasks of the handler's have stored meanwhile: they have run beside all this.
+    while !invocation.deferred().close_if_empty() {
+        background_work(&invocation, &context).await;
+    }
     if recorded {
         // What hooks, or tasks of the handler's, have ended meanwhile.
         trace::deliver(&invocation, SpanId::INVALID).await;

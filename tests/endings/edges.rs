@@ -18,6 +18,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a second lifecycle is told about as such", second_lifecycle),
         test("ten thousand spans that end at once end", chain),
         test("a thread may log when it ends", thread_end),
+        test("after the response: what a task stores while an exporter is at work runs", stored_late),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
     ]
 }
@@ -110,4 +111,11 @@ async fn served() -> Tested {
     let [document] = found.as_slice() else { return Err(format!("{} documents", found.len()).into()) };
     ensure(document.parent_id.as_deref() == Some("0000000000000008"), format!("{}", document.raw))?;
     ensure(document.annotation("outcome").is_none(), format!("{}", document.raw))
+}
+
+async fn stored_late() -> Tested {
+    let stage = Stage::with("exporter", TraceMode::Active, |function| function.env("EXPORTER", "is slow")).await?;
+    stage.invoke(json!({ "do": "store late" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("stored late").len() == 1, "the work is lost")
 }

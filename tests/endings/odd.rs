@@ -13,6 +13,14 @@ pub(crate) async fn act(what: &str) {
             tokio::time::sleep(Duration::from_millis(200)).instrument(tracing::info_span!("outliving")).await;
             tracing::info!("a span has outlived its invocation");
         })),
+        "store late" => {
+            let invocation = Invocation::current();
+            let storing = invocation.clone();
+            drop(invocation.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                storing.after_response(async { tracing::info!("stored late") });
+            }));
+        }
         "chain" => {
             let mut span = tracing::Span::none();
             for _ in 0..10_000 {
