@@ -19,6 +19,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("ten thousand spans that end at once end", chain),
         test("a thread may log when it ends", thread_end),
         test("after the response: what a task stores while an exporter is at work runs", stored_late),
+        test("an exporter for which there is no thread is told, the process lives", no_thread),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
     ]
 }
@@ -118,4 +119,16 @@ async fn stored_late() -> Tested {
     stage.invoke(json!({ "do": "store late" })).await;
     stage.settle().await?;
     ensure(stage.logged("stored late").len() == 1, "the work is lost")
+}
+
+async fn no_thread() -> Tested {
+    let stage = Stage::new("exporter-without-threads", TraceMode::Active).await?;
+    for _ in 0..2 {
+        let answer = stage.invoke(json!({ "after": "exporter" })).await;
+        ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+        stage.settle().await?;
+    }
+    ensure(stage.processes() == 1, "the process did not live")?;
+    ensure(stage.logged("\"note\":\"exporter\"").len() == 2, "the work did not run")?;
+    ensure(!stage.logged("an exporter did not take its spans").is_empty(), "it is not told")
 }

@@ -28,6 +28,8 @@ pub(crate) fn main(probe: &str) -> ExitCode {
     let mut builder =
         if concurrent { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
     let builder = if probe == "shutdown-without-timers" { builder.enable_io() } else { builder.enable_all() };
+    // More than there is, so that none can be started.
+    let builder = if probe == "exporter-without-threads" { builder.thread_stack_size(1 << 46) } else { builder };
     let runtime = builder.worker_threads(2).build().expect("a runtime");
     match runtime.block_on(run(probe)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,7 +112,7 @@ async fn run(probe: &str) -> Result<(), Error> {
             let _first = Lifecycle::from_env();
             Lifecycle::from_env()
         }
-        "exporter" => Lifecycle::builder().exporter(Exporter).build(),
+        "exporter" | "exporter-without-threads" => Lifecycle::builder().exporter(Exporter).build(),
         "exporter-at-shutdown" => Lifecycle::builder().exporter(Exporter).flush(Flush::OnShutdown).build(),
         _ => Lifecycle::from_env(),
     };
