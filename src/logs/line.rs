@@ -30,8 +30,9 @@ struct Ids {
 }
 
 impl Ids {
-    fn current() -> Self {
-        if !crate::trace::has_context() {
+    fn of(event: &Event<'_>) -> Self {
+        // OpenTelemetry says some things while it holds its context, which must not be asked for then.
+        if event.metadata().target() == "opentelemetry" || !crate::trace::has_context() {
             return Self::default();
         }
         let Some(invocation) = Invocation::try_current() else { return Self::default() };
@@ -46,7 +47,7 @@ impl Ids {
 
 impl Format {
     pub(super) fn write(self, line: &mut Vec<u8>, event: &Event<'_>) {
-        let ids = Ids::current();
+        let ids = Ids::of(event);
         match self {
             Self::Text => text(line, event, &ids),
             Self::Json => json(line, event, &ids),

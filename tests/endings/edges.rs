@@ -20,6 +20,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a thread may log when it ends", thread_end),
         test("after the response: what a task stores while an exporter is at work runs", stored_late),
         test("an exporter for which there is no thread is told, the process lives", no_thread),
+        test("OpenTelemetry may log while it holds the context", too_many_contexts),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
     ]
 }
@@ -131,4 +132,9 @@ async fn no_thread() -> Tested {
     ensure(stage.processes() == 1, "the process did not live")?;
     ensure(stage.logged("\"note\":\"exporter\"").len() == 2, "the work did not run")?;
     ensure(!stage.logged("an exporter did not take its spans").is_empty(), "it is not told")
+}
+
+async fn too_many_contexts() -> Tested {
+    let stage = lives("too many contexts").await?;
+    ensure(!stage.logged("Context.AttachFailed").is_empty(), "OpenTelemetry did not log: this test shows nothing")
 }

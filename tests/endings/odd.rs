@@ -21,6 +21,11 @@ pub(crate) async fn act(what: &str) {
                 storing.after_response(async { tracing::info!("stored late") });
             }));
         }
+        "too many contexts" => {
+            // As many as OpenTelemetry refuses, which it logs.
+            let mut attached: Vec<_> = (0..70_000).map(|_| opentelemetry::Context::current().attach()).collect();
+            while attached.pop().is_some() {}
+        }
         "chain" => {
             let mut span = tracing::Span::none();
             for _ in 0..10_000 {
