@@ -7,6 +7,7 @@ use lambda_lifecycle_sandbox::{
 };
 use libtest_mimic::Trial;
 use serde_json::json;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -20,6 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a thread may log when it ends", thread_end),
         test("after the response: what a task stores while an exporter is at work runs", stored_late),
         test("an exporter for which there is no thread is told, the process lives", no_thread),
+        test("a daemon's address that is no text is told about, once", no_text),
         test("OpenTelemetry may log while it holds the context", too_many_contexts),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
     ]
@@ -137,4 +139,13 @@ async fn no_thread() -> Tested {
 async fn too_many_contexts() -> Tested {
     let stage = lives("too many contexts").await?;
     ensure(!stage.logged("Context.AttachFailed").is_empty(), "OpenTelemetry did not log: this test shows nothing")
+}
+
+async fn no_text() -> Tested {
+    let address = OsStr::from_bytes(b"127.0.0.1:2000\xff");
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env("AWS_XRAY_DAEMON_ADDRESS", address)).await?;
+    for _ in 0..2 {
+        ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation failed")?;
+    }
+    ensure(stage.logged("cannot be used, nothing is sent to X-Ray").len() == 1, "it is not told once")
 }
