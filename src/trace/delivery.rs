@@ -19,7 +19,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 /// The way documents take.
 struct Road {
@@ -181,8 +181,12 @@ pub(crate) async fn resolve() {
         return;
     }
     if DaemonAddress::parse(&address).is_ok_and(|address| address.udp().parse::<SocketAddr>().is_err()) {
+        let (done, resolved) = oneshot::channel();
+        let resolving = std::thread::Builder::new().name("resolver".to_owned()).spawn(move || done.send(road().is_some()));
         // A failure is told when the road is first used.
-        let _ = tokio::task::spawn_blocking(|| road().is_some()).await;
+        if resolving.is_ok() {
+            let _ = resolved.await;
+        }
     }
 }
 

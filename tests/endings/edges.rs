@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("after the response: what a task stores while an exporter is at work runs", stored_late),
         test("an exporter for which there is no thread is told, the process lives", no_thread),
         test("a daemon's address that is no text is told about, once", no_text),
+        test("init: a daemon's name needs none of Tokio's threads", named_daemon),
         test("OpenTelemetry may log while it holds the context", too_many_contexts),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
     ]
@@ -148,4 +149,12 @@ async fn no_text() -> Tested {
         ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation failed")?;
     }
     ensure(stage.logged("cannot be used, nothing is sent to X-Ray").len() == 1, "it is not told once")
+}
+
+async fn named_daemon() -> Tested {
+    let stage = Stage::with("exporter-without-threads", TraceMode::Active, |function| {
+        function.env("AWS_XRAY_DAEMON_ADDRESS", "localhost:2000")
+    });
+    let answer = stage.await?.invoke(json!({})).await;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))
 }
