@@ -57,6 +57,14 @@ impl Deferred {
         stored.closed
     }
 
+    /// The stage is over: what is stored begins at once, and nobody waits for it.
+    pub(crate) fn close(&self, owner: &Invocation) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        for work in self.take() {
+            self.push(owner, work);
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).work.is_empty()
     }

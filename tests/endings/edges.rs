@@ -20,6 +20,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("ten thousand spans that end at once end", chain),
         test("a thread may log when it ends", thread_end),
         test("after the response: what a task stores while an exporter is at work runs", stored_late),
+        test(
+            "after the response: work that stores work without end does not keep the next invocation waiting",
+            stored_without_end,
+        ),
         test("an exporter for which there is no thread is told, the process lives", no_thread),
         test("a daemon's address that is no text is told about, once", no_text),
         test("init: a daemon's name needs none of Tokio's threads", named_daemon),
@@ -123,6 +127,19 @@ async fn stored_late() -> Tested {
     stage.invoke(json!({ "do": "store late" })).await;
     stage.settle().await?;
     ensure(stage.logged("stored late").len() == 1, "the work is lost")
+}
+
+async fn stored_without_end() -> Tested {
+    for budget in ["0", "100"] {
+        let settings = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", budget);
+        let stage = Stage::with("value", TraceMode::Active, settings).await?;
+        for _ in 0..2 {
+            let answer = stage.invoke(json!({ "do": "store without end" })).await;
+            stage.document(&answer).await?;
+        }
+        ensure(stage.processes() == 1, "the process did not live")?;
+    }
+    Ok(())
 }
 
 async fn no_thread() -> Tested {

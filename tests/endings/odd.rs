@@ -21,6 +21,16 @@ pub(crate) async fn act(what: &str) {
                 storing.after_response(async { tracing::info!("stored late") });
             }));
         }
+        "store without end" => {
+            fn store(invocation: &Invocation) {
+                let again = invocation.clone();
+                invocation.after_response(async move {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    store(&again);
+                });
+            }
+            store(&Invocation::current());
+        }
         "too many contexts" => {
             // As many as OpenTelemetry refuses, which it logs.
             let mut attached: Vec<_> = (0..70_000).map(|_| opentelemetry::Context::current().attach()).collect();
