@@ -46,6 +46,7 @@ pub(crate) async fn act(what: &str) {
             struct Last;
             impl Drop for Last {
                 fn drop(&mut self) {
+                    let _ = Invocation::current().remaining();
                     tracing::error!("the thread ends");
                 }
             }
