@@ -63,7 +63,9 @@ pub(crate) fn kind() -> Kind {
 
 /// `AWS_XRAY_DAEMON_ADDRESS`, as it was written.
 pub(crate) fn xray_daemon_address() -> Option<String> {
-    env::var("AWS_XRAY_DAEMON_ADDRESS").ok().filter(|address| !address.is_empty())
+    // What is not UTF-8 is no address: it is told with the others that are none.
+    let address = env::var_os("AWS_XRAY_DAEMON_ADDRESS").map(|address| address.to_string_lossy().into_owned());
+    address.filter(|address| !address.is_empty())
 }
 
 fn text(name: &str) -> String {

@@ -8,7 +8,7 @@ use crate::{
     environment,
     outcome::Outcome,
     settings::Settings,
-    trace::{ProcessIds, SpanBuffer},
+    trace::{ProcessIds, SpanBuffer, has_context},
     xray::{Sampled, TraceHeader},
 };
 use opentelemetry::{
@@ -88,7 +88,8 @@ impl Invocation {
 
     /// The invocation that is running here, `None` outside of any.
     pub fn try_current() -> Option<Self> {
-        CURRENT.try_with(Clone::clone).ok().or_else(|| Context::map_current(|context| context.get::<Self>().cloned()))
+        let of_context = || has_context().then(|| Context::map_current(|context| context.get::<Self>().cloned())).flatten();
+        CURRENT.try_with(Clone::clone).ok().or_else(of_context)
     }
 
     /// An invocation for unit tests: see [`testing`](crate::testing).

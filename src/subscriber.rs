@@ -5,19 +5,21 @@ use crate::{
     settings::Settings,
     trace::{self, RecordingFilter, SpanRegistry},
 };
-use std::{any::TypeId, sync::OnceLock};
+use std::{any::TypeId, cell::RefCell, sync::OnceLock};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     level_filters::LevelFilter,
     span::{Attributes, Id, Record},
-    subscriber::Interest,
+    subscriber::{Interest, NoSubscriber},
 };
 use tracing_core::span::Current;
 
 /// Sets the global subscriber if none is set, and says what the environment asked for in vain.
 pub(crate) fn subscribe(log: bool, trace: bool) -> Vec<String> {
-    if tracing::dispatcher::has_been_set() {
-        return Vec::from_iter(trace.then(what_hides_spans).flatten());
+    match present() {
+        Present::None => {}
+        Present::Ours => return Vec::new(),
+        Present::Other => return Vec::from_iter(trace.then(what_hides_spans).flatten()),
     }
     let (log, problems) = log.then(logs::from_env).unzip();
     if log.is_some() || trace {
@@ -29,6 +31,30 @@ pub(crate) fn subscribe(log: bool, trace: bool) -> Vec<String> {
         });
     }
     problems.unwrap_or_default()
+}
+
+/// Whose subscriber hears what is said here.
+enum Present {
+    None,
+    /// An earlier lifecycle's.
+    Ours,
+    Other,
+}
+
+fn present() -> Present {
+    // Also true where one was set for a scope that is over.
+    if !tracing::dispatcher::has_been_set() {
+        return Present::None;
+    }
+    tracing::dispatcher::get_default(|current| {
+        if current.is::<NoSubscriber>() {
+            Present::None
+        } else if current.is::<DefaultSubscriber>() {
+            Present::Ours
+        } else {
+            Present::Other
+        }
+    })
 }
 
 /// Why the subscriber that is set already does not record for X-Ray.
@@ -90,6 +116,8 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        // It is asked for the span's parent.
+        trace::has_context();
         self.spans().new_span(attributes)
     }
 
@@ -113,6 +141,8 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn enter(&self, span: &Id) {
+        // The span's context is about to be the thread's.
+        trace::has_context();
         self.spans().enter(span);
     }
 
@@ -125,7 +155,12 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn try_close(&self, span: Id) -> bool {
-        self.spans().try_close(span)
+        let Some(_closing) = Closing::begin(&span) else { return false };
+        let closed = self.spans().try_close(span);
+        while let Some(parent) = Closing::next() {
+            self.spans().try_close(parent);
+        }
+        closed
     }
 
     fn current_span(&self) -> Current {
@@ -142,5 +177,42 @@ impl Subscriber for DefaultSubscriber {
         }
         // SAFETY: as above; the caller's promise is handed on.
         unsafe { self.spans.get()?.downcast_raw(id) }
+    }
+}
+
+thread_local! {
+    /// Parents of what is being closed on this thread.
+    static PARENTS: RefCell<Option<Vec<Id>>> = const { RefCell::new(None) };
+}
+
+/// Spans that close because their last child did. The registry closes them from within the child's close: of a long line of them, such as a task
+/// leaves that spawns the next, and this one the next, the stack would be too small.
+struct Closing;
+
+impl Closing {
+    /// `None` where the span's turn comes later.
+    fn begin(span: &Id) -> Option<Self> {
+        // A thread that ends has no place to wait in, and closes at once.
+        let waits = PARENTS.try_with(|parents| match &mut *parents.borrow_mut() {
+            Some(parents) => {
+                parents.push(span.clone());
+                true
+            }
+            none => {
+                *none = Some(Vec::new());
+                false
+            }
+        });
+        (!waits.unwrap_or(false)).then(|| Self)
+    }
+
+    fn next() -> Option<Id> {
+        PARENTS.try_with(|parents| parents.borrow_mut().as_mut()?.pop()).ok()?
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let _ = PARENTS.try_with(|parents| parents.borrow_mut().take());
     }
 }

@@ -50,16 +50,19 @@ impl Deferred {
         stored.work.push(work);
     }
 
-    /// The stage is over: what is stored from here on begins at once.
-    pub(crate) fn close(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-    }
-
-    /// As [`close`](Self::close) if nothing is stored; false if something is.
+    /// The stage is over if nothing is stored: what is stored from here on begins at once. False if something is.
     pub(crate) fn close_if_empty(&self) -> bool {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stored.closed |= stored.work.is_empty();
         stored.closed
+    }
+
+    /// The stage is over: what is stored begins at once, and nobody waits for it.
+    pub(crate) fn close(&self, owner: &Invocation) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        for work in self.take() {
+            self.push(owner, work);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -33,7 +33,11 @@ struct Ids {
 }
 
 impl Ids {
-    fn current() -> Self {
+    fn of(event: &Event<'_>) -> Self {
+        // OpenTelemetry says some things while it holds its context, which must not be asked for then.
+        if event.metadata().target() == "opentelemetry" || !crate::trace::has_context() {
+            return Self::default();
+        }
         let Some(invocation) = Invocation::try_current() else { return Self::default() };
         let span = opentelemetry::Context::map_current(|context| context.span().span_context().clone());
         Self {
@@ -46,7 +50,7 @@ impl Ids {
 
 impl Format {
     pub(super) fn write(self, line: &mut Vec<u8>, event: &Event<'_>) {
-        let ids = Ids::current();
+        let ids = Ids::of(event);
         match self {
             Self::Text => text(line, event, &ids),
             Self::Json => json(line, event, &ids),

@@ -56,11 +56,11 @@ impl Log {
             // Nobody is left to tell when standard output is gone.
             let _ = std::io::stdout().lock().write_all(line);
         };
-        // A `Debug` of the user's may log in its turn while the line is being written.
-        LINE.with(|line| match line.try_borrow_mut() {
-            Ok(mut line) => write(&mut line),
-            Err(_) => write(&mut Vec::new()),
-        });
+        // A `Debug` of the user's may log in its turn while the line is being written, and a thread when it ends.
+        let written = LINE.try_with(|line| line.try_borrow_mut().map(|mut line| write(&mut line)).is_ok());
+        if !written.unwrap_or(false) {
+            write(&mut Vec::new());
+        }
     }
 }
 

@@ -178,7 +178,13 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
         // What hooks have stored in their turn.
         background_work(&invocation, &context).await;
     }
-    invocation.deferred().close();
+    // What tasks of the handler's have stored meanwhile: they have run beside all this.
+    while !invocation.deferred().close_if_empty() {
+        if background_work(&invocation, &context).await.unfinished > 0 {
+            // The time is over, and work may store work without end.
+            invocation.deferred().close(&invocation);
+        }
+    }
     if recorded {
         // What hooks, or tasks of the handler's, have ended meanwhile.
         trace::deliver(&invocation, SpanId::INVALID).await;

@@ -1,6 +1,6 @@
 //! From finished spans to documents on their way.
 
-use super::{Recorder, exporters};
+use super::{Recorder, exporters, spans::Own};
 use crate::{
     Environment, Export, Invocation, environment,
     settings::Settings,
@@ -19,7 +19,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 /// The way documents take.
 struct Road {
@@ -181,8 +181,12 @@ pub(crate) async fn resolve() {
         return;
     }
     if DaemonAddress::parse(&address).is_ok_and(|address| address.udp().parse::<SocketAddr>().is_err()) {
+        let (done, resolved) = oneshot::channel();
+        let resolving = std::thread::Builder::new().name("resolver".to_owned()).spawn(move || done.send(road().is_some()));
         // A failure is told when the road is first used.
-        let _ = tokio::task::spawn_blocking(|| road().is_some()).await;
+        if resolving.is_ok() {
+            let _ = resolved.await;
+        }
     }
 }
 
@@ -196,46 +200,60 @@ pub(crate) fn announce(invocation: &Invocation, span: &SpanData) {
         return;
     }
     batch.clear();
-    batch.push(writer, span, &frame_of_invocation(invocation, span).in_progress());
+    batch.push(writer, span, &frame_of_invocation(invocation, span.span_context.trace_id()).in_progress());
     vehicle.express(batch);
 }
 
-/// Sends documents from any thread, at once and whatever the pace: for an invocation that is about to be killed.
-pub(crate) fn deliver_now(invocation: Option<&Invocation>, finished: &[SpanData], ended: &[SpanData]) {
-    let Some(road) = road() else { return };
-    let mut express = road.express.lock().unwrap_or_else(PoisonError::into_inner);
-    let (vehicle, writer, batch) = &mut *express;
-    batch.clear();
-    // The open ones first: they tell what happened.
-    for span in ended.iter().chain(finished) {
-        let frame = match invocation {
-            Some(invocation) if is_invocation(span) => frame_of_invocation(invocation, span),
-            None if is_invocation(span) => Frame::of(span).invocation(),
-            _ => frame_of_part(invocation, span),
-        };
-        batch.push(writer, span, &frame);
+/// Sends documents from any thread, at once and whatever the pace, and keeps them for other exporters: for an invocation that is about to be killed.
+pub(crate) fn deliver_now(own: Option<&Own>, mut spans: Vec<SpanData>) {
+    if spans.is_empty() {
+        return;
     }
-    vehicle.express(batch);
-    batch.clear();
-}
-
-/// True of an invocation's own span.
-pub(super) fn is_invocation(span: &SpanData) -> bool {
-    span.span_kind == SpanKind::Server && span.parent_span_is_remote
+    if let Some(road) = road() {
+        let mut express = road.express.lock().unwrap_or_else(PoisonError::into_inner);
+        let (vehicle, writer, batch) = &mut *express;
+        batch.clear();
+        for span in &spans {
+            let frame = match own {
+                Some(own) if own.id == span.span_context.span_id() => own.frame.clone(),
+                _ => frame_of_part(own.map(|own| own.frame.trace_id()), span),
+            };
+            batch.push(writer, span, &frame);
+        }
+        vehicle.express(batch);
+        batch.clear();
+    }
+    if let Some(own) = own {
+        keep_for_exporters(own.id, own.frame.parent_id(), &mut spans);
+    } else {
+        keep_for_exporters(SpanId::INVALID, SpanId::INVALID, &mut spans);
+    }
 }
 
 /// The work of a message in its producer's trace is no part of this function's segment.
-fn frame_of_part(invocation: Option<&Invocation>, span: &SpanData) -> Frame {
-    let here = invocation.and_then(|invocation| invocation.received_header().root());
+fn frame_of_part(here: Option<TraceId>, span: &SpanData) -> Frame {
     let elsewhere = span.parent_span_is_remote && Some(span.span_context.trace_id()) != here;
     let frame = Frame::of(span);
     if elsewhere { frame.segment() } else { frame }
 }
 
-fn frame_of_invocation(invocation: &Invocation, span: &SpanData) -> Frame {
+pub(super) fn frame_of_invocation(invocation: &Invocation, trace: TraceId) -> Frame {
     let parent = invocation.parent_id().unwrap_or(SpanId::INVALID);
-    let frame = Frame::under(span.span_context.trace_id(), parent).invocation();
+    let frame = Frame::under(trace, parent).invocation();
     if invocation.is_foreign() { frame.segment() } else { frame }
+}
+
+/// Keeps spans for other exporters, among them perhaps an invocation's own.
+fn keep_for_exporters(own: SpanId, parent: SpanId, spans: &mut [SpanData]) {
+    let Some(exporters) = exporters::installed() else { return };
+    // A parent that was made up is nobody else's business.
+    if parent == SpanId::INVALID
+        && let Some(span) = spans.iter_mut().find(|span| span.span_context.span_id() == own && span.span_kind == SpanKind::Server)
+    {
+        span.parent_span_id = SpanId::INVALID;
+        span.parent_span_is_remote = false;
+    }
+    exporters.keep(spans);
 }
 
 /// Sends what has finished to X-Ray, and keeps it for other exporters. The document of `main` says how many were left out for want of room.
@@ -260,17 +278,7 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
             }
         }
     }
-    if let Some(exporters) = exporters::installed() {
-        // A parent that was made up is nobody else's business.
-        if invocation.parent_id().is_none()
-            && let Some(span) =
-                spans.iter_mut().find(|span| span.span_context.span_id() == main && span.span_kind == SpanKind::Server)
-        {
-            span.parent_span_id = SpanId::INVALID;
-            span.parent_span_is_remote = false;
-        }
-        exporters.keep(&spans);
-    }
+    keep_for_exporters(main, invocation.parent_id().unwrap_or(SpanId::INVALID), &mut spans);
 }
 
 async fn translate(
@@ -284,9 +292,10 @@ async fn translate(
 ) {
     batch.clear();
     let is_main = |span: &&SpanData| span.span_context.span_id() == main;
+    let here = invocation.received_header().root();
     let others = if only_main { &[] } else { spans };
     for (index, span) in others.iter().filter(|span| !is_main(span)).enumerate() {
-        batch.push(writer, span, &frame_of_part(Some(invocation), span));
+        batch.push(writer, span, &frame_of_part(here, span));
         // A big invocation must not keep the executor from the others.
         if index % 256 == 255 {
             tokio::task::yield_now().await;
@@ -295,7 +304,7 @@ async fn translate(
     match spans.iter().find(is_main) {
         Some(span) if span.span_kind == SpanKind::Server => {
             let left_out = if only_main { u32::try_from(spans.len() - 1).unwrap_or(u32::MAX) } else { 0 };
-            batch.finish(writer, span, frame_of_invocation(invocation, span).left_out(left_out), budget);
+            batch.finish(writer, span, frame_of_invocation(invocation, span.span_context.trace_id()).left_out(left_out), budget);
         }
         Some(span) => {
             batch.finish(writer, span, Frame::of(span), budget);

@@ -47,8 +47,8 @@ pub(crate) trait AnyExporter: Send + Sync + fmt::Debug {
     /// Tells the exporter whose spans it gets.
     fn introduce(&mut self);
 
-    /// Exports off the executor, for exporters may block: opentelemetry's own do.
-    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>, at_work: OwnedMutexGuard<()>) -> Exported;
+    /// Exports off the executor, for exporters may block: opentelemetry's own do. Gives the spans back where there is no thread for it.
+    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>, at_work: OwnedMutexGuard<()>) -> Result<Exported, Vec<SpanData>>;
 }
 
 impl<T: SpanExporter + 'static> AnyExporter for T {
@@ -56,12 +56,19 @@ impl<T: SpanExporter + 'static> AnyExporter for T {
         self.set_resource(&resource());
     }
 
-    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>, at_work: OwnedMutexGuard<()>) -> Exported {
+    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>, at_work: OwnedMutexGuard<()>) -> Result<Exported, Vec<SpanData>> {
         let handle = tokio::runtime::Handle::current();
-        Box::pin(tokio::task::spawn_blocking(move || {
-            let _at_work = at_work;
+        let load = Arc::new(Mutex::new(Some((batch, at_work))));
+        let taken = Arc::clone(&load);
+        let export = move || {
+            let Some((batch, _at_work)) = lock(&taken).take() else { return Ok(Ok(())) };
             std::panic::catch_unwind(AssertUnwindSafe(|| handle.block_on(self.export(batch))))
-        }))
+        };
+        // Tokio panics where the system has no thread left, and keeps the work for one that may never come.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| tokio::task::spawn_blocking(export))) {
+            Ok(exported) => Ok(Box::pin(exported)),
+            Err(_) => Err(lock(&load).take().map(|(batch, _)| batch).unwrap_or_default()),
+        }
     }
 }
 
@@ -215,7 +222,13 @@ impl Slot {
             return;
         }
         *lock(&self.last) = Instant::now();
-        let export = Arc::clone(&self.exporter).hand_over(batch, at_work);
+        let export = match Arc::clone(&self.exporter).hand_over(batch, at_work) {
+            Ok(export) => export,
+            Err(batch) => {
+                lock(&self.waiting).splice(..0, batch);
+                return self.tell("there is no thread for it, they wait for the next time".to_owned());
+            }
+        };
         let ended = match until {
             Some(until) => tokio::time::timeout_at(until.into(), export).await,
             None => Ok(export.await),

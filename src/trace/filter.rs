@@ -1,6 +1,6 @@
 //! What is recorded: INFO spans of the user's code while an invocation is traced, whatever the log level says.
 
-use super::is_in_init;
+use super::{has_context, is_in_init};
 use crate::{Invocation, environment, invocation::CURRENT, logs::highest_level, settings::Settings};
 use opentelemetry::Context as OtelContext;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,6 +100,9 @@ pub(crate) fn set_recording(recording: bool) {
 
 /// True in a traced invocation, and during init, whose spans wait for the first invocation.
 pub(crate) fn is_recording() -> bool {
+    if !has_context() {
+        return false;
+    }
     OtelContext::map_current(|context| context.get::<Invocation>().map(Invocation::is_recorded))
         // Below a span with an explicit parent the context has lost it.
         .or_else(|| CURRENT.try_with(Invocation::is_recorded).ok())

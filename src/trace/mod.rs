@@ -29,7 +29,7 @@ pub(crate) use init_spans::{adopt_init, is_in_init};
 #[cfg(feature = "xray-api")]
 pub(crate) use recorder::is_within_lambda;
 pub(crate) use recorder::{Recorder, SpanRegistry, layer, layer_is_taken, span_registry};
-pub(crate) use scope::{Scope, is_recorded, outgoing_header};
+pub(crate) use scope::{Scope, has_context, is_recorded, outgoing_header};
 pub(crate) use span::{begin, context_without_span, exception, finish};
 pub(crate) use spans::SpanBuffer;
 pub(crate) use tracer::Span;

@@ -1,6 +1,7 @@
 //! Where spans are from their begin until they leave: open or finished in their invocation's buffer, or late.
 
-use crate::Invocation;
+use super::delivery;
+use crate::{Invocation, xray::Frame};
 use opentelemetry::trace::{SpanContext, SpanId, TraceState};
 use opentelemetry_sdk::trace::SpanData;
 use std::{
@@ -26,8 +27,15 @@ struct Buffered {
     free: Vec<usize>,
     finished: Vec<SpanData>,
     closed: bool,
-    /// Among those that a shutdown looks through.
-    known: bool,
+    /// Of a buffer that a shutdown looks through.
+    own: Option<Own>,
+}
+
+/// Which span of an invocation is its own, and where its document stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    pub(crate) id: SpanId,
+    pub(crate) frame: Frame,
 }
 
 impl Buffered {
@@ -48,9 +56,10 @@ impl SpanBuffer {
         std::mem::take(&mut self.lock().finished)
     }
 
-    /// What has begun and not ended. From here on its end is not recorded.
-    pub(crate) fn take_open(&self) -> Vec<SpanData> {
-        self.lock().take_open()
+    /// What has begun and not ended, and which of it is the invocation's own. From here on its end is not recorded.
+    pub(crate) fn take_open(&self) -> (Option<Own>, Vec<SpanData>) {
+        let mut buffered = self.lock();
+        (buffered.own.clone(), buffered.take_open())
     }
 
     /// What has finished since it was last taken. From here on a finished span goes out with the next invocation's.
@@ -65,10 +74,14 @@ impl SpanBuffer {
         self.lock().finished.push(span);
     }
 
-    /// Keeps a span that begins, and says where, and whether this buffer was not known before.
-    fn open(&self, span: SpanData) -> (usize, bool) {
+    /// Keeps a span that begins, and says where, and whether this buffer was not known before. The first of an invocation is its own.
+    fn open(&self, span: SpanData, of: Option<&Invocation>) -> (usize, bool) {
         let mut buffered = self.lock();
-        let was_unknown = !std::mem::replace(&mut buffered.known, true);
+        let was_unknown = buffered.own.is_none();
+        if was_unknown && let Some(invocation) = of {
+            let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
+            buffered.own = Some(Own { id, frame: delivery::frame_of_invocation(invocation, trace) });
+        }
         if let Some(at) = buffered.free.pop() {
             buffered.open[at] = Some(span);
             return (at, was_unknown);
@@ -139,7 +152,7 @@ impl Spans {
     /// Keeps a span that begins in an invocation.
     pub(super) fn open(&self, invocation: &Invocation, span: SpanData) -> Place {
         let (id, buffer) = (span.span_context.span_id(), invocation.spans().clone());
-        let (at, was_unknown) = buffer.open(span);
+        let (at, was_unknown) = buffer.open(span, Some(invocation));
         if was_unknown {
             let mut known = lock(&self.known);
             // Looked through only as often as their number doubles.
@@ -154,7 +167,7 @@ impl Spans {
     /// Keeps a span that begins during init.
     pub(super) fn open_in_init(&self, span: SpanData) -> Place {
         let id = span.span_context.span_id();
-        let (at, _) = self.init.open(span);
+        let (at, _) = self.init.open(span, None);
         Place { buffer: self.init.clone(), at, id }
     }
 
@@ -197,16 +210,14 @@ impl Spans {
         }
     }
 
-    /// All spans that have begun and not ended, and what has ended of their invocations. From here on their end is not recorded.
-    pub(crate) fn take_all_open(&self) -> (Vec<SpanData>, Vec<SpanData>) {
+    /// Of each invocation which span is its own, what has begun and not ended, and what has ended. From here on no end is recorded.
+    pub(crate) fn take_all_open(&self) -> Vec<(Option<Own>, Vec<SpanData>, Vec<SpanData>)> {
         let known = std::mem::take(&mut *lock(&self.known));
-        let (mut open, mut finished) = (Vec::new(), Vec::new());
-        for buffer in known.iter().filter_map(Weak::upgrade) {
+        let take = |buffer: Arc<Mutex<Buffered>>| {
             let mut buffered = lock(&buffer);
-            open.append(&mut buffered.take_open());
-            finished.append(&mut buffered.finished);
-        }
-        (open, finished)
+            (buffered.own.clone(), buffered.take_open(), std::mem::take(&mut buffered.finished))
+        };
+        known.iter().filter_map(Weak::upgrade).map(take).collect()
     }
 
     /// Spans that ended after their invocation was over.

@@ -19,8 +19,11 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{IdGenerator, SpanData, SpanEvents, SpanLinks};
 use std::{borrow::Cow, time::SystemTime};
 
+/// Attributes, events and links of one span; more are left out, and counted. A span around all of `main` gets every error of a process.
+const MOST: usize = 10_000;
+
 /// Makes spans of one instrumentation scope. What X-Ray cannot hold of them is left out, and counted, where the document's size is known: here
-/// nothing is limited. Nor is anything sampled: whether to record is decided before a span is made.
+/// only what grows without end is limited. Nor is anything sampled: whether to record is decided before a span is made.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanTracer {
     scope: InstrumentationScope,
@@ -115,7 +118,7 @@ impl trace::Span for Span {
         T: Into<Cow<'static, str>>,
     {
         let event = Event::new(name, timestamp, attributes, 0);
-        self.change(|span| span.events.events.push(event));
+        self.change(|span| keep(&mut span.events.events, &mut span.events.dropped_count, event));
     }
 
     fn span_context(&self) -> &SpanContext {
@@ -127,13 +130,13 @@ impl trace::Span for Span {
     }
 
     fn set_attribute(&mut self, attribute: KeyValue) {
-        self.change(|span| span.attributes.push(attribute));
+        self.change(|span| set(span, attribute));
     }
 
     fn set_attributes(&mut self, attributes: impl IntoIterator<Item = KeyValue>) {
         // Whatever makes them is not called inside the buffer's lock.
         let attributes = Vec::from_iter(attributes);
-        self.change(|span| span.attributes.extend(attributes));
+        self.change(|span| attributes.into_iter().for_each(|attribute| set(span, attribute)));
     }
 
     fn set_status(&mut self, status: Status) {
@@ -157,7 +160,7 @@ impl trace::Span for Span {
 
     fn add_link(&mut self, context: SpanContext, attributes: Vec<KeyValue>) {
         let link = Link::new(context, attributes, 0);
-        self.change(|span| span.links.links.push(link));
+        self.change(|span| keep(&mut span.links.links, &mut span.links.dropped_count, link));
     }
 
     fn end_with_timestamp(&mut self, time: SystemTime) {
@@ -172,5 +175,50 @@ impl Drop for Span {
         if self.place.is_some() {
             trace::Span::end(self);
         }
+    }
+}
+
+fn keep<T>(kept: &mut Vec<T>, dropped: &mut u32, one: T) {
+    if kept.len() < MOST {
+        kept.push(one);
+    } else {
+        *dropped = dropped.saturating_add(1);
+    }
+}
+
+/// The last value of a key counts, which whoever reads them sees to, but for those there is no more room for.
+fn set(span: &mut SpanData, attribute: KeyValue) {
+    if span.attributes.len() < MOST {
+        span.attributes.push(attribute);
+    } else if let Some(known) = span.attributes.iter_mut().rfind(|known| known.key == attribute.key) {
+        *known = attribute;
+    } else {
+        span.dropped_attributes_count = span.dropped_attributes_count.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::trace::Span as _;
+
+    #[test]
+    fn a_span_that_never_ends_does_not_grow_without_end() {
+        let (spans, tracer) = (Spans::default(), SpanTracer::new(InstrumentationScope::default()));
+        let span = tracer.prepare(SpanBuilder::from_name("main"), &Context::new());
+        let mut span = Span { context: span.span_context.clone(), place: Some(spans.open_in_init(span)) };
+        for number in 0..30_000 {
+            span.add_event("event", vec![]);
+            span.add_link(SpanContext::NONE, vec![]);
+            span.set_attribute(KeyValue::new("number", number));
+        }
+        span.set_attributes([KeyValue::new("other", 1), KeyValue::new("number", -1)]);
+        span.end();
+        let ended = spans.take_init();
+        let [span] = ended.as_slice() else { panic!("{} spans", ended.len()) };
+        assert_eq!((span.events.len(), span.events.dropped_count), (10_000, 20_000));
+        assert_eq!((span.links.len(), span.links.dropped_count), (10_000, 20_000));
+        assert_eq!((span.attributes.len(), span.dropped_attributes_count), (10_000, 1));
+        assert_eq!(span.attributes.last(), Some(&KeyValue::new("number", -1)));
     }
 }

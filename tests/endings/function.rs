@@ -28,6 +28,8 @@ pub(crate) fn main(probe: &str) -> ExitCode {
     let mut builder =
         if concurrent { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
     let builder = if probe == "shutdown-without-timers" { builder.enable_io() } else { builder.enable_all() };
+    // More than there is, so that none can be started.
+    let builder = if probe == "exporter-without-threads" { builder.thread_stack_size(1 << 46) } else { builder };
     let runtime = builder.worker_threads(2).build().expect("a runtime");
     match runtime.block_on(run(probe)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,7 +104,15 @@ async fn run(probe: &str) -> Result<(), Error> {
             })
             .build(),
         "hanging-shutdown" => Lifecycle::builder().on_shutdown(async || println!("not reached")).on_shutdown(pending).build(),
-        "exporter" => Lifecycle::builder().exporter(Exporter).build(),
+        "scoped-before" => {
+            tracing::subscriber::with_default(tracing_subscriber::fmt().finish(), || ());
+            Lifecycle::from_env()
+        }
+        "two-lifecycles" => {
+            let _first = Lifecycle::from_env();
+            Lifecycle::from_env()
+        }
+        "exporter" | "exporter-without-threads" => Lifecycle::builder().exporter(Exporter).build(),
         "exporter-at-shutdown" => Lifecycle::builder().exporter(Exporter).flush(Flush::OnShutdown).build(),
         _ => Lifecycle::from_env(),
     };
@@ -269,7 +279,8 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             return Ok(json!(kept == invocation.request_id()));
         }
         Some("bad work") => invocation.after_response(async { panic_now() }),
-        _ => {}
+        Some(other) => crate::odd::act(other).await,
+        None => {}
     }
     Ok(answer())
 }

@@ -1,12 +1,14 @@
 //! Every ending of an invocation, with real processes: this binary is both the test and, where `PROBE` names one, the function
 //! under test.
 
+mod edges;
 mod emulator;
 mod function;
 mod hostile;
 mod init;
 mod invocation;
 mod matrix;
+mod odd;
 mod payload;
 mod recording;
 mod shutdown;
@@ -28,6 +30,7 @@ fn main() -> std::process::ExitCode {
         recording::tests(),
         emulator::tests(),
         hostile::tests(),
+        edges::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

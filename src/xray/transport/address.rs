@@ -88,11 +88,10 @@ impl DaemonAddress {
         &self.tcp
     }
 
-    /// The address for documents. A name is looked up, which blocks the thread: resolve once, during init.
+    /// The address for documents: of a name that has both, the IPv4 one. A name is looked up, which blocks the thread: resolve once, during init.
     pub fn resolve(&self) -> Result<SocketAddr, AddressError> {
         let unresolved = |source| AddressError::Unresolved { host: self.udp.to_string(), source };
-        let mut found = self.udp.to_socket_addrs().map_err(unresolved)?;
-        found.next().ok_or_else(|| unresolved(io::ErrorKind::NotFound.into()))
+        preferred(self.udp.to_socket_addrs().map_err(unresolved)?).ok_or_else(|| unresolved(io::ErrorKind::NotFound.into()))
     }
 }
 
@@ -123,6 +122,18 @@ impl std::str::FromStr for DaemonAddress {
     }
 }
 
+/// A name such as `localhost` may have addresses of both kinds. The daemon listens on IPv4 where it is told nothing else.
+fn preferred(found: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    let mut first = None;
+    for address in found {
+        if address.is_ipv4() {
+            return Some(address);
+        }
+        first = first.or(Some(address));
+    }
+    first
+}
+
 fn is_host_and_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -133,4 +144,17 @@ fn is_host_and_port(text: &str) -> bool {
         None => !host.is_empty() && !host.contains([':', '[', ']', '/']),
     };
     host && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_name_with_both_kinds_of_addresses_the_ipv4_one_counts() {
+        let (six, four) = (SocketAddr::from(([0_u16; 8], 2000)), SocketAddr::from(([127, 0, 0, 1], 2000)));
+        assert_eq!(preferred([six, four].into_iter()), Some(four));
+        assert_eq!(preferred([six].into_iter()), Some(six));
+        assert_eq!(preferred([].into_iter()), None);
+    }
 }

@@ -1,0 +1,177 @@
+//! What is rare: it costs no span and no process either.
+
+use crate::stage::{Stage, Tested, ensure, test};
+use lambda_lifecycle_sandbox::{
+    Event, Invoke,
+    function::{EventKind, FunctionBuilder, TraceMode},
+};
+use libtest_mimic::Trial;
+use serde_json::json;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("SIGTERM: the document of an invocation with a foreign parent stays a segment", foreign_at_sigterm),
+        test("SIGTERM: the document of an invocation without a parent names none", parentless_at_sigterm),
+        test("SIGTERM: a span that outlived its invocation leaves", outlived_at_sigterm),
+        test("an exporter gets the spans of a handler that blocked for a while", exported_after_blocking),
+        test("a subscriber that was only in scope for a while is not in the way", scoped_before),
+        test("a second lifecycle is told about as such", second_lifecycle),
+        test("ten thousand spans that end at once end", chain),
+        test("a thread may log when it ends", thread_end),
+        test("after the response: what a task stores while an exporter is at work runs", stored_late),
+        test(
+            "after the response: work that stores work without end does not keep the next invocation waiting",
+            stored_without_end,
+        ),
+        test("an exporter for which there is no thread is told, the process lives", no_thread),
+        test("a daemon's address that is no text is told about, once", no_text),
+        test("init: a daemon's name needs none of Tokio's threads", named_daemon),
+        test("OpenTelemetry may log while it holds the context", too_many_contexts),
+        test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
+    ]
+}
+
+async fn cut_off(stage: &Stage, client_context: Option<String>) -> Tested {
+    let mut events = stage.function.subscribe();
+    let payload = json!({ "do": "hang" }).to_string().into();
+    let answer = stage.function.invoke(Event { payload, client_context, ..Event::default() }).await;
+    ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+    events.find(|event| matches!(event.kind, EventKind::Exited { .. })).await;
+    stage.settle().await?;
+    let documents = stage.traces.find(|document| document.annotation("trigger").is_some());
+    let [document] = documents.as_slice() else { return Err(format!("{} documents", documents.len()).into()) };
+    ensure(document.annotation("outcome") == Some("shut_down"), format!("{:?}", document.raw))?;
+    ensure(document.raw.get("type").is_none(), format!("{:?}", document.raw))
+}
+
+async fn foreign_at_sigterm() -> Tested {
+    let function =
+        |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE", "off").env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c");
+    let stage = Stage::with("shutdown", TraceMode::Active, function).await?;
+    let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } });
+    cut_off(&stage, Some(context.to_string())).await
+}
+
+async fn parentless_at_sigterm() -> Tested {
+    let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
+    let function = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE", "off");
+    let stage = Stage::with("shutdown", TraceMode::Raw(header.to_owned()), function).await?;
+    cut_off(&stage, None).await
+}
+
+async fn outlived_at_sigterm() -> Tested {
+    let stage = Stage::with("shutdown", TraceMode::Active, |function| function.managed(2)).await?;
+    let answer = stage.invoke(json!({ "do": "outlive" })).await;
+    stage.finished_document(&answer).await?;
+    stage.wait_for_logs("outlived its invocation", 1).await?;
+    stage.function.shutdown().await;
+    stage.settle().await?;
+    let outliving = stage.traces.find(|document| document.name == "outliving");
+    ensure(outliving.len() == 1, "the span is lost")
+}
+
+async fn exported_after_blocking() -> Tested {
+    let stage = Stage::new("exporter", TraceMode::Active).await?;
+    stage.invoke(json!({ "do": "block until the grace is over" })).await;
+    stage.settle().await?;
+    let exported = stage.logged("exported");
+    ensure(exported.iter().any(|line| line.contains("blocking query") && line.contains("probe")), format!("{exported:?}"))
+}
+
+async fn scoped_before() -> Tested {
+    let stage = Stage::new("scoped-before", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await;
+    stage.document(&answer).await?;
+    ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
+    ensure(stage.logged("a line of the user's").len() == 1, "nothing is logged")
+}
+
+async fn second_lifecycle() -> Tested {
+    let stage = Stage::new("two-lifecycles", TraceMode::Active).await?;
+    stage.invoke(json!({})).await;
+    stage.settle().await?;
+    ensure(stage.logged("this process has a lifecycle already").len() == 1, "it is not told")?;
+    ensure(stage.logged("subscriber is set already").is_empty(), "its own subscriber is complained about")
+}
+
+async fn lives(what: &'static str) -> Result<Stage, libtest_mimic::Failed> {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": what })).await;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 1, "the process did not live")?;
+    Ok(stage)
+}
+
+async fn chain() -> Tested {
+    lives("chain").await.map(drop)
+}
+
+async fn thread_end() -> Tested {
+    let stage = lives("log at the end of a thread").await?;
+    ensure(stage.logged("the thread ends").len() == 1, "it is not logged")
+}
+
+async fn served() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    stage.invoke(json!({ "do": "serve and block" })).await;
+    stage.settle().await?;
+    let found = stage.traces.find(|document| document.name == "served");
+    let [document] = found.as_slice() else { return Err(format!("{} documents", found.len()).into()) };
+    ensure(document.parent_id.as_deref() == Some("0000000000000008"), format!("{}", document.raw))?;
+    ensure(document.annotation("outcome").is_none(), format!("{}", document.raw))
+}
+
+async fn stored_late() -> Tested {
+    let stage = Stage::with("exporter", TraceMode::Active, |function| function.env("EXPORTER", "is slow")).await?;
+    stage.invoke(json!({ "do": "store late" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("stored late").len() == 1, "the work is lost")
+}
+
+async fn stored_without_end() -> Tested {
+    for budget in ["0", "100"] {
+        let settings = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", budget);
+        let stage = Stage::with("value", TraceMode::Active, settings).await?;
+        for _ in 0..2 {
+            let answer = stage.invoke(json!({ "do": "store without end" })).await;
+            stage.document(&answer).await?;
+        }
+        ensure(stage.processes() == 1, "the process did not live")?;
+    }
+    Ok(())
+}
+
+async fn no_thread() -> Tested {
+    let stage = Stage::new("exporter-without-threads", TraceMode::Active).await?;
+    for _ in 0..2 {
+        let answer = stage.invoke(json!({ "after": "exporter" })).await;
+        ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+        stage.settle().await?;
+    }
+    ensure(stage.processes() == 1, "the process did not live")?;
+    ensure(stage.logged("\"note\":\"exporter\"").len() == 2, "the work did not run")?;
+    ensure(!stage.logged("an exporter did not take its spans").is_empty(), "it is not told")
+}
+
+async fn too_many_contexts() -> Tested {
+    let stage = lives("too many contexts").await?;
+    ensure(!stage.logged("Context.AttachFailed").is_empty(), "OpenTelemetry did not log: this test shows nothing")
+}
+
+async fn no_text() -> Tested {
+    let address = OsStr::from_bytes(b"127.0.0.1:2000\xff");
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env("AWS_XRAY_DAEMON_ADDRESS", address)).await?;
+    for _ in 0..2 {
+        ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation failed")?;
+    }
+    ensure(stage.logged("cannot be used, nothing is sent to X-Ray").len() == 1, "it is not told once")
+}
+
+async fn named_daemon() -> Tested {
+    let stage = Stage::with("exporter-without-threads", TraceMode::Active, |function| {
+        function.env("AWS_XRAY_DAEMON_ADDRESS", "localhost:2000")
+    });
+    let answer = stage.await?.invoke(json!({})).await;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))
+}

@@ -1,0 +1,69 @@
+//! What is rare in a function: what it does when it is one of these.
+
+use lambda_lifecycle::Invocation;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use std::time::Duration;
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+/// Does what the event asks for, if it is known here.
+pub(crate) async fn act(what: &str) {
+    match what {
+        "outlive" => drop(Invocation::current().spawn(async {
+            tokio::time::sleep(Duration::from_millis(200)).instrument(tracing::info_span!("outliving")).await;
+            tracing::info!("a span has outlived its invocation");
+        })),
+        "store late" => {
+            let invocation = Invocation::current();
+            let storing = invocation.clone();
+            drop(invocation.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                storing.after_response(async { tracing::info!("stored late") });
+            }));
+        }
+        "store without end" => {
+            fn store(invocation: &Invocation) {
+                let again = invocation.clone();
+                invocation.after_response(async move {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    store(&again);
+                });
+            }
+            store(&Invocation::current());
+        }
+        "too many contexts" => {
+            // As many as OpenTelemetry refuses, which it logs.
+            let mut attached: Vec<_> = (0..70_000).map(|_| opentelemetry::Context::current().attach()).collect();
+            while attached.pop().is_some() {}
+        }
+        "chain" => {
+            let mut span = tracing::Span::none();
+            for _ in 0..10_000 {
+                span = tracing::info_span!(parent: &span, "link");
+            }
+        }
+        "log at the end of a thread" => {
+            struct Last;
+            impl Drop for Last {
+                fn drop(&mut self) {
+                    let _ = Invocation::current().remaining();
+                    tracing::error!("the thread ends");
+                }
+            }
+            thread_local! { static LAST: Last = const { Last }; }
+            let thread = std::thread::spawn(|| {
+                LAST.with(|_| ());
+                tracing::info!("the thread begins");
+            });
+            thread.join().expect("the thread ends well");
+        }
+        "serve and block" => {
+            let remote =
+                SpanContext::new(TraceId::from(7_u128 << 96), SpanId::from(8), TraceFlags::SAMPLED, true, TraceState::NONE);
+            let span = tracing::info_span!("served", otel.kind = "server");
+            let _ = span.set_parent(opentelemetry::Context::current().with_remote_span_context(remote));
+            span.in_scope(|| std::thread::sleep(Duration::from_secs(60)));
+        }
+        _ => {}
+    }
+}
