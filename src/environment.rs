@@ -63,9 +63,12 @@ pub(crate) fn kind() -> Kind {
 
 /// `AWS_XRAY_DAEMON_ADDRESS`, as it was written.
 pub(crate) fn xray_daemon_address() -> Option<String> {
-    // What is not UTF-8 is no address: it is told with the others that are none.
-    let address = env::var_os("AWS_XRAY_DAEMON_ADDRESS").map(|address| address.to_string_lossy().into_owned());
-    address.filter(|address| !address.is_empty())
+    variable("AWS_XRAY_DAEMON_ADDRESS")
+}
+
+/// A variable that is not empty. What is not UTF-8 is nothing that can be understood, and told as such by whoever reads it.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
 }
 
 fn text(name: &str) -> String {

@@ -21,9 +21,12 @@
 //!
 //! A value that is not understood is told once, and the default stays.
 
-use crate::xray::{MAX_TRACE, Redaction};
+use crate::{
+    environment::variable,
+    xray::{MAX_TRACE, Redaction},
+};
 use std::{
-    env, fmt,
+    fmt,
     str::FromStr,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -165,14 +168,14 @@ impl Settings {
 
     /// Takes over what the environment says, and tells what of it is not understood.
     pub(crate) fn read_env(&mut self) -> Vec<String> {
-        self.read(&|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        self.read(&variable)
     }
 
     /// The one setting that is needed before the lifecycle is built, and which no builder sets. What is wrong with it is told then.
     pub(crate) fn trace_filter_from_env() -> Targets {
         const NAME: &str = "LAMBDA_LIFECYCLE_TRACE_FILTER";
         let mut settings = Self::default();
-        settings.read(&|name| (name == NAME).then(|| env::var(name).ok()).flatten());
+        settings.read(&|name| (name == NAME).then(|| variable(name)).flatten());
         settings.trace_filter
     }
 

@@ -116,7 +116,7 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        // It is asked for the span's parent.
+        // OpenTelemetry's context is asked for the span's parent: what knows when it is gone is made while it is there.
         trace::has_context();
         self.spans().new_span(attributes)
     }
@@ -141,7 +141,7 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn enter(&self, span: &Id) {
-        // The span's context is about to be the thread's.
+        // As above: the span's context becomes the thread's.
         trace::has_context();
         self.spans().enter(span);
     }

@@ -11,8 +11,9 @@
 
 mod line;
 
+use crate::environment::variable;
 use line::Format;
-use std::{cell::RefCell, env, fmt, io::Write};
+use std::{cell::RefCell, fmt, io::Write};
 use tracing::{Event, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::filter::Targets;
 
@@ -72,30 +73,30 @@ pub(crate) fn highest_level(targets: &Targets) -> LevelFilter {
 /// The log as the environment asks for it, and what was wrong with how it asked.
 pub(crate) fn from_env() -> (Log, Vec<String>) {
     let mut problems = Vec::new();
-    let format = match env::var("AWS_LAMBDA_LOG_FORMAT") {
-        Ok(format) if format.eq_ignore_ascii_case("json") => Format::Json,
-        Ok(format) if !format.is_empty() && !format.eq_ignore_ascii_case("text") => {
+    let format = match variable("AWS_LAMBDA_LOG_FORMAT") {
+        Some(format) if format.eq_ignore_ascii_case("json") => Format::Json,
+        Some(format) if !format.eq_ignore_ascii_case("text") => {
             problems.push(format!("AWS_LAMBDA_LOG_FORMAT={format:?} is neither JSON nor Text: logging as text"));
             Format::Text
         }
         _ => Format::Text,
     };
-    let targets = match env::var("RUST_LOG") {
-        Ok(directives) if !directives.is_empty() => directives.parse().unwrap_or_else(|error| {
+    let targets = match variable("RUST_LOG") {
+        Some(directives) => directives.parse().unwrap_or_else(|error| {
             problems.push(format!("RUST_LOG={directives:?} is not understood ({error}): logging at INFO"));
             Targets::new().with_default(LevelFilter::INFO)
         }),
-        _ => Targets::new().with_default(lambda_level(&mut problems)),
+        None => Targets::new().with_default(lambda_level(&mut problems)),
     };
     (Log { format, targets }, problems)
 }
 
 fn lambda_level(problems: &mut Vec<String>) -> LevelFilter {
-    let Ok(level) = env::var("AWS_LAMBDA_LOG_LEVEL") else { return LevelFilter::INFO };
+    let Some(level) = variable("AWS_LAMBDA_LOG_LEVEL") else { return LevelFilter::INFO };
     match level.to_ascii_uppercase().as_str() {
         "TRACE" => LevelFilter::TRACE,
         "DEBUG" => LevelFilter::DEBUG,
-        "INFO" | "" => LevelFilter::INFO,
+        "INFO" => LevelFilter::INFO,
         "WARN" => LevelFilter::WARN,
         "ERROR" | "FATAL" => LevelFilter::ERROR,
         _ => {

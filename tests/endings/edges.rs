@@ -25,7 +25,7 @@ pub(crate) fn tests() -> Vec<Trial> {
             stored_without_end,
         ),
         test("an exporter for which there is no thread is told, the process lives", no_thread),
-        test("a daemon's address that is no text is told about, once", no_text),
+        test("a daemon's address and a log filter that are no text are told about, once", no_text),
         test("init: a daemon's name needs none of Tokio's threads", named_daemon),
         test("OpenTelemetry may log while it holds the context", too_many_contexts),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
@@ -161,11 +161,18 @@ async fn too_many_contexts() -> Tested {
 
 async fn no_text() -> Tested {
     let address = OsStr::from_bytes(b"127.0.0.1:2000\xff");
-    let stage = Stage::with("value", TraceMode::Active, |function| function.env("AWS_XRAY_DAEMON_ADDRESS", address)).await?;
+    let filter = OsStr::from_bytes(b"orders=debug\xff");
+    let stage = Stage::with("value", TraceMode::Active, |function| {
+        function.env("AWS_XRAY_DAEMON_ADDRESS", address).env("RUST_LOG", filter)
+    })
+    .await?;
     for _ in 0..2 {
         ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation failed")?;
     }
-    ensure(stage.logged("cannot be used, nothing is sent to X-Ray").len() == 1, "it is not told once")
+    for problem in ["cannot be used, nothing is sent to X-Ray", "RUST_LOG="] {
+        ensure(stage.logged(problem).len() == 1, format!("{problem} is not told once"))?;
+    }
+    Ok(())
 }
 
 async fn named_daemon() -> Tested {
