@@ -115,7 +115,8 @@ where
 
     /// The first failure ends a group: what comes after it must not overtake it.
     async fn lane(&self, lane: Lane) {
-        if !self.one(lane.first).await {
+        // It has waited for its turn: a message that blocks the thread may have used up the time.
+        if self.is_closed() || !self.one(lane.first).await {
             return;
         }
         for message in lane.rest {

@@ -53,6 +53,8 @@ pub(crate) enum Plan {
     /// Ends with the deadline, in order.
     Hang,
     HangOnce,
+    /// Keeps its thread for 300 ms.
+    Compute,
     /// Blocks its thread: the platform kills the environment.
     BlockOnce,
 }
@@ -96,6 +98,7 @@ async fn handle(_: (), message: Message<Order>) -> Result<(), Error> {
             note(&message, "failed");
             pending::<()>().await;
         }
+        Plan::Compute => std::thread::sleep(Duration::from_millis(300)),
         Plan::BlockOnce if first => std::thread::sleep(Duration::from_secs(60)),
         _ => {}
     }
