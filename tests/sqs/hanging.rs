@@ -15,6 +15,12 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("the seventh of ten hangs: the six before it are done, it and the three after it come back", PATIENCE, one_by_one),
         test("the seventh of ten hangs, all at once: it alone comes back", PATIENCE, at_once),
+        test("the seventh of ten never ends but gives way, all at once: it alone comes back", PATIENCE, cooperating),
+        test(
+            "the seventh of ten blocks past the deadline: the seven are done, the three after it come back",
+            PATIENCE,
+            overrunning,
+        ),
         test("ten at once that block their thread: none is begun after the token's cancellation", PATIENCE, computing),
         test("the seventh of ten hangs in a plain handler: all ten come back", PATIENCE, plain),
     ]
@@ -61,6 +67,25 @@ async fn at_once() -> Tested {
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     ensure(batch.failed == [sent[6].clone()], format!("back: {:?}", batch.failed))?;
     ensure(batch.deleted.len() == 9, format!("deleted: {:?}", batch.deleted))
+}
+
+async fn cooperating() -> Tested {
+    let (sent, batch, _) = first_batch("at once", seventh("cooperate")).await?;
+    ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
+    ensure(batch.failed == [sent[6].clone()], format!("back: {:?}", batch.failed))
+}
+
+async fn overrunning() -> Tested {
+    let (sent, batch, _) = first_batch("one by one with workers", |number| match number {
+        // The deadline's alarm is set when the handler first waits.
+        1 => "slow",
+        7 => "overrun",
+        _ => "succeed",
+    })
+    .await?;
+    ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
+    ensure(batch.deleted == sent[..7], format!("deleted: {:?}", batch.deleted))?;
+    ensure(batch.failed == sent[7..], format!("back: {:?}", batch.failed))
 }
 
 async fn computing() -> Tested {
