@@ -175,10 +175,13 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
         };
         let until = invocation.timing().map(|deadline| deadline.after_response(clock::now()));
         hooks().run_after(&report, &context, until).await;
-        // What hooks have stored in their turn.
-        background_work(&invocation, &context).await;
     }
-    invocation.deferred().close();
+    // What hooks, or tasks of the handler's, have stored meanwhile.
+    while !invocation.deferred().close_if_empty() {
+        if background_work(&invocation, &context).await.unfinished > 0 {
+            after_response::leave(&invocation, &context);
+        }
+    }
     if recorded {
         // What hooks, or tasks of the handler's, have ended meanwhile.
         trace::deliver(&invocation, SpanId::INVALID).await;

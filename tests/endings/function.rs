@@ -224,6 +224,14 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             return Ok(json!({ "within": bounded.expect_err("nothing ends").to_string() }));
         }
         Some("sleep") => tokio::time::sleep(Duration::from_millis(20)).await,
+        Some("work beside work that hangs") => invocation.after_response(async {
+            Invocation::current().after_response(async { tracing::info!("stored by work") });
+            pending().await
+        }),
+        Some("work of a task") => drop(invocation.spawn(async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Invocation::current().after_response(async { tracing::info!("stored by a task") });
+        })),
         Some("late work") => invocation.after_response(pending()),
         Some("work with a token") => invocation.after_response(async {
             Invocation::current().cancellation_token().cancelled().await;

@@ -20,6 +20,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("after the response: an exporter that hangs costs the background work nothing", work_beside_an_exporter),
         test("after the response: the token tells unfinished work to stop", work_with_a_token),
         test("after the response: what a hook defers runs", deferring_hook),
+        test("after the response: what work stores runs beside it", || stored_by_work("wait")),
+        test("after the response: what unfinished work has stored runs, as it goes on, in the next invocation", || {
+            stored_by_work("freeze")
+        }),
+        test("after the response: what a task stores while an exporter is at work runs", stored_by_a_task),
         test("a handler that computes and gives way meets its deadline", cooperative),
         test("stream: a body that is always ready meets the deadline", endless_stream),
         test("a span with an explicit parent that is none belongs to the invocation", explicit_parent),
@@ -110,6 +115,29 @@ async fn deferring_hook() -> Tested {
     stage.invoke(json!({ "do": "sleep" })).await;
     stage.settle().await?;
     ensure(!stage.logged("deferred by a hook").is_empty(), "the work is lost without a word")
+}
+
+async fn stored_by_work(policy: &'static str) -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| {
+        function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", policy).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", "500")
+    })
+    .await?;
+    stage.invoke(json!({ "do": "work beside work that hangs" })).await;
+    stage.settle().await?;
+    stage.invoke(json!({ "do": "sleep" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("stored by work").len() == 1, "the work is lost without a word")?;
+    lives(&stage).await
+}
+
+async fn stored_by_a_task() -> Tested {
+    let stage = Stage::with("exporter", TraceMode::Active, |function| function.env("EXPORTER", "is slow")).await?;
+    stage.invoke(json!({ "do": "work of a task" })).await;
+    stage.settle().await?;
+    stage.invoke(json!({ "do": "sleep" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("stored by a task").len() == 1, "the work is lost without a word")?;
+    lives(&stage).await
 }
 
 async fn cooperative() -> Tested {
