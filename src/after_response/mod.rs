@@ -72,6 +72,12 @@ impl Deferred {
         stored.closed
     }
 
+    /// True when the stage is over.
+    #[cfg(feature = "aws-sdk")]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).closed
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).work.is_empty()
     }

@@ -6,7 +6,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeNameForSends::AwsTraceHeader, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
 };
 use lambda_lifecycle::{
-    Error, LambdaEvent, Lifecycle,
+    Error, Invocation, LambdaEvent, Lifecycle,
     aws_sdk::{TraceInterceptor, trace_header_value, traced},
     event_bridge::{self, EventBridgeEvent},
     http_client::{self, TraceLayer},
@@ -134,6 +134,15 @@ async fn send(clients: Clients, event: LambdaEvent<Value>) -> Result<Value, Erro
             let polled = clients.queues.receive_message().queue_url(queue).wait_time_seconds(20).send().await;
             return Ok(json!(polled.is_err_and(|error| matches!(error, aws_sdk_sqs::error::SdkError::TimeoutError(_)))));
         }
+        "long poll in frozen work" => Invocation::current().after_response(async move {
+            tokio::time::sleep(Invocation::current().remaining() + Duration::from_millis(50)).await;
+            let polled = clients.queues.receive_message().queue_url(queue).wait_time_seconds(1).send().await;
+            match polled {
+                Ok(_) => tracing::info!("the frozen call was answered"),
+                Err(error) => tracing::info!("the frozen call failed: {error:?}"),
+            }
+        }),
+        "wait" => tokio::time::sleep(Duration::from_millis(1_600)).await,
         "dropped" => {
             let call = clients.queues.receive_message().queue_url(queue).wait_time_seconds(20).send();
             return Ok(json!(tokio::time::timeout(Duration::from_millis(200), call).await.is_err()));

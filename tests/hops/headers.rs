@@ -7,7 +7,7 @@ use crate::{
 };
 use lambda_lifecycle::xray::TraceHeader;
 use lambda_lifecycle_sandbox::{
-    function::TraceMode,
+    function::{FunctionBuilder, TraceMode},
     sqs::{Queue, StoredMessage},
     xray::TraceStore,
 };
@@ -107,6 +107,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     }
     tests.push(test("a refused call is an error with the service's code, in both protocols", refused));
     tests.push(test("a call may take no longer than its invocation has", bounded));
+    tests.push(test("a call of work that has outlived its invocation has the time it asks for", outlived));
     tests.push(test("a dropped call ends as cancelled", dropped));
     tests.push(test("plain HTTP: the layer's span and headers, and the headers alone", plain_http));
     tests
@@ -232,6 +233,21 @@ async fn bounded() -> Tested {
     let call = stage.only("the call", |document| document.name == "SQS")?;
     let kind = call.exceptions().first().and_then(|exception| exception.kind.clone());
     ensure(call.fault && kind.as_deref() == Some("TimeoutError"), format!("{:?}", call.exceptions()))
+}
+
+async fn outlived() -> Tested {
+    let stage = Stage::new().await?;
+    let change =
+        |function: FunctionBuilder| function.timeout(Duration::from_secs(3)).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze");
+    let function = stage.function("interceptor", TraceMode::Active, change).await;
+    invoke(&function, &json!({ "how": "long poll in frozen work" })).await?;
+    // What it slept through is over when it is thawed.
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    invoke(&function, &json!({ "how": "wait" })).await?;
+    function.wait_frozen().await;
+    let told: Vec<String> =
+        function.logs().into_iter().map(|line| line.text).filter(|line| line.contains("the frozen call")).collect();
+    ensure(told.len() == 1 && told[0].contains("was answered"), format!("{told:?}"))
 }
 
 async fn dropped() -> Tested {
