@@ -181,10 +181,12 @@ async fn raw((): (), message: Message<String>) -> Result<(), Error> {
 
 async fn notified((): (), notification: Notification<Value>) -> Result<(), Error> {
     work().await;
+    assert!(notification.message["do"] != "panic", "planned");
     if notification.message["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }
 }
 
 async fn happened((): (), event: EventBridgeEvent<Value>) -> Result<(), Error> {
     work().await;
+    assert!(event.detail["do"] != "panic", "planned");
     if event.detail["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }
 }
