@@ -72,6 +72,7 @@ async fn run(probe: &str) -> Result<(), Error> {
         "panicking-redactor" => {
             Lifecycle::builder().redact(|_, value| if value.contains("marked") { panic_now() } else { Redaction::Keep }).build()
         }
+        "init-drop-panics" => Lifecycle::builder().init_budget(Duration::from_millis(300)).build(),
         "no-bounds" => Lifecycle::builder().init_budget(Duration::MAX).after_response_budget(Duration::MAX).build(),
         "deferring-hook" => Lifecycle::builder()
             .after_response(async |report: Report| {
@@ -173,6 +174,19 @@ async fn run(probe: &str) -> Result<(), Error> {
         "unready" => life.run(Unready).await,
         "init-fails" => life.init("database", async { Err::<(), _>("connection refused") }).await.map_err(Into::into),
         "init-panics" => life.init("database", async { panic_now::<Result<(), Error>>() }).await.map_err(Into::into),
+        "init-drop-panics" => {
+            struct Bomb;
+            impl Drop for Bomb {
+                fn drop(&mut self) {
+                    panic_now()
+                }
+            }
+            let hanging = async {
+                let _bomb = Bomb;
+                pending::<Result<(), Error>>().await
+            };
+            life.init("database", hanging).await.map_err(Into::into)
+        }
         "init-hangs" => {
             let cache = life.init("cache", async { Ok::<_, Error>(()) });
             let database = life.init("database", pending::<Result<(), Error>>());

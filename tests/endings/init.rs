@@ -13,6 +13,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("init: a panic in a blocking set-up is a failure, not a crash", || {
             fails("init-blocking-panics", "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
         }),
+        test("init: a set-up over the budget that panics when it is dropped is a failure, not a crash", || {
+            fails("init-drop-panics", "Lifecycle.InitOverBudget", "init of database was not done")
+        }),
         test("init: blocking set-ups run side by side, off the executor", blocking),
         test("init: an optional set-up that fails is tried again at first use", optional),
         test("init: a cell is filled for all invocations", works),
