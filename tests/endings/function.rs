@@ -396,6 +396,17 @@ impl Serialize for BadSerialize {
     }
 }
 
+#[derive(Debug)]
+struct BadError;
+
+impl std::fmt::Display for BadError {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic_now()
+    }
+}
+
+impl std::error::Error for BadError {}
+
 type Chunks = std::pin::Pin<Box<dyn futures_core::Stream<Item = Result<bytes::Bytes, Error>> + Send>>;
 
 async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Chunks>, Error> {
@@ -410,6 +421,7 @@ async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Chunks>, Err
                     std::thread::sleep(Duration::from_millis(1));
                     Some((Ok(bytes::Bytes::from_static(b"chunk 0;chunk 1;chunk 2;")), chunk))
                 }
+                (3, "bad error") => Some((Err(Box::new(BadError) as Error), 4)),
                 (3, "fail") => Some((Err("pipe burst".into()), 4)),
                 (_, "hang") => pending().await,
                 _ => None,

@@ -27,6 +27,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("after the response: what a task stores while an exporter is at work runs", stored_by_a_task),
         test("a handler that computes and gives way meets its deadline", cooperative),
         test("stream: a body that is always ready meets the deadline", endless_stream),
+        test("stream: an error that panics when it is told is an ending like any other", stream_with_a_bad_error),
         test("a span with an explicit parent that is none belongs to the invocation", explicit_parent),
         test("init: a span still open in the first invocation leaves no orphan", init_left_open),
         test("init: spans of a blocking set-up are its own", init_blocking_traced),
@@ -154,6 +155,15 @@ async fn endless_stream() -> Tested {
     ensure(answer.result.is_ok(), format!("{:?}", answer.result.as_ref().map(bytes::Bytes::len)))?;
     let document = stage.document(&answer).await?;
     ensure(document.annotation("outcome") == Some("deadline_exceeded"), format!("{:?}", document.annotations))?;
+    lives(&stage).await
+}
+
+async fn stream_with_a_bad_error() -> Tested {
+    let stage = Stage::new("stream", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "bad error" })).await;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    let document = stage.document(&answer).await?;
+    ensure(document.annotation("outcome") == Some("panicked"), format!("{:?}", document.annotations))?;
     lives(&stage).await
 }
 
