@@ -119,6 +119,20 @@ async fn run(probe: &str) -> Result<(), Error> {
                 .await;
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
         }
+        "init-optional-panics" => {
+            static TRIES: AtomicU32 = AtomicU32::new(0);
+            // The panic is in the making of the future.
+            let cache = life
+                .init_optional("cache", || {
+                    let tries = TRIES.fetch_add(1, Ordering::Relaxed);
+                    if tries == 0 {
+                        panic_now::<()>();
+                    }
+                    async move { Ok::<_, Error>(tries) }
+                })
+                .await;
+            life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
+        }
         "init-blocking" => {
             let slow = |name: &'static str| {
                 life.init_blocking(name, move || {
