@@ -41,7 +41,11 @@ impl Deferred {
             drop(stored);
             // Nobody posts a response for a detached invocation, nor one more for one that is over: the work would never run.
             if let Ok(handle) = tokio::runtime::Handle::try_current() {
-                let work: Work = Box::pin(CURRENT.scope(owner.clone(), work));
+                let here = OtelContext::current();
+                let is_owners = owner.is_detached() || here.get::<Invocation>().is_some_and(|invocation| invocation.is(owner));
+                // Without the invocation in it, its spans would belong to nothing.
+                let context = if is_owners { here } else { crate::trace::context_without_span(owner) };
+                let work: Work = Box::pin(CURRENT.scope(owner.clone(), work).with_context(context));
                 drop(handle.spawn(work));
             } else {
                 crate::logs::warn(format_args!(

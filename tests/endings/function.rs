@@ -260,6 +260,11 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             tokio::time::sleep(Duration::from_millis(200)).await;
             Invocation::current().after_response(async { tracing::info!("stored by a task") });
         })),
+        Some("work of a late task") => drop(invocation.spawn(async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            tracing::info_span!("late task").in_scope(|| ());
+            Invocation::current().after_response(async { tracing::info_span!("late work").in_scope(|| ()) });
+        })),
         Some("late work") => invocation.after_response(pending()),
         Some("work with a token") => invocation.after_response(async {
             Invocation::current().cancellation_token().cancelled().await;

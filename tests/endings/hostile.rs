@@ -24,6 +24,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("after the response: what unfinished work has stored runs, as it goes on, in the next invocation", || {
             stored_by_work("freeze")
         }),
+        test("after the response: what is stored when the invocation is over is done, and belongs to it", stored_too_late),
         test("after the response: what a task stores while an exporter is at work runs", stored_by_a_task),
         test("a handler that computes and gives way meets its deadline", cooperative),
         test("stream: a body that is always ready meets the deadline", endless_stream),
@@ -139,6 +140,20 @@ async fn stored_by_a_task() -> Tested {
     stage.settle().await?;
     ensure(stage.logged("stored by a task").len() == 1, "the work is lost without a word")?;
     lives(&stage).await
+}
+
+async fn stored_too_late() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let first = stage.invoke(json!({ "do": "work of a late task" })).await;
+    for _ in 0..2 {
+        stage.invoke(json!({ "do": "stop" })).await;
+        stage.settle().await?;
+    }
+    for name in ["late task", "late work"] {
+        let spans = stage.traces.find(|span| span.name == name);
+        ensure(spans.len() == 1 && spans[0].trace_id == first.trace_id, format!("{name}: {spans:?}"))?;
+    }
+    Ok(())
 }
 
 async fn cooperative() -> Tested {
