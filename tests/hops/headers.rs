@@ -109,6 +109,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests.push(test("a call may take no longer than its invocation has", bounded));
     tests.push(test("a call of work that has outlived its invocation has the time it asks for", outlived));
     tests.push(test("a dropped call ends as cancelled", dropped));
+    tests.push(test("plain HTTP: a call inside a span of the handler's is below it, a root to tracing or not", inside_a_span));
     tests.push(test("plain HTTP: the layer's span and headers, and the headers alone", plain_http));
     tests
 }
@@ -260,6 +261,25 @@ async fn dropped() -> Tested {
         let call = stage.only("the call", |document| document.name == "SQS")?;
         let told = call.exceptions().iter().any(|exception| exception.kind.as_deref() == Some("Cancelled"));
         ensure(call.fault && told, format!("{:?}", call.exceptions()))?;
+    }
+    Ok(())
+}
+
+async fn inside_a_span() -> Tested {
+    let server = axum::Router::new().fallback(async || "here");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/orders", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, server).await });
+    for inside in ["a span", "a root"] {
+        let stage = Stage::new().await?;
+        let function = stage.function("http", TraceMode::Active, |function| function).await;
+        invoke(&function, &json!({ "url": url, "inside": inside })).await?;
+        stage.settle(&function).await?;
+        let (outer, call) = (
+            stage.only("the span", |document| document.name == "outer")?,
+            stage.only("the call", |document| document.name == "127.0.0.1")?,
+        );
+        ensure(call.parent_id.as_ref() == Some(&outer.id), format!("inside {inside} the call hangs elsewhere"))?;
     }
     Ok(())
 }
