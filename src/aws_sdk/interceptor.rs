@@ -115,6 +115,10 @@ impl Intercept for TraceInterceptor {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        // A client can have two of these: a shared configuration's, and its own.
+        if config.load::<Call>().is_some() {
+            return Ok(());
+        }
         // The first place where the operation's name is known.
         let Some(metadata) = config.load::<Metadata>() else { return Ok(()) };
         let Some(invocation) = Invocation::try_current().filter(trace::is_recorded) else { return Ok(()) };

@@ -34,7 +34,7 @@ pub(crate) fn main(probe: &str) -> ExitCode {
 async fn run(probe: &str) -> Result<(), Error> {
     let life = Lifecycle::from_env();
     match probe {
-        "interceptor" | "traced" => {
+        "interceptor" | "two interceptors" | "traced" => {
             let clients = Clients::connect(probe).await;
             life.run_concurrent(service_fn(move |event| send(clients.clone(), event))).await
         }
@@ -69,11 +69,14 @@ impl Clients {
             };
         }
         let config = aws_config::from_env().http_client(http).load().await;
-        let sqs = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
+        let mut sqs = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new());
+        if how == "two interceptors" {
+            sqs = sqs.interceptor(TraceInterceptor::new());
+        }
         let sns = aws_sdk_sns::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
         let bus = aws_sdk_eventbridge::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
         Self {
-            queues: aws_sdk_sqs::Client::from_conf(sqs),
+            queues: aws_sdk_sqs::Client::from_conf(sqs.build()),
             topics: aws_sdk_sns::Client::from_conf(sns),
             bus: aws_sdk_eventbridge::Client::from_conf(bus),
         }

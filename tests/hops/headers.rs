@@ -108,6 +108,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests.push(test("a refused call is an error with the service's code, in both protocols", refused));
     tests.push(test("a call may take no longer than its invocation has", bounded));
     tests.push(test("a call of work that has outlived its invocation has the time it asks for", outlived));
+    tests.push(test("a client with two interceptors has one span of a call", two_interceptors));
     tests.push(test("a dropped call ends as cancelled", dropped));
     tests.push(test("plain HTTP: a call inside a span of the handler's is below it, a root to tracing or not", inside_a_span));
     tests.push(test("plain HTTP: the layer's span and headers, and the headers alone", plain_http));
@@ -263,6 +264,15 @@ async fn dropped() -> Tested {
         ensure(call.fault && told, format!("{:?}", call.exceptions()))?;
     }
     Ok(())
+}
+
+async fn two_interceptors() -> Tested {
+    let stage = Stage::new().await?;
+    let function = stage.function("two interceptors", TraceMode::Active, |function| function).await;
+    invoke(&function, &json!({ "how": "SendMessage" })).await?;
+    stage.settle(&function).await?;
+    let call = stage.only("the call", |document| document.name == "SQS")?;
+    ensure(!call.fault && !call.error, format!("{:?}", call.exceptions()))
 }
 
 async fn inside_a_span() -> Tested {
