@@ -50,7 +50,7 @@ impl Producer {
     }
 }
 
-/// A span that ends as cancelled when nobody ends it: its work was dropped at the deadline.
+/// A span that ends as a fault when nobody ends it: its work panicked, or was dropped at the deadline.
 pub(crate) struct OpenSpan(Context);
 
 impl OpenSpan {
@@ -68,7 +68,12 @@ impl OpenSpan {
 impl Drop for OpenSpan {
     fn drop(&mut self) {
         if self.0.has_active_span() {
-            end(&self.0, Some(("Lifecycle.Unfinished", "not finished before the deadline")));
+            let failure = if std::thread::panicking() {
+                ("Lifecycle.Panic", "panicked")
+            } else {
+                ("Lifecycle.Unfinished", "not finished before the deadline")
+            };
+            end(&self.0, Some(failure));
         }
     }
 }

@@ -157,7 +157,9 @@ impl Lifecycle {
         E: Into<Error>,
     {
         let optional = Optional::new(setup);
-        if let Err(error) = optional.cell().get_or_init(self.init.attempt(name.into(), optional.set_up())).await {
+        // Made inside of the attempt, which also counts a panic in its making.
+        let setup = async { optional.set_up().await };
+        if let Err(error) = optional.cell().get_or_init(self.init.attempt(name.into(), setup)).await {
             crate::logs::warn(format_args!("{error}; it is tried again at first use"));
         }
         optional

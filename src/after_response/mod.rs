@@ -8,11 +8,12 @@ pub(crate) use hooks::{Hooks, hooks, install as install_hooks};
 pub(crate) use rest::{begin as rest, end as slept};
 
 use crate::{Unfinished, environment, invocation::CURRENT, invocation::Invocation, settings::Settings};
-use opentelemetry::{Context, context::FutureExt as _};
+use opentelemetry::{Context as OtelContext, context::FutureExt as _};
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{Mutex, OnceLock, PoisonError},
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 use tokio::task::JoinSet;
@@ -29,6 +30,8 @@ pub(crate) struct Deferred(Mutex<Stored>);
 struct Stored {
     work: Vec<Work>,
     closed: bool,
+    /// The stage, where it waits for work that is under way.
+    stage: Option<Waker>,
 }
 
 impl Deferred {
@@ -38,7 +41,11 @@ impl Deferred {
             drop(stored);
             // Nobody posts a response for a detached invocation, nor one more for one that is over: the work would never run.
             if let Ok(handle) = tokio::runtime::Handle::try_current() {
-                let work: Work = Box::pin(CURRENT.scope(owner.clone(), work));
+                let here = OtelContext::current();
+                let is_owners = owner.is_detached() || here.get::<Invocation>().is_some_and(|invocation| invocation.is(owner));
+                // Without the invocation in it, its spans would belong to nothing.
+                let context = if is_owners { here } else { crate::trace::context_without_span(owner) };
+                let work: Work = Box::pin(CURRENT.scope(owner.clone(), work).with_context(context));
                 drop(handle.spawn(work));
             } else {
                 crate::logs::warn(format_args!(
@@ -48,21 +55,31 @@ impl Deferred {
             return;
         }
         stored.work.push(work);
+        let stage = stored.stage.take();
+        drop(stored);
+        if let Some(stage) = stage {
+            stage.wake();
+        }
     }
 
-    /// The stage is over if nothing is stored: what is stored from here on begins at once. False if something is.
+    /// The stage is over: what is stored from here on begins at once. Gives back what was stored and not begun.
+    pub(crate) fn close(&self) -> Vec<Work> {
+        let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.closed = true;
+        std::mem::take(&mut stored.work)
+    }
+
+    /// As [`close`](Self::close) if nothing is stored; false if something is.
     pub(crate) fn close_if_empty(&self) -> bool {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stored.closed |= stored.work.is_empty();
         stored.closed
     }
 
-    /// The stage is over: what is stored begins at once, and nobody waits for it.
-    pub(crate) fn close(&self, owner: &Invocation) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        for work in self.take() {
-            self.push(owner, work);
-        }
+    /// True when the stage is over.
+    #[cfg(feature = "aws-sdk")]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).closed
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -71,6 +88,16 @@ impl Deferred {
 
     fn take(&self) -> Vec<Work> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).work)
+    }
+
+    /// Ready when something is stored.
+    fn poll_stored(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !stored.work.is_empty() {
+            return Poll::Ready(());
+        }
+        stored.stage = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -89,20 +116,21 @@ pub(crate) struct Done {
 }
 
 /// Runs the stored work, and what that work stores in its turn, until all is done or its time is over.
-pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
-    let settings = Settings::current();
+pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done {
     let until = until(invocation);
     // While there is still time to stop in order.
     let mut soft = invocation.timing().map(|deadline| deadline.soft).filter(|soft| until.is_some_and(|until| *soft < until));
     let mut done = Done::default();
     let mut tasks = JoinSet::new();
     loop {
-        for work in invocation.deferred().take() {
-            let work: Work = Box::pin(CURRENT.scope(invocation.clone(), work).with_context(context.clone()));
-            tasks.spawn(work);
-        }
+        begin(invocation.deferred().take(), invocation, context, &mut tasks);
+        let joined = poll_fn(|cx| match tasks.poll_join_next(cx) {
+            // What work stores begins beside it, and does not wait for its end.
+            Poll::Pending => invocation.deferred().poll_stored(cx).map(|()| None),
+            joined @ Poll::Ready(_) => joined,
+        });
         let joined = match soft.or(until) {
-            Some(at) => match tokio::time::timeout_at(at.into(), tasks.join_next()).await {
+            Some(at) => match tokio::time::timeout_at(at.into(), joined).await {
                 Ok(joined) => joined,
                 Err(_) if soft.take().is_some() => {
                     invocation.token().cancel();
@@ -110,7 +138,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
                 }
                 Err(_) => break,
             },
-            None => tasks.join_next().await,
+            None => joined.await,
         };
         match joined {
             Some(Ok(())) => done.finished += 1,
@@ -120,13 +148,15 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
                     crate::logs::error(format_args!("work after the response panicked: {panic}"));
                 }
             }
-            None if invocation.deferred().is_empty() => return done,
+            None if tasks.is_empty() && invocation.deferred().is_empty() => return done,
             None => {}
         }
     }
+    // Counted as well, and it goes on or is cancelled as the rest.
+    begin(invocation.deferred().take(), invocation, context, &mut tasks);
     done.unfinished = tasks.len();
     hooks().run_unfinished(invocation, done.unfinished);
-    if settings.unfinished == Unfinished::Freeze && !environment::kind().is_concurrent() {
+    if freezes() {
         tracing::info!(unfinished = done.unfinished, "work after the response goes on in the next invocation, if there is one");
         tasks.detach_all();
     } else {
@@ -140,6 +170,29 @@ pub(crate) async fn run(invocation: &Invocation, context: &Context) -> Done {
         tokio::task::yield_now().await;
     }
     done
+}
+
+/// Ends the stage, though something was stored when its time was over.
+pub(crate) fn leave(invocation: &Invocation, context: &OtelContext) {
+    let mut tasks = JoinSet::new();
+    begin(invocation.deferred().close(), invocation, context, &mut tasks);
+    if freezes() {
+        tasks.detach_all();
+    } else if !tasks.is_empty() {
+        tracing::warn!(unfinished = tasks.len(), "work after the response was stored when its time was over, and is cancelled");
+    }
+}
+
+/// True where unfinished work goes on in the next invocation.
+fn freezes() -> bool {
+    Settings::current().unfinished == Unfinished::Freeze && !environment::kind().is_concurrent()
+}
+
+fn begin(stored: Vec<Work>, invocation: &Invocation, context: &OtelContext, tasks: &mut JoinSet<()>) {
+    for work in stored {
+        let work: Work = Box::pin(CURRENT.scope(invocation.clone(), work).with_context(context.clone()));
+        tasks.spawn(work);
+    }
 }
 
 /// When work after the response must be over: early enough that its spans still get out.

@@ -98,7 +98,9 @@ impl Intercept for TraceInterceptor {
         _: &BeforeSerializationInterceptorContextRef<'_>,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let Some(deadline) = Invocation::try_current().and_then(|invocation| invocation.timing()) else { return Ok(()) };
+        // Work that goes on when its invocation is over is bound by nothing of it.
+        let invocation = Invocation::try_current().filter(|invocation| !invocation.deferred().is_closed());
+        let Some(deadline) = invocation.and_then(|invocation| invocation.timing()) else { return Ok(()) };
         let left = time_for_a_call(&deadline, Instant::now());
         let asked = config.load::<TimeoutConfig>().and_then(TimeoutConfig::operation_timeout);
         if asked.is_none_or(|asked| asked > left) {
@@ -113,6 +115,10 @@ impl Intercept for TraceInterceptor {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        // A client can have two of these: a shared configuration's, and its own.
+        if config.load::<Call>().is_some() {
+            return Ok(());
+        }
         // The first place where the operation's name is known.
         let Some(metadata) = config.load::<Metadata>() else { return Ok(()) };
         let Some(invocation) = Invocation::try_current().filter(trace::is_recorded) else { return Ok(()) };
@@ -186,9 +192,14 @@ impl Intercept for TraceInterceptor {
     }
 }
 
-/// Until the soft point, so that the caller still has time to answer the error; a call made after it has until the hard one.
+/// Until the soft point, so that the caller still has time to answer the error; a call made after it has until the hard one, and one
+/// after that, which is work after the response, as long as such work may take.
 fn time_for_a_call(deadline: &Deadline, now: Instant) -> Duration {
-    let until = if now < deadline.soft { deadline.soft } else { deadline.hard };
+    let until = match now {
+        _ if now < deadline.soft => deadline.soft,
+        _ if now < deadline.hard => deadline.hard,
+        _ => deadline.after_response(now),
+    };
     until.saturating_duration_since(now).max(LAST_TRY)
 }
 
@@ -201,6 +212,6 @@ mod tests {
         let begun = Instant::now();
         let deadline = Deadline::after(Duration::from_secs(1), begun, None, None);
         let left = |after| time_for_a_call(&deadline, begun + Duration::from_millis(after)).as_millis();
-        assert_eq!((left(0), left(899), left(900), left(940), left(999)), (900, 10, 50, 10, 10));
+        assert_eq!([0, 899, 900, 940, 960, 999].map(left), [900, 10, 50, 10, 20, 10]);
     }
 }

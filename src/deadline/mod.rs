@@ -11,6 +11,7 @@ pub(crate) use watchdog::{Watched, watch};
 use crate::settings::Settings;
 use std::{
     fmt,
+    sync::Once,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -37,12 +38,18 @@ impl Deadline {
         let at = UNIX_EPOCH.checked_add(Duration::from_millis(millis))?;
         let left = at.duration_since(now).ok().filter(|left| !left.is_zero() && *left < PLAUSIBLE)?;
         let settings = Settings::current();
-        timers_run().then(|| Self::after(left, received, settings.grace, settings.reserve))
+        timers_run().then(|| {
+            static RESERVE: Once = Once::new();
+            static GRACE: Once = Once::new();
+            let reserve = fitting("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", settings.reserve, left, &RESERVE);
+            let working = left.saturating_sub(reserve.unwrap_or(margin(left)));
+            let grace = fitting("LAMBDA_LIFECYCLE_DEADLINE_GRACE", settings.grace, working, &GRACE);
+            Self::after(left, received, grace, reserve)
+        })
     }
 
     pub(crate) fn after(left: Duration, received: Instant, grace: Option<Duration>, reserve: Option<Duration>) -> Self {
-        // A quarter each at most: an invocation of 100 ms still has half of them for its work.
-        let margin = (left / 20).clamp(Duration::from_millis(50), Duration::from_millis(500)).min(left / 4);
+        let margin = margin(left);
         let hard = left.saturating_sub(reserve.unwrap_or(margin));
         let soft = hard.saturating_sub(grace.unwrap_or(margin));
         Self { soft: received + soft, hard: received + hard, kill: received + left }
@@ -54,6 +61,26 @@ impl Deadline {
         let left = if now < self.kill { (self.kill - now) / 2 } else { self.kill - self.hard };
         self.hard.max(now + left)
     }
+}
+
+/// The default of grace and reserve: 5 %. A quarter each at most: an invocation of 100 ms still has half of them for its work.
+fn margin(left: Duration) -> Duration {
+    (left / 20).clamp(Duration::from_millis(50), Duration::from_millis(500)).min(left / 4)
+}
+
+/// What was set, unless it would leave no time for any work.
+fn fitting(name: &str, set: Option<Duration>, time: Duration, told: &Once) -> Option<Duration> {
+    let set = set?;
+    if set < time {
+        return Some(set);
+    }
+    told.call_once(|| {
+        crate::logs::warn(format_args!(
+            "{name}, or what the builder says of it, is as long as the invocation ({} ms): the default counts",
+            set.as_millis()
+        ));
+    });
+    None
 }
 
 /// The invocation's time was over before its work was.

@@ -28,6 +28,7 @@ use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -149,17 +150,25 @@ impl InitPhase {
     where
         E: Into<Error>,
     {
-        let mut setup = pin!(setup);
-        let guarded = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| setup.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => std::task::Poll::Ready(Err(panic_message(&*panic).into_owned())),
+        let mut setup = pin!(Some(setup));
+        let guarded = poll_fn(|cx| {
+            let polled =
+                catch_unwind(AssertUnwindSafe(|| setup.as_mut().as_pin_mut().map_or(Poll::Pending, |setup| setup.poll(cx))));
+            match polled {
+                Ok(poll) => poll.map(Ok),
+                Err(panic) => Poll::Ready(Err(panic_message(&*panic).into_owned())),
+            }
         });
         let until = self.budget.and_then(|budget| Some((budget, self.began.checked_add(budget)?)));
         let ended = match until {
             Some((budget, until)) if crate::deadline::timers_run() => {
                 match tokio::time::timeout_at(until.into(), guarded).await {
                     Ok(ended) => ended,
-                    Err(_) => return Err(InitError::OverBudget { name, budget }),
+                    Err(_) => {
+                        // A panic in its drop is told by the panic hook, and must not keep Lambda from being told the reason.
+                        let _ = catch_unwind(AssertUnwindSafe(|| setup.set(None)));
+                        return Err(InitError::OverBudget { name, budget });
+                    }
                 }
             }
             _ => guarded.await,

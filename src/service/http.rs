@@ -70,16 +70,24 @@ fn without_stage(request: &mut Request) {
     if std::env::var_os("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH").is_some() {
         return;
     }
-    let stage = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV1(context)) => context.stage.as_deref(),
-        Some(RequestContext::ApiGatewayV2(context)) => context.stage.as_deref(),
-        _ => None,
+    let (stage, asked) = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => (context.stage.as_deref(), context.path.as_deref()),
+        Some(RequestContext::ApiGatewayV2(context)) => (context.stage.as_deref(), None),
+        _ => (None, None),
     };
     let Some(stage) = stage.filter(|stage| *stage != "$default" && !stage.is_empty()) else { return };
+    let behind_stage = |path: &str| path.strip_prefix('/')?.strip_prefix(stage).map(str::to_owned);
+    // `/orders/7` in the stage `orders`: the path begins as the stage does, which lambda_http takes for the stage, and has none in front.
+    let path = request.raw_http_path();
+    if asked.and_then(behind_stage).is_some_and(|asked| asked == path)
+        && behind_stage(path).is_some_and(|rest| rest.starts_with('/'))
+    {
+        return;
+    }
     let Some(target) = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str) else { return };
-    let Some(rest) = target.strip_prefix('/').and_then(|target| target.strip_prefix(stage)) else { return };
+    let Some(rest) = behind_stage(target) else { return };
     let rest = match rest.bytes().next() {
-        Some(b'/') => rest.to_owned(),
+        Some(b'/') => rest,
         None | Some(b'?') => format!("/{rest}"),
         Some(_) => return,
     };

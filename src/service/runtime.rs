@@ -175,14 +175,11 @@ async fn after_posting(invocation: Invocation, context: OtelContext) {
         };
         let until = invocation.timing().map(|deadline| deadline.after_response(clock::now()));
         hooks().run_after(&report, &context, until).await;
-        // What hooks have stored in their turn.
-        background_work(&invocation, &context).await;
     }
-    // What tasks of the handler's have stored meanwhile: they have run beside all this.
+    // What hooks, or tasks of the handler's, have stored meanwhile.
     while !invocation.deferred().close_if_empty() {
         if background_work(&invocation, &context).await.unfinished > 0 {
-            // The time is over, and work may store work without end.
-            invocation.deferred().close(&invocation);
+            after_response::leave(&invocation, &context);
         }
     }
     if recorded {

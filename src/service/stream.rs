@@ -66,12 +66,13 @@ where
         }
         let _attached = this.context.clone().attach();
         CURRENT.sync_scope(this.invocation.clone(), || {
-            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_next(cx).map_ok(Into::into))) {
+            // What an error says is asked in here as well: its `Display` may panic.
+            let polled = catch_unwind(AssertUnwindSafe(|| {
+                Pin::new(&mut this.body).poll_next(cx).map_ok(Into::into).map_err(|error| error.into().to_string())
+            }));
+            match polled {
                 Ok(Poll::Ready(Some(Ok(chunk)))) => return Poll::Ready(Some(Ok(chunk))),
-                Ok(Poll::Ready(Some(Err(error)))) => {
-                    let error: Error = error.into();
-                    return this.end(broken(error.to_string()));
-                }
+                Ok(Poll::Ready(Some(Err(message)))) => return this.end(broken(message)),
                 Ok(Poll::Ready(None)) => return this.end(Outcome::Answered),
                 Ok(Poll::Pending) => {}
                 Err(panic) => return this.end(Outcome::panicked("the stream of the answer", &*panic)),

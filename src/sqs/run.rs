@@ -18,12 +18,17 @@ use crate::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use lambda_runtime::Error;
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::atomic::{AtomicU8, Ordering},
+    task::Poll,
     time::SystemTime,
 };
-use tokio::time::Instant;
+use tokio::{
+    task::{consume_budget, unconstrained},
+    time::Instant,
+};
 
 /// What became of a message so far.
 const WAITING: u8 = 0;
@@ -89,7 +94,7 @@ where
     async fn work(&self, lanes: Vec<Lane>) {
         let mut waiting = lanes.into_iter();
         let mut running = FuturesUnordered::new();
-        let mut last_call = std::pin::pin!(last_call(self.invocation));
+        let mut last_call = pin!(last_call(self.invocation));
         loop {
             while running.len() < self.batch.concurrency && !self.is_closed() {
                 let Some(lane) = waiting.next() else { break };
@@ -98,13 +103,19 @@ where
             if running.is_empty() {
                 return;
             }
-            tokio::select! {
-                biased;
-                _ = running.next() => {}
-                () = &mut last_call => return,
+            let one_more = poll_fn(|cx| match running.poll_next_unpin(cx) {
+                Poll::Ready(_) => Poll::Ready(true),
+                // Messages that use up Tokio's budget of this poll must not silence it.
+                Poll::Pending => pin!(unconstrained(last_call.as_mut())).poll(cx).map(|()| false),
+            });
+            if !one_more.await {
+                return;
             }
-            // Messages that never wait must not keep the executor, and the deadline's alarm, from their turn.
-            tokio::task::consume_budget().await;
+            // Messages that never wait must not keep the executor, and the deadline's alarm, from their turn. Nothing is begun any
+            // more when the batch is closed, and an alarm that rang then would bring back what is done.
+            if !self.is_closed() {
+                consume_budget().await;
+            }
         }
     }
 
@@ -115,7 +126,8 @@ where
 
     /// The first failure ends a group: what comes after it must not overtake it.
     async fn lane(&self, lane: Lane) {
-        if !self.one(lane.first).await {
+        // It has waited for its turn: a message that blocks the thread may have used up the time.
+        if self.is_closed() || !self.one(lane.first).await {
             return;
         }
         for message in lane.rest {

@@ -101,19 +101,10 @@ impl Tracer for Rooted {
 
     fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
         let tracer = &Recorder::start().tracer;
-        if parent.get::<Invocation>().is_some() {
+        if parent.get::<Invocation>().is_some() || parent.has_active_span() {
             return tracer.build_with_context(builder, parent);
         }
-        if !parent.has_active_span() {
-            return tracer.build_with_context(builder, &Context::current());
-        }
-        // Below such a span nothing but the trace tells whose it is.
-        let trace = parent.span().span_context().trace_id();
-        match Invocation::try_current().filter(|invocation| invocation.parent().is_some_and(|parent| parent.trace_id() == trace))
-        {
-            Some(invocation) => tracer.build_with_context(builder, &parent.with_value(invocation)),
-            None => tracer.build_with_context(builder, parent),
-        }
+        tracer.build_with_context(builder, &Context::current())
     }
 }
 

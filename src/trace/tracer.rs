@@ -11,7 +11,7 @@ use super::{
 };
 use crate::Invocation;
 use opentelemetry::{
-    Context, InstrumentationScope, KeyValue,
+    Context, InstrumentationScope, KeyValue, TraceId,
     trace::{
         self, Event, Link, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceState, Tracer,
     },
@@ -81,7 +81,9 @@ impl Tracer for SpanTracer {
         let span = self.prepare(builder, parent);
         let spans = &Recorder::start().spans;
         let context = span.span_context.clone();
-        let place = match parent.get::<Invocation>() {
+        let told = parent.get::<Invocation>();
+        let running = if told.is_none() { running_in(context.trace_id()) } else { None };
+        let place = match told.or(running.as_ref()) {
             _ if parent.get::<Scope>().is_some_and(|scope| !scope.recorded) => None,
             Some(invocation) => return Span::open(spans, invocation, span),
             None if is_in_init() => Some(spans.open_in_init(span)),
@@ -89,6 +91,12 @@ impl Tracer for SpanTracer {
         };
         Span { context, place }
     }
+}
+
+/// The invocation that is running here, if this is its trace. Below a span that is a root to `tracing` the context knows of no invocation, and
+/// nothing but the trace tells whose a span is.
+fn running_in(trace: TraceId) -> Option<Invocation> {
+    Invocation::try_current().filter(|invocation| invocation.parent().is_some_and(|parent| parent.trace_id() == trace))
 }
 
 /// A span whose data is in its invocation's buffer. One that nobody waits for has none.

@@ -74,6 +74,7 @@ async fn run(probe: &str) -> Result<(), Error> {
         "panicking-redactor" => {
             Lifecycle::builder().redact(|_, value| if value.contains("marked") { panic_now() } else { Redaction::Keep }).build()
         }
+        "init-drop-panics" => Lifecycle::builder().init_budget(Duration::from_millis(300)).build(),
         "no-bounds" => Lifecycle::builder().init_budget(Duration::MAX).after_response_budget(Duration::MAX).build(),
         "deferring-hook" => Lifecycle::builder()
             .after_response(async |report: Report| {
@@ -124,6 +125,20 @@ async fn run(probe: &str) -> Result<(), Error> {
                 .init_optional("cache", async || match TRIES.fetch_add(1, Ordering::Relaxed) {
                     0 => Err("cold cache"),
                     tries => Ok(tries),
+                })
+                .await;
+            life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
+        }
+        "init-optional-panics" => {
+            static TRIES: AtomicU32 = AtomicU32::new(0);
+            // The panic is in the making of the future.
+            let cache = life
+                .init_optional("cache", || {
+                    let tries = TRIES.fetch_add(1, Ordering::Relaxed);
+                    if tries == 0 {
+                        panic_now::<()>();
+                    }
+                    async move { Ok::<_, Error>(tries) }
                 })
                 .await;
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
@@ -183,6 +198,19 @@ async fn run(probe: &str) -> Result<(), Error> {
         "unready" => life.run(Unready).await,
         "init-fails" => life.init("database", async { Err::<(), _>("connection refused") }).await.map_err(Into::into),
         "init-panics" => life.init("database", async { panic_now::<Result<(), Error>>() }).await.map_err(Into::into),
+        "init-drop-panics" => {
+            struct Bomb;
+            impl Drop for Bomb {
+                fn drop(&mut self) {
+                    panic_now()
+                }
+            }
+            let hanging = async {
+                let _bomb = Bomb;
+                pending::<Result<(), Error>>().await
+            };
+            life.init("database", hanging).await.map_err(Into::into)
+        }
         "init-hangs" => {
             let cache = life.init("cache", async { Ok::<_, Error>(()) });
             let database = life.init("database", pending::<Result<(), Error>>());
@@ -234,6 +262,19 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             return Ok(json!({ "within": bounded.expect_err("nothing ends").to_string() }));
         }
         Some("sleep") => tokio::time::sleep(Duration::from_millis(20)).await,
+        Some("work beside work that hangs") => invocation.after_response(async {
+            Invocation::current().after_response(async { tracing::info!("stored by work") });
+            pending().await
+        }),
+        Some("work of a task") => drop(invocation.spawn(async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Invocation::current().after_response(async { tracing::info!("stored by a task") });
+        })),
+        Some("work of a late task") => drop(invocation.spawn(async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            tracing::info_span!("late task").in_scope(|| ());
+            Invocation::current().after_response(async { tracing::info_span!("late work").in_scope(|| ()) });
+        })),
         Some("late work") => invocation.after_response(pending()),
         Some("work with a token") => invocation.after_response(async {
             Invocation::current().cancellation_token().cancelled().await;
@@ -385,6 +426,17 @@ impl Serialize for BadSerialize {
     }
 }
 
+#[derive(Debug)]
+struct BadError;
+
+impl std::fmt::Display for BadError {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic_now()
+    }
+}
+
+impl std::error::Error for BadError {}
+
 type Chunks = std::pin::Pin<Box<dyn futures_core::Stream<Item = Result<bytes::Bytes, Error>> + Send>>;
 
 async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Chunks>, Error> {
@@ -399,6 +451,7 @@ async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Chunks>, Err
                     std::thread::sleep(Duration::from_millis(1));
                     Some((Ok(bytes::Bytes::from_static(b"chunk 0;chunk 1;chunk 2;")), chunk))
                 }
+                (3, "bad error") => Some((Err(Box::new(BadError) as Error), 4)),
                 (3, "fail") => Some((Err("pipe burst".into()), 4)),
                 (_, "hang") => pending().await,
                 _ => None,

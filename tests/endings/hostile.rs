@@ -20,8 +20,15 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("after the response: an exporter that hangs costs the background work nothing", work_beside_an_exporter),
         test("after the response: the token tells unfinished work to stop", work_with_a_token),
         test("after the response: what a hook defers runs", deferring_hook),
+        test("after the response: what work stores runs beside it", || stored_by_work("wait")),
+        test("after the response: what unfinished work has stored runs, as it goes on, in the next invocation", || {
+            stored_by_work("freeze")
+        }),
+        test("after the response: what is stored when the invocation is over is done, and belongs to it", stored_too_late),
+        test("after the response: what a task stores while an exporter is at work runs", stored_by_a_task),
         test("a handler that computes and gives way meets its deadline", cooperative),
         test("stream: a body that is always ready meets the deadline", endless_stream),
+        test("stream: an error that panics when it is told is an ending like any other", stream_with_a_bad_error),
         test("a span with an explicit parent that is none belongs to the invocation", explicit_parent),
         test("init: a span still open in the first invocation leaves no orphan", init_left_open),
         test("init: spans of a blocking set-up are its own", init_blocking_traced),
@@ -112,6 +119,43 @@ async fn deferring_hook() -> Tested {
     ensure(!stage.logged("deferred by a hook").is_empty(), "the work is lost without a word")
 }
 
+async fn stored_by_work(policy: &'static str) -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| {
+        function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", policy).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", "500")
+    })
+    .await?;
+    stage.invoke(json!({ "do": "work beside work that hangs" })).await;
+    stage.settle().await?;
+    stage.invoke(json!({ "do": "sleep" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("stored by work").len() == 1, "the work is lost without a word")?;
+    lives(&stage).await
+}
+
+async fn stored_by_a_task() -> Tested {
+    let stage = Stage::with("exporter", TraceMode::Active, |function| function.env("EXPORTER", "is slow")).await?;
+    stage.invoke(json!({ "do": "work of a task" })).await;
+    stage.settle().await?;
+    stage.invoke(json!({ "do": "sleep" })).await;
+    stage.settle().await?;
+    ensure(stage.logged("stored by a task").len() == 1, "the work is lost without a word")?;
+    lives(&stage).await
+}
+
+async fn stored_too_late() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let first = stage.invoke(json!({ "do": "work of a late task" })).await;
+    for _ in 0..2 {
+        stage.invoke(json!({ "do": "stop" })).await;
+        stage.settle().await?;
+    }
+    for name in ["late task", "late work"] {
+        let spans = stage.traces.find(|span| span.name == name);
+        ensure(spans.len() == 1 && spans[0].trace_id == first.trace_id, format!("{name}: {spans:?}"))?;
+    }
+    Ok(())
+}
+
 async fn cooperative() -> Tested {
     let stage = Stage::new("value", TraceMode::Active).await?;
     let answer = stage.invoke(json!({ "do": "cooperate" })).await;
@@ -126,6 +170,15 @@ async fn endless_stream() -> Tested {
     ensure(answer.result.is_ok(), format!("{:?}", answer.result.as_ref().map(bytes::Bytes::len)))?;
     let document = stage.document(&answer).await?;
     ensure(document.annotation("outcome") == Some("deadline_exceeded"), format!("{:?}", document.annotations))?;
+    lives(&stage).await
+}
+
+async fn stream_with_a_bad_error() -> Tested {
+    let stage = Stage::new("stream", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "bad error" })).await;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    let document = stage.document(&answer).await?;
+    ensure(document.annotation("outcome") == Some("panicked"), format!("{:?}", document.annotations))?;
     lives(&stage).await
 }
 

@@ -13,8 +13,14 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("init: a panic in a blocking set-up is a failure, not a crash", || {
             fails("init-blocking-panics", "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
         }),
+        test("init: a set-up over the budget that panics when it is dropped is a failure, not a crash", || {
+            fails("init-drop-panics", "Lifecycle.InitOverBudget", "init of database was not done")
+        }),
         test("init: blocking set-ups run side by side, off the executor", blocking),
-        test("init: an optional set-up that fails is tried again at first use", optional),
+        test("init: an optional set-up that fails is tried again at first use", || optional("init-optional")),
+        test("init: an optional set-up that panics before it begins is tried again at first use", || {
+            optional("init-optional-panics")
+        }),
         test("init: a cell is filled for all invocations", works),
     ]
 }
@@ -49,8 +55,8 @@ async fn blocking() -> Tested {
     ensure((300..550).contains(&took), format!("two set-ups of 300 ms took {took} ms"))
 }
 
-async fn optional() -> Tested {
-    let stage = Stage::new("init-optional", TraceMode::Active).await?;
+async fn optional(probe: &'static str) -> Tested {
+    let stage = Stage::new(probe, TraceMode::Active).await?;
     let answer = stage.invoke(json!({})).await;
     ensure(answer.result.as_deref() == Ok(&b"1"[..]), format!("{:?}", answer.result))?;
     stage.document(&answer).await?;

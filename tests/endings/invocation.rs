@@ -76,7 +76,10 @@ async fn http_stage() -> Tested {
         "pathParameters": { "proxy": "orders/7" }, "stageVariables": null, "body": null, "isBase64Encoded": false,
         "requestContext": { "stage": "prod", "httpMethod": "GET", "path": "/prod/orders/7", "resourcePath": "/{proxy+}", "identity": {} },
     });
-    for event in [v2, v1] {
+    let mut alike = v1.clone();
+    alike["requestContext"]["stage"] = json!("orders");
+    alike["requestContext"]["path"] = json!("/orders/orders/7");
+    for event in [v2, v1, alike] {
         let answer = stage.invoke(event).await;
         let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
         ensure(body["statusCode"] == 200, body.to_string())?;

@@ -38,6 +38,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("LAMBDA_LIFECYCLE_TRACE_EXPORT=stdout prints the documents", stdout),
         test("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS=off sends one document an invocation", not_announced),
         test("LAMBDA_LIFECYCLE_DEADLINE_GRACE and _RESERVE move the points", grace_and_reserve),
+        test("a grace or a reserve as long as the invocation is none: told once, and the default stays", || async {
+            too_long("LAMBDA_LIFECYCLE_DEADLINE_GRACE").await?;
+            too_long("LAMBDA_LIFECYCLE_DEADLINE_RESERVE").await
+        }),
     ]
 }
 
@@ -232,6 +236,18 @@ async fn not_announced() -> Tested {
     let answer = stage.invoke(json!({})).await;
     stage.document(&answer).await?;
     ensure(stage.traces.datagrams().len() == 1, format!("{} datagrams", stage.traces.datagrams().len()))
+}
+
+async fn too_long(variable: &'static str) -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env(variable, "2000")).await?;
+    for _ in 0..2 {
+        let answer = stage.invoke(json!({ "do": "stop" })).await;
+        let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+        let remaining = body["remaining_ms"].as_u64().ok_or("no time is told")?;
+        ensure(remaining <= 200, format!("{variable}: cancelled {remaining} ms before the kill"))?;
+    }
+    let told = stage.logged("is as long as the invocation");
+    ensure(told.len() == 1 && told[0].contains(variable), format!("{told:?}"))
 }
 
 async fn grace_and_reserve() -> Tested {

@@ -27,6 +27,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("SQS: raw bodies come as they are", raw),
         test("SQS: an event of something else is refused by name", foreign_event),
         test("SNS: the function's work is in the publisher's trace", sns),
+        test("SNS and EventBridge: a handler that panics is told as that", panicking),
         test("EventBridge: the function's work is in the trace of who put the event", event_bridge),
     ]
 }
@@ -231,6 +232,26 @@ async fn event_bridge() -> Tested {
     let spans = stage.traces.find(|document| document.name == "process placed");
     ensure(spans.len() == 2 && spans.iter().all(|span| span.trace_id == id), format!("{spans:?}"))?;
     ensure(spans.iter().all(|span| span.annotation("detail_type") == Some("placed")), "the kind of event is not annotated")
+}
+
+async fn panicking() -> Tested {
+    let order = json!({ "do": "panic" });
+    let sns = json!({ "Message": order.to_string(), "MessageId": "m1", "TopicArn": "arn:aws:sns:us-east-1:000000000000:orders" });
+    for (probe, event) in [
+        ("sns", json!({ "Records": [{ "EventSource": "aws:sns", "Sns": sns }] })),
+        ("bus", json!({ "source": "shop", "detail-type": "placed", "detail": order })),
+    ] {
+        let stage = Stage::new().await?;
+        let function = stage.function(probe, TraceMode::Active, |function| function).await;
+        let answer = function.invoke(Event { payload: event.to_string().into(), ..Event::default() }).await;
+        ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+        stage.settle(&function).await?;
+        let span = stage.only("the hop", |document| document.name.starts_with("process "))?;
+        let exceptions = span.exceptions();
+        let kinds: Vec<_> = exceptions.iter().filter_map(|exception| exception.kind.as_deref()).collect();
+        ensure(span.fault && kinds == ["Lifecycle.Panic"], format!("{probe}: {exceptions:?}"))?;
+    }
+    Ok(())
 }
 
 /// Has a function send, and waits until the consumer has handled all of it.

@@ -6,7 +6,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeNameForSends::AwsTraceHeader, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
 };
 use lambda_lifecycle::{
-    Error, LambdaEvent, Lifecycle,
+    Error, Invocation, LambdaEvent, Lifecycle,
     aws_sdk::{TraceInterceptor, trace_header_value, traced},
     event_bridge::{self, EventBridgeEvent},
     http_client::{self, TraceLayer},
@@ -18,6 +18,7 @@ use lambda_lifecycle::{
 use serde_json::{Value, json};
 use std::{process::ExitCode, time::Duration};
 use tower::{Layer, Service};
+use tracing::Instrument;
 
 pub(crate) fn main(probe: &str) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
@@ -33,7 +34,7 @@ pub(crate) fn main(probe: &str) -> ExitCode {
 async fn run(probe: &str) -> Result<(), Error> {
     let life = Lifecycle::from_env();
     match probe {
-        "interceptor" | "traced" => {
+        "interceptor" | "two interceptors" | "traced" => {
             let clients = Clients::connect(probe).await;
             life.run_concurrent(service_fn(move |event| send(clients.clone(), event))).await
         }
@@ -68,11 +69,14 @@ impl Clients {
             };
         }
         let config = aws_config::from_env().http_client(http).load().await;
-        let sqs = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
+        let mut sqs = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new());
+        if how == "two interceptors" {
+            sqs = sqs.interceptor(TraceInterceptor::new());
+        }
         let sns = aws_sdk_sns::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
         let bus = aws_sdk_eventbridge::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
         Self {
-            queues: aws_sdk_sqs::Client::from_conf(sqs),
+            queues: aws_sdk_sqs::Client::from_conf(sqs.build()),
             topics: aws_sdk_sns::Client::from_conf(sns),
             bus: aws_sdk_eventbridge::Client::from_conf(bus),
         }
@@ -134,6 +138,15 @@ async fn send(clients: Clients, event: LambdaEvent<Value>) -> Result<Value, Erro
             let polled = clients.queues.receive_message().queue_url(queue).wait_time_seconds(20).send().await;
             return Ok(json!(polled.is_err_and(|error| matches!(error, aws_sdk_sqs::error::SdkError::TimeoutError(_)))));
         }
+        "long poll in frozen work" => Invocation::current().after_response(async move {
+            tokio::time::sleep(Invocation::current().remaining() + Duration::from_millis(50)).await;
+            let polled = clients.queues.receive_message().queue_url(queue).wait_time_seconds(1).send().await;
+            match polled {
+                Ok(_) => tracing::info!("the frozen call was answered"),
+                Err(error) => tracing::info!("the frozen call failed: {error:?}"),
+            }
+        }),
+        "wait" => tokio::time::sleep(Duration::from_millis(1_600)).await,
         "dropped" => {
             let call = clients.queues.receive_message().queue_url(queue).wait_time_seconds(20).send();
             return Ok(json!(tokio::time::timeout(Duration::from_millis(200), call).await.is_err()));
@@ -149,7 +162,14 @@ async fn call(event: LambdaEvent<Value>) -> Result<Value, Error> {
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new());
     let mut client = TraceLayer::new().layer(client.build_http::<http_body_util::Empty<bytes::Bytes>>());
     let request = http::Request::get(&url).body(http_body_util::Empty::new())?;
-    let status = client.call(request).await?.status().as_u16();
+    let calling = async { client.call(request).await };
+    let status = match event.payload["inside"].as_str() {
+        // `tracing` knows of no span here, so this one is a root to it.
+        Some("a root") => calling.instrument(tracing::info_span!(parent: tracing::Span::current(), "outer")).await?.status(),
+        Some("a span") => calling.instrument(tracing::info_span!("outer")).await?.status(),
+        _ => calling.await?.status(),
+    };
+    let status = status.as_u16();
     let headers = http_client::headers();
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Ok(json!({ "status": status, "x-amzn-trace-id": header("x-amzn-trace-id"), "traceparent": header("traceparent") }))
@@ -172,10 +192,12 @@ async fn raw((): (), message: Message<String>) -> Result<(), Error> {
 
 async fn notified((): (), notification: Notification<Value>) -> Result<(), Error> {
     work().await;
+    assert!(notification.message["do"] != "panic", "planned");
     if notification.message["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }
 }
 
 async fn happened((): (), event: EventBridgeEvent<Value>) -> Result<(), Error> {
     work().await;
+    assert!(event.detail["do"] != "panic", "planned");
     if event.detail["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 use lambda_lifecycle::xray::TraceHeader;
 use lambda_lifecycle_sandbox::{
-    function::TraceMode,
+    function::{FunctionBuilder, TraceMode},
     sqs::{Queue, StoredMessage},
     xray::TraceStore,
 };
@@ -107,7 +107,10 @@ pub(crate) fn tests() -> Vec<Trial> {
     }
     tests.push(test("a refused call is an error with the service's code, in both protocols", refused));
     tests.push(test("a call may take no longer than its invocation has", bounded));
+    tests.push(test("a call of work that has outlived its invocation has the time it asks for", outlived));
+    tests.push(test("a client with two interceptors has one span of a call", two_interceptors));
     tests.push(test("a dropped call ends as cancelled", dropped));
+    tests.push(test("plain HTTP: a call inside a span of the handler's is below it, a root to tracing or not", inside_a_span));
     tests.push(test("plain HTTP: the layer's span and headers, and the headers alone", plain_http));
     tests
 }
@@ -234,6 +237,21 @@ async fn bounded() -> Tested {
     ensure(call.fault && kind.as_deref() == Some("TimeoutError"), format!("{:?}", call.exceptions()))
 }
 
+async fn outlived() -> Tested {
+    let stage = Stage::new().await?;
+    let change =
+        |function: FunctionBuilder| function.timeout(Duration::from_secs(3)).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze");
+    let function = stage.function("interceptor", TraceMode::Active, change).await;
+    invoke(&function, &json!({ "how": "long poll in frozen work" })).await?;
+    // What it slept through is over when it is thawed.
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    invoke(&function, &json!({ "how": "wait" })).await?;
+    function.wait_frozen().await;
+    let told: Vec<String> =
+        function.logs().into_iter().map(|line| line.text).filter(|line| line.contains("the frozen call")).collect();
+    ensure(told.len() == 1 && told[0].contains("was answered"), format!("{told:?}"))
+}
+
 async fn dropped() -> Tested {
     for client in ["interceptor", "traced"] {
         let stage = Stage::new().await?;
@@ -244,6 +262,34 @@ async fn dropped() -> Tested {
         let call = stage.only("the call", |document| document.name == "SQS")?;
         let told = call.exceptions().iter().any(|exception| exception.kind.as_deref() == Some("Cancelled"));
         ensure(call.fault && told, format!("{:?}", call.exceptions()))?;
+    }
+    Ok(())
+}
+
+async fn two_interceptors() -> Tested {
+    let stage = Stage::new().await?;
+    let function = stage.function("two interceptors", TraceMode::Active, |function| function).await;
+    invoke(&function, &json!({ "how": "SendMessage" })).await?;
+    stage.settle(&function).await?;
+    let call = stage.only("the call", |document| document.name == "SQS")?;
+    ensure(!call.fault && !call.error, format!("{:?}", call.exceptions()))
+}
+
+async fn inside_a_span() -> Tested {
+    let server = axum::Router::new().fallback(async || "here");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/orders", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, server).await });
+    for inside in ["a span", "a root"] {
+        let stage = Stage::new().await?;
+        let function = stage.function("http", TraceMode::Active, |function| function).await;
+        invoke(&function, &json!({ "url": url, "inside": inside })).await?;
+        stage.settle(&function).await?;
+        let (outer, call) = (
+            stage.only("the span", |document| document.name == "outer")?,
+            stage.only("the call", |document| document.name == "127.0.0.1")?,
+        );
+        ensure(call.parent_id.as_ref() == Some(&outer.id), format!("inside {inside} the call hangs elsewhere"))?;
     }
     Ok(())
 }

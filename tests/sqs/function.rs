@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use std::{fs::OpenOptions, future::pending, io::Write, process::ExitCode, time::Duration};
 
 pub(crate) fn main(probe: &str) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let threads = probe.ends_with("with workers");
+    let mut builder =
+        if threads { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
     match runtime.block_on(run(probe)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -23,8 +26,18 @@ pub(crate) fn main(probe: &str) -> ExitCode {
 }
 
 async fn run(probe: &str) -> Result<(), Error> {
+    if probe.ends_with("with workers") {
+        // Timers of others keep Tokio's clock up to date beside a thread that is blocked.
+        tokio::spawn(async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
     match probe {
-        "one by one" => Lifecycle::from_env().run_concurrent(sqs::batch((), handle).concurrency(1)).await,
+        "one by one" | "one by one with workers" => {
+            Lifecycle::from_env().run_concurrent(sqs::batch((), handle).concurrency(1)).await
+        }
         "at once" => Lifecycle::from_env().run_concurrent(sqs::batch((), handle)).await,
         "worker" => Lifecycle::from_env().run_concurrent(sqs::batch((), handle).concurrency(16)).await,
         "plain" => lambda_runtime::run(service_fn(plain)).await,
@@ -53,6 +66,12 @@ pub(crate) enum Plan {
     /// Ends with the deadline, in order.
     Hang,
     HangOnce,
+    /// Gives way again and again, and never ends.
+    Cooperate,
+    /// Keeps its thread for 300 ms.
+    Compute,
+    /// Uses up Tokio's budget, and then the thread until the deadline is past.
+    Overrun,
     /// Blocks its thread: the platform kills the environment.
     BlockOnce,
 }
@@ -95,6 +114,16 @@ async fn handle(_: (), message: Message<Order>) -> Result<(), Error> {
         Plan::HangOnce if first => {
             note(&message, "failed");
             pending::<()>().await;
+        }
+        Plan::Cooperate => loop {
+            tokio::task::consume_budget().await;
+        },
+        Plan::Compute => std::thread::sleep(Duration::from_millis(300)),
+        Plan::Overrun => {
+            while tokio::task::coop::has_budget_remaining() {
+                tokio::task::consume_budget().await;
+            }
+            std::thread::sleep(message.invocation.remaining().saturating_sub(Duration::from_millis(60)));
         }
         Plan::BlockOnce if first => std::thread::sleep(Duration::from_secs(60)),
         _ => {}

@@ -15,17 +15,29 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("the seventh of ten hangs: the six before it are done, it and the three after it come back", PATIENCE, one_by_one),
         test("the seventh of ten hangs, all at once: it alone comes back", PATIENCE, at_once),
+        test("the seventh of ten never ends but gives way, all at once: it alone comes back", PATIENCE, cooperating),
+        test(
+            "the seventh of ten blocks past the deadline: the seven are done, the three after it come back",
+            PATIENCE,
+            overrunning,
+        ),
+        test("ten at once that block their thread: none is begun after the token's cancellation", PATIENCE, computing),
         test("the seventh of ten hangs in a plain handler: all ten come back", PATIENCE, plain),
     ]
 }
 
+/// The seventh is to do this, the others succeed.
+fn seventh(plan: &'static str) -> impl Fn(usize) -> &'static str {
+    move |number| if number == 7 { plan } else { "succeed" }
+}
+
 /// The ids as sent, and the first batch of them.
-async fn first_batch(probe: &str) -> Result<(Vec<String>, Arc<Batch>, TraceStore), Failed> {
+async fn first_batch(probe: &str, plan: impl Fn(usize) -> &'static str) -> Result<(Vec<String>, Arc<Batch>, TraceStore), Failed> {
     let (daemon, sqs) = (Daemon::start().await?, Sqs::start().await?);
     let queue = sqs.create_queue("orders", QueueOptions::default()).await?;
     let mut sent = Vec::new();
     for number in 1..=10 {
-        let body = json!({ "number": number, "plan": if number == 7 { "hang" } else { "succeed" } });
+        let body = json!({ "number": number, "plan": plan(number) });
         sent.push(queue.send(json!({ "MessageBody": body.to_string() })).await?);
     }
     let worker = function(probe, &daemon).timeout(Duration::from_secs(2)).build().await;
@@ -40,7 +52,7 @@ async fn first_batch(probe: &str) -> Result<(Vec<String>, Arc<Batch>, TraceStore
 }
 
 async fn one_by_one() -> Tested {
-    let (sent, batch, traces) = first_batch("one by one").await?;
+    let (sent, batch, traces) = first_batch("one by one", seventh("hang")).await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     ensure(batch.deleted == sent[..6], format!("deleted: {:?}", batch.deleted))?;
     ensure(batch.failed == sent[6..], format!("back: {:?}", batch.failed))?;
@@ -51,14 +63,41 @@ async fn one_by_one() -> Tested {
 }
 
 async fn at_once() -> Tested {
-    let (sent, batch, _) = first_batch("at once").await?;
+    let (sent, batch, _) = first_batch("at once", seventh("hang")).await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     ensure(batch.failed == [sent[6].clone()], format!("back: {:?}", batch.failed))?;
     ensure(batch.deleted.len() == 9, format!("deleted: {:?}", batch.deleted))
 }
 
+async fn cooperating() -> Tested {
+    let (sent, batch, _) = first_batch("at once", seventh("cooperate")).await?;
+    ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
+    ensure(batch.failed == [sent[6].clone()], format!("back: {:?}", batch.failed))
+}
+
+async fn overrunning() -> Tested {
+    let (sent, batch, _) = first_batch("one by one with workers", |number| match number {
+        // The deadline's alarm is set when the handler first waits.
+        1 => "slow",
+        7 => "overrun",
+        _ => "succeed",
+    })
+    .await?;
+    ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
+    ensure(batch.deleted == sent[..7], format!("deleted: {:?}", batch.deleted))?;
+    ensure(batch.failed == sent[7..], format!("back: {:?}", batch.failed))
+}
+
+async fn computing() -> Tested {
+    let (sent, batch, _) = first_batch("at once", |_| "compute").await?;
+    ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
+    let done = batch.deleted.len();
+    ensure((1..10).contains(&done) && batch.deleted == sent[..done], format!("deleted: {:?}", batch.deleted))?;
+    ensure(batch.failed == sent[done..], format!("back: {:?}", batch.failed))
+}
+
 async fn plain() -> Tested {
-    let (sent, batch, _) = first_batch("plain").await?;
+    let (sent, batch, _) = first_batch("plain", seventh("hang")).await?;
     ensure(matches!(&batch.outcome, BatchOutcome::Failed(why) if why.contains("timed out")), format!("{:?}", batch.outcome))?;
     ensure(batch.failed == sent && batch.deleted.is_empty(), format!("back: {:?}", batch.failed))
 }
