@@ -1,6 +1,6 @@
 //! The invocation's own span: attached by context, so that it depends on no filter, and not on the runtime's endless `worker` span.
 
-use super::{Recorder, Trigger, delivery, tracer::Span};
+use super::{Recorder, Trigger, blocked::report_shutdown, delivery, tracer::Span};
 use crate::{Environment, Invocation, outcome::Outcome, settings::Settings};
 use opentelemetry::{
     Context, KeyValue, Value,
@@ -41,7 +41,12 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     if Settings::current().in_progress {
         delivery::announce(invocation, &span);
     }
-    parent.with_span(Span::open(&recorder.spans, invocation, span))
+    let span = Span::open(&recorder.spans, invocation, span);
+    if recorder.spans.are_cut_off() {
+        // Nobody would say otherwise how it ended.
+        report_shutdown();
+    }
+    parent.with_span(span)
 }
 
 /// The context of an invocation that is not recorded: what came in is still handed on.

@@ -5,7 +5,10 @@ use crate::{Invocation, xray::Frame};
 use opentelemetry::trace::{SpanContext, SpanId, TraceState};
 use opentelemetry_sdk::trace::SpanData;
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -146,6 +149,8 @@ pub(crate) struct Spans {
     late: Mutex<Vec<SpanData>>,
     /// What spans of init belong to that end when it is over.
     adopter: OnceLock<SpanContext>,
+    /// A shutdown has looked through the buffers.
+    cut_off: AtomicBool,
 }
 
 impl Spans {
@@ -212,12 +217,19 @@ impl Spans {
 
     /// Of each invocation which span is its own, what has begun and not ended, and what has ended. From here on no end is recorded.
     pub(crate) fn take_all_open(&self) -> Vec<(Option<Own>, Vec<SpanData>, Vec<SpanData>)> {
+        // Before the look: who opens a span after it has seen the lock of `known`, and with it this.
+        self.cut_off.store(true, Ordering::Release);
         let known = std::mem::take(&mut *lock(&self.known));
         let take = |buffer: Arc<Mutex<Buffered>>| {
             let mut buffered = lock(&buffer);
             (buffered.own.clone(), buffered.take_open(), std::mem::take(&mut buffered.finished))
         };
         known.iter().filter_map(Weak::upgrade).map(take).collect()
+    }
+
+    /// True from the moment of that look on: what begins now may have been overlooked.
+    pub(super) fn are_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Acquire)
     }
 
     /// Spans that ended after their invocation was over.

@@ -4,6 +4,7 @@ use crate::stage::{Stage, Tested, ensure, test};
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
     function::{EventKind, Exit, TraceMode},
+    xray::Document,
 };
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -14,6 +15,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("SIGTERM while idle: hooks run in reverse order, and the process ends by itself", idle),
         test("SIGTERM at the timeout: hooks run", at_the_timeout),
         test("a hanging shutdown hook is cancelled, and the process ends by itself", hanging),
+        test("an invocation that begins while the environment ends is told as cut off", begun_late),
         test("without hooks no extension is registered", unregistered),
         test("spans kept for shutdown are flushed then", last_flush),
     ]
@@ -52,6 +54,28 @@ async fn hanging() -> Tested {
     ensure(ended.len() == 1 && ended[0].exit == Exit::Code(0), format!("{ended:?}"))?;
     ensure(stage.logged("not reached").is_empty(), "a hook ran after the time was over")?;
     ensure(stage.logged("a shutdown hook was not done in its time").len() == 1, "it is not in the log")
+}
+
+async fn begun_late() -> Tested {
+    // The hook hangs for less than half a second: where the second event comes later, it is another environment's.
+    for _ in 0..10 {
+        let stage = Stage::with("hanging-shutdown", TraceMode::Active, |function| function.managed(2)).await?;
+        let outcome = |word: &'static str| move |document: &Document| document.annotation("outcome") == Some(word);
+        let first = tokio::spawn(stage.invoke_owned(r#"{"do":"hang"}"#));
+        stage.traces.wait_for(|traces| !traces.find(|document| document.in_progress).is_empty(), Duration::from_secs(10)).await?;
+        let pid = stage.function.pid().ok_or("no process")?;
+        ensure(std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status()?.success(), "kill failed")?;
+        stage.traces.wait_for(|traces| !traces.find(outcome("shut_down")).is_empty(), Duration::from_secs(10)).await?;
+        let second = stage.invoke_owned(r#"{"do":"hang"}"#).await;
+        ensure(first.await?.result.is_err() && second.result.is_err(), "there is an answer")?;
+        stage.settle().await?;
+        stage.documents_are_valid()?;
+        if stage.traces.find(outcome("deadline_exceeded")).is_empty() {
+            let seen = stage.traces.find(outcome("shut_down")).len();
+            return ensure(seen == 2, format!("{seen} are told as cut off"));
+        }
+    }
+    Err("the second event never came in time".into())
 }
 
 async fn unregistered() -> Tested {
