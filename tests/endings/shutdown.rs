@@ -62,7 +62,8 @@ async fn begun_late() -> Tested {
         let stage = Stage::with("hanging-shutdown", TraceMode::Active, |function| function.managed(2)).await?;
         let outcome = |word: &'static str| move |document: &Document| document.annotation("outcome") == Some(word);
         let first = tokio::spawn(stage.invoke_owned(r#"{"do":"hang"}"#));
-        stage.traces.wait_for(|traces| !traces.find(|document| document.in_progress).is_empty(), Duration::from_secs(10)).await?;
+        let begun = |document: &Document| document.in_progress && document.annotation("trigger").is_some();
+        stage.traces.wait_for(|traces| !traces.find(begun).is_empty(), Duration::from_secs(10)).await?;
         let pid = stage.function.pid().ok_or("no process")?;
         ensure(std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status()?.success(), "kill failed")?;
         stage.traces.wait_for(|traces| !traces.find(outcome("shut_down")).is_empty(), Duration::from_secs(10)).await?;
