@@ -1,30 +1,28 @@
 //! How long an environment slept between two invocations.
 
-use crate::environment;
+use crate::{clock::Moment, environment};
 use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 /// When this process last asked for an event.
-static RESTED: Mutex<Option<(Instant, SystemTime)>> = Mutex::new(None);
+static RESTED: Mutex<Option<Moment>> = Mutex::new(None);
 
 /// The invocation's stages are over; the environment may freeze at any moment.
 pub(crate) fn begin() {
-    *lock() = Some((Instant::now(), SystemTime::now()));
+    *lock() = Some(Moment::now());
 }
 
-/// Time since [`begin`]; `None` in the first invocation, and where nothing is ever frozen. A frozen machine's monotonic clock may stand still, and a wall clock may be
-/// set back: the longer one counts.
+/// Time since [`begin`]; `None` in the first invocation, and where nothing is ever frozen.
 pub(crate) fn end() -> Option<Duration> {
     if environment::kind().is_concurrent() {
         // Never frozen, and never at rest as long as one invocation is under way.
         return None;
     }
-    let (instant, time) = (*lock())?;
-    Some(instant.elapsed().max(time.elapsed().unwrap_or_default()))
+    lock().map(Moment::elapsed)
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Option<(Instant, SystemTime)>> {
+fn lock() -> MutexGuard<'static, Option<Moment>> {
     RESTED.lock().unwrap_or_else(PoisonError::into_inner)
 }

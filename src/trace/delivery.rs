@@ -223,11 +223,8 @@ pub(crate) fn deliver_now(own: Option<&Own>, mut spans: Vec<SpanData>) {
         vehicle.express(batch);
         batch.clear();
     }
-    if let Some(own) = own {
-        keep_for_exporters(own.id, own.frame.parent_id(), &mut spans);
-    } else {
-        keep_for_exporters(SpanId::INVALID, SpanId::INVALID, &mut spans);
-    }
+    let rootless = own.filter(|own| own.frame.parent_id() == SpanId::INVALID);
+    keep_for_exporters(rootless.map(|own| own.id), &mut spans);
 }
 
 /// The work of a message in its producer's trace is no part of this function's segment.
@@ -243,13 +240,12 @@ pub(super) fn frame_of_invocation(invocation: &Invocation, trace: TraceId) -> Fr
     if invocation.is_foreign() { frame.segment() } else { frame }
 }
 
-/// Keeps spans for other exporters, among them perhaps an invocation's own.
-fn keep_for_exporters(own: SpanId, parent: SpanId, spans: &mut [SpanData]) {
+/// Keeps spans for other exporters, among them perhaps the own one of an invocation without a parent.
+fn keep_for_exporters(rootless: Option<SpanId>, spans: &mut [SpanData]) {
     let Some(exporters) = exporters::installed() else { return };
     // A parent that was made up is nobody else's business.
-    if parent == SpanId::INVALID
-        && let Some(span) = spans.iter_mut().find(|span| span.span_context.span_id() == own && span.span_kind == SpanKind::Server)
-    {
+    let is_rootless = |span: &&mut SpanData| Some(span.span_context.span_id()) == rootless && span.span_kind == SpanKind::Server;
+    if let Some(span) = spans.iter_mut().find(is_rootless) {
         span.parent_span_id = SpanId::INVALID;
         span.parent_span_is_remote = false;
     }
@@ -278,7 +274,7 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
             }
         }
     }
-    keep_for_exporters(main, invocation.parent_id().unwrap_or(SpanId::INVALID), &mut spans);
+    keep_for_exporters(invocation.parent_id().is_none().then_some(main), &mut spans);
 }
 
 async fn translate(

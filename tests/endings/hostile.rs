@@ -110,12 +110,18 @@ async fn work_with_a_token() -> Tested {
     lives(&stage).await
 }
 
+/// An invocation, and one more, in which frozen work of the first goes on.
+async fn invoke_and_thaw(stage: &Stage, event: Value) -> Tested {
+    for event in [event, json!({ "do": "sleep" })] {
+        stage.invoke(event).await;
+        stage.settle().await?;
+    }
+    Ok(())
+}
+
 async fn deferring_hook() -> Tested {
     let stage = Stage::new("deferring-hook", TraceMode::Active).await?;
-    stage.invoke(json!({})).await;
-    stage.settle().await?;
-    stage.invoke(json!({ "do": "sleep" })).await;
-    stage.settle().await?;
+    invoke_and_thaw(&stage, json!({})).await?;
     ensure(!stage.logged("deferred by a hook").is_empty(), "the work is lost without a word")
 }
 
@@ -124,20 +130,14 @@ async fn stored_by_work(policy: &'static str) -> Tested {
         function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", policy).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", "500")
     })
     .await?;
-    stage.invoke(json!({ "do": "work beside work that hangs" })).await;
-    stage.settle().await?;
-    stage.invoke(json!({ "do": "sleep" })).await;
-    stage.settle().await?;
+    invoke_and_thaw(&stage, json!({ "do": "work beside work that hangs" })).await?;
     ensure(stage.logged("stored by work").len() == 1, "the work is lost without a word")?;
     lives(&stage).await
 }
 
 async fn stored_by_a_task() -> Tested {
     let stage = Stage::with("exporter", TraceMode::Active, |function| function.env("EXPORTER", "is slow")).await?;
-    stage.invoke(json!({ "do": "work of a task" })).await;
-    stage.settle().await?;
-    stage.invoke(json!({ "do": "sleep" })).await;
-    stage.settle().await?;
+    invoke_and_thaw(&stage, json!({ "do": "work of a task" })).await?;
     ensure(stage.logged("stored by a task").len() == 1, "the work is lost without a word")?;
     lives(&stage).await
 }

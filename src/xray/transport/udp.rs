@@ -7,10 +7,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use super::{AddressError, DaemonAddress, MAX_DATAGRAM, Pace, Pacer};
+use crate::clock::Moment;
 
 /// How often a datagram that the kernel has no room for is tried again, a millisecond apart.
 const RETRIES: u32 = 20;
@@ -66,7 +67,7 @@ pub struct UdpEmitter {
     /// Nobody listened when it was last looked; of the socket, so of all its clones.
     absent: Arc<AtomicBool>,
     /// When that was found here.
-    refused_at: Option<(Instant, SystemTime)>,
+    refused_at: Option<Moment>,
 }
 
 impl UdpEmitter {
@@ -161,10 +162,7 @@ impl UdpEmitter {
     /// False when nobody listened a tenth of a second ago: documents need not be written then. At other times
     /// [`send_all`](Self::send_all) finds out with one of them.
     pub fn is_worth_a_try(&self) -> bool {
-        // The monotonic clock may stand still in a frozen environment, and a wall clock may be set back: the longer one counts.
-        let is_past =
-            |(at, wall): (Instant, SystemTime)| at.elapsed() >= ABSENT || wall.elapsed().is_ok_and(|passed| passed >= ABSENT);
-        !self.is_unheard() || self.refused_at.is_none_or(is_past)
+        !self.is_unheard() || self.refused_at.is_none_or(|at| at.elapsed() >= ABSENT)
     }
 
     /// Takes the socket's word that nobody listens to what was sent before. Within a machine it is there when the sending returns.
@@ -211,7 +209,7 @@ impl UdpEmitter {
             refusals += self.stats.refused - refused;
             if (refusals > 0 || self.is_unheard()) && (refusals > 1 || self.take_refusal()) {
                 self.absent.store(true, Ordering::Relaxed);
-                self.refused_at = Some((Instant::now(), SystemTime::now()));
+                self.refused_at = Some(Moment::now());
                 self.stats.skipped += datagrams.count() as u64;
                 return sent;
             }
