@@ -1,13 +1,13 @@
 //! The lifecycle's options.
 
 use crate::{
-    Export, Flush, Invocation, Lifecycle, Report, TraceParent, Unfinished, after_response::Hooks, settings::Settings,
-    trace::AnyExporter, xray::Redaction,
+    Export, Flush, Invocation, Report, TraceParent, Unfinished, after_response::Hooks, settings::Settings, trace::AnyExporter,
+    xray::Redaction,
 };
 use opentelemetry_sdk::trace::SpanExporter;
 use std::{future::Future, sync::Arc, time::Duration};
 
-/// Options of a [`Lifecycle`]. What an [environment variable](crate::settings) sets wins over what is set here.
+/// Options of a [`Lifecycle`](crate::Lifecycle). What an [environment variable](crate::settings) sets wins over what is set here.
 ///
 /// ```no_run
 /// use lambda_lifecycle::{Lifecycle, xray::Redaction};
@@ -158,10 +158,5 @@ impl Builder {
     {
         self.hooks.push_shutdown(hook);
         self
-    }
-
-    /// The lifecycle. Sets the global subscriber, if the log or the trace is wanted and none is set.
-    pub fn build(self) -> Lifecycle {
-        Lifecycle::new(self)
     }
 }

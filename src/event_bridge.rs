@@ -25,7 +25,7 @@
 use crate::{
     Invocation,
     hop::{self, consumer},
-    outcome::error_type,
+    invocation::error_type,
 };
 use lambda_runtime::{Diagnostic, Error, LambdaEvent};
 use opentelemetry::{KeyValue, Value, context::FutureExt as _};

@@ -73,7 +73,7 @@ impl Lifecycle {
         install_hooks(hooks);
         problems.extend(subscribe(log, trace));
         for problem in problems {
-            crate::logs::warn(format_args!("{problem}"));
+            crate::notice::warn(format_args!("{problem}"));
         }
         tracing::debug!("{:?}", Settings::current());
         Self { init: InitPhase::begin(trace) }
@@ -160,7 +160,7 @@ impl Lifecycle {
         // Made inside of the attempt, which also counts a panic in its making.
         let setup = async { optional.set_up().await };
         if let Err(error) = optional.cell().get_or_init(self.init.attempt(name.into(), setup)).await {
-            crate::logs::warn(format_args!("{error}; it is tried again at first use"));
+            crate::notice::warn(format_args!("{error}; it is tried again at first use"));
         }
         optional
     }
@@ -184,7 +184,7 @@ impl Lifecycle {
         Environment::check()?;
         trace::resolve().await;
         if environment::kind().is_concurrent() {
-            crate::logs::warn(format_args!(
+            crate::notice::warn(format_args!(
                 "this environment takes many events at a time, and `run` serves one: use `run_concurrent` or `serve`"
             ));
         }
@@ -232,5 +232,12 @@ impl Lifecycle {
         let service = crate::service::with_route(service);
         let service = crate::service::HttpLayer::new().layer(service);
         self.run_concurrent(lambda_http::Adapter::from(service)).await
+    }
+}
+
+impl Builder {
+    /// The lifecycle. Sets the global subscriber, if the log or the trace is wanted and none is set.
+    pub fn build(self) -> Lifecycle {
+        Lifecycle::new(self)
     }
 }

@@ -155,7 +155,7 @@ impl Settings {
         CURRENT.get_or_init(|| {
             let mut settings = Self::default();
             for problem in settings.read_env() {
-                crate::logs::warn(format_args!("{problem}"));
+                crate::notice::warn(format_args!("{problem}"));
             }
             settings
         })

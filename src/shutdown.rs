@@ -1,7 +1,8 @@
 #![doc = include_str!("../docs/shutdown.md")]
 
 use crate::{
-    after_response::{Work, hooks, stages},
+    after_response::{hooks, stages},
+    invocation::Work,
     trace,
 };
 use lambda_runtime::Error;
@@ -49,7 +50,7 @@ async fn listen() -> Option<UnixStream> {
             Some(terminated)
         }
         Err(error) => {
-            crate::logs::warn(format_args!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})"));
+            crate::notice::warn(format_args!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})"));
             None
         }
     }
@@ -75,7 +76,7 @@ async fn received(terminated: Option<&mut UnixStream>) {
 
 async fn end() {
     // Without timers nothing is bounded but by the platform's kill.
-    let timers = crate::deadline::timers_run();
+    let timers = crate::clock::timers_run();
     let until = timers.then(|| Instant::now() + TIME);
     tracing::debug!("SIGTERM: shutdown hooks and a last flush");
     let stages = stages();
@@ -99,7 +100,7 @@ async fn register() {
         .header("content-type", "application/json")
         .body(Body::from(r#"{"events":[]}"#.to_owned()));
     let response = match request {
-        Ok(request) if crate::deadline::timers_run() => match tokio::time::timeout(REGISTERING, client.call(request)).await {
+        Ok(request) if crate::clock::timers_run() => match tokio::time::timeout(REGISTERING, client.call(request)).await {
             Ok(response) => response,
             Err(_) => Err("no answer within a second".into()),
         },
@@ -124,5 +125,5 @@ async fn register() {
         Ok(response) => format!("status {}", response.status()),
         Err(error) => error.to_string(),
     };
-    crate::logs::warn(format_args!("no extension could be registered, so shutdown hooks will not run here: {refused}"));
+    crate::notice::warn(format_args!("no extension could be registered, so shutdown hooks will not run here: {refused}"));
 }

@@ -26,7 +26,7 @@
 use crate::{
     Invocation,
     hop::{self, Producer, consumer},
-    outcome::error_type,
+    invocation::error_type,
     undecodable::without_values,
 };
 use lambda_runtime::{Diagnostic, Error, LambdaEvent};

@@ -117,7 +117,7 @@ impl Subscriber for DefaultSubscriber {
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         // OpenTelemetry's context is asked for the span's parent: what knows when it is gone is made while it is there.
-        trace::has_context();
+        crate::context::has_context();
         self.spans().new_span(attributes)
     }
 
@@ -142,7 +142,7 @@ impl Subscriber for DefaultSubscriber {
 
     fn enter(&self, span: &Id) {
         // As above: the span's context becomes the thread's.
-        trace::has_context();
+        crate::context::has_context();
         self.spans().enter(span);
     }
 

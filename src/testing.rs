@@ -31,9 +31,9 @@
 
 use crate::{
     Invocation, Lifecycle, after_response,
-    deadline::{Alarm, Deadline, DeadlineExceeded},
-    invocation::CURRENT,
-    trace,
+    deadline::Alarm,
+    ids,
+    invocation::{CURRENT, Deadline, DeadlineExceeded},
     xray::{Sampled, TraceHeader},
 };
 use opentelemetry::{Context, TraceId, Value, context::FutureExt as _, trace::SpanId};
@@ -46,6 +46,13 @@ use std::{
     time::Duration,
 };
 use tracing_subscriber::layer::SubscriberExt;
+
+impl Invocation {
+    /// An invocation for unit tests: see [`testing`](crate::testing).
+    pub fn test() -> TestBuilder {
+        TestBuilder::default()
+    }
+}
 
 /// Options of an invocation for tests. Made by [`Invocation::test`].
 #[derive(Clone, Debug)]
@@ -101,7 +108,7 @@ impl TestBuilder {
             // Another test may set one at this very moment.
             let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lifecycle::layer()));
         }
-        let ids = trace::ProcessIds;
+        let ids = ids::ProcessIds;
         let sampled = if self.sampled { Sampled::Yes } else { Sampled::No };
         let (root, parent): (TraceId, SpanId) = (ids.new_trace_id(), ids.new_span_id());
         let mut context = lambda_runtime::Context::default();
@@ -109,8 +116,9 @@ impl TestBuilder {
         context.tenant_id = self.tenant;
         let received = crate::clock::now();
         let deadline = self.timeout.map(|timeout| Deadline::after(timeout, received, None, None));
-        let invocation = Invocation::for_test(context, deadline, TraceHeader::new(root, Some(parent), sampled));
-        let context = trace::context_without_span(&invocation);
+        let invocation =
+            Invocation::new(context, received, deadline, TraceHeader::new(root, Some(parent), sampled), false, false);
+        let context = invocation.context_without_span();
         TestInvocation { invocation, context, spans: Mutex::default() }
     }
 }

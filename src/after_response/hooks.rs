@@ -1,10 +1,8 @@
 //! Hooks of a function's life: after each response, at a thaw, at shutdown.
 
-use super::Work;
 use crate::{
     Invocation,
-    invocation::CURRENT,
-    outcome::{Outcome, panic_message},
+    invocation::{CURRENT, Outcome, Work, panic_message},
 };
 use opentelemetry::{Context, context::FutureExt as _};
 use std::{
@@ -129,7 +127,7 @@ impl Hooks {
 
 fn guarded<T>(what: &str, hook: impl FnOnce() -> T) -> Result<T, ()> {
     catch_unwind(AssertUnwindSafe(hook))
-        .map_err(|panic| crate::logs::error(format_args!("{what} panicked: {}", panic_message(&*panic))))
+        .map_err(|panic| crate::notice::error(format_args!("{what} panicked: {}", panic_message(&*panic))))
 }
 
 /// False when the time is over.
@@ -142,13 +140,13 @@ async fn ended_in_time(what: &str, task: tokio::task::JoinHandle<()>, until: Opt
     match ended {
         Ok(joined) => {
             if let Some(panic) = joined.err().and_then(panic_of) {
-                crate::logs::error(format_args!("{what} panicked: {panic}"));
+                crate::notice::error(format_args!("{what} panicked: {panic}"));
             }
             true
         }
         Err(_) => {
             abort.abort();
-            crate::logs::error(format_args!("{what} was not done in its time and is cancelled"));
+            crate::notice::error(format_args!("{what} was not done in its time and is cancelled"));
             false
         }
     }

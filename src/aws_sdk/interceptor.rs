@@ -3,7 +3,7 @@
 use super::{error, resources};
 use crate::{
     Invocation,
-    deadline::Deadline,
+    invocation::Deadline,
     trace::{self, Recorder, Span},
     xray::{Sampled, TRACE_HEADER},
 };

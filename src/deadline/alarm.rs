@@ -1,10 +1,9 @@
 //! The timer of one invocation: made when the handler first waits, gone with the invocation.
 
-use super::Deadline;
+use crate::invocation::Deadline;
 use std::{
     future::Future,
     pin::{Pin, pin},
-    sync::OnceLock,
     task::{Context, Poll},
 };
 use tokio::{task::unconstrained, time::Sleep};
@@ -39,25 +38,6 @@ impl Alarm {
 /// A handler that has used up Tokio's cooperative budget of this poll must not silence its own alarm.
 fn poll_timer(sleep: &mut Pin<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
     pin!(unconstrained(sleep.as_mut())).poll(cx)
-}
-
-/// False on a runtime without a time driver, where any use of a timer panics: invocations then have no deadline.
-pub(crate) fn timers_run() -> bool {
-    static RUN: OnceLock<bool> = OnceLock::new();
-    if tokio::runtime::Handle::try_current().is_err() {
-        return false;
-    }
-    *RUN.get_or_init(|| {
-        // Without unwinding the question cannot be asked: the answer would end the process.
-        let run =
-            cfg!(panic = "abort") || std::panic::catch_unwind(|| drop(tokio::time::sleep(std::time::Duration::ZERO))).is_ok();
-        if !run {
-            crate::logs::warn(format_args!(
-                "this Tokio runtime has no timers, so no deadline can be kept: build it with `enable_time` or `enable_all`"
-            ));
-        }
-        run
-    })
 }
 
 #[cfg(test)]

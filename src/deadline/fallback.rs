@@ -1,6 +1,6 @@
 //! An answer of the user's own for a deadline that was met.
 
-use crate::{Invocation, outcome::Outcome};
+use crate::{Invocation, invocation::Outcome};
 use lambda_runtime::LambdaEvent;
 use pin_project_lite::pin_project;
 use std::{

@@ -4,8 +4,7 @@
 //! invocation's spans shortly before the platform kills the process: the open ones as faults, the innermost named as the culprit.
 //! It touches neither the environment nor the resolver, which another thread may be at work in.
 
-use super::Deadline;
-use crate::{Invocation, trace};
+use crate::{Invocation, invocation::Deadline, trace};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -67,7 +66,7 @@ fn thread() -> Option<&'static Watch> {
             match thread {
                 Ok(_) => Some(Watch { state: Mutex::default(), changed: Condvar::new() }),
                 Err(error) => {
-                    crate::logs::warn(format_args!(
+                    crate::notice::warn(format_args!(
                         "no watchdog: a handler that blocks past its deadline will not be reported ({error})"
                     ));
                     None

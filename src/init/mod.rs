@@ -12,7 +12,7 @@ pub use optional::Optional;
 use crate::{
     Environment, InitializationType,
     environment::{self, EnvironmentError},
-    outcome::{error_type, panic_message},
+    invocation::{error_type, panic_message},
     settings::Settings,
     trace::{Recorder, exception},
 };
@@ -161,7 +161,7 @@ impl InitPhase {
         });
         let until = self.budget.and_then(|budget| Some((budget, self.began.checked_add(budget)?)));
         let ended = match until {
-            Some((budget, until)) if crate::deadline::timers_run() => {
+            Some((budget, until)) if crate::clock::timers_run() => {
                 match tokio::time::timeout_at(until.into(), guarded).await {
                     Ok(ended) => ended,
                     Err(_) => {

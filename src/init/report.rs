@@ -18,22 +18,22 @@ pub(super) async fn post(diagnostic: &Diagnostic) {
         .body(Body::from(body.to_string()));
     let request = match request {
         Ok(request) => request,
-        Err(error) => return crate::logs::warn(format_args!("the init error could not be posted: {error}")),
+        Err(error) => return crate::notice::warn(format_args!("the init error could not be posted: {error}")),
     };
     let client = PooledClient::builder().build();
     let call = client.call(request);
-    let sent = if crate::deadline::timers_run() {
+    let sent = if crate::clock::timers_run() {
         match tokio::time::timeout(Duration::from_millis(500), call).await {
             Ok(sent) => sent,
-            Err(_) => return crate::logs::warn(format_args!("the init error could not be posted within 500 ms")),
+            Err(_) => return crate::notice::warn(format_args!("the init error could not be posted within 500 ms")),
         }
     } else {
         call.await
     };
     match sent {
         Ok(response) if response.status().is_success() => {}
-        Ok(response) => crate::logs::warn(format_args!("the init error was refused with status {}", response.status())),
-        Err(error) => crate::logs::warn(format_args!("the init error could not be posted: {error}")),
+        Ok(response) => crate::notice::warn(format_args!("the init error was refused with status {}", response.status())),
+        Err(error) => crate::notice::warn(format_args!("the init error could not be posted: {error}")),
     }
 }
 

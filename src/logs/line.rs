@@ -35,7 +35,7 @@ struct Ids {
 impl Ids {
     fn of(event: &Event<'_>) -> Self {
         // OpenTelemetry says some things while it holds its context, which must not be asked for then.
-        if event.metadata().target() == "opentelemetry" || !crate::trace::has_context() {
+        if event.metadata().target() == "opentelemetry" || !crate::context::has_context() {
             return Self::default();
         }
         let Some(invocation) = Invocation::try_current() else { return Self::default() };

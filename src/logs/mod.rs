@@ -13,23 +13,9 @@ mod line;
 
 use crate::environment::variable;
 use line::Format;
-use std::{cell::RefCell, fmt, io::Write};
+use std::{cell::RefCell, io::Write};
 use tracing::{Event, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::filter::Targets;
-
-/// A warning of the library's. One call site for all: each has its share of what the linker relocates at every start.
-#[cold]
-#[inline(never)]
-pub(crate) fn warn(message: fmt::Arguments<'_>) {
-    tracing::warn!(target: "lambda_lifecycle", "{message}");
-}
-
-/// As [`warn`], an error.
-#[cold]
-#[inline(never)]
-pub(crate) fn error(message: fmt::Arguments<'_>) {
-    tracing::error!(target: "lambda_lifecycle", "{message}");
-}
 
 /// Writes log lines to standard output, where Lambda collects them.
 pub(crate) struct Log {

@@ -1,7 +1,7 @@
 //! Position B: around the handler. Sees the typed event, the answer, the error, the panic; answers early at the deadline.
 
 use super::{payload::Payload, stream::TrackedStream};
-use crate::{Invocation, deadline::Alarm, outcome::Outcome};
+use crate::{Invocation, deadline::Alarm, invocation::Outcome};
 use bytes::Bytes;
 use futures_core::Stream;
 use lambda_runtime::{Diagnostic, Error, FunctionResponse, IntoFunctionResponse, LambdaEvent, StreamResponse};

@@ -175,7 +175,7 @@ fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
     {
         let mut notes = invocation.notes();
         notes.http_status = Some(504);
-        notes.outcome.get_or_insert(crate::outcome::Outcome::exceeded(&exceeded));
+        notes.outcome.get_or_insert(crate::invocation::Outcome::exceeded(&exceeded));
     }
     let mut response = http::Response::new(Body::Text(r#"{"message":"Gateway Timeout"}"#.to_owned()));
     *response.status_mut() = http::StatusCode::GATEWAY_TIMEOUT;

@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod begin;
 mod handler;
 #[cfg(feature = "http")]
 mod http;

@@ -1,7 +1,7 @@
 //! Decoding as a value: what is wrong with an event is an ending like any other, and so is a panic while decoding it.
 
 use crate::{
-    outcome::{Outcome, panic_message},
+    invocation::{Outcome, panic_message},
     undecodable::without_values,
 };
 use lambda_runtime::Diagnostic;

@@ -3,20 +3,18 @@
 //! Nothing here drops or bounds the future below it: the runtime would ask for the next event with this one unanswered.
 
 use crate::{
-    Invocation, Report,
-    after_response::{self, Done, Work, hooks},
-    clock,
+    Invocation,
+    after_response::{self, after_posting, hooks, nothing_follows},
     deadline::{self, Watched},
     environment,
-    invocation::CURRENT,
-    trace::{self, Recorder},
+    invocation::{CURRENT, Work},
+    trace,
 };
 use bytes::Bytes;
 use lambda_runtime::{Error, LambdaInvocation};
 use opentelemetry::{
-    Context as OtelContext, KeyValue,
+    Context as OtelContext,
     context::{FutureExt as _, WithContext},
-    trace::{SpanBuilder, SpanId, SpanKind, TraceContextExt, Tracer},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -70,11 +68,8 @@ where
     fn call(&mut self, mut event: LambdaInvocation) -> Self::Future {
         let invocation = Invocation::begin(&event.context, trace::foreign_parent(&event.parts.headers, &event.body));
         trace::set_recording(invocation.is_recorded());
-        let context = if invocation.is_recorded() {
-            trace::begin(&invocation, &event.body)
-        } else {
-            trace::context_without_span(&invocation)
-        };
+        let context =
+            if invocation.is_recorded() { trace::begin(&invocation, &event.body) } else { invocation.context_without_span() };
         trace::adopt_init(&invocation, &context);
         if let Some(slept) = invocation.idle() {
             hooks().run_thaw(slept);
@@ -137,92 +132,4 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
         }
         Poll::Ready(this.posted.take().unwrap_or(Ok(())))
     }
-}
-
-/// True where the stage after the response has nothing to do, which is not worth a task: of an invocation that is not recorded, on time, side by
-/// side with others. Elsewhere it is no task, and remembers when it ended.
-fn nothing_follows(invocation: &Invocation) -> bool {
-    let bare = !invocation.is_recorded() && hooks().after.is_empty() && !trace::has_exporters();
-    bare && environment::kind().is_concurrent()
-        && invocation.deadline().is_none_or(|kill| clock::now() <= kill)
-        && invocation.deferred().close_if_empty()
-}
-
-/// What comes between the post and the next event: the invocation's spans leave first, so that nothing that comes after can
-/// lose them; then the background work; then its spans.
-async fn after_posting(invocation: Invocation, context: OtelContext) {
-    let posted = clock::now();
-    let recorded = invocation.is_recorded();
-    if invocation.deadline().is_some_and(|kill| posted > kill) {
-        // Only where timeouts are not enforced: elsewhere this process would be gone.
-        crate::logs::error(format_args!("the answer came after the deadline: the caller has an error instead"));
-        invocation.annotate("late_answer", true);
-    }
-    if recorded {
-        trace::finish(&context, &invocation);
-        trace::deliver(&invocation, context.span().span_context().span_id()).await;
-    }
-    // An exporter that hangs must not cost the work its time.
-    let ((), done) = tokio::join!(trace::export(&invocation), background_work(&invocation, &context));
-    if !hooks().after.is_empty() {
-        let report = Report {
-            outcome: invocation.notes().outcome.clone(),
-            finished: done.finished,
-            panicked: done.panicked,
-            unfinished: done.unfinished,
-            after_response: clock::now().saturating_duration_since(posted),
-            invocation: invocation.clone(),
-        };
-        let until = invocation.timing().map(|deadline| deadline.after_response(clock::now()));
-        hooks().run_after(&report, &context, until).await;
-    }
-    // What hooks, or tasks of the handler's, have stored meanwhile.
-    while !invocation.deferred().close_if_empty() {
-        if background_work(&invocation, &context).await.unfinished > 0 {
-            after_response::leave(&invocation, &context);
-        }
-    }
-    if recorded {
-        // What hooks, or tasks of the handler's, have ended meanwhile.
-        trace::deliver(&invocation, SpanId::INVALID).await;
-        trace::export(&invocation).await;
-        Recorder::start().spans.close(&invocation);
-    }
-    after_response::rest();
-}
-
-/// Runs the work that was stored for after the response, in a span of its own.
-async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done {
-    let recorded = invocation.is_recorded();
-    let mut done = Done::default();
-    if !invocation.deferred().is_empty() {
-        let span = recorded.then(|| {
-            let span = SpanBuilder::from_name("after response").with_kind(SpanKind::Internal);
-            Recorder::start().tracer.build_with_context(span, context)
-        });
-        let work = match span {
-            Some(span) => context.with_span(span),
-            None => context.clone(),
-        };
-        done = after_response::run(invocation, &work).await;
-        if recorded {
-            let span = work.span();
-            for (key, count) in
-                [("work.finished", done.finished), ("work.panicked", done.panicked), ("work.unfinished", done.unfinished)]
-            {
-                span.set_attribute(KeyValue::new(key, i64::try_from(count).unwrap_or(i64::MAX)));
-            }
-            if done.panicked + done.unfinished > 0 {
-                span.set_status(opentelemetry::trace::Status::error("unfinished work after the response"));
-            }
-            // The invocation's own document is on its way already.
-            for annotation in invocation.notes().annotations.drain(..) {
-                span.set_attribute(annotation);
-            }
-            span.end();
-            let id = span.span_context().span_id();
-            trace::deliver(invocation, id).await;
-        }
-    }
-    done
 }

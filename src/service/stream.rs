@@ -1,6 +1,10 @@
 //! The body of a streamed answer, watched to its end.
 
-use crate::{Invocation, clock, deadline::Alarm, invocation::CURRENT, outcome::Outcome};
+use crate::{
+    Invocation, clock,
+    deadline::Alarm,
+    invocation::{CURRENT, Outcome},
+};
 use bytes::Bytes;
 use futures_core::Stream;
 use lambda_runtime::{Diagnostic, Error};

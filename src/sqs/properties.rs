@@ -1,7 +1,11 @@
 //! Arbitrary batches, in paused time: what holds for all of them.
 
 use super::{BatchResponse, Message, NotAnSqsEvent, SqsEvent, SqsRecord, batch};
-use crate::{Invocation, invocation::CURRENT};
+use crate::{
+    Invocation, clock,
+    invocation::{CURRENT, Deadline},
+    xray::TraceHeader,
+};
 use lambda_runtime::LambdaEvent;
 use opentelemetry::{Context, trace::Status};
 use proptest::prelude::*;
@@ -16,6 +20,15 @@ use tower::Service;
 
 const TRACED: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 const PLANNED: &str = "planned panic";
+
+/// An invocation with `left` to live and this trace header, which nobody serves.
+fn invocation(left: Duration, header: &str) -> Invocation {
+    let mut context = lambda_runtime::Context::default();
+    "test".clone_into(&mut context.request_id);
+    let received = clock::now();
+    let deadline = Deadline::after(left, received, None, None);
+    Invocation::new(context, received, Some(deadline), TraceHeader::parse(header), false, false)
+}
 
 /// What the handler is to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -185,7 +198,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
             .concurrency(case.concurrency)
             .span_budget(case.budget)
             .on_failure(move |message| hook.lock().expect("not poisoned").push(message.id.to_owned()));
-        let invocation = Invocation::for_tests(Duration::from_secs(case.seconds), if case.traced { TRACED } else { "" });
+        let invocation = invocation(Duration::from_secs(case.seconds), if case.traced { TRACED } else { "" });
         let deadline = invocation.timing().expect("a deadline");
         let answer = answer(&mut service, &invocation, records(case)).await.expect("messages of SQS");
         prop_assert!(Instant::now() < deadline.hard.into(), "answered after {:?}", app.began.elapsed());
@@ -255,7 +268,7 @@ async fn an_event_that_is_no_batch_of_messages_is_refused_before_anything_is_han
     let mut service = batch(app.clone(), handle);
     let record = SqsRecord { message_id: "m1".into(), body: r#"{"place":1,"plan":"Succeed"}"#.into(), ..SqsRecord::default() };
     let foreign = SqsRecord { event_source: "aws:s3".into(), ..SqsRecord::default() };
-    let invocation = Invocation::for_tests(Duration::from_secs(3), "");
+    let invocation = invocation(Duration::from_secs(3), "");
     let refused = answer(&mut service, &invocation, vec![record, foreign]).await.expect_err("refused");
     assert!(refused.to_string().contains("record 1 of the event has no messageId (its eventSource is \"aws:s3\")"), "{refused}");
     assert!(app.seen.lock().expect("not poisoned").begun.is_empty());
@@ -274,7 +287,7 @@ async fn a_token_cancelled_early_stops_a_batch_in_order() {
         seconds: 3,
         budget: 0,
     };
-    let invocation = Invocation::for_tests(Duration::from_secs(3), "");
+    let invocation = invocation(Duration::from_secs(3), "");
     let token = invocation.cancellation_token();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(150)).await;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Invocation,
     hop::Producer,
-    outcome::{error_type, panic_message},
+    invocation::{error_type, panic_message},
     sns::Notification,
     undecodable::without_values,
 };

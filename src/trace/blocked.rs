@@ -1,7 +1,7 @@
 //! Reports of invocations that will not end by themselves: their handler blocks its thread, or the environment ends.
 
-use super::{Recorder, delivery, exception, spans::Own};
-use crate::Invocation;
+use super::{Recorder, delivery, exception};
+use crate::{Invocation, invocation::Own};
 use opentelemetry::{
     KeyValue,
     trace::{Event, Status},

@@ -1,8 +1,9 @@
 //! From finished spans to documents on their way.
 
-use super::{Recorder, exporters, spans::Own};
+use super::{Recorder, exporters, spans::frame_of_invocation};
 use crate::{
     Environment, Export, Invocation, environment,
+    invocation::Own,
     settings::Settings,
     xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Pace, StdoutEmitter, UdpEmitter},
 };
@@ -61,7 +62,7 @@ impl Vehicle {
             Self::Udp(emitter) => {
                 emitter.send_all(batch.packed(), pause).await;
                 if let Some(notice) = emitter.notice() {
-                    crate::logs::warn(format_args!("{notice}"));
+                    crate::notice::warn(format_args!("{notice}"));
                 }
             }
             Self::Stdout(_) => self.express(batch),
@@ -91,7 +92,7 @@ impl Queued {
         if before >= QUEUED {
             static TOLD: Once = Once::new();
             TOLD.call_once(|| {
-                crate::logs::warn(format_args!(
+                crate::notice::warn(format_args!(
                     "spans are made faster than the X-Ray daemon's buffer may be filled: some are left out; sample less"
                 ))
             });
@@ -129,7 +130,7 @@ fn vehicles() -> Option<(Vehicle, Vehicle)> {
             let address = match DaemonAddress::parse(written) {
                 Ok(address) => address,
                 Err(error) => {
-                    crate::logs::warn(format_args!(
+                    crate::notice::warn(format_args!(
                         "AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}"
                     ));
                     return None;
@@ -138,7 +139,7 @@ fn vehicles() -> Option<(Vehicle, Vehicle)> {
             match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
                 Ok((express, paced)) => Some((Vehicle::Udp(express), Vehicle::Udp(paced.with_pace(pace())))),
                 Err(error) => {
-                    crate::logs::warn(format_args!("nothing is sent to X-Ray: {error}"));
+                    crate::notice::warn(format_args!("nothing is sent to X-Ray: {error}"));
                     None
                 }
             }
@@ -234,12 +235,6 @@ fn frame_of_part(here: Option<TraceId>, span: &SpanData) -> Frame {
     if elsewhere { frame.segment() } else { frame }
 }
 
-pub(super) fn frame_of_invocation(invocation: &Invocation, trace: TraceId) -> Frame {
-    let parent = invocation.parent_id().unwrap_or(SpanId::INVALID);
-    let frame = Frame::under(trace, parent).invocation();
-    if invocation.is_foreign() { frame.segment() } else { frame }
-}
-
 /// Keeps spans for other exporters, among them perhaps the own one of an invocation without a parent.
 fn keep_for_exporters(rootless: Option<SpanId>, spans: &mut [SpanData]) {
     let Some(exporters) = exporters::installed() else { return };
@@ -312,7 +307,7 @@ async fn translate(
 }
 
 async fn pause(time: Duration) {
-    if crate::deadline::timers_run() {
+    if crate::clock::timers_run() {
         tokio::time::sleep(time).await;
     } else {
         tokio::task::yield_now().await;

@@ -199,7 +199,7 @@ impl Slot {
     fn tell(&self, error: String) {
         let mut told = lock(&self.told);
         if told.len() < TOLD && !told.contains(&error) {
-            crate::logs::warn(format_args!("an exporter did not take its spans: {error}"));
+            crate::notice::warn(format_args!("an exporter did not take its spans: {error}"));
             told.push(error);
         }
     }
@@ -210,7 +210,7 @@ impl Slot {
         waiting.extend(spans.iter().take(room).cloned());
         let left_out = spans.len().saturating_sub(room) as u64;
         if left_out > 0 && self.left_out.fetch_add(left_out, Ordering::Relaxed) == 0 {
-            crate::logs::warn(format_args!("an exporter does not keep up: spans beyond {WAITING} are left out for it"));
+            crate::notice::warn(format_args!("an exporter does not keep up: spans beyond {WAITING} are left out for it"));
         }
     }
 
@@ -236,8 +236,8 @@ impl Slot {
         match ended {
             Ok(Ok(Ok(Ok(())))) => {}
             Ok(Ok(Ok(Err(error)))) => self.tell(error.to_string()),
-            Ok(_) => crate::logs::warn(format_args!("an exporter panicked: its spans are lost")),
-            Err(_) => crate::logs::warn(format_args!(
+            Ok(_) => crate::notice::warn(format_args!("an exporter panicked: its spans are lost")),
+            Err(_) => crate::notice::warn(format_args!(
                 "an exporter was not done before the deadline: it goes on, the invocation does not wait"
             )),
         }

@@ -1,7 +1,7 @@
 //! What is recorded: INFO spans of the user's code while an invocation is traced, whatever the log level says.
 
-use super::{has_context, is_in_init};
-use crate::{Invocation, environment, invocation::CURRENT, logs::highest_level, settings::Settings};
+use super::spans::is_in_init;
+use crate::{Invocation, context::has_context, environment, invocation::CURRENT, logs::highest_level, settings::Settings};
 use opentelemetry::Context as OtelContext;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::{Level, Metadata, level_filters::LevelFilter, subscriber::Interest};

@@ -1,6 +1,9 @@
 //! Spans from before there was a trace: they wait for the first invocation.
 
-use super::{Recorder, spans::under};
+use super::{
+    Recorder,
+    spans::{end_init, under},
+};
 use crate::{Environment, InitializationType, Invocation, environment};
 use opentelemetry::{
     Context, KeyValue,
@@ -9,24 +12,16 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 use std::{
     collections::HashSet,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
 };
 
 /// An invocation that comes later than this after init did not wait for it: the environment was made ahead of its requests.
 const AHEAD: Duration = Duration::from_secs(10);
 
-static OVER: AtomicBool = AtomicBool::new(false);
-
-/// True until the first invocation.
-pub(crate) fn is_in_init() -> bool {
-    !OVER.load(Ordering::Acquire)
-}
-
 /// Hands the spans of init to the first invocation: as part of its trace where it waited for them, as a trace of their own, linked
 /// both ways, where it did not. Where the first invocation is not recorded they are dropped.
 pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
-    if OVER.swap(true, Ordering::AcqRel) {
+    if !end_init() {
         return;
     }
     let Some(recorder) = Recorder::get() else { return };

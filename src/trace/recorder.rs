@@ -1,30 +1,10 @@
 //! The one recorder of a process: the tracer that makes spans, and where they wait.
 
-use super::{
-    filter::RecordingFilter,
-    spans::Spans,
-    tracer::{Span, SpanTracer},
-};
-use crate::Invocation;
-use opentelemetry::{
-    Context, InstrumentationScope, KeyValue,
-    trace::{SpanBuilder, TraceContextExt, Tracer},
-};
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicBool, Ordering},
-};
-use tracing::Subscriber;
-use tracing_opentelemetry::OpenTelemetryLayer;
-use tracing_subscriber::{
-    Layer, Registry,
-    layer::{Layered, SubscriberExt},
-    registry::LookupSpan,
-};
+use super::{spans::Spans, tracer::SpanTracer};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use std::sync::OnceLock;
 
 static RECORDER: OnceLock<Recorder> = OnceLock::new();
-static LAYER_TAKEN: AtomicBool = AtomicBool::new(false);
-
 /// The instrumentation scope of every span that is made here.
 const SCOPE: &str = "lambda-lifecycle";
 /// The scope's attribute that makes a segment of an invocation.
@@ -59,55 +39,4 @@ impl Recorder {
 #[cfg(feature = "xray-api")]
 pub(crate) fn is_within_lambda(scope: &InstrumentationScope) -> bool {
     scope.name() == SCOPE && !scope.attributes().any(|attribute| attribute.key.as_str() == SEGMENT)
-}
-
-/// What keeps the spans of the [default subscriber](crate::subscriber), which has filtered them, and records them.
-pub(crate) type SpanRegistry = Layered<OpenTelemetryLayer<Registry, Rooted>, Registry>;
-
-pub(crate) fn span_registry() -> SpanRegistry {
-    tracing_subscriber::registry().with(recording())
-}
-
-/// The recording layer, for a subscriber of the user's.
-pub(crate) fn layer<S>() -> impl Layer<S>
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-{
-    LAYER_TAKEN.store(true, Ordering::Relaxed);
-    recording().with_filter(RecordingFilter::new())
-}
-
-fn recording<S>() -> OpenTelemetryLayer<S, Rooted>
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-{
-    tracing_opentelemetry::layer()
-        .with_tracer(Rooted)
-        .with_location(false)
-        .with_threads(false)
-        .with_target(false)
-        .with_tracked_inactivity(false)
-}
-
-/// A tracer for which a span that claims to be a root is a child of what is active. `parent: Span::current()` makes such a span
-/// wherever `tracing` knows of none, as in a handler that is not instrumented: the invocation's span is OpenTelemetry's.
-///
-/// The recorder is made for its first span: a process has a layer long before.
-#[derive(Clone, Debug)]
-pub(crate) struct Rooted;
-
-impl Tracer for Rooted {
-    type Span = Span;
-
-    fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
-        let tracer = &Recorder::start().tracer;
-        if parent.get::<Invocation>().is_some() || parent.has_active_span() {
-            return tracer.build_with_context(builder, parent);
-        }
-        tracer.build_with_context(builder, &Context::current())
-    }
-}
-
-pub(crate) fn layer_is_taken() -> bool {
-    LAYER_TAKEN.load(Ordering::Relaxed)
 }

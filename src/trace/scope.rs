@@ -34,19 +34,11 @@ pub(crate) fn outgoing_header(invocation: &Invocation) -> TraceHeader {
     })
 }
 
-/// False at the end of a thread, when its locals are dropped. OpenTelemetry's context is one of them, and asking for it then ends the process.
-pub(crate) fn has_context() -> bool {
-    struct Alive;
-    // Without it nobody would take note of the drop.
-    impl Drop for Alive {
-        fn drop(&mut self) {}
+impl Invocation {
+    /// The `x-amzn-trace-id` to send with a call from here: its parent is the span that is active now.
+    ///
+    /// `None` outside an invocation and where Lambda gave no trace.
+    pub fn trace_header(&self) -> Option<TraceHeader> {
+        Some(outgoing_header(self)).filter(|header| header.root().is_some())
     }
-    thread_local! {
-        // What was made first is dropped last.
-        static ALIVE: Alive = {
-            Context::map_current(|_| ());
-            Alive
-        };
-    }
-    ALIVE.try_with(|_| ()).is_ok()
 }

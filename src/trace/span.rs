@@ -1,9 +1,14 @@
 //! The invocation's own span: attached by context, so that it depends on no filter, and not on the runtime's endless `worker` span.
 
-use super::{Recorder, Trigger, blocked::report_shutdown, delivery, tracer::Span};
-use crate::{Environment, Invocation, outcome::Outcome, settings::Settings};
+use super::{
+    Recorder, Trigger,
+    blocked::report_shutdown,
+    delivery,
+    tracer::{Span, exception},
+};
+use crate::{Environment, Invocation, invocation::Outcome, settings::Settings};
 use opentelemetry::{
-    Context, KeyValue, Value,
+    Context, KeyValue,
     trace::{SpanBuilder, SpanKind, Status, TraceContextExt},
 };
 
@@ -31,7 +36,7 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
         attributes.push(KeyValue::new("annotation.tenant", tenant.to_owned()));
     }
 
-    let parent = context_without_span(invocation);
+    let parent = invocation.context_without_span();
     let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);
     let recorder = Recorder::start();
     let tracer = if invocation.is_foreign() { &recorder.segment_tracer } else { &recorder.tracer };
@@ -47,15 +52,6 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
         report_shutdown();
     }
     parent.with_span(span)
-}
-
-/// The context of an invocation that is not recorded: what came in is still handed on.
-pub(crate) fn context_without_span(invocation: &Invocation) -> Context {
-    let context = Context::new().with_value(invocation.clone());
-    match invocation.parent() {
-        Some(parent) => context.with_remote_span_context(parent.clone()),
-        None => context,
-    }
 }
 
 /// Ends the invocation's span with all that was learnt on the way.
@@ -86,12 +82,6 @@ pub(crate) fn finish(context: &Context, invocation: &Invocation) {
     }
     drop(notes);
     span.end();
-}
-
-/// The attributes of an `exception` event, by OpenTelemetry's
-/// [conventions](https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-spans/).
-pub(crate) fn exception(kind: impl Into<Value>, message: impl Into<Value>) -> Vec<KeyValue> {
-    vec![KeyValue::new("exception.type", kind), KeyValue::new("exception.message", message)]
 }
 
 fn name(environment: &'static Environment) -> &'static str {

@@ -1,139 +1,38 @@
-//! Where spans are from their begin until they leave: open or finished in their invocation's buffer, or late.
+//! All spans of the process: the buffers of its invocations, those of init, and what ends after its invocation.
 
-use super::delivery;
-use crate::{Invocation, xray::Frame};
-use opentelemetry::trace::{SpanContext, SpanId, TraceState};
+use crate::{
+    Invocation,
+    invocation::{Own, Place, SpanBuffer, WeakSpanBuffer, lock},
+    xray::Frame,
+};
+use opentelemetry::{
+    TraceId,
+    trace::{SpanContext, SpanId, TraceState},
+};
 use opentelemetry_sdk::trace::SpanData;
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::SystemTime,
 };
 
+static INIT_OVER: AtomicBool = AtomicBool::new(false);
+
+/// True until the first invocation.
+pub(crate) fn is_in_init() -> bool {
+    !INIT_OVER.load(Ordering::Acquire)
+}
+
+/// Ends init; true for the first caller.
+pub(super) fn end_init() -> bool {
+    !INIT_OVER.swap(true, Ordering::AcqRel)
+}
+
 /// Spans that wait for an invocation to come, or to come again; more are left out. A background task of an instance that is not
 /// asked anything makes them without end.
 const WAITING: usize = 10_000;
-
-/// Room for the spans of most invocations, so that it does not grow step by step before the answer.
-const USUAL: usize = 16;
-
-/// Spans of one invocation: the open ones, and the finished ones that wait for its response to be posted.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SpanBuffer(Arc<Mutex<Buffered>>);
-
-#[derive(Debug, Default)]
-struct Buffered {
-    open: Vec<Option<SpanData>>,
-    /// Places in `open` that are empty.
-    free: Vec<usize>,
-    finished: Vec<SpanData>,
-    closed: bool,
-    /// Of a buffer that a shutdown looks through.
-    own: Option<Own>,
-}
-
-/// Which span of an invocation is its own, and where its document stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Own {
-    pub(crate) id: SpanId,
-    pub(crate) frame: Frame,
-}
-
-impl Buffered {
-    /// The open span at a place, unless it was taken away and the place is another's.
-    fn get(&mut self, at: usize, id: SpanId) -> Option<&mut SpanData> {
-        self.open.get_mut(at)?.as_mut().filter(|span| span.span_context.span_id() == id)
-    }
-
-    fn take_open(&mut self) -> Vec<SpanData> {
-        self.free.clear();
-        std::mem::take(&mut self.open).into_iter().flatten().collect()
-    }
-}
-
-impl SpanBuffer {
-    /// What has finished since the last call.
-    pub(crate) fn take(&self) -> Vec<SpanData> {
-        std::mem::take(&mut self.lock().finished)
-    }
-
-    /// What has begun and not ended, and which of it is the invocation's own. From here on its end is not recorded.
-    pub(crate) fn take_open(&self) -> (Option<Own>, Vec<SpanData>) {
-        let mut buffered = self.lock();
-        (buffered.own.clone(), buffered.take_open())
-    }
-
-    /// What has finished since it was last taken. From here on a finished span goes out with the next invocation's.
-    fn close(&self) -> Vec<SpanData> {
-        let mut buffered = self.lock();
-        buffered.closed = true;
-        std::mem::take(&mut buffered.finished)
-    }
-
-    /// Takes a span that was not recorded for this invocation.
-    pub(crate) fn adopt(&self, span: SpanData) {
-        self.lock().finished.push(span);
-    }
-
-    /// Keeps a span that begins, and says where, and whether this buffer was not known before. The first of an invocation is its own.
-    fn open(&self, span: SpanData, of: Option<&Invocation>) -> (usize, bool) {
-        let mut buffered = self.lock();
-        let was_unknown = buffered.own.is_none();
-        if was_unknown && let Some(invocation) = of {
-            let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
-            buffered.own = Some(Own { id, frame: delivery::frame_of_invocation(invocation, trace) });
-        }
-        if let Some(at) = buffered.free.pop() {
-            buffered.open[at] = Some(span);
-            return (at, was_unknown);
-        }
-        if buffered.open.capacity() == 0 {
-            buffered.open.reserve(USUAL / 4);
-            buffered.finished.reserve(USUAL);
-        }
-        buffered.open.push(Some(span));
-        (buffered.open.len() - 1, was_unknown)
-    }
-
-    /// Ends a span, of which this buffer keeps at most `most`. Gives it back where it is over.
-    fn end(&self, at: usize, id: SpanId, time: SystemTime, most: usize) -> Option<SpanData> {
-        let mut buffered = self.lock();
-        let buffered = &mut *buffered;
-        buffered.get(at, id)?.end_time = time;
-        let span = buffered.open[at].take()?;
-        buffered.free.push(at);
-        if buffered.closed {
-            return Some(span);
-        }
-        if buffered.finished.len() < most {
-            buffered.finished.push(span);
-        }
-        None
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Buffered> {
-        lock(&self.0)
-    }
-}
-
-/// The place of a span that has begun.
-#[derive(Debug)]
-pub(super) struct Place {
-    buffer: SpanBuffer,
-    at: usize,
-    id: SpanId,
-}
-
-impl Place {
-    /// Changes the span, unless its end has been told by somebody else.
-    pub(super) fn change(&self, change: impl FnOnce(&mut SpanData)) {
-        if let Some(span) = self.buffer.lock().get(self.at, self.id) {
-            change(span);
-        }
-    }
-}
 
 /// All spans of the process, shared by every thread that makes them, by the flush and by the watchdog.
 ///
@@ -144,7 +43,7 @@ impl Place {
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
     /// Buffers of invocations, those that are gone among them.
-    known: Mutex<Vec<Weak<Mutex<Buffered>>>>,
+    known: Mutex<Vec<WeakSpanBuffer>>,
     init: SpanBuffer,
     late: Mutex<Vec<SpanData>>,
     /// What spans of init belong to that end when it is over.
@@ -156,31 +55,32 @@ pub(crate) struct Spans {
 impl Spans {
     /// Keeps a span that begins in an invocation.
     pub(super) fn open(&self, invocation: &Invocation, span: SpanData) -> Place {
-        let (id, buffer) = (span.span_context.span_id(), invocation.spans().clone());
-        let (at, was_unknown) = buffer.open(span, Some(invocation));
+        let buffer = invocation.spans();
+        let (place, was_unknown) = buffer.open(span, |span| {
+            let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
+            Some(Own { id, frame: frame_of_invocation(invocation, trace) })
+        });
         if was_unknown {
             let mut known = lock(&self.known);
             // Looked through only as often as their number doubles.
             if known.len() == known.capacity() {
-                known.retain(|buffer| buffer.strong_count() > 0);
+                known.retain(|buffer| !buffer.is_gone());
             }
-            known.push(Arc::downgrade(&buffer.0));
+            known.push(buffer.downgrade());
         }
-        Place { buffer, at, id }
+        place
     }
 
     /// Keeps a span that begins during init.
     pub(super) fn open_in_init(&self, span: SpanData) -> Place {
-        let id = span.span_context.span_id();
-        let (at, _) = self.init.open(span, None);
-        Place { buffer: self.init.clone(), at, id }
+        self.init.open(span, |_| None).0
     }
 
     /// Ends a span, which then waits in its invocation's buffer; it is late where the invocation is over.
     pub(super) fn end(&self, place: &Place, time: SystemTime) {
-        let of_init = Arc::ptr_eq(&place.buffer.0, &self.init.0);
+        let of_init = place.is_in(&self.init);
         let most = if of_init { WAITING } else { usize::MAX };
-        match (place.buffer.end(place.at, place.id, time, most), of_init) {
+        match (place.end(time, most), of_init) {
             (None, _) => {}
             (Some(span), false) => self.keep_late(span),
             (Some(span), true) => {
@@ -220,11 +120,7 @@ impl Spans {
         // Before the look: who opens a span after it has seen the lock of `known`, and with it this.
         self.cut_off.store(true, Ordering::Release);
         let known = std::mem::take(&mut *lock(&self.known));
-        let take = |buffer: Arc<Mutex<Buffered>>| {
-            let mut buffered = lock(&buffer);
-            (buffered.own.clone(), buffered.take_open(), std::mem::take(&mut buffered.finished))
-        };
-        known.iter().filter_map(Weak::upgrade).map(take).collect()
+        known.iter().filter_map(WeakSpanBuffer::upgrade).map(|buffer| buffer.take_all()).collect()
     }
 
     /// True from the moment of that look on: what begins now may have been overlooked.
@@ -246,6 +142,9 @@ pub(super) fn under(adopter: &SpanContext, mut span: SpanData) -> SpanData {
     span
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Where the document of an invocation stands: below Lambda's segment, or as one of its own.
+pub(super) fn frame_of_invocation(invocation: &Invocation, trace: TraceId) -> Frame {
+    let parent = invocation.parent_id().unwrap_or(SpanId::INVALID);
+    let frame = Frame::under(trace, parent).invocation();
+    if invocation.is_foreign() { frame.segment() } else { frame }
 }

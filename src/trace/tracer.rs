@@ -5,13 +5,11 @@
 
 use super::{
     Recorder, Scope,
-    ids::ProcessIds,
-    is_in_init,
-    spans::{Place, Spans},
+    spans::{Spans, is_in_init},
 };
-use crate::Invocation;
+use crate::{Invocation, ids::ProcessIds, invocation::Place};
 use opentelemetry::{
-    Context, InstrumentationScope, KeyValue, TraceId,
+    Context, InstrumentationScope, KeyValue, TraceId, Value,
     trace::{
         self, Event, Link, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceState, Tracer,
     },
@@ -184,6 +182,12 @@ impl Drop for Span {
             trace::Span::end(self);
         }
     }
+}
+
+/// The attributes of an `exception` event, by OpenTelemetry's
+/// [conventions](https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-spans/).
+pub(crate) fn exception(kind: impl Into<Value>, message: impl Into<Value>) -> Vec<KeyValue> {
+    vec![KeyValue::new("exception.type", kind), KeyValue::new("exception.message", message)]
 }
 
 fn keep<T>(kept: &mut Vec<T>, dropped: &mut u32, one: T) {

@@ -1,27 +1,36 @@
 //! One invocation, as the code inside it sees it: how much time is left, when to stop, what to do after the answer.
 
+mod buffer;
+mod deadline;
+mod deferred;
+mod outcome;
+
+pub(crate) use buffer::{Own, Place, SpanBuffer, WeakSpanBuffer, lock};
+pub(crate) use deadline::Deadline;
+pub use deadline::DeadlineExceeded;
+pub(crate) use deferred::{Deferred, Work};
+pub use outcome::Outcome;
+pub(crate) use outcome::{error_type, panic_message};
+
 use crate::{
-    InitializationType,
-    after_response::{Deferred, slept},
     clock,
-    deadline::{Deadline, DeadlineExceeded},
-    environment,
-    outcome::Outcome,
+    context::has_context,
+    frozen,
+    ids::ProcessIds,
     settings::Settings,
-    trace::{ProcessIds, SpanBuffer, has_context},
     xray::{Sampled, TraceHeader},
 };
 use opentelemetry::{
     Context, KeyValue,
     context::FutureExt as _,
-    trace::{SpanContext, SpanId, TraceFlags, TraceState},
+    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState},
 };
 use opentelemetry_sdk::trace::IdGenerator;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -92,44 +101,11 @@ impl Invocation {
         CURRENT.try_with(Clone::clone).ok().or_else(of_context)
     }
 
-    /// An invocation for unit tests: see [`testing`](crate::testing).
-    #[cfg(feature = "testing")]
-    pub fn test() -> crate::testing::TestBuilder {
-        crate::testing::TestBuilder::default()
-    }
-
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn for_test(context: lambda_runtime::Context, deadline: Option<Deadline>, header: TraceHeader) -> Self {
-        Self::new(context, clock::now(), deadline, header, false, false)
-    }
-
     fn detached() -> Self {
         Self::new(lambda_runtime::Context::default(), clock::now(), None, TraceHeader::default(), false, false)
     }
 
-    /// An invocation with `left` to live and this trace header, which nobody serves.
-    #[cfg(test)]
-    pub(crate) fn for_tests(left: Duration, header: &str) -> Self {
-        let mut context = lambda_runtime::Context::default();
-        "test".clone_into(&mut context.request_id);
-        Self::for_test(context, Some(Deadline::after(left, clock::now(), None, None)), TraceHeader::parse(header))
-    }
-
-    pub(crate) fn begin(context: &lambda_runtime::Context, parent: Option<TraceHeader>) -> Self {
-        let received = clock::now();
-        let settings = Settings::current();
-        let deadline = settings.deadline.then(|| Deadline::from_epoch_millis(context.deadline, SystemTime::now(), received));
-        let foreign = parent.is_some();
-        let header = parent.or_else(|| context.xray_trace_id.as_deref().map(TraceHeader::parse)).unwrap_or_default();
-        tell_once(&header);
-        let cold_start = environment::take_cold_start();
-        if cold_start && environment::kind().initialization_type == InitializationType::SnapStart {
-            crate::trace::reseed();
-        }
-        Self::new(context.clone(), received, deadline.flatten(), header, foreign, cold_start)
-    }
-
-    fn new(
+    pub(crate) fn new(
         context: lambda_runtime::Context,
         received: Instant,
         deadline: Option<Deadline>,
@@ -149,7 +125,7 @@ impl Invocation {
             foreign,
             recorded,
             cold_start,
-            idle: slept(),
+            idle: frozen::time(),
             spans: SpanBuffer::default(),
             deferred: Deferred::default(),
             notes: Mutex::default(),
@@ -231,17 +207,6 @@ impl Invocation {
         tokio::spawn(CURRENT.scope(self.clone(), future).with_current_context().in_current_span())
     }
 
-    /// Runs `future` after the caller has its answer, before the next invocation of this environment.
-    ///
-    /// It is stored now and spawned then, so it delays nothing. It also runs when the handler fails, panics or meets its
-    /// deadline. What it does is billed, and it is done at most once: for work that must not be lost, use a queue.
-    pub fn after_response<F>(&self, future: F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.0.deferred.push(self, Box::pin(future));
-    }
-
     /// Adds an annotation to the invocation's document: X-Ray indexes it, so traces can be searched by it.
     ///
     /// Keys are `A-Z a-z 0-9 _`, other characters become `_`. X-Ray indexes 50 annotations a trace. The last value of a key counts.
@@ -252,16 +217,18 @@ impl Invocation {
         notes.annotations.push(annotation);
     }
 
-    /// The `x-amzn-trace-id` to send with a call from here: its parent is the span that is active now.
-    ///
-    /// `None` outside an invocation and where Lambda gave no trace.
-    pub fn trace_header(&self) -> Option<TraceHeader> {
-        Some(crate::trace::outgoing_header(self)).filter(|header| header.root().is_some())
-    }
-
     /// The context `lambda_runtime` gave with the event.
     pub fn lambda_context(&self) -> &lambda_runtime::Context {
         &self.0.context
+    }
+
+    /// The OpenTelemetry context of this invocation, without a span of ours: what Lambda sent is still handed on.
+    pub(crate) fn context_without_span(&self) -> Context {
+        let context = Context::new().with_value(self.clone());
+        match self.parent() {
+            Some(parent) => context.with_remote_span_context(parent.clone()),
+            None => context,
+        }
     }
 
     /// True when Lambda asked for this invocation to be traced.
@@ -302,7 +269,7 @@ impl Invocation {
     }
 
     pub(crate) fn exceeded(&self) -> DeadlineExceeded {
-        DeadlineExceeded { after: clock::now().saturating_duration_since(self.0.received) }
+        DeadlineExceeded::new(clock::now().saturating_duration_since(self.0.received))
     }
 
     pub(crate) fn is_overdue(&self) -> bool {
@@ -337,22 +304,6 @@ impl Invocation {
 
     pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One line for a malformed header, and one for a function that is not traced because of how it is configured.
-fn tell_once(header: &TraceHeader) {
-    static MALFORMED: Once = Once::new();
-    static UNTRACED: Once = Once::new();
-    if let Some(problem) = header.ignored() {
-        MALFORMED.call_once(|| crate::logs::warn(format_args!("a part of the trace header is ignored: {problem}")));
-    }
-    if header.root().is_some() && header.sampled() == Sampled::Unknown && Settings::current().trace {
-        UNTRACED.call_once(|| {
-            tracing::info!(
-                "not traced: nobody decided to sample; switch on active tracing for the function (TracingConfig: Active)"
-            );
-        });
     }
 }
 

@@ -1,0 +1,212 @@
+//! The stage between the post of the response and the next event.
+
+use super::{Report, hooks};
+use crate::{
+    Invocation, Unfinished, clock, environment, frozen,
+    invocation::{CURRENT, Work},
+    notice,
+    settings::Settings,
+    trace::{self, Recorder},
+};
+use opentelemetry::{
+    Context as OtelContext, KeyValue,
+    context::FutureExt as _,
+    trace::{SpanBuilder, SpanId, SpanKind, TraceContextExt, Tracer},
+};
+use std::{future::poll_fn, sync::OnceLock, task::Poll, time::Instant};
+use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
+
+/// True where the stage after the response has nothing to do, which is not worth a task: of an invocation that is not recorded, on time, side by
+/// side with others. Elsewhere it is no task, and remembers when it ended.
+pub(crate) fn nothing_follows(invocation: &Invocation) -> bool {
+    let bare = !invocation.is_recorded() && hooks().after.is_empty() && !trace::has_exporters();
+    bare && environment::kind().is_concurrent()
+        && invocation.deadline().is_none_or(|kill| clock::now() <= kill)
+        && invocation.deferred().close_if_empty()
+}
+
+/// What comes between the post and the next event: the invocation's spans leave first, so that nothing that comes after can
+/// lose them; then the background work; then its spans.
+pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) {
+    let posted = clock::now();
+    let recorded = invocation.is_recorded();
+    if invocation.deadline().is_some_and(|kill| posted > kill) {
+        // Only where timeouts are not enforced: elsewhere this process would be gone.
+        notice::error(format_args!("the answer came after the deadline: the caller has an error instead"));
+        invocation.annotate("late_answer", true);
+    }
+    if recorded {
+        trace::finish(&context, &invocation);
+        trace::deliver(&invocation, context.span().span_context().span_id()).await;
+    }
+    // An exporter that hangs must not cost the work its time.
+    let ((), done) = tokio::join!(trace::export(&invocation), background_work(&invocation, &context));
+    if !hooks().after.is_empty() {
+        let report = Report {
+            outcome: invocation.notes().outcome.clone(),
+            finished: done.finished,
+            panicked: done.panicked,
+            unfinished: done.unfinished,
+            after_response: clock::now().saturating_duration_since(posted),
+            invocation: invocation.clone(),
+        };
+        let until = invocation.timing().map(|deadline| deadline.after_response(clock::now()));
+        hooks().run_after(&report, &context, until).await;
+    }
+    // What hooks, or tasks of the handler's, have stored meanwhile.
+    while !invocation.deferred().close_if_empty() {
+        if background_work(&invocation, &context).await.unfinished > 0 {
+            leave(&invocation, &context);
+        }
+    }
+    if recorded {
+        // What hooks, or tasks of the handler's, have ended meanwhile.
+        trace::deliver(&invocation, SpanId::INVALID).await;
+        trace::export(&invocation).await;
+        Recorder::start().spans.close(&invocation);
+    }
+    frozen::begin();
+}
+
+/// Runs the work that was stored for after the response, in a span of its own.
+async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done {
+    let recorded = invocation.is_recorded();
+    let mut done = Done::default();
+    if !invocation.deferred().is_empty() {
+        let span = recorded.then(|| {
+            let span = SpanBuilder::from_name("after response").with_kind(SpanKind::Internal);
+            Recorder::start().tracer.build_with_context(span, context)
+        });
+        let work = match span {
+            Some(span) => context.with_span(span),
+            None => context.clone(),
+        };
+        done = run(invocation, &work).await;
+        if recorded {
+            let span = work.span();
+            for (key, count) in
+                [("work.finished", done.finished), ("work.panicked", done.panicked), ("work.unfinished", done.unfinished)]
+            {
+                span.set_attribute(KeyValue::new(key, i64::try_from(count).unwrap_or(i64::MAX)));
+            }
+            if done.panicked + done.unfinished > 0 {
+                span.set_status(opentelemetry::trace::Status::error("unfinished work after the response"));
+            }
+            // The invocation's own document is on its way already.
+            for annotation in invocation.notes().annotations.drain(..) {
+                span.set_attribute(annotation);
+            }
+            span.end();
+            let id = span.span_context().span_id();
+            trace::deliver(invocation, id).await;
+        }
+    }
+    done
+}
+
+/// The stages under way where no worker waits for them.
+pub(crate) fn stages() -> &'static TaskTracker {
+    static STAGES: OnceLock<TaskTracker> = OnceLock::new();
+    STAGES.get_or_init(TaskTracker::new)
+}
+
+/// What became of the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) finished: usize,
+    pub(crate) panicked: usize,
+    pub(crate) unfinished: usize,
+}
+
+/// Runs the stored work, and what that work stores in its turn, until all is done or its time is over.
+pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done {
+    let until = until(invocation);
+    // While there is still time to stop in order.
+    let mut soft = invocation.timing().map(|deadline| deadline.soft).filter(|soft| until.is_some_and(|until| *soft < until));
+    let mut done = Done::default();
+    let mut tasks = JoinSet::new();
+    loop {
+        begin(invocation.deferred().take(), invocation, context, &mut tasks);
+        let joined = poll_fn(|cx| match tasks.poll_join_next(cx) {
+            // What work stores begins beside it, and does not wait for its end.
+            Poll::Pending => invocation.deferred().poll_stored(cx).map(|()| None),
+            joined @ Poll::Ready(_) => joined,
+        });
+        let joined = match soft.or(until) {
+            Some(at) => match tokio::time::timeout_at(at.into(), joined).await {
+                Ok(joined) => joined,
+                Err(_) if soft.take().is_some() => {
+                    invocation.token().cancel();
+                    continue;
+                }
+                Err(_) => break,
+            },
+            None => joined.await,
+        };
+        match joined {
+            Some(Ok(())) => done.finished += 1,
+            Some(Err(error)) => {
+                done.panicked += 1;
+                if let Some(panic) = super::hooks::panic_of(error) {
+                    notice::error(format_args!("work after the response panicked: {panic}"));
+                }
+            }
+            None if tasks.is_empty() && invocation.deferred().is_empty() => return done,
+            None => {}
+        }
+    }
+    // Counted as well, and it goes on or is cancelled as the rest.
+    begin(invocation.deferred().take(), invocation, context, &mut tasks);
+    done.unfinished = tasks.len();
+    hooks().run_unfinished(invocation, done.unfinished);
+    if freezes() {
+        tracing::info!(unfinished = done.unfinished, "work after the response goes on in the next invocation, if there is one");
+        tasks.detach_all();
+    } else {
+        tracing::warn!(
+            unfinished = done.unfinished,
+            "work after the response was not done in its time and is cancelled: move it to a queue, or raise the timeout"
+        );
+        invocation.token().cancel();
+        // Not waited for: a task that blocks a thread does not end when it is told to.
+        tasks.abort_all();
+        tokio::task::yield_now().await;
+    }
+    done
+}
+
+/// Ends the stage, though something was stored when its time was over.
+pub(crate) fn leave(invocation: &Invocation, context: &OtelContext) {
+    let mut tasks = JoinSet::new();
+    begin(invocation.deferred().close(), invocation, context, &mut tasks);
+    if freezes() {
+        tasks.detach_all();
+    } else if !tasks.is_empty() {
+        tracing::warn!(unfinished = tasks.len(), "work after the response was stored when its time was over, and is cancelled");
+    }
+}
+
+/// True where unfinished work goes on in the next invocation.
+fn freezes() -> bool {
+    Settings::current().unfinished == Unfinished::Freeze && !environment::kind().is_concurrent()
+}
+
+fn begin(stored: Vec<Work>, invocation: &Invocation, context: &OtelContext, tasks: &mut JoinSet<()>) {
+    for work in stored {
+        let work: Work = Box::pin(CURRENT.scope(invocation.clone(), work).with_context(context.clone()));
+        tasks.spawn(work);
+    }
+}
+
+/// When work after the response must be over: early enough that its spans still get out.
+fn until(invocation: &Invocation) -> Option<Instant> {
+    let settings = Settings::current();
+    let now = clock::now();
+    let hard = invocation.timing().map(|deadline| deadline.after_response(now));
+    let budget = match settings.unfinished {
+        Unfinished::Wait => settings.after_response_budget.and_then(|budget| now.checked_add(budget)),
+        Unfinished::Cancel | Unfinished::Freeze => Some(now),
+    };
+    if clock::timers_run() { budget.into_iter().chain(hard).min() } else { None }
+}

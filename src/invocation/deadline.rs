@@ -1,0 +1,144 @@
+//! The points in time of one invocation, and the error for the moment they have passed.
+
+use crate::{clock::timers_run, notice, settings::Settings};
+use std::{
+    fmt,
+    sync::Once,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Longest time a deadline can plausibly lie ahead: Lambda's own limit is 15 minutes, and a day is beyond any that will be.
+const PLAUSIBLE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The points in time of one invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    /// The token is cancelled.
+    pub(crate) soft: Instant,
+    /// The handler's future is dropped and the typed answer posted.
+    pub(crate) hard: Instant,
+    /// The platform kills the process.
+    pub(crate) kill: Instant,
+}
+
+impl Deadline {
+    /// Reads the platform's deadline: milliseconds since 1970.
+    ///
+    /// An implausible one is none: 0, past at receipt, `cargo lambda watch`'s constant in 1970, or centuries ahead, as AWS's
+    /// emulator sends in concurrent mode.
+    pub(crate) fn from_epoch_millis(millis: u64, now: SystemTime, received: Instant) -> Option<Self> {
+        let at = UNIX_EPOCH.checked_add(Duration::from_millis(millis))?;
+        let left = at.duration_since(now).ok().filter(|left| !left.is_zero() && *left < PLAUSIBLE)?;
+        let settings = Settings::current();
+        timers_run().then(|| {
+            static RESERVE: Once = Once::new();
+            static GRACE: Once = Once::new();
+            let reserve = fitting("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", settings.reserve, left, &RESERVE);
+            let working = left.saturating_sub(reserve.unwrap_or(margin(left)));
+            let grace = fitting("LAMBDA_LIFECYCLE_DEADLINE_GRACE", settings.grace, working, &GRACE);
+            Self::after(left, received, grace, reserve)
+        })
+    }
+
+    pub(crate) fn after(left: Duration, received: Instant, grace: Option<Duration>, reserve: Option<Duration>) -> Self {
+        let margin = margin(left);
+        let hard = left.saturating_sub(reserve.unwrap_or(margin));
+        let soft = hard.saturating_sub(grace.unwrap_or(margin));
+        Self { soft: received + soft, hard: received + hard, kill: received + left }
+    }
+
+    /// Until when something after the response may take: to the hard point; where that is near or past, as after a deadline that
+    /// was met, half of what is left to the kill. Only where nobody kills can even that be past: then as long as the reserve was.
+    pub(crate) fn after_response(self, now: Instant) -> Instant {
+        let left = if now < self.kill { (self.kill - now) / 2 } else { self.kill - self.hard };
+        self.hard.max(now + left)
+    }
+}
+
+/// The default of grace and reserve: 5 %. A quarter each at most: an invocation of 100 ms still has half of them for its work.
+fn margin(left: Duration) -> Duration {
+    (left / 20).clamp(Duration::from_millis(50), Duration::from_millis(500)).min(left / 4)
+}
+
+/// What was set, unless it would leave no time for any work.
+fn fitting(name: &str, set: Option<Duration>, time: Duration, told: &Once) -> Option<Duration> {
+    let set = set?;
+    if set < time {
+        return Some(set);
+    }
+    told.call_once(|| {
+        notice::warn(format_args!(
+            "{name}, or what the builder says of it, is as long as the invocation ({} ms): the default counts",
+            set.as_millis()
+        ));
+    });
+    None
+}
+
+/// The invocation's time was over before its work was.
+///
+/// Posted to Lambda as error type `Lifecycle.DeadlineExceeded`, and returned by
+/// [`Invocation::within`](crate::Invocation::within).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct DeadlineExceeded {
+    after: Duration,
+}
+
+impl fmt::Display for DeadlineExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no answer after {} ms, shortly before the function's timeout: raise the timeout, or stop early when `Invocation::cancellation_token` says so",
+            self.after.as_millis()
+        )
+    }
+}
+
+impl DeadlineExceeded {
+    pub(super) fn new(after: Duration) -> Self {
+        Self { after }
+    }
+
+    /// How long the work had been under way.
+    pub fn after(&self) -> Duration {
+        self.after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn margins(left: Duration) -> (Duration, Duration, Duration) {
+        let received = Instant::now();
+        let deadline = Deadline::after(left, received, None, None);
+        (deadline.soft - received, deadline.hard - received, deadline.kill - received)
+    }
+
+    #[test]
+    fn the_margins_follow_the_time_there_is() {
+        let ms = Duration::from_millis;
+        assert_eq!(margins(ms(1_000)), (ms(900), ms(950), ms(1_000)));
+        assert_eq!(margins(ms(3_000)), (ms(2_700), ms(2_850), ms(3_000)));
+        assert_eq!(margins(ms(900_000)), (ms(899_000), ms(899_500), ms(900_000)));
+        assert_eq!(margins(ms(100)), (ms(50), ms(75), ms(100)));
+    }
+
+    #[test]
+    fn after_the_response_there_is_always_some_time() {
+        let (received, ms) = (Instant::now(), Duration::from_millis);
+        let deadline = Deadline::after(ms(1_000), received, None, None);
+        let time = |at| deadline.after_response(received + ms(at)) - received;
+        assert_eq!([time(0), time(900), time(950), time(1_000), time(5_000)], [ms(950), ms(950), ms(975), ms(1_050), ms(5_050)]);
+    }
+
+    #[tokio::test]
+    async fn an_implausible_deadline_is_none() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let read = |millis| Deadline::from_epoch_millis(millis, now, Instant::now());
+        for millis in [0, 600_000, 1_799_999_999_000, 1_800_000_000_000, u64::MAX, 9_999_999_999_999_999] {
+            assert_eq!(read(millis), None, "{millis}");
+        }
+        assert!(read(1_800_000_003_000).is_some());
+    }
+}
