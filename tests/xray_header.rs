@@ -44,10 +44,26 @@ fn one_malformed_field_costs_only_itself() {
         ("Root=bad;Root=1-5759e988-bd862e3fe1be46a994272793", ROOT),
         ("Root=1-5759e988-bd862e3fe1be46a99427279é", ""),
         ("Root=1-5759e988-+d862e3fe1be46a994272793", ""),
+        ("Root=1-05759e988-bd862e3fe1be46a994272793", ""),
+        ("Root=1-5759e988-bd862e3fe1be46a99427279", ""),
+        ("Root=1--bd862e3fe1be46a994272793", ""),
+        ("Root=1-5759e988", ""),
+        ("Root=1-", ""),
         ("Lineage=a\r\nX-Evil: 1;=;;Foo=\u{7f};Sampled=1", "Sampled=1"),
         ("A=b=c;Self=1-x;D=", "A=b=c;D="),
     ] {
         assert_eq!(TraceHeader::parse(text).to_string(), out, "{text}");
+    }
+}
+
+#[test]
+fn a_root_whose_time_lacks_leading_zeros_is_the_same_trace() {
+    for (short, long) in [("759e988", "0759e988"), ("8", "00000008"), ("0", "00000000"), ("0000A", "0000000a")] {
+        let header = TraceHeader::parse(&format!("Root=1-{short}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"));
+        assert_eq!(header.ignored(), None, "{short}");
+        let handed_on = format!("Root=1-{long}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1");
+        assert_eq!(header.to_string(), handed_on);
+        assert_eq!(header, TraceHeader::parse(&handed_on));
     }
 }
 

@@ -28,6 +28,7 @@ pub enum Sampled {
 ///
 /// Parsing never fails. Keys are accepted in any order and any case, with spaces after the `;`; a malformed field is ignored
 /// without touching the others; `Self`, which load balancers add, is dropped; unknown keys are kept, 256 bytes of them at most.
+/// The time in a Root may lack leading zeros; it is handed on with them.
 /// [`Display`](fmt::Display) writes the header to hand on. The format is the one of AWS's
 /// [X-Ray developer guide](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader).
 ///
@@ -317,13 +318,15 @@ fn split(text: &str, at: u8) -> (&str, Option<&str>) {
     }
 }
 
-/// The first eight digits used to be the time of the request; they are not checked, as W3C ids have random ones.
+/// The first eight digits used to be the time of the request. They are not checked, as W3C ids have random ones, and may be fewer: AWS's SDKs
+/// for Java and Python write that number without leading zeros.
 fn parse_trace_id(text: &str) -> Option<TraceId> {
-    let bytes = text.as_bytes();
-    if bytes.len() != 35 || !bytes.starts_with(b"1-") || bytes[10] != b'-' {
+    let (epoch, rest) = split(text.strip_prefix("1-")?, b'-');
+    let (epoch, rest) = (epoch.as_bytes(), rest?.as_bytes());
+    if epoch.len() > 8 || rest.len() != 24 {
         return None;
     }
-    let id = hex::parse(&bytes[2..10])? << 96 | hex::parse(&bytes[11..])?;
+    let id = hex::parse(epoch)? << 96 | hex::parse(rest)?;
     Some(TraceId::from(id)).filter(|id| *id != TraceId::INVALID)
 }
 
