@@ -11,6 +11,7 @@ use opentelemetry::{
     Array, KeyValue,
     trace::{Event, SpanId, SpanKind, Status},
 };
+use opentelemetry_sdk::trace::SpanData;
 use serde_json::{Value, json};
 use xray_support::{TRACE, exception, link, millis, span, span_of, translate, translate_with, with_events, with_links};
 
@@ -169,9 +170,102 @@ fn remote_calls_are_named_after_the_other_side() {
     assert_eq!(named(vec![text("url.full", "https://user@api.example.com:8443/x?y=1")]), "api.example.com");
     assert_eq!(named(vec![text("url.full", "http://[::1]:80/")]), "::1");
     assert_eq!(named(vec![text("net.peer.name", "old.example.com")]), "old.example.com");
+    assert_eq!(named(vec![text("http.host", "example.com:8080"), text("http.target", "/x")]), "example.com");
     assert_eq!(named(vec![]), "call");
-    let database = [text("db.system.name", "postgresql"), text("db.namespace", "shop"), text("server.address", "db.internal")];
-    assert_eq!(named(database.to_vec()), "shop@db.internal");
+}
+
+/// The document of a client span with this name and these attributes.
+fn client(name: &str, attributes: &[KeyValue]) -> Value {
+    let document = translate(&SpanData { name: name.to_owned().into(), ..span_of(SpanKind::Client, attributes.to_vec()) });
+    assert_eq!(document["namespace"], "remote");
+    document
+}
+
+#[test]
+fn a_database_is_named_as_by_xrays_sdks_and_its_queries_differ() {
+    let named = |attributes: &[KeyValue]| client("SELECT books", attributes)["name"].clone();
+    let (system, database, host) =
+        (text("db.system.name", "postgresql"), text("db.namespace", "shop"), text("server.address", "db.internal"));
+    assert_eq!(named(std::slice::from_ref(&system)), "SELECT books", "the system alone would name every query alike");
+    assert_eq!(named(&[text("db.system", "redis")]), "SELECT books");
+    assert_eq!(named(&[system.clone(), database.clone()]), "shop");
+    assert_eq!(named(&[system.clone(), host.clone()]), "db.internal");
+    assert_eq!(named(&[system.clone(), database.clone(), host.clone()]), "shop@db.internal");
+    for url in ["mysql://user:pass@db.example.com:3306/shop", "jdbc:mysql://db.example.com:3306"] {
+        assert_eq!(named(&[system.clone(), text("db.name", "shop"), text("db.connection_string", url)]), "shop@db.example.com");
+    }
+
+    let located = |more: &[KeyValue]| client("SELECT books", &[&[system.clone(), database.clone(), host.clone()], more].concat());
+    let query = |more: &[KeyValue]| located(more)["sql"]["sanitized_query"].clone();
+    assert_eq!(located(&[])["metadata"]["otel"]["name"], "SELECT books");
+    assert_eq!(located(&[])["sql"]["url"], "db.internal/shop");
+    let summary = text("db.query.summary", "SELECT books shelves");
+    assert_eq!(
+        query(&[text("db.query.text", "select * from books where id = ?"), summary.clone()]),
+        "select * from books where id = ?"
+    );
+    assert_eq!(query(&[summary]), "SELECT books shelves");
+    assert_eq!(query(&[text("db.operation.name", "SELECT"), text("db.collection.name", "books")]), "SELECT books");
+    assert_eq!(query(&[text("db.operation", "UPDATE"), text("db.sql.table", "books")]), "UPDATE books");
+    assert_eq!(query(&[text("db.operation.name", "SELECT")]), Value::Null);
+}
+
+#[test]
+fn the_services_and_topics_of_one_server_have_different_names() {
+    let host = text("server.address", "10.0.0.5");
+    let named = |attributes: &[KeyValue]| client("call", &[attributes, std::slice::from_ref(&host)].concat())["name"].clone();
+    let grpc = text("rpc.system", "grpc");
+    assert_eq!(named(&[grpc.clone(), text("rpc.service", "shop.Prices"), text("rpc.method", "Get")]), "shop.Prices");
+    assert_eq!(named(&[text("rpc.system.name", "grpc"), text("rpc.method", "shop.Prices/Get")]), "shop.Prices");
+    assert_eq!(named(&[grpc, text("rpc.method", "Get")]), "10.0.0.5");
+    let kafka = text("messaging.system", "kafka");
+    assert_eq!(named(&[kafka.clone(), text("messaging.destination.name", "orders")]), "orders");
+    let temporary = [text("messaging.destination.name", "reply-8d2f"), text("messaging.destination.template", "reply-id")];
+    assert_eq!(named(&[&[kafka], &temporary[..]].concat()), "reply-id");
+    assert_eq!(named(&[]), "10.0.0.5");
+}
+
+#[test]
+fn a_span_that_names_an_aws_service_is_a_call_of_it() {
+    for kind in [SpanKind::Client, SpanKind::Producer, SpanKind::Internal] {
+        let mut span =
+            span_of(kind, [text("aws.service", "DynamoDB"), text("aws.operation", "GetItem"), text("aws.region", "eu-west-1")]);
+        span.name = "DynamoDB.GetItem".into();
+        let document = translate(&span);
+        assert_eq!((&document["name"], &document["namespace"]), (&json!("DynamoDB"), &json!("aws")));
+        assert_eq!(document["aws"], json!({"operation": "GetItem", "region": "eu-west-1"}));
+        assert_eq!(document["metadata"], Value::Null);
+    }
+    let both = [text("aws.service", "S3"), text("rpc.system", "aws-api"), text("rpc.service", "AmazonS3")];
+    assert_eq!(translate(&span_of(SpanKind::Client, both))["name"], "S3");
+    let server = translate(&span_of(SpanKind::Server, [text("aws.service", "S3")]));
+    assert_eq!((&server["name"], &server["namespace"]), (&json!("call"), &Value::Null));
+    assert_eq!(server["metadata"]["default"], json!({"aws.service": "S3"}));
+}
+
+#[test]
+fn log_groups_are_named_by_arn_and_by_name() {
+    let arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/orders:*";
+    let groups = |attributes: &[KeyValue], main: bool| {
+        let span = span_of(SpanKind::Internal, attributes.to_vec());
+        let frame = if main { Frame::of(&span).invocation() } else { Frame::of(&span) };
+        let document = translate_with(DocumentOptions::new().log_groups(["/aws/lambda/orders"]), &span, &frame).0;
+        assert_eq!(document["metadata"], Value::Null);
+        document["aws"]["cloudwatch_logs"].clone()
+    };
+    let orders = json!({"log_group": "/aws/lambda/orders", "arn": arn});
+    let other = "arn:aws:logs:eu-west-1:123456789012:log-group:other";
+    assert_eq!(groups(&[text("aws.log.group.arns", arn)], false), json!([orders]));
+    assert_eq!(groups(&[text("aws.log.group.arns", arn)], true), json!([orders]), "the function's own group is written once");
+    assert_eq!(
+        groups(
+            &[strings("aws.log.group.arns", &[arn, other]), strings("aws.log.group.names", &["/aws/lambda/orders", "third"])],
+            true
+        ),
+        json!([{"log_group": "third"}, orders, {"log_group": "other", "arn": other}])
+    );
+    assert_eq!(groups(&[text("aws.log.group.arns", &format!("{arn}&{other}"))], false)[1]["log_group"], "other");
+    assert_eq!(groups(&[text("aws.log.group.arns", "nonsense")], false), json!([{"log_group": "nonsense", "arn": "nonsense"}]));
 }
 
 #[test]
@@ -399,6 +493,13 @@ fn no_secret_leaves_by_any_way() {
         "http.host",
         "url.query",
         "aws.log.group.names",
+        "aws.log.group.arns",
+        "aws.service",
+        "db.query.summary",
+        "db.operation.name",
+        "db.collection.name",
+        "db.connection_string",
+        "messaging.destination.template",
         "messaging.destination.name",
         "exception.message",
     ];

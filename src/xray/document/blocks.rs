@@ -87,7 +87,8 @@ impl<'a> Render<'a> {
         }
         let system = self.get(Slot::RpcSystem).map(|attribute| &attribute.value);
         let sdk = matches!(system, Some(Value::String(system)) if system.as_str() == "aws-api");
-        if !is_server(self.span) && (sdk || calls && self.get(Slot::AwsOperation).is_some()) {
+        let named = self.get(Slot::AwsService).is_some() || calls && self.get(Slot::AwsOperation).is_some();
+        if !is_server(self.span) && (sdk || named) {
             Origin::Aws
         } else if calls {
             Origin::Remote
@@ -101,19 +102,7 @@ impl<'a> Render<'a> {
         let mut pieces: [Cow<'a, str>; 3] = Default::default();
         match origin {
             Origin::Local => {}
-            Origin::Aws => {
-                if let Some(service) = self.text(Slot::RpcService) {
-                    self.places.mark_used(Slot::RpcService);
-                    pieces[0] = service;
-                } else if let Some(service) = self.service_of_method() {
-                    pieces[0] = service;
-                }
-                if pieces[0].is_empty() {
-                    let name = self.span_name();
-                    let service = name.find(['.', '/']).unwrap_or(name.len());
-                    pieces[0] = slice(name, 0..service);
-                }
-            }
+            Origin::Aws => pieces[0] = self.aws_name(),
             Origin::Remote => pieces = self.remote_name(),
         }
         if pieces.iter().all(|piece| piece.is_empty()) {
@@ -146,49 +135,80 @@ impl<'a> Render<'a> {
         self.redact("span.name", Cow::Borrowed(self.span.name.as_ref())).unwrap_or_default()
     }
 
+    /// X-Ray recognizes an AWS service, and the SQS queue behind a call, by the service's name.
+    fn aws_name(&mut self) -> Cow<'a, str> {
+        for slot in [Slot::PeerService, Slot::AwsService, Slot::RpcService] {
+            if let Some(service) = self.text(slot) {
+                self.places.mark_used(slot);
+                return service;
+            }
+        }
+        if let Some(service) = self.service_of_method() {
+            let start = service.rfind(['/', '.']).map_or(0, |before| before + 1);
+            let end = service.len();
+            return slice(service, start..end);
+        }
+        let name = self.span_name();
+        let service = name.find(['.', '/']).unwrap_or(name.len());
+        slice(name, 0..service)
+    }
+
+    /// The names that X-Ray's SDKs give: `database@host`, the full name of a gRPC service, or the host. The database system, such as
+    /// `postgresql`, is not a name, because all queries of a function would look alike.
     fn remote_name(&mut self) -> [Cow<'a, str>; 3] {
         let none = Cow::Borrowed("");
+        let one = |name| [name, none.clone(), none.clone()];
         if let Some(peer) = self.text(Slot::PeerService) {
             self.places.mark_used(Slot::PeerService);
-            return [peer, none.clone(), none];
+            return one(peer);
         }
-        let host = self.text(Slot::ServerAddress).or_else(|| self.text(Slot::HttpHost)).or_else(|| self.url_host());
+        let host = self.host();
         if self.get(Slot::DbSystem).is_some() {
-            let database = self.text(Slot::DbNamespace);
-            return match (database, host) {
+            return match (self.text(Slot::DbNamespace), host.or_else(|| self.url_host(Slot::DbConnection))) {
                 (Some(database), Some(host)) => [database, Cow::Borrowed("@"), host],
-                (Some(one), None) | (None, Some(one)) => [one, none.clone(), none],
-                (None, None) => [self.text(Slot::DbSystem).unwrap_or_default(), none.clone(), none],
+                (Some(name), None) | (None, Some(name)) => one(name),
+                (None, None) => one(none.clone()),
             };
+        }
+        let part = self.text(Slot::RpcService).or_else(|| self.service_of_method());
+        // A temporary destination has another name every time. Its template stays the same.
+        let part = part.or_else(|| self.text(Slot::MessagingTemplate)).or_else(|| self.text(Slot::MessagingDestination));
+        if let Some(part) = part {
+            return one(part);
         }
         if host.is_some() && self.get(Slot::ServerAddress).is_some() {
             self.places.mark_used(Slot::ServerAddress);
         }
-        let named = host.or_else(|| self.text(Slot::RpcService)).or_else(|| self.text(Slot::MessagingDestination));
-        [named.unwrap_or_default(), none.clone(), none]
+        one(host.unwrap_or_default())
     }
 
-    fn url_host(&mut self) -> Option<Cow<'a, str>> {
-        let url = self.text(Slot::HttpUrl)?;
+    fn host(&mut self) -> Option<Cow<'a, str>> {
+        if let Some(host) = self.text(Slot::ServerAddress) {
+            return Some(host);
+        }
+        if let Some(host) = self.text(Slot::HttpHost) {
+            let end = without_port(&host).len();
+            return Some(slice(host, 0..end));
+        }
+        self.url_host(Slot::HttpUrl)
+    }
+
+    fn url_host(&mut self, slot: Slot) -> Option<Cow<'a, str>> {
+        let url = self.text(slot)?;
         let mut start = url.find("://")? + 3;
-        let mut end = url[start..].find(['/', '?', '#']).map_or(url.len(), |end| start + end);
+        let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |end| start + end);
         if let Some(user) = url[start..end].rfind('@') {
             start += user + 1;
         }
-        if let Some(port) = url[start..end].rfind(':')
-            && !url[start + port..end].contains(']')
-        {
-            end = start + port;
-        }
+        let end = start + without_port(&url[start..end]).len();
         (start < end).then(|| slice(url, start..end))
     }
 
-    /// The newest convention puts the service into the method: `SQS/SendMessage`.
+    /// The newest convention puts the service into the method: `SQS/SendMessage`, `shop.Prices/Get`.
     fn service_of_method(&mut self) -> Option<Cow<'a, str>> {
         let method = self.text(Slot::RpcMethod)?;
-        let end = method.rfind(['/', '.'])?;
-        let start = method[..end].rfind(['/', '.']).map_or(0, |before| before + 1);
-        Some(slice(method, start..end))
+        let end = method.rfind('/').or_else(|| method.rfind('.'))?;
+        Some(slice(method, 0..end))
     }
 
     /// Known throttling codes first, then the HTTP status, then the span's.
@@ -400,25 +420,38 @@ impl<'a> Render<'a> {
         }
     }
 
+    /// The function's own groups, then those that the span names. An ARN contains the name.
     fn log_groups(&mut self, main: bool) {
-        let named = self.text(Slot::LogGroups);
-        let on_span = named.iter().flat_map(|names| names.split(['&', ',', '[', ']', '"'])).filter(|name| !name.is_empty());
+        const MOST: usize = 20;
+        let (arns, names) = (self.text(Slot::LogGroupArns), self.text(Slot::LogGroups));
+        let arns =
+            arns.as_deref().map_or_else(Vec::new, |text| split_list(text).map(|arn| (group_of_arn(arn), Some(arn))).collect());
+        let by_arn = |group: &&str| arns.iter().any(|(named, _)| named == group);
+        let names =
+            names.as_deref().map_or_else(Vec::new, |text| split_list(text).filter(|name| !by_arn(name)).collect::<Vec<_>>());
         let options = self.options;
-        let of_process = options.log_groups.iter().filter(|_| main).map(AsRef::as_ref);
-        let mut groups = of_process.chain(on_span).take(20).peekable();
+        let own = options.log_groups.iter().filter(|_| main).map(AsRef::as_ref);
+        let own = own.filter(|group| !by_arn(group) && !names.contains(group));
+        let mut groups =
+            own.chain(names.iter().copied()).map(|name| (name, None)).chain(arns.iter().copied()).take(MOST).peekable();
         if groups.peek().is_none() {
             return;
         }
         json::key(self.out, quoted!("cloudwatch_logs"));
         self.out.push(b'[');
-        for group in groups {
+        for (group, arn) in groups {
             json::comma(self.out);
             self.out.extend_from_slice(b"{\"log_group\":");
             self.string(group);
+            if let Some(arn) = arn {
+                json::key(self.out, quoted!("arn"));
+                self.string(arn);
+            }
             self.out.push(b'}');
         }
         self.out.push(b']');
         self.places.mark_used(Slot::LogGroups);
+        self.places.mark_used(Slot::LogGroupArns);
     }
 
     pub(super) fn sql(&mut self) {
@@ -446,8 +479,39 @@ impl<'a> Render<'a> {
             json::key(self.out, quoted!("sanitized_query"));
             self.report.cut += u32::from(json::cut_string(self.out, &query, limit));
             self.places.mark_used(Slot::DbQuery);
+        } else {
+            self.query_without_text();
         }
         self.close(&sql);
+    }
+
+    /// All queries of one database have the same name. Without their text, a summary distinguishes them.
+    fn query_without_text(&mut self) {
+        if self.text_field(quoted!("sanitized_query"), Slot::DbSummary) {
+            return;
+        }
+        if let (Some(operation), Some(collection)) = (self.text(Slot::DbOperation), self.text(Slot::DbCollection)) {
+            json::key(self.out, quoted!("sanitized_query"));
+            self.string(&[&*operation, " ", &*collection].concat());
+        }
+    }
+}
+
+/// Splits an array of strings, or one string separated by `&` as in `OTEL_RESOURCE_ATTRIBUTES`.
+fn split_list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(['&', ',', '[', ']', '"']).filter(|name| !name.is_empty())
+}
+
+/// `arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/orders:*`
+fn group_of_arn(arn: &str) -> &str {
+    arn.split(':').nth(6).filter(|name| !name.is_empty()).unwrap_or(arn)
+}
+
+/// `host` of `host:port`. An IPv6 address in brackets is a host.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => host,
     }
 }
 
