@@ -8,6 +8,7 @@ use opentelemetry::KeyValue;
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -110,10 +111,36 @@ fn describe(invocation: &Invocation, request: &Request) {
     if let Some(agent) = header(http::header::USER_AGENT) {
         invocation.note(KeyValue::new("user_agent.original", agent.to_owned()));
     }
-    if let Some(client) = request.headers().get("x-forwarded-for").and_then(|value| value.to_str().ok()) {
-        let first = client.split(',').next().unwrap_or(client).trim();
-        invocation.note(KeyValue::new("client.address", first.to_owned()));
+    if let Some(peer) = source_address(request) {
+        // The same address in both places says that no header, which anybody can write, named the client.
+        invocation.note(KeyValue::new("network.peer.address", peer.to_string()));
+        invocation.note(KeyValue::new("client.address", peer.to_string()));
+    } else if let Some(client) = forwarded_for(request) {
+        invocation.note(KeyValue::new("client.address", client.to_string()));
     }
+}
+
+/// The address that API Gateway or the function URL saw. A load balancer gives none.
+fn source_address(request: &Request) -> Option<IpAddr> {
+    let address = match request.request_context_ref()? {
+        RequestContext::ApiGatewayV1(context) => context.identity.source_ip.as_deref(),
+        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref(),
+        _ => None,
+    };
+    ip_address(address?)
+}
+
+/// The first address of `X-Forwarded-For`, the client's own where the proxies between can be trusted.
+fn forwarded_for(request: &Request) -> Option<IpAddr> {
+    let named = request.headers().get("x-forwarded-for")?.to_str().ok()?;
+    ip_address(named.split(',').next()?)
+}
+
+/// An IP address without its port, which load balancers can be told to write. Nothing else: what a sender writes there may be anything.
+fn ip_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    text.parse().ok().or_else(bracketed).or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 pin_project! {
@@ -181,4 +208,30 @@ fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
     *response.status_mut() = http::StatusCode::GATEWAY_TIMEOUT;
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_address_is_an_ip_address_or_nothing() {
+        for (written, address) in [
+            ("198.51.100.7", Some("198.51.100.7")),
+            (" 198.51.100.7 ", Some("198.51.100.7")),
+            ("198.51.100.7:51234", Some("198.51.100.7")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[2001:db8::1]:443", Some("2001:db8::1")),
+            ("SECRET", None),
+            ("unknown", None),
+            ("_hidden", None),
+            ("198.51.100.7 SECRET", None),
+            ("[SECRET]:1", None),
+            ("198.51.100", None),
+            ("", None),
+        ] {
+            assert_eq!(ip_address(written).map(|address| address.to_string()).as_deref(), address, "{written}");
+        }
+    }
 }
