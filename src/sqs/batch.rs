@@ -4,6 +4,7 @@ use super::{
     event::{BatchResponse, Message, SqsEvent},
     failure::{FailedMessage, NotAnSqsEvent},
     run,
+    span::SpanOptions,
 };
 use crate::{Invocation, undecodable::without_values};
 use lambda_runtime::{Error, LambdaEvent};
@@ -31,9 +32,8 @@ pub struct Batch<App, T, Handler> {
     pub(super) handler: Handler,
     pub(super) decode: Decode<T>,
     pub(super) concurrency: usize,
-    pub(super) span_budget: usize,
+    pub(super) spans: SpanOptions,
     pub(super) from_sns: bool,
-    pub(super) continues: bool,
     pub(super) on_failure: Option<Hook>,
 }
 
@@ -82,9 +82,8 @@ impl<App, T, Handler> Batch<App, T, Handler> {
             handler,
             decode,
             concurrency: CONCURRENCY,
-            span_budget: SPAN_BUDGET,
+            spans: SpanOptions { continues: false, budget: SPAN_BUDGET, group_ids: false },
             from_sns: false,
-            continues: false,
             on_failure: None,
         }
     }
@@ -125,7 +124,21 @@ impl<App, T, Handler> Batch<App, T, Handler> {
     ///
     /// It needs an invocation that Lambda traces, and concerns producers whose trace is sampled.
     pub fn continue_traces(mut self) -> Self {
-        self.continues = true;
+        self.spans.continues = true;
+        self
+    }
+
+    /// Records the group id of each message of a FIFO queue, as `messaging.message.group_id`.
+    ///
+    /// By default group ids are not recorded: they are part of the event, and often name a customer or an account.
+    ///
+    /// ```
+    /// # use lambda_lifecycle::{Error, sqs::{self, Message}};
+    /// # async fn book(_: (), _: Message<u64>) -> Result<(), Error> { Ok(()) }
+    /// let service = sqs::batch((), book).record_group_ids();
+    /// ```
+    pub fn record_group_ids(mut self) -> Self {
+        self.spans.group_ids = true;
         self
     }
 
@@ -133,7 +146,7 @@ impl<App, T, Handler> Batch<App, T, Handler> {
     /// span only if it fails, and the spans inside of it are not kept: so a batch of 10,000 keeps its faults within the 500 KB that
     /// X-Ray takes for a trace.
     pub fn span_budget(mut self, messages: usize) -> Self {
-        self.span_budget = messages;
+        self.spans.budget = messages;
         self
     }
 }

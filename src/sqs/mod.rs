@@ -52,7 +52,7 @@
 //! | annotation `message_id` | the message's id |
 //! | annotation `producer_trace_id` | the trace of the call that sent it: searchable also where links do not render |
 //! | `messaging.message.receive_count`, `messaging.message.age_ms` | how often it was received, and how long ago it was sent |
-//! | `messaging.message.group_id` | its group, in a FIFO queue |
+//! | `messaging.message.group_id` | its group in a FIFO queue, if [`Batch::record_group_ids`] asks for it |
 //!
 //! The producer is the caller that the system attribute `AWSTraceHeader` names, and that of a W3C `traceparent` among the message
 //! attributes. A message whose producer is not sampled adds no documents of its own, and its header is handed on by the calls made for it.

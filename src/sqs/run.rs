@@ -68,7 +68,7 @@ where
         records.iter().zip(&notifications).map(|(record, around)| producer(invocation, record, around.as_ref())).collect();
     let queue = records.first().map_or("", SqsRecord::queue);
     let run = Run {
-        span: BatchSpan::begin(invocation, queue, &producers, batch.continues, batch.span_budget),
+        span: BatchSpan::begin(invocation, queue, &producers, batch.spans),
         batch,
         invocation,
         soft: invocation.timing().map(|deadline| deadline.soft.into()),

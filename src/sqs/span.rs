@@ -33,9 +33,19 @@ pub(super) struct BatchSpan {
     queue: Value,
     /// For work of the batch that is not recorded.
     silent: Scope,
-    continues: bool,
-    budget: usize,
+    options: SpanOptions,
     begun: AtomicUsize,
+}
+
+/// What a batch's builder says of its spans.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SpanOptions {
+    /// The work of a message is in its producer's trace.
+    pub(super) continues: bool,
+    /// Messages that have a span whatever becomes of them.
+    pub(super) budget: usize,
+    /// FIFO group ids are recorded.
+    pub(super) group_ids: bool,
 }
 
 impl BatchSpan {
@@ -44,8 +54,7 @@ impl BatchSpan {
         invocation: &Invocation,
         queue: &str,
         producers: &[Option<Producer>],
-        continues: bool,
-        budget: usize,
+        options: SpanOptions,
     ) -> Option<Self> {
         if !invocation.is_recorded() {
             return None;
@@ -60,7 +69,7 @@ impl BatchSpan {
         let span = begin(consumer(name, "aws_sqs", &queue, [messages]).with_links(links), &Context::current());
         let header = invocation.received_header().with_parent(span.context().span().span_context().span_id(), Sampled::Yes);
         let silent = Scope { recorded: false, header };
-        Some(Self { span, queue, silent, continues, budget, begun: AtomicUsize::new(0) })
+        Some(Self { span, queue, silent, options, begun: AtomicUsize::new(0) })
     }
 
     /// The context for what belongs to the batch and to none of its messages.
@@ -76,10 +85,11 @@ impl BatchSpan {
             let scope = Scope { recorded: false, header: header.clone() };
             return MessageSpan::NotSampled(self.context().with_value(scope));
         }
-        let continued = header.filter(|header| self.continues && header.sampled() == Sampled::Yes && header.parent().is_some());
+        let continued =
+            header.filter(|header| self.options.continues && header.sampled() == Sampled::Yes && header.parent().is_some());
         let span = self.describe(record, producer, continued.is_some());
         let parent = continued.map_or_else(|| self.context().clone(), |header| self.context_in(header));
-        if self.begun.fetch_add(1, Ordering::Relaxed) < self.budget {
+        if self.begun.fetch_add(1, Ordering::Relaxed) < self.options.budget {
             return MessageSpan::Recorded(begin(span, &parent));
         }
         let context = self.context().with_value(self.silent.clone());
@@ -103,7 +113,8 @@ impl BatchSpan {
         if let Some(age) = record.age(SystemTime::now()) {
             attributes.push(KeyValue::new("messaging.message.age_ms", i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
         }
-        if let Some(group) = record.message_group_id() {
+        // A group is often named after a customer or an account.
+        if let Some(group) = record.message_group_id().filter(|_| self.options.group_ids) {
             attributes.push(KeyValue::new("messaging.message.group_id", group.to_owned()));
         }
         if let Some(producer) = producer.and_then(Producer::trace_id) {
@@ -122,7 +133,7 @@ impl BatchSpan {
     pub(super) fn end(self, failed: usize, unfinished: usize) {
         {
             let span = self.span.context().span();
-            let over = self.begun.load(Ordering::Relaxed).saturating_sub(self.budget);
+            let over = self.begun.load(Ordering::Relaxed).saturating_sub(self.options.budget);
             for (key, number) in [
                 ("messaging.batch.failed", failed),
                 ("messaging.batch.unfinished", unfinished),
