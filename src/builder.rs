@@ -84,6 +84,14 @@ impl Builder {
         self
     }
 
+    /// Whether the message of an AWS service's error is recorded beside its code. Default: no, because messages can repeat what was sent.
+    ///
+    /// It concerns the spans of `aws_sdk`. The error that your code receives always has its message.
+    pub fn aws_error_messages(mut self, on: bool) -> Self {
+        self.settings.aws_error_messages = on;
+        self
+    }
+
     /// What the set-ups of the Init phase may take together. Default: 9 s, one less than the platform's limit; none where the
     /// platform allows minutes (provisioned concurrency, SnapStart, Managed Instances).
     pub fn init_budget(mut self, budget: Duration) -> Self {

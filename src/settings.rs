@@ -11,6 +11,7 @@
 //! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace: X-Ray takes 500,000, of which Lambda's own segments need some | `480000` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PACE` | documents of a common size a millisecond beyond the first 74: more may overrun the daemon's buffer, silently | `10` |
+//! | `LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES` | `on`, `off`: record the message of an AWS service's error beside its code; messages can repeat what was sent | `off` |
 //! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all set-ups of the Init phase | `9000`; none where the platform allows minutes |
 //! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and answer before the deadline | `on` |
 //! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the typed answer | 5 %, 50 to 500 |
@@ -87,6 +88,7 @@ pub(crate) struct Settings {
     pub(crate) in_progress: bool,
     pub(crate) trace_budget: usize,
     pub(crate) trace_pace: u32,
+    pub(crate) aws_error_messages: bool,
     /// `None`: the default, where the platform has a limit that is worth it.
     pub(crate) init_budget: Option<Duration>,
     pub(crate) deadline: bool,
@@ -110,6 +112,7 @@ impl Default for Settings {
             in_progress: true,
             trace_budget: MAX_TRACE - LAMBDAS_OWN,
             trace_pace: 10,
+            aws_error_messages: false,
             init_budget: None,
             deadline: true,
             grace: None,
@@ -134,6 +137,7 @@ impl fmt::Debug for Settings {
             .field("in_progress", &self.in_progress)
             .field("trace_budget", &self.trace_budget)
             .field("trace_pace", &self.trace_pace)
+            .field("aws_error_messages", &self.aws_error_messages)
             .field("init_budget", &self.init_budget)
             .field("deadline", &self.deadline)
             .field("grace", &self.grace)
@@ -206,6 +210,7 @@ impl Settings {
             &mut self.trace_pace,
             |text| text.parse().ok().filter(|pace| *pace > 0),
         );
+        reader.switch("LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES", &mut self.aws_error_messages);
         reader.set("LAMBDA_LIFECYCLE_INIT_BUDGET", MILLISECONDS, &mut self.init_budget, |text| milliseconds(text).map(Some));
         reader.switch("LAMBDA_LIFECYCLE_DEADLINE", &mut self.deadline);
         reader.set("LAMBDA_LIFECYCLE_DEADLINE_GRACE", MILLISECONDS, &mut self.grace, |text| milliseconds(text).map(Some));

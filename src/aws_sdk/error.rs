@@ -9,8 +9,21 @@ use std::error::Error as _;
 /// Bytes of an answer in which its error is looked for.
 const LOOK: usize = 64 * 1024;
 
-/// Code and message of an error in a response, by AWS's protocols: a header or `__type` in JSON, `<Code>` in XML.
-pub(super) fn of_response(response: &HttpResponse) -> Option<(String, String)> {
+/// The longest code that is recorded; AWS's own have at most some sixty characters.
+const LONGEST_CODE: usize = 128;
+
+/// An error as a span shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The service's code, or the kind of failure where no service responded.
+    pub(super) code: String,
+    /// What may be recorded of the rest.
+    pub(super) message: Option<String>,
+}
+
+/// The error in a response, by AWS's protocols: a header or `__type` in JSON, `<Code>` in XML. Its message only where `messages` says so: a service
+/// may repeat in it what was sent.
+pub(super) fn of_response(response: &HttpResponse, messages: bool) -> Option<Told> {
     if response.status().is_success() {
         return None;
     }
@@ -18,30 +31,37 @@ pub(super) fn of_response(response: &HttpResponse) -> Option<(String, String)> {
     let (code, message) = if body.trim_start().starts_with('<') { of_xml(&body) } else { of_json(&body) };
     let header = ["x-amzn-errortype", "x-amzn-query-error"].into_iter().find_map(|name| response.headers().get(name));
     let code = header.map(str::to_owned).or(code)?;
-    Some((bare(&code).to_owned(), message.unwrap_or_default()))
+    let code = bare(&code);
+    // Whatever stands in for a service may repeat its input there too.
+    let is_code = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let code = if code.len() <= LONGEST_CODE && code.bytes().all(is_code) && !code.is_empty() { code } else { "UnknownError" };
+    Some(Told { code: code.to_owned(), message: message.filter(|message| messages && !message.is_empty()) })
 }
 
-/// An error that no service sent: the kind of it, and what it says.
-pub(super) fn of_failure(failure: &OrchestratorError<Error>) -> (String, String) {
-    let kind = if failure.is_timeout_error() {
-        "TimeoutError"
+/// An error that no service sent: its kind, and its text where that is the connection's and cannot hold what was sent or received.
+pub(super) fn of_failure(failure: &OrchestratorError<Error>, messages: bool) -> Told {
+    let (kind, of_connection) = if failure.is_timeout_error() {
+        ("TimeoutError", true)
     } else if failure.is_connector_error() {
-        "DispatchFailure"
+        ("DispatchFailure", true)
     } else if failure.is_response_error() {
-        "ResponseError"
+        ("ResponseError", false)
     } else if failure.is_interceptor_error() {
-        "ConstructionFailure"
+        ("ConstructionFailure", false)
     } else {
-        "SdkError"
+        ("SdkError", false)
     };
-    let mut message = failure.to_string();
-    let mut source = failure.source();
-    while let Some(cause) = source {
-        message.push_str(": ");
-        message.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    (kind.to_owned(), message)
+    let message = (of_connection || messages).then(|| {
+        let mut message = failure.to_string();
+        let mut source = failure.source();
+        while let Some(cause) = source {
+            message.push_str(": ");
+            message.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        message
+    });
+    Told { code: kind.to_owned(), message }
 }
 
 /// `com.amazonaws.sqs#QueueDoesNotExist:http://…` and `AWS.SimpleQueueService.NonExistentQueue;Sender` without what is around it.
@@ -109,9 +129,20 @@ mod tests {
             ),
             (None, "<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code></Error>", "SlowDown", ""),
         ] {
-            assert_eq!(of_response(&response(header, body)), Some((code.to_owned(), message.to_owned())), "{body}");
+            let message = Some(message.to_owned()).filter(|message| !message.is_empty());
+            let told = |message| Some(Told { code: code.to_owned(), message });
+            assert_eq!(of_response(&response(header, body), true), told(message), "{body}");
+            assert_eq!(of_response(&response(header, body), false), told(None), "{body}");
         }
-        assert_eq!(of_response(&response(None, "<html>502</html>")), None);
-        assert_eq!(of_response(&response(None, "")), None);
+        assert_eq!(of_response(&response(None, "<html>502</html>"), true), None);
+        assert_eq!(of_response(&response(None, ""), true), None);
+    }
+
+    #[test]
+    fn a_code_that_is_none_is_not_recorded() {
+        for body in [r#"{"__type":"no such card 4111"}"#, r#"{"code":"a/b"}"#, r#"{"code":""}"#, "<Code>SECRET SECRET</Code>"] {
+            let told = of_response(&response(None, body), false).map(|told| told.code);
+            assert_eq!(told.as_deref(), Some("UnknownError"), "{body}");
+        }
     }
 }

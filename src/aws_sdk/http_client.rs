@@ -1,8 +1,13 @@
 //! All clients of an `SdkConfig`, through the HTTP client they share.
 
-use super::{error, interceptor::Traced, resources};
+use super::{
+    error::{self, Told},
+    interceptor::Traced,
+    resources,
+};
 use crate::{
     Invocation,
+    settings::Settings,
     trace::{self, Recorder, Span},
     xray::{Sampled, TRACE_HEADER},
 };
@@ -86,11 +91,14 @@ impl HttpConnector for TracedConnector {
                     Ok(response) => {
                         super::describe_response(&mut span, response);
                         // The body may not have arrived, and then nobody knows the code.
-                        if let Some((code, message)) = error::of_response(response) {
-                            super::fail(&mut span, code, message);
+                        if let Some(told) = error::of_response(response, Settings::current().aws_error_messages) {
+                            super::fail(&mut span, told);
                         }
                     }
-                    Err(failure) => super::fail(&mut span, "DispatchFailure".to_owned(), failure.to_string()),
+                    Err(failure) => {
+                        let told = Told { code: "DispatchFailure".to_owned(), message: Some(failure.to_string()) };
+                        super::fail(&mut span, told);
+                    }
                 }
                 span.end();
             }

@@ -4,6 +4,7 @@ use super::{error, resources};
 use crate::{
     Invocation,
     invocation::Deadline,
+    settings::Settings,
     trace::{self, Recorder, Span},
     xray::{Sampled, TRACE_HEADER},
 };
@@ -183,9 +184,9 @@ impl Intercept for TraceInterceptor {
             span.set_attribute(KeyValue::new("http.request.resend_count", i64::from(attempts - 1)));
         }
         if let Some(Err(failure)) = context.output_or_error() {
-            let told = context.response().and_then(error::of_response);
-            let (code, message) = told.unwrap_or_else(|| error::of_failure(failure));
-            super::fail(&mut span, code, message);
+            let messages = Settings::current().aws_error_messages;
+            let told = context.response().and_then(|response| error::of_response(response, messages));
+            super::fail(&mut span, told.unwrap_or_else(|| error::of_failure(failure, messages)));
         }
         span.end();
         Ok(())

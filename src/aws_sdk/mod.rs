@@ -15,7 +15,8 @@
 //! ```
 //!
 //! The span says which service, operation and region, the request id, the HTTP status, the retries, the error with the code the
-//! service gave it, and what was worked on: queue, topic, table, bucket, stream, event bus or function. A call may take no longer
+//! service gave it, and what was worked on: queue, topic, table, bucket, stream, event bus or function. The error's message is recorded only where
+//! [`Builder::aws_error_messages`](crate::Builder::aws_error_messages) asks for it: services repeat in it what they were sent. A call may take no longer
 //! than its invocation has: it fails with a timeout at the moment the token is cancelled, so that the handler can still answer. A call
 //! that is dropped ends as cancelled.
 //!
@@ -97,8 +98,13 @@ fn describe_response(span: &mut Span, response: &HttpResponse) {
     }
 }
 
-fn fail(span: &mut Span, code: String, message: String) {
+fn fail(span: &mut Span, told: error::Told) {
+    let error::Told { code, message } = told;
     span.set_attribute(KeyValue::new("aws.error.code", code.clone()));
-    span.add_event("exception", crate::trace::exception(code.clone(), message));
+    let exception = match message {
+        Some(message) => crate::trace::exception(code.clone(), message),
+        None => vec![KeyValue::new("exception.type", code.clone())],
+    };
+    span.add_event("exception", exception);
     span.set_status(Status::error(code));
 }
