@@ -158,8 +158,11 @@ impl Builder {
         self
     }
 
-    /// Runs when the platform ends the environment. Hooks run in reverse order, within 450 ms together; then a last flush, then
-    /// `run` returns. Registers an extension, which costs time in the Init phase: see [`shutdown`](crate::shutdown).
+    /// Runs when the platform ends the environment, and when [`run`](Lifecycle::run) ends with an error. Hooks run in reverse order,
+    /// within 400 ms together; then a last flush, then `run` returns.
+    ///
+    /// They run on a thread of their own, so a handler that blocks its thread does not keep them from running. Registers an
+    /// extension, which costs time in the Init phase: see [`shutdown`](crate::shutdown). Needs Unix signals.
     pub fn on_shutdown<F>(mut self, hook: impl FnOnce() -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,

@@ -24,6 +24,7 @@ pub mod after_response;
 #[cfg(feature = "aws-sdk")]
 pub mod aws_sdk;
 mod builder;
+mod causes;
 mod clock;
 mod context;
 pub mod deadline;
@@ -60,6 +61,7 @@ pub use init::{InitCell, InitError};
 pub use invocation::{DeadlineExceeded, Invocation, Outcome};
 pub use lifecycle::Lifecycle;
 pub use settings::{Export, TraceParent, Unfinished};
+pub use shutdown::RuntimeError;
 pub use trace::{Flush, Trigger};
 
 pub use lambda_runtime::{Error, LambdaEvent, service_fn};

@@ -9,10 +9,14 @@ use std::{
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::task::JoinError;
+use tokio::{
+    runtime::Handle,
+    task::{JoinError, JoinHandle},
+};
+use tokio_util::sync::CancellationToken;
 
 type AfterHook = Box<dyn Fn(Report) -> Work + Send + Sync>;
 type UnfinishedHook = Box<dyn Fn(&Invocation, usize) + Send + Sync>;
@@ -117,8 +121,9 @@ impl Hooks {
     pub(crate) async fn run_shutdown(&self, until: Option<Instant>) {
         let hooks = std::mem::take(&mut *self.shutdown.lock().unwrap_or_else(PoisonError::into_inner));
         for hook in hooks.into_iter().rev() {
-            let Ok(work) = guarded("a shutdown hook", hook) else { continue };
-            if !ended_in_time("a shutdown hook", tokio::spawn(work), until).await {
+            let cancelled = CancellationToken::new();
+            if !ended_in_time("a shutdown hook", on_a_thread(hook, cancelled.clone()), until).await {
+                cancelled.cancel();
                 return;
             }
         }
@@ -130,8 +135,24 @@ fn guarded<T>(what: &str, hook: impl FnOnce() -> T) -> Result<T, ()> {
         .map_err(|panic| crate::notice::error(format_args!("{what} panicked: {}", panic_message(&*panic))))
 }
 
+/// Starts a shutdown hook. One that blocks its thread must not keep the others and the last flush from running.
+fn on_a_thread(hook: ShutdownHook, cancelled: CancellationToken) -> JoinHandle<()> {
+    let runtime = Handle::current();
+    let hook = Arc::new(Mutex::new(Some(hook)));
+    let run = async move |hook: &Mutex<Option<ShutdownHook>>| {
+        let hook = hook.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(hook) = hook {
+            cancelled.run_until_cancelled(hook()).await;
+        }
+    };
+    let (taken, run_there) = (Arc::clone(&hook), run.clone());
+    // Tokio panics where the system has no thread left.
+    catch_unwind(AssertUnwindSafe(|| tokio::task::spawn_blocking(move || runtime.block_on(run_there(&taken)))))
+        .unwrap_or_else(|_| tokio::spawn(async move { run(&hook).await }))
+}
+
 /// False when the time is over.
-async fn ended_in_time(what: &str, task: tokio::task::JoinHandle<()>, until: Option<Instant>) -> bool {
+async fn ended_in_time(what: &str, task: JoinHandle<()>, until: Option<Instant>) -> bool {
     let abort = task.abort_handle();
     let ended = match until {
         Some(until) => tokio::time::timeout_at(until.into(), task).await,

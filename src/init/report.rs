@@ -1,5 +1,6 @@
 //! `POST /runtime/init/error`: Lambda learns why a function did not start, and its caller with it.
 
+use crate::causes::Causes;
 use lambda_runtime::Diagnostic;
 use lambda_runtime_api_client::{PooledClient, body::Body, build_request};
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(super) async fn post(diagnostic: &Diagnostic) {
     match sent {
         Ok(response) if response.status().is_success() => {}
         Ok(response) => crate::notice::warn(format_args!("the init error was refused with status {}", response.status())),
-        Err(error) => crate::notice::warn(format_args!("the init error could not be posted: {error}")),
+        Err(error) => crate::notice::warn(format_args!("the init error could not be posted: {}", Causes(&*error))),
     }
 }
 

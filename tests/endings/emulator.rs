@@ -26,7 +26,69 @@ pub(crate) fn tests() -> Vec<Trial> {
     [(404, "an Extensions API that is missing"), (403, "an Extensions API that refuses")]
         .into_iter()
         .map(|(status, name)| test(format!("{name}: the function runs on, with one warning"), move || serves_without(status)))
+        .chain([
+            test("the loop ends with an error: hooks run, exporters are flushed, the error is logged and returned", loop_ends),
+            test("a shutdown hook that blocks its thread does not keep the process from ending", hook_blocks),
+            test("a Runtime API that refuses connections: the error is typed and names the cause", refuses),
+        ])
         .collect()
+}
+
+/// A function behind the Runtime API at `address`.
+fn function(probe: &str, address: &str) -> Command {
+    let mut function = Command::new(this_program());
+    function
+        .env_clear()
+        .envs([("PROBE", probe), ("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "1")])
+        .envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"), ("AWS_LAMBDA_RUNTIME_API", address)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    function
+}
+
+async fn loop_ends() -> Tested {
+    let router = Router::new().fallback(any(async || StatusCode::INTERNAL_SERVER_ERROR));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    // Of a restored environment the first request is the only one whose refusal ends the loop at once.
+    let output = function("shutdown", &address).env("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start").output().await?;
+    let said = String::from_utf8(output.stdout)?;
+    ensure(output.status.code() == Some(1), format!("{:?}", output.status))?;
+    ensure(said.contains("hook one") && said.contains("hook two"), format!("the hooks did not run: {said}"))?;
+    let logged = said.lines().filter(|line| line.starts_with("ERROR") && line.contains("500 Internal Server Error"));
+    ensure(logged.count() == 1, format!("the cause is not logged once: {said}"))?;
+    ensure(said.contains("the Runtime API failed"), format!("the error is not returned: {said}"))
+}
+
+async fn hook_blocks() -> Tested {
+    let asked = Arc::new(Notify::new());
+    let told = Arc::clone(&asked);
+    let next = async move || {
+        told.notify_one();
+        std::future::pending::<StatusCode>().await
+    };
+    let router = Router::new().route("/2018-06-01/runtime/invocation/next", get(next));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let function = function("blocking-shutdown", &address).spawn()?;
+    asked.notified().await;
+    let pid = function.id().ok_or("no process")?.to_string();
+    ensure(Command::new("kill").args(["-TERM", &pid]).status().await?.success(), "kill failed")?;
+    // Nobody kills it here: it would sleep as long as its hook.
+    let output = function.wait_with_output().await?;
+    ensure(output.status.code() == Some(0), format!("{output:?}"))
+}
+
+async fn refuses() -> Tested {
+    // Nobody listens at a port that was just given back.
+    let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.to_string();
+    let output = function("value", &address).output().await?;
+    let (said, error) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    ensure(output.status.code() == Some(1) && said.contains("the Runtime API failed"), format!("{said}{error}"))?;
+    ensure(error.contains("onnection refused") && !error.contains("Os {"), error)
 }
 
 /// A function with shutdown hooks, behind a Runtime API of three events, a path prefix in its address and a deadline in 1970, as
@@ -51,13 +113,7 @@ async fn serves_without(status: u16) -> Tested {
     let address = format!("http://{}/.rt", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let mut function = Command::new(this_program())
-        .env_clear()
-        .envs([("PROBE", "shutdown"), ("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "1")])
-        .envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"), ("AWS_LAMBDA_RUNTIME_API", &address)])
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
+    let mut function = function("shutdown", &address).spawn()?;
     all_answered.notified().await;
     function.start_kill()?;
     let mut lines = BufReader::new(function.stdout.take().ok_or("no output")?).lines();

@@ -24,7 +24,8 @@ use tracing_subscriber::prelude::*;
 
 pub(crate) fn main(probe: &str) -> ExitCode {
     // As `#[tokio::main]` and its `current_thread` flavour do.
-    let concurrent = std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some();
+    let concurrent = std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some()
+        || std::env::var_os("FLAVOR").is_some_and(|flavor| flavor == "multi_thread");
     let mut builder =
         if concurrent { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
     let builder = if probe == "shutdown-without-timers" { builder.enable_io() } else { builder.enable_all() };
@@ -35,6 +36,9 @@ pub(crate) fn main(probe: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // What `fn main() -> Result<(), Error>` does.
         Err(error) => {
+            if error.is::<lambda_lifecycle::RuntimeError>() {
+                println!("the Runtime API failed");
+            }
             eprintln!("Error: {error:?}");
             ExitCode::FAILURE
         }
@@ -104,6 +108,7 @@ async fn run(probe: &str) -> Result<(), Error> {
                 println!("hook two");
             })
             .build(),
+        "blocking-shutdown" => Lifecycle::builder().on_shutdown(async || std::thread::sleep(Duration::from_secs(60))).build(),
         "hanging-shutdown" => Lifecycle::builder().on_shutdown(async || println!("not reached")).on_shutdown(pending).build(),
         "scoped-before" => {
             tracing::subscriber::with_default(tracing_subscriber::fmt().finish(), || ());
@@ -336,6 +341,7 @@ fn careless(argument: &str) {}
 
 #[tracing::instrument(name = "blocking query", fields(sql = "select"))]
 fn block(time: Duration) {
+    println!("blocks");
     std::thread::sleep(time);
 }
 

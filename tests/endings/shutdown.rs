@@ -14,6 +14,9 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("SIGTERM while idle: hooks run in reverse order, and the process ends by itself", idle),
         test("SIGTERM at the timeout: hooks run", at_the_timeout),
+        test("SIGTERM while a handler blocks the only thread: hooks run", || while_blocked("current_thread")),
+        test("SIGTERM while a handler blocks its thread, one of several: hooks run", || while_blocked("multi_thread")),
+        test("SIGTERM while handlers block every thread of the runtime: hooks run", all_blocked),
         test("a hanging shutdown hook is cancelled, and the process ends by itself", hanging),
         test("an invocation that begins while the environment ends is told as cut off", begun_late),
         test("without hooks no extension is registered", unregistered),
@@ -44,6 +47,28 @@ async fn at_the_timeout() -> Tested {
     events.find(|event| matches!(event.kind, EventKind::Exited { .. })).await;
     ensure(stage.logged("hook two").len() == 1 && stage.logged("hook one").len() == 1, "the hooks did not run")?;
     ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 2, "no new process serves")
+}
+
+async fn while_blocked(flavor: &'static str) -> Tested {
+    let stage = Stage::with("shutdown", TraceMode::Active, |function| function.env("FLAVOR", flavor)).await?;
+    let mut events = stage.function.subscribe();
+    let answer = stage.invoke(json!({ "do": "block" })).await;
+    ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+    events.find(|event| matches!(event.kind, EventKind::Exited { .. })).await;
+    ensure(stage.logged("hook two").len() == 1 && stage.logged("hook one").len() == 1, "the hooks did not run")
+}
+
+async fn all_blocked() -> Tested {
+    let stage = Stage::with("shutdown", TraceMode::Active, |function| function.managed(4)).await?;
+    let calls: Vec<_> = (0..4).map(|_| tokio::spawn(stage.invoke_owned(r#"{"do":"block"}"#))).collect();
+    // As many as the probe's runtime has threads.
+    stage.wait_for_logs("blocks", 2).await?;
+    let pid = stage.function.pid().ok_or("no process")?;
+    ensure(std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status()?.success(), "kill failed")?;
+    stage.wait_for_logs("hook two", 1).await?;
+    stage.wait_for_logs("hook one", 1).await?;
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
+    Ok(())
 }
 
 async fn hanging() -> Tested {

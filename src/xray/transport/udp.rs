@@ -255,13 +255,27 @@ fn is_refusal(sent: &io::Result<usize>) -> bool {
     matches!(sent, Err(error) if error.kind() == ErrorKind::ConnectionRefused)
 }
 
-/// Linux tells a full queue as EAGAIN or ENOBUFS, which the standard library has no word for: 105, and 55 on the BSDs.
+/// ENOBUFS and EMSGSIZE, for which the standard library has no kinds: on Linux, on Windows, on the BSDs and macOS.
+const NO_BUFFERS: i32 = if cfg!(target_os = "linux") {
+    105
+} else if cfg!(windows) {
+    10_055
+} else {
+    55
+};
+const MESSAGE_SIZE: i32 = if cfg!(target_os = "linux") {
+    90
+} else if cfg!(windows) {
+    10_040
+} else {
+    40
+};
+
+/// Linux reports a full queue as EAGAIN or ENOBUFS.
 fn is_busy(error: &io::Error) -> bool {
-    let no_buffers = if cfg!(target_os = "linux") { 105 } else { 55 };
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) || error.raw_os_error() == Some(no_buffers)
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) || error.raw_os_error() == Some(NO_BUFFERS)
 }
 
-/// EMSGSIZE, which the standard library has no word for either: 90, and 40 on the BSDs.
 fn is_too_large(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(if cfg!(target_os = "linux") { 90 } else { 40 })
+    error.raw_os_error() == Some(MESSAGE_SIZE)
 }

@@ -1,0 +1,151 @@
+#![doc = include_str!("../../docs/shutdown.md")]
+
+#[cfg(unix)]
+mod extension;
+#[cfg(unix)]
+mod signal;
+
+use crate::{
+    after_response::{hooks, stages},
+    causes::Causes,
+    trace,
+};
+use lambda_runtime::Error;
+use std::{
+    fmt::{self, Debug, Formatter},
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::OnceCell;
+
+/// The platform gives 500 ms; the rest is for the process to end.
+const TIME: Duration = Duration::from_millis(450);
+
+/// What hooks have of it, so that one that hangs leaves time for the last flush.
+const HOOKS: Duration = Duration::from_millis(400);
+
+/// Lambda's Runtime API can no longer be used, so the function can serve no more events.
+///
+/// Returned by [`Lifecycle::run`](crate::Lifecycle::run) and its siblings once the shutdown hooks have run. Returned from `main`
+/// it ends the process with status 1, and Lambda starts another one.
+#[derive(thiserror::Error)]
+#[error("the function stops serving, because Lambda's Runtime API failed: {}", Causes(&**.source))]
+#[non_exhaustive]
+pub struct RuntimeError {
+    /// What went wrong: an HTTP client's error, as a rule.
+    pub source: Error,
+}
+
+/// `main` prints an error with `Debug`: it must read as well as `Display`.
+impl Debug for RuntimeError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Serves until it ends by itself, or until the platform ends the environment.
+pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    // Pinned once: it is eleven kilobytes. And kept until the end: dropping it would end the spans of what is under way as if it
+    // were over.
+    let mut serving = pin!(serving);
+    let shutdown = Arc::<Shutdown>::default();
+    let wanted = hooks().wants_shutdown() || trace::flushes_at_shutdown();
+    // Boxed, for as a rule nobody wants it, and it would make the future of every function larger.
+    let mut listener = if wanted { Box::pin(listen(&shutdown)).await } else { None };
+    let ended = tokio::select! {
+        biased;
+        () = over(listener.as_mut()) => {
+            listener = None;
+            Ok(())
+        }
+        // Polled on while the environment ends, so that a response in progress gets out.
+        ended = &mut serving => ended,
+    };
+    let ended = ended.map_err(|source| RuntimeError { source });
+    if let Err(error) = &ended {
+        // Before the hooks, which may hang.
+        crate::notice::error(format_args!("{error}"));
+    }
+    Box::pin(async {
+        if let Some(listener) = listener {
+            listener.end().await;
+        }
+        shutdown.run(crate::clock::timers_run()).await;
+    })
+    .await;
+    Ok(ended?)
+}
+
+#[cfg(unix)]
+use signal::Listener;
+
+/// Without Unix signals nobody tells a process that it will end.
+#[cfg(not(unix))]
+enum Listener {}
+
+#[cfg(not(unix))]
+impl Listener {
+    async fn over(&mut self) {
+        match *self {}
+    }
+
+    async fn end(self) {
+        match self {}
+    }
+}
+
+#[cfg(unix)]
+async fn listen(shutdown: &Arc<Shutdown>) -> Option<Listener> {
+    match Listener::start(Arc::clone(shutdown)) {
+        Ok(listener) => {
+            extension::register().await;
+            Some(listener)
+        }
+        Err(error) => {
+            crate::notice::warn(format_args!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})"));
+            None
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn listen(_: &Arc<Shutdown>) -> Option<Listener> {
+    crate::notice::warn(format_args!("shutdown hooks will not run at the end of the environment: this system has no SIGTERM"));
+    None
+}
+
+/// Never, where nobody listens.
+async fn over(listener: Option<&mut Listener>) {
+    match listener {
+        Some(listener) => listener.over().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is done once when a function ends, by whoever notices it first.
+#[derive(Default)]
+struct Shutdown(OnceCell<()>);
+
+impl Shutdown {
+    /// Returns when it is done, also where somebody else does it.
+    async fn run(&self, timers: bool) {
+        self.0.get_or_init(|| end(timers)).await;
+    }
+}
+
+/// Without timers nothing is bounded but by the platform's kill.
+async fn end(timers: bool) {
+    let began = Instant::now();
+    let until = |time| timers.then(|| began + time);
+    tracing::debug!("the environment ends: shutdown hooks and a last flush");
+    let stages = stages();
+    stages.close();
+    if timers && tokio::time::timeout(TIME / 3 * 2, stages.wait()).await.is_err() {
+        tracing::warn!(unfinished = stages.len(), "work after the response is cut off by the shutdown");
+    }
+    trace::report_shutdown();
+    hooks().run_shutdown(until(HOOKS)).await;
+    trace::flush_at_shutdown(until(TIME)).await;
+}

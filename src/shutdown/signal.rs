@@ -1,0 +1,62 @@
+//! The thread that waits for the end of the environment.
+//!
+//! Hooks must run while a handler blocks its thread, and the thread of `main` is one that a handler can block. So SIGTERM is
+//! awaited, and answered, by a thread with a small runtime of its own.
+
+use super::Shutdown;
+use signal_hook::{consts::SIGTERM, low_level::pipe};
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    sync::Arc,
+};
+use tokio::sync::oneshot;
+
+/// SIGTERM, listened for before it can be sent. Without a thread there is nothing to listen.
+pub(super) struct Listener {
+    /// Wakes the thread as SIGTERM does.
+    wake: UnixStream,
+    over: oneshot::Receiver<()>,
+}
+
+impl Listener {
+    /// Starts the thread, which runs `shutdown` when SIGTERM comes.
+    pub(super) fn start(shutdown: Arc<Shutdown>) -> io::Result<Self> {
+        let (mut terminated, handler) = UnixStream::pair()?;
+        let wake = handler.try_clone()?;
+        let (done, over) = oneshot::channel();
+        let wait = move || {
+            // An error: nobody is left who could wake it.
+            if terminated.read_exact(&mut [0]).is_ok() {
+                run(&shutdown);
+            }
+            let _ = done.send(());
+        };
+        std::thread::Builder::new().name("lambda-shutdown".to_owned()).spawn(wait)?;
+        pipe::register(SIGTERM, handler)?;
+        Ok(Self { wake, over })
+    }
+
+    /// Ready when the environment has ended and everything has been done about it.
+    pub(super) async fn over(&mut self) {
+        // An error: the thread has failed, and the task of `main` does what is left.
+        let _ = (&mut self.over).await;
+    }
+
+    /// Ends the environment from here, as SIGTERM does.
+    pub(super) async fn end(mut self) {
+        if self.wake.write_all(&[0]).is_ok() {
+            let _ = (&mut self.over).await;
+        }
+    }
+}
+
+/// On a runtime of its own: a hook may wait for a timer or a socket, and the driver of those of `main` may belong to a thread that
+/// is blocked.
+fn run(shutdown: &Shutdown) {
+    // Where there is none, the task of `main` does it.
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(shutdown.run(true));
+    // A hook or an exporter that blocks its thread is not waited for.
+    runtime.shutdown_background();
+}
