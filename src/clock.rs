@@ -33,7 +33,7 @@ pub(crate) fn timers_run() -> bool {
     }
     *RUN.get_or_init(|| {
         // Without unwinding the question cannot be asked: the answer would end the process.
-        let run = cfg!(panic = "abort") || std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok();
+        let run = cfg!(panic = "abort") || crate::panics::catch(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok();
         if !run {
             notice::warn(format_args!(
                 "this Tokio runtime has no timers, so no deadline can be kept: build it with `enable_time` or `enable_all`"

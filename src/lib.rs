@@ -39,6 +39,7 @@ mod invocation;
 mod lifecycle;
 pub mod logs;
 mod notice;
+mod panics;
 pub mod service;
 pub mod settings;
 pub mod shutdown;

@@ -2,20 +2,17 @@
 
 use crate::{
     Invocation,
-    invocation::{CURRENT, Outcome, Work, panic_message},
+    invocation::{CURRENT, Outcome, Work},
+    panics::{self, Panic},
 };
 use opentelemetry::{Context, context::FutureExt as _};
 use std::{
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{
-    runtime::Handle,
-    task::{JoinError, JoinHandle},
-};
+use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 type AfterHook = Box<dyn Fn(Report) -> Work + Send + Sync>;
@@ -131,8 +128,7 @@ impl Hooks {
 }
 
 fn guarded<T>(what: &str, hook: impl FnOnce() -> T) -> Result<T, ()> {
-    catch_unwind(AssertUnwindSafe(hook))
-        .map_err(|panic| crate::notice::error(format_args!("{what} panicked: {}", panic_message(&*panic))))
+    panics::catch(hook).map_err(|panic| crate::notice::error(format_args!("{what} panicked: {panic}")))
 }
 
 /// Starts a shutdown hook. One that blocks its thread must not keep the others and the last flush from running.
@@ -147,7 +143,7 @@ fn on_a_thread(hook: ShutdownHook, cancelled: CancellationToken) -> JoinHandle<(
     };
     let (taken, run_there) = (Arc::clone(&hook), run.clone());
     // Tokio panics where the system has no thread left.
-    catch_unwind(AssertUnwindSafe(|| tokio::task::spawn_blocking(move || runtime.block_on(run_there(&taken)))))
+    panics::catch(|| tokio::task::spawn_blocking(move || runtime.block_on(run_there(&taken))))
         .unwrap_or_else(|_| tokio::spawn(async move { run(&hook).await }))
 }
 
@@ -160,7 +156,7 @@ async fn ended_in_time(what: &str, task: JoinHandle<()>, until: Option<Instant>)
     };
     match ended {
         Ok(joined) => {
-            if let Some(panic) = joined.err().and_then(panic_of) {
+            if let Some(panic) = joined.err().and_then(Panic::of_task) {
                 crate::notice::error(format_args!("{what} panicked: {panic}"));
             }
             true
@@ -171,8 +167,4 @@ async fn ended_in_time(what: &str, task: JoinHandle<()>, until: Option<Instant>)
             false
         }
     }
-}
-
-pub(super) fn panic_of(error: JoinError) -> Option<String> {
-    error.try_into_panic().ok().map(|panic| panic_message(&*panic).into_owned())
 }

@@ -5,6 +5,7 @@ use crate::{
     Invocation, Unfinished, clock, environment, frozen,
     invocation::{CURRENT, Work},
     notice,
+    panics::Panic,
     settings::Settings,
     trace::{self, Recorder},
 };
@@ -148,7 +149,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done 
             Some(Ok(())) => done.finished += 1,
             Some(Err(error)) => {
                 done.panicked += 1;
-                if let Some(panic) = super::hooks::panic_of(error) {
+                if let Some(panic) = Panic::of_task(error) {
                     notice::error(format_args!("work after the response panicked: {panic}"));
                 }
             }

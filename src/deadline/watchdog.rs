@@ -4,9 +4,8 @@
 //! invocation's spans shortly before the platform kills the process: the open ones as faults, the innermost named as the culprit.
 //! It touches neither the environment nor the resolver, which another thread may be at work in.
 
-use crate::{Invocation, invocation::Deadline, trace};
+use crate::{Invocation, invocation::Deadline, panics, trace};
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
@@ -98,7 +97,7 @@ fn keep_watch() {
                     continue;
                 }
                 // Whatever happens in here must not end the watch.
-                let _ = catch_unwind(AssertUnwindSafe(|| trace::report_blocked(&invocation)));
+                let _ = panics::catch(|| trace::report_blocked(&invocation));
             }
             state = watch.lock();
             continue;

@@ -1,10 +1,8 @@
 //! A set-up that blocks its thread.
 
+use crate::panics;
 use opentelemetry::Context;
-use std::{
-    future::pending,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-};
+use std::{future::pending, panic::resume_unwind};
 use tokio::{runtime::Handle, sync::oneshot};
 use tracing::Span;
 
@@ -21,7 +19,7 @@ where
         let _runtime = runtime.enter();
         let _context = context.attach();
         // Nobody listens where the budget is used up.
-        let _ = done.send(catch_unwind(AssertUnwindSafe(|| span.in_scope(setup))));
+        let _ = done.send(panics::catch(|| span.in_scope(setup)));
     };
     if let Err(error) = std::thread::Builder::new().name("init".to_owned()).spawn(work) {
         // Told as this set-up's own panic.
@@ -29,7 +27,7 @@ where
     }
     match ended.await {
         Ok(Ok(ended)) => ended,
-        Ok(Err(panic)) => resume_unwind(panic),
+        Ok(Err(panic)) => resume_unwind(Box::new(panic.to_string())),
         Err(_) => pending().await,
     }
 }

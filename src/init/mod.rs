@@ -12,7 +12,8 @@ pub use optional::Optional;
 use crate::{
     Environment, InitializationType,
     environment::{self, EnvironmentError},
-    invocation::{error_type, panic_message},
+    invocation::error_type,
+    panics,
     settings::Settings,
     trace::{Recorder, exception},
 };
@@ -26,7 +27,6 @@ use std::{
     borrow::Cow,
     fmt,
     future::{Future, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     task::Poll,
     time::{Duration, Instant},
@@ -152,11 +152,10 @@ impl InitPhase {
     {
         let mut setup = pin!(Some(setup));
         let guarded = poll_fn(|cx| {
-            let polled =
-                catch_unwind(AssertUnwindSafe(|| setup.as_mut().as_pin_mut().map_or(Poll::Pending, |setup| setup.poll(cx))));
+            let polled = panics::catch(|| setup.as_mut().as_pin_mut().map_or(Poll::Pending, |setup| setup.poll(cx)));
             match polled {
                 Ok(poll) => poll.map(Ok),
-                Err(panic) => Poll::Ready(Err(panic_message(&*panic).into_owned())),
+                Err(panic) => Poll::Ready(Err(panic)),
             }
         });
         let until = self.budget.and_then(|budget| Some((budget, self.began.checked_add(budget)?)));
@@ -166,7 +165,7 @@ impl InitPhase {
                     Ok(ended) => ended,
                     Err(_) => {
                         // A panic in its drop is told by the panic hook, and must not keep Lambda from being told the reason.
-                        let _ = catch_unwind(AssertUnwindSafe(|| setup.set(None)));
+                        let _ = panics::catch(|| setup.set(None));
                         return Err(InitError::OverBudget { name, budget });
                     }
                 }
@@ -175,10 +174,20 @@ impl InitPhase {
         };
         match ended {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(InitError::Failed { name, source: error.into() }),
-            Err(message) => Err(InitError::Panicked { name, message }),
+            // What it says is asked in here as well: its `Display` may panic.
+            Ok(Err(error)) => match panics::catch(|| with_text(error.into())) {
+                Ok(source) => Err(InitError::Failed { name, source }),
+                Err(panic) => Err(InitError::Panicked { name, message: panic.to_string() }),
+            },
+            Err(panic) => Err(InitError::Panicked { name, message: panic.to_string() }),
         }
     }
+}
+
+/// The same error, once it has said what it is.
+fn with_text(error: Error) -> Error {
+    drop(error.to_string());
+    error
 }
 
 fn begin_span(name: &str) -> Context {

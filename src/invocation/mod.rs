@@ -10,7 +10,7 @@ pub(crate) use deadline::Deadline;
 pub use deadline::DeadlineExceeded;
 pub(crate) use deferred::{Deferred, Work};
 pub use outcome::Outcome;
-pub(crate) use outcome::{error_type, panic_message};
+pub(crate) use outcome::error_type;
 
 use crate::{
     clock,

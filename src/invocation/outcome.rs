@@ -1,8 +1,7 @@
 //! How an invocation ended.
 
-use crate::deadline::DeadlineExceeded;
+use crate::{deadline::DeadlineExceeded, panics::Panic};
 use lambda_runtime::Diagnostic;
-use std::{any::Any, borrow::Cow};
 
 /// The ending of an invocation, as its trace tells it in the annotation `outcome`.
 ///
@@ -65,10 +64,10 @@ impl Outcome {
         Self::Failed(diagnostic)
     }
 
-    pub(crate) fn panicked(during: &str, payload: &(dyn Any + Send)) -> Self {
+    pub(crate) fn panicked(during: &str, panic: &Panic) -> Self {
         Self::Panicked(Diagnostic {
             error_type: "Lifecycle.Panic".to_owned(),
-            error_message: format!("{during} panicked: {}", panic_message(payload)),
+            error_message: format!("{during} panicked: {panic}"),
         })
     }
 
@@ -84,15 +83,4 @@ impl Outcome {
 pub(crate) fn error_type<E>() -> &'static str {
     let name = std::any::type_name::<E>();
     if name.contains("dyn core::error::Error") { "Error" } else { name }
-}
-
-/// What a panic said, where it said something readable.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> Cow<'static, str> {
-    if let Some(text) = payload.downcast_ref::<&'static str>() {
-        Cow::Borrowed(text)
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        Cow::Owned(text.clone())
-    } else {
-        Cow::Borrowed("(no message)")
-    }
 }

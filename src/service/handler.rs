@@ -1,7 +1,7 @@
 //! Position B: around the handler. Sees the typed event, the answer, the error, the panic; answers early at the deadline.
 
 use super::{payload::Payload, stream::TrackedStream};
-use crate::{Invocation, deadline::Alarm, invocation::Outcome};
+use crate::{Invocation, deadline::Alarm, invocation::Outcome, panics};
 use bytes::Bytes;
 use futures_core::Stream;
 use lambda_runtime::{Diagnostic, Error, FunctionResponse, IntoFunctionResponse, LambdaEvent, StreamResponse};
@@ -12,7 +12,6 @@ use std::{
     fmt::Debug,
     future::Future,
     marker::PhantomData,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -86,11 +85,11 @@ where
     type Future = HandlerFuture<S::Future, R, Buffered, Body>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Diagnostic>> {
-        self.refused = match catch_unwind(AssertUnwindSafe(|| self.handler.poll_ready(cx).map_err(Into::into))) {
+        self.refused = match panics::catch(|| self.handler.poll_ready(cx).map_err(Into::into)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(()))) => None,
             Ok(Poll::Ready(Err(diagnostic))) => Some(Outcome::failed(diagnostic)),
-            Err(panic) => Some(Outcome::panicked("the handler's poll_ready", &*panic)),
+            Err(panic) => Some(Outcome::panicked("the handler's poll_ready", &panic)),
         };
         Poll::Ready(Ok(()))
     }
@@ -100,8 +99,8 @@ where
         let invocation = Invocation::try_current().unwrap_or_else(|| Invocation::begin(&context, None));
         let payload = self.refused.take().map_or(payload.0, Err);
         let begun = payload.and_then(|payload| {
-            catch_unwind(AssertUnwindSafe(|| self.handler.call(LambdaEvent::new(payload, context))))
-                .map_err(|panic| Outcome::panicked("the handler", &*panic))
+            panics::catch(|| self.handler.call(LambdaEvent::new(payload, context)))
+                .map_err(|panic| Outcome::panicked("the handler", &panic))
         });
         let (handler, failed) = match begun {
             Ok(future) => (Some(future), None),
@@ -142,15 +141,15 @@ where
         if let Some(outcome) = this.failed.take() {
             return Poll::Ready(Err(conclude(invocation, outcome)));
         }
-        let polled = catch_unwind(AssertUnwindSafe(|| match this.handler.as_mut().as_pin_mut() {
+        let polled = panics::catch(|| match this.handler.as_mut().as_pin_mut() {
             Some(handler) => handler.poll(cx).map(|answer| answer.map_err(Into::into).map(|answer| encode(answer, invocation))),
             None => Poll::Pending,
-        }));
+        });
         let ended = match polled {
             Ok(Poll::Ready(Ok(Ok(answer)))) => Ok(answer),
             Ok(Poll::Ready(Ok(Err(outcome)))) => Err(outcome),
             Ok(Poll::Ready(Err(diagnostic))) => Err(Outcome::failed(diagnostic)),
-            Err(panic) => Err(Outcome::panicked("the handler", &*panic)),
+            Err(panic) => Err(Outcome::panicked("the handler", &panic)),
             Ok(Poll::Pending) => {
                 let hard = this.alarm.poll_hard(cx, || invocation.token().cancel());
                 if hard.is_pending() {
@@ -161,10 +160,10 @@ where
         };
         // The handler is dropped here, inside the invocation, and before the answer leaves: its spans end, and a panic in a
         // destructor is an ending too.
-        let dropped = catch_unwind(AssertUnwindSafe(|| this.handler.set(None)));
+        let dropped = panics::catch(|| this.handler.set(None));
         let ended = match dropped {
             Ok(()) => ended,
-            Err(panic) => ended.and_then(|_| Err(Outcome::panicked("dropping the handler", &*panic))),
+            Err(panic) => ended.and_then(|_| Err(Outcome::panicked("dropping the handler", &panic))),
         };
         if let Ok(FunctionResponse::BufferedResponse(_)) = &ended {
             invocation.set_outcome(Outcome::Answered);

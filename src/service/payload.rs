@@ -1,12 +1,8 @@
 //! Decoding as a value: what is wrong with an event is an ending like any other, and so is a panic while decoding it.
 
-use crate::{
-    invocation::{Outcome, panic_message},
-    undecodable::without_values,
-};
+use crate::{invocation::Outcome, panics, undecodable::without_values};
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Deserializer};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What `lambda_runtime` decodes instead of the handler's own type: it always succeeds.
 #[derive(Debug)]
@@ -14,7 +10,7 @@ pub struct Payload<T>(pub(super) Result<T, Outcome>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Payload<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let decoded = catch_unwind(AssertUnwindSafe(|| T::deserialize(deserializer)));
+        let decoded = panics::catch(|| T::deserialize(deserializer));
         Ok(Self(match decoded {
             Ok(Ok(payload)) => Ok(payload),
             Ok(Err(error)) => Err(Outcome::Undecodable(Diagnostic {
@@ -27,11 +23,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Payload<T> {
             })),
             Err(panic) => Err(Outcome::Panicked(Diagnostic {
                 error_type: "Lifecycle.Panic".to_owned(),
-                error_message: format!(
-                    "decoding the event into {} panicked: {}",
-                    std::any::type_name::<T>(),
-                    panic_message(&*panic)
-                ),
+                error_message: format!("decoding the event into {} panicked: {}", std::any::type_name::<T>(), panic),
             })),
         }))
     }

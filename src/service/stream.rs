@@ -4,13 +4,13 @@ use crate::{
     Invocation, clock,
     deadline::Alarm,
     invocation::{CURRENT, Outcome},
+    panics,
 };
 use bytes::Bytes;
 use futures_core::Stream;
 use lambda_runtime::{Diagnostic, Error};
 use opentelemetry::Context as OtelContext;
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -21,22 +21,26 @@ use std::{
 /// is; the log and the trace tell why. `lambda_runtime` would write the error's text into the body, and knows no way to mark a
 /// body as broken. `Invocation::current` works inside the stream.
 pub struct TrackedStream<St> {
-    body: St,
+    /// `None` when it is over.
+    body: Option<St>,
     invocation: Invocation,
     context: OtelContext,
     alarm: Alarm,
-    over: bool,
 }
 
 impl<St> TrackedStream<St> {
     pub(super) fn new(body: St, invocation: Invocation) -> Self {
         let alarm = Alarm::new(invocation.timing());
         // lambda_runtime polls the body in a task of its own, which knows nothing of the invocation.
-        Self { body, invocation, context: OtelContext::current(), alarm, over: false }
+        Self { body: Some(body), invocation, context: OtelContext::current(), alarm }
     }
 
     fn end<T>(&mut self, outcome: Outcome) -> Poll<Option<T>> {
-        self.over = true;
+        // Also a panic in its drop is the invocation's.
+        let outcome = match panics::catch_drop(self.body.take()) {
+            Err(panic) if outcome == Outcome::Answered => Outcome::panicked("dropping the stream of the answer", &panic),
+            _ => outcome,
+        };
         if let Some(diagnostic) = outcome.diagnostic() {
             tracing::error!(outcome = outcome.as_str(), "the body of the answer broke off: {}", diagnostic.error_message);
         }
@@ -55,7 +59,7 @@ where
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.over {
+        if this.body.is_none() {
             return Poll::Ready(None);
         }
         // A body that is always ready never comes to the alarm below.
@@ -71,15 +75,16 @@ where
         let _attached = this.context.clone().attach();
         CURRENT.sync_scope(this.invocation.clone(), || {
             // What an error says is asked in here as well: its `Display` may panic.
-            let polled = catch_unwind(AssertUnwindSafe(|| {
-                Pin::new(&mut this.body).poll_next(cx).map_ok(Into::into).map_err(|error| error.into().to_string())
-            }));
+            let polled = panics::catch(|| match &mut this.body {
+                Some(body) => Pin::new(body).poll_next(cx).map_ok(Into::into).map_err(|error| error.into().to_string()),
+                None => Poll::Ready(None),
+            });
             match polled {
                 Ok(Poll::Ready(Some(Ok(chunk)))) => return Poll::Ready(Some(Ok(chunk))),
                 Ok(Poll::Ready(Some(Err(message)))) => return this.end(broken(message)),
                 Ok(Poll::Ready(None)) => return this.end(Outcome::Answered),
                 Ok(Poll::Pending) => {}
-                Err(panic) => return this.end(Outcome::panicked("the stream of the answer", &*panic)),
+                Err(panic) => return this.end(Outcome::panicked("the stream of the answer", &panic)),
             }
             if this.alarm.poll_hard(cx, || this.invocation.token().cancel()).is_ready() {
                 let exceeded = this.invocation.exceeded();
@@ -92,7 +97,9 @@ where
 
 impl<St> Drop for TrackedStream<St> {
     fn drop(&mut self) {
-        if !self.over {
+        if let Some(body) = self.body.take() {
+            // The panic hook has reported it.
+            let _ = panics::catch_drop(body);
             self.invocation.set_outcome(broken("the caller went away before the end of the answer".to_owned()));
         }
     }

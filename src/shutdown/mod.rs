@@ -8,14 +8,15 @@ mod signal;
 use crate::{
     after_response::{hooks, stages},
     causes::Causes,
-    trace,
+    panics, trace,
 };
 use lambda_runtime::Error;
 use std::{
     fmt::{self, Debug, Formatter},
-    future::Future,
+    future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 use tokio::sync::OnceCell;
@@ -50,6 +51,10 @@ pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> R
     // Pinned once: it is eleven kilobytes. And kept until the end: dropping it would end the spans of what is under way as if it
     // were over.
     let mut serving = pin!(serving);
+    let serving = poll_fn(|cx| {
+        panics::catch(|| serving.as_mut().poll(cx))
+            .unwrap_or_else(|panic| Poll::Ready(Err(format!("the loop panicked: {panic}").into())))
+    });
     let shutdown = Arc::<Shutdown>::default();
     let wanted = hooks().wants_shutdown() || trace::flushes_at_shutdown();
     // Boxed, for as a rule nobody wants it, and it would make the future of every function larger.
@@ -61,7 +66,7 @@ pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> R
             Ok(())
         }
         // Polled on while the environment ends, so that a response in progress gets out.
-        ended = &mut serving => ended,
+        ended = serving => ended,
     };
     let ended = ended.map_err(|source| RuntimeError { source });
     if let Err(error) = &ended {

@@ -1,11 +1,10 @@
 //! The work of one message: whatever it does, it does to itself.
 
+use crate::panics::{self, Panic};
 use opentelemetry::Context as OtelContext;
 use pin_project_lite::pin_project;
 use std::{
-    any::Any,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -31,26 +30,26 @@ impl<F> Contained<F> {
         Self { work: Some(work), context }
     }
 
-    fn discard(self: Pin<&mut Self>) -> Result<(), Box<dyn Any + Send>> {
+    fn discard(self: Pin<&mut Self>) -> Result<(), Panic> {
         let mut this = self.project();
         if this.work.is_none() {
             return Ok(());
         }
         let _attached = this.context.clone().map(OtelContext::attach);
-        catch_unwind(AssertUnwindSafe(|| this.work.set(None)))
+        panics::catch(|| this.work.set(None))
     }
 }
 
 impl<F: Future> Future for Contained<F> {
-    type Output = Result<F::Output, Box<dyn Any + Send>>;
+    type Output = Result<F::Output, Panic>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
         let attached = this.context.clone().map(OtelContext::attach);
-        let polled = catch_unwind(AssertUnwindSafe(|| match this.work.as_mut().as_pin_mut() {
+        let polled = panics::catch(|| match this.work.as_mut().as_pin_mut() {
             Some(work) => work.poll(cx),
             None => Poll::Pending,
-        }));
+        });
         drop(attached);
         let output = match polled {
             Ok(Poll::Pending) => return Poll::Pending,

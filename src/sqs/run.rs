@@ -8,18 +8,11 @@ use super::{
     lanes::{Lane, Waiting, distinct, lanes},
     span::{BatchSpan, MessageSpan},
 };
-use crate::{
-    Invocation,
-    hop::Producer,
-    invocation::{error_type, panic_message},
-    sns::Notification,
-    undecodable::without_values,
-};
+use crate::{Invocation, hop::Producer, invocation::error_type, panics, sns::Notification, undecodable::without_values};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use lambda_runtime::Error;
 use std::{
     future::{Future, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::atomic::{AtomicU8, Ordering},
     task::Poll,
@@ -153,7 +146,7 @@ where
                 return true;
             }
             Ok(Err(failure)) => failure,
-            Err(panic) => Failure::Panicked(panic_message(&*panic).into_owned()),
+            Err(panic) => Failure::Panicked(panic.to_string()),
         };
         state.store(FAILED, Ordering::Relaxed);
         {
@@ -196,8 +189,8 @@ where
         );
         if let Some(hook) = &self.batch.on_failure {
             let message = FailedMessage { id, receive_count: *receive_count, failure, invocation: self.invocation };
-            if catch_unwind(AssertUnwindSafe(|| hook(message))).is_err() {
-                tracing::error!(message_id = id, "the hook for failed messages panicked");
+            if let Err(panic) = panics::catch(|| hook(message)) {
+                tracing::error!(message_id = id, "the hook for failed messages panicked: {panic}");
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Exporters of the user's own, beside X-Ray's documents: off the executor, one batch at a time, bounded in time and memory.
 
-use crate::{Environment, Invocation};
+use crate::{
+    Environment, Invocation,
+    panics::{self, Panic},
+};
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::{
     Resource,
@@ -10,7 +13,6 @@ use opentelemetry_sdk::{
 use std::{
     fmt,
     future::Future,
-    panic::AssertUnwindSafe,
     pin::Pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -18,7 +20,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{sync::OwnedMutexGuard, task::JoinError};
+use tokio::sync::OwnedMutexGuard;
 
 /// Spans that wait for an exporter which is slow or refuses; more are left out, and counted.
 const WAITING: usize = 10_000;
@@ -39,8 +41,8 @@ pub enum Flush {
     OnShutdown,
 }
 
-/// What became of a batch: an exporter may fail, or panic.
-type Exported = Pin<Box<dyn Future<Output = Result<std::thread::Result<OTelSdkResult>, JoinError>> + Send>>;
+/// What became of a batch: an exporter may fail, or panic, or its task is cancelled.
+type Exported = Pin<Box<dyn Future<Output = Result<OTelSdkResult, Option<Panic>>> + Send>>;
 
 /// A `SpanExporter` of any type. What only exporters need is here, so that it is compiled for functions that have one.
 pub(crate) trait AnyExporter: Send + Sync + fmt::Debug {
@@ -62,11 +64,11 @@ impl<T: SpanExporter + 'static> AnyExporter for T {
         let taken = Arc::clone(&load);
         let export = move || {
             let Some((batch, _at_work)) = lock(&taken).take() else { return Ok(Ok(())) };
-            std::panic::catch_unwind(AssertUnwindSafe(|| handle.block_on(self.export(batch))))
+            panics::catch(|| handle.block_on(self.export(batch)))
         };
         // Tokio panics where the system has no thread left, and keeps the work for one that may never come.
-        match std::panic::catch_unwind(AssertUnwindSafe(|| tokio::task::spawn_blocking(export))) {
-            Ok(exported) => Ok(Box::pin(exported)),
+        match panics::catch(|| tokio::task::spawn_blocking(export)) {
+            Ok(exported) => Ok(Box::pin(async { exported.await.map_err(Panic::of_task)?.map_err(Some) })),
             Err(_) => Err(lock(&load).take().map(|(batch, _)| batch).unwrap_or_default()),
         }
     }
@@ -234,9 +236,11 @@ impl Slot {
             None => Ok(export.await),
         };
         match ended {
-            Ok(Ok(Ok(Ok(())))) => {}
-            Ok(Ok(Ok(Err(error)))) => self.tell(error.to_string()),
-            Ok(_) => crate::notice::warn(format_args!("an exporter panicked: its spans are lost")),
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => self.tell(error.to_string()),
+            Ok(Err(Some(panic))) => crate::notice::warn(format_args!("an exporter panicked, its spans are lost: {panic}")),
+            // The runtime ends.
+            Ok(Err(None)) => {}
             Err(_) => crate::notice::warn(format_args!(
                 "an exporter was not done before the deadline: it goes on, the invocation does not wait"
             )),

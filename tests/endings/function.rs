@@ -46,6 +46,9 @@ pub(crate) fn main(probe: &str) -> ExitCode {
 }
 
 async fn run(probe: &str) -> Result<(), Error> {
+    if let Some(ended) = crate::bombs::run(probe).await {
+        return ended;
+    }
     let life = match probe {
         "own-subscriber" => {
             let layers = tracing_subscriber::registry().with(Lifecycle::layer());

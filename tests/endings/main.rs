@@ -1,6 +1,7 @@
 //! Every ending of an invocation, with real processes: this binary is both the test and, where `PROBE` names one, the function
 //! under test.
 
+mod bombs;
 mod edges;
 mod emulator;
 mod function;
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
         emulator::tests(),
         hostile::tests(),
         edges::tests(),
+        bombs::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

@@ -1,11 +1,6 @@
 //! One attempt at one document.
 
-use std::{
-    borrow::Cow,
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Once,
-};
+use std::{borrow::Cow, ops::Range, sync::Once};
 
 use opentelemetry::{
     Array, KeyValue, Value,
@@ -47,7 +42,7 @@ impl Level {
 
 /// What a redactor that panics has not decided about does not leave; a document is written where a panic would end the process.
 fn ask(redactor: &Redactor, key: &str, value: &str) -> Redaction {
-    catch_unwind(AssertUnwindSafe(|| redactor(key, value))).unwrap_or_else(|_| {
+    crate::panics::catch(|| redactor(key, value)).unwrap_or_else(|_| {
         static TOLD: Once = Once::new();
         TOLD.call_once(|| tracing::error!("the redactor panicked at the value of {key:?}: it is left out"));
         Redaction::Remove

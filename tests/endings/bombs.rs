@@ -1,0 +1,243 @@
+//! Panics whose payload panics when it is dropped, everywhere the library calls the user's code.
+
+use crate::stage::{Stage, Tested, ensure, function_error, test};
+use lambda_lifecycle::{
+    Error, Flush, Invocation, LambdaEvent, Lifecycle, service_fn,
+    sqs::{self, Message},
+    xray::Redaction,
+};
+use lambda_lifecycle_sandbox::function::{Exit, TraceMode};
+use lambda_runtime::StreamResponse;
+use libtest_mimic::Trial;
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{SpanData, SpanExporter},
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
+use std::{future::pending, panic::panic_any, time::Duration};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let handler = |what: &'static str| test(format!("a payload that panics when dropped: {what}"), move || fails(what));
+    let survived = |what: &'static str| test(format!("a payload that panics when dropped: {what}"), move || answers(what));
+    vec![
+        handler("the handler"),
+        handler("the drop of the handler"),
+        handler("decoding"),
+        handler("encoding"),
+        survived("work after the response"),
+        survived("the drop of work after the response"),
+        survived("a span's value that is redacted"),
+        survived("a stream"),
+        survived("the drop of a stream"),
+        test("a payload that panics when dropped: hooks and an exporter", hooks),
+        test("a payload that panics when dropped: a message of a batch", batch),
+        test("a payload that panics when dropped: an initializer", || init("bomb init")),
+        test("a payload that panics when dropped: a blocking initializer", || init("bomb init blocking")),
+        test("a payload that panics when dropped: an initializer whose error cannot be displayed", || init("bomb init error")),
+    ]
+}
+
+async fn lives(stage: &Stage) -> Tested {
+    let again = stage.invoke(json!({})).await;
+    ensure(again.result.is_ok() && stage.processes() == 1, format!("the process did not live: {:?}", again.result))
+}
+
+async fn fails(what: &'static str) -> Tested {
+    let stage = Stage::new("bomb handler", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": what })).await;
+    let (error_type, _) = function_error(&answer)?;
+    ensure(error_type == "Lifecycle.Panic", error_type)?;
+    lives(&stage).await
+}
+
+async fn answers(what: &'static str) -> Tested {
+    let probe = if what.ends_with("stream") { "bomb stream" } else { "bomb handler" };
+    let stage = Stage::new(probe, TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": what })).await;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    stage.settle().await?;
+    lives(&stage).await
+}
+
+async fn hooks() -> Tested {
+    let stage = Stage::new("bomb hooks", TraceMode::Active).await?;
+    for _ in 0..2 {
+        let answer = stage.invoke(json!({ "do": "unfinished" })).await;
+        ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+        stage.settle().await?;
+    }
+    lives(&stage).await?;
+    stage.settle().await?;
+    let ended = stage.function.shutdown().await.ended;
+    ensure(ended.len() == 1 && ended[0].exit == Exit::Code(0), format!("{ended:?}"))?;
+    ensure(stage.logged("the last hook").len() == 1, "a hook did not run")
+}
+
+async fn batch() -> Tested {
+    let stage = Stage::new("bomb batch", TraceMode::Active).await?;
+    let record = |id: &str, body: &str| json!({ "messageId": id, "body": body, "eventSource": "aws:sqs" });
+    let answer = stage.invoke(json!({ "Records": [record("bad", r#"{"do":"panic"}"#), record("good", "{}")] })).await;
+    let answer: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+    ensure(answer["batchItemFailures"] == json!([{ "itemIdentifier": "bad" }]), answer.to_string())?;
+    ensure(stage.processes() == 1, "the process did not live")
+}
+
+async fn init(probe: &'static str) -> Tested {
+    let stage = Stage::new(probe, TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await;
+    ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+    let posted = stage.function.timeline().into_iter().find_map(|event| match event.kind {
+        lambda_lifecycle_sandbox::function::EventKind::InitError { error_type, .. } => Some(error_type),
+        _ => None,
+    });
+    ensure(posted.as_deref() == Some("Lifecycle.InitPanic"), format!("{posted:?} was posted"))
+}
+
+/// Panics when it is dropped, with another one as payload.
+#[derive(Clone, Debug)]
+struct Bomb(u8);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 > 0 && !std::thread::panicking() {
+            panic_any(Self(self.0 - 1));
+        }
+    }
+}
+
+fn explode<T>() -> T {
+    panic_any(Bomb(2))
+}
+
+/// Runs the function `probe`, if it is one of these.
+pub(crate) async fn run(probe: &str) -> Option<Result<(), Error>> {
+    let redact = |_: &str, value: &str| if value.contains("marked") { explode() } else { Redaction::Keep };
+    Some(match probe {
+        "bomb handler" => Lifecycle::builder().redact(redact).build().run_concurrent(service_fn(handle)).await,
+        "bomb stream" => Lifecycle::from_env().run_concurrent(service_fn(stream)).await,
+        "bomb batch" => {
+            let work = async |(), message: Message<Value>| {
+                if message.body["do"] == "panic" {
+                    explode::<()>();
+                }
+                Ok::<_, Error>(())
+            };
+            let batch = sqs::batch((), work).on_failure(|_| explode());
+            Lifecycle::from_env().run_concurrent(batch).await
+        }
+        "bomb hooks" => {
+            let life = Lifecycle::builder()
+                .exporter(Exporter)
+                .flush(Flush::EveryInvocation)
+                .after_response_budget(Duration::from_millis(1))
+                .after_response(|_| explode::<std::future::Ready<()>>())
+                .after_response(async |_| explode())
+                .on_unfinished(|_, _| explode())
+                .on_thaw(Duration::ZERO, |_| explode())
+                .on_shutdown(async || println!("the last hook"))
+                .on_shutdown(explode::<std::future::Ready<()>>)
+                .on_shutdown(async || explode())
+                .build();
+            life.run_concurrent(service_fn(handle)).await
+        }
+        "bomb init" => Lifecycle::from_env().init("it", async { explode::<Result<(), Error>>() }).await.map_err(Into::into),
+        "bomb init blocking" => Lifecycle::from_env().init_blocking("it", explode::<Result<(), Error>>).await.map_err(Into::into),
+        "bomb init error" => {
+            let fail = async { Err::<(), Error>(Box::new(Unspeakable)) };
+            Lifecycle::from_env().init("it", fail).await.map_err(Into::into)
+        }
+        _ => return None,
+    })
+}
+
+async fn handle(event: LambdaEvent<Event>) -> Result<Answer, Error> {
+    let invocation = Invocation::current();
+    match event.payload.0.as_str() {
+        "the handler" => explode(),
+        "the drop of the handler" => {
+            let bomb = Bomb(2);
+            tokio::task::yield_now().await;
+            drop(bomb);
+        }
+        "encoding" => return Ok(Answer(true)),
+        "work after the response" => invocation.after_response(async { explode() }),
+        "the drop of work after the response" => invocation.after_response(async {
+            let _bomb = Bomb(2);
+            pending().await
+        }),
+        "unfinished" => invocation.after_response(pending()),
+        "a span's value that is redacted" => tracing::info_span!("redacted", value = "marked").in_scope(|| ()),
+        _ => {}
+    }
+    Ok(Answer(false))
+}
+
+struct Event(String);
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let event = Value::deserialize(deserializer)?;
+        let what = event["do"].as_str().unwrap_or_default();
+        if what == "decoding" { explode() } else { Ok(Self(what.to_owned())) }
+    }
+}
+
+struct Answer(bool);
+
+impl Serialize for Answer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 { explode() } else { serializer.serialize_bool(true) }
+    }
+}
+
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        explode()
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+#[derive(Debug)]
+struct Exporter;
+
+impl SpanExporter for Exporter {
+    async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+        explode()
+    }
+}
+
+/// A body of one chunk.
+struct Body {
+    chunk: Option<bytes::Bytes>,
+    panics: bool,
+    _bomb: Option<Bomb>,
+}
+
+impl futures_core::Stream for Body {
+    type Item = Result<bytes::Bytes, Error>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<bytes::Bytes, Error>>> {
+        match self.chunk.take() {
+            None if self.panics => explode(),
+            chunk => std::task::Poll::Ready(chunk.map(Ok)),
+        }
+    }
+}
+
+async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Body>, Error> {
+    let what = event.payload["do"].as_str().unwrap_or_default();
+    let stream = Body {
+        chunk: Some(bytes::Bytes::from_static(b"chunk")),
+        panics: what == "a stream",
+        _bomb: (what == "the drop of a stream").then(|| Bomb(2)),
+    };
+    Ok(StreamResponse { metadata_prelude: lambda_runtime::MetadataPrelude::default(), stream })
+}
