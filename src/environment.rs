@@ -3,7 +3,7 @@
 //! Facts of the whole process (the kind of environment, whether this is still the cold start) live here and nowhere else, so
 //! that no clone of a service counts them again.
 
-use http::Uri;
+use crate::runtime_api::Endpoint;
 use std::{
     env, fmt,
     sync::{
@@ -40,6 +40,11 @@ impl Kind {
     /// True where several invocations run at once.
     pub(crate) fn is_concurrent(self) -> bool {
         self.max_concurrency > 1
+    }
+
+    /// How many invocations may run at once.
+    pub(crate) fn max_concurrency(self) -> u32 {
+        self.max_concurrency
     }
 
     fn read() -> Self {
@@ -159,10 +164,9 @@ impl Environment {
 
 fn malformed(name: &str, value: &str) -> Option<&'static str> {
     match name {
-        "AWS_LAMBDA_RUNTIME_API" => {
-            let authority = value.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
-            authority.is_none().then_some("is no address; expected host:port")
-        }
+        "AWS_LAMBDA_RUNTIME_API" => Endpoint::parse(value)
+            .is_none()
+            .then_some("is not a valid address; expected host:port, or a URL that begins with http://"),
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" => value.parse::<i32>().is_err().then_some("is no number of megabytes"),
         _ => None,
     }
@@ -177,6 +181,12 @@ fn malformed(name: &str, value: &str) -> Option<&'static str> {
 )]
 pub struct EnvironmentError {
     problems: Vec<String>,
+}
+
+impl EnvironmentError {
+    pub(crate) fn new(problem: String) -> Self {
+        Self { problems: vec![problem] }
+    }
 }
 
 /// `main` prints an error with `Debug`: it must read as well as `Display`.
@@ -209,6 +219,7 @@ mod tests {
         assert_eq!(malformed("AWS_LAMBDA_RUNTIME_API", "http://127.0.0.1:9000/order-api"), None);
         assert_eq!(malformed("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"), None);
         assert!(malformed("AWS_LAMBDA_RUNTIME_API", "/nowhere").is_some());
+        assert!(malformed("AWS_LAMBDA_RUNTIME_API", "https://127.0.0.1:9001").is_some());
         assert!(malformed("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128MB").is_some());
     }
 }

@@ -40,6 +40,8 @@ mod lifecycle;
 pub mod logs;
 mod notice;
 mod panics;
+pub mod runtime;
+mod runtime_api;
 pub mod service;
 pub mod settings;
 pub mod shutdown;

@@ -297,6 +297,21 @@ impl Invocation {
         self.notes().outcome.get_or_insert(outcome);
     }
 
+    /// The response did not reach the caller. False where the invocation had failed before, which stays its outcome.
+    pub(crate) fn set_undelivered(&self, outcome: Outcome) -> bool {
+        let mut notes = self.notes();
+        let counts = notes.outcome.as_ref().is_none_or(|outcome| outcome.diagnostic().is_none());
+        if counts {
+            notes.outcome = Some(outcome);
+        }
+        counts
+    }
+
+    /// Why the invocation failed, as far as it is known now.
+    pub(crate) fn failure(&self) -> Option<lambda_runtime::Diagnostic> {
+        self.notes().outcome.as_ref().and_then(Outcome::diagnostic).cloned()
+    }
+
     #[cfg(feature = "http")]
     pub(crate) fn note(&self, attribute: KeyValue) {
         self.notes().attributes.push(attribute);

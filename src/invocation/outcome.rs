@@ -25,6 +25,12 @@ pub enum Outcome {
     DeadlineExceeded(Diagnostic),
     /// The body of a streamed answer ended early.
     StreamBroken(Diagnostic),
+    /// The response came after the function's timeout: the caller has an error instead.
+    Late(Diagnostic),
+    /// Lambda refused the response.
+    Refused(Diagnostic),
+    /// The connection to Lambda broke, and the response did not arrive.
+    Undelivered(Diagnostic),
 }
 
 impl Outcome {
@@ -39,6 +45,9 @@ impl Outcome {
             Self::TooLarge(_) => "answer_too_large",
             Self::DeadlineExceeded(_) => "deadline_exceeded",
             Self::StreamBroken(_) => "stream_broken",
+            Self::Late(_) => "late_response",
+            Self::Refused(_) => "refused_response",
+            Self::Undelivered(_) => "undelivered_response",
         }
     }
 
@@ -52,7 +61,10 @@ impl Outcome {
             | Self::Unencodable(diagnostic)
             | Self::TooLarge(diagnostic)
             | Self::DeadlineExceeded(diagnostic)
-            | Self::StreamBroken(diagnostic) => Some(diagnostic),
+            | Self::StreamBroken(diagnostic)
+            | Self::Late(diagnostic)
+            | Self::Refused(diagnostic)
+            | Self::Undelivered(diagnostic) => Some(diagnostic),
         }
     }
 

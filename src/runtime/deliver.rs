@@ -1,0 +1,210 @@
+//! Posts what an invocation ended with, and lets the invocation know what became of it.
+
+use super::{
+    Shared,
+    event::{INVOCATION_ID, Ids},
+    fault::{Fault, Pause},
+};
+use crate::{
+    Invocation, Outcome,
+    runtime_api::{
+        Body, Failure, Progress, Reply,
+        diagnostic::{self, ERROR_BODY, ERROR_CAUSE, ERROR_TYPE},
+    },
+};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, StatusCode};
+use lambda_runtime::Diagnostic;
+use std::{cell::Cell, sync::Arc};
+
+tokio::task_local! {
+    /// Whether the event that is being worked on has its response. Set by the innermost service, read by the worker.
+    pub(super) static RESPONDED: Cell<bool>;
+}
+
+/// A whole response is sent again when its connection breaks: Lambda takes the first that arrives.
+const ATTEMPTS: u32 = 5;
+
+/// What is posted for an invocation.
+pub(super) enum Post {
+    Response(Bytes),
+    Streamed { body: Body, progress: Arc<Progress> },
+    Error(Diagnostic),
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    Accepted,
+    Refused { status: StatusCode, reason: String },
+    Broken { reason: String },
+}
+
+/// Posts, and notes on the invocation what the caller did not get.
+pub(super) async fn deliver(shared: &Shared, ids: &Ids, post: Post) {
+    let _ = RESPONDED.try_with(|responded| responded.set(true));
+    let is_error = matches!(post, Post::Error(_));
+    // The connection lives until the outcome is known: with it goes the user's stream, whose end would be taken for the reason.
+    let (delivery, connection) = match post {
+        Post::Response(body) => {
+            let uri = shared.client.endpoint.invocation(ids.request_id.as_bytes(), "response");
+            whole(shared, || shared.client.post(uri.clone(), &[], Body::Whole(body.clone())), ids).await
+        }
+        Post::Error(diagnostic) => {
+            let diagnostic = diagnostic::bounded(diagnostic);
+            let body = Bytes::from(serde_json::to_vec(&diagnostic).unwrap_or_default());
+            let mut headers = vec![(ERROR_TYPE, diagnostic::header_value(&diagnostic.error_type))];
+            headers.extend(diagnostic::xray_cause(&diagnostic).map(|cause| (ERROR_CAUSE, cause)));
+            let uri = shared.client.endpoint.invocation(ids.request_id.as_bytes(), "error");
+            whole(shared, || shared.client.post(uri.clone(), &headers, Body::Whole(body.clone())), ids).await
+        }
+        Post::Streamed { body, progress } => streamed(shared, ids, body, &progress).await,
+    };
+    if let Some(outcome) = outcome(&delivery) {
+        conclude(outcome, is_error);
+    }
+    drop(connection);
+}
+
+type Kept = Option<Box<dyn Send>>;
+
+async fn whole(shared: &Shared, make: impl Fn() -> Request<Body>, ids: &Ids) -> (Delivery, Kept) {
+    let mut pause = Pause::default();
+    let mut broken: Option<String> = None;
+    for _ in 0..ATTEMPTS {
+        let (ended, connection) = shared.client.send(with_invocation_id(make(), ids), false, None).await;
+        match ended {
+            Ok(reply) => {
+                if let Some(connection) = connection {
+                    shared.client.keep(connection);
+                }
+                return (judge(&reply, broken), None);
+            }
+            Err(failure) => {
+                shared.faults.report(Fault::of(&failure), "response", format_args!("{failure}"));
+                broken = Some(failure.to_string());
+            }
+        }
+        pause.wait().await;
+    }
+    (Delivery::Broken { reason: broken.unwrap_or_default() }, None)
+}
+
+async fn streamed(shared: &Shared, ids: &Ids, body: Body, progress: &Progress) -> (Delivery, Kept) {
+    let uri = shared.client.endpoint.invocation(ids.request_id.as_bytes(), "response");
+    let headers = [
+        ("transfer-encoding", HeaderValue::from_static("chunked")),
+        ("lambda-runtime-function-response-mode", HeaderValue::from_static("streaming")),
+        // See https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming
+        ("trailer", HeaderValue::from_static("Lambda-Runtime-Function-Error-Type")),
+        ("trailer", HeaderValue::from_static("Lambda-Runtime-Function-Error-Body")),
+        ("content-type", HeaderValue::from_static("application/vnd.awslambda.http-integration-response")),
+    ];
+    debug_assert!([ERROR_TYPE, ERROR_BODY].iter().all(|name| name.starts_with("lambda-runtime-function-error")));
+    let mut request = with_invocation_id(shared.client.post(uri, &headers, body), ids);
+    let mut pause = Pause::default();
+    for _ in 0..ATTEMPTS {
+        let (ended, connection) = shared.client.send(request, false, Some(progress)).await;
+        match ended {
+            Ok(reply) => {
+                let delivery = judge(&reply, None);
+                if matches!(delivery, Delivery::Accepted) {
+                    if let Some(connection) = connection {
+                        shared.client.keep(connection);
+                    }
+                    return (delivery, None);
+                }
+                // Of a response that came early the rest of the stream is not wanted.
+                return (delivery, connection.map(|connection| Box::new(connection) as Box<dyn Send>));
+            }
+            // Only what has not begun can begin again.
+            Err(Failure::NotSent(unsent)) => request = *unsent,
+            Err(failure) => {
+                shared.faults.report(Fault::of(&failure), "response", format_args!("{failure}"));
+                let reason = failure.to_string();
+                return (Delivery::Broken { reason }, connection.map(|connection| Box::new(connection) as Box<dyn Send>));
+            }
+        }
+        pause.wait().await;
+    }
+    (Delivery::Broken { reason: "the connection was closed".to_owned() }, None)
+}
+
+fn with_invocation_id(mut request: Request<Body>, ids: &Ids) -> Request<Body> {
+    if let Some(id) = &ids.invocation_id {
+        request.headers_mut().insert(HeaderName::from_static(INVOCATION_ID), id.clone());
+    }
+    request
+}
+
+/// What the Runtime API responded to a post, of which an earlier attempt may have arrived.
+fn judge(reply: &Reply, broken: Option<String>) -> Delivery {
+    let status = reply.parts.status;
+    if status.is_success() {
+        return Delivery::Accepted;
+    }
+    let reason = reason(&reply.body);
+    match broken {
+        Some(broken) if !matches!(status, StatusCode::GONE | StatusCode::PAYLOAD_TOO_LARGE) => {
+            Delivery::Broken { reason: format!("{broken}; sent again it was refused with status {status}: {reason}") }
+        }
+        _ => Delivery::Refused { status, reason },
+    }
+}
+
+/// What a body of the Runtime API says about a refusal.
+pub(super) fn reason(body: &[u8]) -> String {
+    let error = serde_json::from_slice::<Diagnostic>(body);
+    error.map_or_else(
+        |_| String::from_utf8_lossy(&body[..body.len().min(200)]).trim().to_owned(),
+        |error| format!("{} ({})", error.error_message, error.error_type),
+    )
+}
+
+fn outcome(delivery: &Delivery) -> Option<Outcome> {
+    let diagnostic = |kind: &str, error_message| Diagnostic { error_type: format!("Lifecycle.{kind}"), error_message };
+    Some(match delivery {
+        Delivery::Accepted => return None,
+        Delivery::Refused { status: StatusCode::PAYLOAD_TOO_LARGE, reason } => {
+            Outcome::TooLarge(diagnostic("AnswerTooLarge", format!("Lambda refused the response with status 413: {reason}")))
+        }
+        Delivery::Refused { status: StatusCode::GONE, reason } => Outcome::Late(diagnostic(
+            "LateResponse",
+            format!("the response came after the function's timeout, the caller has an error instead: {reason}"),
+        )),
+        Delivery::Refused { status, reason } => {
+            Outcome::Refused(diagnostic("ResponseRefused", format!("Lambda refused the response with status {status}: {reason}")))
+        }
+        Delivery::Broken { reason } => {
+            Outcome::Undelivered(diagnostic("ResponseUndelivered", format!("the response could not be delivered: {reason}")))
+        }
+    })
+}
+
+fn conclude(outcome: Outcome, is_error: bool) {
+    let invocation = Invocation::try_current();
+    let message = outcome.diagnostic().map(|diagnostic| diagnostic.error_message.clone()).unwrap_or_default();
+    let (name, kind) = (outcome.as_str(), outcome.diagnostic().map(|diagnostic| diagnostic.error_type.clone()));
+    let counts = !is_error && invocation.as_ref().is_none_or(|invocation| invocation.set_undelivered(outcome));
+    if counts {
+        tracing::error!(outcome = name, error_type = kind, "the invocation failed: {message}");
+    } else {
+        // Why it failed has been logged already, and stays its outcome.
+        crate::notice::warn(format_args!("the error of the invocation was not delivered: {message}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_its_own_words() {
+        assert_eq!(
+            reason(br#"{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}"#),
+            "Invalid request ID (InvalidRequestID)"
+        );
+        assert_eq!(reason(b"<html>no</html>"), "<html>no</html>");
+        assert_eq!(reason(&[0xff; 1_000]).chars().count(), 200);
+    }
+}

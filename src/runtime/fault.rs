@@ -1,0 +1,210 @@
+//! What goes wrong with the Runtime API: logged at once, then rarely, and tried again ever more slowly.
+
+use crate::{
+    clock::{self, timers_run},
+    runtime_api::Failure,
+};
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// What happened, as the log's field `fault` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// No connection could be made.
+    Unreachable,
+    /// A connection was closed or reset, or what came was not HTTP.
+    ConnectionBroken,
+    /// Nothing moved for a minute.
+    Stalled,
+    /// A status that is not a success.
+    Refused,
+    /// An event without a request id: nobody can respond to it.
+    MissingRequestId,
+    /// An event broke off after its headers.
+    EventLost,
+    /// A header that cannot be understood.
+    HeaderIgnored,
+    /// A layer ended an invocation, or panicked, without a response.
+    Unanswered,
+    /// A worker panicked.
+    WorkerPanicked,
+}
+
+const KINDS: usize = 9;
+
+impl Fault {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::ConnectionBroken => "connection_broken",
+            Self::Stalled => "stalled",
+            Self::Refused => "refused",
+            Self::MissingRequestId => "missing_request_id",
+            Self::EventLost => "event_lost",
+            Self::HeaderIgnored => "header_ignored",
+            Self::Unanswered => "unanswered",
+            Self::WorkerPanicked => "worker_panicked",
+        }
+    }
+
+    pub(super) fn of(failure: &Failure) -> Self {
+        match failure {
+            Failure::Unreachable(_) => Self::Unreachable,
+            Failure::NotSent(_) | Failure::Broken(_) => Self::ConnectionBroken,
+            Failure::Stalled => Self::Stalled,
+            Failure::BodyBroken(..) | Failure::BodyStalled(_) => Self::EventLost,
+        }
+    }
+}
+
+/// A fault of one kind is logged no more often than this, by all workers together.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The faults of one process.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    kinds: [Logged; KINDS],
+    headers: Vec<&'static str>,
+    /// Requests for events that failed since the last event.
+    failed: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Logged {
+    at: Option<Instant>,
+    unlogged: u32,
+}
+
+impl Faults {
+    /// Logs a fault, unless one of its kind was logged a moment ago.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn report(&self, fault: Fault, endpoint: &str, message: fmt::Arguments<'_>) {
+        let repeated = {
+            let mut state = self.state();
+            let logged = &mut state.kinds[fault as usize];
+            let now = clock::now();
+            if logged.at.is_some_and(|at| now.saturating_duration_since(at) < INTERVAL) {
+                logged.unlogged += 1;
+                return;
+            }
+            logged.at = Some(now);
+            std::mem::take(&mut logged.unlogged)
+        };
+        log(fault, endpoint, repeated, message);
+    }
+
+    /// Logs that a header is ignored, once for each header.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn header_ignored(&self, header: &'static str, problem: fmt::Arguments<'_>) {
+        {
+            let mut state = self.state();
+            if state.headers.contains(&header) {
+                return;
+            }
+            state.headers.push(header);
+        }
+        log(Fault::HeaderIgnored, "next", 0, format_args!("header `{header}` is ignored: {problem}"));
+    }
+
+    /// A request for an event failed.
+    pub(super) fn failed(&self) {
+        self.state().failed += 1;
+    }
+
+    /// An event came. True for the first one after a failure.
+    pub(super) fn recovered(&self) {
+        let failed = std::mem::take(&mut self.state().failed);
+        // One alone is a connection that was closed while it was not used.
+        if failed > 1 {
+            tracing::info!(target: "lambda_lifecycle", failed, "the Runtime API sends events again");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn log(fault: Fault, endpoint: &str, repeated: u32, message: fmt::Arguments<'_>) {
+    tracing::warn!(target: "lambda_lifecycle", fault = fault.as_str(), endpoint, repeated, "Runtime API: {message}");
+}
+
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The time between two attempts: none before the second, then twice as long each time, at most five seconds.
+#[derive(Debug, Default)]
+pub(super) struct Pause {
+    failures: u32,
+}
+
+impl Pause {
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    fn next(&mut self) -> Duration {
+        let failures = self.failures;
+        self.failures += 1;
+        if failures == 0 { Duration::ZERO } else { FIRST.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST) }
+    }
+
+    pub(super) async fn wait(&mut self) {
+        let time = self.next();
+        if time.is_zero() {
+            tokio::task::yield_now().await;
+        } else if timers_run() {
+            tokio::time::sleep(time).await;
+        } else {
+            without_timers(time).await;
+        }
+    }
+}
+
+#[cold]
+async fn without_timers(time: Duration) {
+    let (slept, over) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().spawn(move || {
+        std::thread::sleep(time);
+        let _ = slept.send(());
+    });
+    match thread {
+        Ok(_) => drop(over.await),
+        Err(_) => tokio::task::yield_now().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_grows_to_its_limit() {
+        let mut pause = Pause::default();
+        let pauses: Vec<u128> = (0..10).map(|_| pause.next().as_millis()).collect();
+        assert_eq!(pauses, [0, 50, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        for _ in 0..100 {
+            assert_eq!(pause.next(), LONGEST);
+        }
+        pause.reset();
+        assert_eq!(pause.next(), Duration::ZERO);
+    }
+
+    #[test]
+    fn without_timers_a_pause_is_one_all_the_same() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let began = Instant::now();
+        runtime.block_on(without_timers(FIRST));
+        assert!(began.elapsed() >= FIRST);
+    }
+}

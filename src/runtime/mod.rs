@@ -1,0 +1,215 @@
+#![doc = include_str!("../../docs/runtime_api.md")]
+
+mod deliver;
+mod event;
+mod fault;
+mod respond;
+mod snapstart;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use respond::{Respond, RespondFuture};
+
+use crate::{Environment, EnvironmentError, InitializationType, environment::kind, runtime_api::Client};
+use bytes::Bytes;
+use fault::{Fault, Faults, Pause};
+use futures_core::Stream;
+use http::Uri;
+use lambda_runtime::{Config, Diagnostic, Error, IntoFunctionResponse, LambdaEvent, LambdaInvocation, SnapStartResource};
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt::{self, Debug},
+    sync::{Arc, atomic::AtomicU32},
+};
+use tokio::task::JoinSet;
+use tower::{Layer, Service};
+
+/// The loop cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// Lambda refuses to send events. Its documentation asks a runtime to exit then; a new environment serves the next event.
+    #[error("the Runtime API refused {attempts} requests for an event in a row, the last one with status {status}: {reason}")]
+    Refused {
+        /// The status of the last refusal.
+        status: u16,
+        /// How many requests in a row were refused.
+        attempts: u32,
+        /// What the Runtime API said.
+        reason: String,
+    },
+}
+
+/// What all workers and the innermost service share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    client: Client,
+    next: Uri,
+    config: Arc<Config>,
+    faults: Faults,
+    workers: u32,
+    /// Workers to whom Lambda refuses to send events.
+    refused: AtomicU32,
+}
+
+impl Shared {
+    fn new(client: Client, workers: u32) -> Self {
+        Self {
+            next: client.endpoint.runtime("invocation/next"),
+            client,
+            config: event::config(),
+            faults: Faults::default(),
+            workers,
+            refused: AtomicU32::new(0),
+        }
+    }
+}
+
+/// Fetches events and posts responses; takes the place of [`lambda_runtime::Runtime`].
+///
+/// [`Lifecycle`](crate::Lifecycle) uses it. Use it yourself to place [`HandlerLayer`](crate::service::HandlerLayer),
+/// [`RuntimeLayer`](crate::service::RuntimeLayer) and layers of your own as you like. Layers are services of
+/// [`LambdaInvocation`], as those of `lambda_runtime` are.
+///
+/// ```no_run
+/// use lambda_lifecycle::{
+///     Error, LambdaEvent, runtime::Runtime,
+///     service::{HandlerLayer, RuntimeLayer}, service_fn,
+/// };
+/// use serde_json::Value;
+/// use tower::Layer;
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Error> {
+///     let handler = service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(event.payload));
+///     Runtime::new(HandlerLayer::new().layer(handler))?.layer(RuntimeLayer::new()).run().await
+/// }
+/// ```
+#[must_use = "a runtime serves no events until it is run"]
+pub struct Runtime<S> {
+    service: S,
+    shared: Arc<Shared>,
+    resources: Vec<Arc<dyn SnapStartResource>>,
+}
+
+impl<S: Debug> Debug for Runtime<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+impl<H, T, R, Buffered, Streaming, D, E> Runtime<Respond<H, T, Buffered, Streaming>>
+where
+    H: Service<LambdaEvent<T>, Response = R>,
+    H::Error: Into<Diagnostic> + Debug,
+    T: for<'de> Deserialize<'de>,
+    R: IntoFunctionResponse<Buffered, Streaming>,
+    Buffered: Serialize,
+    Streaming: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+    D: Into<Bytes> + Send,
+    E: Into<Error> + Send + Debug,
+{
+    /// A runtime for a handler, in the environment that the variables describe.
+    ///
+    /// # Errors
+    /// [`EnvironmentError`] when a variable that Lambda sets is missing or malformed.
+    pub fn new(handler: H) -> Result<Self, EnvironmentError> {
+        Environment::check()?;
+        let client = Client::from_env().ok_or_else(|| EnvironmentError::new("AWS_LAMBDA_RUNTIME_API is not set".to_owned()))?;
+        Ok(Self::with(handler, Shared::new(client, kind().max_concurrency())))
+    }
+
+    fn with(handler: H, shared: Shared) -> Self {
+        let shared = Arc::new(shared);
+        Self { service: Respond::new(handler, Arc::clone(&shared)), shared, resources: Vec::new() }
+    }
+}
+
+impl<S> Runtime<S> {
+    /// Puts a layer around everything so far: it sees the event before the layers added earlier, and their end after them.
+    ///
+    /// A layer that fails, panics or drops the service below it affects only its invocation: Lambda gets an error as response.
+    pub fn layer<L>(self, layer: L) -> Runtime<L::Service>
+    where
+        L: Layer<S>,
+        L::Service: Service<LambdaInvocation, Response = (), Error = Error>,
+    {
+        Runtime { service: layer.layer(self.service), shared: self.shared, resources: self.resources }
+    }
+
+    /// Hooks around a SnapStart snapshot: see [`SnapStartResource`]. Without SnapStart they are not called.
+    ///
+    /// Register foundations first. Hooks before the snapshot run in reverse order, those after the restore in order.
+    pub fn register_snapstart_resource(mut self, resource: Arc<dyn SnapStartResource>) -> Self {
+        self.resources.push(resource);
+        self
+    }
+}
+
+/// Not a method: it would borrow the service, which need not be `Sync`.
+async fn restored(shared: &Shared, resources: &[Arc<dyn SnapStartResource>]) -> Result<(), Error> {
+    if kind().initialization_type == InitializationType::SnapStart {
+        snapstart::restore(shared, resources).await?;
+    }
+    Ok(())
+}
+
+impl<S> Runtime<S>
+where
+    S: Service<LambdaInvocation, Response = (), Error = Error>,
+{
+    /// Serves events one at a time.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] when Lambda refuses to send events; the error of a SnapStart hook. Connections that break are made
+    /// again, without end.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self { mut service, shared, resources } = self;
+        restored(&shared, &resources).await?;
+        Err(worker::serve(&shared, &mut service, true).await.into())
+    }
+}
+
+impl<S> Runtime<S>
+where
+    S: Service<LambdaInvocation, Response = (), Error = Error> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    /// Serves as many events at a time as the environment asks for: `AWS_LAMBDA_MAX_CONCURRENCY` on Managed Instances, one
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); on Managed Instances when Lambda refuses to send events to every worker.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub async fn run_concurrent(self) -> Result<(), Error> {
+        if self.shared.workers <= 1 {
+            return self.run().await;
+        }
+        let Self { service, shared, resources } = self;
+        restored(&shared, &resources).await?;
+        let mut workers = JoinSet::new();
+        let worker = |mut service: S| {
+            let shared = Arc::clone(&shared);
+            async move { worker::serve(&shared, &mut service, false).await }
+        };
+        for _ in 0..shared.workers {
+            workers.spawn(worker(service.clone()));
+        }
+        let mut pause = Pause::default();
+        while let Some(ended) = workers.join_next().await {
+            match ended {
+                Ok(error) => return Err(error.into()),
+                Err(error) => {
+                    shared.faults.report(Fault::WorkerPanicked, "next", format_args!("a worker is replaced: {error}"));
+                    pause.wait().await;
+                    workers.spawn(worker(service.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+}

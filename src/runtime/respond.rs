@@ -1,0 +1,230 @@
+//! The innermost service: decodes the event, calls the handler, posts what it made.
+
+use super::{
+    Shared,
+    deliver::{Post, deliver},
+    event::Ids,
+    stream::Streamed,
+    worker::Truncated,
+};
+use crate::{
+    Invocation, Outcome,
+    panics::catch,
+    runtime_api::{Body, diagnostic},
+};
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{HeaderValue, header::CONTENT_TYPE};
+use lambda_runtime::{Diagnostic, Error, FunctionResponse, IntoFunctionResponse, LambdaEvent, LambdaInvocation, MetadataPrelude};
+use pin_project_lite::pin_project;
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt::Debug,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tower::Service;
+
+type Types<T> = PhantomData<fn() -> T>;
+
+/// The service around a handler of typed events, made by [`Runtime::new`](super::Runtime::new). Layers go around it.
+pub struct Respond<H, T, Buffered, Streaming> {
+    handler: H,
+    shared: Arc<Shared>,
+    types: Types<(T, Buffered, Streaming)>,
+}
+
+impl<H, T, Buffered, Streaming> Respond<H, T, Buffered, Streaming> {
+    pub(super) fn new(handler: H, shared: Arc<Shared>) -> Self {
+        Self { handler, shared, types: PhantomData }
+    }
+}
+
+impl<H: Clone, T, Buffered, Streaming> Clone for Respond<H, T, Buffered, Streaming> {
+    fn clone(&self) -> Self {
+        Self::new(self.handler.clone(), Arc::clone(&self.shared))
+    }
+}
+
+impl<H: Debug, T, Buffered, Streaming> Debug for Respond<H, T, Buffered, Streaming> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Respond").field("handler", &self.handler).finish_non_exhaustive()
+    }
+}
+
+impl<H, T, R, Buffered, Streaming, D, E> Service<LambdaInvocation> for Respond<H, T, Buffered, Streaming>
+where
+    H: Service<LambdaEvent<T>, Response = R>,
+    H::Error: Into<Diagnostic> + Debug,
+    T: for<'de> Deserialize<'de>,
+    R: IntoFunctionResponse<Buffered, Streaming>,
+    Buffered: Serialize,
+    Streaming: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+    D: Into<Bytes> + Send,
+    E: Into<Error> + Send + Debug,
+{
+    type Response = ();
+    type Error = Error;
+    type Future = RespondFuture<H::Future, R, Buffered, Streaming>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.handler.poll_ready(cx).map_err(|error| {
+            let diagnostic = error.into();
+            format!("{}: {}", diagnostic.error_type, diagnostic.error_message).into()
+        })
+    }
+
+    fn call(&mut self, event: LambdaInvocation) -> Self::Future {
+        let LambdaInvocation { parts, body, context } = event;
+        // The request id of the context is the one that layers see, and may have come from elsewhere than the header.
+        let ids = Ids::of(&parts.headers).or_else(|| {
+            let request_id = HeaderValue::from_str(&context.request_id).ok()?;
+            Some(Ids { request_id, invocation_id: None })
+        });
+        let truncated = parts.extensions.get::<Truncated>().map(|Truncated(why)| Diagnostic {
+            error_type: "Lifecycle.TruncatedEvent".to_owned(),
+            error_message: format!("the event did not arrive as a whole: {why}"),
+        });
+        let begun = caught(|| {
+            if let Some(diagnostic) = truncated {
+                return Err(Outcome::Undecodable(diagnostic));
+            }
+            let mut json = serde_json::Deserializer::from_slice(&body);
+            let payload = T::deserialize(&mut json).map_err(|error| {
+                Outcome::Undecodable(Diagnostic {
+                    error_type: "Lifecycle.UndecodableEvent".to_owned(),
+                    error_message: format!("the event does not decode into {}: {error}", std::any::type_name::<T>()),
+                })
+            })?;
+            Ok(self.handler.call(LambdaEvent::new(payload, context)))
+        });
+        let (handler, failed) = match begun {
+            Ok(future) => (Some(future), None),
+            Err(outcome) => (None, Some(outcome)),
+        };
+        RespondFuture { handler, failed, posting: None, ids, shared: Arc::clone(&self.shared), types: PhantomData }
+    }
+}
+
+pin_project! {
+    /// The future of [`Respond`]: ready when the Runtime API has responded to the post.
+    pub struct RespondFuture<F, R, Buffered, Streaming> {
+        #[pin]
+        handler: Option<F>,
+        failed: Option<Outcome>,
+        posting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        ids: Option<Ids>,
+        shared: Arc<Shared>,
+        types: Types<(R, Buffered, Streaming)>,
+    }
+}
+
+impl<F, R, Failed, Buffered, Streaming, D, E> Future for RespondFuture<F, R, Buffered, Streaming>
+where
+    F: Future<Output = Result<R, Failed>>,
+    Failed: Into<Diagnostic> + Debug,
+    R: IntoFunctionResponse<Buffered, Streaming>,
+    Buffered: Serialize,
+    Streaming: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+    D: Into<Bytes> + Send,
+    E: Into<Error> + Send + Debug,
+{
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            if let Some(posting) = this.posting {
+                ready!(posting.as_mut().poll(cx));
+                return Poll::Ready(Ok(()));
+            }
+            let made = match this.failed.take() {
+                Some(outcome) => Err(outcome),
+                None => {
+                    let polled = caught(|| match this.handler.as_mut().as_pin_mut() {
+                        Some(handler) => match handler.poll(cx) {
+                            Poll::Pending => Ok(Poll::Pending),
+                            Poll::Ready(Ok(response)) => encode(response).map(Poll::Ready),
+                            Poll::Ready(Err(error)) => Err(Outcome::failed(error.into())),
+                        },
+                        None => Ok(Poll::Pending),
+                    });
+                    match polled {
+                        Ok(polled) => Ok(ready!(polled)),
+                        Err(outcome) => Err(outcome),
+                    }
+                }
+            };
+            // What the handler holds goes before the response leaves.
+            let dropped = caught(|| {
+                this.handler.set(None);
+                Ok(())
+            });
+            let post = dropped.and(made).unwrap_or_else(|outcome| Post::Error(conclude(outcome)));
+            let Some(ids) = this.ids.take() else {
+                return Poll::Ready(Err("a layer removed the request id from the event: no response can be sent".into()));
+            };
+            let shared = Arc::clone(this.shared);
+            *this.posting = Some(Box::pin(async move { deliver(&shared, &ids, post).await }));
+        }
+    }
+}
+
+fn encode<R, Buffered, Streaming, D, E>(response: R) -> Result<Post, Outcome>
+where
+    R: IntoFunctionResponse<Buffered, Streaming>,
+    Buffered: Serialize,
+    Streaming: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+    D: Into<Bytes> + Send,
+    E: Into<Error> + Send + Debug,
+{
+    let unencodable = |error: serde_json::Error| {
+        Outcome::Unencodable(Diagnostic {
+            error_type: "Lifecycle.UnencodableAnswer".to_owned(),
+            error_message: format!("the response does not encode as JSON: {error}"),
+        })
+    };
+    match response.into_response() {
+        FunctionResponse::BufferedResponse(response) => {
+            Ok(Post::Response(serde_json::to_vec(&response).map_err(unencodable)?.into()))
+        }
+        FunctionResponse::StreamingResponse(response) => {
+            let prelude = prelude(response.metadata_prelude).map_err(unencodable)?;
+            let (body, progress) = Streamed::new(prelude, response.stream);
+            Ok(Post::Streamed { body: Body::Stream(Box::pin(body)), progress })
+        }
+    }
+}
+
+/// The head of the HTTP response that the caller gets, and the eight NUL bytes that end it.
+fn prelude(mut prelude: MetadataPrelude) -> Result<Bytes, serde_json::Error> {
+    prelude.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
+    let mut json = serde_json::to_vec(&prelude)?;
+    json.extend_from_slice(&[0; 8]);
+    Ok(json.into())
+}
+
+/// Notes why an invocation failed, and logs it, unless the handler's layer has done so.
+fn conclude(outcome: Outcome) -> Diagnostic {
+    let diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()));
+    if let Some(invocation) = Invocation::try_current()
+        && invocation.failure().is_none()
+    {
+        tracing::error!(
+            outcome = outcome.as_str(),
+            error_type = diagnostic.error_type,
+            "the invocation failed: {}",
+            diagnostic.error_message
+        );
+        invocation.set_outcome(outcome);
+    }
+    diagnostic
+}
+
+/// Runs code of the user's, whose panic is an error like any other.
+fn caught<T>(code: impl FnOnce() -> Result<T, Outcome>) -> Result<T, Outcome> {
+    catch(code).unwrap_or_else(|panic| Err(Outcome::panicked("the handler", &panic)))
+}

@@ -1,0 +1,85 @@
+//! A streamed response, with a trailer that says why it ended early.
+
+use crate::{
+    Invocation,
+    panics::catch,
+    runtime_api::{
+        Progress,
+        diagnostic::{self, ERROR_BODY, ERROR_TYPE},
+    },
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{HeaderMap, HeaderName};
+use http_body::Frame;
+use lambda_runtime::{Diagnostic, Error};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+/// A streamed response: its prelude, the user's chunks, and the trailer of one that broke off.
+pub(super) struct Streamed<S> {
+    prelude: Option<Bytes>,
+    stream: S,
+    over: bool,
+    progress: Arc<Progress>,
+}
+
+impl<S> Streamed<S> {
+    pub(super) fn new(prelude: Bytes, stream: S) -> (Self, Arc<Progress>) {
+        let progress = Arc::new(Progress::default());
+        (Self { prelude: Some(prelude), stream, over: false, progress: Arc::clone(&progress) }, progress)
+    }
+}
+
+impl<S, D, E> http_body::Body for Streamed<S>
+where
+    S: Stream<Item = Result<D, E>> + Unpin,
+    D: Into<Bytes>,
+    E: Into<Error>,
+{
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        if let Some(prelude) = this.prelude.take() {
+            return Poll::Ready(Some(Ok(Frame::data(prelude))));
+        }
+        if this.over {
+            return Poll::Ready(None);
+        }
+        // What an error says is asked in here as well: its `Display` may panic.
+        let polled = catch(|| {
+            Pin::new(&mut this.stream).poll_next(cx).map_ok(Into::into).map_err(|error| diagnostic::of_error(&error.into()))
+        });
+        this.progress.polled(matches!(polled, Ok(Poll::Pending)));
+        let broken = match polled {
+            Ok(polled) => match ready!(polled) {
+                Some(Ok(chunk)) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
+                Some(Err(diagnostic)) => Some(diagnostic),
+                // A stream that the handler's layer watches ends quietly, and the invocation knows why.
+                None => Invocation::try_current().and_then(|invocation| invocation.failure()),
+            },
+            Err(panic) => Some(diagnostic::panic(format!("the response stream panicked: {panic}"))),
+        };
+        this.over = true;
+        Poll::Ready(broken.map(|diagnostic| Ok(Frame::trailers(trailer(diagnostic)))))
+    }
+}
+
+/// The trailer that makes Lambda break off the response to the caller.
+fn trailer(diagnostic: Diagnostic) -> HeaderMap {
+    let diagnostic = diagnostic::bounded(diagnostic);
+    let body = serde_json::to_vec(&diagnostic).unwrap_or_default();
+    let mut trailer = HeaderMap::with_capacity(2);
+    trailer.insert(HeaderName::from_static(ERROR_TYPE), diagnostic::header_value(&diagnostic.error_type));
+    if let Ok(body) = BASE64_STANDARD.encode(body).try_into() {
+        trailer.insert(HeaderName::from_static(ERROR_BODY), body);
+    }
+    trailer
+}

@@ -1,0 +1,161 @@
+//! The loop against a Runtime API in memory, in paused time: nothing here depends on the machine's speed.
+
+mod api;
+mod faults;
+mod posts;
+
+use super::{Runtime, Shared};
+use crate::{Invocation, Outcome, clock, invocation::CURRENT, xray::TraceHeader};
+use api::Fake;
+use bytes::Bytes;
+use lambda_runtime::{Error, LambdaEvent, LambdaInvocation, StreamResponse, service_fn, streaming::Body};
+use serde_json::Value;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+use tower::{Layer, Service};
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{layer::SubscriberExt, registry::LookupSpan};
+
+/// Fields `fault` and `outcome` of the lines that were logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<(String, String)>>>);
+
+impl Log {
+    /// Collects what this thread logs.
+    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
+        (log, guard)
+    }
+
+    fn of(&self, field: &str) -> Vec<String> {
+        self.0.lock().expect("no panic").iter().filter(|(name, _)| name == field).map(|(_, value)| value.clone()).collect()
+    }
+}
+
+impl<S: Subscriber + for<'span> LookupSpan<'span>> tracing_subscriber::Layer<S> for Log {
+    fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Fields<'l>(&'l Log);
+        impl Visit for Fields<'_> {
+            fn record_str(&mut self, field: &Field, value: &str) {
+                self.0.0.lock().expect("no panic").push((field.name().to_owned(), value.to_owned()));
+            }
+            fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+        }
+        event.record(&mut Fields(self));
+    }
+}
+
+/// A layer around the runtime that gives each event its invocation, and keeps what it ended with.
+#[derive(Clone, Default)]
+struct Watch(Arc<Mutex<Vec<Ended>>>);
+
+/// A request id, and the outcome.
+type Ended = (String, Option<Outcome>);
+
+impl Watch {
+    fn outcome(&self, id: &str) -> Option<&'static str> {
+        let outcomes = self.0.lock().expect("no panic");
+        let outcome = outcomes.iter().find(|(of, _)| of == id)?;
+        Some(outcome.1.as_ref().map_or("unknown", Outcome::as_str))
+    }
+}
+
+impl<S> Layer<S> for Watch {
+    type Service = Watched<S>;
+
+    fn layer(&self, inner: S) -> Watched<S> {
+        Watched { inner, watch: self.clone() }
+    }
+}
+
+#[derive(Clone)]
+struct Watched<S> {
+    inner: S,
+    watch: Watch,
+}
+
+impl<S> Service<LambdaInvocation> for Watched<S>
+where
+    S: Service<LambdaInvocation, Response = (), Error = Error>,
+    S::Future: Send + 'static,
+{
+    type Response = ();
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, event: LambdaInvocation) -> Self::Future {
+        let context = event.context.clone();
+        let invocation = Invocation::new(context, clock::now(), None, TraceHeader::default(), false, false);
+        let inner = CURRENT.scope(invocation.clone(), self.inner.call(event));
+        let watch = self.watch.clone();
+        Box::pin(async move {
+            let ended = inner.await;
+            let outcome = invocation.notes().outcome.clone();
+            watch.0.lock().expect("no panic").push((invocation.request_id().to_owned(), outcome));
+            ended
+        })
+    }
+}
+
+/// Gives the event back, unless it asks for something else.
+async fn echo(event: LambdaEvent<Value>) -> Result<Value, Error> {
+    match event.payload["do"].as_str() {
+        Some("fail") => Err("no stock".into()),
+        Some("panic") => panic!("fuse was lit"),
+        Some("context") => Ok(serde_json::to_value(&event.context)?),
+        _ => Ok(event.payload),
+    }
+}
+
+/// Streams as many chunks as the event says, then ends as it says.
+async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Body>, Error> {
+    let (mut sender, body) = lambda_runtime::streaming::channel();
+    tokio::spawn(async move {
+        for chunk in 0..event.payload["chunks"].as_u64().unwrap_or(0) {
+            if sender.send_data(Bytes::from(format!("chunk {chunk};"))).await.is_err() {
+                return;
+            }
+        }
+        match event.payload["then"].as_str() {
+            Some("fail") => sender.send_error(lambda_runtime_api_client::Error::new("pipe burst")),
+            Some("hang") => std::future::pending().await,
+            _ => {}
+        }
+    });
+    Ok(StreamResponse { metadata_prelude: lambda_runtime::MetadataPrelude::default(), stream: body })
+}
+
+/// Runs the loop with a handler in the background.
+fn run<H, R, B, S, D, E>(handler: H, shared: Shared) -> (Watch, tokio::task::JoinHandle<Result<(), Error>>)
+where
+    H: Service<LambdaEvent<Value>, Response = R, Error = Error> + Clone + Send + 'static,
+    H::Future: Send + 'static,
+    R: lambda_runtime::IntoFunctionResponse<B, S> + Send + 'static,
+    B: serde::Serialize + Send + 'static,
+    S: futures_core::Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+    D: Into<Bytes> + Send + 'static,
+    E: Into<Error> + Send + std::fmt::Debug + 'static,
+{
+    let watch = Watch::default();
+    let runtime = Runtime::with(handler, shared).layer(watch.clone());
+    (watch, tokio::spawn(runtime.run_concurrent()))
+}
+
+/// Echoes in the background, with so many workers.
+fn serve(workers: u32) -> (Fake, Watch, tokio::task::JoinHandle<Result<(), Error>>) {
+    let (fake, shared) = Fake::start(workers);
+    let (watch, running) = run(service_fn(echo), shared);
+    (fake, watch, running)
+}

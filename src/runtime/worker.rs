@@ -1,0 +1,190 @@
+//! One worker: fetches an event, has it handled, makes sure that it has a response, and fetches the next.
+
+use super::{
+    RuntimeError, Shared,
+    deliver::{Post, RESPONDED, deliver, reason},
+    event::{self, Ids},
+    fault::{Fault, Pause},
+};
+use crate::{
+    panics,
+    runtime_api::{Failure, Reply, diagnostic},
+};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, response};
+use lambda_runtime::{Diagnostic, Error, LambdaInvocation};
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::atomic::Ordering,
+    task::Poll,
+};
+use tower::Service;
+
+/// So many refusals in a row, and Lambda means it: AWS's documentation asks a runtime to exit then.
+pub(super) const REFUSALS: u32 = 5;
+
+/// In the extensions of an event of which only the head came: what happened to the rest.
+#[derive(Clone, Debug)]
+pub(super) struct Truncated(pub(super) String);
+
+/// Serves until the Runtime API refuses every worker for good.
+pub(super) async fn serve<S>(shared: &Shared, service: &mut S, alone: bool) -> RuntimeError
+where
+    S: Service<LambdaInvocation, Response = (), Error = Error>,
+{
+    let mut pause = Pause::default();
+    let mut refusals = 0;
+    loop {
+        let request = shared.client.get(shared.next.clone());
+        let event = match shared.client.call(request, true).await {
+            Ok(Reply { parts, body }) => match parts.status {
+                // An emulator without an event to send says so.
+                StatusCode::NO_CONTENT => Err(None),
+                status if status.is_success() => event(shared, parts, body),
+                status => {
+                    let reason = reason(&body);
+                    shared.faults.report(Fault::Refused, "next", format_args!("status {status}: {reason}"));
+                    refusals += 1;
+                    if refusals == REFUSALS {
+                        shared.refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                    if refusals >= REFUSALS && shared.refused.load(Ordering::Relaxed) >= shared.workers {
+                        return RuntimeError::Refused { status: status.as_u16(), attempts: refusals, reason };
+                    }
+                    shared.faults.failed();
+                    pause.wait().await;
+                    continue;
+                }
+            },
+            Err(Failure::BodyBroken(parts, _)) if parts.status.is_success() => {
+                truncated(shared, *parts, "the connection broke before its end")
+            }
+            Err(Failure::BodyStalled(parts)) if parts.status.is_success() => {
+                truncated(shared, *parts, "nothing more was received for a minute")
+            }
+            Err(failure) => {
+                shared.faults.report(Fault::of(&failure), "next", format_args!("{failure}"));
+                Err(Some(()))
+            }
+        };
+        if std::mem::take(&mut refusals) >= REFUSALS {
+            shared.refused.fetch_sub(1, Ordering::Relaxed);
+        }
+        match event {
+            Ok((ids, invocation)) => {
+                shared.faults.recovered();
+                pause.reset();
+                if alone {
+                    set_trace_variable(invocation.context.xray_trace_id.as_deref());
+                }
+                handle(shared, service, &ids, invocation).await;
+            }
+            Err(failed) => {
+                if failed.is_some() {
+                    shared.faults.failed();
+                }
+                pause.wait().await;
+            }
+        }
+    }
+}
+
+type Fetched = Result<(Ids, LambdaInvocation), Option<()>>;
+
+fn event(shared: &Shared, parts: response::Parts, body: Bytes) -> Fetched {
+    let Some(ids) = Ids::of(&parts.headers) else {
+        let names: Vec<&str> = names(&parts.headers).collect();
+        shared.faults.report(
+            Fault::MissingRequestId,
+            "next",
+            format_args!("an event without a request id is dropped; its headers are {names:?}"),
+        );
+        return Err(Some(()));
+    };
+    let context = event::context(&parts.headers, &ids, &shared.config, &shared.faults);
+    Ok((ids, LambdaInvocation { parts, body, context }))
+}
+
+fn names(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.keys().map(http::HeaderName::as_str)
+}
+
+/// Lambda waits for the response to an event of which we know no more than its head.
+fn truncated(shared: &Shared, mut parts: response::Parts, why: &str) -> Fetched {
+    shared.faults.report(Fault::EventLost, "next", format_args!("an event is incomplete: {why}"));
+    parts.extensions.insert(Truncated(why.to_owned()));
+    event(shared, parts, Bytes::new())
+}
+
+/// Has an event handled. Whatever the service and its layers do, the event has a response afterwards.
+async fn handle<S>(shared: &Shared, service: &mut S, ids: &Ids, invocation: LambdaInvocation)
+where
+    S: Service<LambdaInvocation, Response = (), Error = Error>,
+{
+    let mut handled = pin!(RESPONDED.scope(Cell::new(false), guarded(service, invocation)));
+    let ended = handled.as_mut().await;
+    let responded = handled.as_mut().take_value().is_some_and(Cell::into_inner);
+    let (error, what) = match ended {
+        Ok(()) if responded => return,
+        Ok(()) => {
+            let message = "a layer ended the invocation without a response".to_owned();
+            (
+                Diagnostic { error_type: "Lifecycle.Unanswered".to_owned(), error_message: message },
+                "left an event without a response",
+            )
+        }
+        Err(Ended::Failed(error)) => (diagnostic::of_error(&error), "failed"),
+        Err(Ended::Panicked(message)) => (diagnostic::panic(format!("a layer panicked: {message}")), "panicked"),
+    };
+    let id = &ids.request_id;
+    shared.faults.report(Fault::Unanswered, "next", format_args!("a layer {what} (request {id:?}): {}", error.error_message));
+    if !responded {
+        deliver(shared, ids, Post::Error(error)).await;
+    }
+}
+
+enum Ended {
+    Failed(Error),
+    Panicked(String),
+}
+
+/// Calls the service so that nothing of it can unwind into the loop.
+async fn guarded<S>(service: &mut S, invocation: LambdaInvocation) -> Result<(), Ended>
+where
+    S: Service<LambdaInvocation, Response = (), Error = Error>,
+{
+    poll_fn(|cx| {
+        catch(|| service.poll_ready(cx)).map_or_else(|ended| Poll::Ready(Err(ended)), |ready| ready.map_err(Ended::Failed))
+    })
+    .await?;
+    let mut future = pin!(Some(catch(|| service.call(invocation))?));
+    let ended = poll_fn(|cx| {
+        let polled = catch(|| future.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx)));
+        polled.map_or_else(|ended| Poll::Ready(Err(ended)), |polled| polled.map_err(Ended::Failed))
+    })
+    .await;
+    let dropped = catch(|| future.set(None));
+    ended.and(dropped)
+}
+
+fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Ended> {
+    panics::catch(code).map_err(|panic| Ended::Panicked(panic.to_string()))
+}
+
+/// `_X_AMZN_TRACE_ID`, which the AWS SDK and others read where one invocation runs at a time.
+#[allow(unsafe_code)]
+fn set_trace_variable(trace_id: Option<&str>) {
+    const NAME: &str = "_X_AMZN_TRACE_ID";
+    match trace_id.filter(|id| !id.contains('\0')) {
+        // SAFETY: Rust's own readers are kept out by the standard library's lock. C code that reads the environment in another
+        // thread at this moment may see the value of the invocation before: glibc never frees a value that `setenv` has
+        // replaced, and the first call, which may move the table, comes before any handler has run. It is Lambda's contract
+        // that a runtime sets this variable, and `lambda_runtime` sets it in the same way.
+        Some(id) => unsafe { std::env::set_var(NAME, id) },
+        // SAFETY: As above. Removing moves entries of the table, so it is done only where there is one.
+        None if std::env::var_os(NAME).is_some() => unsafe { std::env::remove_var(NAME) },
+        None => {}
+    }
+}

@@ -1,0 +1,113 @@
+//! As many connections as there are requests at once: one on demand, one for each worker on Managed Instances.
+
+use super::{Body, Connection, Endpoint, Failure, Progress, Reply};
+use crate::environment::variable;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
+    header::{HOST, USER_AGENT},
+};
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+pub(crate) struct Client {
+    pub(crate) endpoint: Endpoint,
+    user_agent: HeaderValue,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// `None` where there is no Runtime API, or its address is not valid.
+    pub(crate) fn from_env() -> Option<Self> {
+        variable("AWS_LAMBDA_RUNTIME_API").and_then(|value| Endpoint::parse(&value)).map(Self::new)
+    }
+
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
+        // Its own user agent, which Lambda reads: the one that the whole of Rust's runtime has.
+        let request = lambda_runtime_api_client::build_request().body(()).unwrap_or_default();
+        let user_agent = request.headers().get(USER_AGENT).cloned().unwrap_or(HeaderValue::from_static("aws-lambda-rust"));
+        Self { endpoint, user_agent, idle: Mutex::default() }
+    }
+
+    pub(crate) fn request(&self, method: Method, uri: Uri, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(USER_AGENT, self.user_agent.clone());
+        headers.insert(HOST, self.endpoint.host.clone());
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// Sends a request and reads the response. A connection that was closed while nobody used it is replaced.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Body>,
+        long_poll: bool,
+        progress: Option<&Progress>,
+    ) -> (Result<Reply, Failure>, Option<Connection>) {
+        let mut request = request;
+        while let Some(mut connection) = self.take() {
+            if !connection.is_ready().await {
+                continue;
+            }
+            match connection.exchange(request, long_poll, progress).await {
+                Err(Failure::NotSent(unsent)) => request = *unsent,
+                ended => return (ended, Some(connection)),
+            }
+        }
+        let mut connection = match Connection::open(&self.endpoint).await {
+            Ok(connection) => connection,
+            Err(failure) => return (Err(failure), None),
+        };
+        (connection.exchange(request, long_poll, progress).await, Some(connection))
+    }
+
+    /// As [`send`](Self::send), for a request that is not repeated and whose connection is kept where it can be.
+    pub(crate) async fn call(&self, request: Request<Body>, long_poll: bool) -> Result<Reply, Failure> {
+        let (ended, connection) = self.send(request, long_poll, None).await;
+        if let (Ok(_), Some(connection)) = (&ended, connection) {
+            self.keep(connection);
+        }
+        ended
+    }
+
+    /// The connection is fit for another request, or found not to be when that comes.
+    pub(crate) fn keep(&self, connection: Connection) {
+        self.idle().push(connection);
+    }
+
+    fn take(&self) -> Option<Connection> {
+        self.idle().pop()
+    }
+
+    /// What was connected before a snapshot is connected no more.
+    pub(crate) fn forget_connections(&self) {
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request without a body to an endpoint of the Runtime API.
+    pub(crate) fn get(&self, uri: Uri) -> Request<Body> {
+        self.request(Method::GET, uri, Body::Empty)
+    }
+
+    pub(crate) fn post(&self, uri: Uri, headers: &[(&'static str, HeaderValue)], body: Body) -> Request<Body> {
+        let mut request = self.request(Method::POST, uri, body);
+        for (name, value) in headers {
+            request.headers_mut().append(HeaderName::from_static(name), value.clone());
+        }
+        request
+    }
+}

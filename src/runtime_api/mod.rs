@@ -1,0 +1,16 @@
+//! Lambda's Runtime API, and the Extensions API beside it: connections, requests and what they respond. Knows nothing of the
+//! loop that uses it.
+
+mod body;
+mod client;
+mod connection;
+pub(crate) mod diagnostic;
+mod endpoint;
+
+pub(crate) use body::{Body, Progress};
+pub(crate) use client::Client;
+pub(crate) use connection::{Failure, Reply};
+pub(crate) use endpoint::Endpoint;
+
+use connection::Connection;
+use endpoint::Address;
