@@ -6,6 +6,7 @@ use crate::{
     builder::Builder,
     environment,
     init::{InitCell, InitError, InitPhase, Optional},
+    runtime::Runtime,
     service::{HandlerLayer, RuntimeLayer},
     settings::Settings,
     shutdown,
@@ -14,7 +15,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
-use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent, Runtime};
+use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt::Debug, future::Future};
 use tower::{Layer, Service};
@@ -188,7 +189,7 @@ impl Lifecycle {
                 "this environment takes many events at a time, and `run` serves one: use `run_concurrent` or `serve`"
             ));
         }
-        shutdown::serve(Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run()).await
+        shutdown::serve(Runtime::new(HandlerLayer::new().layer(handler))?.layer(RuntimeLayer::new()).run()).await
     }
 
     /// Serves as many events at a time as the environment asks for: one on demand, `AWS_LAMBDA_MAX_CONCURRENCY` on Managed
@@ -210,7 +211,7 @@ impl Lifecycle {
     {
         Environment::check()?;
         trace::resolve().await;
-        shutdown::serve(Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run_concurrent()).await
+        shutdown::serve(Runtime::new(HandlerLayer::new().layer(handler))?.layer(RuntimeLayer::new()).run_concurrent()).await
     }
 
     /// Serves HTTP: an axum router, or any `Service` of `http::Request`, behind API Gateway, a function URL or a load balancer.

@@ -1,44 +1,38 @@
 //! `POST /runtime/init/error`: Lambda learns why a function did not start, and its caller with it.
 
-use crate::causes::Causes;
+use crate::{
+    notice,
+    runtime_api::{
+        Body, Client,
+        diagnostic::{self, ERROR_TYPE},
+    },
+};
 use lambda_runtime::Diagnostic;
-use lambda_runtime_api_client::{PooledClient, body::Body, build_request};
 use std::time::Duration;
 
 /// Posts the error; a failure to post is logged, for the process ends anyway.
 pub(super) async fn post(diagnostic: &Diagnostic) {
+    let Some(client) = Client::from_env() else { return };
+    let diagnostic = diagnostic::bounded(diagnostic.clone());
     let body = serde_json::json!({
         "errorType": diagnostic.error_type,
         "errorMessage": diagnostic.error_message,
         "stackTrace": [],
     });
-    let request = build_request()
-        .method("POST")
-        .uri("/2018-06-01/runtime/init/error")
-        .header("lambda-runtime-function-error-type", header_value(&diagnostic.error_type))
-        .body(Body::from(body.to_string()));
-    let request = match request {
-        Ok(request) => request,
-        Err(error) => return crate::notice::warn(format_args!("the init error could not be posted: {error}")),
-    };
-    let client = PooledClient::builder().build();
-    let call = client.call(request);
+    let headers = [(ERROR_TYPE, diagnostic::header_value(&diagnostic.error_type))];
+    let request = client.post(client.endpoint.runtime("init/error"), &headers, Body::Whole(body.to_string().into()));
+    let call = client.call(request, false);
     let sent = if crate::clock::timers_run() {
         match tokio::time::timeout(Duration::from_millis(500), call).await {
             Ok(sent) => sent,
-            Err(_) => return crate::notice::warn(format_args!("the init error could not be posted within 500 ms")),
+            Err(_) => return notice::warn(format_args!("the init error could not be posted within 500 ms")),
         }
     } else {
         call.await
     };
     match sent {
-        Ok(response) if response.status().is_success() => {}
-        Ok(response) => crate::notice::warn(format_args!("the init error was refused with status {}", response.status())),
-        Err(error) => crate::notice::warn(format_args!("the init error could not be posted: {}", Causes(&*error))),
+        Ok(reply) if reply.parts.status.is_success() => {}
+        Ok(reply) => notice::warn(format_args!("the init error was refused with status {}", reply.parts.status)),
+        Err(failure) => notice::warn(format_args!("the init error could not be posted: {failure}")),
     }
-}
-
-/// Type names of closures and generics hold characters a header must not.
-fn header_value(error_type: &str) -> String {
-    error_type.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
 }

@@ -26,20 +26,19 @@ use std::{
 use tokio::task::JoinSet;
 use tower::{Layer, Service};
 
-/// The loop cannot go on.
+/// Lambda refuses to send events, so the loop cannot go on.
+///
+/// Its documentation asks a runtime to exit then; a new environment serves the next event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{attempts} requests for an event were refused in a row, the last one with status {status}: {reason}")]
 #[non_exhaustive]
-pub enum RuntimeError {
-    /// Lambda refuses to send events. Its documentation asks a runtime to exit then; a new environment serves the next event.
-    #[error("the Runtime API refused {attempts} requests for an event in a row, the last one with status {status}: {reason}")]
-    Refused {
-        /// The status of the last refusal.
-        status: u16,
-        /// How many requests in a row were refused.
-        attempts: u32,
-        /// What the Runtime API said.
-        reason: String,
-    },
+pub struct EventsRefused {
+    /// The status of the last refusal.
+    pub status: u16,
+    /// How many requests in a row were refused.
+    pub attempts: u32,
+    /// What the Runtime API said.
+    pub reason: String,
 }
 
 /// What all workers and the innermost service share.
@@ -163,7 +162,7 @@ where
     /// Serves events one at a time.
     ///
     /// # Errors
-    /// [`RuntimeError`] when Lambda refuses to send events; the error of a SnapStart hook. Connections that break are made
+    /// [`EventsRefused`] when Lambda refuses to send events; the error of a SnapStart hook. Connections that break are made
     /// again, without end.
     pub async fn run(self) -> Result<(), Error> {
         let Self { mut service, shared, resources } = self;

@@ -79,6 +79,8 @@ where
 
     fn call(&mut self, event: LambdaInvocation) -> Self::Future {
         let LambdaInvocation { parts, body, context } = event;
+        // Under the target that users of `lambda_runtime` know, which the trace never records.
+        tracing::trace!(target: "lambda_runtime", body = %String::from_utf8_lossy(&body), "event received");
         // The request id of the context is the one that layers see, and may have come from elsewhere than the header.
         let ids = Ids::of(&parts.headers).or_else(|| {
             let request_id = HeaderValue::from_str(&context.request_id).ok()?;

@@ -1,7 +1,7 @@
 //! One worker: fetches an event, has it handled, makes sure that it has a response, and fetches the next.
 
 use super::{
-    RuntimeError, Shared,
+    EventsRefused, Shared,
     deliver::{Post, RESPONDED, deliver, reason},
     event::{self, Ids},
     fault::{Fault, Pause},
@@ -30,7 +30,7 @@ pub(super) const REFUSALS: u32 = 5;
 pub(super) struct Truncated(pub(super) String);
 
 /// Serves until the Runtime API refuses every worker for good.
-pub(super) async fn serve<S>(shared: &Shared, service: &mut S, alone: bool) -> RuntimeError
+pub(super) async fn serve<S>(shared: &Shared, service: &mut S, alone: bool) -> EventsRefused
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
@@ -51,7 +51,7 @@ where
                         shared.refused.fetch_add(1, Ordering::Relaxed);
                     }
                     if refusals >= REFUSALS && shared.refused.load(Ordering::Relaxed) >= shared.workers {
-                        return RuntimeError::Refused { status: status.as_u16(), attempts: refusals, reason };
+                        return EventsRefused { status: status.as_u16(), attempts: refusals, reason };
                     }
                     shared.faults.failed();
                     pause.wait().await;

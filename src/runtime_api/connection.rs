@@ -2,7 +2,10 @@
 //! the environment is frozen or a handler is at work.
 
 use super::{Address, Body, Endpoint, Progress};
-use crate::clock::{self, timers_run};
+use crate::{
+    causes::Causes,
+    clock::{self, timers_run},
+};
 use bytes::{Bytes, BytesMut};
 use http::{Request, response};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -55,15 +58,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable(error) => write!(f, "connecting failed: {error}"),
             Self::NotSent(_) => f.write_str("the connection was closed"),
-            Self::Broken(error) | Self::BodyBroken(_, error) => {
-                write!(f, "the connection broke: {error}")?;
-                let mut source = std::error::Error::source(error);
-                while let Some(error) = source {
-                    write!(f, ": {error}")?;
-                    source = error.source();
-                }
-                Ok(())
-            }
+            Self::Broken(error) | Self::BodyBroken(_, error) => write!(f, "the connection broke: {}", Causes(error)),
             Self::Stalled | Self::BodyStalled(_) => {
                 write!(f, "nothing was received for {} s", (INTERVAL * INTERVALS).as_secs())
             }

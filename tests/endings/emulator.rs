@@ -29,7 +29,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         .chain([
             test("the loop ends with an error: hooks run, exporters are flushed, the error is logged and returned", loop_ends),
             test("a shutdown hook that blocks its thread does not keep the process from ending", hook_blocks),
-            test("a Runtime API that refuses connections: the error is typed and names the cause", refuses),
+            test("a Runtime API that refuses events: the error is typed and names the cause", refuses),
+            test("a Runtime API that comes late is waited for", comes_late),
         ])
         .collect()
 }
@@ -83,12 +84,36 @@ async fn hook_blocks() -> Tested {
 }
 
 async fn refuses() -> Tested {
-    // Nobody listens at a port that was just given back.
-    let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.to_string();
+    let router = Router::new().fallback(any(async || (StatusCode::FORBIDDEN, "wrong state")));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    tokio::spawn(async move { axum::serve(listener, router).await });
     let output = function("value", &address).output().await?;
     let (said, error) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
     ensure(output.status.code() == Some(1) && said.contains("the Runtime API failed"), format!("{said}{error}"))?;
-    ensure(error.contains("onnection refused") && !error.contains("Os {"), error)
+    ensure(error.contains("403") && error.contains("wrong state"), error)
+}
+
+async fn comes_late() -> Tested {
+    // Nobody listens at a port that was just given back.
+    let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let mut function = function("value", &address.to_string()).spawn()?;
+    let mut lines = BufReader::new(function.stdout.take().ok_or("no output")?).lines();
+    while !lines.next_line().await?.ok_or("the function ended")?.contains("onnection refused") {}
+    let responded = Arc::new(Notify::new());
+    let told = Arc::clone(&responded);
+    let events = Arc::<AtomicU32>::default();
+    let response = async move || {
+        told.notify_one();
+        StatusCode::ACCEPTED
+    };
+    let router = Router::new()
+        .route("/2018-06-01/runtime/invocation/next", get(move || next(Arc::clone(&events))))
+        .route("/2018-06-01/runtime/invocation/{id}/response", post(response));
+    let listener = TcpListener::bind(address).await?;
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    responded.notified().await;
+    Ok(function.start_kill()?)
 }
 
 /// A function with shutdown hooks, behind a Runtime API of three events, a path prefix in its address and a deadline in 1970, as

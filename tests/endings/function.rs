@@ -2,7 +2,11 @@
 
 use axum::{Router, routing::get};
 use lambda_lifecycle::{
-    Error, Flush, Invocation, LambdaEvent, Lifecycle, Report, deadline::fallback, service_fn, xray::Redaction,
+    Error, Flush, Invocation, LambdaEvent, Lifecycle, Report,
+    deadline::fallback,
+    service::{HandlerLayer, RuntimeLayer},
+    service_fn,
+    xray::Redaction,
 };
 use lambda_runtime::StreamResponse;
 use opentelemetry::trace::TraceContextExt as _;
@@ -18,6 +22,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
+use tower::Layer as _;
 use tracing::level_filters::LevelFilter;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::prelude::*;
@@ -125,6 +130,7 @@ async fn run(probe: &str) -> Result<(), Error> {
         "exporter-at-shutdown" => Lifecycle::builder().exporter(Exporter).flush(Flush::OnShutdown).build(),
         _ => Lifecycle::from_env(),
     };
+    let life = Life(life);
     match probe {
         "fallback" => life.run_concurrent(fallback(service_fn(value), |_| json!("fallback"))).await,
         "init-optional" => {
@@ -135,7 +141,7 @@ async fn run(probe: &str) -> Result<(), Error> {
                     tries => Ok(tries),
                 })
                 .await;
-            life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
+            life.0.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
         }
         "init-optional-panics" => {
             static TRIES: AtomicU32 = AtomicU32::new(0);
@@ -149,7 +155,7 @@ async fn run(probe: &str) -> Result<(), Error> {
                     async move { Ok::<_, Error>(tries) }
                 })
                 .await;
-            life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
+            life.0.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
         }
         "init-blocking" => {
             let slow = |name: &'static str| {
@@ -161,7 +167,7 @@ async fn run(probe: &str) -> Result<(), Error> {
             let began = std::time::Instant::now();
             tokio::try_join!(slow("one"), slow("two"))?;
             let took = u64::try_from(began.elapsed().as_millis())?;
-            life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(took))).await
+            life.0.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(took))).await
         }
         "init-blocking-panics" => life.init_blocking("database", panic_now::<Result<(), Error>>).await.map_err(Into::into),
         "typed" => {
@@ -178,15 +184,15 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.run_concurrent(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(BadSerialize(event.payload)))).await
         }
         "stream" => life.run_concurrent(service_fn(stream)).await,
-        "http" => life.serve(Router::new().route("/slow/{kind}", get(slow)).route("/orders/{id}", get(async || "order"))).await,
+        "http" => life.0.serve(Router::new().route("/slow/{kind}", get(slow)).route("/orders/{id}", get(async || "order"))).await,
         "no-bounds" => {
             life.init("database", async { Ok::<_, Error>(()) }).await?;
-            life.run(service_fn(value)).await
+            life.0.run(service_fn(value)).await
         }
         "init-left-open" => {
             let _open = tracing::info_span!("start-up").entered();
             work("").await;
-            life.run(service_fn(value)).await
+            life.0.run(service_fn(value)).await
         }
         "init-blocking-traced" => {
             life.init_blocking("database", || {
@@ -194,7 +200,7 @@ async fn run(probe: &str) -> Result<(), Error> {
                 Ok::<_, Error>(())
             })
             .await?;
-            life.run(service_fn(value)).await
+            life.0.run(service_fn(value)).await
         }
         "init-blocking-hangs" => {
             let hang = || {
@@ -203,7 +209,7 @@ async fn run(probe: &str) -> Result<(), Error> {
             };
             life.init_blocking("database", hang).await.map_err(Into::into)
         }
-        "unready" => life.run(Unready).await,
+        "unready" => life.0.run(Unready).await,
         "init-fails" => life.init("database", async { Err::<(), _>("connection refused") }).await.map_err(Into::into),
         "init-panics" => life.init("database", async { panic_now::<Result<(), Error>>() }).await.map_err(Into::into),
         "init-drop-panics" => {
@@ -228,9 +234,41 @@ async fn run(probe: &str) -> Result<(), Error> {
         "init-works" => {
             static PLACE: lambda_lifecycle::InitCell<String> = lambda_lifecycle::InitCell::new();
             life.init_cell("place", &PLACE, async { Ok::<_, Error>("here".to_owned()) }).await?;
-            life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(PLACE.get().cloned()))).await
+            life.0.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(PLACE.get().cloned()))).await
         }
         _ => life.run_concurrent(service_fn(value)).await,
+    }
+}
+
+/// A lifecycle whose events come from the loop that `LOOP` names.
+struct Life(Lifecycle);
+
+impl std::ops::Deref for Life {
+    type Target = Lifecycle;
+
+    fn deref(&self) -> &Lifecycle {
+        &self.0
+    }
+}
+
+impl Life {
+    async fn run_concurrent<T, H, R, Buffered, Body, D, E>(self, handler: H) -> Result<(), Error>
+    where
+        H: tower::Service<LambdaEvent<T>, Response = R> + Clone + Send + 'static,
+        H::Future: Send + 'static,
+        H::Error: Into<lambda_runtime::Diagnostic> + std::fmt::Debug,
+        T: for<'de> Deserialize<'de> + Send + 'static,
+        R: lambda_runtime::IntoFunctionResponse<Buffered, Body> + Send + 'static,
+        Buffered: Serialize + Send + 'static,
+        Body: futures_core::Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+        D: Into<bytes::Bytes> + Send + 'static,
+        E: Into<Error> + Send + std::fmt::Debug + 'static,
+    {
+        if std::env::var_os("LOOP").is_none_or(|name| name != "lambda_runtime") {
+            return self.0.run_concurrent(handler).await;
+        }
+        let runtime = lambda_runtime::Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new());
+        runtime.run_concurrent().await
     }
 }
 

@@ -167,7 +167,8 @@ async fn cooperative() -> Tested {
 async fn endless_stream() -> Tested {
     let stage = Stage::new("stream", TraceMode::Active).await?;
     let answer = stage.invoke(json!({ "do": "endless" })).await;
-    ensure(answer.result.is_ok(), format!("{:?}", answer.result.as_ref().map(bytes::Bytes::len)))?;
+    let (error_type, _) = function_error(&answer)?;
+    ensure(error_type == "Lifecycle.DeadlineExceeded", error_type)?;
     let document = stage.document(&answer).await?;
     ensure(document.annotation("outcome") == Some("deadline_exceeded"), format!("{:?}", document.annotations))?;
     lives(&stage).await
@@ -176,7 +177,8 @@ async fn endless_stream() -> Tested {
 async fn stream_with_a_bad_error() -> Tested {
     let stage = Stage::new("stream", TraceMode::Active).await?;
     let answer = stage.invoke(json!({ "do": "bad error" })).await;
-    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    let (error_type, _) = function_error(&answer)?;
+    ensure(error_type == "Lifecycle.Panic", error_type)?;
     let document = stage.document(&answer).await?;
     ensure(document.annotation("outcome") == Some("panicked"), format!("{:?}", document.annotations))?;
     lives(&stage).await

@@ -1,6 +1,6 @@
 //! Every ending against every kind of environment. The table in `docs/endings.md` has a line for each, and is checked against this.
 
-use crate::stage::{KINDS, Kind, Stage, Tested, ensure, function_error, test};
+use crate::stage::{KINDS, Kind, Loop, Stage, Tested, ensure, function_error, test};
 use futures_util::{FutureExt, future::BoxFuture};
 use lambda_lifecycle_sandbox::{
     Answer, Failure,
@@ -48,10 +48,16 @@ const CASES: [(&str, Body); 25] = [
     ("deadline while blocking", |kind| deadline_while_blocking(kind).boxed()),
     ("deadline with cleanup", |kind| Ending::new("value", r#"{"do":"stop"}"#).answered("answered").shown(kind)),
     ("deadline in a stream", |kind| {
-        Ending::new("stream", r#"{"do":"hang"}"#).broken("raise the timeout", "deadline_exceeded").shown(kind)
+        Ending::new("stream", r#"{"do":"hang"}"#)
+            .broken("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded")
+            .shown(kind)
     }),
-    ("error in a stream", |kind| Ending::new("stream", r#"{"do":"fail"}"#).broken("pipe burst", "stream_broken").shown(kind)),
-    ("panic in a stream", |kind| Ending::new("stream", r#"{"do":"panic"}"#).broken("fuse was lit", "panicked").shown(kind)),
+    ("error in a stream", |kind| {
+        Ending::new("stream", r#"{"do":"fail"}"#).broken("Lifecycle.StreamBroken", "pipe burst", "stream_broken").shown(kind)
+    }),
+    ("panic in a stream", |kind| {
+        Ending::new("stream", r#"{"do":"panic"}"#).broken("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+    }),
     ("`process::abort`", |kind| abort(kind).boxed()),
     ("kill by the platform", |kind| kill(kind).boxed()),
     ("SIGTERM while idle", |kind| sigterm_while_idle(kind).boxed()),
@@ -64,10 +70,17 @@ const CASES: [(&str, Body); 25] = [
     ("init over budget", |kind| init(kind, "init-hangs", "Lifecycle.InitOverBudget", "init of database was not done").boxed()),
 ];
 
+/// What only the library's loop does: shutdown, and knowing what became of a response.
+const OURS_ALONE: [&str; 4] = ["SIGTERM while idle", "SIGTERM while busy", "init failure", "init over budget"];
+
 pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = vec![Trial::test("the documented endings are the tested ones", documented_is_tested)];
     for (name, body) in CASES {
         for kind in KINDS {
+            if !OURS_ALONE.contains(&name) {
+                let kind = kind.under(Loop::LambdaRuntime);
+                tests.push(test(format!("{name} × {} × lambda_runtime's loop", kind.name), move || body(kind)));
+            }
             tests.push(test(format!("{name} × {}", kind.name), move || body(kind)));
         }
     }
@@ -81,6 +94,10 @@ fn documented_is_tested() -> Tested {
     let tested: Vec<&str> = std::iter::once("ending").chain(CASES.iter().map(|(name, _)| *name)).collect();
     ensure(rows == tested, format!("the table says {rows:?}, the tests say {tested:?}"))
 }
+
+/// The head of a streamed response, and three chunks.
+const STREAMED: usize =
+    r#"{"statusCode":200,"headers":{"content-type":"application/octet-stream"},"cookies":[]}chunk 0;chunk 1;chunk 2;"#.len() + 8;
 
 /// An ending after which the same process serves on.
 struct Ending {
@@ -107,8 +124,8 @@ impl Ending {
         Self { error_type: Some(error_type), message: Some(message), outcome, ..self }
     }
 
-    fn broken(self, message: &'static str, outcome: &'static str) -> Self {
-        Self { message: Some(message), outcome, streamed: true, ..self }
+    fn broken(self, error_type: &'static str, message: &'static str, outcome: &'static str) -> Self {
+        Self { streamed: true, ..self.refused(error_type, message, outcome) }
     }
 
     fn shown(self, kind: Kind) -> BoxFuture<'static, Tested> {
@@ -121,7 +138,7 @@ impl Ending {
         let timeout = Duration::from_secs(if self.outcome == "answer_too_large" { 20 } else { 2 });
         let stage = Stage::of(self.probe, &kind, |function| function.timeout(timeout)).await?;
         for answer in &at_once(&stage, &kind, self.event).await {
-            self.check_answer(answer)?;
+            self.check_answer(answer, &stage, &kind)?;
             if kind.is_traced() {
                 let document = stage.finished_document(answer).await?;
                 self.check_document(&document)?;
@@ -138,17 +155,30 @@ impl Ending {
         serves_on(&stage, &kind, 1).await
     }
 
-    fn check_answer(&self, answer: &Answer) -> Tested {
+    fn check_answer(&self, answer: &Answer, stage: &Stage, kind: &Kind) -> Tested {
         match self.error_type {
-            Some(error_type) => {
+            Some(error_type) if !self.streamed => {
                 let (posted, message) = function_error(answer)?;
                 let told = self.message.is_some_and(|part| message.contains(part));
                 ensure(posted == error_type && told, format!("{posted}: {message}"))
             }
-            // Of a broken stream what came before the break is there, and nothing that is none of the body.
-            None if self.streamed => {
+            // lambda_runtime's loop cannot tell the caller that a stream broke.
+            Some(_) if kind.served_by == Loop::LambdaRuntime => {
                 let whole = answer.result.as_ref().is_ok_and(|body| body.ends_with(b"chunk 0;chunk 1;chunk 2;"));
                 ensure(answer.streamed && whole, format!("{answer:?}"))
+            }
+            // What came before the break has left, and nothing that is none of the body; the trailer tells why it broke.
+            Some(error_type) => {
+                let (posted, message) = function_error(answer)?;
+                let told = self.message.is_some_and(|part| message.contains(part));
+                ensure(answer.streamed && posted == error_type && told, format!("{posted}: {message}"))?;
+                let streamed = stage.function.timeline().into_iter().find_map(|event| match event.kind {
+                    EventKind::StreamEnded { bytes, error_type } if event.request_id.as_deref() == Some(&answer.request_id) => {
+                        Some((bytes, error_type))
+                    }
+                    _ => None,
+                });
+                ensure(streamed == Some((STREAMED, Some(error_type.to_owned()))), format!("{streamed:?}"))
             }
             None => ensure(answer.result.is_ok(), format!("{:?}", answer.result)),
         }

@@ -24,9 +24,23 @@ pub(crate) struct Kind {
     pub(crate) mode: TraceMode,
     /// How many invocations run at once: more than one on Managed Instances.
     pub(crate) at_once: usize,
+    pub(crate) served_by: Loop,
+}
+
+/// What fetches events and posts responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loop {
+    /// The library's, as `Lifecycle::run` has it.
+    Ours,
+    /// `lambda_runtime::Runtime`, with the library's layers.
+    LambdaRuntime,
 }
 
 impl Kind {
+    pub(crate) fn under(&self, served_by: Loop) -> Self {
+        Self { served_by, ..self.clone() }
+    }
+
     pub(crate) fn is_traced(&self) -> bool {
         self.mode == TraceMode::Active
     }
@@ -38,10 +52,10 @@ impl Kind {
 
 /// Every kind of environment an ending is shown in.
 pub(crate) const KINDS: [Kind; 4] = [
-    Kind { name: "on-demand, traced", mode: TraceMode::Active, at_once: 1 },
-    Kind { name: "on-demand, not sampled", mode: TraceMode::NotSampled, at_once: 1 },
-    Kind { name: "on-demand, PassThrough", mode: TraceMode::PassThrough, at_once: 1 },
-    Kind { name: "Managed Instances, 8 at a time", mode: TraceMode::Active, at_once: 8 },
+    Kind { name: "on-demand, traced", mode: TraceMode::Active, at_once: 1, served_by: Loop::Ours },
+    Kind { name: "on-demand, not sampled", mode: TraceMode::NotSampled, at_once: 1, served_by: Loop::Ours },
+    Kind { name: "on-demand, PassThrough", mode: TraceMode::PassThrough, at_once: 1, served_by: Loop::Ours },
+    Kind { name: "Managed Instances, 8 at a time", mode: TraceMode::Active, at_once: 8, served_by: Loop::Ours },
 ];
 
 pub(crate) type Tested = Result<(), Failed>;
@@ -104,7 +118,12 @@ impl Stage {
     ) -> Result<Self, Failed> {
         let at_once = kind.at_once;
         let managed = |function: FunctionBuilder| if at_once > 1 { function.managed(at_once) } else { function };
-        Self::with(probe, kind.mode.clone(), |function| managed(change(function))).await
+        let served_by = kind.served_by;
+        let served = |function: FunctionBuilder| match served_by {
+            Loop::Ours => function,
+            Loop::LambdaRuntime => function.env("LOOP", "lambda_runtime"),
+        };
+        Self::with(probe, kind.mode.clone(), |function| served(managed(change(function)))).await
     }
 
     pub(crate) async fn with(
