@@ -106,7 +106,8 @@ async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done
     done
 }
 
-/// The stages under way where no worker waits for them.
+/// What a shutdown waits for: responses that are being posted, the stages that follow them, and where several invocations run at once also their
+/// handlers.
 pub(crate) fn stages() -> &'static TaskTracker {
     static STAGES: OnceLock<TaskTracker> = OnceLock::new();
     STAGES.get_or_init(TaskTracker::new)

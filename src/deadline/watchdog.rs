@@ -92,10 +92,6 @@ fn keep_watch() {
         if !late.is_empty() {
             drop(state);
             for (_, invocation) in late {
-                // A handler that has given way is no longer to blame: it is the response that takes its time.
-                if invocation.notes().outcome.is_some() {
-                    continue;
-                }
                 // Whatever happens in here must not end the watch.
                 let _ = panics::catch(|| trace::report_blocked(&invocation));
             }

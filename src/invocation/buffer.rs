@@ -89,6 +89,20 @@ impl SpanBuffer {
         (Place { buffer: self.clone(), at: buffered.open.len() - 1, id }, was_unknown)
     }
 
+    /// How many spans have finished since they were last taken.
+    pub(crate) fn finished(&self) -> usize {
+        self.lock().finished.len()
+    }
+
+    /// Changes the invocation's own span, unless it has ended.
+    pub(crate) fn change_own(&self, change: impl FnOnce(&mut SpanData)) {
+        let mut buffered = self.lock();
+        let Some(id) = buffered.own.as_ref().map(|own| own.id) else { return };
+        if let Some(span) = buffered.open.iter_mut().flatten().find(|span| span.span_context.span_id() == id) {
+            change(span);
+        }
+    }
+
     /// Everything in it, for whoever looks through the buffers of all invocations.
     pub(crate) fn take_all(&self) -> (Option<Own>, Vec<SpanData>, Vec<SpanData>) {
         let mut buffered = self.lock();

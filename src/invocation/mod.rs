@@ -29,7 +29,7 @@ use opentelemetry_sdk::trace::IdGenerator;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
@@ -83,6 +83,28 @@ pub(crate) struct Notes {
     pub(crate) attributes: Vec<KeyValue>,
     pub(crate) annotations: Vec<KeyValue>,
     pub(crate) http_status: Option<u16>,
+    /// The response is being posted, or a stream of it.
+    pub(crate) responding: bool,
+    /// The environment ended before an outcome was known, and the trace says so: no response may follow.
+    pub(crate) cut_off: bool,
+    /// The invocation's span has all of this.
+    pub(crate) concluded: bool,
+}
+
+/// An invocation that may be gone.
+#[derive(Clone)]
+pub(crate) struct WeakInvocation(Weak<Inner>);
+
+impl WeakInvocation {
+    pub(crate) fn upgrade(&self) -> Option<Invocation> {
+        self.0.upgrade().map(Invocation)
+    }
+}
+
+impl fmt::Debug for WeakInvocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WeakInvocation").finish_non_exhaustive()
+    }
 }
 
 impl Invocation {
@@ -292,9 +314,32 @@ impl Invocation {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The first outcome counts: what comes after it is a consequence.
+    /// The first outcome counts: later ones are consequences of it, or of the environment's end.
     pub(crate) fn set_outcome(&self, outcome: Outcome) {
-        self.notes().outcome.get_or_insert(outcome);
+        let mut notes = self.notes();
+        if !notes.cut_off {
+            notes.outcome.get_or_insert(outcome);
+        }
+    }
+
+    /// Called before a response is posted; a stream has no outcome yet. False where the trace says already that the end of the environment cut
+    /// this invocation off: it must not respond then.
+    pub(crate) fn begin_response(&self, outcome: Option<Outcome>) -> bool {
+        let mut notes = self.notes();
+        if notes.cut_off {
+            return false;
+        }
+        notes.responding = true;
+        notes.outcome = notes.outcome.take().or(outcome);
+        true
+    }
+
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.notes().cut_off
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakInvocation {
+        WeakInvocation(Arc::downgrade(&self.0))
     }
 
     /// The response did not reach the caller. False where the invocation had failed before, which stays its outcome.

@@ -139,7 +139,7 @@ where
         let mut this = self.project();
         let invocation = &*this.invocation;
         if let Some(outcome) = this.failed.take() {
-            return Poll::Ready(Err(conclude(invocation, outcome)));
+            return respond(invocation, Err(outcome));
         }
         let polled = panics::catch(|| match this.handler.as_mut().as_pin_mut() {
             Some(handler) => handler.poll(cx).map(|answer| answer.map_err(Into::into).map(|answer| encode(answer, invocation))),
@@ -165,10 +165,7 @@ where
             Ok(()) => ended,
             Err(panic) => ended.and_then(|_| Err(Outcome::panicked("dropping the handler", &panic))),
         };
-        if let Ok(FunctionResponse::BufferedResponse(_)) = &ended {
-            invocation.set_outcome(Outcome::Answered);
-        }
-        Poll::Ready(ended.map_err(|outcome| conclude(invocation, outcome)))
+        respond(invocation, ended)
     }
 }
 
@@ -209,8 +206,25 @@ where
     }
 }
 
-/// Tells what went wrong, once, and gives Lambda the answer to post.
-fn conclude(invocation: &Invocation, outcome: Outcome) -> Diagnostic {
+/// What Lambda is to post. Never ready where the trace says already that the end of the environment cut the invocation off.
+fn respond<R, S>(
+    invocation: &Invocation,
+    ended: Result<FunctionResponse<R, S>, Outcome>,
+) -> Poll<Result<FunctionResponse<R, S>, Diagnostic>> {
+    let outcome = match &ended {
+        Ok(FunctionResponse::BufferedResponse(_)) => Some(Outcome::Answered),
+        // Known at the end of the stream.
+        Ok(FunctionResponse::StreamingResponse(_)) => None,
+        Err(outcome) => Some(outcome.clone()),
+    };
+    if !invocation.begin_response(outcome) {
+        return Poll::Pending;
+    }
+    Poll::Ready(ended.map_err(|outcome| log_failure(&outcome)))
+}
+
+/// Logs what went wrong, once, and gives Lambda the error to post.
+fn log_failure(outcome: &Outcome) -> Diagnostic {
     let diagnostic = outcome
         .diagnostic()
         .cloned()
@@ -221,6 +235,5 @@ fn conclude(invocation: &Invocation, outcome: Outcome) -> Diagnostic {
         "the invocation failed: {}",
         diagnostic.error_message
     );
-    invocation.set_outcome(outcome);
     diagnostic
 }

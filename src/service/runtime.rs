@@ -23,6 +23,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tokio::task::futures::TaskLocalFuture;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::{Layer, Service};
 use tracing::level_filters::LevelFilter;
 
@@ -85,6 +86,8 @@ where
         drop(attached);
         RuntimeFuture {
             inner: CURRENT.scope(invocation.clone(), inner.with_context(context.clone())),
+            // On demand a handler that runs when the environment ends has met its timeout: only a response is waited for.
+            in_progress: environment::kind().is_concurrent().then(|| after_response::stages().token()),
             after: None,
             posted: None,
             watched,
@@ -101,6 +104,8 @@ pin_project! {
         inner: TaskLocalFuture<Invocation, WithContext<F>>,
         after: Option<Work>,
         posted: Option<Result<(), Error>>,
+        // What a shutdown waits for.
+        in_progress: Option<TaskTrackerToken>,
         watched: Option<Watched>,
         invocation: Invocation,
         context: OtelContext,
@@ -113,7 +118,11 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if this.posted.is_none() {
-            *this.posted = Some(ready!(this.inner.poll(cx)));
+            let posted = this.inner.poll(cx);
+            if this.in_progress.is_none() && (posted.is_ready() || this.invocation.notes().responding) {
+                *this.in_progress = Some(after_response::stages().token());
+            }
+            *this.posted = Some(ready!(posted));
             *this.watched = None;
             if nothing_follows(this.invocation) {
                 return Poll::Ready(this.posted.take().unwrap_or(Ok(())));

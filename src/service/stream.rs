@@ -44,7 +44,9 @@ impl<St> TrackedStream<St> {
         if let Some(diagnostic) = outcome.diagnostic() {
             tracing::error!(outcome = outcome.as_str(), "the body of the answer broke off: {}", diagnostic.error_message);
         }
-        self.invocation.set_outcome(outcome);
+        if !self.invocation.begin_response(Some(outcome)) {
+            return Poll::Pending;
+        }
         Poll::Ready(None)
     }
 }
@@ -61,6 +63,9 @@ where
         let this = &mut *self;
         if this.body.is_none() {
             return Poll::Ready(None);
+        }
+        if this.invocation.is_cut_off() {
+            return Poll::Pending;
         }
         // A body that is always ready never comes to the alarm below.
         if let Some(deadline) = this.invocation.timing()

@@ -24,6 +24,9 @@ use tokio::sync::OnceCell;
 /// The platform gives 500 ms; the rest is for the process to end.
 const TIME: Duration = Duration::from_millis(450);
 
+/// What of it invocations in progress have.
+const DRAINING: Duration = Duration::from_millis(300);
+
 /// What hooks have of it, so that one that hangs leaves time for the last flush.
 const HOOKS: Duration = Duration::from_millis(400);
 
@@ -144,11 +147,11 @@ impl Shutdown {
 async fn end(timers: bool) {
     let began = Instant::now();
     let until = |time| timers.then(|| began + time);
-    tracing::debug!("the environment ends: shutdown hooks and a last flush");
+    tracing::debug!("the environment ends: invocations in progress, shutdown hooks and a last flush");
     let stages = stages();
     stages.close();
-    if timers && tokio::time::timeout(TIME / 3 * 2, stages.wait()).await.is_err() {
-        tracing::warn!(unfinished = stages.len(), "work after the response is cut off by the shutdown");
+    if timers && tokio::time::timeout(DRAINING, stages.wait()).await.is_err() {
+        tracing::warn!(unfinished = stages.len(), "invocations, or work after their responses, are cut off by the shutdown");
     }
     trace::report_shutdown();
     hooks().run_shutdown(until(HOOKS)).await;

@@ -1,7 +1,10 @@
 //! Reports of invocations that will not end by themselves: their handler blocks its thread, or the environment ends.
 
 use super::{Recorder, delivery, exception};
-use crate::{Invocation, invocation::Own};
+use crate::{
+    Invocation,
+    invocation::{Own, SpanBuffer},
+};
 use opentelemetry::{
     KeyValue,
     trace::{Event, Status},
@@ -9,10 +12,19 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 use std::time::SystemTime;
 
-/// Sends the invocation's documents: the finished ones as they are, the open ones as faults that end now. None of them is sent
-/// again should the handler give way after all.
+/// Sends the invocation's documents, unless its outcome is known: the finished ones as they are, the open ones as faults that end now. None of
+/// them is sent again should the handler give way after all.
 pub(crate) fn report_blocked(invocation: &Invocation) {
+    let mut notes = invocation.notes();
+    // A handler that has given way is no longer to blame: it is the response that takes its time.
+    if notes.outcome.is_some() {
+        return;
+    }
     let (own, mut open) = invocation.spans().take_open();
+    if let Some(span) = of_invocation(own.as_ref(), &mut open) {
+        notes.describe(span);
+    }
+    drop(notes);
     let culprit = open.iter().max_by_key(|span| span.start_time).map(|span| (span.span_context.span_id(), span.name.clone()));
     let Some((culprit, name)) = culprit else { return };
     tracing::error!(
@@ -29,19 +41,48 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
     delivery::deliver_now(own.as_ref(), open);
 }
 
-/// Sends what is known of the invocations that the end of the environment cuts off: the finished spans as they are, the open ones as
-/// faults that end now. And what has ended after its invocation, for no other comes to send it.
+/// Sends what is known of the invocations in progress when the environment ends: the finished spans as they are, the open ones as faults that end
+/// now. An invocation whose outcome is known keeps it. Also sends what has ended after its invocation, because no other invocation will.
 pub(crate) fn report_shutdown() {
     let Some(recorder) = Recorder::get() else { return };
-    let told = ("Lifecycle.ShutDown", "the platform ended the environment while the invocation was under way".to_owned());
-    for (own, mut open, mut finished) in recorder.spans.take_all_open() {
-        for span in &mut open {
-            end_as_fault(span, own.as_ref(), "shut down", "shut_down", &told, false);
-        }
-        open.append(&mut finished);
-        delivery::deliver_now(own.as_ref(), open);
+    for (invocation, buffer) in recorder.spans.take_known() {
+        let (own, spans) = cut_off(invocation.as_ref(), &buffer);
+        delivery::deliver_now(own.as_ref(), spans);
     }
     delivery::deliver_now(None, recorder.spans.take_late());
+}
+
+fn cut_off(invocation: Option<&Invocation>, buffer: &SpanBuffer) -> (Option<Own>, Vec<SpanData>) {
+    let told = ("Lifecycle.ShutDown", "the platform ended the environment while the invocation was in progress".to_owned());
+    // Held until its spans are taken, so that the invocation responds with the outcome that its document has, or not at all.
+    let mut notes = invocation.map(Invocation::notes);
+    let (own, mut open, mut finished) = buffer.take_all();
+    if let Some(span) = of_invocation(own.as_ref(), &mut open)
+        && let Some(notes) = &mut notes
+    {
+        if notes.outcome.is_some() || notes.concluded {
+            notes.conclude(span);
+            span.end_time = SystemTime::now();
+            finished.push(span.clone());
+            let id = span.span_context.span_id();
+            open.retain(|span| span.span_context.span_id() != id);
+        } else {
+            notes.cut_off = true;
+            notes.describe(span);
+        }
+    }
+    drop(notes);
+    for span in &mut open {
+        end_as_fault(span, own.as_ref(), "shut down", "shut_down", &told, false);
+    }
+    open.append(&mut finished);
+    (own, open)
+}
+
+/// The invocation's own span.
+fn of_invocation<'s>(own: Option<&Own>, spans: &'s mut [SpanData]) -> Option<&'s mut SpanData> {
+    let id = own?.id;
+    spans.iter_mut().find(|span| span.span_context.span_id() == id)
 }
 
 /// Ends a span now. The invocation's own says how, and it and the culprit say why.

@@ -18,7 +18,7 @@ use std::{
         Arc, Mutex as SyncMutex, Once, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Mutex, oneshot};
 
@@ -249,27 +249,35 @@ fn keep_for_exporters(rootless: Option<SpanId>, spans: &mut [SpanData]) {
 
 /// Sends what has finished to X-Ray, and keeps it for other exporters. The document of `main` says how many were left out for want of room.
 pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
-    let mut spans = invocation.spans().take();
-    if let Some(recorder) = Recorder::get() {
-        spans.append(&mut recorder.spans.take_late());
-    }
-    if spans.is_empty() {
+    let recorder = Recorder::start();
+    let waiting = invocation.spans().finished() + recorder.spans.late();
+    if waiting == 0 {
         return;
     }
-    if let Some(road) = road() {
-        let queued = Queued::new(spans.len());
-        if queued.before < 2 * QUEUED {
+    let queued = Queued::new(waiting);
+    let mut spans = Vec::new();
+    match road() {
+        Some(road) if queued.before < 2 * QUEUED => {
             let mut paced = road.paced.lock().await;
             let (vehicle, writer, batch, budget) = &mut *paced;
-            if vehicle.is_worth_a_try() {
+            // Not before it is their turn: until then a shutdown finds them in their buffer, and sends them itself.
+            take(invocation, recorder, &mut spans);
+            if !spans.is_empty() && vehicle.is_worth_a_try() {
                 let only_main = queued.before >= QUEUED;
                 translate(invocation, main, &spans, only_main, writer, batch, budget).await;
                 vehicle.paced(batch).await;
                 batch.clear();
             }
         }
+        _ => take(invocation, recorder, &mut spans),
     }
+    drop(queued);
     keep_for_exporters(invocation.parent_id().is_none().then_some(main), &mut spans);
+}
+
+fn take(invocation: &Invocation, recorder: &Recorder, spans: &mut Vec<SpanData>) {
+    *spans = invocation.spans().take();
+    spans.append(&mut recorder.spans.take_late());
 }
 
 async fn translate(
@@ -303,6 +311,16 @@ async fn translate(
         None => {
             batch.select(budget, TraceId::INVALID, 0);
         }
+    }
+}
+
+/// Waits until the documents that are being sent have left, and no longer than `until`.
+pub(super) async fn finish_sending(until: Option<Instant>) {
+    let Some(Some(road)) = ROAD.get() else { return };
+    let sending = road.paced.lock();
+    match until {
+        Some(until) => drop(tokio::time::timeout_at(until.into(), sending).await),
+        None => drop(sending.await),
     }
 }
 

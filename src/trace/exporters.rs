@@ -153,9 +153,12 @@ pub(crate) fn flushes_at_shutdown() -> bool {
 
 /// The last flush.
 pub(crate) async fn flush_at_shutdown(until: Option<Instant>) {
-    if let Some(exporters) = installed() {
-        exporters.flush(until).await;
-    }
+    let exported = async {
+        if let Some(exporters) = installed() {
+            exporters.flush(until).await;
+        }
+    };
+    tokio::join!(exported, super::delivery::finish_sending(until));
 }
 
 /// Lets the exporters whose turn it is have what was delivered, beside whatever else is done after the response.

@@ -4,13 +4,19 @@ use super::{
     Recorder, Trigger,
     blocked::report_shutdown,
     delivery,
-    tracer::{Span, exception},
+    tracer::{self, Span, exception},
 };
-use crate::{Environment, Invocation, invocation::Outcome, settings::Settings};
+use crate::{
+    Environment, Invocation,
+    invocation::{Notes, Outcome},
+    settings::Settings,
+};
 use opentelemetry::{
     Context, KeyValue,
-    trace::{SpanBuilder, SpanKind, Status, TraceContextExt},
+    trace::{Event, SpanBuilder, SpanKind, Status, TraceContextExt},
 };
+use opentelemetry_sdk::trace::SpanData;
+use std::time::SystemTime;
 
 /// The context of an invocation that is recorded, with its span begun in it.
 ///
@@ -56,32 +62,49 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
 
 /// Ends the invocation's span with all that was learnt on the way.
 pub(crate) fn finish(context: &Context, invocation: &Invocation) {
-    let span = context.span();
     let mut notes = invocation.notes();
-    // Nobody set an outcome: the response could not be made or sent, and position B was never reached.
-    let outcome = notes.outcome.clone();
-    let word = outcome.as_ref().map_or("unanswered", Outcome::as_str);
-    for attribute in notes.attributes.drain(..) {
-        span.set_attribute(attribute);
-    }
-    if let Some(status) = notes.http_status {
-        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
-    }
-    span.set_attribute(KeyValue::new("annotation.outcome", word));
-    for annotation in notes.annotations.drain(..) {
-        span.set_attribute(annotation);
-    }
-    if let Some(diagnostic) = outcome.as_ref().and_then(Outcome::diagnostic) {
-        span.add_event("exception", exception(diagnostic.error_type.clone(), diagnostic.error_message.clone()));
-        span.set_attribute(KeyValue::new("error.type", diagnostic.error_type.clone()));
-    }
-    match outcome {
-        Some(Outcome::Answered) if notes.http_status.is_some_and(|status| status >= 500) => span.set_status(Status::error("")),
-        Some(Outcome::Answered) => {}
-        _ => span.set_status(Status::error(word)),
-    }
+    invocation.spans().change_own(|span| notes.conclude(span));
+    // Where the span was reported already, the notes have no other place to go.
+    notes.concluded = true;
     drop(notes);
-    span.end();
+    context.span().end();
+}
+
+impl Notes {
+    /// Gives the invocation's span what was noted for it, once.
+    pub(super) fn describe(&mut self, span: &mut SpanData) {
+        for attribute in self.attributes.drain(..) {
+            tracer::set(span, attribute);
+        }
+        if let Some(status) = self.http_status.take() {
+            tracer::set(span, KeyValue::new("http.response.status_code", i64::from(status)));
+        }
+        for annotation in self.annotations.drain(..) {
+            tracer::set(span, annotation);
+        }
+    }
+
+    /// Gives the invocation's span its outcome, and what was noted for it, once.
+    pub(super) fn conclude(&mut self, span: &mut SpanData) {
+        if std::mem::replace(&mut self.concluded, true) {
+            return;
+        }
+        let status = self.http_status;
+        // Nobody set an outcome: the response could not be made or sent, and position B was never reached.
+        let word = self.outcome.as_ref().map_or("unanswered", Outcome::as_str);
+        tracer::set(span, KeyValue::new("annotation.outcome", word));
+        self.describe(span);
+        if let Some(diagnostic) = self.outcome.as_ref().and_then(Outcome::diagnostic) {
+            let told = exception(diagnostic.error_type.clone(), diagnostic.error_message.clone());
+            tracer::add_event(span, Event::new("exception", SystemTime::now(), told, 0));
+            tracer::set(span, KeyValue::new("error.type", diagnostic.error_type.clone()));
+        }
+        match self.outcome {
+            Some(Outcome::Answered) if status.is_some_and(|status| status >= 500) => tracer::set_status(span, Status::error("")),
+            Some(Outcome::Answered) => {}
+            _ => tracer::set_status(span, Status::error(word)),
+        }
+    }
 }
 
 fn name(environment: &'static Environment) -> &'static str {

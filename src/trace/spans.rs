@@ -2,7 +2,7 @@
 
 use crate::{
     Invocation,
-    invocation::{Own, Place, SpanBuffer, WeakSpanBuffer, lock},
+    invocation::{Own, Place, SpanBuffer, WeakInvocation, WeakSpanBuffer, lock},
     xray::Frame,
 };
 use opentelemetry::{
@@ -36,20 +36,27 @@ const WAITING: usize = 10_000;
 
 /// All spans of the process, shared by every thread that makes them, by the flush and by the watchdog.
 ///
-/// Why nothing is lost or sent twice between them: each lock guards one container, none is taken while another is held, none is held
-/// across an await or a call of the user's. A span is in one place at a time: open in its buffer, until its end, the watchdog or the
+/// Why nothing is lost or sent twice between them: each lock guards one container, none is held across an await or a call of the user's, and none
+/// is taken while another is held, but for a buffer's, which may be taken while an invocation's notes are held, never the other way round. A span is in one place at a time: open in its buffer, until its end, the watchdog or the
 /// shutdown takes it out, which only one of them can; then finished there, or in `late`, until one `take` moves it out. `tests/soak`
 /// holds this against sixty-four invocations at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
-    /// Buffers of invocations, those that are gone among them.
-    known: Mutex<Vec<WeakSpanBuffer>>,
+    /// Invocations that are recorded, those that are gone among them.
+    known: Mutex<Vec<Known>>,
     init: SpanBuffer,
     late: Mutex<Vec<SpanData>>,
     /// What spans of init belong to that end when it is over.
     adopter: OnceLock<SpanContext>,
     /// A shutdown has looked through the buffers.
     cut_off: AtomicBool,
+}
+
+/// An invocation with its buffer, which lives on while there are spans of the invocation.
+#[derive(Debug)]
+struct Known {
+    invocation: WeakInvocation,
+    buffer: WeakSpanBuffer,
 }
 
 impl Spans {
@@ -64,9 +71,9 @@ impl Spans {
             let mut known = lock(&self.known);
             // Looked through only as often as their number doubles.
             if known.len() == known.capacity() {
-                known.retain(|buffer| !buffer.is_gone());
+                known.retain(|known| !known.buffer.is_gone());
             }
-            known.push(buffer.downgrade());
+            known.push(Known { invocation: invocation.downgrade(), buffer: buffer.downgrade() });
         }
         place
     }
@@ -115,17 +122,22 @@ impl Spans {
         }
     }
 
-    /// Of each invocation which span is its own, what has begun and not ended, and what has ended. From here on no end is recorded.
-    pub(crate) fn take_all_open(&self) -> Vec<(Option<Own>, Vec<SpanData>, Vec<SpanData>)> {
+    /// The invocations whose spans have not all been sent, each with its buffer, and once only.
+    pub(super) fn take_known(&self) -> impl Iterator<Item = (Option<Invocation>, SpanBuffer)> + use<> {
         // Before the look: who opens a span after it has seen the lock of `known`, and with it this.
         self.cut_off.store(true, Ordering::Release);
         let known = std::mem::take(&mut *lock(&self.known));
-        known.iter().filter_map(WeakSpanBuffer::upgrade).map(|buffer| buffer.take_all()).collect()
+        known.into_iter().filter_map(|known| Some((known.invocation.upgrade(), known.buffer.upgrade()?)))
     }
 
     /// True from the moment of that look on: what begins now may have been overlooked.
     pub(super) fn are_cut_off(&self) -> bool {
         self.cut_off.load(Ordering::Acquire)
+    }
+
+    /// How many spans have ended after their invocation was over.
+    pub(super) fn late(&self) -> usize {
+        lock(&self.late).len()
     }
 
     /// Spans that ended after their invocation was over.

@@ -124,7 +124,7 @@ impl trace::Span for Span {
         T: Into<Cow<'static, str>>,
     {
         let event = Event::new(name, timestamp, attributes, 0);
-        self.change(|span| keep(&mut span.events.events, &mut span.events.dropped_count, event));
+        self.change(|span| add_event(span, event));
     }
 
     fn span_context(&self) -> &SpanContext {
@@ -146,13 +146,8 @@ impl trace::Span for Span {
     }
 
     fn set_status(&mut self, status: Status) {
-        // Ok counts more than an error, and anything more than nothing.
         if status != Status::Unset {
-            self.change(|span| {
-                if status > span.status {
-                    span.status = status;
-                }
-            });
+            self.change(|span| set_status(span, status));
         }
     }
 
@@ -198,8 +193,19 @@ fn keep<T>(kept: &mut Vec<T>, dropped: &mut u32, one: T) {
     }
 }
 
+pub(super) fn add_event(span: &mut SpanData, event: Event) {
+    keep(&mut span.events.events, &mut span.events.dropped_count, event);
+}
+
+/// Ok counts more than an error, and anything more than nothing.
+pub(super) fn set_status(span: &mut SpanData, status: Status) {
+    if status > span.status {
+        span.status = status;
+    }
+}
+
 /// The last value of a key counts, which whoever reads them sees to, but for those there is no more room for.
-fn set(span: &mut SpanData, attribute: KeyValue) {
+pub(super) fn set(span: &mut SpanData, attribute: KeyValue) {
     if span.attributes.len() < MOST {
         span.attributes.push(attribute);
     } else if let Some(known) = span.attributes.iter_mut().rfind(|known| known.key == attribute.key) {

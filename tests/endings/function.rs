@@ -307,7 +307,7 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             let bounded = invocation.within(pending::<()>()).await;
             return Ok(json!({ "within": bounded.expect_err("nothing ends").to_string() }));
         }
-        Some("sleep") => tokio::time::sleep(Duration::from_millis(20)).await,
+        Some("sleep") => tokio::time::sleep(Duration::from_millis(event.payload["ms"].as_u64().unwrap_or(20))).await,
         Some("work beside work that hangs") => invocation.after_response(async {
             Invocation::current().after_response(async { tracing::info!("stored by work") });
             pending().await

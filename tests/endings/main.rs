@@ -5,6 +5,7 @@ mod bombs;
 mod edges;
 mod emulator;
 mod function;
+mod held;
 mod hostile;
 mod init;
 mod invocation;

@@ -36,6 +36,11 @@ pub(crate) async fn act(what: &str) {
             let mut attached: Vec<_> = (0..70_000).map(|_| opentelemetry::Context::current().attach()).collect();
             while attached.pop().is_some() {}
         }
+        "annotate and hang" => {
+            Invocation::current().annotate("plan", "gold");
+            println!("annotated");
+            std::future::pending().await
+        }
         "chain" => {
             let mut span = tracing::Span::none();
             for _ in 0..10_000 {

@@ -1,10 +1,13 @@
 //! The end of an environment.
 
-use crate::stage::{Stage, Tested, ensure, test};
+use crate::{
+    held::HeldFunction,
+    stage::{Stage, Tested, ensure, test},
+};
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
     function::{EventKind, Exit, TraceMode},
-    xray::Document,
+    xray::{Document, TraceStore},
 };
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -19,6 +22,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("SIGTERM while handlers block every thread of the runtime: hooks run", all_blocked),
         test("a hanging shutdown hook is cancelled, and the process ends by itself", hanging),
         test("an invocation that begins while the environment ends is told as cut off", begun_late),
+        test("SIGTERM while responses are being posted: each invocation keeps its outcome", posting),
+        test("SIGTERM while a handler runs: cut off, with what was annotated", running),
+        test("SIGTERM during a burst: whatever was responded to is not told as cut off", burst),
         test("without hooks no extension is registered", unregistered),
         test("spans kept for shutdown are flushed then", last_flush),
     ]
@@ -102,6 +108,83 @@ async fn begun_late() -> Tested {
         }
     }
     Err("the second event never came in time".into())
+}
+
+async fn posting() -> Tested {
+    for at_once in [1, 4] {
+        let events = [json!({}), json!({ "do": "fail" }), json!({ "do": "panic" }), json!({ "do": "log" })];
+        for events in events.chunks(at_once) {
+            let mut function = HeldFunction::start("shutdown", at_once, events.to_vec()).await?;
+            function.wait_for_posts(events.len()).await?;
+            function.terminate().await?;
+            for (event, document) in events.iter().zip(function.final_documents()?) {
+                let expected = match event["do"].as_str() {
+                    Some("fail") => "failed",
+                    Some("panic") => "panicked",
+                    _ => "answered",
+                };
+                ensure(document.annotation("outcome") == Some(expected), format!("{event}: {:?}", document.annotations))?;
+                ensure(document.fault == (expected != "answered"), format!("{event}: {:?}", document.raw))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn running() -> Tested {
+    for at_once in [1, 2] {
+        let mut function = HeldFunction::start("shutdown", at_once, vec![json!({ "do": "annotate and hang" }); at_once]).await?;
+        function.wait_for_lines("annotated", at_once).await?;
+        function.terminate().await?;
+        for document in function.final_documents()? {
+            let found = (document.annotation("outcome"), document.annotation("plan"));
+            ensure(found == (Some("shut_down"), Some("gold")) && document.fault, format!("{:?}", document.annotations))?;
+        }
+    }
+    Ok(())
+}
+
+async fn burst() -> Tested {
+    const AT_ONCE: usize = 8;
+    for round in 0..12 {
+        let stage =
+            Stage::with("shutdown", TraceMode::Active, |function| function.managed(AT_ONCE).timeout(Duration::from_secs(600)))
+                .await?;
+        let mut events = stage.function.subscribe();
+        let times = [0, 1, 2, 5, 10, 20, 40, 80];
+        let invoke = |at: usize| {
+            let function = stage.function.clone();
+            let payload = json!({ "do": "sleep", "ms": times[at % times.len()] }).to_string();
+            tokio::spawn(async move { function.invoke(Event { payload: payload.into(), ..Event::default() }).await })
+        };
+        let invocations: Vec<_> = (0..3 * AT_ONCE).map(invoke).collect();
+        let is_begun = |document: &Document| document.in_progress && document.annotation("trigger").is_some();
+        let so_many = 1 + round;
+        let begun = |traces: &TraceStore| traces.history().iter().filter(|document| is_begun(document)).count() >= so_many;
+        stage.traces.wait_for(begun, Duration::from_secs(60)).await?;
+        let pid = stage.function.pid().ok_or("no process")?;
+        ensure(std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status()?.success(), "kill failed")?;
+        let answers: Vec<_> = futures_util::future::try_join_all(invocations).await?;
+        events.find(|event| matches!(event.kind, EventKind::Exited { .. })).await;
+        stage.settle().await?;
+        stage.documents_are_valid()?;
+        let history = stage.traces.history();
+        for answer in &answers {
+            let of_answer = history.iter().filter(|document| document.trace_id == answer.trace_id);
+            let own: Vec<_> = of_answer.filter(|document| document.annotation("trigger").is_some()).collect();
+            let outcomes: Vec<_> =
+                own.iter().filter(|document| !document.in_progress).map(|document| document.annotation("outcome")).collect();
+            let fits = match (&answer.result, outcomes.as_slice()) {
+                (Ok(_), outcomes) => outcomes == [Some("answered")],
+                // The response may have been on its way when the process ended.
+                (Err(_), [outcome]) => matches!(outcome, Some("shut_down" | "answered")),
+                // The environment never had this event.
+                (Err(_), outcomes) => outcomes.is_empty() && own.is_empty(),
+            };
+            ensure(fits, format!("round {round}: {outcomes:?} of {:?}", answer.result))?;
+        }
+    }
+    Ok(())
 }
 
 async fn unregistered() -> Tested {
