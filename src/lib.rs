@@ -27,6 +27,7 @@ mod builder;
 mod causes;
 mod clock;
 mod context;
+mod cut;
 pub mod deadline;
 mod environment;
 pub mod event_bridge;
@@ -64,7 +65,7 @@ pub use init::{InitCell, InitError};
 pub use invocation::{DeadlineExceeded, Invocation, Outcome};
 pub use lifecycle::Lifecycle;
 pub use settings::{Export, TraceParent, Unfinished};
-pub use shutdown::RuntimeError;
+pub use shutdown::ServeError;
 pub use trace::{Flush, Trigger};
 
 pub use lambda_runtime::{Error, LambdaEvent, service_fn};

@@ -4,6 +4,7 @@
 //! `catch_unwind`, it takes the process or a whole batch with it. So this is the only place that calls it (`clippy.toml` forbids
 //! the others), and no payload leaves it.
 
+use crate::cut;
 use std::{
     any::Any,
     borrow::Cow,
@@ -31,7 +32,10 @@ impl Panic {
     #[expect(clippy::disallowed_methods, reason = "the payload of the drop is never dropped")]
     fn of(payload: Box<dyn Any + Send>) -> Self {
         let payload = match payload.downcast::<String>() {
-            Ok(text) => return Self(Cow::Owned(*text)),
+            Ok(mut text) => {
+                cut::error_message(&mut text);
+                return Self(Cow::Owned(*text));
+            }
             Err(payload) => payload,
         };
         let message = payload.downcast_ref::<&'static str>().map_or("(no message)", |text| *text);

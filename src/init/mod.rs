@@ -11,6 +11,7 @@ pub use optional::Optional;
 
 use crate::{
     Environment, InitializationType,
+    cut::{self, Cut},
     environment::{self, EnvironmentError},
     invocation::error_type,
     panics,
@@ -40,7 +41,7 @@ pub(crate) const BUDGET: Duration = Duration::from_secs(9);
 #[non_exhaustive]
 pub enum InitError {
     /// The set-up returned an error.
-    #[error("init of {name} failed: {source}")]
+    #[error("init of {name} failed: {}", Cut(source))]
     Failed {
         /// The set-up's name.
         name: Cow<'static, str>,
@@ -87,7 +88,9 @@ impl InitError {
             Self::OverBudget { .. } => "Lifecycle.InitOverBudget",
             Self::Environment(_) => "Lifecycle.Environment",
         };
-        Diagnostic { error_type: kind.to_owned(), error_message: self.to_string() }
+        let mut error_type = kind.to_owned();
+        cut::error_type(&mut error_type);
+        Diagnostic { error_type, error_message: self.to_string() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How an invocation ended.
 
-use crate::{deadline::DeadlineExceeded, panics::Panic};
+use crate::{cut, deadline::DeadlineExceeded, panics::Panic};
 use lambda_runtime::Diagnostic;
 
 /// The ending of an invocation, as its trace tells it in the annotation `outcome`.
@@ -68,6 +68,31 @@ impl Outcome {
         }
     }
 
+    /// Its message cut to what Lambda takes.
+    pub(crate) fn cut(mut self) -> Self {
+        if let Some(diagnostic) = self.diagnostic_mut() {
+            cut::error_type(&mut diagnostic.error_type);
+            cut::error_message(&mut diagnostic.error_message);
+        }
+        self
+    }
+
+    fn diagnostic_mut(&mut self) -> Option<&mut Diagnostic> {
+        match self {
+            Self::Answered => None,
+            Self::Failed(diagnostic)
+            | Self::Panicked(diagnostic)
+            | Self::Undecodable(diagnostic)
+            | Self::Unencodable(diagnostic)
+            | Self::TooLarge(diagnostic)
+            | Self::DeadlineExceeded(diagnostic)
+            | Self::StreamBroken(diagnostic)
+            | Self::Late(diagnostic)
+            | Self::Refused(diagnostic)
+            | Self::Undelivered(diagnostic) => Some(diagnostic),
+        }
+    }
+
     /// An error of the handler. The type of a boxed one says no more than that it is an error, in forty characters.
     pub(crate) fn failed(mut diagnostic: Diagnostic) -> Self {
         if diagnostic.error_type.contains("dyn core::error::Error") {
@@ -95,4 +120,18 @@ impl Outcome {
 pub(crate) fn error_type<E>() -> &'static str {
     let name = std::any::type_name::<E>();
     if name.contains("dyn core::error::Error") { "Error" } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_and_message_are_cut() {
+        let long = Diagnostic { error_type: "T".repeat(7_000_000), error_message: "m".repeat(7_000_000) };
+        let outcome = Outcome::failed(long).cut();
+        let diagnostic = outcome.diagnostic().expect("an error");
+        assert!(diagnostic.error_type.len() < 1_100 && diagnostic.error_type.ends_with("… (cut, 7000000 bytes)"));
+        assert!(diagnostic.error_message.len() < 33_000 && diagnostic.error_message.ends_with("… (cut, 7000000 bytes)"));
+    }
 }

@@ -1,7 +1,7 @@
 //! One event as one line.
 
 use crate::{
-    Invocation,
+    Invocation, cut,
     xray::{format_trace_id, non_finite},
 };
 use opentelemetry::trace::{SpanId, TraceContextExt};
@@ -23,6 +23,9 @@ pub(super) enum Format {
     Text,
     Json,
 }
+
+/// Lambda splits a longer line into several events, of which none is JSON any more: 256 KB, of which each event needs 26 bytes.
+const LONGEST: usize = 256 * 1024 - 100;
 
 /// The ids by which a line finds its invocation and its place in the trace.
 #[derive(Default)]
@@ -50,20 +53,29 @@ impl Ids {
 
 impl Format {
     pub(super) fn write(self, line: &mut Vec<u8>, event: &Event<'_>) {
-        let ids = Ids::of(event);
-        match self {
-            Self::Text => text(line, event, &ids),
-            Self::Json => json(line, event, &ids),
+        let (ids, mut fields) = (Ids::of(event), Fields::default());
+        event.record(&mut fields);
+        let begin = line.len();
+        self.write_fields(line, event, &ids, &fields);
+        if line.len() - begin > LONGEST {
+            line.truncate(begin);
+            fields.shorten();
+            self.write_fields(line, event, &ids, &fields);
         }
         line.push(b'\n');
+    }
+
+    fn write_fields(self, line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids, fields: &Fields) {
+        match self {
+            Self::Text => text(line, event, ids, fields),
+            Self::Json => json(line, event, ids, fields),
+        }
     }
 }
 
 /// `LEVEL target: message key=value requestId=… traceId=… spanId=…`; CloudWatch keeps the time of each line itself.
-fn text(line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids) {
+fn text(line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids, fields: &Fields) {
     let metadata = event.metadata();
-    let mut fields = Fields::default();
-    event.record(&mut fields);
     let _ = write!(line, "{:5} {}: ", metadata.level(), metadata.target());
     push_one_line(line, &fields.message);
     for (key, value) in &fields.rest {
@@ -96,15 +108,13 @@ fn push_one_line(line: &mut Vec<u8>, text: &str) {
     }
 }
 
-fn json(line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids) {
+fn json(line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids, fields: &Fields) {
     let metadata = event.metadata();
-    let mut fields = Fields::default();
-    event.record(&mut fields);
     let mut timestamp = String::with_capacity(32);
     let _ = Rfc3339.format_time(&mut Writer::new(&mut timestamp));
     let mut pairs = serde_json::Serializer::new(line);
     // Writing JSON into memory cannot fail: keys and values are strings, numbers and booleans.
-    let _ = write_json(&mut pairs, &timestamp, metadata, &fields, ids);
+    let _ = write_json(&mut pairs, &timestamp, metadata, fields, ids);
 }
 
 fn write_json(
@@ -159,6 +169,24 @@ impl serde::Serialize for Rest<'_> {
 struct Fields {
     message: String,
     rest: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    /// Cuts texts to their share of the longest line, however many of their bytes JSON has to escape.
+    fn shorten(&mut self) {
+        // What a text is cut to, and its mark and its key with it.
+        const ESCAPED: usize = 6;
+        const BESIDE: usize = 100;
+        let texts = self.rest.iter_mut().filter_map(|(_, value)| match value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        });
+        let texts: Vec<_> = texts.chain([&mut self.message]).collect();
+        let share = (LONGEST / 2 / ESCAPED / texts.len()).saturating_sub(BESIDE);
+        for text in texts {
+            cut::shorten(text, share);
+        }
+    }
 }
 
 impl Visit for Fields {
@@ -231,6 +259,22 @@ mod tests {
     fn a_line_of_text_has_every_field() {
         let expected = "INFO  orders: sold price=1.5 tax=NaN rest=-inf by=tea bag by=-3\n";
         assert_eq!(line(Format::Text, log), expected);
+    }
+
+    #[test]
+    fn a_line_is_no_longer_than_a_log_event_and_still_json() {
+        for text in ["x", "\u{1}", "\"", "€"] {
+            let text = text.repeat(1_000_000);
+            for format in [Format::Text, Format::Json] {
+                let line = line(format, || tracing::error!(target: "orders", a = text.as_str(), b = 1, "{text}"));
+                assert!(line.len() <= LONGEST && line.len() > LONGEST / 20, "{} bytes", line.len());
+                assert_eq!(line.matches("… (cut, ").count(), 2);
+                assert_eq!(line.matches('\n').count(), 1);
+                if let Format::Json = format {
+                    serde_json::from_str::<serde_json::Value>(&line).expect("JSON");
+                }
+            }
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@ use std::{cell::RefCell, io::Write};
 use tracing::{Event, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::filter::Targets;
 
+/// What a thread keeps for its lines.
+const LONGEST_KEPT: usize = 256 * 1024;
+
 /// Writes log lines to standard output, where Lambda collects them.
 pub(crate) struct Log {
     format: Format,
@@ -39,6 +42,7 @@ impl Log {
         thread_local! { static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) }; }
         let write = |line: &mut Vec<u8>| {
             line.clear();
+            line.shrink_to(LONGEST_KEPT);
             self.format.write(line, event);
             // Nobody is left to tell when standard output is gone.
             let _ = std::io::stdout().lock().write_all(line);

@@ -12,7 +12,7 @@ mod worker;
 
 pub use respond::{Respond, RespondFuture};
 
-use crate::{Environment, EnvironmentError, InitializationType, environment::kind, runtime_api::Client};
+use crate::{Environment, EnvironmentError, InitializationType, environment::kind, panics::Panic, runtime_api::Client};
 use bytes::Bytes;
 use fault::{Fault, Faults, Pause};
 use futures_core::Stream;
@@ -203,7 +203,8 @@ where
             match ended {
                 Ok(error) => return Err(error.into()),
                 Err(error) => {
-                    shared.faults.report(Fault::WorkerPanicked, "next", format_args!("a worker is replaced: {error}"));
+                    let panic = Panic::of_task(error).map_or_else(|| "cancelled".to_owned(), |panic| panic.to_string());
+                    shared.faults.report(Fault::WorkerPanicked, "next", format_args!("a worker is replaced: {panic}"));
                     pause.wait().await;
                     workers.spawn(worker(service.clone()));
                 }

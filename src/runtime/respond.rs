@@ -211,6 +211,7 @@ fn prelude(mut prelude: MetadataPrelude) -> Result<Bytes, serde_json::Error> {
 
 /// Notes why an invocation failed, and logs it, unless the handler's layer has done so.
 fn conclude(outcome: Outcome) -> Diagnostic {
+    let outcome = outcome.cut();
     let diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()));
     if let Some(invocation) = Invocation::try_current()
         && invocation.failure().is_none()

@@ -211,6 +211,7 @@ fn respond<R, S>(
     invocation: &Invocation,
     ended: Result<FunctionResponse<R, S>, Outcome>,
 ) -> Poll<Result<FunctionResponse<R, S>, Diagnostic>> {
+    let ended = ended.map_err(Outcome::cut);
     let outcome = match &ended {
         Ok(FunctionResponse::BufferedResponse(_)) => Some(Outcome::Answered),
         // Known at the end of the stream.

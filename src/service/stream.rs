@@ -39,7 +39,7 @@ impl<St> TrackedStream<St> {
         // Also a panic in its drop is the invocation's.
         let outcome = match panics::catch_drop(self.body.take()) {
             Err(panic) if outcome == Outcome::Answered => Outcome::panicked("dropping the stream of the answer", &panic),
-            _ => outcome,
+            _ => outcome.cut(),
         };
         if let Some(diagnostic) = outcome.diagnostic() {
             tracing::error!(outcome = outcome.as_str(), "the body of the answer broke off: {}", diagnostic.error_message);

@@ -30,20 +30,20 @@ const DRAINING: Duration = Duration::from_millis(300);
 /// What hooks have of it, so that one that hangs leaves time for the last flush.
 const HOOKS: Duration = Duration::from_millis(400);
 
-/// Lambda's Runtime API can no longer be used, so the function can serve no more events.
+/// The function can serve no more events.
 ///
 /// Returned by [`Lifecycle::run`](crate::Lifecycle::run) and its siblings once the shutdown hooks have run. Returned from `main`
 /// it ends the process with status 1, and Lambda starts another one.
 #[derive(thiserror::Error)]
-#[error("the function stops serving, because Lambda's Runtime API failed: {}", Causes(&**.source))]
+#[error("the function stops serving events: {}", Causes(&**.source))]
 #[non_exhaustive]
-pub struct RuntimeError {
-    /// What went wrong: an HTTP client's error, as a rule.
+pub struct ServeError {
+    /// Why: as a rule Lambda's Runtime API failed.
     pub source: Error,
 }
 
 /// `main` prints an error with `Debug`: it must read as well as `Display`.
-impl Debug for RuntimeError {
+impl Debug for ServeError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -71,7 +71,7 @@ pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> R
         // Polled on while the environment ends, so that a response in progress gets out.
         ended = serving => ended,
     };
-    let ended = ended.map_err(|source| RuntimeError { source });
+    let ended = ended.map_err(|source| ServeError { source });
     if let Err(error) = &ended {
         // Before the hooks, which may hang.
         crate::notice::error(format_args!("{error}"));

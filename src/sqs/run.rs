@@ -8,7 +8,7 @@ use super::{
     lanes::{Lane, Waiting, distinct, lanes},
     span::{BatchSpan, MessageSpan},
 };
-use crate::{Invocation, hop::Producer, invocation::error_type, panics, sns::Notification, undecodable::without_values};
+use crate::{Invocation, cut, hop::Producer, invocation::error_type, panics, sns::Notification, undecodable::without_values};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use lambda_runtime::Error;
 use std::{
@@ -176,7 +176,11 @@ where
             invocation: self.invocation.clone(),
         };
         let handled = (self.batch.handler)(self.batch.app.clone(), message).await;
-        handled.map_err(|error| Failure::Failed { error_type: error_type::<E>(), message: error.into().to_string() })
+        handled.map_err(|error| {
+            let mut message = error.into().to_string();
+            cut::error_message(&mut message);
+            Failure::Failed { error_type: error_type::<E>(), message }
+        })
     }
 
     fn tell(&self, index: usize, failure: &Failure) {

@@ -60,7 +60,7 @@ async fn loop_ends() -> Tested {
     ensure(said.contains("hook one") && said.contains("hook two"), format!("the hooks did not run: {said}"))?;
     let logged = said.lines().filter(|line| line.starts_with("ERROR") && line.contains("500 Internal Server Error"));
     ensure(logged.count() == 1, format!("the cause is not logged once: {said}"))?;
-    ensure(said.contains("the Runtime API failed"), format!("the error is not returned: {said}"))
+    ensure(said.contains("no more events are served"), format!("the error is not returned: {said}"))
 }
 
 async fn hook_blocks() -> Tested {
@@ -90,7 +90,7 @@ async fn refuses() -> Tested {
     tokio::spawn(async move { axum::serve(listener, router).await });
     let output = function("value", &address).output().await?;
     let (said, error) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
-    ensure(output.status.code() == Some(1) && said.contains("the Runtime API failed"), format!("{said}{error}"))?;
+    ensure(output.status.code() == Some(1) && said.contains("no more events are served"), format!("{said}{error}"))?;
     ensure(error.contains("403") && error.contains("wrong state"), error)
 }
 

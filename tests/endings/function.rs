@@ -41,8 +41,8 @@ pub(crate) fn main(probe: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // What `fn main() -> Result<(), Error>` does.
         Err(error) => {
-            if error.is::<lambda_lifecycle::RuntimeError>() {
-                println!("the Runtime API failed");
+            if error.is::<lambda_lifecycle::ServeError>() {
+                println!("no more events are served");
             }
             eprintln!("Error: {error:?}");
             ExitCode::FAILURE
@@ -52,6 +52,9 @@ pub(crate) fn main(probe: &str) -> ExitCode {
 
 async fn run(probe: &str) -> Result<(), Error> {
     if let Some(ended) = crate::bombs::run(probe).await {
+        return ended;
+    }
+    if let Some(ended) = crate::long::run(probe).await {
         return ended;
     }
     let life = match probe {

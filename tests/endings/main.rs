@@ -9,6 +9,7 @@ mod held;
 mod hostile;
 mod init;
 mod invocation;
+mod long;
 mod matrix;
 mod odd;
 mod payload;
@@ -34,6 +35,7 @@ fn main() -> std::process::ExitCode {
         hostile::tests(),
         edges::tests(),
         bombs::tests(),
+        long::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

@@ -205,7 +205,7 @@ impl Render<'_> {
             _ => 250,
         };
         json::key(self.out, quoted!("message"));
-        self.report.cut += u32::from(json::cut_string(self.out, text, limit));
+        self.report.cut += u32::from(json::cut_marked(self.out, text, limit));
     }
 
     fn stack(&mut self, text: &str) {

@@ -52,6 +52,18 @@ pub(super) fn cut_string(out: &mut Vec<u8>, text: &str, limit: usize) -> bool {
     kept.len() < text.len()
 }
 
+/// As [`cut_string`], with a mark where something was cut off.
+pub(super) fn cut_marked(out: &mut Vec<u8>, text: &str, limit: usize) -> bool {
+    const MARK: &str = "… (cut)";
+    // Most texts are shorter than this.
+    if cut(text, limit).len() == text.len() {
+        string(out, text);
+        return false;
+    }
+    string(out, &format!("{}{MARK}", cut(text, limit - MARK.chars().count())));
+    true
+}
+
 /// The first `limit` characters.
 pub(super) fn cut(text: &str, limit: usize) -> &str {
     if text.len() <= limit {
