@@ -66,9 +66,9 @@ pub(crate) fn kind() -> Kind {
     *KIND.get_or_init(Kind::read)
 }
 
-/// `AWS_XRAY_DAEMON_ADDRESS`, as it was written.
+/// `AWS_XRAY_DAEMON_ADDRESS`, as it was written; `None` where it is unset or empty.
 pub(crate) fn xray_daemon_address() -> Option<String> {
-    variable("AWS_XRAY_DAEMON_ADDRESS")
+    variable("AWS_XRAY_DAEMON_ADDRESS").filter(|address| !address.trim().is_empty())
 }
 
 /// A variable that is not empty. What is not UTF-8 is nothing that can be understood, and told as such by whoever reads it.
@@ -106,7 +106,7 @@ pub struct Environment {
     pub initialization_type: InitializationType,
     /// `AWS_LAMBDA_MAX_CONCURRENCY`: how many invocations this process holds at once. 1 where the variable is missing.
     pub max_concurrency: u32,
-    /// `AWS_XRAY_DAEMON_ADDRESS`, as it was written.
+    /// `AWS_XRAY_DAEMON_ADDRESS`, as it was written. `None` where it is unset or empty: the daemon is then expected at `127.0.0.1:2000`.
     pub xray_daemon_address: Option<String>,
 }
 

@@ -20,13 +20,18 @@
 //! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE` | work unfinished after its time: `wait` and then cancel it, `cancel` at once, `freeze` it | `wait` |
 //! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET` | milliseconds `wait` waits | to the hard deadline |
 //!
-//! A value that is not understood is told once, and the default stays.
+//! An invalid value is logged once and the default is used. A variable whose name is unknown, as it is when it is misspelled, is logged with
+//! the closest name.
+//!
+//! Of other variables the library reads those of the [log](crate::logs), those that Lambda sets, and `AWS_XRAY_DAEMON_ADDRESS`: where the X-Ray
+//! daemon listens, `127.0.0.1:2000` when it is unset or empty, as in AWS's X-Ray SDKs.
 
 use crate::{
     environment::variable,
     xray::{MAX_TRACE, Redaction},
 };
 use std::{
+    cell::RefCell,
     fmt,
     str::FromStr,
     sync::{Arc, OnceLock},
@@ -172,7 +177,10 @@ impl Settings {
 
     /// Takes over what the environment says, and tells what of it is not understood.
     pub(crate) fn read_env(&mut self) -> Vec<String> {
-        self.read(&variable)
+        let mut problems = self.read(&variable);
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        problems.extend(unknown_variables(names.filter(|name| may_be_ours(name))));
+        problems
     }
 
     /// The one setting that is needed before the lifecycle is built, and which no builder sets. What is wrong with it is told then.
@@ -181,6 +189,17 @@ impl Settings {
         let mut settings = Self::default();
         settings.read(&|name| (name == NAME).then(|| variable(name)).flatten());
         settings.trace_filter
+    }
+
+    /// The names of all variables that are read.
+    #[cold]
+    fn variables() -> Vec<String> {
+        let asked = RefCell::new(Vec::new());
+        Self::default().read(&|name| {
+            asked.borrow_mut().push(name.to_owned());
+            None
+        });
+        asked.into_inner()
     }
 
     fn read(&mut self, get: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
@@ -227,6 +246,45 @@ impl Settings {
         });
         problems
     }
+}
+
+const PREFIX: &str = "LAMBDA_LIFECYCLE_";
+
+/// True of our own variables, and of no other that is common: `LAMBDA_TASK_ROOT` and `LAMBDA_RUNTIME_DIR` are Lambda's.
+fn may_be_ours(name: &str) -> bool {
+    name.get(.."LAMBDA_L".len()).is_some_and(|begin| begin.eq_ignore_ascii_case("LAMBDA_L"))
+}
+
+/// Variables that look like ours and are not, each with the closest one.
+fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    /// Of a name that does not begin like ours: it may be somebody else's.
+    const TYPOS: usize = 3;
+    let mut known = None;
+    names
+        .filter_map(|name| {
+            let known = known.get_or_insert_with(Settings::variables);
+            let distance = |known: &String| distance(&name.to_ascii_uppercase(), known);
+            let closest = known.iter().min_by_key(|known| distance(known))?;
+            let is_known = known.contains(&name);
+            let ours = !is_known && (name.starts_with(PREFIX) || distance(closest) <= TYPOS);
+            ours.then(|| format!("{name} is not a setting and is ignored: did you mean {closest}?"))
+        })
+        .collect()
+}
+
+/// How many characters must be inserted, removed or replaced to make one text of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, a) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, b) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
 }
 
 const MILLISECONDS: &str = "a number of milliseconds";
@@ -287,12 +345,33 @@ mod tests {
         let table = include_str!("settings.rs");
         let documented: Vec<&str> =
             table.lines().filter_map(|line| line.strip_prefix("//! | `")).filter_map(|line| line.split('`').next()).collect();
-        let asked = std::cell::RefCell::new(Vec::new());
-        Settings::default().read(&|name| {
-            asked.borrow_mut().push(name.to_owned());
-            None
-        });
-        assert_eq!(asked.into_inner(), documented);
+        assert_eq!(Settings::variables(), documented);
+    }
+
+    #[test]
+    fn a_misspelled_variable_is_named_with_the_closest_one() {
+        for (written, meant) in [
+            ("LAMBDA_LIFECYCLE_TRACE_EXPORTS", "LAMBDA_LIFECYCLE_TRACE_EXPORT"),
+            ("LAMBDA_LIFECYCLE_DEADLINE_GRACE_MS", "LAMBDA_LIFECYCLE_DEADLINE_GRACE"),
+            ("LAMBDA_LIFECYCLE_WATCH_DOG", "LAMBDA_LIFECYCLE_WATCHDOG"),
+            ("LAMBDA_LIFECYLE_TRACE", "LAMBDA_LIFECYCLE_TRACE"),
+            ("LAMBDA_LIFE_CYCLE_TRACE", "LAMBDA_LIFECYCLE_TRACE"),
+            ("lambda_lifecycle_trace", "LAMBDA_LIFECYCLE_TRACE"),
+            ("LAMBDA_LIFECYCLE_", "LAMBDA_LIFECYCLE_LOG"),
+        ] {
+            assert!(may_be_ours(written), "{written}");
+            let problems = unknown_variables([written.to_owned()].into_iter());
+            let [problem] = problems.as_slice() else { panic!("{written}: {problems:?}") };
+            assert!(problem.starts_with(written) && problem.ends_with(&format!(" {meant}?")), "{problem}");
+        }
+    }
+
+    #[test]
+    fn variables_of_ours_and_of_others_are_no_problem() {
+        let others =
+            ["LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR", "LAMBDA_LOG_BUCKET", "LAMBDA_LAYER_VERSION", "LÄMBDA_LIFE", "L", ""];
+        let names = Settings::variables().into_iter().chain(others.map(str::to_owned)).filter(|name| may_be_ours(name));
+        assert_eq!(unknown_variables(names), Vec::<String>::new());
     }
 
     #[test]

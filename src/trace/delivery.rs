@@ -61,8 +61,11 @@ impl Vehicle {
         match self {
             Self::Udp(emitter) => {
                 emitter.send_all(batch.packed(), pause).await;
-                if let Some(notice) = emitter.notice() {
-                    crate::notice::warn(format_args!("{notice}"));
+                match emitter.notice() {
+                    // Outside Lambda, where nobody asked for a daemon, there is as a rule none.
+                    Some(notice) if Environment::current().xray_daemon_address.is_none() => tracing::debug!("{notice}"),
+                    Some(notice) => crate::notice::warn(format_args!("{notice}")),
+                    None => {}
                 }
             }
             Self::Stdout(_) => self.express(batch),
@@ -126,15 +129,16 @@ fn vehicles() -> Option<(Vehicle, Vehicle)> {
         Export::None => None,
         Export::Stdout => Some((Vehicle::Stdout(StdoutEmitter), Vehicle::Stdout(StdoutEmitter))),
         Export::Udp => {
-            let written = Environment::current().xray_daemon_address.as_deref()?;
-            let address = match DaemonAddress::parse(written) {
-                Ok(address) => address,
-                Err(error) => {
-                    crate::notice::warn(format_args!(
-                        "AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}"
-                    ));
-                    return None;
-                }
+            let address = match Environment::current().xray_daemon_address.as_deref() {
+                Some(written) => DaemonAddress::parse(written)
+                    .inspect_err(|error| {
+                        crate::notice::warn(format_args!(
+                            "AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}"
+                        ));
+                    })
+                    .ok()?,
+                // As AWS's X-Ray SDKs do.
+                None => DaemonAddress::default(),
             };
             match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
                 Ok((express, paced)) => Some((Vehicle::Udp(express), Vehicle::Udp(paced.with_pace(pace())))),

@@ -26,6 +26,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         ),
         test("an exporter for which there is no thread is told, the process lives", no_thread),
         test("a daemon's address and a log filter that are no text are told about, once", no_text),
+        test("where the daemon's address is unset or empty documents go to the default one", default_daemon),
+        test("a misspelled variable is told about, once", misspelled),
         test("init: a daemon's name needs none of Tokio's threads", named_daemon),
         test("OpenTelemetry may log while it holds the context", too_many_contexts),
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
@@ -173,6 +175,32 @@ async fn no_text() -> Tested {
         ensure(stage.logged(problem).len() == 1, format!("{problem} is not told once"))?;
     }
     Ok(())
+}
+
+async fn default_daemon() -> Tested {
+    // Whatever else listens there, a daemon perhaps, would get the documents.
+    let Ok(socket) = tokio::net::UdpSocket::bind("127.0.0.1:2000").await else { return Ok(()) };
+    for address in [None, Some(""), Some(" ")] {
+        let stage = Stage::with("value", TraceMode::Active, |function| match address {
+            Some(address) => function.env("AWS_XRAY_DAEMON_ADDRESS", address),
+            None => function.without_xray(),
+        })
+        .await?;
+        let answer = stage.invoke(json!({})).await;
+        let mut datagram = vec![0; 65_536];
+        while let (bytes, _) = socket.recv_from(&mut datagram).await?
+            && !String::from_utf8_lossy(&datagram[..bytes]).contains(&answer.trace_id)
+        {}
+    }
+    Ok(())
+}
+
+async fn misspelled() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYLE_TRACE", "off")).await?;
+    for _ in 0..2 {
+        stage.invoke(json!({})).await;
+    }
+    ensure(stage.logged("LAMBDA_LIFECYCLE_TRACE").len() == 1, "it is not told once")
 }
 
 async fn named_daemon() -> Tested {

@@ -221,6 +221,12 @@ impl FunctionBuilder {
         self
     }
 
+    /// No X-Ray daemon: `AWS_XRAY_DAEMON_ADDRESS` is not set, as outside Lambda.
+    pub fn without_xray(mut self) -> Self {
+        self.0.xray = None;
+        self
+    }
+
     /// Where Lambda's own two segments of every sampled invocation go.
     pub fn trace_store(mut self, traces: TraceStore) -> Self {
         self.0.traces = traces;
