@@ -5,9 +5,9 @@
 //! Credentials and region are found as everywhere in AWS; the role needs `xray:BatchGetTraces`. `--endpoint http://…` asks the API of a
 //! sandbox instead, and needs neither.
 //!
-//! For `--check FILE` (`-` for standard input), let the function print its documents with `LAMBDA_LIFECYCLE_TRACE_EXPORT=stdout`, beside
-//! an exporter that sends them, and hand over its log: lines that are no documents of this trace are passed over. Exit status 1 when
-//! the trace is not there, or is not what was sent.
+//! For `--check FILE` (`-` for standard input), let the function print what it sends with `LAMBDA_LIFECYCLE_TRACE_PRINT=on`, and hand
+//! over its log: lines that are not documents of this trace are passed over. Exit status 1 when the trace is not there, or is not what
+//! was sent.
 
 use aws_config::Region;
 use aws_sdk_xray::{Client, config::Credentials, error::DisplayErrorContext};

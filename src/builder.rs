@@ -1,7 +1,7 @@
 //! The lifecycle's options.
 
 use crate::{
-    Export, Flush, Invocation, Report, TraceParent, Unfinished, after_response::Hooks, settings::Settings, trace::AnyExporter,
+    Export, Flush, Invocation, Report, TraceParent, Unfinished, export::Given, invocation::Hooks, settings::Settings,
     xray::Redaction,
 };
 use opentelemetry_sdk::trace::SpanExporter;
@@ -21,8 +21,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
     pub(crate) settings: Settings,
-    pub(crate) exporters: Vec<Box<dyn AnyExporter>>,
-    pub(crate) flush: Flush,
+    pub(crate) given: Given,
     pub(crate) hooks: Hooks,
 }
 
@@ -51,18 +50,34 @@ impl Builder {
         self
     }
 
+    /// Whether each finished document is written to standard output too, to compare it with what X-Ray shows. Default: no.
+    pub fn trace_print(mut self, on: bool) -> Self {
+        self.settings.trace_print = on;
+        self
+    }
+
     /// A span exporter beside X-Ray's, for any other backend; with `export(Export::None)` instead of it.
     ///
     /// It gets the spans of an invocation after the response was posted. It runs in a task of its own and has until the
     /// invocation's hard point; one that hangs, fails or panics costs its own spans and nothing else.
     pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
-        self.exporters.push(Box::new(exporter));
+        self.given.exporters.push(Box::new(exporter));
+        self
+    }
+
+    /// Sends X-Ray's documents to its API instead of the daemon, with this client: for places where no daemon is listening.
+    ///
+    /// Sets [`export`](Self::export) to [`Export::Api`].
+    #[cfg(feature = "xray-api")]
+    pub fn xray_api(mut self, api: crate::xray_api::XRayApi) -> Self {
+        self.settings.export = Export::Api;
+        self.given.api = Some(api);
         self
     }
 
     /// When the spans leave to exporters of your own. Default: after every invocation.
     pub fn flush(mut self, flush: Flush) -> Self {
-        self.flush = flush;
+        self.given.flush = flush;
         self
     }
 

@@ -1,7 +1,7 @@
 //! What every hop has in common: who sent it, and the span of what becomes of it here.
 
 use crate::{
-    trace::{Recorder, exception},
+    trace::{TRACER, exception},
     xray::TraceHeader,
 };
 use opentelemetry::{
@@ -88,7 +88,7 @@ fn end(context: &Context, failure: Option<(&str, &str)>) {
 }
 
 pub(crate) fn begin(span: SpanBuilder, parent: &Context) -> OpenSpan {
-    OpenSpan(parent.with_span(Recorder::start().tracer.build_with_context(span, parent)))
+    OpenSpan(parent.with_span(TRACER.build_with_context(span, parent)))
 }
 
 /// A span of the side that takes messages of `system` from `destination`.

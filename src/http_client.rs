@@ -26,7 +26,7 @@
 
 use crate::{
     Invocation,
-    trace::{self, Recorder, Span},
+    trace::{self, Span, TRACER},
     xray::{Sampled, TRACE_HEADER, TraceHeader},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -140,7 +140,7 @@ fn begin<B>(request: &Request<B>) -> Span {
         }
     }
     let span = SpanBuilder::from_name(method).with_kind(SpanKind::Client).with_attributes(attributes);
-    Recorder::start().tracer.build_with_context(span, &OtelContext::current())
+    TRACER.build_with_context(span, &OtelContext::current())
 }
 
 /// A request that is dropped before its answer came was cancelled by its caller.

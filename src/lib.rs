@@ -31,6 +31,7 @@ mod cut;
 pub mod deadline;
 mod environment;
 pub mod event_bridge;
+mod export;
 mod frozen;
 mod hop;
 pub mod http_client;
@@ -58,11 +59,10 @@ pub mod xray;
 #[cfg(feature = "xray-api")]
 pub mod xray_api;
 
-pub use after_response::Report;
 pub use builder::Builder;
 pub use environment::{Environment, EnvironmentError, InitializationType};
 pub use init::{InitCell, InitError};
-pub use invocation::{DeadlineExceeded, Invocation, Outcome};
+pub use invocation::{DeadlineExceeded, Invocation, Outcome, Report};
 pub use lifecycle::Lifecycle;
 pub use settings::{Export, TraceParent, Unfinished};
 pub use shutdown::ServeError;

@@ -2,13 +2,13 @@
 
 use crate::{
     Environment,
-    after_response::install_hooks,
     builder::Builder,
     environment,
     init::{InitCell, InitError, InitPhase, Optional},
+    invocation::Shared,
+    notice,
     runtime::Runtime,
     service::{HandlerLayer, RuntimeLayer},
-    settings::Settings,
     shutdown,
     subscriber::subscribe,
     trace,
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, fmt::Debug, future::Future};
+use std::{borrow::Cow, fmt::Debug, future::Future, sync::Arc};
 use tower::{Layer, Service};
 use tracing::Subscriber;
 use tracing_subscriber::{Layer as SubscriberLayer, registry::LookupSpan};
@@ -46,6 +46,7 @@ use tracing_subscriber::{Layer as SubscriberLayer, registry::LookupSpan};
 /// ```
 #[derive(Debug)]
 pub struct Lifecycle {
+    shared: Arc<Shared>,
     init: InitPhase,
 }
 
@@ -53,7 +54,7 @@ impl Lifecycle {
     /// A lifecycle with the stages' defaults, and what the [environment](crate::settings) says. Call it first thing in `main`.
     ///
     /// If no global subscriber is set, this sets one: the log and the trace. With one of your own, give it
-    /// [`Lifecycle::layer`] before.
+    /// [`Lifecycle::tracing_layer`] before.
     pub fn from_env() -> Self {
         Self::builder().build()
     }
@@ -61,23 +62,6 @@ impl Lifecycle {
     /// Options, for what is not the environment's to say.
     pub fn builder() -> Builder {
         Builder::default()
-    }
-
-    pub(crate) fn new(builder: Builder) -> Self {
-        let Builder { mut settings, exporters, flush, hooks } = builder;
-        let mut problems = settings.read_env();
-        let (log, trace) = (settings.log, settings.trace);
-        if !settings.make_current() {
-            problems.push("this process has a lifecycle already: the settings of the first one count".to_owned());
-        }
-        trace::install_exporters(exporters, flush);
-        install_hooks(hooks);
-        problems.extend(subscribe(log, trace));
-        for problem in problems {
-            crate::notice::warn(format_args!("{problem}"));
-        }
-        tracing::debug!("{:?}", Settings::current());
-        Self { init: InitPhase::begin(trace) }
     }
 
     /// The layer that records spans for X-Ray, for a subscriber of your own.
@@ -89,14 +73,30 @@ impl Lifecycle {
     /// use lambda_lifecycle::Lifecycle;
     /// use tracing_subscriber::prelude::*;
     ///
-    /// tracing_subscriber::registry().with(Lifecycle::layer()).with(tracing_subscriber::fmt::layer()).init();
+    /// tracing_subscriber::registry().with(Lifecycle::tracing_layer()).with(tracing_subscriber::fmt::layer()).init();
     /// let life = Lifecycle::from_env();
     /// ```
-    pub fn layer<S>() -> impl SubscriberLayer<S>
+    pub fn tracing_layer<S>() -> impl SubscriberLayer<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         trace::layer()
+    }
+
+    /// Position A, for a `lambda_runtime::Runtime` of your own: see [`service`](crate::service).
+    pub fn runtime_layer(&self) -> RuntimeLayer {
+        RuntimeLayer::of(Arc::clone(&self.shared))
+    }
+
+    /// Position B, for a `lambda_runtime::Runtime` of your own: see [`service`](crate::service).
+    pub fn handler_layer<Buffered, Body>(&self) -> HandlerLayer<Buffered, Body> {
+        HandlerLayer::of(Arc::clone(&self.shared))
+    }
+
+    /// Position C, for an adapter of your own around a router: see [`service`](crate::service).
+    #[cfg(feature = "http")]
+    pub fn http_layer(&self) -> crate::service::HttpLayer {
+        crate::service::HttpLayer::of(Arc::clone(&self.shared))
     }
 
     /// Runs a set-up of the Init phase: timed, traced as `init <name>`, within the phase's budget, its failure posted to Lambda.
@@ -161,7 +161,7 @@ impl Lifecycle {
         // Made inside of the attempt, which also counts a panic in its making.
         let setup = async { optional.set_up().await };
         if let Err(error) = optional.cell().get_or_init(self.init.attempt(name.into(), setup)).await {
-            crate::notice::warn(format_args!("{error}; it is tried again at first use"));
+            notice::warn(format_args!("{error}; it is tried again at first use"));
         }
         optional
     }
@@ -183,13 +183,14 @@ impl Lifecycle {
         E: Into<Error> + Send + Debug,
     {
         Environment::check()?;
-        trace::resolve().await;
+        trace::resolve(&self.shared).await;
         if environment::kind().is_concurrent() {
-            crate::notice::warn(format_args!(
+            notice::warn(format_args!(
                 "this environment takes many events at a time, and `run` serves one: use `run_concurrent` or `serve`"
             ));
         }
-        shutdown::serve(Runtime::new(HandlerLayer::new().layer(handler))?.layer(RuntimeLayer::new()).run()).await
+        let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer());
+        shutdown::serve(&self.shared, runtime.run()).await
     }
 
     /// Serves as many events at a time as the environment asks for: one on demand, `AWS_LAMBDA_MAX_CONCURRENCY` on Managed
@@ -210,8 +211,9 @@ impl Lifecycle {
         E: Into<Error> + Send + Debug + 'static,
     {
         Environment::check()?;
-        trace::resolve().await;
-        shutdown::serve(Runtime::new(HandlerLayer::new().layer(handler))?.layer(RuntimeLayer::new()).run_concurrent()).await
+        trace::resolve(&self.shared).await;
+        let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer());
+        shutdown::serve(&self.shared, runtime.run_concurrent()).await
     }
 
     /// Serves HTTP: an axum router, or any `Service` of `http::Request`, behind API Gateway, a function URL or a load balancer.
@@ -231,7 +233,7 @@ impl Lifecycle {
     {
         #[cfg(feature = "axum")]
         let service = crate::service::with_route(service);
-        let service = crate::service::HttpLayer::new().layer(service);
+        let service = self.http_layer().layer(service);
         self.run_concurrent(lambda_http::Adapter::from(service)).await
     }
 }
@@ -239,6 +241,14 @@ impl Lifecycle {
 impl Builder {
     /// The lifecycle. Sets the global subscriber, if the log or the trace is wanted and none is set.
     pub fn build(self) -> Lifecycle {
-        Lifecycle::new(self)
+        let Self { mut settings, given, hooks } = self;
+        let mut problems = settings.read_env();
+        problems.extend(subscribe(&settings));
+        for problem in problems {
+            notice::warn_once(&problem);
+        }
+        tracing::debug!("{settings:?}");
+        let init = InitPhase::begin(&settings);
+        Lifecycle { shared: Shared::new(settings, hooks, given), init }
     }
 }

@@ -7,7 +7,8 @@
 //! | `LAMBDA_LIFECYCLE_TRACE` | `on`, `off`: record and send spans | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_FILTER` | which spans are recorded: `info,my_crate=debug` | `info` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | where the trace comes from: `xray`, or `w3c` for a `traceparent` in the client context | `xray` |
-//! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none` | `udp` |
+//! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none`, `api` with the feature `xray-api` | `udp` |
+//! | `LAMBDA_LIFECYCLE_TRACE_PRINT` | `on`, `off`: write each finished document to standard output too, to compare it with what X-Ray shows | `off` |
 //! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace: X-Ray takes 500,000, of which Lambda's own segments need some | `480000` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PACE` | documents of a common size a millisecond beyond the first 74: more may overrun the daemon's buffer, silently | `10` |
@@ -28,15 +29,10 @@
 
 use crate::{
     environment::variable,
+    notice,
     xray::{MAX_TRACE, Redaction},
 };
-use std::{
-    cell::RefCell,
-    fmt,
-    str::FromStr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{cell::RefCell, fmt, str::FromStr, sync::Arc, time::Duration};
 use tracing_subscriber::filter::Targets;
 
 /// Where documents go.
@@ -50,6 +46,9 @@ pub enum Export {
     Stdout,
     /// Nowhere: only exporters of your own get the spans.
     None,
+    /// To X-Ray's API, with the client that [`Builder::xray_api`](crate::Builder::xray_api) was given.
+    #[cfg(feature = "xray-api")]
+    Api,
 }
 
 /// Where the trace an invocation belongs to is read from.
@@ -90,6 +89,7 @@ pub(crate) struct Settings {
     pub(crate) trace_filter: Targets,
     pub(crate) trace_parent: TraceParent,
     pub(crate) export: Export,
+    pub(crate) trace_print: bool,
     pub(crate) in_progress: bool,
     pub(crate) trace_budget: usize,
     pub(crate) trace_pace: u32,
@@ -114,6 +114,7 @@ impl Default for Settings {
             trace_filter: Targets::new().with_default(tracing::Level::INFO),
             trace_parent: TraceParent::default(),
             export: Export::default(),
+            trace_print: false,
             in_progress: true,
             trace_budget: MAX_TRACE - LAMBDAS_OWN,
             trace_pace: 10,
@@ -139,6 +140,7 @@ impl fmt::Debug for Settings {
             .field("trace_filter", &self.trace_filter.to_string())
             .field("trace_parent", &self.trace_parent)
             .field("export", &self.export)
+            .field("trace_print", &self.trace_print)
             .field("in_progress", &self.in_progress)
             .field("trace_budget", &self.trace_budget)
             .field("trace_pace", &self.trace_pace)
@@ -156,23 +158,14 @@ impl fmt::Debug for Settings {
     }
 }
 
-static CURRENT: OnceLock<Settings> = OnceLock::new();
-
 impl Settings {
-    /// The settings of this process: those of its first lifecycle, or the environment's where the layers are used alone.
-    pub(crate) fn current() -> &'static Self {
-        CURRENT.get_or_init(|| {
-            let mut settings = Self::default();
-            for problem in settings.read_env() {
-                crate::notice::warn(format_args!("{problem}"));
-            }
-            settings
-        })
-    }
-
-    /// Makes these the settings of the process; false if it has some already.
-    pub(crate) fn make_current(self) -> bool {
-        CURRENT.set(self).is_ok()
+    /// The defaults, and what the environment says over them. Each invalid variable is logged once in a process.
+    pub(crate) fn from_env() -> Self {
+        let mut settings = Self::default();
+        for problem in settings.read_env() {
+            notice::warn_once(&problem);
+        }
+        settings
     }
 
     /// Takes over what the environment says, and tells what of it is not understood.
@@ -219,8 +212,11 @@ impl Settings {
             "udp" => Some(Export::Udp),
             "stdout" => Some(Export::Stdout),
             "none" => Some(Export::None),
+            #[cfg(feature = "xray-api")]
+            "api" => Some(Export::Api),
             _ => None,
         });
+        reader.switch("LAMBDA_LIFECYCLE_TRACE_PRINT", &mut self.trace_print);
         reader.switch("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", &mut self.in_progress);
         reader.set("LAMBDA_LIFECYCLE_TRACE_BUDGET", "a number of bytes", &mut self.trace_budget, |text| text.parse().ok());
         reader.set(

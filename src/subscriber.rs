@@ -15,18 +15,23 @@ use tracing::{
 use tracing_core::span::Current;
 
 /// Sets the global subscriber if none is set, and says what the environment asked for in vain.
-pub(crate) fn subscribe(log: bool, trace: bool) -> Vec<String> {
+pub(crate) fn subscribe(settings: &Settings) -> Vec<String> {
+    let (log, trace) = (settings.log, settings.trace);
     match present() {
         Present::None => {}
-        Present::Ours => return Vec::new(),
-        Present::Other => return Vec::from_iter(trace.then(what_hides_spans).flatten()),
+        Present::Ours { records } => {
+            let hidden = "an earlier lifecycle of this process has set a subscriber that records no spans: build the one with \
+                          a trace first";
+            return Vec::from_iter((trace && !records).then(|| hidden.to_owned()));
+        }
+        Present::Other => return Vec::from_iter(trace.then(|| what_hides_spans(settings)).flatten()),
     }
     let (log, problems) = log.then(logs::from_env).unzip();
     if log.is_some() || trace {
         // Somebody else may set a subscriber at this very moment: theirs counts.
         let _ = tracing::subscriber::set_global_default(DefaultSubscriber {
             log,
-            recording: trace.then(RecordingFilter::of_settings),
+            recording: trace.then(|| RecordingFilter::of_settings(settings)),
             spans: OnceLock::new(),
         });
     }
@@ -37,7 +42,9 @@ pub(crate) fn subscribe(log: bool, trace: bool) -> Vec<String> {
 enum Present {
     None,
     /// An earlier lifecycle's.
-    Ours,
+    Ours {
+        records: bool,
+    },
     Other,
 }
 
@@ -49,8 +56,8 @@ fn present() -> Present {
     tracing::dispatcher::get_default(|current| {
         if current.is::<NoSubscriber>() {
             Present::None
-        } else if current.is::<DefaultSubscriber>() {
-            Present::Ours
+        } else if let Some(ours) = current.downcast_ref::<DefaultSubscriber>() {
+            Present::Ours { records: ours.recording.is_some() }
         } else {
             Present::Other
         }
@@ -58,16 +65,16 @@ fn present() -> Present {
 }
 
 /// Why the subscriber that is set already does not record for X-Ray.
-fn what_hides_spans() -> Option<String> {
+fn what_hides_spans(settings: &Settings) -> Option<String> {
     if !trace::layer_is_taken() {
         return Some(
             "a tracing subscriber is set already, and it records nothing for X-Ray: build it with \
-             `tracing_subscriber::registry().with(Lifecycle::layer())`"
+             `tracing_subscriber::registry().with(Lifecycle::tracing_layer())`"
                 .to_owned(),
         );
     }
     // What hides a span of this crate's hides those of others: a filter at INFO, or one that names crates.
-    let wanted = Settings::current().trace_filter.would_enable(module_path!(), &Level::INFO);
+    let wanted = settings.trace_filter.would_enable(module_path!(), &Level::INFO);
     (wanted && !tracing::span_enabled!(Level::INFO)).then(|| {
         "a filter of the tracing subscriber as a whole hides spans from the trace: give it to the log alone, with \
          `fmt::layer().with_filter(..)`"

@@ -33,7 +33,7 @@ use crate::{
     Invocation, Lifecycle, after_response,
     deadline::Alarm,
     ids,
-    invocation::{CURRENT, Deadline, DeadlineExceeded},
+    invocation::{CURRENT, Deadline, DeadlineExceeded, Facts, Shared},
     xray::{Sampled, TraceHeader},
 };
 use opentelemetry::{Context, TraceId, Value, context::FutureExt as _, trace::SpanId};
@@ -106,7 +106,7 @@ impl TestBuilder {
     pub fn begin(self) -> TestInvocation {
         if !tracing::dispatcher::has_been_set() {
             // Another test may set one at this very moment.
-            let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lifecycle::layer()));
+            let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lifecycle::tracing_layer()));
         }
         let ids = ids::ProcessIds;
         let sampled = if self.sampled { Sampled::Yes } else { Sampled::No };
@@ -116,8 +116,9 @@ impl TestBuilder {
         context.tenant_id = self.tenant;
         let received = crate::clock::now();
         let deadline = self.timeout.map(|timeout| Deadline::after(timeout, received, None, None));
-        let invocation =
-            Invocation::new(context, received, deadline, TraceHeader::new(root, Some(parent), sampled), false, false);
+        let header = TraceHeader::new(root, Some(parent), sampled);
+        let facts = Facts { context, received, deadline, header, ..Facts::default() };
+        let invocation = Invocation::new(Shared::with_defaults(), facts);
         let context = invocation.context_without_span();
         TestInvocation { invocation, context, spans: Mutex::default() }
     }

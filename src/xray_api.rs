@@ -1,44 +1,33 @@
 //! X-Ray's API instead of its daemon: spans as documents through `PutTraceSegments`, for places where no daemon listens.
 //!
 //! ```no_run
-//! use lambda_lifecycle::{Export, Lifecycle, xray_api::XRayApi};
+//! use lambda_lifecycle::{Lifecycle, xray_api::XRayApi};
 //!
 //! # async fn example() {
 //! let client = aws_sdk_xray::Client::new(&aws_config::load_from_env().await);
-//! let life = Lifecycle::builder().export(Export::None).exporter(XRayApi::new(client)).build();
+//! let life = Lifecycle::builder().xray_api(XRayApi::new(client)).build();
 //! # }
 //! ```
 //!
 //! In Lambda the daemon is cheaper: a datagram costs microseconds, a call of the API milliseconds that are billed. The function's role
 //! needs `xray:PutTraceSegments`. An invocation that is killed is not in the trace: only the daemon is told when one begins.
 
-use crate::{
-    settings::Settings,
-    trace,
-    xray::{Batch, Budget, DocumentOptions, DocumentWriter, Frame},
-};
+use crate::{clock::timers_run, notice};
 use aws_sdk_xray::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
     operation::put_trace_segments::PutTraceSegmentsError,
     types::UnprocessedTraceSegment,
 };
-use opentelemetry::{
-    TraceId,
-    trace::{SpanId, SpanKind},
-};
-use opentelemetry_sdk::{
-    error::{OTelSdkError, OTelSdkResult},
-    trace::{SpanData, SpanExporter},
-};
 use serde::Deserialize;
 use std::{
     borrow::Cow,
     error::Error,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 /// The most documents in one call; the daemon sends as many.
@@ -47,23 +36,13 @@ pub const MAX_DOCUMENTS: usize = 50;
 /// The most bytes of documents in one call. AWS names no limit; a lost call of this size can be afforded.
 pub const MAX_CALL: usize = 1024 * 1024;
 
-/// Sends spans to X-Ray's API. A `SpanExporter`, for [`Builder::exporter`](crate::Builder::exporter) or any tracer provider.
+/// Sends documents to X-Ray's API. For [`Builder::xray_api`](crate::Builder::xray_api).
 ///
 /// Clones share their counts, so that one can be kept when the other is given away.
 #[derive(Clone, Debug)]
 pub struct XRayApi {
     client: Client,
-    options: Option<DocumentOptions>,
-    desk: Arc<Mutex<Option<Desk>>>,
     counts: Arc<Counters>,
-}
-
-/// Where documents are written.
-#[derive(Debug)]
-struct Desk {
-    writer: DocumentWriter,
-    batch: Batch,
-    budget: Budget,
 }
 
 #[derive(Debug, Default)]
@@ -130,16 +109,9 @@ pub enum XRayApiError {
 }
 
 impl XRayApi {
-    /// An exporter with a client of your configuration: region, credentials, retries, HTTP.
+    /// A destination with a client of your configuration: region, credentials, retries, HTTP.
     pub fn new(client: Client) -> Self {
-        Self { client, options: None, desk: Arc::default(), counts: Arc::default() }
-    }
-
-    /// What documents have in common: annotations, redaction, log groups. Default: what the lifecycle's builder says.
-    pub fn options(mut self, options: DocumentOptions) -> Self {
-        self.options = Some(options);
-        self.desk = Arc::default();
-        self
+        Self { client, counts: Arc::default() }
     }
 
     /// What has become of the documents so far.
@@ -154,13 +126,11 @@ impl XRayApi {
         }
     }
 
-    /// Sends spans, in calls of at most [`MAX_DOCUMENTS`] and [`MAX_CALL`] bytes. What X-Ray does not process is sent once more.
+    /// Sends documents, in calls of at most [`MAX_DOCUMENTS`] and [`MAX_CALL`] bytes. What X-Ray does not process is sent once more.
     ///
-    /// # Errors
-    /// The first [`XRayApiError`]. A call that got no answer is the last one; what it and the others would have sent is
-    /// [counted](Self::counts) as unsent.
-    pub async fn send(&self, spans: &[SpanData]) -> Result<(), XRayApiError> {
-        let mut calls = into_calls(self.documents(spans)).into_iter();
+    /// A call without a response is the last one; what it and the others would have sent is [counted](Self::counts) as unsent.
+    async fn send(&self, documents: Vec<String>) -> Result<(), XRayApiError> {
+        let mut calls = into_calls(documents).into_iter();
         let mut first = None;
         while let Some(call) = calls.next() {
             if let Err(error) = self.put(call).await {
@@ -172,6 +142,27 @@ impl XRayApi {
             }
         }
         first.map_or(Ok(()), Err)
+    }
+
+    /// Sends documents in a task of its own and waits for it, at most until `until`. An error is logged once.
+    pub(crate) async fn send_until(&self, documents: Vec<String>, until: Option<Instant>) {
+        let api = self.clone();
+        let sending = tokio::spawn(async move {
+            if let Err(error) = api.send(documents).await {
+                notice::warn_once(&error.to_string());
+            }
+        });
+        let waited = match until {
+            Some(until) if timers_run() => tokio::time::timeout_at(until.into(), sending).await.is_ok(),
+            _ => sending.await.is_ok(),
+        };
+        if !waited {
+            notice::warn_once("X-Ray's API did not respond before the deadline: the call goes on, the invocation does not wait");
+        }
+    }
+
+    pub(crate) fn count_left_out(&self, documents: u32) {
+        add(&self.counts.left_out, documents as usize);
     }
 
     async fn put(&self, documents: Vec<String>) -> Result<(), XRayApiError> {
@@ -221,54 +212,6 @@ impl XRayApi {
                 Err(typed(&error))
             }
         }
-    }
-
-    /// The documents the budget has room for, trace by trace.
-    fn documents(&self, spans: &[SpanData]) -> Vec<String> {
-        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        let desk = desk.get_or_insert_with(|| Desk {
-            writer: DocumentWriter::new(self.options.clone().unwrap_or_else(trace::document_options)),
-            batch: Batch::new(),
-            budget: Budget::new(Settings::current().trace_budget),
-        });
-        let mut spans: Vec<&SpanData> = spans.iter().collect();
-        spans.sort_by_key(|span| span.span_context.trace_id().to_bytes());
-        let mut documents = Vec::with_capacity(spans.len());
-        for trace in spans.chunk_by(|one, other| one.span_context.trace_id() == other.span_context.trace_id()) {
-            let left_out = desk.write(trace);
-            add(&self.counts.left_out, left_out as usize);
-            documents.extend(desk.batch.documents().map(|document| String::from_utf8_lossy(document).into_owned()));
-        }
-        desk.batch.clear();
-        documents
-    }
-}
-
-impl Desk {
-    fn write(&mut self, trace: &[&SpanData]) -> u32 {
-        self.batch.clear();
-        let main = trace.iter().rposition(|span| is_invocation(span));
-        for (_, span) in trace.iter().enumerate().filter(|(at, _)| Some(*at) != main) {
-            self.batch.push(&mut self.writer, span, &frame(span));
-        }
-        match main {
-            Some(at) => self.batch.finish(&mut self.writer, trace[at], frame(trace[at]), &mut self.budget),
-            None => self.batch.select(&mut self.budget, TraceId::INVALID, 0),
-        }
-    }
-}
-
-/// The span of an invocation, or of a request to any other server: begun elsewhere or nowhere.
-fn is_invocation(span: &SpanData) -> bool {
-    span.span_kind == SpanKind::Server && (span.parent_span_is_remote || span.parent_span_id == SpanId::INVALID)
-}
-
-fn frame(span: &SpanData) -> Frame {
-    match Frame::of(span) {
-        frame if !is_invocation(span) => frame,
-        frame if trace::is_within_lambda(&span.instrumentation_scope) => frame.invocation(),
-        // Nobody else sends the segment that a subsegment would hang on.
-        frame => frame.invocation().segment(),
     }
 }
 
@@ -338,12 +281,6 @@ fn reason<R: std::fmt::Debug>(error: &SdkError<PutTraceSegmentsError, R>) -> Str
 
 fn add(counter: &AtomicU64, count: usize) {
     counter.fetch_add(count as u64, Ordering::Relaxed);
-}
-
-impl SpanExporter for XRayApi {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.send(&batch).await.map_err(|error| OTelSdkError::InternalFailure(error.to_string()))
-    }
 }
 
 #[cfg(test)]

@@ -1,93 +1,20 @@
 //! Hooks of a function's life: after each response, at a thaw, at shutdown.
 
 use crate::{
-    Invocation,
-    invocation::{CURRENT, Outcome, Work},
+    Invocation, Report,
+    invocation::{CURRENT, Hooks, ShutdownHook, Work},
+    notice,
     panics::{self, Panic},
 };
 use opentelemetry::{Context, context::FutureExt as _};
 use std::{
-    fmt,
-    future::Future,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-type AfterHook = Box<dyn Fn(Report) -> Work + Send + Sync>;
-type UnfinishedHook = Box<dyn Fn(&Invocation, usize) + Send + Sync>;
-type ThawHook = Box<dyn Fn(Duration) + Send + Sync>;
-type ShutdownHook = Box<dyn FnOnce() -> Work + Send>;
-
-/// What is known of an invocation when its response was posted and its background work is over.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Report {
-    /// The invocation.
-    pub invocation: Invocation,
-    /// How it ended; `None` when the response could not be made.
-    pub outcome: Option<Outcome>,
-    /// Background work that was done.
-    pub finished: usize,
-    /// Background work that panicked.
-    pub panicked: usize,
-    /// Background work that was cancelled, or left to freeze.
-    pub unfinished: usize,
-    /// Time from the post of the response to here: billed, and the next invocation of this environment waits for it.
-    pub after_response: Duration,
-}
-
-/// The hooks of this process.
-#[derive(Default)]
-pub(crate) struct Hooks {
-    pub(crate) after: Vec<AfterHook>,
-    pub(crate) unfinished: Vec<UnfinishedHook>,
-    pub(crate) thaw: Vec<(Duration, ThawHook)>,
-    pub(crate) shutdown: Mutex<Vec<ShutdownHook>>,
-}
-
-impl fmt::Debug for Hooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks")
-            .field("after", &self.after.len())
-            .field("unfinished", &self.unfinished.len())
-            .field("thaw", &self.thaw.len())
-            .finish_non_exhaustive()
-    }
-}
-
-static HOOKS: OnceLock<Hooks> = OnceLock::new();
-
-pub(crate) fn install(hooks: Hooks) {
-    // The first lifecycle of a process is the one that counts.
-    let _ = HOOKS.set(hooks);
-}
-
-pub(crate) fn hooks() -> &'static Hooks {
-    HOOKS.get_or_init(Hooks::default)
-}
-
 impl Hooks {
-    pub(crate) fn push_after<F>(&mut self, hook: impl Fn(Report) -> F + Send + Sync + 'static)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.after.push(Box::new(move |report| Box::pin(hook(report))));
-    }
-
-    pub(crate) fn push_shutdown<F>(&mut self, hook: impl FnOnce() -> F + Send + 'static)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let hooks = self.shutdown.get_mut().unwrap_or_else(PoisonError::into_inner);
-        hooks.push(Box::new(move || Box::pin(hook())));
-    }
-
-    pub(crate) fn wants_shutdown(&self) -> bool {
-        !self.shutdown.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
     /// Runs the hooks of an invocation one after the other. A panic or a hang costs that hook alone.
     pub(crate) async fn run_after(&self, report: &Report, context: &Context, until: Option<Instant>) {
         for hook in &self.after {
@@ -116,8 +43,7 @@ impl Hooks {
 
     /// Runs the hooks of shutdown, the last one first, as its foundations were laid before it.
     pub(crate) async fn run_shutdown(&self, until: Option<Instant>) {
-        let hooks = std::mem::take(&mut *self.shutdown.lock().unwrap_or_else(PoisonError::into_inner));
-        for hook in hooks.into_iter().rev() {
+        for hook in self.take_shutdown().into_iter().rev() {
             let cancelled = CancellationToken::new();
             if !ended_in_time("a shutdown hook", on_a_thread(hook, cancelled.clone()), until).await {
                 cancelled.cancel();
@@ -163,7 +89,7 @@ async fn ended_in_time(what: &str, task: JoinHandle<()>, until: Option<Instant>)
         }
         Err(_) => {
             abort.abort();
-            crate::notice::error(format_args!("{what} was not done in its time and is cancelled"));
+            notice::error(format_args!("{what} was not done in its time and is cancelled"));
             false
         }
     }

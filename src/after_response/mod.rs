@@ -3,14 +3,19 @@
 mod hooks;
 mod stage;
 
-pub use hooks::Report;
-pub(crate) use hooks::{Hooks, hooks, install as install_hooks};
+pub use crate::invocation::Report;
 #[cfg(feature = "testing")]
 pub(crate) use stage::run;
-pub(crate) use stage::{after_posting, nothing_follows, stages};
+pub(crate) use stage::{after_posting, nothing_follows, release};
 
-use crate::Invocation;
+use crate::{
+    Invocation,
+    invocation::{CURRENT, Work},
+    notice,
+};
+use opentelemetry::{Context, context::FutureExt as _};
 use std::future::Future;
+use tokio::runtime::Handle;
 
 impl Invocation {
     /// Runs `future` after the caller has its answer, before the next invocation of this environment.
@@ -21,6 +26,24 @@ impl Invocation {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.deferred().push(self, Box::pin(future));
+        let work: Work = Box::pin(future);
+        // No response follows outside of an invocation, nor one more in one that is over: the work would never run.
+        let refused = if self.is_detached() { Err(work) } else { self.deferred().push(work) };
+        if let Err(work) = refused {
+            spawn_now(self, work);
+        }
     }
+}
+
+/// Begins work at once, inside its invocation.
+fn spawn_now(owner: &Invocation, work: Work) {
+    let Ok(handle) = Handle::try_current() else {
+        return notice::warn(format_args!("after_response outside of an invocation and of a Tokio runtime: the work is dropped"));
+    };
+    let here = Context::current();
+    let is_owners = owner.is_detached() || here.get::<Invocation>().is_some_and(|invocation| invocation.is(owner));
+    // Without the invocation in it, its spans would belong to nothing.
+    let context = if is_owners { here } else { owner.context_without_span() };
+    let work: Work = Box::pin(CURRENT.scope(owner.clone(), work).with_context(context));
+    drop(handle.spawn(work));
 }

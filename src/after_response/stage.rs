@@ -1,27 +1,26 @@
 //! The stage between the post of the response and the next event.
 
-use super::{Report, hooks};
+use super::spawn_now;
 use crate::{
-    Invocation, Unfinished, clock, environment, frozen,
+    Invocation, Report, Unfinished, clock, environment, frozen,
     invocation::{CURRENT, Work},
     notice,
     panics::Panic,
-    settings::Settings,
-    trace::{self, Recorder},
+    trace,
 };
 use opentelemetry::{
     Context as OtelContext, KeyValue,
     context::FutureExt as _,
     trace::{SpanBuilder, SpanId, SpanKind, TraceContextExt, Tracer},
 };
-use std::{future::poll_fn, sync::OnceLock, task::Poll, time::Instant};
+use std::{future::poll_fn, task::Poll, time::Instant};
 use tokio::task::JoinSet;
-use tokio_util::task::TaskTracker;
 
 /// True where the stage after the response has nothing to do, which is not worth a task: of an invocation that is not recorded, on time, side by
 /// side with others. Elsewhere it is no task, and remembers when it ended.
 pub(crate) fn nothing_follows(invocation: &Invocation) -> bool {
-    let bare = !invocation.is_recorded() && hooks().after.is_empty() && !trace::has_exporters();
+    let shared = invocation.shared();
+    let bare = !invocation.is_recorded() && shared.hooks.after.is_empty() && !shared.destinations.has_exporters();
     bare && environment::kind().is_concurrent()
         && invocation.deadline().is_none_or(|kill| clock::now() <= kill)
         && invocation.deferred().close_if_empty()
@@ -43,7 +42,8 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
     }
     // An exporter that hangs must not cost the work its time.
     let ((), done) = tokio::join!(trace::export(&invocation), background_work(&invocation, &context));
-    if !hooks().after.is_empty() {
+    let hooks = &invocation.shared().hooks;
+    if !hooks.after.is_empty() {
         let report = Report {
             outcome: invocation.notes().outcome.clone(),
             finished: done.finished,
@@ -53,7 +53,7 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
             invocation: invocation.clone(),
         };
         let until = invocation.timing().map(|deadline| deadline.after_response(clock::now()));
-        hooks().run_after(&report, &context, until).await;
+        hooks.run_after(&report, &context, until).await;
     }
     // What hooks, or tasks of the handler's, have stored meanwhile.
     while !invocation.deferred().close_if_empty() {
@@ -65,7 +65,7 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
         // What hooks, or tasks of the handler's, have ended meanwhile.
         trace::deliver(&invocation, SpanId::INVALID).await;
         trace::export(&invocation).await;
-        Recorder::start().spans.close(&invocation);
+        invocation.close_spans();
     }
     frozen::begin();
 }
@@ -77,7 +77,7 @@ async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done
     if !invocation.deferred().is_empty() {
         let span = recorded.then(|| {
             let span = SpanBuilder::from_name("after response").with_kind(SpanKind::Internal);
-            Recorder::start().tracer.build_with_context(span, context)
+            trace::TRACER.build_with_context(span, context)
         });
         let work = match span {
             Some(span) => context.with_span(span),
@@ -106,11 +106,11 @@ async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done
     done
 }
 
-/// What a shutdown waits for: responses that are being posted, the stages that follow them, and where several invocations run at once also their
-/// handlers.
-pub(crate) fn stages() -> &'static TaskTracker {
-    static STAGES: OnceLock<TaskTracker> = OnceLock::new();
-    STAGES.get_or_init(TaskTracker::new)
+/// Begins what a handler has stored where no runtime layer runs the stage: as soon as the handler has ended.
+pub(crate) fn release(invocation: &Invocation) {
+    for work in invocation.deferred().close() {
+        spawn_now(invocation, work);
+    }
 }
 
 /// What became of the work.
@@ -161,8 +161,8 @@ pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done 
     // Counted as well, and it goes on or is cancelled as the rest.
     begin(invocation.deferred().take(), invocation, context, &mut tasks);
     done.unfinished = tasks.len();
-    hooks().run_unfinished(invocation, done.unfinished);
-    if freezes() {
+    invocation.shared().hooks.run_unfinished(invocation, done.unfinished);
+    if freezes(invocation) {
         tracing::info!(unfinished = done.unfinished, "work after the response goes on in the next invocation, if there is one");
         tasks.detach_all();
     } else {
@@ -182,7 +182,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done 
 pub(crate) fn leave(invocation: &Invocation, context: &OtelContext) {
     let mut tasks = JoinSet::new();
     begin(invocation.deferred().close(), invocation, context, &mut tasks);
-    if freezes() {
+    if freezes(invocation) {
         tasks.detach_all();
     } else if !tasks.is_empty() {
         tracing::warn!(unfinished = tasks.len(), "work after the response was stored when its time was over, and is cancelled");
@@ -190,8 +190,8 @@ pub(crate) fn leave(invocation: &Invocation, context: &OtelContext) {
 }
 
 /// True where unfinished work goes on in the next invocation.
-fn freezes() -> bool {
-    Settings::current().unfinished == Unfinished::Freeze && !environment::kind().is_concurrent()
+fn freezes(invocation: &Invocation) -> bool {
+    invocation.shared().settings.unfinished == Unfinished::Freeze && !environment::kind().is_concurrent()
 }
 
 fn begin(stored: Vec<Work>, invocation: &Invocation, context: &OtelContext, tasks: &mut JoinSet<()>) {
@@ -203,7 +203,7 @@ fn begin(stored: Vec<Work>, invocation: &Invocation, context: &OtelContext, task
 
 /// When work after the response must be over: early enough that its spans still get out.
 fn until(invocation: &Invocation) -> Option<Instant> {
-    let settings = Settings::current();
+    let settings = &invocation.shared().settings;
     let now = clock::now();
     let hard = invocation.timing().map(|deadline| deadline.after_response(now));
     let budget = match settings.unfinished {

@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     Invocation,
-    settings::Settings,
-    trace::{self, Recorder, Span},
+    trace::{self, Span, TRACER},
     xray::{Sampled, TRACE_HEADER},
 };
 use aws_smithy_runtime_api::{
@@ -82,6 +81,7 @@ impl HttpConnector for TracedConnector {
             // The header is not signed. One that is no header would fail the user's call.
             let _ = request.headers_mut().try_insert(TRACE_HEADER, header.to_string());
         }
+        let messages = invocation.shared().settings.aws_error_messages;
         let response = self.0.call(request);
         let Some(mut open) = open else { return response };
         HttpConnectorFuture::new(async move {
@@ -91,7 +91,7 @@ impl HttpConnector for TracedConnector {
                     Ok(response) => {
                         super::describe_response(&mut span, response);
                         // The body may not have arrived, and then nobody knows the code.
-                        if let Some(told) = error::of_response(response, Settings::current().aws_error_messages) {
+                        if let Some(told) = error::of_response(response, messages) {
                             super::fail(&mut span, told);
                         }
                     }
@@ -138,7 +138,7 @@ fn begin(request: &HttpRequest) -> Span {
         attributes.push(KeyValue::new("http.request.resend_count", attempt - 1));
     }
     let span = SpanBuilder::from_name(name).with_kind(SpanKind::Client).with_attributes(attributes);
-    Recorder::start().tracer.build_with_context(span, &Context::current())
+    TRACER.build_with_context(span, &Context::current())
 }
 
 /// Service and region that the request is signed for: `…Credential=<key>/<date>/<region>/<service>/aws4_request, …`.

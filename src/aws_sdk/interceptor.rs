@@ -4,8 +4,7 @@ use super::{error, resources};
 use crate::{
     Invocation,
     invocation::Deadline,
-    settings::Settings,
-    trace::{self, Recorder, Span},
+    trace::{self, Span, TRACER},
     xray::{Sampled, TRACE_HEADER},
 };
 use aws_smithy_runtime_api::{
@@ -64,6 +63,8 @@ pub(super) struct Traced;
 struct Call {
     span: Mutex<Option<Span>>,
     header: String,
+    /// The messages of errors are recorded too.
+    messages: bool,
 }
 
 impl Storable for Call {
@@ -134,9 +135,13 @@ impl Intercept for TraceInterceptor {
         let builder = SpanBuilder::from_name(format!("{}.{}", metadata.service(), metadata.name()))
             .with_kind(kind)
             .with_attributes(attributes);
-        let span = Recorder::start().tracer.build_with_context(builder, &Context::current());
+        let span = TRACER.build_with_context(builder, &Context::current());
         let header = trace::outgoing_header(&invocation).with_parent(span.span_context().span_id(), Sampled::Yes).to_string();
-        config.interceptor_state().store_put(Call { span: Mutex::new(Some(span)), header });
+        config.interceptor_state().store_put(Call {
+            span: Mutex::new(Some(span)),
+            header,
+            messages: invocation.shared().settings.aws_error_messages,
+        });
         Ok(())
     }
 
@@ -184,7 +189,7 @@ impl Intercept for TraceInterceptor {
             span.set_attribute(KeyValue::new("http.request.resend_count", i64::from(attempts - 1)));
         }
         if let Some(Err(failure)) = context.output_or_error() {
-            let messages = Settings::current().aws_error_messages;
+            let messages = call.messages;
             let told = context.response().and_then(|response| error::of_response(response, messages));
             super::fail(&mut span, told.unwrap_or_else(|| error::of_failure(failure, messages)));
         }

@@ -16,7 +16,7 @@ use crate::{
     invocation::error_type,
     panics,
     settings::Settings,
-    trace::{Recorder, exception},
+    trace::{TRACER, exception},
 };
 use lambda_runtime::{Diagnostic, Error};
 use opentelemetry::{
@@ -103,10 +103,10 @@ pub(crate) struct InitPhase {
 }
 
 impl InitPhase {
-    pub(crate) fn begin(traced: bool) -> Self {
+    pub(crate) fn begin(settings: &Settings) -> Self {
         // Elsewhere the platform allows minutes.
         let bounded = environment::kind().initialization_type == InitializationType::OnDemand;
-        Self { began: Instant::now(), budget: Settings::current().init_budget.or(bounded.then_some(BUDGET)), traced }
+        Self { began: Instant::now(), budget: settings.init_budget.or(bounded.then_some(BUDGET)), traced: settings.trace }
     }
 
     /// Runs a set-up; its failure is posted.
@@ -195,7 +195,7 @@ fn with_text(error: Error) -> Error {
 
 fn begin_span(name: &str) -> Context {
     let span = SpanBuilder::from_name(format!("init {name}")).with_kind(SpanKind::Internal);
-    let mut span = Recorder::start().tracer.build_with_context(span, &Context::new());
+    let mut span = TRACER.build_with_context(span, &Context::new());
     span.set_attribute(KeyValue::new("lambda.stage", "init"));
     Context::new().with_span(span)
 }

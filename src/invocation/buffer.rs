@@ -11,6 +11,31 @@ use std::{
 /// Room for the spans of most invocations, so that it does not grow step by step before the answer.
 const USUAL: usize = 16;
 
+/// Spans that wait for an invocation to come, or to come again; more are left out. A background task of an instance that is not
+/// asked anything makes them without end.
+const WAITING: usize = 10_000;
+
+/// Spans that ended when their invocation was over: they leave with the next one.
+#[derive(Debug, Default)]
+pub(crate) struct LateSpans(Mutex<Vec<SpanData>>);
+
+impl LateSpans {
+    pub(crate) fn keep(&self, span: SpanData) {
+        let mut late = lock(&self.0);
+        if late.len() < WAITING {
+            late.push(span);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.0).len()
+    }
+
+    pub(crate) fn take(&self) -> Vec<SpanData> {
+        std::mem::take(&mut lock(&self.0))
+    }
+}
+
 /// Spans of one invocation: the open ones, and the finished ones that wait for its response to be posted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SpanBuffer(Arc<Mutex<Buffered>>);
@@ -22,6 +47,8 @@ struct Buffered {
     free: Vec<usize>,
     finished: Vec<SpanData>,
     closed: bool,
+    /// Where a span goes that ends when the buffer is closed.
+    late: Option<Arc<LateSpans>>,
     /// Of a buffer that a shutdown looks through.
     own: Option<Own>,
 }
@@ -46,6 +73,11 @@ impl Buffered {
 }
 
 impl SpanBuffer {
+    /// The buffer of an invocation: what ends after it goes to `late`.
+    pub(super) fn new(late: Arc<LateSpans>) -> Self {
+        Self(Arc::new(Mutex::new(Buffered { late: Some(late), ..Buffered::default() })))
+    }
+
     /// What has finished since the last call.
     pub(crate) fn take(&self) -> Vec<SpanData> {
         std::mem::take(&mut self.lock().finished)
@@ -148,25 +180,24 @@ impl Place {
         }
     }
 
-    /// Ends the span, of which its buffer keeps at most `most`. Gives it back where the buffer is closed.
-    pub(crate) fn end(&self, time: SystemTime, most: usize) -> Option<SpanData> {
-        let mut buffered = self.buffer.lock();
-        let buffered = &mut *buffered;
+    /// Ends the span. Gives it back where its buffer is closed and has nowhere to put it.
+    pub(crate) fn end(&self, time: SystemTime) -> Option<SpanData> {
+        let mut guard = self.buffer.lock();
+        let buffered = &mut *guard;
         buffered.get(self.at, self.id)?.end_time = time;
         let span = buffered.open[self.at].take()?;
         buffered.free.push(self.at);
         if buffered.closed {
-            return Some(span);
+            let Some(late) = buffered.late.clone() else { return Some(span) };
+            drop(guard);
+            late.keep(span);
+            return None;
         }
-        if buffered.finished.len() < most {
+        // Of a buffer of init only: an invocation's is bounded by what one invocation does.
+        if buffered.own.is_some() || buffered.finished.len() < WAITING {
             buffered.finished.push(span);
         }
         None
-    }
-
-    /// True of a place in this buffer.
-    pub(crate) fn is_in(&self, buffer: &SpanBuffer) -> bool {
-        Arc::ptr_eq(&self.buffer.0, &buffer.0)
     }
 }
 

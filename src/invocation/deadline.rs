@@ -26,10 +26,9 @@ impl Deadline {
     ///
     /// An implausible one is none: 0, past at receipt, `cargo lambda watch`'s constant in 1970, or centuries ahead, as AWS's
     /// emulator sends in concurrent mode.
-    pub(crate) fn from_epoch_millis(millis: u64, now: SystemTime, received: Instant) -> Option<Self> {
+    pub(crate) fn from_epoch_millis(millis: u64, now: SystemTime, received: Instant, settings: &Settings) -> Option<Self> {
         let at = UNIX_EPOCH.checked_add(Duration::from_millis(millis))?;
         let left = at.duration_since(now).ok().filter(|left| !left.is_zero() && *left < PLAUSIBLE)?;
-        let settings = Settings::current();
         timers_run().then(|| {
             static RESERVE: Once = Once::new();
             static GRACE: Once = Once::new();
@@ -135,7 +134,7 @@ mod tests {
     #[tokio::test]
     async fn an_implausible_deadline_is_none() {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let read = |millis| Deadline::from_epoch_millis(millis, now, Instant::now());
+        let read = |millis| Deadline::from_epoch_millis(millis, now, Instant::now(), &Settings::default());
         for millis in [0, 600_000, 1_799_999_999_000, 1_800_000_000_000, u64::MAX, 9_999_999_999_999_999] {
             assert_eq!(read(millis), None, "{millis}");
         }

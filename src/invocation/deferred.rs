@@ -1,8 +1,5 @@
 //! Work that an invocation stores for after its response.
 
-use super::{CURRENT, Invocation};
-use crate::notice;
-use opentelemetry::{Context as OtelContext, context::FutureExt as _};
 use std::{
     future::Future,
     pin::Pin,
@@ -26,22 +23,11 @@ struct Stored {
 }
 
 impl Deferred {
-    pub(crate) fn push(&self, owner: &Invocation, work: Work) {
+    /// Stores work, or gives it back where the stage is over.
+    pub(crate) fn push(&self, work: Work) -> Result<(), Work> {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if owner.is_detached() || stored.closed {
-            drop(stored);
-            // Nobody posts a response for a detached invocation, nor one more for one that is over: the work would never run.
-            if let Ok(handle) = tokio::runtime::Handle::try_current() {
-                let here = OtelContext::current();
-                let is_owners = owner.is_detached() || here.get::<Invocation>().is_some_and(|invocation| invocation.is(owner));
-                // Without the invocation in it, its spans would belong to nothing.
-                let context = if is_owners { here } else { owner.context_without_span() };
-                let work: Work = Box::pin(CURRENT.scope(owner.clone(), work).with_context(context));
-                drop(handle.spawn(work));
-            } else {
-                notice::warn(format_args!("after_response outside of an invocation and of a Tokio runtime: the work is dropped"));
-            }
-            return;
+        if stored.closed {
+            return Err(work);
         }
         stored.work.push(work);
         let stage = stored.stage.take();
@@ -49,6 +35,7 @@ impl Deferred {
         if let Some(stage) = stage {
             stage.wake();
         }
+        Ok(())
     }
 
     /// The stage is over: what is stored from here on begins at once. Gives back what was stored and not begun.

@@ -3,29 +3,33 @@
 mod buffer;
 mod deadline;
 mod deferred;
+mod hooks;
 mod outcome;
+mod shared;
 
-pub(crate) use buffer::{Own, Place, SpanBuffer, WeakSpanBuffer, lock};
+pub(crate) use buffer::{LateSpans, Own, Place, SpanBuffer};
 pub(crate) use deadline::Deadline;
 pub use deadline::DeadlineExceeded;
 pub(crate) use deferred::{Deferred, Work};
+pub use hooks::Report;
+pub(crate) use hooks::{Hooks, ShutdownHook};
 pub use outcome::Outcome;
 pub(crate) use outcome::error_type;
+pub(crate) use shared::Shared;
 
 use crate::{
     clock,
     context::has_context,
     frozen,
     ids::ProcessIds,
-    settings::Settings,
-    xray::{Sampled, TraceHeader},
+    xray::{Frame, Sampled, TraceHeader},
 };
 use opentelemetry::{
-    Context, KeyValue,
+    Context, KeyValue, TraceId,
     context::FutureExt as _,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState},
 };
-use opentelemetry_sdk::trace::IdGenerator;
+use opentelemetry_sdk::trace::{IdGenerator, SpanData};
 use std::{
     fmt,
     future::Future,
@@ -60,26 +64,50 @@ tokio::task_local! {
 pub struct Invocation(Arc<Inner>);
 
 struct Inner {
-    context: lambda_runtime::Context,
-    received: Instant,
-    deadline: Option<Deadline>,
+    shared: Arc<Shared>,
+    facts: Facts,
     token: OnceLock<CancellationToken>,
-    header: TraceHeader,
     parent: Option<SpanContext>,
-    /// The parent is none of Lambda's.
-    foreign: bool,
     recorded: bool,
-    cold_start: bool,
     idle: Option<Duration>,
     spans: SpanBuffer,
     deferred: Deferred,
     notes: Mutex<Notes>,
 }
 
+/// What is known of an invocation when it begins.
+pub(crate) struct Facts {
+    pub(crate) context: lambda_runtime::Context,
+    pub(crate) received: Instant,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) header: TraceHeader,
+    /// The header's parent is none of Lambda's.
+    pub(crate) foreign: bool,
+    pub(crate) cold_start: bool,
+    /// False where no layer would send its spans.
+    pub(crate) traced: bool,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            context: lambda_runtime::Context::default(),
+            received: clock::now(),
+            deadline: None,
+            header: TraceHeader::default(),
+            foreign: false,
+            cold_start: false,
+            traced: true,
+        }
+    }
+}
+
 /// What is learnt about an invocation on its way, for its span.
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) outcome: Option<Outcome>,
+    /// The handler's layer has seen it: without an outcome it was then left unanswered.
+    pub(crate) handled: bool,
     pub(crate) attributes: Vec<KeyValue>,
     pub(crate) annotations: Vec<KeyValue>,
     pub(crate) http_status: Option<u16>,
@@ -124,49 +152,45 @@ impl Invocation {
     }
 
     fn detached() -> Self {
-        Self::new(lambda_runtime::Context::default(), clock::now(), None, TraceHeader::default(), false, false)
+        Self::new(Shared::detached(), Facts::default())
     }
 
-    pub(crate) fn new(
-        context: lambda_runtime::Context,
-        received: Instant,
-        deadline: Option<Deadline>,
-        header: TraceHeader,
-        foreign: bool,
-        cold_start: bool,
-    ) -> Self {
-        let recorded = header.sampled() == Sampled::Yes && header.root().is_some() && Settings::current().trace;
-        let parent = header.span_context().or_else(|| without_parent(&header));
+    pub(crate) fn new(shared: Arc<Shared>, facts: Facts) -> Self {
+        let header = &facts.header;
+        let recorded = facts.traced && shared.settings.trace && header.sampled() == Sampled::Yes && header.root().is_some();
+        let parent = header.span_context().or_else(|| without_parent(header));
+        let late = Arc::clone(&shared.late);
         Self(Arc::new(Inner {
-            context,
-            received,
-            deadline,
+            shared,
+            facts,
             token: OnceLock::new(),
-            header,
             parent,
-            foreign,
             recorded,
-            cold_start,
             idle: frozen::time(),
-            spans: SpanBuffer::default(),
+            spans: SpanBuffer::new(late),
             deferred: Deferred::default(),
             notes: Mutex::default(),
         }))
     }
 
+    /// What its lifecycle was configured with.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
     /// Lambda's id of this invocation; empty for a detached one.
     pub fn request_id(&self) -> &str {
-        &self.0.context.request_id
+        &self.0.facts.context.request_id
     }
 
     /// The function's ARN as the caller named it: with an alias if it used one.
     pub fn invoked_function_arn(&self) -> &str {
-        &self.0.context.invoked_function_arn
+        &self.0.facts.context.invoked_function_arn
     }
 
     /// The tenant this invocation is for, in functions with tenant isolation.
     pub fn tenant_id(&self) -> Option<&str> {
-        self.0.context.tenant_id.as_deref()
+        self.0.facts.context.tenant_id.as_deref()
     }
 
     /// How long this environment slept between its last invocation and this one; `None` in its first, and on Managed Instances,
@@ -177,12 +201,12 @@ impl Invocation {
 
     /// True for the one invocation that waited for its environment to be made.
     pub fn is_cold_start(&self) -> bool {
-        self.0.cold_start
+        self.0.facts.cold_start
     }
 
     /// When the platform ends this invocation. `None` where it gave no plausible deadline.
     pub fn deadline(&self) -> Option<Instant> {
-        self.0.deadline.map(|deadline| deadline.kill)
+        self.0.facts.deadline.map(|deadline| deadline.kill)
     }
 
     /// Time until the platform ends this invocation: [`Duration::MAX`] without a deadline.
@@ -201,7 +225,7 @@ impl Invocation {
     /// True from the moment the token is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.token.get().is_some_and(CancellationToken::is_cancelled)
-            || self.0.deadline.is_some_and(|deadline| clock::now() >= deadline.soft)
+            || self.0.facts.deadline.is_some_and(|deadline| clock::now() >= deadline.soft)
     }
 
     /// Runs `future` until the token is cancelled.
@@ -241,7 +265,7 @@ impl Invocation {
 
     /// The context `lambda_runtime` gave with the event.
     pub fn lambda_context(&self) -> &lambda_runtime::Context {
-        &self.0.context
+        &self.0.facts.context
     }
 
     /// The OpenTelemetry context of this invocation, without a span of ours: what Lambda sent is still handed on.
@@ -260,21 +284,21 @@ impl Invocation {
 
     /// True when the trace continues a W3C parent, which is none of Lambda's segments.
     pub(crate) fn is_foreign(&self) -> bool {
-        self.0.foreign
+        self.0.facts.foreign
     }
 
     /// True when its open spans are kept for the watchdog.
     pub(crate) fn is_watched(&self) -> bool {
-        self.0.recorded && self.0.deadline.is_some() && Settings::current().watchdog
+        self.0.recorded && self.0.facts.deadline.is_some() && self.0.shared.settings.watchdog
     }
 
     /// True outside of any invocation of Lambda's.
     pub(crate) fn is_detached(&self) -> bool {
-        self.0.context.request_id.is_empty()
+        self.0.facts.context.request_id.is_empty()
     }
 
     pub(crate) fn received_header(&self) -> &TraceHeader {
-        &self.0.header
+        &self.0.facts.header
     }
 
     /// The remote parent of the invocation's span.
@@ -283,19 +307,19 @@ impl Invocation {
     }
 
     pub(crate) fn parent_id(&self) -> Option<SpanId> {
-        self.0.header.parent()
+        self.0.facts.header.parent()
     }
 
     pub(crate) fn timing(&self) -> Option<Deadline> {
-        self.0.deadline
+        self.0.facts.deadline
     }
 
     pub(crate) fn exceeded(&self) -> DeadlineExceeded {
-        DeadlineExceeded::new(clock::now().saturating_duration_since(self.0.received))
+        DeadlineExceeded::new(clock::now().saturating_duration_since(self.0.facts.received))
     }
 
     pub(crate) fn is_overdue(&self) -> bool {
-        self.0.deadline.is_some_and(|deadline| clock::now() >= deadline.hard)
+        self.0.facts.deadline.is_some_and(|deadline| clock::now() >= deadline.hard)
     }
 
     pub(crate) fn token(&self) -> &CancellationToken {
@@ -304,6 +328,31 @@ impl Invocation {
 
     pub(crate) fn spans(&self) -> &SpanBuffer {
         &self.0.spans
+    }
+
+    /// Keeps a span that begins in this invocation; the first one is its own.
+    pub(crate) fn open_span(&self, span: SpanData) -> Place {
+        let (place, first) = self.0.spans.open(span, |span| {
+            let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
+            Some(Own { id, frame: self.frame(trace) })
+        });
+        if first {
+            self.0.shared.register(self);
+        }
+        place
+    }
+
+    /// Where its document stands in this trace: below Lambda's segment, or as a segment of its own.
+    pub(crate) fn frame(&self, trace: TraceId) -> Frame {
+        let frame = Frame::under(trace, self.parent_id().unwrap_or(SpanId::INVALID)).invocation();
+        if self.is_foreign() { frame.segment() } else { frame }
+    }
+
+    /// The invocation is over: what of it has not been sent goes with the next one.
+    pub(crate) fn close_spans(&self) {
+        for span in self.0.spans.close() {
+            self.0.shared.late.keep(span);
+        }
     }
 
     pub(crate) fn deferred(&self) -> &Deferred {

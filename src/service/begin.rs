@@ -2,37 +2,50 @@
 
 use crate::{
     InitializationType, Invocation, clock, environment, ids,
-    invocation::Deadline,
+    invocation::{Deadline, Facts, Shared},
     notice,
-    settings::Settings,
     xray::{Sampled, TraceHeader},
 };
-use std::{sync::Once, time::SystemTime};
+use std::{
+    sync::{Arc, Once},
+    time::SystemTime,
+};
 
 impl Invocation {
-    pub(crate) fn begin(context: &lambda_runtime::Context, parent: Option<TraceHeader>) -> Self {
+    /// Begins an invocation. `traced` says whether its layer sends spans; `parent` stands for X-Ray's header where it is set.
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        context: &lambda_runtime::Context,
+        parent: Option<TraceHeader>,
+        traced: bool,
+    ) -> Self {
         let received = clock::now();
-        let settings = Settings::current();
-        let deadline = settings.deadline.then(|| Deadline::from_epoch_millis(context.deadline, SystemTime::now(), received));
+        let settings = &shared.settings;
+        let deadline =
+            settings.deadline.then(|| Deadline::from_epoch_millis(context.deadline, SystemTime::now(), received, settings));
         let foreign = parent.is_some();
         let header = parent.or_else(|| context.xray_trace_id.as_deref().map(TraceHeader::parse)).unwrap_or_default();
-        tell_once(&header);
+        if traced && settings.trace {
+            hint_once(&header);
+        }
         let cold_start = environment::take_cold_start();
         if cold_start && environment::kind().initialization_type == InitializationType::SnapStart {
             ids::reseed();
         }
-        Self::new(context.clone(), received, deadline.flatten(), header, foreign, cold_start)
+        let deadline = deadline.flatten();
+        let facts = Facts { context: context.clone(), received, deadline, header, foreign, cold_start, traced };
+        Self::new(Arc::clone(shared), facts)
     }
 }
 
 /// One line for a malformed header, and one for a function that is not traced because of how it is configured.
-fn tell_once(header: &TraceHeader) {
+fn hint_once(header: &TraceHeader) {
     static MALFORMED: Once = Once::new();
     static UNTRACED: Once = Once::new();
     if let Some(problem) = header.ignored() {
         MALFORMED.call_once(|| notice::warn(format_args!("a part of the trace header is ignored: {problem}")));
     }
-    if header.root().is_some() && header.sampled() == Sampled::Unknown && Settings::current().trace {
+    if header.root().is_some() && header.sampled() == Sampled::Unknown {
         UNTRACED.call_once(|| {
             tracing::info!(
                 "not traced: nobody decided to sample; switch on active tracing for the function (TracingConfig: Active)"

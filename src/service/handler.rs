@@ -1,10 +1,17 @@
 //! Position B: around the handler. Sees the typed event, the answer, the error, the panic; answers early at the deadline.
 
 use super::{payload::Payload, stream::TrackedStream};
-use crate::{Invocation, deadline::Alarm, invocation::Outcome, panics};
+use crate::{
+    Invocation,
+    after_response::release,
+    deadline::Alarm,
+    invocation::{CURRENT, Outcome, Shared},
+    panics,
+};
 use bytes::Bytes;
 use futures_core::Stream;
 use lambda_runtime::{Diagnostic, Error, FunctionResponse, IntoFunctionResponse, LambdaEvent, StreamResponse};
+use opentelemetry::Context as OtelContext;
 use pin_project_lite::pin_project;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -13,6 +20,7 @@ use std::{
     future::Future,
     marker::PhantomData,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 use tower::{Layer, Service};
@@ -25,14 +33,23 @@ pub(crate) const MAX_ANSWER: usize = 6 * 1024 * 1024 + 100;
 /// not encode or is too large, a deadline.
 ///
 /// The buffered answer is encoded here, so that a panic in a `Serialize` ends one invocation and not the process.
+///
+/// Used alone, without a [`RuntimeLayer`](super::RuntimeLayer), it begins the invocation itself: [`Invocation::current`], its
+/// token, [`within`](Invocation::within), a [fallback](crate::deadline::fallback) and the ids in the log all work. Nothing is
+/// traced then, and work for after the response begins when the handler has ended.
 pub struct HandlerLayer<Buffered, Body> {
+    shared: Arc<Shared>,
     types: PhantomData<fn() -> (Buffered, Body)>,
 }
 
 impl<Buffered, Body> HandlerLayer<Buffered, Body> {
-    /// A layer with the default deadline.
+    /// A layer as the [environment](crate::settings) says. [`Lifecycle::handler_layer`](crate::Lifecycle::handler_layer) makes a configured one.
     pub fn new() -> Self {
-        Self { types: PhantomData }
+        Self::of(Shared::from_env())
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self { shared, types: PhantomData }
     }
 }
 
@@ -44,7 +61,7 @@ impl<Buffered, Body> Default for HandlerLayer<Buffered, Body> {
 
 impl<Buffered, Body> Clone for HandlerLayer<Buffered, Body> {
     fn clone(&self) -> Self {
-        Self::new()
+        Self::of(Arc::clone(&self.shared))
     }
 }
 
@@ -52,13 +69,14 @@ impl<S, Buffered, Body> Layer<S> for HandlerLayer<Buffered, Body> {
     type Service = HandlerService<S, Buffered, Body>;
 
     fn layer(&self, handler: S) -> Self::Service {
-        HandlerService { handler, refused: None, types: PhantomData }
+        HandlerService { handler, shared: Arc::clone(&self.shared), refused: None, types: PhantomData }
     }
 }
 
 /// The service [`HandlerLayer`] makes.
 pub struct HandlerService<S, Buffered, Body> {
     handler: S,
+    shared: Arc<Shared>,
     /// What `poll_ready` said: lambda_runtime would end the process for it, with the event unanswered.
     refused: Option<Outcome>,
     types: PhantomData<fn() -> (Buffered, Body)>,
@@ -66,7 +84,7 @@ pub struct HandlerService<S, Buffered, Body> {
 
 impl<S: Clone, Buffered, Body> Clone for HandlerService<S, Buffered, Body> {
     fn clone(&self) -> Self {
-        Self { handler: self.handler.clone(), refused: None, types: PhantomData }
+        Self { handler: self.handler.clone(), shared: Arc::clone(&self.shared), refused: None, types: PhantomData }
     }
 }
 
@@ -96,18 +114,37 @@ where
 
     fn call(&mut self, event: LambdaEvent<Payload<T>>) -> Self::Future {
         let (payload, context) = event.into_parts();
-        let invocation = Invocation::try_current().unwrap_or_else(|| Invocation::begin(&context, None));
+        let (invocation, alone) = match Invocation::try_current() {
+            Some(invocation) => (invocation, None),
+            None => {
+                let invocation = Invocation::begin(&self.shared, &context, None, false);
+                let alone = invocation.context_without_span();
+                (invocation, Some(alone))
+            }
+        };
+        invocation.notes().handled = true;
         let payload = self.refused.take().map_or(payload.0, Err);
         let begun = payload.and_then(|payload| {
-            panics::catch(|| self.handler.call(LambdaEvent::new(payload, context)))
-                .map_err(|panic| Outcome::panicked("the handler", &panic))
+            let call = || self.handler.call(LambdaEvent::new(payload, context));
+            panics::catch(|| within(alone.as_ref(), &invocation, call)).map_err(|panic| Outcome::panicked("the handler", &panic))
         });
         let (handler, failed) = match begun {
             Ok(future) => (Some(future), None),
             Err(outcome) => (None, Some(outcome)),
         };
         let alarm = Alarm::new(invocation.timing());
-        HandlerFuture { handler, failed, alarm, invocation, types: PhantomData }
+        HandlerFuture { handler, failed, alarm, invocation, alone, types: PhantomData }
+    }
+}
+
+/// Runs `run` inside the invocation, where no runtime layer around this one does.
+fn within<T>(alone: Option<&OtelContext>, invocation: &Invocation, run: impl FnOnce() -> T) -> T {
+    match alone {
+        Some(context) => {
+            let _attached = context.clone().attach();
+            CURRENT.sync_scope(invocation.clone(), run)
+        }
+        None => run(),
     }
 }
 
@@ -119,6 +156,7 @@ pin_project! {
         failed: Option<Outcome>,
         alarm: Alarm,
         invocation: Invocation,
+        alone: Option<OtelContext>,
         types: PhantomData<fn() -> (R, Buffered, Body)>,
     }
 }
@@ -135,7 +173,32 @@ where
 {
     type Output = Result<FunctionResponse<Box<RawValue>, TrackedStream<Body>>, Diagnostic>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.alone.is_none() {
+            return self.poll_handler(cx);
+        }
+        let (invocation, alone) = (self.invocation.clone(), self.alone.clone());
+        within(alone.as_ref(), &invocation, || {
+            let polled = self.as_mut().poll_handler(cx);
+            if polled.is_ready() {
+                release(&invocation);
+            }
+            polled
+        })
+    }
+}
+
+impl<F, R, Failed, Buffered, Body, D, E> HandlerFuture<F, R, Buffered, Body>
+where
+    F: Future<Output = Result<R, Failed>>,
+    Failed: Into<Diagnostic> + Debug,
+    R: IntoFunctionResponse<Buffered, Body>,
+    Buffered: Serialize,
+    Body: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+    D: Into<Bytes> + Send,
+    E: Into<Error> + Send + Debug,
+{
+    fn poll_handler(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
         let mut this = self.project();
         let invocation = &*this.invocation;
         if let Some(outcome) = this.failed.take() {

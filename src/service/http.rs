@@ -2,26 +2,47 @@
 //!
 //! Outside the adapter the answer is a private type in which nobody can read a status.
 
-use crate::Invocation;
+use crate::{
+    Invocation,
+    after_response::release,
+    deadline::Alarm,
+    invocation::{CURRENT, Shared},
+};
 use lambda_http::{Body, IntoResponse, Request, RequestExt, request::RequestContext};
-use opentelemetry::KeyValue;
+use opentelemetry::{Context as OtelContext, KeyValue};
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 use tower::{Layer, Service};
 
-/// Puts [`Invocation`] into the request's extensions and records what was asked and answered.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HttpLayer(());
+/// Puts [`Invocation`] into the request's extensions, records method, route and status, and responds with 504 at the deadline.
+///
+/// It works below a [`HandlerLayer`](super::HandlerLayer). Used alone, inside `lambda_http::run` for one, it begins the invocation
+/// itself: the extension, the token and the 504 work; nothing is traced, and work for after the response begins with the response.
+#[derive(Clone, Debug)]
+pub struct HttpLayer {
+    shared: Arc<Shared>,
+}
 
 impl HttpLayer {
-    /// A layer with the defaults.
+    /// A layer as the [environment](crate::settings) says. [`Lifecycle::http_layer`](crate::Lifecycle::http_layer) makes a configured one.
     pub fn new() -> Self {
-        Self(())
+        Self::of(Shared::from_env())
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Default for HttpLayer {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -29,7 +50,7 @@ impl<S> Layer<S> for HttpLayer {
     type Service = HttpService<S>;
 
     fn layer(&self, inner: S) -> HttpService<S> {
-        HttpService { inner }
+        HttpService { inner, shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -37,6 +58,7 @@ impl<S> Layer<S> for HttpLayer {
 #[derive(Clone, Debug)]
 pub struct HttpService<S> {
     inner: S,
+    shared: Arc<Shared>,
 }
 
 impl<S> Service<Request> for HttpService<S>
@@ -53,13 +75,28 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let invocation = Invocation::current();
+        let (invocation, alone) = match Invocation::try_current() {
+            Some(invocation) => (invocation, None),
+            None => match request.lambda_context_ref() {
+                Some(context) => {
+                    let invocation = Invocation::begin(&self.shared, context, None, false);
+                    let alone = Alone { context: invocation.context_without_span(), alarm: Alarm::new(invocation.timing()) };
+                    (invocation, Some(alone))
+                }
+                // A test calls it without Lambda.
+                None => (Invocation::current(), None),
+            },
+        };
         without_stage(&mut request);
         if invocation.is_recorded() {
             describe(&invocation, &request);
         }
         request.extensions_mut().insert(invocation.clone());
-        HttpFuture { state: State::AtWork { inner: self.inner.call(request) }, invocation }
+        let inner = match &alone {
+            Some(alone) => alone.within(&invocation, || self.inner.call(request)),
+            None => self.inner.call(request),
+        };
+        HttpFuture { state: State::AtWork { inner }, invocation, alone }
     }
 }
 
@@ -149,6 +186,20 @@ pin_project! {
         #[pin]
         state: State<F>,
         invocation: Invocation,
+        alone: Option<Alone>,
+    }
+}
+
+/// What a handler layer around this one would do.
+struct Alone {
+    context: OtelContext,
+    alarm: Alarm,
+}
+
+impl Alone {
+    fn within<T>(&self, invocation: &Invocation, run: impl FnOnce() -> T) -> T {
+        let _attached = self.context.clone().attach();
+        CURRENT.sync_scope(invocation.clone(), run)
     }
 }
 
@@ -169,7 +220,29 @@ where
 {
     type Output = Result<http::Response<Body>, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(mut alone) = self.as_mut().project().alone.take() else { return self.poll_response(cx) };
+        let invocation = self.invocation.clone();
+        let polled = alone.within(&invocation, || self.as_mut().poll_response(cx));
+        if polled.is_ready() {
+            release(&invocation);
+            return polled;
+        }
+        if alone.alarm.poll_hard(cx, || invocation.token().cancel()).is_ready() {
+            release(&invocation);
+            return Poll::Ready(Ok(gateway_timeout(&invocation)));
+        }
+        *self.project().alone = Some(alone);
+        Poll::Pending
+    }
+}
+
+impl<F, R, E> HttpFuture<F>
+where
+    F: Future<Output = Result<R, E>>,
+    R: IntoResponse,
+{
+    fn poll_response(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
         let mut this = self.project();
         loop {
             let polled = match this.state.as_mut().project() {

@@ -4,11 +4,11 @@
 
 use crate::{
     Invocation,
-    after_response::{self, after_posting, hooks, nothing_follows},
+    after_response::{after_posting, nothing_follows},
     deadline::{self, Watched},
     environment,
-    invocation::{CURRENT, Work},
-    trace,
+    invocation::{CURRENT, Shared, Work},
+    trace::{self, Recording},
 };
 use bytes::Bytes;
 use lambda_runtime::{Error, LambdaInvocation};
@@ -20,6 +20,7 @@ use pin_project_lite::pin_project;
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tokio::task::futures::TaskLocalFuture;
@@ -29,14 +30,28 @@ use tracing::level_filters::LevelFilter;
 
 /// Begins the invocation and its span, and runs the after-response stage once the response was posted.
 ///
-/// It works whatever becomes of the handler: an answer, an error, a panic, an event that never decoded.
-#[derive(Clone, Debug, Default)]
-pub struct RuntimeLayer(());
+/// It works whatever becomes of the handler: a response, an error, a panic, an event that never decoded. Used alone, without a
+/// [`HandlerLayer`](super::HandlerLayer), it traces invocations and runs their background work. How the handler ended is then not
+/// recorded, and nothing is a fault because of it.
+#[derive(Clone, Debug)]
+pub struct RuntimeLayer {
+    shared: Arc<Shared>,
+}
 
 impl RuntimeLayer {
-    /// A layer with the stages' defaults.
+    /// A layer as the [environment](crate::settings) says. [`Lifecycle::runtime_layer`](crate::Lifecycle::runtime_layer) makes a configured one.
     pub fn new() -> Self {
-        Self(())
+        Self::of(Shared::from_env())
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Default for RuntimeLayer {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -44,7 +59,7 @@ impl<S> Layer<S> for RuntimeLayer {
     type Service = RuntimeService<S>;
 
     fn layer(&self, inner: S) -> RuntimeService<S> {
-        RuntimeService { inner }
+        RuntimeService { inner, shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -52,6 +67,7 @@ impl<S> Layer<S> for RuntimeLayer {
 #[derive(Clone, Debug)]
 pub struct RuntimeService<S> {
     inner: S,
+    shared: Arc<Shared>,
 }
 
 impl<S> Service<LambdaInvocation> for RuntimeService<S>
@@ -67,13 +83,15 @@ where
     }
 
     fn call(&mut self, mut event: LambdaInvocation) -> Self::Future {
-        let invocation = Invocation::begin(&event.context, trace::foreign_parent(&event.parts.headers, &event.body));
-        trace::set_recording(invocation.is_recorded());
+        let settings = &self.shared.settings;
+        let parent = trace::foreign_parent(settings.trace_parent, &event.parts.headers, &event.body);
+        let invocation = Invocation::begin(&self.shared, &event.context, parent, true);
+        let recording = Recording::begin(invocation.is_recorded());
         let context =
             if invocation.is_recorded() { trace::begin(&invocation, &event.body) } else { invocation.context_without_span() };
         trace::adopt_init(&invocation, &context);
         if let Some(slept) = invocation.idle() {
-            hooks().run_thaw(slept);
+            self.shared.hooks.run_thaw(slept);
         }
         // At TRACE lambda_runtime logs the event, and gives up its process when that is not UTF-8.
         if LevelFilter::current() == LevelFilter::TRACE && std::str::from_utf8(&event.body).is_err() {
@@ -87,10 +105,11 @@ where
         RuntimeFuture {
             inner: CURRENT.scope(invocation.clone(), inner.with_context(context.clone())),
             // On demand a handler that runs when the environment ends has met its timeout: only a response is waited for.
-            in_progress: environment::kind().is_concurrent().then(|| after_response::stages().token()),
+            in_progress: environment::kind().is_concurrent().then(|| invocation.shared().stages.token()),
             after: None,
             posted: None,
             watched,
+            recording,
             invocation,
             context,
         }
@@ -107,6 +126,7 @@ pin_project! {
         // What a shutdown waits for.
         in_progress: Option<TaskTrackerToken>,
         watched: Option<Watched>,
+        recording: Recording,
         invocation: Invocation,
         context: OtelContext,
     }
@@ -120,7 +140,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
         if this.posted.is_none() {
             let posted = this.inner.poll(cx);
             if this.in_progress.is_none() && (posted.is_ready() || this.invocation.notes().responding) {
-                *this.in_progress = Some(after_response::stages().token());
+                *this.in_progress = Some(this.invocation.shared().stages.token());
             }
             *this.posted = Some(ready!(posted));
             *this.watched = None;
@@ -131,7 +151,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
             let stage: Work = Box::pin(CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone())));
             if environment::kind().is_concurrent() {
                 // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
-                after_response::stages().spawn(stage);
+                this.invocation.shared().stages.spawn(stage);
             } else {
                 *this.after = Some(stage);
             }

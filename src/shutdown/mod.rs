@@ -5,11 +5,7 @@ mod extension;
 #[cfg(unix)]
 mod signal;
 
-use crate::{
-    after_response::{hooks, stages},
-    causes::Causes,
-    panics, trace,
-};
+use crate::{causes::Causes, invocation::Shared, panics, trace};
 use lambda_runtime::Error;
 use std::{
     fmt::{self, Debug, Formatter},
@@ -50,7 +46,7 @@ impl Debug for ServeError {
 }
 
 /// Serves until it ends by itself, or until the platform ends the environment.
-pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+pub(crate) async fn serve(shared: &Arc<Shared>, serving: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     // Pinned once: it is eleven kilobytes. And kept until the end: dropping it would end the spans of what is under way as if it
     // were over.
     let mut serving = pin!(serving);
@@ -58,8 +54,8 @@ pub(crate) async fn serve(serving: impl Future<Output = Result<(), Error>>) -> R
         panics::catch(|| serving.as_mut().poll(cx))
             .unwrap_or_else(|panic| Poll::Ready(Err(format!("the loop panicked: {panic}").into())))
     });
-    let shutdown = Arc::<Shutdown>::default();
-    let wanted = hooks().wants_shutdown() || trace::flushes_at_shutdown();
+    let shutdown = Arc::new(Shutdown { shared: Arc::clone(shared), done: OnceCell::new() });
+    let wanted = shared.hooks.has_shutdown() || shared.destinations.flush_at_shutdown();
     // Boxed, for as a rule nobody wants it, and it would make the future of every function larger.
     let mut listener = if wanted { Box::pin(listen(&shutdown)).await } else { None };
     let ended = tokio::select! {
@@ -133,27 +129,29 @@ async fn over(listener: Option<&mut Listener>) {
 }
 
 /// What is done once when a function ends, by whoever notices it first.
-#[derive(Default)]
-struct Shutdown(OnceCell<()>);
+struct Shutdown {
+    shared: Arc<Shared>,
+    done: OnceCell<()>,
+}
 
 impl Shutdown {
     /// Returns when it is done, also where somebody else does it.
     async fn run(&self, timers: bool) {
-        self.0.get_or_init(|| end(timers)).await;
+        self.done.get_or_init(|| end(&self.shared, timers)).await;
     }
 }
 
 /// Without timers nothing is bounded but by the platform's kill.
-async fn end(timers: bool) {
+async fn end(shared: &Shared, timers: bool) {
     let began = Instant::now();
     let until = |time| timers.then(|| began + time);
     tracing::debug!("the environment ends: invocations in progress, shutdown hooks and a last flush");
-    let stages = stages();
+    let stages = &shared.stages;
     stages.close();
     if timers && tokio::time::timeout(DRAINING, stages.wait()).await.is_err() {
         tracing::warn!(unfinished = stages.len(), "invocations, or work after their responses, are cut off by the shutdown");
     }
-    trace::report_shutdown();
-    hooks().run_shutdown(until(HOOKS)).await;
-    trace::flush_at_shutdown(until(TIME)).await;
+    trace::report_shutdown(shared);
+    shared.hooks.run_shutdown(until(HOOKS)).await;
+    trace::flush(shared, until(TIME)).await;
 }

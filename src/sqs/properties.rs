@@ -3,7 +3,7 @@
 use super::{BatchResponse, Message, NotAnSqsEvent, SqsEvent, SqsRecord, batch};
 use crate::{
     Invocation, clock,
-    invocation::{CURRENT, Deadline},
+    invocation::{CURRENT, Deadline, Facts, Shared},
     xray::TraceHeader,
 };
 use lambda_runtime::LambdaEvent;
@@ -27,7 +27,8 @@ fn invocation(left: Duration, header: &str) -> Invocation {
     "test".clone_into(&mut context.request_id);
     let received = clock::now();
     let deadline = Deadline::after(left, received, None, None);
-    Invocation::new(context, received, Some(deadline), TraceHeader::parse(header), false, false)
+    let facts = Facts { context, received, deadline: Some(deadline), header: TraceHeader::parse(header), ..Facts::default() };
+    Invocation::new(Shared::with_defaults(), facts)
 }
 
 /// What the handler is to do with a message.

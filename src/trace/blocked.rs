@@ -1,9 +1,9 @@
 //! Reports of invocations that will not end by themselves: their handler blocks its thread, or the environment ends.
 
-use super::{Recorder, delivery, exception};
+use super::{delivery::deliver_now, tracer::exception};
 use crate::{
     Invocation,
-    invocation::{Own, SpanBuffer},
+    invocation::{Own, Shared, SpanBuffer},
 };
 use opentelemetry::{
     KeyValue,
@@ -38,18 +38,17 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
     }
     // The open ones first: they tell what happened.
     open.append(&mut invocation.spans().take());
-    delivery::deliver_now(own.as_ref(), open);
+    deliver_now(invocation.shared(), own.as_ref(), open);
 }
 
 /// Sends what is known of the invocations in progress when the environment ends: the finished spans as they are, the open ones as faults that end
 /// now. An invocation whose outcome is known keeps it. Also sends what has ended after its invocation, because no other invocation will.
-pub(crate) fn report_shutdown() {
-    let Some(recorder) = Recorder::get() else { return };
-    for (invocation, buffer) in recorder.spans.take_known() {
+pub(crate) fn report_shutdown(shared: &Shared) {
+    for (invocation, buffer) in shared.take_known() {
         let (own, spans) = cut_off(invocation.as_ref(), &buffer);
-        delivery::deliver_now(own.as_ref(), spans);
+        deliver_now(shared, own.as_ref(), spans);
     }
-    delivery::deliver_now(None, recorder.spans.take_late());
+    deliver_now(shared, None, shared.late.take());
 }
 
 fn cut_off(invocation: Option<&Invocation>, buffer: &SpanBuffer) -> (Option<Own>, Vec<SpanData>) {

@@ -1,9 +1,9 @@
 //! What is recorded: INFO spans of the user's code while an invocation is traced, whatever the log level says.
 
-use super::spans::is_in_init;
+use super::init_spans::is_in_init;
 use crate::{Invocation, context::has_context, environment, invocation::CURRENT, logs::highest_level, settings::Settings};
 use opentelemetry::Context as OtelContext;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tracing::{Level, Metadata, level_filters::LevelFilter, subscriber::Interest};
 use tracing_subscriber::{
     filter::Targets,
@@ -35,9 +35,9 @@ impl RecordingFilter {
         Self { targets: Settings::trace_filter_from_env(), concurrent: environment::kind().is_concurrent() }
     }
 
-    /// As the lifecycle of this process was told.
-    pub(crate) fn of_settings() -> Self {
-        Self { targets: Settings::current().trace_filter.clone(), concurrent: environment::kind().is_concurrent() }
+    /// As a lifecycle was configured.
+    pub(crate) fn of_settings(settings: &Settings) -> Self {
+        Self { targets: settings.trace_filter.clone(), concurrent: environment::kind().is_concurrent() }
     }
 
     /// What a call site is told in advance.
@@ -91,10 +91,28 @@ impl<S> Filter<S> for RecordingFilter {
     }
 }
 
-/// Tells the call sites whether the invocation that begins is recorded.
-pub(crate) fn set_recording(recording: bool) {
-    if !environment::kind().is_concurrent() && RECORDING.swap(recording, Ordering::Relaxed) != recording {
-        tracing::callsite::rebuild_interest_cache();
+/// Invocations in progress, of all lifecycles of the process.
+static IN_PROGRESS: AtomicUsize = AtomicUsize::new(0);
+
+/// An invocation for which the call sites know whether it is recorded.
+#[derive(Debug)]
+pub(crate) struct Recording(());
+
+impl Recording {
+    /// Lets the call sites know whether the invocation that begins is recorded. Another one in progress may be: then they go on asking.
+    pub(crate) fn begin(recorded: bool) -> Self {
+        let alone = IN_PROGRESS.fetch_add(1, Ordering::AcqRel) == 0;
+        if !environment::kind().is_concurrent() && (recorded || alone) && RECORDING.swap(recorded, Ordering::Relaxed) != recorded
+        {
+            tracing::callsite::rebuild_interest_cache();
+        }
+        Self(())
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        IN_PROGRESS.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

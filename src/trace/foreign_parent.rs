@@ -1,6 +1,6 @@
 //! The parent of an invocation where it is not X-Ray's header that names it.
 
-use crate::{TraceParent, settings::Settings, xray::TraceHeader};
+use crate::{TraceParent, xray::TraceHeader};
 use http::HeaderMap;
 use serde::Deserialize;
 
@@ -9,8 +9,8 @@ const LOOK: usize = 16 * 1024;
 
 /// The W3C parent of an event, where the settings ask for it and the event has one: in the client context, or among the headers of
 /// an HTTP request.
-pub(crate) fn foreign_parent(headers: &HeaderMap, event: &[u8]) -> Option<TraceHeader> {
-    if Settings::current().trace_parent != TraceParent::W3c {
+pub(crate) fn foreign_parent(parent: TraceParent, headers: &HeaderMap, event: &[u8]) -> Option<TraceHeader> {
+    if parent != TraceParent::W3c {
         return None;
     }
     of_client_context(headers).or_else(|| of_http_event(event))

@@ -1,42 +1,85 @@
 //! Spans from before there was a trace: they wait for the first invocation.
 
-use super::{
-    Recorder,
-    spans::{end_init, under},
+use super::tracer::TRACER;
+use crate::{
+    Environment, InitializationType, Invocation, environment,
+    invocation::{LateSpans, Place, SpanBuffer},
 };
-use crate::{Environment, InitializationType, Invocation, environment};
 use opentelemetry::{
     Context, KeyValue,
-    trace::{SpanBuilder, SpanId, SpanKind, TraceContextExt, Tracer},
+    trace::{SpanBuilder, SpanContext, SpanId, SpanKind, TraceContextExt, TraceState, Tracer},
 };
 use opentelemetry_sdk::trace::SpanData;
 use std::{
     collections::HashSet,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 /// An invocation that comes later than this after init did not wait for it: the environment was made ahead of its requests.
 const AHEAD: Duration = Duration::from_secs(10);
 
+static OVER: AtomicBool = AtomicBool::new(false);
+
+/// Where a span of init goes that ends when it is over, and below which span it then belongs.
+static ADOPTER: OnceLock<(Arc<LateSpans>, SpanContext)> = OnceLock::new();
+
+/// True until the first invocation.
+pub(crate) fn is_in_init() -> bool {
+    !OVER.load(Ordering::Acquire)
+}
+
+/// The spans of init: of the process, for its Init phase is.
+fn buffer() -> &'static SpanBuffer {
+    static SPANS: OnceLock<SpanBuffer> = OnceLock::new();
+    SPANS.get_or_init(SpanBuffer::default)
+}
+
+/// Keeps a span that begins during init.
+pub(super) fn open(span: SpanData) -> Place {
+    buffer().open(span, |_| None).0
+}
+
+/// Keeps a span of init that ends when init is over. Without an adopter it is dropped.
+pub(super) fn keep_late(span: SpanData) {
+    if let Some((late, adopter)) = ADOPTER.get() {
+        late.keep(under(adopter, span));
+    }
+}
+
+fn adopt_rest(invocation: &Invocation, adopter: SpanContext) {
+    let _ = ADOPTER.set((Arc::clone(&invocation.shared().late), adopter));
+}
+
+/// The same span as a child of `adopter`, in its trace.
+fn under(adopter: &SpanContext, mut span: SpanData) -> SpanData {
+    let own = &span.span_context;
+    span.span_context = SpanContext::new(adopter.trace_id(), own.span_id(), own.trace_flags(), false, TraceState::NONE);
+    span.parent_span_id = adopter.span_id();
+    span
+}
+
 /// Hands the spans of init to the first invocation: as part of its trace where it waited for them, as a trace of their own, linked
 /// both ways, where it did not. Where the first invocation is not recorded they are dropped.
 pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
-    if !end_init() {
+    if OVER.swap(true, Ordering::AcqRel) {
         return;
     }
-    let Some(recorder) = Recorder::get() else { return };
-    let orphans = recorder.spans.take_init();
+    let orphans = buffer().close();
     if !invocation.is_recorded() {
         return;
     }
     let Some(over) = orphans.iter().map(|span| span.end_time).max() else {
-        return recorder.spans.adopt_rest_of_init(context.span().span_context().clone());
+        return adopt_rest(invocation, context.span().span_context().clone());
     };
     let gap = SystemTime::now().duration_since(over).unwrap_or_default();
     let ahead = gap > AHEAD || environment::kind().initialization_type == InitializationType::ProvisionedConcurrency;
-    let parent = if ahead { begin_trace_of_init(recorder, invocation, context, &orphans, over) } else { context.clone() };
+    let parent = if ahead { begin_trace_of_init(invocation, context, &orphans, over) } else { context.clone() };
     let adopter = parent.span().span_context().clone();
-    recorder.spans.adopt_rest_of_init(adopter.clone());
+    adopt_rest(invocation, adopter.clone());
     // A parent that is still open may never end: nothing hangs on it.
     let ended: HashSet<SpanId> = orphans.iter().map(|span| span.span_context.span_id()).collect();
     for span in orphans {
@@ -48,13 +91,7 @@ pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
 }
 
 /// A segment for init, in a trace of its own.
-fn begin_trace_of_init(
-    recorder: &Recorder,
-    invocation: &Invocation,
-    context: &Context,
-    orphans: &[SpanData],
-    over: SystemTime,
-) -> Context {
+fn begin_trace_of_init(invocation: &Invocation, context: &Context, orphans: &[SpanData], over: SystemTime) -> Context {
     let began = orphans.iter().map(|span| span.start_time).min().unwrap_or(over);
     let link = KeyValue::new("link.kind", "first_invocation");
     let first = opentelemetry::trace::Link::new(context.span().span_context().clone(), vec![link], 0);
@@ -64,7 +101,7 @@ fn begin_trace_of_init(
         .with_links(vec![first]);
     // No span in this context, so the SDK begins a trace; the invocation in it, so the span is kept.
     let apart = Context::new().with_value(invocation.clone());
-    let apart = apart.with_span(recorder.tracer.build_with_context(span, &apart));
+    let apart = apart.with_span(TRACER.build_with_context(span, &apart));
     apart.span().end_with_timestamp(over);
     context.span().add_link(apart.span().span_context().clone(), vec![KeyValue::new("link.kind", "init")]);
     apart

@@ -1,6 +1,9 @@
 //! The `tracing` layer that records spans.
 
-use super::{Recorder, filter::RecordingFilter, tracer::Span};
+use super::{
+    filter::RecordingFilter,
+    tracer::{Span, TRACER},
+};
 use crate::Invocation;
 use opentelemetry::{
     Context,
@@ -47,8 +50,6 @@ where
 
 /// A tracer for which a span that claims to be a root is a child of what is active. `parent: Span::current()` makes such a span
 /// wherever `tracing` knows of none, as in a handler that is not instrumented: the invocation's span is OpenTelemetry's.
-///
-/// The recorder is made for its first span: a process has a layer long before.
 #[derive(Clone, Debug)]
 pub(crate) struct Rooted;
 
@@ -56,11 +57,10 @@ impl Tracer for Rooted {
     type Span = Span;
 
     fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
-        let tracer = &Recorder::start().tracer;
         if parent.get::<Invocation>().is_some() || parent.has_active_span() {
-            return tracer.build_with_context(builder, parent);
+            return TRACER.build_with_context(builder, parent);
         }
-        tracer.build_with_context(builder, &Context::current())
+        TRACER.build_with_context(builder, &Context::current())
     }
 }
 

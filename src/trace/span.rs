@@ -1,15 +1,13 @@
 //! The invocation's own span: attached by context, so that it depends on no filter, and not on the runtime's endless `worker` span.
 
 use super::{
-    Recorder, Trigger,
+    Trigger,
     blocked::report_shutdown,
-    delivery,
-    tracer::{self, Span, exception},
+    tracer::{self, Span, SpanTracer, exception},
 };
 use crate::{
     Environment, Invocation,
     invocation::{Notes, Outcome},
-    settings::Settings,
 };
 use opentelemetry::{
     Context, KeyValue,
@@ -44,18 +42,17 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
 
     let parent = invocation.context_without_span();
     let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);
-    let recorder = Recorder::start();
-    let tracer = if invocation.is_foreign() { &recorder.segment_tracer } else { &recorder.tracer };
-    let span = tracer.prepare(span, &parent);
+    let span = SpanTracer::prepare(span, &parent);
+    let shared = invocation.shared();
     // Before the handler and not when it first waits: one that aborts, or is out of memory, without ever waiting would leave nothing. Nor from
     // another thread: one that panics at once, where panics abort, would be faster than it.
-    if Settings::current().in_progress {
-        delivery::announce(invocation, &span);
+    if shared.settings.in_progress {
+        shared.destinations.documents().announce(&span, &invocation.frame(span.span_context.trace_id()));
     }
-    let span = Span::open(&recorder.spans, invocation, span);
-    if recorder.spans.are_cut_off() {
+    let span = Span::open(invocation, span);
+    if shared.is_cut_off() {
         // Nobody would say otherwise how it ended.
-        report_shutdown();
+        report_shutdown(shared);
     }
     parent.with_span(span)
 }
@@ -90,9 +87,16 @@ impl Notes {
             return;
         }
         let status = self.http_status;
-        // Nobody set an outcome: the response could not be made or sent, and position B was never reached.
-        let word = self.outcome.as_ref().map_or("unanswered", Outcome::as_str);
-        tracer::set(span, KeyValue::new("annotation.outcome", word));
+        let word = match &self.outcome {
+            Some(outcome) => Some(outcome.as_str()),
+            // The response could not be made or sent.
+            None if self.handled => Some("unanswered"),
+            // Without the handler's layer the outcome is not known, and is not guessed.
+            None => None,
+        };
+        if let Some(word) = word {
+            tracer::set(span, KeyValue::new("annotation.outcome", word));
+        }
         self.describe(span);
         if let Some(diagnostic) = self.outcome.as_ref().and_then(Outcome::diagnostic) {
             let told = exception(diagnostic.error_type.clone(), diagnostic.error_message.clone());
@@ -102,7 +106,7 @@ impl Notes {
         match self.outcome {
             Some(Outcome::Answered) if status.is_some_and(|status| status >= 500) => tracer::set_status(span, Status::error("")),
             Some(Outcome::Answered) => {}
-            _ => tracer::set_status(span, Status::error(word)),
+            _ => tracer::set_status(span, word.map_or(Status::Unset, Status::error)),
         }
     }
 }

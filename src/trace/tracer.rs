@@ -4,8 +4,8 @@
 //! in a million that does not end.
 
 use super::{
-    Recorder, Scope,
-    spans::{Spans, is_in_init},
+    Scope,
+    init_spans::{self, is_in_init},
 };
 use crate::{Invocation, ids::ProcessIds, invocation::Place};
 use opentelemetry::{
@@ -15,25 +15,28 @@ use opentelemetry::{
     },
 };
 use opentelemetry_sdk::trace::{IdGenerator, SpanData, SpanEvents, SpanLinks};
-use std::{borrow::Cow, time::SystemTime};
+use std::{borrow::Cow, sync::OnceLock, time::SystemTime};
 
 /// Attributes, events and links of one span; more are left out, and counted. A span around all of `main` gets every error of a process.
 const MOST: usize = 10_000;
 
+/// The tracer of this process: it keeps no state, for a span belongs to the invocation it is made in.
+pub(crate) static TRACER: SpanTracer = SpanTracer;
+
 /// Makes spans of one instrumentation scope. What X-Ray cannot hold of them is left out, and counted, where the document's size is known: here
 /// only what grows without end is limited. Nor is anything sampled: whether to record is decided before a span is made.
-#[derive(Clone, Debug)]
-pub(crate) struct SpanTracer {
-    scope: InstrumentationScope,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanTracer;
+
+/// The instrumentation scope of every span that is made here.
+fn scope() -> InstrumentationScope {
+    static SCOPE: OnceLock<InstrumentationScope> = OnceLock::new();
+    SCOPE.get_or_init(|| InstrumentationScope::builder("lambda-lifecycle").build()).clone()
 }
 
 impl SpanTracer {
-    pub(super) fn new(scope: InstrumentationScope) -> Self {
-        Self { scope }
-    }
-
     /// What is known of a span when it begins.
-    pub(super) fn prepare(&self, builder: SpanBuilder, parent: &Context) -> SpanData {
+    pub(super) fn prepare(builder: SpanBuilder, parent: &Context) -> SpanData {
         let parent = parent.span();
         let parent = parent.span_context();
         let (trace, flags) = if parent.is_valid() {
@@ -64,7 +67,7 @@ impl SpanTracer {
             events,
             links,
             status: Status::Unset,
-            instrumentation_scope: self.scope.clone(),
+            instrumentation_scope: scope(),
         }
     }
 }
@@ -76,15 +79,14 @@ impl Tracer for SpanTracer {
         if parent.is_telemetry_suppressed() {
             return Span { context: SpanContext::NONE, place: None };
         }
-        let span = self.prepare(builder, parent);
-        let spans = &Recorder::start().spans;
+        let span = Self::prepare(builder, parent);
         let context = span.span_context.clone();
         let told = parent.get::<Invocation>();
         let running = if told.is_none() { running_in(context.trace_id()) } else { None };
         let place = match told.or(running.as_ref()) {
             _ if parent.get::<Scope>().is_some_and(|scope| !scope.recorded) => None,
-            Some(invocation) => return Span::open(spans, invocation, span),
-            None if is_in_init() => Some(spans.open_in_init(span)),
+            Some(invocation) => return Span::open(invocation, span),
+            None if is_in_init() => Some(init_spans::open(span)),
             None => None,
         };
         Span { context, place }
@@ -106,9 +108,9 @@ pub(crate) struct Span {
 
 impl Span {
     /// Begins a span of an invocation, which is kept if the invocation is recorded: work may outlive one that is not, in one that is.
-    pub(super) fn open(spans: &Spans, invocation: &Invocation, span: SpanData) -> Self {
+    pub(super) fn open(invocation: &Invocation, span: SpanData) -> Self {
         let context = span.span_context.clone();
-        Self { context, place: invocation.is_recorded().then(|| spans.open(invocation, span)) }
+        Self { context, place: invocation.is_recorded().then(|| invocation.open_span(span)) }
     }
 
     fn change(&self, change: impl FnOnce(&mut SpanData)) {
@@ -165,8 +167,8 @@ impl trace::Span for Span {
     }
 
     fn end_with_timestamp(&mut self, time: SystemTime) {
-        if let Some(place) = self.place.take() {
-            Recorder::start().spans.end(&place, time);
+        if let Some(span) = self.place.take().and_then(|place| place.end(time)) {
+            init_spans::keep_late(span);
         }
     }
 }
@@ -218,13 +220,14 @@ pub(super) fn set(span: &mut SpanData, attribute: KeyValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invocation::SpanBuffer;
     use opentelemetry::trace::Span as _;
 
     #[test]
     fn a_span_that_never_ends_does_not_grow_without_end() {
-        let (spans, tracer) = (Spans::default(), SpanTracer::new(InstrumentationScope::default()));
-        let span = tracer.prepare(SpanBuilder::from_name("main"), &Context::new());
-        let mut span = Span { context: span.span_context.clone(), place: Some(spans.open_in_init(span)) };
+        let buffer = SpanBuffer::default();
+        let span = SpanTracer::prepare(SpanBuilder::from_name("main"), &Context::new());
+        let mut span = Span { context: span.span_context.clone(), place: Some(buffer.open(span, |_| None).0) };
         for number in 0..30_000 {
             span.add_event("event", vec![]);
             span.add_link(SpanContext::NONE, vec![]);
@@ -232,7 +235,7 @@ mod tests {
         }
         span.set_attributes([KeyValue::new("other", 1), KeyValue::new("number", -1)]);
         span.end();
-        let ended = spans.take_init();
+        let ended = buffer.take();
         let [span] = ended.as_slice() else { panic!("{} spans", ended.len()) };
         assert_eq!((span.events.len(), span.events.dropped_count), (10_000, 20_000));
         assert_eq!((span.links.len(), span.links.dropped_count), (10_000, 20_000));

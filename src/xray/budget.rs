@@ -292,6 +292,11 @@ impl Batch {
         self.entries.is_empty()
     }
 
+    /// Bytes of the documents that are kept.
+    pub fn bytes(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.kept).map(Entry::len).sum()
+    }
+
     /// Bytes of memory held for documents.
     pub fn capacity(&self) -> usize {
         self.buffer.capacity()

@@ -16,7 +16,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("SIGTERM: a span that outlived its invocation leaves", outlived_at_sigterm),
         test("an exporter gets the spans of a handler that blocked for a while", exported_after_blocking),
         test("a subscriber that was only in scope for a while is not in the way", scoped_before),
-        test("a second lifecycle is told about as such", second_lifecycle),
         test("ten thousand spans that end at once end", chain),
         test("a thread may log when it ends", thread_end),
         test("after the response: what a task stores while an exporter is at work runs", stored_late),
@@ -87,14 +86,6 @@ async fn scoped_before() -> Tested {
     stage.document(&answer).await?;
     ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
     ensure(stage.logged("a line of the user's").len() == 1, "nothing is logged")
-}
-
-async fn second_lifecycle() -> Tested {
-    let stage = Stage::new("two-lifecycles", TraceMode::Active).await?;
-    stage.invoke(json!({})).await;
-    stage.settle().await?;
-    ensure(stage.logged("this process has a lifecycle already").len() == 1, "it is not told")?;
-    ensure(stage.logged("subscriber is set already").is_empty(), "its own subscriber is complained about")
 }
 
 async fn lives(what: &'static str) -> Result<Stage, libtest_mimic::Failed> {

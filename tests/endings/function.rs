@@ -59,7 +59,7 @@ async fn run(probe: &str) -> Result<(), Error> {
     }
     let life = match probe {
         "own-subscriber" => {
-            let layers = tracing_subscriber::registry().with(Lifecycle::layer());
+            let layers = tracing_subscriber::registry().with(Lifecycle::tracing_layer());
             layers.with(tracing_subscriber::fmt::layer().with_ansi(false).with_filter(LevelFilter::WARN)).init();
             Lifecycle::from_env()
         }
@@ -71,7 +71,7 @@ async fn run(probe: &str) -> Result<(), Error> {
             .redact(|_, value| if value.contains("marked") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep })
             .build(),
         "own-subscriber-redacting" => {
-            tracing_subscriber::registry().with(Lifecycle::layer()).init();
+            tracing_subscriber::registry().with(Lifecycle::tracing_layer()).init();
             Lifecycle::builder()
                 .redact(
                     |_, value| if value.contains("marked") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep },
@@ -80,7 +80,7 @@ async fn run(probe: &str) -> Result<(), Error> {
         }
         "filtered-subscriber" => {
             tracing_subscriber::registry()
-                .with(Lifecycle::layer())
+                .with(Lifecycle::tracing_layer())
                 .with(tracing_subscriber::fmt::layer())
                 .with(LevelFilter::WARN)
                 .init();
@@ -123,10 +123,6 @@ async fn run(probe: &str) -> Result<(), Error> {
         "hanging-shutdown" => Lifecycle::builder().on_shutdown(async || println!("not reached")).on_shutdown(pending).build(),
         "scoped-before" => {
             tracing::subscriber::with_default(tracing_subscriber::fmt().finish(), || ());
-            Lifecycle::from_env()
-        }
-        "two-lifecycles" => {
-            let _first = Lifecycle::from_env();
             Lifecycle::from_env()
         }
         "exporter" | "exporter-without-threads" => Lifecycle::builder().exporter(Exporter).build(),

@@ -42,7 +42,7 @@ async fn strange_subscriber() -> Tested {
     let answer = stage.invoke(json!({ "do": "log" })).await;
     // The invocation's own span depends on no subscriber.
     stage.document(&answer).await?;
-    ensure(stage.logged("Lifecycle::layer()").len() == 1, "it is not told how to connect it")
+    ensure(stage.logged("Lifecycle::tracing_layer()").len() == 1, "it is not told how to connect it")
 }
 
 async fn span_extension() -> Tested {

@@ -9,7 +9,6 @@ use std::net::TcpListener;
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("spans are one tree below the function's segment, annotated and redacted as the builder says", tree),
-        test("options of the exporter's own replace the builder's", own_options),
         test("a header without a parent makes a segment of the invocation", without_parent),
         test("a parent of W3C's makes a segment of the invocation, below that parent", foreign_parent),
         test("121 documents go in three calls", calls),
@@ -36,15 +35,6 @@ async fn tree() -> Tested {
         ensure(step.metadata["default"]["secret"] == "(redacted)", format!("{:?}", step.metadata))?;
     }
     stage.counts_are("sent: 3, left_out: 0, retried: 0, unprocessed: 0, unsent: 0")
-}
-
-async fn own_options() -> Tested {
-    let stage = Stage::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("OWN_OPTIONS", "on")).await?;
-    stage.invoke(1).await?;
-    let steps = stage.traces.find(|document| document.name == "step");
-    let step = steps.first().ok_or("no step")?;
-    ensure(step.annotation("colour") == Some("red") && step.annotation("size").is_none(), format!("{step:?}"))?;
-    ensure(step.metadata["default"]["secret"] == "marked", format!("{:?}", step.metadata))
 }
 
 async fn without_parent() -> Tested {

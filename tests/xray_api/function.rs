@@ -5,11 +5,7 @@ use aws_sdk_xray::{
     config::{BehaviorVersion, Config, Credentials, Region, retry::RetryConfig},
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use lambda_lifecycle::{
-    Error, Export, LambdaEvent, Lifecycle, Report, service_fn,
-    xray::{DocumentOptions, Redaction},
-    xray_api::XRayApi,
-};
+use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, Report, service_fn, xray::Redaction, xray_api::XRayApi};
 use serde_json::{Value, json};
 use std::{env, process::ExitCode};
 
@@ -28,14 +24,10 @@ async fn run() -> Result<(), Error> {
     let life = match env::var("XRAY_ENDPOINT") {
         Err(_) => Lifecycle::from_env(),
         Ok(endpoint) => {
-            let mut api = XRayApi::new(client(endpoint));
-            if env::var_os("OWN_OPTIONS").is_some() {
-                api = api.options(DocumentOptions::new().annotations(["colour"]));
-            }
+            let api = XRayApi::new(client(endpoint));
             let counted = api.clone();
             Lifecycle::builder()
-                .export(Export::None)
-                .exporter(api)
+                .xray_api(api)
                 .annotations(["size"])
                 .redact(|key, _| if key == "secret" { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep })
                 .after_response(move |_: Report| {

@@ -5,7 +5,10 @@ mod faults;
 mod posts;
 
 use super::{Runtime, Shared};
-use crate::{Invocation, Outcome, clock, invocation::CURRENT, xray::TraceHeader};
+use crate::{
+    Invocation, Outcome,
+    invocation::{self, CURRENT, Facts},
+};
 use api::Fake;
 use bytes::Bytes;
 use lambda_runtime::{Error, LambdaEvent, LambdaInvocation, StreamResponse, service_fn, streaming::Body};
@@ -97,7 +100,8 @@ where
 
     fn call(&mut self, event: LambdaInvocation) -> Self::Future {
         let context = event.context.clone();
-        let invocation = Invocation::new(context, clock::now(), None, TraceHeader::default(), false, false);
+        let facts = Facts { context, ..Facts::default() };
+        let invocation = Invocation::new(invocation::Shared::with_defaults(), facts);
         let inner = CURRENT.scope(invocation.clone(), self.inner.call(event));
         let watch = self.watch.clone();
         Box::pin(async move {

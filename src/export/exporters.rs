@@ -1,7 +1,7 @@
 //! Exporters of the user's own, beside X-Ray's documents: off the executor, one batch at a time, bounded in time and memory.
 
 use crate::{
-    Environment, Invocation,
+    Environment, notice,
     panics::{self, Panic},
 };
 use opentelemetry::KeyValue;
@@ -15,7 +15,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -92,30 +92,6 @@ pub(crate) struct Exporters {
     flush: Flush,
 }
 
-static EXPORTERS: OnceLock<Exporters> = OnceLock::new();
-
-pub(crate) fn install(exporters: Vec<Box<dyn AnyExporter>>, flush: Flush) {
-    if exporters.is_empty() {
-        return;
-    }
-    let slots = exporters
-        .into_iter()
-        .map(|mut exporter| {
-            exporter.introduce();
-            Slot {
-                exporter: exporter.into(),
-                waiting: Mutex::default(),
-                last: Mutex::new(Instant::now()),
-                left_out: AtomicU64::new(0),
-                told: Mutex::default(),
-                at_work: Arc::default(),
-            }
-        })
-        .collect();
-    // The first lifecycle of a process is the one that counts.
-    let _ = EXPORTERS.set(Exporters { slots, flush });
-}
-
 /// Whose spans they are: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` if they are set, and what
 /// [AWS Lambda](https://opentelemetry.io/docs/specs/semconv/resource/faas/) is known to be.
 fn resource() -> Resource {
@@ -136,39 +112,29 @@ fn resource() -> Resource {
     resource.build()
 }
 
-/// The exporters of this process, if it has any.
-pub(crate) fn installed() -> Option<&'static Exporters> {
-    EXPORTERS.get()
-}
-
-/// True where spans go elsewhere than to X-Ray.
-pub(crate) fn has_exporters() -> bool {
-    installed().is_some()
-}
-
-/// True where spans wait for shutdown.
-pub(crate) fn flushes_at_shutdown() -> bool {
-    installed().is_some_and(|exporters| exporters.flush != Flush::EveryInvocation)
-}
-
-/// The last flush.
-pub(crate) async fn flush_at_shutdown(until: Option<Instant>) {
-    let exported = async {
-        if let Some(exporters) = installed() {
-            exporters.flush(until).await;
-        }
-    };
-    tokio::join!(exported, super::delivery::finish_sending(until));
-}
-
-/// Lets the exporters whose turn it is have what was delivered, beside whatever else is done after the response.
-pub(crate) async fn export(invocation: &Invocation) {
-    if let Some(exporters) = installed() {
-        exporters.flush_due(invocation.timing().map(|deadline| deadline.after_response(crate::clock::now()))).await;
-    }
-}
-
 impl Exporters {
+    /// `None` without an exporter.
+    pub(crate) fn new(exporters: Vec<Box<dyn AnyExporter>>, flush: Flush) -> Option<Self> {
+        let slots = exporters.into_iter().map(|mut exporter| {
+            exporter.introduce();
+            Slot {
+                exporter: exporter.into(),
+                waiting: Mutex::default(),
+                last: Mutex::new(Instant::now()),
+                left_out: AtomicU64::new(0),
+                told: Mutex::default(),
+                at_work: Arc::default(),
+            }
+        });
+        let slots: Vec<Slot> = slots.collect();
+        (!slots.is_empty()).then_some(Self { slots, flush })
+    }
+
+    /// True where spans wait for shutdown.
+    pub(crate) fn flush_at_shutdown(&self) -> bool {
+        self.flush != Flush::EveryInvocation
+    }
+
     /// Keeps an invocation's spans for every exporter.
     pub(crate) fn keep(&self, spans: &[SpanData]) {
         for slot in &self.slots {
@@ -177,7 +143,7 @@ impl Exporters {
     }
 
     /// Hands over what waits to the exporters whose turn it is, and waits for them, at most until `until`.
-    async fn flush_due(&self, until: Option<Instant>) {
+    pub(crate) async fn flush_due(&self, until: Option<Instant>) {
         let now = Instant::now();
         for slot in &self.slots {
             let due = match self.flush {
@@ -204,7 +170,7 @@ impl Slot {
     fn tell(&self, error: String) {
         let mut told = lock(&self.told);
         if told.len() < TOLD && !told.contains(&error) {
-            crate::notice::warn(format_args!("an exporter did not take its spans: {error}"));
+            notice::warn(format_args!("an exporter did not take its spans: {error}"));
             told.push(error);
         }
     }
@@ -215,7 +181,7 @@ impl Slot {
         waiting.extend(spans.iter().take(room).cloned());
         let left_out = spans.len().saturating_sub(room) as u64;
         if left_out > 0 && self.left_out.fetch_add(left_out, Ordering::Relaxed) == 0 {
-            crate::notice::warn(format_args!("an exporter does not keep up: spans beyond {WAITING} are left out for it"));
+            notice::warn(format_args!("an exporter does not keep up: spans beyond {WAITING} are left out for it"));
         }
     }
 
@@ -241,10 +207,10 @@ impl Slot {
         match ended {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => self.tell(error.to_string()),
-            Ok(Err(Some(panic))) => crate::notice::warn(format_args!("an exporter panicked, its spans are lost: {panic}")),
+            Ok(Err(Some(panic))) => notice::warn(format_args!("an exporter panicked, its spans are lost: {panic}")),
             // The runtime ends.
             Ok(Err(None)) => {}
-            Err(_) => crate::notice::warn(format_args!(
+            Err(_) => notice::warn(format_args!(
                 "an exporter was not done before the deadline: it goes on, the invocation does not wait"
             )),
         }

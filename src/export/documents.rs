@@ -1,0 +1,442 @@
+//! X-Ray documents: from finished spans to a transport.
+
+#[cfg(feature = "xray-api")]
+use crate::xray_api::XRayApi;
+use crate::{
+    Environment, Export,
+    clock::timers_run,
+    environment, notice,
+    settings::{Redactor, Settings},
+    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Pace, StdoutEmitter, UdpEmitter},
+};
+use opentelemetry::{
+    TraceId,
+    trace::{SpanId, SpanKind},
+};
+use opentelemetry_sdk::trace::SpanData;
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex as SyncMutex, MutexGuard, Once, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::Mutex;
+
+/// Bytes of documents that wait for the pace, of invocations side by side. Beyond it an invocation's own document alone waits, and beyond twice
+/// as many none does: where spans are made faster for good than they may leave, they would wait without end.
+const QUEUED: usize = 4 * 1024 * 1024;
+
+/// Few documents are smaller: what one is taken for until it is written.
+const SMALL: usize = 400;
+
+/// Encoders that are kept for the next invocation.
+const KEPT: usize = 4;
+
+/// Which of the spans that leave together is the main one, whose document says how many were left out, and where the others belong.
+#[derive(Clone, Debug)]
+pub(crate) struct Sending {
+    /// The trace of the invocation.
+    pub(crate) here: Option<TraceId>,
+    /// [`SpanId::INVALID`] where there is none among them.
+    pub(crate) main: SpanId,
+    /// Where the invocation's own document stands.
+    pub(crate) frame: Frame,
+}
+
+impl Sending {
+    /// The invocation's own span, where its parent was made up.
+    pub(super) fn rootless(&self) -> Option<SpanId> {
+        (self.frame.parent_id() == SpanId::INVALID).then_some(self.main)
+    }
+
+    fn frame_of(&self, span: &SpanData) -> Frame {
+        if span.span_context.span_id() == self.main && span.span_kind == SpanKind::Server {
+            self.frame.clone()
+        } else {
+            frame_of_part(self.here, span)
+        }
+    }
+}
+
+/// The work of a message in its producer's trace is no part of this function's segment.
+fn frame_of_part(here: Option<TraceId>, span: &SpanData) -> Frame {
+    let elsewhere = span.parent_span_is_remote && Some(span.span_context.trace_id()) != here;
+    let frame = Frame::of(span);
+    if elsewhere { frame.segment() } else { frame }
+}
+
+/// The documents of one lifecycle, and where they go.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    export: Export,
+    #[cfg(feature = "xray-api")]
+    api: Option<XRayApi>,
+    options: Options,
+    pace: u32,
+    /// Documents are written to standard output too.
+    print: bool,
+    /// Opened by the first document; `None` where there is nowhere to send to.
+    transport: OnceLock<Option<Transport>>,
+    encoders: SyncMutex<Vec<Encoder>>,
+    trace_budget: usize,
+    budget: SyncMutex<Budget>,
+    /// Bytes that wait for the pace.
+    queued: AtomicUsize,
+}
+
+/// What all documents have in common.
+#[derive(Default)]
+struct Options {
+    annotations: Vec<String>,
+    redactor: Option<Redactor>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("annotations", &self.annotations).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    fn of_documents(&self) -> DocumentOptions {
+        let log_group = &Environment::current().log_group;
+        let mut options = DocumentOptions::new()
+            .sdk("lambda-lifecycle", env!("CARGO_PKG_VERSION"))
+            .annotations(self.annotations.iter().cloned());
+        if !log_group.is_empty() {
+            options = options.log_groups([log_group.as_str()]);
+        }
+        if let Some(redactor) = &self.redactor {
+            let redactor = Arc::clone(redactor);
+            options = options.redact(move |key, value| redactor(key, value));
+        }
+        options
+    }
+}
+
+#[derive(Debug)]
+enum Transport {
+    Udp(Box<Udp>),
+    Stdout,
+    /// Documents that wait for a call of the API.
+    #[cfg(feature = "xray-api")]
+    Api(SyncMutex<Vec<String>>),
+}
+
+#[derive(Debug)]
+struct Udp {
+    /// For documents that leave at once.
+    immediate: SyncMutex<UdpEmitter>,
+    /// For documents that leave at a rate that the daemon's buffer survives.
+    paced: Mutex<UdpEmitter>,
+}
+
+/// Turns spans into documents.
+#[derive(Debug)]
+struct Encoder {
+    writer: DocumentWriter,
+    batch: Batch,
+}
+
+impl Documents {
+    pub(super) fn new(settings: &Settings, #[cfg(feature = "xray-api")] api: Option<XRayApi>) -> Self {
+        Self {
+            #[cfg(feature = "xray-api")]
+            api,
+            export: settings.export,
+            options: Options { annotations: settings.annotations.clone(), redactor: settings.redactor.clone() },
+            pace: settings.trace_pace,
+            print: settings.trace_print && settings.export != Export::Stdout,
+            trace_budget: settings.trace_budget,
+            budget: SyncMutex::new(Budget::new(settings.trace_budget)),
+            ..Self::default()
+        }
+    }
+
+    /// True where documents wait for calls of the API.
+    #[cfg(feature = "xray-api")]
+    pub(super) fn is_api(&self) -> bool {
+        self.export == Export::Api && self.api.is_some()
+    }
+
+    #[cfg(not(feature = "xray-api"))]
+    #[allow(clippy::unused_self, reason = "the same call with and without the feature")]
+    pub(super) fn is_api(&self) -> bool {
+        false
+    }
+
+    /// True where opening the transport resolves a name, which blocks: it is done off the executor then.
+    pub(crate) fn resolves_a_name(&self) -> bool {
+        let Some(address) = environment::xray_daemon_address().filter(|_| self.export == Export::Udp) else { return false };
+        // As Lambda writes it: nothing needs to be parsed twice.
+        if address.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':')) {
+            return false;
+        }
+        DaemonAddress::parse(&address).is_ok_and(|address| address.udp().parse::<SocketAddr>().is_err())
+    }
+
+    /// Opens the transport, if it is not open; false where there is nowhere to send to.
+    pub(crate) fn open(&self) -> bool {
+        self.transport().is_some()
+    }
+
+    fn transport(&self) -> Option<&Transport> {
+        self.transport.get_or_init(|| self.connect()).as_ref()
+    }
+
+    fn connect(&self) -> Option<Transport> {
+        match self.export {
+            Export::None => None,
+            Export::Stdout => Some(Transport::Stdout),
+            #[cfg(feature = "xray-api")]
+            Export::Api if self.api.is_some() => Some(Transport::Api(SyncMutex::default())),
+            #[cfg(feature = "xray-api")]
+            Export::Api => {
+                notice::warn(format_args!(
+                    "no spans are sent to X-Ray: `Export::Api` needs a client; set it with `Builder::xray_api`"
+                ));
+                None
+            }
+            Export::Udp => {
+                let address = match Environment::current().xray_daemon_address.as_deref() {
+                    Some(written) => DaemonAddress::parse(written)
+                        .inspect_err(|error| {
+                            notice::warn(format_args!(
+                                "AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}"
+                            ));
+                        })
+                        .ok()?,
+                    // As AWS's X-Ray SDKs do.
+                    None => DaemonAddress::default(),
+                };
+                match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
+                    Ok((immediate, paced)) => Some(Transport::Udp(Box::new(Udp {
+                        immediate: SyncMutex::new(immediate),
+                        paced: Mutex::new(paced.with_pace(self.pace())),
+                    }))),
+                    Err(error) => {
+                        notice::warn(format_args!("nothing is sent to X-Ray: {error}"));
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        // A document of a common size each for itself, as the setting counts them.
+        let each = Pace::charge(600);
+        Pace { per_millisecond: self.pace.saturating_mul(each), ..Pace::default() }
+    }
+
+    /// Announces that an invocation has begun, so that one which is killed is visible.
+    pub(crate) fn announce(&self, span: &SpanData, frame: &Frame) {
+        let Some(transport) = self.transport() else { return };
+        let is_unheard = match transport {
+            Transport::Udp(udp) => lock(&udp.immediate).is_unheard(),
+            Transport::Stdout => false,
+            // A call costs milliseconds before the response.
+            #[cfg(feature = "xray-api")]
+            Transport::Api(_) => true,
+        };
+        // No daemon is listening, or the document that would replace this one may have to stay away.
+        if is_unheard || self.queued.load(Ordering::Relaxed) >= QUEUED {
+            return;
+        }
+        let mut encoder = self.encoder();
+        encoder.batch.push(&mut encoder.writer, span, &frame.clone().in_progress());
+        transport.send_now(&mut encoder.batch);
+        self.give_back(encoder);
+    }
+
+    /// Sends documents from any thread, at once and regardless of the pace.
+    pub(super) fn send_now(&self, spans: &[SpanData], sending: Option<&Sending>) {
+        let Some(transport) = self.transport() else { return };
+        let mut encoder = self.encoder();
+        for span in spans {
+            let frame = sending.map_or_else(|| frame_of_part(None, span), |sending| sending.frame_of(span));
+            encoder.batch.push(&mut encoder.writer, span, &frame);
+        }
+        self.print(&encoder.batch);
+        transport.send_now(&mut encoder.batch);
+        self.give_back(encoder);
+    }
+
+    /// Sends the documents of spans at the pace, and gives the spans back. The document of the main one says how many were left out for
+    /// want of room.
+    pub(super) async fn send(&self, count: usize, take: impl FnOnce() -> Vec<SpanData>, sending: &Sending) -> Vec<SpanData> {
+        let Some(transport) = self.transport() else { return take() };
+        let mut waiting = Waiting::new(&self.queued, (count * SMALL).min(self.trace_budget));
+        let before = waiting.before;
+        if before >= QUEUED {
+            static LOGGED: Once = Once::new();
+            LOGGED.call_once(|| {
+                notice::warn(format_args!(
+                    "spans are made faster than the X-Ray daemon's buffer may be filled: some are left out; sample less"
+                ));
+            });
+            if before >= 2 * QUEUED {
+                return take();
+            }
+        }
+        let mut emitter = match transport {
+            Transport::Udp(udp) => Some(udp.paced.lock().await),
+            _ => None,
+        };
+        let spans = take();
+        if spans.is_empty() || emitter.as_ref().is_some_and(|emitter| !emitter.is_worth_a_try()) {
+            return spans;
+        }
+        let mut encoder = self.encoder();
+        let left_out = self.encode(&mut encoder, &spans, sending, before >= QUEUED).await;
+        waiting.resize(encoder.batch.bytes());
+        self.print(&encoder.batch);
+        match &mut emitter {
+            Some(emitter) => {
+                emitter.send_all(encoder.batch.packed(), pause).await;
+                match emitter.notice() {
+                    // Outside Lambda there is as a rule no daemon at the default address.
+                    Some(notice) if Environment::current().xray_daemon_address.is_none() => tracing::debug!("{notice}"),
+                    Some(notice) => notice::warn(format_args!("{notice}")),
+                    None => {}
+                }
+            }
+            None => transport.send_now(&mut encoder.batch),
+        }
+        self.give_back(encoder);
+        #[cfg(feature = "xray-api")]
+        if let Some(api) = self.api.as_ref().filter(|_| self.is_api()) {
+            api.count_left_out(left_out);
+        }
+        let _ = left_out;
+        spans
+    }
+
+    /// Waits until the documents that are being sent have left, and no longer than `until`.
+    pub(super) async fn finish_sending(&self, until: Option<Instant>) {
+        let Some(Some(Transport::Udp(udp))) = self.transport.get() else { return };
+        let sending = udp.paced.lock();
+        match until {
+            Some(until) => drop(tokio::time::timeout_at(until.into(), sending).await),
+            None => drop(sending.await),
+        }
+    }
+
+    /// Writes the documents that the trace's budget has room for.
+    async fn encode(&self, encoder: &mut Encoder, spans: &[SpanData], sending: &Sending, only_main: bool) -> u32 {
+        let Encoder { writer, batch } = encoder;
+        let is_main = |span: &&SpanData| span.span_context.span_id() == sending.main;
+        let others = if only_main { &[] } else { spans };
+        for (index, span) in others.iter().filter(|span| !is_main(span)).enumerate() {
+            batch.push(writer, span, &frame_of_part(sending.here, span));
+            // A big invocation must not keep the executor from the others.
+            if index % 256 == 255 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut budget = lock(&self.budget);
+        match spans.iter().find(is_main) {
+            Some(span) => {
+                let unwritten = if only_main { u32::try_from(spans.len() - 1).unwrap_or(u32::MAX) } else { 0 };
+                let frame = sending.frame_of(span);
+                let frame = if unwritten > 0 { frame.left_out(unwritten) } else { frame };
+                unwritten + batch.finish(writer, span, frame, &mut budget)
+            }
+            None => batch.select(&mut budget, TraceId::INVALID, 0),
+        }
+    }
+
+    /// Writes what is sent to standard output, where that is wanted.
+    fn print(&self, batch: &Batch) {
+        if self.print {
+            batch.datagrams().for_each(|datagram| _ = StdoutEmitter.send(datagram));
+        }
+    }
+
+    fn encoder(&self) -> Encoder {
+        let kept = lock(&self.encoders).pop();
+        kept.unwrap_or_else(|| Encoder { writer: DocumentWriter::new(self.options.of_documents()), batch: Batch::new() })
+    }
+
+    fn give_back(&self, mut encoder: Encoder) {
+        encoder.batch.clear();
+        let mut encoders = lock(&self.encoders);
+        if encoders.len() < KEPT {
+            encoders.push(encoder);
+        }
+    }
+
+    /// Calls the API with the documents that wait for it, at most until `until`.
+    #[cfg(feature = "xray-api")]
+    pub(super) async fn call_api(&self, until: Option<Instant>) {
+        let (Some(api), Some(Transport::Api(waiting))) = (&self.api, self.transport()) else { return };
+        let documents = std::mem::take(&mut *lock(waiting));
+        if !documents.is_empty() {
+            api.send_until(documents, until).await;
+        }
+    }
+
+    #[cfg(not(feature = "xray-api"))]
+    #[allow(clippy::unused_async, clippy::unused_self, reason = "the same call with and without the feature")]
+    pub(super) async fn call_api(&self, _: Option<Instant>) {}
+}
+
+impl Transport {
+    /// Sends without waiting.
+    fn send_now(&self, batch: &mut Batch) {
+        match self {
+            // What the kernel refuses here is logged when the finished document goes.
+            Self::Udp(udp) => {
+                let mut emitter = lock(&udp.immediate);
+                batch.packed().for_each(|datagram| _ = emitter.send(datagram));
+            }
+            Self::Stdout => batch.datagrams().for_each(|datagram| _ = StdoutEmitter.send(datagram)),
+            #[cfg(feature = "xray-api")]
+            Self::Api(waiting) => {
+                let documents = batch.documents().map(|document| String::from_utf8_lossy(document).into_owned());
+                lock(waiting).extend(documents);
+            }
+        }
+    }
+}
+
+/// Bytes of one invocation that wait for their turn at the pace.
+struct Waiting<'d> {
+    queued: &'d AtomicUsize,
+    bytes: usize,
+    /// Those that waited already.
+    before: usize,
+}
+
+impl<'d> Waiting<'d> {
+    fn new(queued: &'d AtomicUsize, bytes: usize) -> Self {
+        Self { queued, bytes, before: queued.fetch_add(bytes, Ordering::Relaxed) }
+    }
+
+    fn resize(&mut self, bytes: usize) {
+        self.queued.fetch_add(bytes, Ordering::Relaxed);
+        self.queued.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+async fn pause(time: Duration) {
+    if timers_run() {
+        tokio::time::sleep(time).await;
+    } else {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn lock<T>(mutex: &SyncMutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

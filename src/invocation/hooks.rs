@@ -1,0 +1,77 @@
+//! What the builder was given to be called with an invocation.
+
+use super::{Invocation, Outcome, Work};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+type AfterHook = Box<dyn Fn(Report) -> Work + Send + Sync>;
+type UnfinishedHook = Box<dyn Fn(&Invocation, usize) + Send + Sync>;
+type ThawHook = Box<dyn Fn(Duration) + Send + Sync>;
+pub(crate) type ShutdownHook = Box<dyn FnOnce() -> Work + Send>;
+
+/// What is known of an invocation when its response was posted and its background work is over.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The invocation.
+    pub invocation: Invocation,
+    /// How it ended; `None` when the response could not be made, and where no [`HandlerLayer`](crate::service::HandlerLayer) saw it.
+    pub outcome: Option<Outcome>,
+    /// Background work that was done.
+    pub finished: usize,
+    /// Background work that panicked.
+    pub panicked: usize,
+    /// Background work that was cancelled, or left to freeze.
+    pub unfinished: usize,
+    /// Time from the post of the response to here: billed, and the next invocation of this environment waits for it.
+    pub after_response: Duration,
+}
+
+/// The hooks of a lifecycle.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    pub(crate) after: Vec<AfterHook>,
+    pub(crate) unfinished: Vec<UnfinishedHook>,
+    pub(crate) thaw: Vec<(Duration, ThawHook)>,
+    shutdown: Mutex<Vec<ShutdownHook>>,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("after", &self.after.len())
+            .field("unfinished", &self.unfinished.len())
+            .field("thaw", &self.thaw.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hooks {
+    pub(crate) fn push_after<F>(&mut self, hook: impl Fn(Report) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.after.push(Box::new(move |report| Box::pin(hook(report))));
+    }
+
+    pub(crate) fn push_shutdown<F>(&mut self, hook: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let hooks = self.shutdown.get_mut().unwrap_or_else(PoisonError::into_inner);
+        hooks.push(Box::new(move || Box::pin(hook())));
+    }
+
+    pub(crate) fn has_shutdown(&self) -> bool {
+        !self.shutdown.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// The hooks of shutdown, in the order they were given; each runs once.
+    pub(crate) fn take_shutdown(&self) -> Vec<ShutdownHook> {
+        std::mem::take(&mut *self.shutdown.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

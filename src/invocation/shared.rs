@@ -1,0 +1,98 @@
+//! What one lifecycle was configured with: carried by its layers and by each of its invocations.
+
+use super::{
+    Hooks, Invocation, WeakInvocation,
+    buffer::{LateSpans, SpanBuffer, WeakSpanBuffer, lock},
+};
+use crate::{
+    export::{Destinations, Given},
+    settings::Settings,
+};
+use std::sync::{
+    Arc, Mutex, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio_util::task::TaskTracker;
+
+/// The configuration of a lifecycle, and what its invocations have in common.
+///
+/// Why no span is lost or sent twice: each lock guards one container, none is held across an await or a call of the user's code, and
+/// none is taken while another is held, but for a buffer's, which may be taken while an invocation's notes are held, never the other
+/// way round. A span is in one place at a time: open in its buffer, until its end, the watchdog or the
+/// shutdown takes it out, which only one of them can; then finished there, or in `late`, until one `take` moves it out. `tests/soak`
+/// holds this against sixty-four invocations at a time.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) hooks: Hooks,
+    pub(crate) destinations: Destinations,
+    pub(crate) late: Arc<LateSpans>,
+    /// What a shutdown waits for: responses that are being posted, the stages that follow them, and where several invocations run at once all
+    /// handlers.
+    pub(crate) stages: TaskTracker,
+    /// Invocations that are recorded, those that are gone among them.
+    known: Mutex<Vec<Known>>,
+    /// A shutdown has looked through the buffers.
+    cut_off: AtomicBool,
+}
+
+/// An invocation with its buffer, which lives on while there are spans of the invocation.
+#[derive(Debug)]
+struct Known {
+    invocation: WeakInvocation,
+    buffer: WeakSpanBuffer,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings, hooks: Hooks, given: Given) -> Arc<Self> {
+        let destinations = Destinations::new(&settings, given);
+        Arc::new(Self {
+            settings,
+            hooks,
+            destinations,
+            late: Arc::default(),
+            stages: TaskTracker::new(),
+            known: Mutex::default(),
+            cut_off: AtomicBool::new(false),
+        })
+    }
+
+    /// The defaults, whatever the environment says.
+    pub(crate) fn with_defaults() -> Arc<Self> {
+        Self::new(Settings::default(), Hooks::default(), Given::default())
+    }
+
+    /// What the environment says, for a layer that is used alone.
+    pub(crate) fn from_env() -> Arc<Self> {
+        Self::new(Settings::from_env(), Hooks::default(), Given::default())
+    }
+
+    /// For what runs outside of any invocation.
+    pub(super) fn detached() -> Arc<Self> {
+        static DETACHED: OnceLock<Arc<Shared>> = OnceLock::new();
+        Arc::clone(DETACHED.get_or_init(Self::with_defaults))
+    }
+
+    /// Makes an invocation known to the shutdown.
+    pub(super) fn register(&self, invocation: &Invocation) {
+        let mut known = lock(&self.known);
+        // Looked through only as often as their number doubles.
+        if known.len() == known.capacity() {
+            known.retain(|known| !known.buffer.is_gone());
+        }
+        known.push(Known { invocation: invocation.downgrade(), buffer: invocation.spans().downgrade() });
+    }
+
+    /// The invocations whose spans have not all been sent, each with its buffer, and once only.
+    pub(crate) fn take_known(&self) -> impl Iterator<Item = (Option<Invocation>, SpanBuffer)> + use<> {
+        // Before the look: who opens a span after it has seen the lock of `known`, and with it this.
+        self.cut_off.store(true, Ordering::Release);
+        let known = std::mem::take(&mut *lock(&self.known));
+        known.into_iter().filter_map(|known| Some((known.invocation.upgrade(), known.buffer.upgrade()?)))
+    }
+
+    /// True from the moment of that look on: what begins now may have been overlooked.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Acquire)
+    }
+}
