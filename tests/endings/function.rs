@@ -2,11 +2,7 @@
 
 use axum::{Router, routing::get};
 use lambda_lifecycle::{
-    Error, Flush, Invocation, LambdaEvent, Lifecycle, Report,
-    deadline::fallback,
-    service::{HandlerLayer, RuntimeLayer},
-    service_fn,
-    xray::Redaction,
+    Error, Flush, Invocation, LambdaEvent, Lifecycle, Report, deadline::fallback, service_fn, xray::Redaction,
 };
 use lambda_runtime::StreamResponse;
 use opentelemetry::trace::TraceContextExt as _;
@@ -266,7 +262,7 @@ impl Life {
         if std::env::var_os("LOOP").is_none_or(|name| name != "lambda_runtime") {
             return self.0.run_concurrent(handler).await;
         }
-        let runtime = lambda_runtime::Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new());
+        let runtime = lambda_runtime::Runtime::new(self.0.handler_layer().layer(handler)).layer(self.0.runtime_layer());
         runtime.run_concurrent().await
     }
 }
