@@ -154,14 +154,24 @@ impl InitPhase {
         E: Into<Error>,
     {
         let mut setup = pin!(Some(setup));
+        let until = self.budget.and_then(|budget| Some((budget, self.began.checked_add(budget)?)));
         let guarded = poll_fn(|cx| {
+            let polled_at = Instant::now();
             let polled = panics::catch(|| setup.as_mut().as_pin_mut().map_or(Poll::Pending, |setup| setup.poll(cx)));
+            if let Some((budget, until)) = until
+                && polled_at < until
+            {
+                let now = Instant::now();
+                // No timer could end it, and others are cancelled in its place.
+                if now >= until {
+                    report_blocked(&name, now - polled_at, budget);
+                }
+            }
             match polled {
                 Ok(poll) => poll.map(Ok),
                 Err(panic) => Poll::Ready(Err(panic)),
             }
         });
-        let until = self.budget.and_then(|budget| Some((budget, self.began.checked_add(budget)?)));
         let ended = match until {
             Some((budget, until)) if crate::clock::timers_run() => {
                 match tokio::time::timeout_at(until.into(), guarded).await {
@@ -185,6 +195,19 @@ impl InitPhase {
             Err(panic) => Err(InitError::Panicked { name, message: panic.to_string() }),
         }
     }
+}
+
+/// Names the initializer that kept its thread until the budget was used up.
+#[cold]
+#[inline(never)]
+fn report_blocked(name: &str, blocked: Duration, budget: Duration) {
+    tracing::warn!(
+        target: "lambda_lifecycle",
+        initializer = name,
+        blocked_ms = u64::try_from(blocked.as_millis()).unwrap_or(u64::MAX),
+        budget_ms = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX),
+        "an initializer blocked its thread until the budget of the Init phase was used up: use `init_blocking`, or do it at first use"
+    );
 }
 
 /// The same error, once it has said what it is.

@@ -164,6 +164,19 @@ async fn run(probe: &str) -> Result<(), Error> {
             let took = u64::try_from(began.elapsed().as_millis())?;
             life.0.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(took))).await
         }
+        "init-blocks" => {
+            // Its budget is used up when it begins to wait, and no timer can end it.
+            let began = std::time::Instant::now();
+            let blocks = async {
+                while began.elapsed() < Duration::from_millis(300) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok::<_, Error>(())
+            };
+            life.init("quick", async { Ok::<_, Error>(()) }).await?;
+            life.init("slow", blocks).await?;
+            life.0.run(service_fn(value)).await
+        }
         "init-blocking-panics" => life.init_blocking("database", panic_now::<Result<(), Error>>).await.map_err(Into::into),
         "typed" => {
             #[derive(Deserialize)]

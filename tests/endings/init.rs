@@ -17,6 +17,7 @@ pub(crate) fn tests() -> Vec<Trial> {
             fails("init-drop-panics", "Lifecycle.InitOverBudget", "init of database was not done")
         }),
         test("init: blocking set-ups run side by side, off the executor", blocking),
+        test("init: an initializer that blocks its thread past the budget is named", blocks),
         test("init: an optional set-up that fails is tried again at first use", || optional("init-optional")),
         test("init: an optional set-up that panics before it begins is tried again at first use", || {
             optional("init-optional-panics")
@@ -46,6 +47,17 @@ async fn works() -> Tested {
     stage.document(&answer).await?;
     let setups = stage.traces.find(|document| document.name == "init place" && document.trace_id == answer.trace_id);
     ensure(setups.len() == 1, format!("{} spans of the set-up", setups.len()))
+}
+
+async fn blocks() -> Tested {
+    let stage =
+        Stage::with("init-blocks", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "100")).await?;
+    ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation failed")?;
+    let lines = stage.logged("\"blocked_ms\"");
+    let [line] = lines.as_slice() else { return Err(format!("{lines:?}").into()) };
+    let fields = &serde_json::from_str::<serde_json::Value>(line)?["fields"];
+    ensure(fields["initializer"] == "slow" && fields["budget_ms"] == 100, line.as_str())?;
+    ensure(fields["blocked_ms"].as_u64().is_some_and(|blocked| blocked > 0), line.as_str())
 }
 
 async fn blocking() -> Tested {
