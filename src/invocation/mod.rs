@@ -25,7 +25,7 @@ use crate::{
     xray::{Frame, Sampled, TraceHeader},
 };
 use opentelemetry::{
-    Context, KeyValue, TraceId,
+    Context, KeyValue, TraceId, Value,
     context::FutureExt as _,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState},
 };
@@ -33,7 +33,7 @@ use opentelemetry_sdk::trace::{IdGenerator, SpanData};
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
@@ -43,6 +43,12 @@ use tracing::Instrument;
 tokio::task_local! {
     pub(crate) static CURRENT: Invocation;
 }
+
+/// The attribute's prefix that makes it an annotation.
+const ANNOTATION: &str = "annotation.";
+
+/// The most keys that [`Invocation::annotate`] keeps.
+const ANNOTATIONS: usize = 128;
 
 /// The invocation that the running code belongs to. Cheap to clone.
 ///
@@ -132,6 +138,21 @@ impl WeakInvocation {
 impl fmt::Debug for WeakInvocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("WeakInvocation").finish_non_exhaustive()
+    }
+}
+
+impl Notes {
+    /// False where there is no room for one more key.
+    fn annotate(&mut self, key: &str, value: Value) -> bool {
+        let same = |known: &&mut KeyValue| known.key.as_str().strip_prefix(ANNOTATION) == Some(key);
+        if let Some(known) = self.annotations.iter_mut().find(same) {
+            known.value = value;
+        } else if self.annotations.len() < ANNOTATIONS {
+            self.annotations.push(KeyValue::new(format!("{ANNOTATION}{key}"), value));
+        } else {
+            return false;
+        }
+        true
     }
 }
 
@@ -255,12 +276,21 @@ impl Invocation {
 
     /// Adds an annotation to the invocation's document: X-Ray indexes it, so traces can be searched by it.
     ///
-    /// Keys are `A-Z a-z 0-9 _`, other characters become `_`. X-Ray indexes 50 annotations a trace. The last value of a key counts.
-    pub fn annotate(&self, key: &str, value: impl Into<opentelemetry::Value>) {
-        let annotation = KeyValue::new(format!("annotation.{key}"), value);
-        let mut notes = self.notes();
-        notes.annotations.retain(|known| known.key != annotation.key);
-        notes.annotations.push(annotation);
+    /// Keys are `A-Z a-z 0-9 _`, other characters become `_`. The last value of a key counts.
+    ///
+    /// X-Ray indexes 50 annotations a trace; further ones become metadata. An invocation keeps 128 keys, as many as
+    /// OpenTelemetry's SDKs keep attributes; further keys are ignored, which is logged once.
+    pub fn annotate(&self, key: &str, value: impl Into<Value>) {
+        // Code of the user's runs here, which must not find the lock taken.
+        let value = value.into();
+        if !self.notes().annotate(key, value) {
+            static LOGGED: Once = Once::new();
+            LOGGED.call_once(|| {
+                crate::notice::warn(format_args!(
+                    "an invocation was annotated with more than {ANNOTATIONS} keys: {key:?} and further ones are ignored"
+                ));
+            });
+        }
     }
 
     /// The context `lambda_runtime` gave with the event.
@@ -431,5 +461,39 @@ impl fmt::Debug for Invocation {
             .field("remaining", &self.remaining())
             .field("cold_start", &self.is_cold_start())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations_are_bounded_and_the_last_value_of_a_key_counts() {
+        let invocation = Invocation::detached();
+        for round in 0..2 {
+            for number in 0..10_000_i64 {
+                invocation.annotate(&format!("key_{number}"), number + round);
+            }
+        }
+        let annotations = &invocation.notes().annotations;
+        assert_eq!(annotations.len(), ANNOTATIONS);
+        for (number, annotation) in (0_i64..).zip(annotations) {
+            assert_eq!(annotation, &KeyValue::new(format!("annotation.key_{number}"), number + 1));
+        }
+    }
+
+    #[test]
+    fn a_value_may_annotate_when_it_is_made() {
+        struct Nested(Invocation);
+        impl From<Nested> for Value {
+            fn from(Nested(invocation): Nested) -> Self {
+                invocation.annotate("inner", 1);
+                Self::I64(2)
+            }
+        }
+        let invocation = Invocation::detached();
+        invocation.annotate("outer", Nested(invocation.clone()));
+        assert_eq!(invocation.notes().annotations.len(), 2);
     }
 }
