@@ -1,7 +1,11 @@
 //! What the platform is asked to run, and what came of it.
 
 use bytes::Bytes;
-use std::{future::Future, pin::Pin, time::SystemTime};
+use std::{
+    future::Future,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
 use tokio::sync::mpsc;
 
 /// One event for a function.
@@ -17,6 +21,9 @@ pub struct Event {
     pub client_context: Option<String>,
     /// `Lambda-Runtime-Aws-Tenant-Id`.
     pub tenant_id: Option<String>,
+    /// The time this one invocation is given, instead of the function's timeout. AWS has no such thing: it lets a test meet a short
+    /// deadline in one invocation and give all others of the same function plenty.
+    pub timeout: Option<Duration>,
 }
 
 /// What the caller of a function got.

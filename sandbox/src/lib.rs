@@ -9,6 +9,7 @@ pub mod render;
 pub mod sns;
 pub mod sqs;
 pub mod url;
+pub mod wait;
 pub mod xray;
 
 pub use event::{Answer, Event, Failure, Invoke, StreamPart};

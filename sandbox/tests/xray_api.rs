@@ -7,16 +7,12 @@ use aws_sdk_xray::{
 };
 use lambda_lifecycle_sandbox::xray::{Api, Source, TraceStore};
 use serde_json::{Value, json};
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
 const TRACE: &str = "1-5759e988-bd862e3fe1be46a994272793";
-const LONG: Duration = Duration::from_secs(30);
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(value) = tokio::time::timeout(LONG, future).await else {
-        panic!("not within {LONG:?}: {what}");
-    };
-    value
+    lambda_lifecycle_sandbox::wait::within(what, future).await.unwrap_or_else(|expired| panic!("{expired}"))
 }
 
 async fn start() -> (TraceStore, Api, Client) {

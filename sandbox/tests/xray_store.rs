@@ -1,18 +1,17 @@
 //! What a store makes of the documents it receives, in what order and by what way they come.
 
-use lambda_lifecycle_sandbox::xray::{Api, Daemon, Forwarder, Problem, Severity, Source, TraceStore};
+use lambda_lifecycle_sandbox::{
+    wait::patience,
+    xray::{Api, Daemon, Document, Forwarder, NotSeen, Problem, Severity, Source, TraceStore},
+};
 use serde_json::{Value, json};
-use std::{future::Future, net::UdpSocket, time::Duration};
+use std::{future::Future, net::UdpSocket};
 
 const TRACE: &str = "1-5759e988-bd862e3fe1be46a994272793";
 const ROOT: &str = "53995c3f42cd8ad8";
-const LONG: Duration = Duration::from_secs(30);
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(value) = tokio::time::timeout(LONG, future).await else {
-        panic!("not within {LONG:?}: {what}");
-    };
-    value
+    lambda_lifecycle_sandbox::wait::within(what, future).await.unwrap_or_else(|expired| panic!("{expired}"))
 }
 
 fn root() -> Value {
@@ -135,12 +134,69 @@ async fn parents_in_a_circle_end_no_reader() {
 async fn waiting_ends_with_the_document_and_with_the_timeout() {
     let store = TraceStore::new();
     let writer = store.clone();
-    let wait = store.wait_for(|store| store.traces().len() == 1, LONG);
-    let (seen, ()) = within("the document", async { tokio::join!(wait, async { writer.put_platform_segment(root()) }) }).await;
-    seen.unwrap();
-    let error = within("the timeout", store.wait_for(|store| store.traces().len() == 2, Duration::from_millis(1)));
-    let error = error.await.unwrap_err().to_string();
-    assert!(error.starts_with("not seen within 1ms; the store has TraceStore { traces: 1, documents: 1"), "{error}");
+    let wait = store.wait_for(1, |document| document.id == ROOT);
+    let (seen, ()) = tokio::join!(wait, async { writer.put_platform_segment(root()) });
+    assert_eq!(seen.unwrap().len(), 1);
+    tokio::time::pause();
+    let error = store.wait_for(2, |document| document.id == ROOT).await.unwrap_err();
+    assert!(matches!(&error, NotSeen::Expired { found: 1, expired } if expired.waited == patience()), "{error}");
+}
+
+#[tokio::test]
+async fn a_wait_counts_documents_in_their_newest_state_and_looks_at_each_once() {
+    let store = TraceStore::new();
+    for index in 1..=3 {
+        store.put_platform_segment(child(&format!("aaaaaaaaaaaaaaa{index}"), None));
+    }
+    let mut looked_at = 0;
+    let in_progress = |document: &Document| {
+        looked_at += 1;
+        document.in_progress
+    };
+    let writer = store.clone();
+    let ends = async {
+        for index in 1..=2 {
+            tokio::task::yield_now().await;
+            writer.put_platform_segment(child(&format!("aaaaaaaaaaaaaaa{index}"), Some(1_700_000_002.0)));
+        }
+    };
+    let (left, ()) = tokio::join!(store.wait_until(|found| found == 1, in_progress), ends);
+    assert_eq!(left.unwrap()[0].id, "aaaaaaaaaaaaaaa3");
+    assert_eq!(looked_at, 5);
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn what_the_kernel_drops_is_counted_and_ends_a_wait() {
+    let daemon = within("the daemon's start", Daemon::builder().receive_buffer(1).start()).await.unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let store = daemon.store();
+    let datagram = vec![b' '; 60_000];
+    // The reader empties the buffer meanwhile; at some point it is late.
+    for _ in 0..100_000 {
+        if daemon.dropped() > 0 {
+            break;
+        }
+        for _ in 0..10 {
+            socket.send_to(&datagram, daemon.address()).unwrap();
+        }
+    }
+    let error = store.wait_for(1, |_| true).await.unwrap_err();
+    assert!(matches!(error, NotSeen::Dropped { dropped: 1.., found: 0 }), "{error}");
+}
+
+#[tokio::test]
+async fn a_larger_buffer_holds_more_than_the_default_one() {
+    // Bound and not read: what waits in it is the kernel's.
+    const DATAGRAMS: u64 = 300;
+    let daemon = within("the daemon's start", Daemon::builder().receive_buffer(8 << 20).start()).await.unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for index in 0..DATAGRAMS {
+        let document = child(&format!("{:016x}", index + 1), Some(1_700_000_002.0));
+        socket.send_to(format!("{{\"format\":\"json\",\"version\":1}}\n{document}").as_bytes(), daemon.address()).unwrap();
+    }
+    within("judging the datagrams", daemon.settle()).await.unwrap();
+    assert_eq!(daemon.store().history().len() as u64 + daemon.dropped(), DATAGRAMS);
 }
 
 #[tokio::test]
@@ -166,11 +222,12 @@ async fn a_dropped_daemon_frees_its_port() {
     let daemon = within("the daemon's start", Daemon::start()).await.unwrap();
     let address = daemon.address();
     drop(daemon);
-    let begun = std::time::Instant::now();
-    while UdpSocket::bind(&address).is_err() {
-        assert!(begun.elapsed() < LONG, "the port is still taken");
-        tokio::task::yield_now().await;
-    }
+    let freed = async {
+        while UdpSocket::bind(&address).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the port to be free", freed).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Panics whose payload panics when it is dropped, everywhere the library calls the user's code.
 
-use crate::stage::{Stage, Tested, ensure, function_error, test};
+use crate::{
+    kind::LATER,
+    support::{Stage, Tested, ensure, function_error, test, value, within},
+};
 use lambda_lifecycle::{
     Error, Flush, Invocation, LambdaEvent, Lifecycle, service_fn,
     sqs::{self, Message},
@@ -38,38 +41,34 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-async fn lives(stage: &Stage) -> Tested {
-    let again = stage.invoke(json!({})).await;
-    ensure(again.result.is_ok() && stage.processes() == 1, format!("the process did not live: {:?}", again.result))
-}
-
 async fn fails(what: &'static str) -> Tested {
     let probe = if what.ends_with("stream") { "bomb stream" } else { "bomb handler" };
     let stage = Stage::new(probe, TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": what })).await;
+    let answer = stage.invoke(json!({ "do": what })).await?;
     let (error_type, _) = function_error(&answer)?;
     ensure(error_type == "Lifecycle.Panic", error_type)?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn answers(what: &'static str) -> Tested {
     let stage = Stage::new("bomb handler", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": what })).await;
+    // Work that never ends does so with its deadline.
+    let answer = stage.invoke_within(LATER, json!({ "do": what })).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     stage.settle().await?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn hooks() -> Tested {
     let stage = Stage::new("bomb hooks", TraceMode::Active).await?;
     for _ in 0..2 {
-        let answer = stage.invoke(json!({ "do": "unfinished" })).await;
+        let answer = stage.invoke(json!({ "do": "unfinished" })).await?;
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
         stage.settle().await?;
     }
-    lives(&stage).await?;
+    stage.lives().await?;
     stage.settle().await?;
-    let ended = stage.function.shutdown().await.ended;
+    let ended = within("the shutdown", stage.function.shutdown()).await?.ended;
     ensure(ended.len() == 1 && ended[0].exit == Exit::Code(0), format!("{ended:?}"))?;
     ensure(stage.logged("the last hook").len() == 1, "a hook did not run")
 }
@@ -77,15 +76,15 @@ async fn hooks() -> Tested {
 async fn batch() -> Tested {
     let stage = Stage::new("bomb batch", TraceMode::Active).await?;
     let record = |id: &str, body: &str| json!({ "messageId": id, "body": body, "eventSource": "aws:sqs" });
-    let answer = stage.invoke(json!({ "Records": [record("bad", r#"{"do":"panic"}"#), record("good", "{}")] })).await;
-    let answer: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+    let answer = stage.invoke(json!({ "Records": [record("bad", r#"{"do":"panic"}"#), record("good", "{}")] })).await?;
+    let answer = value(&answer)?;
     ensure(answer["batchItemFailures"] == json!([{ "itemIdentifier": "bad" }]), answer.to_string())?;
     ensure(stage.processes() == 1, "the process did not live")
 }
 
 async fn init(probe: &'static str) -> Tested {
     let stage = Stage::new(probe, TraceMode::Active).await?;
-    let answer = stage.invoke(json!({})).await;
+    let answer = stage.invoke(json!({})).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
     let posted = stage.function.timeline().into_iter().find_map(|event| match event.kind {
         lambda_lifecycle_sandbox::function::EventKind::InitError { error_type, .. } => Some(error_type),

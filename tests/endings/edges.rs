@@ -1,13 +1,16 @@
 //! What is rare: it costs no span and no process either.
 
-use crate::stage::{Stage, Tested, ensure, test};
+use crate::{
+    kind::UNTIL_KILLED,
+    support::{Gate, Stage, Tested, ensure, test, within},
+};
 use lambda_lifecycle_sandbox::{
-    Event, Invoke,
-    function::{EventKind, FunctionBuilder, TraceMode},
+    Event,
+    function::{FunctionBuilder, TraceMode},
 };
 use libtest_mimic::Trial;
 use serde_json::json;
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, time::Duration};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -34,11 +37,10 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn cut_off(stage: &Stage, client_context: Option<String>) -> Tested {
-    let mut events = stage.function.subscribe();
     let payload = json!({ "do": "hang" }).to_string().into();
-    let answer = stage.function.invoke(Event { payload, client_context, ..Event::default() }).await;
+    let answer = stage.invoke_event(Event { payload, client_context, timeout: Some(UNTIL_KILLED), ..Event::default() }).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
-    events.find(|event| matches!(event.kind, EventKind::Exited { .. })).await;
+    stage.exited().await?;
     stage.settle().await?;
     let documents = stage.traces.find(|document| document.annotation("trigger").is_some());
     let [document] = documents.as_slice() else { return Err(format!("{} documents", documents.len()).into()) };
@@ -48,7 +50,7 @@ async fn cut_off(stage: &Stage, client_context: Option<String>) -> Tested {
 
 async fn foreign_at_sigterm() -> Tested {
     let function =
-        |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE", "off").env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c");
+        |function: FunctionBuilder| function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off").env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c");
     let stage = Stage::with("shutdown", TraceMode::Active, function).await?;
     let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } });
     cut_off(&stage, Some(context.to_string())).await
@@ -56,17 +58,20 @@ async fn foreign_at_sigterm() -> Tested {
 
 async fn parentless_at_sigterm() -> Tested {
     let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
-    let function = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE", "off");
+    let function = |function: FunctionBuilder| function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off");
     let stage = Stage::with("shutdown", TraceMode::Raw(header.to_owned()), function).await?;
     cut_off(&stage, None).await
 }
 
 async fn outlived_at_sigterm() -> Tested {
     let stage = Stage::with("shutdown", TraceMode::Active, |function| function.managed(2)).await?;
-    let answer = stage.invoke(json!({ "do": "outlive" })).await;
+    let gate = Gate::new().await?;
+    let answer = stage.invoke(json!({ "do": "outlive", "gate": gate.address()? })).await?;
+    let span = gate.held().await?;
     stage.finished_document(&answer).await?;
+    span.release();
     stage.wait_for_logs("outlived its invocation", 1).await?;
-    stage.function.shutdown().await;
+    within("the shutdown", stage.function.shutdown()).await?;
     stage.settle().await?;
     let outliving = stage.traces.find(|document| document.name == "outliving");
     ensure(outliving.len() == 1, "the span is lost")
@@ -74,7 +79,12 @@ async fn outlived_at_sigterm() -> Tested {
 
 async fn exported_after_blocking() -> Tested {
     let stage = Stage::new("exporter", TraceMode::Active).await?;
-    stage.invoke(json!({ "do": "block until the grace is over" })).await;
+    let gate = Gate::new().await?;
+    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": "block at the gate", "gate": gate.address()? }));
+    let held = gate.held().await?;
+    stage.traces.wait_for(2, |document| document.fault).await?;
+    held.release();
+    begun.answer("a handler that blocks for a while").await?;
     stage.settle().await?;
     let exported = stage.logged("exported");
     ensure(exported.iter().any(|line| line.contains("blocking query") && line.contains("probe")), format!("{exported:?}"))
@@ -82,7 +92,7 @@ async fn exported_after_blocking() -> Tested {
 
 async fn scoped_before() -> Tested {
     let stage = Stage::new("scoped-before", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await;
+    let answer = stage.invoke(json!({ "do": "log" })).await?;
     stage.document(&answer).await?;
     ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
     ensure(stage.logged("a line of the user's").len() == 1, "nothing is logged")
@@ -90,9 +100,9 @@ async fn scoped_before() -> Tested {
 
 async fn lives(what: &'static str) -> Result<Stage, libtest_mimic::Failed> {
     let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": what })).await;
+    let answer = stage.invoke(json!({ "do": what })).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
-    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 1, "the process did not live")?;
+    ensure(stage.invoke(json!({})).await?.result.is_ok() && stage.processes() == 1, "the process did not live")?;
     Ok(stage)
 }
 
@@ -107,7 +117,10 @@ async fn thread_end() -> Tested {
 
 async fn served() -> Tested {
     let stage = Stage::new("value", TraceMode::Active).await?;
-    stage.invoke(json!({ "do": "serve and block" })).await;
+    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": "serve and block" }));
+    stage.traces.wait_for(1, |document| document.name == "served").await?;
+    stage.function.expire();
+    begun.answer("a handler that blocks").await?;
     stage.settle().await?;
     let found = stage.traces.find(|document| document.name == "served");
     let [document] = found.as_slice() else { return Err(format!("{} documents", found.len()).into()) };
@@ -116,10 +129,21 @@ async fn served() -> Tested {
 }
 
 async fn stored_late() -> Tested {
-    let stage = Stage::with("exporter", TraceMode::Active, |function| function.env("EXPORTER", "is slow")).await?;
-    stage.invoke(json!({ "do": "store late" })).await;
+    let (exporting, task) = (Gate::new().await?, Gate::new().await?);
+    let address = exporting.address()?;
+    let stage = Stage::with("exporter", TraceMode::Active, |function| {
+        function.env("EXPORTER", "waits at the gate").env("EXPORTER_GATE", address)
+    })
+    .await?;
+    stage.invoke(json!({ "do": "store late", "gate": task.address()? })).await?;
+    let (exporter, task) = (exporting.held().await?, task.held().await?);
+    task.release();
+    stage.wait_for_logs("a task has stored work", 1).await?;
+    // The exporter is called again for what comes now, and is not to wait.
+    drop(exporting);
+    exporter.release();
     stage.settle().await?;
-    ensure(stage.logged("stored late").len() == 1, "the work is lost")
+    ensure(stage.logged("the work runs").len() == 1, "the work is lost")
 }
 
 async fn stored_without_end() -> Tested {
@@ -127,7 +151,7 @@ async fn stored_without_end() -> Tested {
         let settings = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", budget);
         let stage = Stage::with("value", TraceMode::Active, settings).await?;
         for _ in 0..2 {
-            let answer = stage.invoke(json!({ "do": "store without end" })).await;
+            let answer = stage.invoke(json!({ "do": "store without end" })).await?;
             stage.document(&answer).await?;
         }
         ensure(stage.processes() == 1, "the process did not live")?;
@@ -138,7 +162,7 @@ async fn stored_without_end() -> Tested {
 async fn no_thread() -> Tested {
     let stage = Stage::new("exporter-without-threads", TraceMode::Active).await?;
     for _ in 0..2 {
-        let answer = stage.invoke(json!({ "after": "exporter" })).await;
+        let answer = stage.invoke(json!({ "after": "exporter" })).await?;
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
         stage.settle().await?;
     }
@@ -160,7 +184,7 @@ async fn no_text() -> Tested {
     })
     .await?;
     for _ in 0..2 {
-        ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation failed")?;
+        ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
     }
     for problem in ["cannot be used, nothing is sent to X-Ray", "RUST_LOG="] {
         ensure(stage.logged(problem).len() == 1, format!("{problem} is not told once"))?;
@@ -177,9 +201,9 @@ async fn default_daemon() -> Tested {
             None => function.without_xray(),
         })
         .await?;
-        let answer = stage.invoke(json!({})).await;
+        let answer = stage.invoke(json!({})).await?;
         let mut datagram = vec![0; 65_536];
-        while let (bytes, _) = socket.recv_from(&mut datagram).await?
+        while let (bytes, _) = within("a datagram", socket.recv_from(&mut datagram)).await??
             && !String::from_utf8_lossy(&datagram[..bytes]).contains(&answer.trace_id)
         {}
     }
@@ -189,7 +213,7 @@ async fn default_daemon() -> Tested {
 async fn misspelled() -> Tested {
     let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYLE_TRACE", "off")).await?;
     for _ in 0..2 {
-        stage.invoke(json!({})).await;
+        stage.invoke(json!({})).await?;
     }
     ensure(stage.logged("LAMBDA_LIFECYCLE_TRACE").len() == 1, "it is not told once")
 }
@@ -198,6 +222,6 @@ async fn named_daemon() -> Tested {
     let stage = Stage::with("exporter-without-threads", TraceMode::Active, |function| {
         function.env("AWS_XRAY_DAEMON_ADDRESS", "localhost:2000")
     });
-    let answer = stage.await?.invoke(json!({})).await;
+    let answer = stage.await?.invoke(json!({})).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))
 }

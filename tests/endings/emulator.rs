@@ -1,13 +1,13 @@
 //! Elsewhere than in the sandbox: emulators that have a Runtime API and little else.
 
-use crate::stage::{Tested, ensure, test, this_program};
+use crate::support::{Tested, ensure, test, this_program, within};
 use axum::{
     Router,
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use libtest_mimic::Trial;
+use libtest_mimic::{Failed, Trial};
 use std::{
     process::Stdio,
     sync::{
@@ -54,7 +54,8 @@ async fn loop_ends() -> Tested {
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move { axum::serve(listener, router).await });
     // Of a restored environment the first request is the only one whose refusal ends the loop at once.
-    let output = function("shutdown", &address).env("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start").output().await?;
+    let output = function("shutdown", &address).env("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start").output();
+    let output = within("the end of the process", output).await??;
     let said = String::from_utf8(output.stdout)?;
     ensure(output.status.code() == Some(1), format!("{:?}", output.status))?;
     ensure(said.contains("hook one") && said.contains("hook two"), format!("the hooks did not run: {said}"))?;
@@ -75,11 +76,11 @@ async fn hook_blocks() -> Tested {
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move { axum::serve(listener, router).await });
     let function = function("blocking-shutdown", &address).spawn()?;
-    asked.notified().await;
+    within("the first poll", asked.notified()).await?;
     let pid = function.id().ok_or("no process")?.to_string();
     ensure(Command::new("kill").args(["-TERM", &pid]).status().await?.success(), "kill failed")?;
     // Nobody kills it here: it would sleep as long as its hook.
-    let output = function.wait_with_output().await?;
+    let output = within("the end of the process", function.wait_with_output()).await??;
     ensure(output.status.code() == Some(0), format!("{output:?}"))
 }
 
@@ -88,7 +89,7 @@ async fn refuses() -> Tested {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let output = function("value", &address).output().await?;
+    let output = within("the end of the process", function("value", &address).output()).await??;
     let (said, error) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
     ensure(output.status.code() == Some(1) && said.contains("no more events are served"), format!("{said}{error}"))?;
     ensure(error.contains("403") && error.contains("wrong state"), error)
@@ -99,7 +100,11 @@ async fn comes_late() -> Tested {
     let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     let mut function = function("value", &address.to_string()).spawn()?;
     let mut lines = BufReader::new(function.stdout.take().ok_or("no output")?).lines();
-    while !lines.next_line().await?.ok_or("the function ended")?.contains("onnection refused") {}
+    let refused = async {
+        while !lines.next_line().await?.ok_or("the function ended")?.contains("onnection refused") {}
+        Ok::<_, Failed>(())
+    };
+    within("a refused connection", refused).await??;
     let responded = Arc::new(Notify::new());
     let told = Arc::clone(&responded);
     let events = Arc::<AtomicU32>::default();
@@ -112,7 +117,7 @@ async fn comes_late() -> Tested {
         .route("/2018-06-01/runtime/invocation/{id}/response", post(response));
     let listener = TcpListener::bind(address).await?;
     tokio::spawn(async move { axum::serve(listener, router).await });
-    responded.notified().await;
+    within("a response", responded.notified()).await?;
     Ok(function.start_kill()?)
 }
 
@@ -139,7 +144,7 @@ async fn serves_without(status: u16) -> Tested {
     tokio::spawn(async move { axum::serve(listener, router).await });
 
     let mut function = function("shutdown", &address).spawn()?;
-    all_answered.notified().await;
+    within("three answers", all_answered.notified()).await?;
     function.start_kill()?;
     let mut lines = BufReader::new(function.stdout.take().ok_or("no output")?).lines();
     let mut warnings = 0;

@@ -1,5 +1,6 @@
 //! The functions under test, each as a user would write it.
 
+use crate::support::{hold_thread_at, wait_at};
 use axum::{Router, routing::get};
 use lambda_lifecycle::{
     Error, Flush, Invocation, LambdaEvent, Lifecycle, Report, deadline::fallback, service_fn, xray::Redaction,
@@ -104,7 +105,8 @@ async fn run(probe: &str) -> Result<(), Error> {
                 tracing::info!(finished = report.finished, "hook three");
             })
             .on_unfinished(|_, count| tracing::info!(count, "unfinished"))
-            .on_thaw(Duration::from_millis(200), |_| tracing::info!("thawed"))
+            .on_thaw(Duration::ZERO, |_| tracing::info!("thawed"))
+            .on_thaw(Duration::MAX, |_| tracing::info!("thawed after ages"))
             .build(),
         "hanging-hook" => Lifecycle::builder().after_response(|_| pending()).build(),
         "shutdown" | "shutdown-without-timers" => Lifecycle::builder()
@@ -153,16 +155,16 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.0.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
         }
         "init-blocking" => {
-            let slow = |name: &'static str| {
-                life.init_blocking(name, move || {
-                    std::thread::sleep(Duration::from_millis(300));
-                    Ok::<_, Error>(name)
+            // Each waits for the other: one after the other they would never end.
+            static BOTH: std::sync::Barrier = std::sync::Barrier::new(2);
+            let rendezvous = |name: &'static str| {
+                life.init_blocking(name, || {
+                    BOTH.wait();
+                    Ok::<_, Error>(())
                 })
             };
-            let began = std::time::Instant::now();
-            tokio::try_join!(slow("one"), slow("two"))?;
-            let took = u64::try_from(began.elapsed().as_millis())?;
-            life.0.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(took))).await
+            tokio::try_join!(rendezvous("one"), rendezvous("two"))?;
+            life.0.run(service_fn(value)).await
         }
         "init-blocks" => {
             // Its budget is used up when it begins to wait, and no timer can end it.
@@ -293,6 +295,7 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         let note = note.to_owned();
         invocation.after_response(async move { tracing::info!(note, "after the response") });
     }
+    let gate = event.payload["gate"].as_str().unwrap_or_default().to_owned();
     let answer = || json!({ "calls": calls, "header": invocation.trace_header().map(|header| header.to_string()) });
     match event.payload["do"].as_str() {
         Some("fail") => return Err("no stock".into()),
@@ -320,14 +323,19 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             Invocation::current().after_response(async { tracing::info!("stored by work") });
             pending().await
         }),
-        Some("work of a task") => drop(invocation.spawn(async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            Invocation::current().after_response(async { tracing::info!("stored by a task") });
+        Some("wait at the gate") => wait_at(&gate).await,
+        Some("work of a task") => drop(invocation.spawn(async move {
+            wait_at(&gate).await;
+            Invocation::current().after_response(async { tracing::info!("the work runs") });
+            tracing::info!("a task has stored work");
         })),
-        Some("work of a late task") => drop(invocation.spawn(async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        Some("work of a late task") => drop(invocation.spawn(async move {
+            wait_at(&gate).await;
             tracing::info_span!("late task").in_scope(|| ());
-            Invocation::current().after_response(async { tracing::info_span!("late work").in_scope(|| ()) });
+            Invocation::current().after_response(async {
+                tracing::info_span!("late work").in_scope(|| ());
+                tracing::info!("the late work is done");
+            });
         })),
         Some("late work") => invocation.after_response(pending()),
         Some("work with a token") => invocation.after_response(async {
@@ -348,6 +356,7 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 work("").await;
             }
+            println!("the ticking is over");
         }),
         Some("ticking work") => invocation.after_response(async {
             for tick in 0..3 {
@@ -356,11 +365,10 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             }
         }),
         Some("block") => block(Duration::from_secs(60)),
-        Some("block until the grace is over") => {
-            block(invocation.remaining().saturating_sub(Duration::from_millis(20)));
+        Some("block at the gate") => {
+            block_at(&gate);
             tokio::task::yield_now().await;
         }
-        Some("block for") => block(Duration::from_millis(event.payload["ms"].as_u64().unwrap_or(0))),
         Some("spin") => spin(),
         Some("idle") => return Ok(json!(invocation.idle().map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)))),
         Some("many spans") => {
@@ -374,7 +382,7 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             return Ok(json!(kept == invocation.request_id()));
         }
         Some("bad work") => invocation.after_response(async { panic_now() }),
-        Some(other) => crate::odd::act(other).await,
+        Some(other) => crate::odd::act(other, gate).await,
         None => {}
     }
     Ok(answer())
@@ -392,6 +400,11 @@ fn careless(argument: &str) {}
 fn block(time: Duration) {
     println!("blocks");
     std::thread::sleep(time);
+}
+
+#[tracing::instrument(name = "blocking query", skip_all)]
+fn block_at(gate: &str) {
+    hold_thread_at(gate);
 }
 
 #[tracing::instrument(name = "endless loop")]
@@ -420,7 +433,7 @@ impl SpanExporter for Exporter {
             "blocks" => std::thread::sleep(Duration::from_secs(60)),
             "panics" => panic_now(),
             "fails" => return Err(opentelemetry_sdk::error::OTelSdkError::InternalFailure("collector is down".into())),
-            "is slow" => tokio::time::sleep(Duration::from_millis(500)).await,
+            "waits at the gate" => wait_at(&std::env::var("EXPORTER_GATE").unwrap_or_default()).await,
             _ => {}
         }
         println!("exported {}", batch.iter().map(|span| span.name.as_ref()).collect::<Vec<_>>().join(", "));

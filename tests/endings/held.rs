@@ -1,6 +1,6 @@
 //! A Runtime API that takes responses and never acknowledges them, for what happens while a response is being posted.
 
-use crate::stage::{Tested, ensure, this_program};
+use crate::support::{Tested, XRay, ensure, this_program, within};
 use axum::{
     Router,
     body::Bytes,
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use lambda_lifecycle_sandbox::xray::{Daemon, Document};
+use lambda_lifecycle_sandbox::xray::Document;
 use libtest_mimic::Failed;
 use serde_json::Value;
 use std::{
@@ -38,7 +38,7 @@ struct Api {
 pub(crate) struct HeldFunction {
     process: Child,
     output: Lines<BufReader<ChildStdout>>,
-    daemon: Daemon,
+    xray: XRay,
     posted: mpsc::UnboundedReceiver<String>,
     events: usize,
 }
@@ -52,7 +52,7 @@ impl HeldFunction {
     /// The function `probe` with these events. More than one at a time is for Managed Instances.
     pub(crate) async fn start(probe: &str, at_once: usize, events: Vec<Value>) -> Result<Self, Failed> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let (address, daemon) = (listener.local_addr()?.to_string(), Daemon::start().await?);
+        let (address, xray) = (listener.local_addr()?.to_string(), XRay::start().await?);
         let (posted, received) = mpsc::unbounded_channel();
         let count = events.len();
         let router = Router::new()
@@ -70,21 +70,21 @@ impl HeldFunction {
             .env("AWS_LAMBDA_FUNCTION_NAME", "probe")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "2048")
-            .env("AWS_XRAY_DAEMON_ADDRESS", daemon.address());
+            .env("AWS_XRAY_DAEMON_ADDRESS", xray.daemon.address());
         if at_once > 1 {
             command.env("AWS_LAMBDA_MAX_CONCURRENCY", at_once.to_string());
             command.env("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances");
         }
         let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let output = BufReader::new(process.stdout.take().ok_or("no output")?).lines();
-        Ok(Self { process, output, daemon, posted: received, events: count })
+        Ok(Self { process, output, xray, posted: received, events: count })
     }
 
     /// Waits for so many of this line.
     pub(crate) async fn wait_for_lines(&mut self, wanted: &str, count: usize) -> Tested {
         let mut seen = 0;
         while seen < count {
-            let line = self.output.next_line().await?.ok_or("the function has ended")?;
+            let line = within("a line of the function", self.output.next_line()).await??.ok_or("the function has ended")?;
             seen += usize::from(line == wanted);
         }
         Ok(())
@@ -93,7 +93,7 @@ impl HeldFunction {
     /// Waits until so many responses are being posted.
     pub(crate) async fn wait_for_posts(&mut self, count: usize) -> Tested {
         for _ in 0..count {
-            self.posted.recv().await.ok_or("the Runtime API is gone")?;
+            within("a post", self.posted.recv()).await?.ok_or("the Runtime API is gone")?;
         }
         Ok(())
     }
@@ -102,15 +102,15 @@ impl HeldFunction {
     pub(crate) async fn terminate(&mut self) -> Tested {
         let pid = self.process.id().ok_or("the process is gone")?;
         ensure(std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status()?.success(), "kill failed")?;
-        let status = self.process.wait().await?;
-        self.daemon.settle().await?;
+        let status = within("the end of the process", self.process.wait()).await??;
+        self.xray.settle().await?;
         ensure(status.success(), format!("{status}"))
     }
 
     /// The one final document of each event, in their order.
     pub(crate) fn final_documents(&self) -> Result<Vec<Arc<Document>>, Failed> {
         let is_final = |document: &&Arc<Document>| document.name == "probe" && !document.in_progress;
-        let history = self.daemon.store().history();
+        let history = self.xray.traces.history();
         (0..self.events)
             .map(|at| {
                 let of_event: Vec<_> =

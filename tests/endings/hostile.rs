@@ -1,14 +1,15 @@
 //! What users do that nobody expects of them.
 
-use crate::stage::{KINDS, Stage, Tested, ensure, function_error, test};
-use futures_util::future::join_all;
+use crate::{
+    kind::{KINDS, LATER, SOON, STREAMING, long_grace, long_reserve},
+    support::{Gate, Stage, Tested, all, ensure, function_error, test, value, within},
+};
 use lambda_lifecycle_sandbox::{
-    Event, Invoke,
-    function::{EventKind, Exit, TraceMode},
+    Event,
+    function::{EventKind, Exit, FunctionBuilder, TraceMode},
 };
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -43,14 +44,9 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-async fn lives(stage: &Stage) -> Tested {
-    let again = stage.invoke(json!({})).await;
-    ensure(again.result.is_ok() && stage.processes() == 1, format!("the process did not live: {:?}", again.result))
-}
-
 async fn builder_and_own_subscriber() -> Tested {
     let stage = Stage::new("own-subscriber-redacting", TraceMode::Active).await?;
-    stage.invoke(json!({ "do": "instrument it", "secret": "marked-secret-77ab" })).await;
+    stage.invoke(json!({ "do": "instrument it", "secret": "marked-secret-77ab" })).await?;
     stage.settle().await?;
     let datagrams = stage.traces.datagrams();
     let told = |words: &str| datagrams.iter().any(|datagram| String::from_utf8_lossy(datagram).contains(words));
@@ -59,96 +55,122 @@ async fn builder_and_own_subscriber() -> Tested {
 
 async fn panicking_redactor() -> Tested {
     let stage = Stage::new("panicking-redactor", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "instrument it", "secret": "marked-secret-77ab" })).await;
+    let answer = stage.invoke(json!({ "do": "instrument it", "secret": "marked-secret-77ab" })).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     stage.document(&answer).await?;
     let leaks = stage.traces.datagrams().iter().any(|datagram| String::from_utf8_lossy(datagram).contains("marked"));
     ensure(!leaks, "what the redactor did not decide about has left")?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn no_bounds() -> Tested {
     let stage = Stage::new("no-bounds", TraceMode::Active).await?;
-    stage.invoke(json!({ "after": "unbounded" })).await;
+    stage.invoke(json!({ "after": "unbounded" })).await?;
     stage.settle().await?;
     ensure(stage.logged("unbounded").len() == 1, "the work did not run")?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn work_after_a_deadline() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "hang", "after": "deadline" })).await;
+    let stage = Stage::with("value", TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(SOON, json!({ "do": "hang", "after": "deadline" })).await?;
     function_error(&answer)?;
     stage.settle().await?;
     ensure(stage.logged("after the response").iter().any(|line| line.contains("\"note\":\"deadline\"")), "the work did not run")?;
     ensure(stage.logged("was not done in its time").is_empty(), "the work was cancelled")?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn hooks_after_a_deadline() -> Tested {
-    let stage = Stage::new("hooks", TraceMode::Active).await?;
-    function_error(&stage.invoke(json!({ "do": "hang" })).await)?;
+    let stage = Stage::with("hooks", TraceMode::Active, long_reserve).await?;
+    function_error(&stage.invoke_within(SOON, json!({ "do": "hang" })).await?)?;
     stage.settle().await?;
     ensure(stage.logged("hook one").len() == 1 && stage.logged("hook three").len() == 1, "the hooks did not run")?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn work_beside_an_exporter() -> Tested {
-    let stage = Stage::with("exporter", TraceMode::Active, |function| function.env("EXPORTER", "hangs")).await?;
-    stage.invoke(json!({ "after": "exporter" })).await;
+    let hanging = |function: FunctionBuilder| function.env("EXPORTER", "hangs");
+    let stage = Stage::with("exporter", TraceMode::Active, hanging).await?;
+    stage.invoke_within(LATER, json!({ "after": "exporter" })).await?;
     stage.settle().await?;
     ensure(stage.logged("\"note\":\"exporter\"").len() == 1, "the work did not run")?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn work_with_a_token() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    stage.invoke(json!({ "do": "work with a token" })).await;
+    let stage = Stage::with("value", TraceMode::Active, long_grace).await?;
+    stage.invoke_within(SOON, json!({ "do": "work with a token" })).await?;
     stage.settle().await?;
     ensure(stage.logged("told to stop").len() == 1, "the token was not cancelled")?;
     ensure(stage.logged("was not done in its time").is_empty(), "the work was cancelled")?;
-    lives(&stage).await
+    stage.lives().await
 }
 
-/// An invocation, and one more, in which frozen work of the first goes on.
-async fn invoke_and_thaw(stage: &Stage, event: Value) -> Tested {
-    for event in [event, json!({ "do": "sleep" })] {
-        stage.invoke(event).await;
-        stage.settle().await?;
-    }
-    Ok(())
+/// An invocation, and one more, in which frozen work of the first goes on until it has logged these words.
+async fn invoke_and_thaw(stage: &Stage, event: Value, words: &str) -> Tested {
+    stage.invoke(event).await?;
+    stage.settle().await?;
+    thaw_until(stage, words).await
+}
+
+/// An invocation that runs until the function has logged these words.
+async fn thaw_until(stage: &Stage, words: &str) -> Tested {
+    let gate = Gate::new().await?;
+    let payload = json!({ "do": "wait at the gate", "gate": gate.address()? }).to_string().into();
+    let begun = stage.begin(Event { payload, ..Event::default() });
+    let held = gate.held().await?;
+    stage.wait_for_logs(words, 1).await?;
+    held.release();
+    begun.answer("the invocation that thaws").await?;
+    stage.settle().await
 }
 
 async fn deferring_hook() -> Tested {
     let stage = Stage::new("deferring-hook", TraceMode::Active).await?;
-    invoke_and_thaw(&stage, json!({})).await?;
-    ensure(!stage.logged("deferred by a hook").is_empty(), "the work is lost without a word")
+    invoke_and_thaw(&stage, json!({}), "deferred by a hook").await
 }
 
 async fn stored_by_work(policy: &'static str) -> Tested {
     let stage = Stage::with("value", TraceMode::Active, |function| {
-        function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", policy).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", "500")
+        function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", policy).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", "3000")
     })
     .await?;
-    invoke_and_thaw(&stage, json!({ "do": "work beside work that hangs" })).await?;
+    invoke_and_thaw(&stage, json!({ "do": "work beside work that hangs" }), "stored by work").await?;
     ensure(stage.logged("stored by work").len() == 1, "the work is lost without a word")?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn stored_by_a_task() -> Tested {
-    let stage = Stage::with("exporter", TraceMode::Active, |function| function.env("EXPORTER", "is slow")).await?;
-    invoke_and_thaw(&stage, json!({ "do": "work of a task" })).await?;
-    ensure(stage.logged("stored by a task").len() == 1, "the work is lost without a word")?;
-    lives(&stage).await
+    let (exporting, task) = (Gate::new().await?, Gate::new().await?);
+    let address = exporting.address()?;
+    let stage = Stage::with("exporter", TraceMode::Active, |function| {
+        function.env("EXPORTER", "waits at the gate").env("EXPORTER_GATE", address)
+    })
+    .await?;
+    stage.invoke(json!({ "do": "work of a task", "gate": task.address()? })).await?;
+    let (exporter, task) = (exporting.held().await?, task.held().await?);
+    task.release();
+    stage.wait_for_logs("a task has stored work", 1).await?;
+    // The exporter is called again for what comes now, and is not to wait.
+    drop(exporting);
+    exporter.release();
+    stage.settle().await?;
+    ensure(stage.logged("the work runs").len() == 1, "the work is lost")?;
+    stage.lives().await
 }
 
 async fn stored_too_late() -> Tested {
     let stage = Stage::new("value", TraceMode::Active).await?;
-    let first = stage.invoke(json!({ "do": "work of a late task" })).await;
-    for _ in 0..2 {
-        stage.invoke(json!({ "do": "stop" })).await;
-        stage.settle().await?;
-    }
+    let gate = Gate::new().await?;
+    let first = stage.invoke(json!({ "do": "work of a late task", "gate": gate.address()? })).await?;
+    let task = gate.held().await?;
+    stage.settle().await?;
+    task.release();
+    thaw_until(&stage, "the late work is done").await?;
+    // What ended late leaves with the next invocation.
+    stage.invoke(json!({})).await?;
+    stage.settle().await?;
     for name in ["late task", "late work"] {
         let spans = stage.traces.find(|span| span.name == name);
         ensure(spans.len() == 1 && spans[0].trace_id == first.trace_id, format!("{name}: {spans:?}"))?;
@@ -157,36 +179,36 @@ async fn stored_too_late() -> Tested {
 }
 
 async fn cooperative() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "cooperate" })).await;
+    let stage = Stage::with("value", TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(SOON, json!({ "do": "cooperate" })).await?;
     let (error_type, _) = function_error(&answer)?;
     ensure(error_type == "Lifecycle.DeadlineExceeded", error_type)?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn endless_stream() -> Tested {
-    let stage = Stage::new("stream", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "endless" })).await;
+    let stage = Stage::with("stream", TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(STREAMING, json!({ "do": "endless" })).await?;
     let (error_type, _) = function_error(&answer)?;
     ensure(error_type == "Lifecycle.DeadlineExceeded", error_type)?;
     let document = stage.document(&answer).await?;
     ensure(document.annotation("outcome") == Some("deadline_exceeded"), format!("{:?}", document.annotations))?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn stream_with_a_bad_error() -> Tested {
     let stage = Stage::new("stream", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "bad error" })).await;
+    let answer = stage.invoke(json!({ "do": "bad error" })).await?;
     let (error_type, _) = function_error(&answer)?;
     ensure(error_type == "Lifecycle.Panic", error_type)?;
     let document = stage.document(&answer).await?;
     ensure(document.annotation("outcome") == Some("panicked"), format!("{:?}", document.annotations))?;
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn explicit_parent() -> Tested {
     let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "explicit parent" })).await;
+    let answer = stage.invoke(json!({ "do": "explicit parent" })).await?;
     let document = stage.document(&answer).await?;
     let spans = stage.traces.find(|span| span.name == "explicit");
     ensure(spans.len() == 1 && spans[0].parent_id.as_ref() == Some(&document.id), format!("{spans:?}"))?;
@@ -196,14 +218,14 @@ async fn explicit_parent() -> Tested {
 
 async fn init_left_open() -> Tested {
     let stage = Stage::new("init-left-open", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({})).await;
+    let answer = stage.invoke(json!({})).await?;
     stage.document(&answer).await?;
     ensure(stage.traces.find(|span| span.name == "work").len() == 1, "the finished span is lost")
 }
 
 async fn init_blocking_traced() -> Tested {
     let stage = Stage::new("init-blocking-traced", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({})).await;
+    let answer = stage.invoke(json!({})).await?;
     stage.document(&answer).await?;
     let (init, inner) =
         (stage.traces.find(|span| span.name == "init database"), stage.traces.find(|span| span.name == "connect"));
@@ -215,18 +237,15 @@ async fn init_blocking_hangs() -> Tested {
     let stage =
         Stage::with("init-blocking-hangs", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "300"))
             .await?;
-    let mut events = stage.function.subscribe();
-    let _ = stage.invoke(json!({})).await;
-    let exited = events.find(|event| matches!(event.kind, EventKind::Exited { .. })).await;
-    ensure(
-        matches!(exited.kind, EventKind::Exited { exit: Exit::Code(1), .. }),
-        format!("the process did not end by itself: {:?}", exited.kind),
-    )
+    let _ = stage.invoke(json!({})).await?;
+    let exited = stage.exited().await?;
+    let by_itself = matches!(exited, EventKind::Exited { exit: Exit::Code(1), .. });
+    ensure(by_itself, format!("the process did not end by itself: {exited:?}"))
 }
 
 async fn filtered_subscriber() -> Tested {
     let stage = Stage::new("filtered-subscriber", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await;
+    let answer = stage.invoke(json!({ "do": "log" })).await?;
     stage.document(&answer).await?;
     ensure(stage.logged("hides spans").len() == 1, "it is not told")
 }
@@ -237,19 +256,18 @@ async fn untraced_work() -> Tested {
         Stage::with("own-subscriber-redacting", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze")).await?;
     let untraced = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
     let payload = json!({ "do": "ticking spans" }).to_string().into();
-    stage.function.invoke(Event { payload, trace_header: Some(untraced.to_owned()), ..Event::default() }).await;
+    stage.invoke_event(Event { payload, trace_header: Some(untraced.to_owned()), ..Event::default() }).await?;
     stage.settle().await?;
-    for _ in 0..2 {
-        let traced = stage.invoke(json!({ "do": "stop" })).await;
-        stage.document(&traced).await?;
-    }
+    thaw_until(&stage, "the ticking is over").await?;
+    let traced = stage.invoke(json!({})).await?;
+    stage.document(&traced).await?;
     let strangers = stage.traces.find(|document| document.name == "work");
     ensure(strangers.is_empty(), format!("{strangers:?}"))
 }
 
 async fn side_by_side() -> Tested {
-    let stage = Stage::of("value", &KINDS[3], |function| function).await?;
-    let answers = join_all((0..24).map(|_| stage.invoke(json!({ "do": "log", "after": "work" })))).await;
+    let stage = KINDS[3].stage("value", |function| function).await?;
+    let answers = all((0..24).map(|_| stage.invoke(json!({ "do": "log", "after": "work" })))).await?;
     for answer in &answers {
         let document = stage.finished_document(answer).await?;
         let work = stage.traces.find(|span| span.trace_id == answer.trace_id && span.name == "work");
@@ -275,8 +293,8 @@ async fn other_gateways() -> Tested {
         "body": "", "isBase64Encoded": false,
     });
     for event in [balancer, gateway] {
-        let answer = stage.invoke(event).await;
-        let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+        let answer = stage.invoke(event).await?;
+        let body = value(&answer)?;
         ensure(body["statusCode"] == 200 && body["body"] == "order", body.to_string())?;
         let document = stage.document(&answer).await?;
         ensure(document.annotation("route") == Some("GET /orders/{id}"), format!("{:?}", document.annotations))?;
@@ -286,27 +304,26 @@ async fn other_gateways() -> Tested {
 
 async fn resource() -> Tested {
     let stage = Stage::new("exporter", TraceMode::Active).await?;
-    stage.invoke(json!({})).await;
+    stage.invoke(json!({})).await?;
     ensure(stage.logged("spans of probe").len() == 1, format!("{:?}", stage.logged("spans of")))
 }
 
 async fn unready() -> Tested {
     let stage = Stage::new("unready", TraceMode::Active).await?;
     for (kind, part) in [("Error", "pool is shut"), ("Lifecycle.Panic", "fuse was lit")] {
-        let answer = stage.invoke(json!({})).await;
+        let answer = stage.invoke(json!({})).await?;
         let (error_type, message) = function_error(&answer)?;
         ensure(error_type == kind && message.contains(part), format!("{error_type}: {message}"))?;
     }
-    lives(&stage).await
+    stage.lives().await
 }
 
 async fn shutdown_without_timers() -> Tested {
     let stage = Stage::new("shutdown-without-timers", TraceMode::Active).await?;
-    ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation failed")?;
+    ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
     stage.settle().await?;
-    let ended = stage.function.shutdown().await.ended;
+    let ended = within("the shutdown", stage.function.shutdown()).await?.ended;
     ensure(ended.len() == 1 && ended[0].exit == Exit::Code(0), format!("{ended:?}"))?;
     let said: Vec<Value> = stage.logged("hook ").into_iter().filter(|line| !line.contains("panicked")).map(Value::from).collect();
-    ensure(said == ["hook two", "hook one"], format!("{said:?}"))?;
-    ensure(ended[0].took < Duration::from_millis(500), format!("{ended:?}"))
+    ensure(said == ["hook two", "hook one"], format!("{said:?}"))
 }

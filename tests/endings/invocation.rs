@@ -1,6 +1,9 @@
 //! Endings that are the same in every kind of environment, or belong to one.
 
-use crate::stage::{Stage, Tested, ensure, function_error, test};
+use crate::{
+    kind::{SOON, long_grace, long_reserve},
+    support::{Stage, Tested, ensure, function_error, test, value},
+};
 use lambda_lifecycle_sandbox::function::TraceMode;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -18,16 +21,16 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn within() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "within" })).await;
-    let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+    let stage = Stage::with("value", TraceMode::Active, long_grace).await?;
+    let answer = stage.invoke_within(SOON, json!({ "do": "within" })).await?;
+    let body = value(&answer)?;
     ensure(body["within"].as_str().is_some_and(|text| text.contains("raise the timeout")), body.to_string())
 }
 
 async fn undecodable_event() -> Tested {
     for event in ["{\"do\":", "", "[1,", "\"\\ud800\""] {
         let stage = Stage::new("value", TraceMode::Active).await?;
-        let answer = stage.invoke_raw(event).await;
+        let answer = stage.invoke_raw(event).await?;
         let (error_type, message) = function_error(&answer)?;
         ensure(
             error_type == "Lifecycle.UndecodableEvent" && message.contains("line 1"),
@@ -36,14 +39,14 @@ async fn undecodable_event() -> Tested {
         let document = stage.document(&answer).await?;
         ensure(document.annotation("outcome") == Some("undecodable_event"), format!("{:?}", document.annotations))?;
         ensure(stage.logged("the invocation failed").len() == 1, "not one line in the log")?;
-        ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 1, "the process did not live")?;
+        stage.lives().await?;
     }
     Ok(())
 }
 
 async fn streams(event: Value, broken: Option<&str>, outcome: &str) -> Tested {
     let stage = Stage::new("stream", TraceMode::Active).await?;
-    let answer = stage.invoke(event).await;
+    let answer = stage.invoke(event).await?;
     // What came before the break is there, and nothing that is none of the body.
     let whole = answer.result.as_ref().is_ok_and(|body| body.ends_with(b"chunk 0;chunk 1;chunk 2;"));
     ensure(answer.streamed && whole, format!("{answer:?}"))?;
@@ -54,7 +57,7 @@ async fn streams(event: Value, broken: Option<&str>, outcome: &str) -> Tested {
             document.exceptions().iter().any(|exception| exception.message.as_deref().is_some_and(|text| text.contains(part)));
         ensure(told, format!("{:?}", document.exceptions()))?;
     }
-    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 1, "the process did not live")
+    stage.lives().await
 }
 
 pub(crate) fn http_event(path: &str) -> Value {
@@ -80,8 +83,8 @@ async fn http_stage() -> Tested {
     alike["requestContext"]["stage"] = json!("orders");
     alike["requestContext"]["path"] = json!("/orders/orders/7");
     for event in [v2, v1, alike] {
-        let answer = stage.invoke(event).await;
-        let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+        let answer = stage.invoke(event).await?;
+        let body = value(&answer)?;
         ensure(body["statusCode"] == 200, body.to_string())?;
         let document = stage.document(&answer).await?;
         ensure(document.annotation("route") == Some("GET /orders/{id}"), format!("{:?}", document.annotations))?;
@@ -90,15 +93,15 @@ async fn http_stage() -> Tested {
 }
 
 async fn http_deadline() -> Tested {
-    let stage = Stage::new("http", TraceMode::Active).await?;
-    let answer = stage.invoke(http_event("/slow/hang")).await;
-    let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+    let stage = Stage::with("http", TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(SOON, http_event("/slow/hang")).await?;
+    let body = value(&answer)?;
     ensure(body["statusCode"] == 504, body.to_string())?;
     let document = stage.document(&answer).await?;
     ensure(document.annotation("outcome") == Some("deadline_exceeded") && document.fault, format!("{:?}", document.raw))?;
     ensure(document.annotation("route") == Some("GET /slow/{kind}"), format!("{:?}", document.annotations))?;
 
-    let answer = stage.invoke(http_event("/orders/7")).await;
+    let answer = stage.invoke(http_event("/orders/7")).await?;
     let document = stage.document(&answer).await?;
     let http = document.http.clone().unwrap_or_default();
     ensure(http.status == Some(200) && http.client_ip.as_deref() == Some("198.51.100.7"), format!("{http:?}"))?;
@@ -109,7 +112,7 @@ async fn http_deadline() -> Tested {
 async fn after_a_failure() -> Tested {
     let stage = Stage::new("value", TraceMode::Active).await?;
     for ending in ["fail", "panic"] {
-        let answer = stage.invoke(json!({ "do": ending, "after": ending })).await;
+        let answer = stage.invoke(json!({ "do": ending, "after": ending })).await?;
         function_error(&answer)?;
         stage.settle().await?;
         let lines = stage.logged("after the response");
@@ -122,10 +125,10 @@ async fn after_a_failure() -> Tested {
 
 async fn bad_work() -> Tested {
     let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "bad work", "after": "good work" })).await;
+    let answer = stage.invoke(json!({ "do": "bad work", "after": "good work" })).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     stage.document(&answer).await?;
     ensure(stage.logged("good work").len() == 1, "the other work did not run")?;
     ensure(stage.logged("work after the response panicked: fuse was lit").len() == 1, "the panic is not in the log")?;
-    ensure(stage.invoke(json!({})).await.result.is_ok() && stage.processes() == 1, "the process did not live")
+    stage.lives().await
 }

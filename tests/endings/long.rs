@@ -1,11 +1,10 @@
 //! Errors of megabytes: cut to what Lambda, the log and X-Ray take, and marked as cut.
 
-use crate::stage::{Stage, Tested, ensure, function_error, test};
+use crate::support::{Stage, Tested, ensure, function_error, test};
 use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn, sqs};
 use lambda_lifecycle_sandbox::function::{EventKind, TraceMode};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// Lambda splits longer lines.
 const LONGEST_LINE: usize = 256 * 1024;
@@ -30,8 +29,8 @@ fn lines_fit(stage: &Stage) -> Tested {
 }
 
 async fn handler(what: &'static str) -> Tested {
-    let stage = Stage::with("long", TraceMode::Active, |function| function.timeout(Duration::from_secs(60))).await?;
-    let answer = stage.invoke(json!({ "do": what })).await;
+    let stage = Stage::new("long", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": what })).await?;
     let (_, message) = function_error(&answer)?;
     ensure(message.len() < LONGEST_MESSAGE && message.contains(MARK), format!("{} bytes", message.len()))?;
     let document = stage.document(&answer).await?;
@@ -42,8 +41,8 @@ async fn handler(what: &'static str) -> Tested {
 }
 
 async fn logged() -> Tested {
-    let stage = Stage::with("long", TraceMode::Active, |function| function.timeout(Duration::from_secs(60))).await?;
-    ensure(stage.invoke(json!({ "do": "log" })).await.result.is_ok(), "the invocation failed")?;
+    let stage = Stage::new("long", TraceMode::Active).await?;
+    ensure(stage.invoke(json!({ "do": "log" })).await?.result.is_ok(), "the invocation failed")?;
     stage.settle().await?;
     for line in stage.logged(MARK) {
         serde_json::from_str::<Value>(&line)?;
@@ -53,7 +52,7 @@ async fn logged() -> Tested {
 
 async fn init() -> Tested {
     let stage = Stage::new("long init", TraceMode::Active).await?;
-    ensure(stage.invoke(json!({})).await.result.is_err(), "the invocation succeeded")?;
+    ensure(stage.invoke(json!({})).await?.result.is_err(), "the invocation succeeded")?;
     let posted = stage.function.timeline().into_iter().find_map(|event| match event.kind {
         EventKind::InitError { error_message, .. } => Some(error_message),
         _ => None,
@@ -65,7 +64,7 @@ async fn init() -> Tested {
 
 async fn message() -> Tested {
     let stage = Stage::new("long batch", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "Records": [{ "messageId": "1", "body": "{}", "eventSource": "aws:sqs" }] })).await;
+    let answer = stage.invoke(json!({ "Records": [{ "messageId": "1", "body": "{}", "eventSource": "aws:sqs" }] })).await?;
     ensure(answer.result.is_ok(), "the batch failed")?;
     lines_fit(&stage)
 }

@@ -9,21 +9,22 @@ mod held;
 mod hostile;
 mod init;
 mod invocation;
+mod kind;
 mod long;
 mod matrix;
 mod odd;
 mod payload;
 mod recording;
 mod shutdown;
-mod stage;
 mod stages;
+#[path = "../support/mod.rs"]
+mod support;
 
 fn main() -> std::process::ExitCode {
     if let Some(probe) = std::env::var_os("PROBE") {
         return function::main(&probe.to_string_lossy());
     }
-    let arguments = libtest_mimic::Arguments::from_args();
-    let tests = [
+    support::run([
         matrix::tests(),
         invocation::tests(),
         payload::tests(),
@@ -36,6 +37,5 @@ fn main() -> std::process::ExitCode {
         edges::tests(),
         bombs::tests(),
         long::tests(),
-    ];
-    libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+    ])
 }

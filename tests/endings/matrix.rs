@@ -1,11 +1,14 @@
 //! Every ending against every kind of environment. The table in `docs/endings.md` has a line for each, and is checked against this.
 
-use crate::stage::{KINDS, Kind, Loop, Stage, Tested, ensure, function_error, test};
+use crate::{
+    kind::{KINDS, Kind, LATER, Loop, SOON, STREAMING, UNTIL_KILLED, long_grace, long_reserve},
+    support::{Begun, Stage, Tested, all, ensure, function_error, kill, patience, test, within},
+};
 use futures_util::{FutureExt, future::BoxFuture};
 use lambda_lifecycle_sandbox::{
-    Answer, Failure,
+    Answer, Event, Failure,
     function::{EventKind, Exit, FunctionBuilder},
-    xray::{Document, TraceStore},
+    xray::Document,
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
@@ -43,12 +46,13 @@ const CASES: [(&str, Body); 25] = [
     }),
     ("deadline while awaiting", |kind| {
         let ending = Ending::new("value", r#"{"do":"hang"}"#);
-        ending.refused("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded").shown(kind)
+        ending.within(SOON, long_reserve).refused("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded").shown(kind)
     }),
     ("deadline while blocking", |kind| deadline_while_blocking(kind).boxed()),
-    ("deadline with cleanup", |kind| Ending::new("value", r#"{"do":"stop"}"#).answered("answered").shown(kind)),
+    ("deadline with cleanup", |kind| Ending::new("value", r#"{"do":"stop"}"#).within(SOON, long_grace).answered("answered").shown(kind)),
     ("deadline in a stream", |kind| {
         Ending::new("stream", r#"{"do":"hang"}"#)
+            .within(STREAMING, long_reserve)
             .broken("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded")
             .shown(kind)
     }),
@@ -59,7 +63,7 @@ const CASES: [(&str, Body); 25] = [
         Ending::new("stream", r#"{"do":"panic"}"#).broken("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("`process::abort`", |kind| abort(kind).boxed()),
-    ("kill by the platform", |kind| kill(kind).boxed()),
+    ("kill by the platform", |kind| kill_by_the_platform(kind).boxed()),
     ("SIGTERM while idle", |kind| sigterm_while_idle(kind).boxed()),
     ("SIGTERM while busy", |kind| sigterm_while_busy(kind).boxed()),
     ("hung background work", |kind| hung_work(kind).boxed()),
@@ -109,11 +113,18 @@ struct Ending {
     message: Option<&'static str>,
     outcome: &'static str,
     streamed: bool,
+    /// The time the invocation is given, where its deadline passes.
+    time: Option<Duration>,
+    change: fn(FunctionBuilder) -> FunctionBuilder,
 }
 
 impl Ending {
     fn new(probe: &'static str, event: &'static str) -> Self {
-        Self { probe, event, error_type: None, message: None, outcome: "", streamed: false }
+        Self { probe, event, error_type: None, message: None, outcome: "", streamed: false, time: None, change: |function| function }
+    }
+
+    fn within(self, time: Duration, change: fn(FunctionBuilder) -> FunctionBuilder) -> Self {
+        Self { time: Some(time), change, ..self }
     }
 
     fn answered(self, outcome: &'static str) -> Self {
@@ -134,10 +145,8 @@ impl Ending {
 
     /// As often at once as the environment takes, then as many ordinary invocations: they must find the same process, in order.
     async fn show(&self, kind: Kind) -> Tested {
-        // Eight answers of 6 MB take their time in a debug build; a deadline should not.
-        let timeout = Duration::from_secs(if self.outcome == "answer_too_large" { 20 } else { 2 });
-        let stage = Stage::of(self.probe, &kind, |function| function.timeout(timeout)).await?;
-        for answer in &at_once(&stage, &kind, self.event).await {
+        let stage = kind.stage(self.probe, self.change).await?;
+        for answer in &at_once_within(&stage, &kind, self.time, self.event).await? {
             self.check_answer(answer, &stage, &kind)?;
             if kind.is_traced() {
                 let document = stage.finished_document(answer).await?;
@@ -198,8 +207,18 @@ fn tells(document: &Document, part: &str) -> bool {
     document.exceptions().iter().any(|exception| exception.message.as_deref().is_some_and(|message| message.contains(part)))
 }
 
-async fn at_once(stage: &Stage, kind: &Kind, event: &'static str) -> Vec<Answer> {
-    futures_util::future::join_all((0..kind.at_once).map(|_| stage.invoke_raw(event))).await
+async fn at_once(stage: &Stage, kind: &Kind, event: &'static str) -> Result<Vec<Answer>, Failed> {
+    at_once_within(stage, kind, None, event).await
+}
+
+async fn at_once_within(
+    stage: &Stage,
+    kind: &Kind,
+    timeout: Option<Duration>,
+    event: &'static str,
+) -> Result<Vec<Answer>, Failed> {
+    let event = || Event { payload: event.into(), timeout, ..Event::default() };
+    all((0..kind.at_once).map(|_| stage.invoke_event(event()))).await
 }
 
 fn silent_unless_traced(stage: &Stage, kind: &Kind) -> Tested {
@@ -208,7 +227,7 @@ fn silent_unless_traced(stage: &Stage, kind: &Kind) -> Tested {
 
 /// The environment is fit for the next events.
 async fn serves_on(stage: &Stage, kind: &Kind, processes: usize) -> Tested {
-    for again in at_once(stage, kind, "{}").await {
+    for again in at_once(stage, kind, "{}").await? {
         ensure(again.result.is_ok(), format!("an invocation after it: {:?}", again.result))?;
     }
     stage.settle().await?;
@@ -216,39 +235,37 @@ async fn serves_on(stage: &Stage, kind: &Kind, processes: usize) -> Tested {
     ensure(stage.processes() == processes, format!("{} processes", stage.processes()))
 }
 
-/// The documents of invocations that have begun and not ended.
-fn unfinished(traces: &TraceStore) -> usize {
-    traces.find(|document| document.in_progress && document.annotation("trigger").is_some()).len()
-}
-
 /// Invocations that wait for something that never comes, all of them under way.
-async fn hanging(stage: &Stage, kind: &Kind) -> Result<tokio::task::JoinHandle<Vec<Answer>>, Failed> {
-    let mut events = stage.function.subscribe();
-    let hanging = futures_util::future::join_all((0..kind.at_once).map(|_| stage.invoke_owned(r#"{"do":"hang"}"#)));
-    let hanging = tokio::spawn(hanging);
-    for _ in 0..kind.at_once {
-        events.find(|event| matches!(event.kind, EventKind::EventOut { .. })).await;
-    }
+async fn hanging(stage: &Stage, kind: &Kind) -> Result<Vec<Begun>, Failed> {
+    let event = || Event { payload: r#"{"do":"hang"}"#.into(), ..Event::default() };
+    let hanging: Vec<Begun> = (0..kind.at_once).map(|_| stage.begin(event())).collect();
+    stage.happened_often("an event out", kind.at_once, |event| matches!(event.kind, EventKind::EventOut { .. })).await?;
     if kind.is_traced() {
-        stage.traces.wait_for(|traces| unfinished(traces) == kind.at_once, Duration::from_secs(10)).await?;
+        let unfinished = |document: &Document| document.in_progress && document.annotation("trigger").is_some();
+        stage.traces.wait_for(kind.at_once, unfinished).await?;
     }
     Ok(hanging)
 }
 
 async fn deadline_while_blocking(kind: Kind) -> Tested {
-    let stage = Stage::of("value", &kind, |function| function).await?;
+    // Untraced there is nothing to be seen before the kill.
+    let delay = if kind.is_traced() { patience() } else { Duration::ZERO };
+    let stage = kind.stage("value", |function| function.kill_delay(delay)).await?;
     // One: on Managed Instances more would block every thread, the answer to the others with them.
-    let answer = stage.invoke_raw(r#"{"do":"block"}"#).await;
-    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
+    let event = Event { payload: r#"{"do":"block"}"#.into(), timeout: Some(UNTIL_KILLED), ..Event::default() };
+    let begun = stage.begin(event);
     if kind.is_traced() {
-        // An instance is not at rest before the handler gives way, which this one never does.
         let reported = |document: &Document| {
             let blocked = document.annotation("outcome") == Some("blocked");
-            blocked && document.trace_id == answer.trace_id && document.fault && tells(document, "blocking query")
+            blocked && document.fault && tells(document, "blocking query")
         };
-        stage.traces.wait_for(|traces| traces.find(reported).len() == 1, Duration::from_secs(10)).await?;
-        ensure(stage.logged("the handler blocks its thread past the deadline").len() == 1, "not one line in the log")?;
+        ensure(stage.traces.wait_for(1, reported).await?.len() == 1, "it is reported twice")?;
+        stage.wait_for_logs("the handler blocks its thread past the deadline", 1).await?;
+        stage.function.expire();
     }
+    let answer = begun.answer("a handler that blocks").await?;
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
+    ensure(stage.logged("the handler blocks its thread past the deadline").len() <= 1, "it is in the log twice")?;
     silent_unless_traced(&stage, &kind)?;
     if kind.is_managed() {
         // Nobody kills it. Whether others are served meanwhile is Tokio's to say: what waits on the blocked thread is not.
@@ -258,51 +275,51 @@ async fn deadline_while_blocking(kind: Kind) -> Tested {
 }
 
 async fn abort(kind: Kind) -> Tested {
-    let stage = Stage::of("value", &kind, |function| function).await?;
-    for answer in at_once(&stage, &kind, r#"{"do":"abort"}"#).await {
+    let stage = kind.stage("value", |function| function).await?;
+    for answer in at_once(&stage, &kind, r#"{"do":"abort"}"#).await? {
         ensure(matches!(answer.result, Err(Failure::Exited(_))), format!("{:?}", answer.result))?;
     }
     stage.settle().await?;
     silent_unless_traced(&stage, &kind)?;
-    ensure(!kind.is_traced() || unfinished(&stage.traces) > 0, "the invocation is not in its trace")?;
+    ensure(!kind.is_traced() || stage.unfinished() > 0, "the invocation is not in its trace")?;
     let processes = stage.processes();
     serves_on(&stage, &kind, processes + usize::from(!kind.is_managed())).await
 }
 
-async fn kill(kind: Kind) -> Tested {
-    let stage = Stage::of("value", &kind, |function| function.timeout(Duration::from_secs(20))).await?;
+async fn kill_by_the_platform(kind: Kind) -> Tested {
+    let stage = kind.stage("value", |function| function).await?;
     let hanging = hanging(&stage, &kind).await?;
-    let pid = stage.function.pid().ok_or("no process")?;
-    ensure(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status()?.success(), "kill failed")?;
-    for answer in hanging.await? {
+    kill(&stage.function, "-KILL")?;
+    for begun in hanging {
+        let answer = begun.answer("a handler that hangs").await?;
         ensure(matches!(answer.result, Err(Failure::Exited(_))), format!("{:?}", answer.result))?;
     }
     stage.settle().await?;
     silent_unless_traced(&stage, &kind)?;
-    let seen = unfinished(&stage.traces);
+    let seen = stage.unfinished();
     ensure(seen == if kind.is_traced() { kind.at_once } else { 0 }, format!("{seen} are in their traces, unfinished"))?;
     serves_on(&stage, &kind, 2).await
 }
 
 async fn sigterm_while_idle(kind: Kind) -> Tested {
-    let stage = Stage::of("shutdown", &kind, |function| function).await?;
-    for answer in at_once(&stage, &kind, "{}").await {
+    let stage = kind.stage("shutdown", |function| function).await?;
+    for answer in at_once(&stage, &kind, "{}").await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
     stage.settle().await?;
-    let ended = stage.function.shutdown().await.ended;
+    let ended = within("the shutdown", stage.function.shutdown()).await?.ended;
     let [ended] = ended.as_slice() else { return Err(format!("{ended:?}").into()) };
     ensure(ended.sigterm && ended.exit == Exit::Code(0), format!("{ended:?}"))?;
     ensure(stage.logged("hook two").len() == 1 && stage.logged("hook one").len() == 1, "the hooks did not run")?;
-    ensure(!kind.is_traced() || unfinished(&stage.traces) == 0, "an invocation is unfinished in its trace")
+    ensure(!kind.is_traced() || stage.unfinished() == 0, "an invocation is unfinished in its trace")
 }
 
 async fn sigterm_while_busy(kind: Kind) -> Tested {
-    let stage = Stage::of("shutdown", &kind, |function| function.timeout(Duration::from_secs(20))).await?;
+    let stage = kind.stage("shutdown", |function| function).await?;
     let hanging = hanging(&stage, &kind).await?;
-    let pid = stage.function.pid().ok_or("no process")?;
-    ensure(std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status()?.success(), "kill failed")?;
-    for answer in hanging.await? {
+    kill(&stage.function, "-TERM")?;
+    for begun in hanging {
+        let answer = begun.answer("a handler that hangs").await?;
         ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
     }
     stage.settle().await?;
@@ -315,22 +332,23 @@ async fn sigterm_while_busy(kind: Kind) -> Tested {
 }
 
 async fn hung_work(kind: Kind) -> Tested {
-    let stage = Stage::of("value", &kind, |function| function).await?;
-    for answer in &at_once(&stage, &kind, r#"{"do":"late work"}"#).await {
+    let budget = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", "500");
+    let stage = kind.stage("value", budget).await?;
+    for answer in &at_once(&stage, &kind, r#"{"do":"late work"}"#).await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
     stage.wait_for_logs("was not done in its time and is cancelled", kind.at_once).await?;
     if kind.is_traced() {
         let cancelled = |document: &Document| document.name == "after response" && document.fault;
-        stage.traces.wait_for(|traces| traces.find(cancelled).len() == kind.at_once, Duration::from_secs(10)).await?;
+        stage.traces.wait_for(kind.at_once, cancelled).await?;
     }
     silent_unless_traced(&stage, &kind)?;
     serves_on(&stage, &kind, 1).await
 }
 
 async fn panicking_hook(kind: Kind) -> Tested {
-    let stage = Stage::of("hooks", &kind, |function| function).await?;
-    for answer in &at_once(&stage, &kind, "{}").await {
+    let stage = kind.stage("hooks", |function| function).await?;
+    for answer in &at_once(&stage, &kind, "{}").await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
     stage.wait_for_logs("hook three", kind.at_once).await?;
@@ -339,8 +357,8 @@ async fn panicking_hook(kind: Kind) -> Tested {
 }
 
 async fn hung_exporter(kind: Kind) -> Tested {
-    let stage = Stage::of("exporter", &kind, |function| function.env("EXPORTER", "hangs")).await?;
-    for answer in &at_once(&stage, &kind, "{}").await {
+    let stage = kind.stage("exporter", |function| function.env("EXPORTER", "hangs")).await?;
+    for answer in &at_once_within(&stage, &kind, Some(LATER), "{}").await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
         if kind.is_traced() {
             stage.finished_document(answer).await?;
@@ -353,9 +371,9 @@ async fn hung_exporter(kind: Kind) -> Tested {
 async fn absent_daemon(kind: Kind) -> Tested {
     // A port that was free a moment ago, and is refused now.
     let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    let stage = Stage::of("value", &kind, |function| function.xray(port)).await?;
+    let stage = kind.stage("value", |function| function.xray(port)).await?;
     for _ in 0..3 {
-        for answer in at_once(&stage, &kind, r#"{"do":"log"}"#).await {
+        for answer in at_once(&stage, &kind, r#"{"do":"log"}"#).await? {
             ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
         }
         stage.settle().await?;
@@ -370,8 +388,8 @@ async fn absent_daemon(kind: Kind) -> Tested {
 
 async fn init(kind: Kind, probe: &'static str, error_type: &'static str, part: &'static str) -> Tested {
     let budget = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "300");
-    let stage = Stage::of(probe, &kind, budget).await?;
-    for answer in at_once(&stage, &kind, "{}").await {
+    let stage = kind.stage(probe, budget).await?;
+    for answer in at_once(&stage, &kind, "{}").await? {
         ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
     }
     let timeline = stage.function.timeline();

@@ -1,5 +1,6 @@
 //! What is rare in a function: what it does when it is one of these.
 
+use crate::support::wait_at;
 use lambda_lifecycle::Invocation;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use std::time::Duration;
@@ -7,18 +8,19 @@ use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// Does what the event asks for, if it is known here.
-pub(crate) async fn act(what: &str) {
+pub(crate) async fn act(what: &str, gate: String) {
     match what {
-        "outlive" => drop(Invocation::current().spawn(async {
-            tokio::time::sleep(Duration::from_millis(200)).instrument(tracing::info_span!("outliving")).await;
+        "outlive" => drop(Invocation::current().spawn(async move {
+            wait_at(&gate).instrument(tracing::info_span!("outliving")).await;
             tracing::info!("a span has outlived its invocation");
         })),
         "store late" => {
             let invocation = Invocation::current();
             let storing = invocation.clone();
             drop(invocation.spawn(async move {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                storing.after_response(async { tracing::info!("stored late") });
+                wait_at(&gate).await;
+                storing.after_response(async { tracing::info!("the work runs") });
+                tracing::info!("a task has stored work");
             }));
         }
         "store without end" => {

@@ -1,9 +1,9 @@
 //! Bad input from the platform's side, and what must stay inside.
 
-use crate::stage::{Stage, Tested, ensure, function_error, test, this_program};
+use crate::support::{Stage, Tested, ensure, function_error, test, this_program, value};
 use lambda_lifecycle_sandbox::function::TraceMode;
 use libtest_mimic::Trial;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const SECRET: &str = "marked-secret-8d1f";
 
@@ -24,12 +24,12 @@ async fn canary() -> Tested {
     let stage = Stage::with("value", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
     let event = |ending: &str| json!({ "do": ending, "secret": SECRET, SECRET: 1 });
     for ending in ["log", "fail", "panic", "sleep"] {
-        stage.invoke(event(ending)).await;
+        stage.invoke(event(ending)).await?;
     }
-    stage.invoke_raw(format!("{{\"{SECRET}\": ")).await;
+    stage.invoke_raw(format!("{{\"{SECRET}\": ")).await?;
     let typed = Stage::with("typed", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
     for event in [json!({ "sku": 1, SECRET: SECRET }), json!({ "sku": [SECRET] }), json!(SECRET)] {
-        let answer = typed.invoke(event).await;
+        let answer = typed.invoke(event).await?;
         let (error_type, message) = function_error(&answer)?;
         ensure(error_type == "Lifecycle.UndecodableEvent" && !message.contains(SECRET), message)?;
     }
@@ -51,7 +51,7 @@ async fn canary() -> Tested {
 
 async fn quiet_log() -> Tested {
     let stage = Stage::with("value", TraceMode::Active, |function| function.env("RUST_LOG", "warn")).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await;
+    let answer = stage.invoke(json!({ "do": "log" })).await?;
     stage.document(&answer).await?;
     ensure(stage.logged("a line of the user's").is_empty(), "INFO is logged")?;
     ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is not recorded")
@@ -59,15 +59,15 @@ async fn quiet_log() -> Tested {
 
 async fn not_utf8() -> Tested {
     let stage = Stage::with("value", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
-    stage.invoke_raw(&b"\"\xff\xfe\""[..]).await;
-    ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation after it failed")?;
+    stage.invoke_raw(&b"\"\xff\xfe\""[..]).await?;
+    ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation after it failed")?;
     ensure(stage.processes() == 1, "the process did not live")
 }
 
 async fn malformed_header() -> Tested {
     for header in ["", "garbage", "Root=;Parent=;Sampled=1", "Root=1-zz-zz;Sampled=1", ";;;=;=", "Sampled=1"] {
         let stage = Stage::new("value", TraceMode::Raw(header.to_owned())).await?;
-        let answer = stage.invoke(json!({})).await;
+        let answer = stage.invoke(json!({})).await?;
         ensure(answer.result.is_ok(), format!("{header:?}: {:?}", answer.result))?;
         stage.settle().await?;
         ensure(stage.traces.rejected().is_empty(), format!("{header:?}: {:?}", stage.traces.rejected()))?;
@@ -80,15 +80,15 @@ async fn header_handed_on() -> Tested {
     let header =
         "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=a87bd80c:1|68fd508a:5;Foo=bar";
     let stage = Stage::new("value", TraceMode::Raw(header.to_owned())).await?;
-    let answer = stage.invoke(json!({})).await;
-    let body: Value = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
+    let answer = stage.invoke(json!({})).await?;
+    let body = value(&answer)?;
     ensure(body["header"] == header, body.to_string())
 }
 
 async fn malformed_daemon_address() -> Tested {
     let stage = Stage::with("value", TraceMode::Active, |function| function.xray("nowhere")).await?;
     for _ in 0..2 {
-        ensure(stage.invoke(json!({})).await.result.is_ok(), "an invocation failed")?;
+        ensure(stage.invoke(json!({})).await?.result.is_ok(), "an invocation failed")?;
         stage.settle().await?;
     }
     let told = stage.logged("cannot be used, nothing is sent to X-Ray");
@@ -99,7 +99,7 @@ async fn malformed_log_settings() -> Tested {
     let stage =
         Stage::with("value", TraceMode::Active, |function| function.env("AWS_LAMBDA_LOG_LEVEL", "LOUD").log_format("YAML"))
             .await?;
-    stage.invoke(json!({ "do": "log" })).await;
+    stage.invoke(json!({ "do": "log" })).await?;
     stage.settle().await?;
     for problem in ["AWS_LAMBDA_LOG_LEVEL=", "AWS_LAMBDA_LOG_FORMAT="] {
         ensure(stage.logged(problem).len() == 1, format!("{problem} is not told once"))?;

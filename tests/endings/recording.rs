@@ -1,14 +1,13 @@
 //! What is recorded, and where it ends up.
 
-use crate::stage::{Stage, Tested, ensure, test, test_alone};
+use crate::support::{Stage, Tested, all, ensure, test};
 use lambda_lifecycle_sandbox::{
-    Event, Invoke,
+    Event,
     function::{FunctionBuilder, TraceMode},
-    xray::{Problem, Trace, TraceStore},
+    xray::{Document, Problem},
 };
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -16,9 +15,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a subscriber that records nothing is told how to, once", strange_subscriber),
         test("OpenTelemetry's methods of a span find it in the default subscriber", span_extension),
         test("no marked byte is in any datagram with a redactor set", redacted),
-        test_alone("of 10,000 spans none is lost silently", ten_thousand_spans),
-        test_alone("of spans beyond the budget the invocation's document knows the number", beyond_the_budget),
-        test_alone(
+        test("of 10,000 spans none is lost silently", ten_thousand_spans),
+        test("of spans beyond the budget the invocation's document knows the number", beyond_the_budget),
+        test(
             "Managed Instances: where spans are made faster than they may leave, whole invocations' are left out and counted",
             backlog,
         ),
@@ -31,7 +30,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 async fn own_subscriber() -> Tested {
     let stage = Stage::new("own-subscriber", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await;
+    let answer = stage.invoke(json!({ "do": "log" })).await?;
     stage.document(&answer).await?;
     ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
     ensure(stage.logged("subscriber is set already").is_empty(), "a connected subscriber is complained about")
@@ -39,7 +38,7 @@ async fn own_subscriber() -> Tested {
 
 async fn strange_subscriber() -> Tested {
     let stage = Stage::new("strange-subscriber", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await;
+    let answer = stage.invoke(json!({ "do": "log" })).await?;
     // The invocation's own span depends on no subscriber.
     stage.document(&answer).await?;
     ensure(stage.logged("Lifecycle::tracing_layer()").len() == 1, "it is not told how to connect it")
@@ -47,7 +46,7 @@ async fn strange_subscriber() -> Tested {
 
 async fn span_extension() -> Tested {
     let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "ask the span" })).await;
+    let answer = stage.invoke(json!({ "do": "ask the span" })).await?;
     stage.document(&answer).await?;
     let asked = stage.traces.find(|document| document.name == "asked");
     ensure(asked.len() == 1 && asked[0].raw["annotations"]["asked"] == true, "what was set on the span is lost")?;
@@ -61,7 +60,7 @@ async fn redacted() -> Tested {
     let secret = "marked-secret-77ab";
     let stage = Stage::with("redacting", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
     for ending in ["log", "fail with it", "panic with it", "instrument it"] {
-        stage.invoke(json!({ "do": ending, "secret": secret })).await;
+        stage.invoke(json!({ "do": ending, "secret": secret })).await?;
     }
     stage.settle().await?;
     let datagrams = stage.traces.datagrams();
@@ -86,10 +85,8 @@ async fn beyond_the_budget() -> Tested {
 
 /// How many were reported left out; the others have arrived.
 async fn many_spans(count: u64, change: impl FnOnce(FunctionBuilder) -> FunctionBuilder) -> Result<u64, libtest_mimic::Failed> {
-    // At a pace that a reader on a busy machine keeps up with.
-    let slow = |function: FunctionBuilder| function.timeout(Duration::from_secs(25)).env("LAMBDA_LIFECYCLE_TRACE_PACE", "2");
-    let stage = Stage::with("value", TraceMode::Active, |function| change(slow(function))).await?;
-    let answer = stage.invoke(json!({ "do": "many spans", "count": count })).await;
+    let stage = Stage::with("value", TraceMode::Active, change).await?;
+    let answer = stage.invoke(json!({ "do": "many spans", "count": count })).await?;
     let document = stage.document(&answer).await?;
     let arrived = stage.traces.find(|document| document.name == "numbered").len() as u64;
     let left_out = document.raw.pointer("/metadata/lambda_lifecycle/spans_left_out").and_then(Value::as_u64).unwrap_or(0);
@@ -102,26 +99,21 @@ async fn many_spans(count: u64, change: impl FnOnce(FunctionBuilder) -> Function
 async fn backlog() -> Tested {
     const SPANS: u64 = 6_000;
     let slow = |function: FunctionBuilder| {
-        let function = function.managed(8).timeout(Duration::from_secs(25));
+        let function = function.managed(8);
         function.env("LAMBDA_LIFECYCLE_TRACE_PACE", "10").env("LAMBDA_LIFECYCLE_TRACE_BUDGET", "100000000")
     };
     let stage = Stage::with("value", TraceMode::Active, slow).await?;
     let invoke = || stage.invoke(json!({ "do": "many spans", "count": SPANS }));
-    let answers = futures_util::future::join_all((0..4).map(|_| invoke())).await;
+    let answers = all((0..4).map(|_| invoke())).await?;
     let mut alone = 0;
     for answer in &answers {
-        // The sandbox looks at ten thousand documents, one by one.
-        const LONG: Duration = Duration::from_secs(60);
-        let finished = |trace: &Trace| trace.documents.iter().any(|document| document.annotation("outcome").is_some());
-        stage.traces.wait_for(|traces| traces.trace(&answer.trace_id).as_ref().is_some_and(finished), LONG).await?;
         let document = stage.finished_document(answer).await?;
         let left_out = document.raw.pointer("/metadata/lambda_lifecycle/spans_left_out").and_then(Value::as_u64);
         // The invocation's own document is the first to leave.
         let wanted = SPANS - left_out.unwrap_or(0);
-        let arrived =
-            |traces: &TraceStore| traces.trace(&answer.trace_id).map_or(0, |trace| trace.named("numbered").len() as u64);
-        stage.traces.wait_for(|traces| arrived(traces) >= wanted, LONG).await?;
-        ensure(arrived(&stage.traces) == wanted, format!("{left_out:?} were reported left out, more than that arrived"))?;
+        let its = |document: &Document| document.name == "numbered" && document.trace_id == answer.trace_id;
+        let arrived = stage.traces.wait_for(usize::try_from(wanted)?, its).await?.len() as u64;
+        ensure(arrived == wanted, format!("{left_out:?} were reported left out, more than that arrived"))?;
         alone += u64::from(wanted == 0);
     }
     ensure(alone > 0, "everything waited: this test shows nothing")?;
@@ -131,8 +123,8 @@ async fn backlog() -> Tested {
 async fn provisioned() -> Tested {
     let stage =
         Stage::with("init-works", TraceMode::Active, |function| function.initialization_type("provisioned-concurrency")).await?;
-    stage.function.warm_up().await?;
-    let answer = stage.invoke(json!({})).await;
+    crate::support::within("the warm-up", stage.function.warm_up()).await??;
+    let answer = stage.invoke(json!({})).await?;
     let document = stage.document(&answer).await?;
     ensure(document.annotations.get("cold_start") == Some(&json!(false)), "it is a cold start")?;
     let setups = stage.traces.find(|document| document.name == "init place");
@@ -140,7 +132,7 @@ async fn provisioned() -> Tested {
     ensure(setup.trace_id != answer.trace_id, "init is in the invocation's trace")?;
     let segment = stage.traces.find(|document| Some(&document.id) == setup.parent_id.as_ref());
     let [segment] = segment.as_slice() else { return Err("the set-up has no segment above it".into()) };
-    let links = |from: &lambda_lifecycle_sandbox::xray::Document, to: &lambda_lifecycle_sandbox::xray::Document| {
+    let links = |from: &Document, to: &Document| {
         from.links.iter().any(|link| link.trace_id == to.trace_id && link.id == to.id)
     };
     ensure(links(segment, &document) && links(&document, segment), format!("{:?} {:?}", segment.links, document.links))
@@ -149,7 +141,7 @@ async fn provisioned() -> Tested {
 async fn pass_through() -> Tested {
     let stage = Stage::new("value", TraceMode::PassThrough).await?;
     for _ in 0..2 {
-        stage.invoke(json!({})).await;
+        stage.invoke(json!({})).await?;
         stage.settle().await?;
     }
     ensure(stage.logged("TracingConfig: Active").len() == 1, "it is not told once")
@@ -160,14 +152,14 @@ async fn w3c_parent() -> Tested {
     let event =
         |payload: Value| Event { payload: payload.to_string().into(), client_context: Some(context.clone()), ..Event::default() };
     let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c")).await?;
-    stage.function.invoke(event(json!({}))).await;
+    stage.invoke_event(event(json!({}))).await?;
     stage.settle().await?;
     let found = stage.traces.find(|document| document.trace_id == "1-0af76519-16cd43dd8448eb211c80319c");
     let [document] = found.as_slice() else { return Err(format!("{} documents", found.len()).into()) };
     ensure(document.parent_id.as_deref() == Some("b7ad6b7169203331"), format!("{:?}", document.raw))?;
 
     let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.function.invoke(event(json!({}))).await;
+    let answer = stage.invoke_event(event(json!({}))).await?;
     stage.document(&answer).await?;
     Ok(())
 }
@@ -175,7 +167,7 @@ async fn w3c_parent() -> Tested {
 async fn without_parent() -> Tested {
     let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
     let stage = Stage::new("value", TraceMode::Raw(header.to_owned())).await?;
-    stage.invoke(json!({ "do": "log" })).await;
+    stage.invoke(json!({ "do": "log" })).await?;
     stage.settle().await?;
     stage.documents_are_valid()?;
     let segments = stage.traces.find(|document| document.trace_id.ends_with("bd862e3fe1be46a994272793"));

@@ -1,6 +1,9 @@
 //! The other end: what a consumer makes of what it is given.
 
-use crate::stage::{Stage, Tested, ensure, invoke, test};
+use crate::{
+    services::{Services, invoke},
+    support::{Tested, ensure, test, within},
+};
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
     function::{Function, TraceMode},
@@ -50,14 +53,14 @@ fn sampled() -> String {
 }
 
 struct Ran {
-    stage: Stage,
+    stage: Services,
     function: Function,
     answer: Value,
     trace_id: String,
 }
 
 async fn worker(probe: &str, records: Vec<Value>) -> Result<Ran, Failed> {
-    let stage = Stage::new().await?;
+    let stage = Services::new().await?;
     let call = json!({
         "name": "producer", "id": CALL, "trace_id": PRODUCER, "start_time": 1_478_293_361.0, "end_time": 1_478_293_362.0,
     });
@@ -94,7 +97,7 @@ async fn message() -> Tested {
     let metadata = &document.metadata["default"];
     ensure(metadata["messaging.message.receive_count"] == 3, metadata.to_string())?;
     ensure(
-        metadata["messaging.message.age_ms"].as_u64().is_some_and(|age| (1_000..30_000).contains(&age)),
+        metadata["messaging.message.age_ms"].as_u64().is_some_and(|age| age >= 1_000),
         metadata.to_string(),
     )?;
     let plain = ran.of_message("m2")?;
@@ -200,13 +203,13 @@ async fn raw() -> Tested {
 }
 
 async fn foreign_event() -> Tested {
-    let stage = Stage::new().await?;
+    let stage = Services::new().await?;
     let function = stage.function("worker", TraceMode::Active, |function| function).await;
     for (event, part) in [
         (json!({ "Records": [{ "eventSource": "aws:s3", "s3": {} }] }), "NotAnSqsEvent"),
         (json!({ "order": 1 }), "missing field `Records`"),
     ] {
-        let answer = function.invoke(Event { payload: event.to_string().into(), ..Event::default() }).await;
+        let answer = within("the answer", function.invoke(Event { payload: event.to_string().into(), ..Event::default() })).await?;
         let error = format!("{:?}", answer.result);
         ensure(answer.result.is_err() && error.contains(part), error)?;
     }
@@ -214,7 +217,7 @@ async fn foreign_event() -> Tested {
 }
 
 async fn sns() -> Tested {
-    let stage = Stage::new().await?;
+    let stage = Services::new().await?;
     let consumer = stage.function("sns", TraceMode::Active, |function| function).await;
     stage.topic.subscribe_function(Arc::new(consumer.clone()));
     let id = publish(&stage, "Publish", &consumer).await?;
@@ -225,7 +228,7 @@ async fn sns() -> Tested {
 }
 
 async fn event_bridge() -> Tested {
-    let stage = Stage::new().await?;
+    let stage = Services::new().await?;
     let consumer = stage.function("bus", TraceMode::Active, |function| function).await;
     stage.bus.target_function(Arc::new(consumer.clone()));
     let id = publish(&stage, "PutEvents", &consumer).await?;
@@ -241,9 +244,9 @@ async fn panicking() -> Tested {
         ("sns", json!({ "Records": [{ "EventSource": "aws:sns", "Sns": sns }] })),
         ("bus", json!({ "source": "shop", "detail-type": "placed", "detail": order })),
     ] {
-        let stage = Stage::new().await?;
+        let stage = Services::new().await?;
         let function = stage.function(probe, TraceMode::Active, |function| function).await;
-        let answer = function.invoke(Event { payload: event.to_string().into(), ..Event::default() }).await;
+        let answer = within("the answer", function.invoke(Event { payload: event.to_string().into(), ..Event::default() })).await?;
         ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
         stage.settle(&function).await?;
         let span = stage.only("the hop", |document| document.name.starts_with("process "))?;
@@ -255,15 +258,12 @@ async fn panicking() -> Tested {
 }
 
 /// Has a function send, and waits until the consumer has handled all of it.
-async fn publish(stage: &Stage, how: &str, consumer: &Function) -> Result<String, Failed> {
+async fn publish(stage: &Services, how: &str, consumer: &Function) -> Result<String, Failed> {
     let producer = stage.function("interceptor", TraceMode::Active, |function| function).await;
     let wanted = if how == "PutEvents" { 2 } else { 1 };
     let answer = invoke(&producer, &json!({ "how": how })).await?;
-    let ended = |store: &lambda_lifecycle_sandbox::xray::TraceStore| {
-        store.find(|document| document.name.starts_with("process ") && document.end.is_some()).len() == wanted
-    };
-    stage.traces.wait_for(ended, std::time::Duration::from_secs(20)).await?;
-    producer.wait_frozen().await;
+    stage.traces.wait_for(wanted, |document| document.name.starts_with("process ") && document.end.is_some()).await?;
+    within("the producer to be at rest", producer.wait_frozen()).await?;
     stage.settle(consumer).await?;
     Ok(answer.trace_id)
 }

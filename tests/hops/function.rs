@@ -1,5 +1,6 @@
 //! The functions under test, each as a user would write it.
 
+use crate::support::wait_at;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sns::types::PublishBatchRequestEntry;
 use aws_sdk_sqs::types::{
@@ -146,7 +147,7 @@ async fn send(clients: Clients, event: LambdaEvent<Value>) -> Result<Value, Erro
                 Err(error) => tracing::info!("the frozen call failed: {error:?}"),
             }
         }),
-        "wait" => tokio::time::sleep(Duration::from_millis(1_600)).await,
+        "wait" => wait_at(event.payload["gate"].as_str().unwrap_or_default()).await,
         "dropped" => {
             let call = clients.queues.receive_message().queue_url(queue).wait_time_seconds(20).send();
             return Ok(json!(tokio::time::timeout(Duration::from_millis(200), call).await.is_err()));

@@ -3,13 +3,15 @@
 
 use crate::{
     runtime_api::ManagedFunction,
-    stage::{Stage, Tested, ensure, invoke, test},
+    services::{Services, invoke, invoke_event},
+    support::{Gate, Tested, ensure, test, within},
 };
 use lambda_lifecycle::xray::TraceHeader;
 use lambda_lifecycle_sandbox::{
+    Event,
     function::{FunctionBuilder, TraceMode},
     sqs::{Queue, StoredMessage},
-    xray::TraceStore,
+    xray::{Document, TraceStore},
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
@@ -29,7 +31,7 @@ struct Way {
     /// X-Ray's name for the service.
     service: &'static str,
     /// Where it arrives.
-    arrives: fn(&Stage) -> Vec<&Queue>,
+    arrives: fn(&Services) -> Vec<&Queue>,
     messages: usize,
 }
 
@@ -125,7 +127,7 @@ fn headers(queue: &Queue) -> Vec<String> {
 }
 
 /// The call of this trace has a span, and all that arrived names it.
-fn arrived_from_the_call(stage: &Stage, traces: &TraceStore, way: &Way, trace_id: &str) -> Tested {
+fn arrived_from_the_call(stage: &Services, traces: &TraceStore, way: &Way, trace_id: &str) -> Tested {
     let call = stage.only("the call", |document| document.name == way.service && document.trace_id == trace_id)?;
     ensure(call.namespace.as_deref() == Some("aws"), "its namespace is not aws")?;
     ensure(call.aws["operation"] == way.operation, format!("its operation is {}", call.aws["operation"]))?;
@@ -155,7 +157,7 @@ fn arrived_from_the_call(stage: &Stage, traces: &TraceStore, way: &Way, trace_id
 }
 
 async fn sequential(way: &'static Way, client: &'static str) -> Tested {
-    let stage = Stage::new().await?;
+    let stage = Services::new().await?;
     let function = stage.function(client, TraceMode::Active, |function| function).await;
     let answer = invoke(&function, &event(way)).await?;
     stage.settle(&function).await?;
@@ -163,7 +165,7 @@ async fn sequential(way: &'static Way, client: &'static str) -> Tested {
 }
 
 async fn concurrent(way: &'static Way, client: &'static str) -> Tested {
-    let stage = Stage::new().await?;
+    let stage = Services::new().await?;
     let function = ManagedFunction::start(&stage, client).await?;
     let traces: Vec<String> =
         (1..=if way.mixed { 1 } else { 4 }).map(|number| format!("1-6553f1{number:02}-{number:024x}")).collect();
@@ -177,11 +179,8 @@ async fn concurrent(way: &'static Way, client: &'static str) -> Tested {
         answered?;
     }
     // Documents leave after the answers.
-    let all_ended = |store: &TraceStore| {
-        let ended = store.find(|document| document.annotation("outcome").is_some() && !document.in_progress);
-        ended.len() == traces.len()
-    };
-    stage.traces.wait_for(all_ended, Duration::from_secs(10)).await?;
+    let ended = |document: &Document| document.annotation("outcome").is_some() && !document.in_progress;
+    stage.traces.wait_for(traces.len(), ended).await?;
     for trace in &traces {
         arrived_from_the_call(&stage, &stage.traces, way, trace)?;
     }
@@ -191,7 +190,7 @@ async fn concurrent(way: &'static Way, client: &'static str) -> Tested {
 async fn not_sampled(way: &'static Way) -> Tested {
     let came = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=a87bd80c:1|68fd508a:5";
     for client in ["interceptor", "traced"] {
-        let stage = Stage::new().await?;
+        let stage = Services::new().await?;
         let function = stage.function(client, TraceMode::Raw(came.to_owned()), |function| function).await;
         invoke(&function, &event(way)).await?;
         stage.settle(&function).await?;
@@ -206,7 +205,7 @@ async fn not_sampled(way: &'static Way) -> Tested {
 
 async fn refused() -> Tested {
     for client in ["interceptor", "traced"] {
-        let stage = Stage::new().await?;
+        let stage = Services::new().await?;
         let function = stage.function(client, TraceMode::Active, |function| function).await;
         for (how, service, part) in [("unknown queue", "SQS", "NonExistentQueue"), ("unknown topic", "SNS", "NotFound")] {
             let answer = invoke(&function, &json!({ "how": how })).await?;
@@ -227,9 +226,13 @@ async fn refused() -> Tested {
 }
 
 async fn bounded() -> Tested {
-    let stage = Stage::new().await?;
-    let function = stage.function("interceptor", TraceMode::Active, |function| function.timeout(Duration::from_secs(1))).await;
-    let answer = invoke(&function, &json!({ "how": "long poll" })).await?;
+    let stage = Services::new().await?;
+    // There is plenty of time to answer after the soft point, which is what bounds the call.
+    let grace = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "9000");
+    let function = stage.function("interceptor", TraceMode::Active, grace).await;
+    let payload = json!({ "how": "long poll" }).to_string().into();
+    let event = Event { payload, timeout: Some(Duration::from_secs(10)), ..Event::default() };
+    let answer = invoke_event(&function, event).await?;
     ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("no timeout: {:?}", answer.result))?;
     stage.settle(&function).await?;
     let call = stage.only("the call", |document| document.name == "SQS")?;
@@ -238,23 +241,28 @@ async fn bounded() -> Tested {
 }
 
 async fn outlived() -> Tested {
-    let stage = Stage::new().await?;
-    let change =
-        |function: FunctionBuilder| function.timeout(Duration::from_secs(3)).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze");
+    let stage = Services::new().await?;
+    let change = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze");
     let function = stage.function("interceptor", TraceMode::Active, change).await;
-    invoke(&function, &json!({ "how": "long poll in frozen work" })).await?;
-    // What it slept through is over when it is thawed.
-    tokio::time::sleep(Duration::from_millis(3_100)).await;
-    invoke(&function, &json!({ "how": "wait" })).await?;
-    function.wait_frozen().await;
-    let told: Vec<String> =
-        function.logs().into_iter().map(|line| line.text).filter(|line| line.contains("the frozen call")).collect();
-    ensure(told.len() == 1 && told[0].contains("was answered"), format!("{told:?}"))
+    let payload = json!({ "how": "long poll in frozen work" }).to_string().into();
+    invoke_event(&function, Event { payload, timeout: Some(Duration::from_secs(4)), ..Event::default() }).await?;
+    // It goes on in the next invocation, past the deadline of its own.
+    let gate = Gate::new().await?;
+    let waiting = json!({ "how": "wait", "gate": gate.address()? });
+    let told = async {
+        let held = gate.held().await?;
+        let mut lines = function.subscribe_logs().from_start();
+        let line = within("what became of the call", lines.find(|line| line.text.contains("the frozen call"))).await?;
+        held.release();
+        Ok(line.text)
+    };
+    let (_, told) = tokio::try_join!(invoke(&function, &waiting), told)?;
+    ensure(told.contains("was answered"), told)
 }
 
 async fn dropped() -> Tested {
     for client in ["interceptor", "traced"] {
-        let stage = Stage::new().await?;
+        let stage = Services::new().await?;
         let function = stage.function(client, TraceMode::Active, |function| function).await;
         let answer = invoke(&function, &json!({ "how": "dropped" })).await?;
         ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("it ended: {:?}", answer.result))?;
@@ -267,7 +275,7 @@ async fn dropped() -> Tested {
 }
 
 async fn two_interceptors() -> Tested {
-    let stage = Stage::new().await?;
+    let stage = Services::new().await?;
     let function = stage.function("two interceptors", TraceMode::Active, |function| function).await;
     invoke(&function, &json!({ "how": "SendMessage" })).await?;
     stage.settle(&function).await?;
@@ -281,7 +289,7 @@ async fn inside_a_span() -> Tested {
     let url = format!("http://{}/orders", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, server).await });
     for inside in ["a span", "a root"] {
-        let stage = Stage::new().await?;
+        let stage = Services::new().await?;
         let function = stage.function("http", TraceMode::Active, |function| function).await;
         invoke(&function, &json!({ "url": url, "inside": inside })).await?;
         stage.settle(&function).await?;
@@ -305,7 +313,7 @@ async fn plain_http() -> Tested {
     let url = format!("http://{}/orders?secret=1", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, server).await });
 
-    let stage = Stage::new().await?;
+    let stage = Services::new().await?;
     let function = stage.function("http", TraceMode::Active, |function| function).await;
     let answer = invoke(&function, &json!({ "url": url })).await?;
     stage.settle(&function).await?;

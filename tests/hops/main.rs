@@ -5,13 +5,13 @@ mod consumers;
 mod function;
 mod headers;
 mod runtime_api;
-mod stage;
+mod services;
+#[path = "../support/mod.rs"]
+mod support;
 
 fn main() -> std::process::ExitCode {
     if let Some(probe) = std::env::var_os("PROBE") {
         return function::main(&probe.to_string_lossy());
     }
-    let arguments = libtest_mimic::Arguments::from_args();
-    let tests = [headers::tests(), consumers::tests()];
-    libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+    support::run([headers::tests(), consumers::tests()])
 }

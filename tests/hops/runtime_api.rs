@@ -1,6 +1,9 @@
 //! The Runtime API as Managed Instances show it: several events at once, and no trace in the environment.
 
-use crate::stage::{Stage, Tested, ensure, this_program};
+use crate::{
+    services::Services,
+    support::{Tested, ensure, patience, this_program, within},
+};
 use axum::{
     Router,
     body::Bytes,
@@ -16,7 +19,7 @@ use std::{
     net::Ipv4Addr,
     process::Stdio,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     net::TcpListener,
@@ -46,7 +49,7 @@ pub(crate) struct ManagedFunction {
 }
 
 impl ManagedFunction {
-    pub(crate) async fn start(stage: &Stage, probe: &str) -> Result<Self, Failed> {
+    pub(crate) async fn start(stage: &Services, probe: &str) -> Result<Self, Failed> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?.to_string();
         let (send, receive) = mpsc::unbounded_channel();
@@ -84,7 +87,7 @@ impl ManagedFunction {
         self.answers.lock().expect("not poisoned").insert(id.to_owned(), answer);
         let event = Waiting { id: id.to_owned(), trace_header: trace_header.to_owned(), payload: payload.to_string() };
         ensure(self.send.send(event).is_ok(), "the Runtime API is gone")?;
-        answered.await?.map(drop).map_err(Failed::from)
+        within("the answer", answered).await??.map(drop).map_err(Failed::from)
     }
 }
 
@@ -93,7 +96,7 @@ async fn next(State(api): State<Api>) -> Response {
         // Nobody will send another event: the worker waits until its process is killed.
         return std::future::pending().await;
     };
-    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + Duration::from_secs(10);
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + patience();
     let headers = [
         ("lambda-runtime-aws-request-id", event.id),
         ("lambda-runtime-deadline-ms", deadline.as_millis().to_string()),

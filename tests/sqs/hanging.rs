@@ -1,58 +1,71 @@
 //! A batch of ten whose seventh message never ends: with the batch runner, and with what one writes without it.
 
-use crate::stage::{Tested, ensure, function, test};
+use crate::{
+    function::Plan,
+    support::{Stage, Tested, XRay, ensure, test, this_program, within},
+};
 use lambda_lifecycle_sandbox::{
     sqs::{Batch, BatchOutcome, EventSourceMapping, QueueOptions, Sqs},
-    xray::{Daemon, TraceStore},
+    function::FunctionBuilder,
+    xray::TraceStore,
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("the seventh of ten hangs: the six before it are done, it and the three after it come back", PATIENCE, one_by_one),
-        test("the seventh of ten hangs, all at once: it alone comes back", PATIENCE, at_once),
-        test("the seventh of ten never ends but gives way, all at once: it alone comes back", PATIENCE, cooperating),
+        test("the seventh of ten hangs: the six before it are done, it and the three after it come back", one_by_one),
+        test("the seventh of ten hangs, all at once: it alone comes back", at_once),
+        test("the seventh of ten never ends but gives way, all at once: it alone comes back", cooperating),
         test(
             "the seventh of ten blocks past the deadline: the seven are done, the three after it come back",
-            PATIENCE,
             overrunning,
         ),
-        test("ten at once that block their thread: none is begun after the token's cancellation", PATIENCE, computing),
-        test("the seventh of ten hangs in a plain handler: all ten come back", PATIENCE, plain),
+        test("ten at once that block their thread: none is begun after the token's cancellation", computing),
+        test("the seventh of ten hangs in a plain handler: all ten come back", plain),
     ]
 }
 
 /// The seventh is to do this, the others succeed.
-fn seventh(plan: &'static str) -> impl Fn(usize) -> &'static str {
-    move |number| if number == 7 { plan } else { "succeed" }
+fn seventh(plan: Plan) -> impl Fn(usize) -> Plan {
+    move |number| if number == 7 { plan } else { Plan::Succeed }
+}
+
+/// The soft deadline comes after a second. A message that goes on is given up eight seconds later, which leaves two to post what became
+/// of the batch before the hard deadline; and long after that it would be taken for blocked.
+fn soft_soon(function: FunctionBuilder) -> FunctionBuilder {
+    let function = function.timeout(Duration::from_secs(51)).env("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", "40000");
+    function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "10000")
 }
 
 /// The ids as sent, and the first batch of them.
-async fn first_batch(probe: &str, plan: impl Fn(usize) -> &'static str) -> Result<(Vec<String>, Arc<Batch>, TraceStore), Failed> {
-    let (daemon, sqs) = (Daemon::start().await?, Sqs::start().await?);
+async fn first_batch(
+    probe: &str,
+    change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
+    plan: impl Fn(usize) -> Plan,
+) -> Result<(Vec<String>, Arc<Batch>, TraceStore), Failed> {
+    let (xray, sqs) = (XRay::start().await?, Sqs::start().await?);
     let queue = sqs.create_queue("orders", QueueOptions::default()).await?;
     let mut sent = Vec::new();
     for number in 1..=10 {
         let body = json!({ "number": number, "plan": plan(number) });
         sent.push(queue.send(json!({ "MessageBody": body.to_string() })).await?);
     }
-    let worker = function(probe, &daemon).timeout(Duration::from_secs(2)).build().await;
+    let worker = Stage::function(probe, this_program(), &xray).env("PROBE", probe);
+    let worker = Stage::build(change(worker)).await;
     let mapping = EventSourceMapping::builder(&queue, Arc::new(worker.clone())).batch_size(10).report_batch_item_failures(true);
     let mapping = mapping.start()?;
     let mut batches = mapping.subscribe();
-    let batch = batches.recv().await?;
+    let batch = within("the first batch", batches.recv()).await??;
     ensure(batch.messages == sent, "the messages are not one batch")?;
-    worker.wait_frozen().await;
-    daemon.settle().await?;
-    Ok((sent, batch, daemon.store()))
+    within("the worker to be at rest", worker.wait_frozen()).await?;
+    xray.settle().await?;
+    Ok((sent, batch, xray.traces))
 }
 
 async fn one_by_one() -> Tested {
-    let (sent, batch, traces) = first_batch("one by one", seventh("hang")).await?;
+    let (sent, batch, traces) = first_batch("one by one", soft_soon, seventh(Plan::Hang)).await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     ensure(batch.deleted == sent[..6], format!("deleted: {:?}", batch.deleted))?;
     ensure(batch.failed == sent[6..], format!("back: {:?}", batch.failed))?;
@@ -63,24 +76,24 @@ async fn one_by_one() -> Tested {
 }
 
 async fn at_once() -> Tested {
-    let (sent, batch, _) = first_batch("at once", seventh("hang")).await?;
+    let (sent, batch, _) = first_batch("at once", soft_soon, seventh(Plan::Hang)).await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     ensure(batch.failed == [sent[6].clone()], format!("back: {:?}", batch.failed))?;
     ensure(batch.deleted.len() == 9, format!("deleted: {:?}", batch.deleted))
 }
 
 async fn cooperating() -> Tested {
-    let (sent, batch, _) = first_batch("at once", seventh("cooperate")).await?;
+    let (sent, batch, _) = first_batch("at once", soft_soon, seventh(Plan::Cooperate)).await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     ensure(batch.failed == [sent[6].clone()], format!("back: {:?}", batch.failed))
 }
 
 async fn overrunning() -> Tested {
-    let (sent, batch, _) = first_batch("one by one with workers", |number| match number {
+    let (sent, batch, _) = first_batch("one by one with workers", |function| function.timeout(Duration::from_secs(2)), |number| match number {
         // The deadline's alarm is set when the handler first waits.
-        1 => "slow",
-        7 => "overrun",
-        _ => "succeed",
+        1 => Plan::Slow,
+        7 => Plan::Overrun,
+        _ => Plan::Succeed,
     })
     .await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
@@ -89,7 +102,7 @@ async fn overrunning() -> Tested {
 }
 
 async fn computing() -> Tested {
-    let (sent, batch, _) = first_batch("at once", |_| "compute").await?;
+    let (sent, batch, _) = first_batch("at once", soft_soon, |_| Plan::Compute).await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     let done = batch.deleted.len();
     ensure((1..10).contains(&done) && batch.deleted == sent[..done], format!("deleted: {:?}", batch.deleted))?;
@@ -97,7 +110,9 @@ async fn computing() -> Tested {
 }
 
 async fn plain() -> Tested {
-    let (sent, batch, _) = first_batch("plain", seventh("hang")).await?;
+    // Here the kill is what the batch meets.
+    let killed = |function: FunctionBuilder| function.timeout(Duration::from_secs(1)).kill_delay(Duration::ZERO);
+    let (sent, batch, _) = first_batch("plain", killed, seventh(Plan::Hang)).await?;
     ensure(matches!(&batch.outcome, BatchOutcome::Failed(why) if why.contains("timed out")), format!("{:?}", batch.outcome))?;
     ensure(batch.failed == sent && batch.deleted.is_empty(), format!("back: {:?}", batch.failed))
 }

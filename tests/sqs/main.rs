@@ -4,12 +4,12 @@
 mod function;
 mod hanging;
 mod soak;
-mod stage;
+#[path = "../support/mod.rs"]
+mod support;
 
 fn main() -> std::process::ExitCode {
     if let Some(probe) = std::env::var_os("PROBE") {
         return function::main(&probe.to_string_lossy());
     }
-    let arguments = libtest_mimic::Arguments::from_args();
-    libtest_mimic::run(&arguments, hanging::tests().into_iter().chain(soak::tests()).collect()).exit_code()
+    support::run([hanging::tests(), soak::tests()])
 }

@@ -1,7 +1,10 @@
 //! What becomes of spans that go to X-Ray's API.
 
-use crate::stage::{Stage, Tested, ensure, test};
-use lambda_lifecycle_sandbox::{Event, Invoke, function::TraceMode, xray::Kind};
+use crate::{
+    api::WithApi,
+    support::{Tested, ensure, test},
+};
+use lambda_lifecycle_sandbox::{Event, function::TraceMode, xray::Kind};
 use libtest_mimic::Trial;
 use serde_json::json;
 use std::net::TcpListener;
@@ -21,8 +24,8 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn tree() -> Tested {
-    let stage = Stage::new().await?;
-    let answer = stage.invoke(2).await?;
+    let stage = WithApi::new().await?;
+    let answer = stage.make_spans(2).await?;
     stage.is_sound()?;
     let sent = stage.sent();
     let [main, one, two] = sent.as_slice() else { return Err(format!("{sent:?}").into()) };
@@ -39,8 +42,8 @@ async fn tree() -> Tested {
 
 async fn without_parent() -> Tested {
     let header = TraceMode::Raw("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".to_owned());
-    let stage = Stage::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).trace_mode(header)).await?;
-    stage.invoke(1).await?;
+    let stage = WithApi::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).trace_mode(header)).await?;
+    stage.make_spans(1).await?;
     stage.is_sound()?;
     let segments = stage.traces.find(|document| document.annotation("trigger").is_some());
     ensure(segments.len() == 1 && segments[0].parent_id.is_none(), format!("{segments:?}"))
@@ -48,20 +51,20 @@ async fn without_parent() -> Tested {
 
 async fn foreign_parent() -> Tested {
     let stage =
-        Stage::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c"))
+        WithApi::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c"))
             .await?;
     let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } }).to_string();
     let event = Event { payload: "{}".into(), client_context: Some(context), ..Event::default() };
-    stage.function.invoke(event).await;
-    stage.function.wait_frozen().await;
+    stage.invoke_event(event).await?;
+    stage.rest().await?;
     let found = stage.traces.find(|document| document.trace_id == "1-0af76519-16cd43dd8448eb211c80319c");
     let [segment] = found.as_slice() else { return Err(format!("{found:?}").into()) };
     ensure(segment.kind == Kind::Segment && segment.parent_id.as_deref() == Some("b7ad6b7169203331"), format!("{segment:?}"))
 }
 
 async fn calls() -> Tested {
-    let stage = Stage::new().await?;
-    stage.invoke(120).await?;
+    let stage = WithApi::new().await?;
+    stage.make_spans(120).await?;
     stage.is_sound()?;
     ensure(stage.api.put_calls() == [50, 50, 21], format!("{:?}", stage.api.put_calls()))?;
     ensure(stage.sent().len() == 121, format!("{} documents", stage.sent().len()))?;
@@ -69,9 +72,9 @@ async fn calls() -> Tested {
 }
 
 async fn retried() -> Tested {
-    let stage = Stage::new().await?;
+    let stage = WithApi::new().await?;
     stage.api.leave_unprocessed(2);
-    stage.invoke(4).await?;
+    stage.make_spans(4).await?;
     stage.is_sound()?;
     ensure(stage.api.put_calls() == [5, 2], format!("{:?}", stage.api.put_calls()))?;
     ensure(stage.sent().len() == 5, format!("{:?}", stage.sent()))?;
@@ -80,11 +83,11 @@ async fn retried() -> Tested {
 }
 
 async fn unprocessed() -> Tested {
-    let stage = Stage::new().await?;
+    let stage = WithApi::new().await?;
     for _ in 0..2 {
         // The first of five, and it again.
         stage.api.leave_unprocessed(7);
-        stage.invoke(5).await?;
+        stage.make_spans(5).await?;
     }
     ensure(stage.api.put_calls() == [6, 6, 6, 6], format!("{:?}", stage.api.put_calls()))?;
     let told = stage.logged("did not process a document, sent twice: ThrottledException: try again");
@@ -96,9 +99,9 @@ async fn unprocessed() -> Tested {
 async fn budget() -> Tested {
     let small = "20000";
     let stage =
-        Stage::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("LAMBDA_LIFECYCLE_TRACE_BUDGET", small))
+        WithApi::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("LAMBDA_LIFECYCLE_TRACE_BUDGET", small))
             .await?;
-    stage.invoke(200).await?;
+    stage.make_spans(200).await?;
     stage.is_sound()?;
     let sent = stage.sent();
     let main = sent.iter().find(|document| document.annotation("trigger").is_some()).ok_or("no invocation")?;
@@ -110,18 +113,18 @@ async fn budget() -> Tested {
 async fn absent() -> Tested {
     // Bound and let go: nobody listens there.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let stage = Stage::with(|function, _| function.env("XRAY_ENDPOINT", format!("http://{address}"))).await?;
-    stage.invoke(60).await?;
-    stage.invoke(1).await?;
+    let stage = WithApi::with(|function, _| function.env("XRAY_ENDPOINT", format!("http://{address}"))).await?;
+    stage.make_spans(60).await?;
+    stage.make_spans(1).await?;
     ensure(stage.logged("X-Ray's API does not answer").len() == 1, format!("{:?}", stage.function.logs()))?;
     stage.counts_are("sent: 0, left_out: 0, retried: 0, unprocessed: 0, unsent: 63")?;
     stage.one_process()
 }
 
 async fn no_credentials() -> Tested {
-    let stage = Stage::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("NO_CREDENTIALS", "on")).await?;
-    stage.invoke(1).await?;
-    stage.invoke(1).await?;
+    let stage = WithApi::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("NO_CREDENTIALS", "on")).await?;
+    stage.make_spans(1).await?;
+    stage.make_spans(1).await?;
     ensure(stage.logged("a call of X-Ray's API cannot be made").len() == 1, format!("{:?}", stage.function.logs()))?;
     stage.counts_are("unsent: 4")?;
     stage.one_process()

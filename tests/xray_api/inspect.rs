@@ -1,11 +1,14 @@
 //! The example `inspect_trace`, against a trace that a function has sent.
 
-use crate::stage::{Stage, Tested, ensure, test};
+use crate::{
+    api::WithApi,
+    support::{Tested, ensure, test_after, within},
+};
 use lambda_lifecycle_sandbox::{function::TraceMode, render, xray::TraceStore};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::OnceLock,
 };
@@ -13,10 +16,14 @@ use tokio::{io::AsyncWriteExt, process::Command as AsyncCommand};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("inspect_trace prints the waterfall of the trace, and nothing differs from what the function printed", same),
-        test("inspect_trace --check names what is missing, different and extra", different),
-        test("inspect_trace reads documents that the service has put together", nested),
-        test("inspect_trace tells of Transaction Search where nothing is found", not_found),
+        test_after(
+            "inspect_trace prints the waterfall of the trace, and nothing differs from what the function printed",
+            program,
+            same,
+        ),
+        test_after("inspect_trace --check names what is missing, different and extra", program, different),
+        test_after("inspect_trace reads documents that the service has put together", program, nested),
+        test_after("inspect_trace tells of Transaction Search where nothing is found", program, not_found),
     ]
 }
 
@@ -39,8 +46,7 @@ fn program() -> Result<PathBuf, Failed> {
     Ok(target.join("examples").join("inspect_trace"))
 }
 
-async fn inspect(arguments: &[&str], input: &str) -> Result<Output, Failed> {
-    let program = tokio::task::spawn_blocking(|| program().map_err(|error| format!("{error:?}"))).await??;
+async fn inspect(program: &Path, arguments: &[&str], input: &str) -> Result<Output, Failed> {
     let mut process = AsyncCommand::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -52,16 +58,16 @@ async fn inspect(arguments: &[&str], input: &str) -> Result<Output, Failed> {
     if let Some(mut stdin) = process.stdin.take() {
         let _ = stdin.write_all(input.as_bytes()).await;
     }
-    Ok(process.wait_with_output().await?)
+    Ok(within("the end of inspect_trace", process.wait_with_output()).await??)
 }
 
 /// A function that prints what it sends.
-async fn printing() -> Result<(Stage, String, Vec<Value>), Failed> {
-    let stage = Stage::with(|function, endpoint| {
+async fn printing() -> Result<(WithApi, String, Vec<Value>), Failed> {
+    let stage = WithApi::with(|function, endpoint| {
         function.env("XRAY_ENDPOINT", endpoint).env("LAMBDA_LIFECYCLE_TRACE_PRINT", "on").trace_mode(TraceMode::Active)
     })
     .await?;
-    let trace_id = stage.invoke(3).await?.trace_id;
+    let trace_id = stage.make_spans(3).await?.trace_id;
     let printed: Vec<Value> =
         stage.logged("\"type\":\"subsegment\"").iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     ensure(printed.len() == 4, format!("{printed:?}"))?;
@@ -72,10 +78,10 @@ fn lines(documents: &[Value]) -> String {
     documents.iter().map(|document| format!("{document}\n")).collect()
 }
 
-async fn same() -> Tested {
+async fn same(program: PathBuf) -> Tested {
     let (stage, trace_id, _) = printing().await?;
     let log: String = stage.function.logs().iter().map(|line| format!("{}\n", line.text)).collect();
-    let output = inspect(&[&trace_id, "--endpoint", &stage.api.endpoint(), "--check", "-"], &log).await?;
+    let output = inspect(&program, &[&trace_id, "--endpoint", &stage.api.endpoint(), "--check", "-"], &log).await?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure(output.status.success(), format!("{output:?}"))?;
     let trace = stage.traces.trace(&trace_id).ok_or("no trace")?;
@@ -83,7 +89,7 @@ async fn same() -> Tested {
     ensure(said.ends_with("4 documents sent, 0 differences\n"), said)
 }
 
-async fn different() -> Tested {
+async fn different(program: PathBuf) -> Tested {
     let (stage, trace_id, mut printed) = printing().await?;
     // One the service never saw, one that was other than it is there, and one that was not sent.
     let mut unseen = printed[2].clone();
@@ -93,7 +99,7 @@ async fn different() -> Tested {
     printed.push(unseen);
     let file = std::env::temp_dir().join(format!("lambda-lifecycle-{trace_id}.jsonl"));
     std::fs::write(&file, lines(&printed))?;
-    let output = inspect(&[&trace_id, "--endpoint", &stage.api.endpoint(), "--check", &file.to_string_lossy()], "").await;
+    let output = inspect(&program, &[&trace_id, "--endpoint", &stage.api.endpoint(), "--check", &file.to_string_lossy()], "").await;
     std::fs::remove_file(&file)?;
     let output = output?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -111,7 +117,7 @@ async fn different() -> Tested {
 }
 
 /// AWS answers with segments that have their subsegments inside.
-async fn nested() -> Tested {
+async fn nested(program: PathBuf) -> Tested {
     const TRACE: &str = "1-5759e988-bd862e3fe1be46a994272793";
     let store = TraceStore::new();
     let api = lambda_lifecycle_sandbox::xray::Api::start(store.clone()).await?;
@@ -126,20 +132,20 @@ async fn nested() -> Tested {
         "type": "subsegment", "trace_id": TRACE, "parent_id": "00000000000000aa", "id": "00000000000000bb", "name": "work",
         "start_time": start, "end_time": end, "annotations": { "n": 1 },
     });
-    let output = inspect(&[TRACE, "--endpoint", &api.endpoint(), "--check", "-"], &lines(&[sent])).await?;
+    let output = inspect(&program, &[TRACE, "--endpoint", &api.endpoint(), "--check", "-"], &lines(&[sent])).await?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure(output.status.success() && said.contains("1 documents sent, 0 differences"), format!("{output:?}"))?;
     let moved = json!({ "trace_id": TRACE, "parent_id": "00000000000000cc", "id": "00000000000000bb", "start_time": start });
-    let output = inspect(&[TRACE, "--endpoint", &api.endpoint(), "--check", "-"], &lines(&[moved])).await?;
+    let output = inspect(&program, &[TRACE, "--endpoint", &api.endpoint(), "--check", "-"], &lines(&[moved])).await?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure(output.status.code() == Some(1) && said.contains("parent_id"), format!("{output:?}"))
 }
 
-async fn not_found() -> Tested {
-    let stage = Stage::new().await?;
-    let output = inspect(&["1-5759e988-bd862e3fe1be46a994272793", "--endpoint", &stage.api.endpoint()], "").await?;
+async fn not_found(program: PathBuf) -> Tested {
+    let stage = WithApi::new().await?;
+    let output = inspect(&program, &["1-5759e988-bd862e3fe1be46a994272793", "--endpoint", &stage.api.endpoint()], "").await?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure(output.status.code() == Some(1) && said.contains("Transaction Search"), format!("{output:?}"))?;
-    let output = inspect(&["--endpoint"], "").await?;
+    let output = inspect(&program, &["--endpoint"], "").await?;
     ensure(output.status.code() == Some(2) && String::from_utf8_lossy(&output.stderr).contains("usage"), format!("{output:?}"))
 }

@@ -22,6 +22,9 @@ pub(crate) struct Settings {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     pub(crate) timeout: Duration,
+    /// How much later than on AWS the platform acts on what is overdue.
+    pub(crate) kill_delay: Duration,
+    exit_grace: Option<Duration>,
     init_limit: Option<Duration>,
     pub(crate) restore_limit: Duration,
     pub(crate) memory_mb: u32,
@@ -64,6 +67,11 @@ impl Settings {
     pub(crate) fn init_limit(&self) -> Duration {
         let usual = if self.is_on_demand() { Duration::from_secs(10) } else { Duration::from_secs(130).max(self.timeout) };
         self.init_limit.unwrap_or(usual)
+    }
+
+    /// Between the first signal, or a reported failure, and SIGKILL.
+    pub(crate) fn exit_grace(&self, usual: Duration) -> Duration {
+        self.exit_grace.unwrap_or(usual)
     }
 
     pub(crate) fn log_group(&self) -> String {
@@ -141,6 +149,8 @@ impl FunctionBuilder {
             args: Vec::new(),
             env: Vec::new(),
             timeout: Duration::from_secs(3),
+            kill_delay: Duration::ZERO,
+            exit_grace: None,
             init_limit: None,
             restore_limit: Duration::from_secs(10),
             memory_mb: 128,
@@ -172,9 +182,31 @@ impl FunctionBuilder {
         self
     }
 
-    /// The function's timeout: 3 s where none is set, as on AWS.
+    /// The function's timeout, which every invocation is told as its deadline: 3 s where none is set, as on AWS.
+    ///
+    /// What happens then is up to [`kill_delay`](Self::kill_delay).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.0.timeout = timeout;
+        self
+    }
+
+    /// How much later than the deadline that was told, or than the limit of Init or restore, the platform acts: it kills the
+    /// process, or, with [`managed`](Self::managed), tells the caller. None where nothing is set, as on AWS.
+    ///
+    /// Set it in tests that are about the function's deadline and not about the kill: on a busy machine the function then has the
+    /// time to do what it does at its deadline. [`Function::expire`] ends the delay early. A runtime of Managed Instances has as much
+    /// longer to open all its polls.
+    pub fn kill_delay(mut self, delay: Duration) -> Self {
+        self.0.kill_delay = delay;
+        self
+    }
+
+    /// How long a process that is to end may still take before SIGKILL. As on AWS 500 ms after the SIGTERM of a shutdown and 600 ms
+    /// after that of a timeout where none is set, and 100 ms after a reported failure.
+    ///
+    /// The last lines of a process that has ended are waited for as long, at least 200 ms.
+    pub fn exit_grace(mut self, grace: Duration) -> Self {
+        self.0.exit_grace = Some(grace);
         self
     }
 

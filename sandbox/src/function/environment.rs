@@ -10,7 +10,7 @@ mod restore;
 use self::ending::{function_failure, give_up};
 use super::{
     api::{Api, ApiError, Call, FunctionError, Reply, Server},
-    invocation::{Clock, Invocation, Job},
+    invocation::{Invocation, Job},
     live::{Ending, Live, Phase, Start},
     platform_log::PlatformLog,
     pool::{Ended, EnvironmentState, Pool, Status, Work},
@@ -32,6 +32,8 @@ pub(crate) enum Message {
     Work(Work),
     Api { environment: u32, call: Call },
     Shutdown(oneshot::Sender<Option<Ended>>),
+    /// The time of what runs is over.
+    Expire,
 }
 
 pub(crate) struct Environment {
@@ -106,6 +108,11 @@ impl Environment {
                 self.shutdown.push(reply);
                 self.shut_down_if_idle();
             }
+            Message::Expire => {
+                if let Some(live) = &mut self.live {
+                    live.expire();
+                }
+            }
             Message::Api { environment, call } => {
                 // A call of an earlier process gets no answer from here, which its server reports as 410 Gone.
                 if self.live.as_ref().is_some_and(|live| live.number == environment) {
@@ -131,12 +138,12 @@ impl Environment {
         if self.init_failed
             && let Some(Work::Job(job)) = self.work.front_mut()
         {
-            deadline = Some(job.clock.get_or_insert_with(|| Clock::start(self.pool.settings.timeout)).deadline);
+            deadline = Some(job.start_clock(&self.pool.settings).deadline);
         }
         let suppressed = deadline.is_some();
         let number = self.pool.next_number();
         self.number = number;
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.pool.settings.init_limit());
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.pool.settings.init_limit() + self.pool.settings.kill_delay);
         match self.spawn(number).await {
             Ok((server, process)) => {
                 let pid = process.pid();
@@ -213,7 +220,7 @@ impl Environment {
                     self.init_error(error);
                 } else {
                     let _ = reply.send(Ok(()));
-                    live.end_by(FAILURE_GRACE, Ending::Extension(error));
+                    live.end_by(settings.exit_grace(FAILURE_GRACE), Ending::Extension(error));
                 }
             }
         }

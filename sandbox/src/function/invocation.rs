@@ -30,14 +30,10 @@ pub(crate) struct Job {
 /// When an invocation must be over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
+    /// When the platform acts.
     pub(crate) deadline: Instant,
+    /// What the function is told.
     pub(crate) wall: SystemTime,
-}
-
-impl Clock {
-    pub(crate) fn start(timeout: Duration) -> Self {
-        Self { deadline: Instant::now() + timeout, wall: SystemTime::now() + timeout }
-    }
 }
 
 impl Job {
@@ -59,6 +55,19 @@ impl Job {
         (job, answer)
     }
 
+    pub(crate) fn timeout(&self, settings: &Settings) -> Duration {
+        self.event.timeout.unwrap_or(settings.timeout)
+    }
+
+    /// Starts its time, unless it runs already.
+    pub(crate) fn start_clock(&mut self, settings: &Settings) -> Clock {
+        let timeout = self.timeout(settings);
+        *self.clock.get_or_insert_with(|| Clock {
+            deadline: Instant::now() + timeout + settings.kill_delay,
+            wall: SystemTime::now() + timeout,
+        })
+    }
+
     /// Tells the caller, who may have gone. Only the first answer counts.
     pub(crate) fn answer(&mut self, result: Result<Bytes, Failure>, streamed: bool) {
         if let Some(caller) = self.caller.take() {
@@ -68,8 +77,8 @@ impl Job {
     }
 }
 
-pub(crate) fn timed_out(settings: &Settings) -> Failure {
-    Failure::TimedOut { seconds: (settings.timeout + Duration::from_millis(500)).as_secs() }
+pub(crate) fn timed_out(timeout: Duration) -> Failure {
+    Failure::TimedOut { seconds: (timeout + Duration::from_millis(500)).as_secs() }
 }
 
 /// An invocation that was begun.
@@ -105,11 +114,11 @@ enum Stage {
 }
 
 impl Invocation {
-    pub(crate) fn new(settings: &Settings, job: Job, cold_start: Option<ColdStart>, log: PlatformLog) -> Self {
+    pub(crate) fn new(settings: &Settings, mut job: Job, cold_start: Option<ColdStart>, log: PlatformLog) -> Self {
         let mut segments = Segments::new(&job.trace, &job.request_id, &job.event, job.received);
         segments.begin(settings, cold_start);
         // After the segments: the first of them has the schema compiled.
-        let clock = job.clock.unwrap_or_else(|| Clock::start(settings.timeout));
+        let clock = job.start_clock(settings);
         Self {
             job,
             clock,
@@ -270,7 +279,7 @@ impl Invocation {
     /// The deadline has passed. An answer the caller already has stays.
     pub(crate) fn time_out(&mut self, settings: &Settings) {
         self.stage = Stage::TimedOut;
-        self.fail(timed_out(settings), settings);
+        self.fail(timed_out(self.job.timeout(settings)), settings);
     }
 
     /// The process will not go on with it.
@@ -293,6 +302,7 @@ impl Invocation {
             self.segments.end(settings, self.failure.as_ref());
             let report = Report {
                 request_id: &self.job.request_id,
+                timeout: self.job.timeout(settings),
                 trace: &self.job.trace,
                 took: self.started.map(|started| started.elapsed()).unwrap_or_default(),
                 cold_start: self.cold_start,

@@ -334,6 +334,14 @@ impl Live {
         count
     }
 
+    /// Whatever the invocations have left of their time is over.
+    pub(crate) fn expire(&mut self) {
+        let now = Instant::now();
+        for invocation in self.invocations.values_mut() {
+            invocation.clock.deadline = invocation.clock.deadline.min(now);
+        }
+    }
+
     /// The deadline of one invocation or more has passed.
     pub(crate) fn time_out(&mut self, settings: &Settings, timeline: &Timeline) {
         let now = Instant::now();

@@ -54,11 +54,9 @@ pub use self::{
     trace_header::TraceMode,
 };
 
-use self::{
-    builder::Settings,
-    invocation::Job,
-    pool::{Pool, Status},
-};
+pub(crate) use self::pool::Pool;
+
+use self::{builder::Settings, invocation::Job, pool::Status};
 use crate::{Answer, Event, Failure, Invoke, StreamPart};
 use std::{
     fmt,
@@ -99,6 +97,7 @@ impl Function {
     fn start(settings: Settings) -> Self {
         let managed = settings.managed;
         let function = Self(Arc::new(Owner(Pool::new(settings))));
+        crate::wait::show_when_expired(function.pool());
         if managed {
             // Who wants to know what came of it asks with `warm_up`.
             drop(function.pool().warm_up());
@@ -148,6 +147,14 @@ impl Function {
             report.ended.extend(ended.await.ok().flatten());
         }
         report
+    }
+
+    /// Ends the time of all invocations that are running: the platform acts now as if their deadlines, and
+    /// [`FunctionBuilder::kill_delay`] with them, had passed.
+    ///
+    /// A test calls it when it has seen what the function does at its deadline, so that no moment has to be guessed.
+    pub fn expire(&self) {
+        self.pool().expire();
     }
 
     /// Everything that has happened so far. The last 65,536 events are kept.

@@ -29,6 +29,8 @@ pub(crate) struct PlatformLog {
 /// What is reported of an invocation that is over.
 pub(crate) struct Report<'a> {
     pub(crate) request_id: &'a str,
+    /// The time it was given.
+    pub(crate) timeout: Duration,
     pub(crate) trace: &'a Trace,
     pub(crate) took: Duration,
     pub(crate) cold_start: Option<ColdStart>,
@@ -101,7 +103,7 @@ impl PlatformLog {
         let request_id = report.request_id;
         match report.failure {
             Some(Failure::TimedOut { .. }) => {
-                let (now, seconds) = (timestamp(SystemTime::now()), settings.timeout.as_secs_f64());
+                let (now, seconds) = (timestamp(SystemTime::now()), report.timeout.as_secs_f64());
                 self.write(format!("{now} {request_id} Task timed out after {seconds:.2} seconds"));
             }
             Some(Failure::Exited(exit)) => {

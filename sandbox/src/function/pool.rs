@@ -183,6 +183,12 @@ impl Pool {
         state.slots.iter().map(ask).collect()
     }
 
+    pub(crate) fn expire(&self) {
+        for slot in &self.state().slots {
+            let _ = slot.mailbox.send(Message::Expire);
+        }
+    }
+
     /// An environment is done with so much work: it gets the events that wait longest, or its state at rest.
     ///
     /// It keeps its state when other work is already on its way to it.

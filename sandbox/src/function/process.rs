@@ -22,11 +22,11 @@ use tokio::{
     time::timeout,
 };
 
-/// How long the output of a process that is gone is still waited for. A child of it may hold the pipe open.
+/// How long the output of a process that is gone is still waited for, at least. A child of it may hold the pipe open.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
 /// How long the kernel may take to stop every thread of a process.
-const LONGEST_STOP: Duration = Duration::from_secs(1);
+const LONGEST_STOP: Duration = Duration::from_secs(30);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,11 +123,11 @@ impl Process {
         }
     }
 
-    /// Waits for the end and for the last of the output.
-    pub(crate) async fn wait(mut self) -> Exit {
+    /// Waits for the end and for the last of the output, for the latter as long as `grace` or a little.
+    pub(crate) async fn wait(mut self, grace: Duration) -> Exit {
         self.ended().await;
         for mut output in std::mem::take(&mut self.output) {
-            if timeout(LAST_OUTPUT, &mut output).await.is_err() {
+            if timeout(LAST_OUTPUT.max(grace), &mut output).await.is_err() {
                 output.abort();
             }
         }

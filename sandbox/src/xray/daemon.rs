@@ -1,7 +1,8 @@
 //! The X-Ray daemon: a UDP port for segment documents.
 
-use super::TraceStore;
+use super::{TraceStore, drops::Drops};
 use bytes::Bytes;
+use nix::sys::socket::{setsockopt, sockopt};
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -22,14 +23,17 @@ enum Job {
     Settled(u64),
 }
 
-/// A UDP listener on the loopback address with the **default** receive buffer, as Lambda's daemon has.
+/// A UDP listener on the loopback address. Its receive buffer is the system's **default**, as that of Lambda's daemon is, where
+/// [`receive_buffer`](DaemonBuilder::receive_buffer) asks for nothing else.
 ///
-/// What it cannot hold the kernel drops, silently, as in production: it is never enlarged. One thread does nothing but empty the
-/// socket, a second one judges, so that judging costs no datagram. Both end when the daemon is dropped.
+/// What the buffer cannot hold the kernel drops, and tells no sender, as in production; [`dropped`](Self::dropped) counts it. One
+/// thread does nothing but empty the socket, a second one judges, so that judging costs no datagram. Both end when the daemon is
+/// dropped.
 #[derive(Debug)]
 pub struct Daemon {
     address: SocketAddr,
     store: TraceStore,
+    drops: Arc<Drops>,
     /// Its address marks the daemon's own datagrams.
     control: UdpSocket,
     settle: mpsc::Sender<(u64, oneshot::Sender<()>)>,
@@ -43,12 +47,25 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 impl Daemon {
     /// Starts a daemon with a store of its own.
     pub async fn start() -> io::Result<Self> {
-        Self::with_store(TraceStore::new()).await
+        Self::builder().start().await
     }
 
     /// Starts a daemon that fills `store`, so that several share one.
     pub async fn with_store(store: TraceStore) -> io::Result<Self> {
+        Self::builder().store(store).start().await
+    }
+
+    /// Begins to describe a daemon.
+    pub fn builder() -> DaemonBuilder {
+        DaemonBuilder::default()
+    }
+
+    async fn build(builder: DaemonBuilder) -> io::Result<Self> {
+        let DaemonBuilder { store, receive_buffer } = builder;
         let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?.into_std()?;
+        if let Some(bytes) = receive_buffer {
+            enlarge(&socket, bytes);
+        }
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(LOOK_AGAIN))?;
         let address = socket.local_addr()?;
@@ -63,7 +80,9 @@ impl Daemon {
         thread::Builder::new().name("xray-daemon".into()).spawn(move || read(&socket, own, &stopped, &jobs))?;
         let judged = store.clone();
         thread::Builder::new().name("xray-judge".into()).spawn(move || judge(&work, &settling, &judged))?;
-        Ok(Self { address, store, control, settle, next: AtomicU64::new(0), stop })
+        let drops = Arc::new(Drops::of(address));
+        store.count_drops_of(&drops);
+        Ok(Self { address, store, drops, control, settle, next: AtomicU64::new(0), stop })
     }
 
     /// `ip:port` for `AWS_XRAY_DAEMON_ADDRESS`.
@@ -74,6 +93,12 @@ impl Daemon {
     /// What the daemon received.
     pub fn store(&self) -> TraceStore {
         self.store.clone()
+    }
+
+    /// Datagrams that the kernel had no room for in the receive buffer: they are lost, and their senders were not told. Zero where the
+    /// system does not say: only Linux does.
+    pub fn dropped(&self) -> u64 {
+        self.drops.count()
     }
 
     /// Waits until every datagram that was in the socket when this was called has been judged.
@@ -92,6 +117,52 @@ impl Daemon {
                 return result.map_err(|_| gone());
             }
         }
+    }
+}
+
+/// Describes a [`Daemon`].
+#[derive(Clone, Debug, Default)]
+#[must_use = "a daemon listens only once it is started"]
+pub struct DaemonBuilder {
+    store: TraceStore,
+    receive_buffer: Option<usize>,
+}
+
+impl DaemonBuilder {
+    /// Where the documents go: a store of its own where none is set.
+    pub fn store(mut self, store: TraceStore) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// How many bytes wait in the socket before the kernel drops datagrams. Linux counts more than a datagram's bytes: 1,280 for one
+    /// of up to 640.
+    ///
+    /// Without a setting it is the system's default, 212,992 on Linux, as on Lambda. A test that counts thousands of documents asks
+    /// for more, as its reader may get no time on a busy machine. Only root may have more than `net.core.rmem_max`: others get that.
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.receive_buffer = Some(bytes);
+        self
+    }
+
+    /// Starts the daemon.
+    ///
+    /// # Errors
+    ///
+    /// What the system says to a new socket or thread.
+    pub async fn start(self) -> io::Result<Daemon> {
+        Daemon::build(self).await
+    }
+}
+
+/// As far as it is permitted: who needs all of it asks for [`Daemon::dropped`].
+fn enlarge(socket: &UdpSocket, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_ok() {
+        return;
+    }
+    if let Err(error) = setsockopt(socket, sockopt::RcvBuf, &bytes) {
+        tracing::warn!(%error, bytes, "the X-Ray daemon's receive buffer stays as it is");
     }
 }
 

@@ -7,15 +7,17 @@ mod api;
 mod check;
 mod daemon;
 mod document;
+mod drops;
 mod forward;
 mod json;
 mod rules;
 mod schema;
 mod store;
+mod tally;
 
 pub use api::Api;
 pub use check::{Problem, Severity};
-pub use daemon::Daemon;
+pub use daemon::{Daemon, DaemonBuilder};
 pub use document::{Cause, Document, Exception, Frame, Http, Kind, Link};
 pub use forward::{ForwardError, Forwarder};
 pub use rules::{

@@ -3,17 +3,23 @@
 use super::{
     check::{self, Problem},
     document::Document,
+    drops::Drops,
     rules,
+    tally::Tally,
 };
+use crate::wait::{self, Expired};
 use bytes::Bytes;
 use serde_json::Value;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 use tokio::sync::watch;
+
+/// How often a wait without news asks the kernel whether something was lost.
+const LOOK_FOR_DROPS: Duration = Duration::from_millis(500);
 
 /// Who sent a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,10 +66,25 @@ pub struct Trace {
 
 /// A wait ended before what it waited for was there.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("not seen within {waited:?}; the store has {summary}")]
-pub struct NotSeen {
-    waited: Duration,
-    summary: String,
+#[non_exhaustive]
+pub enum NotSeen {
+    /// Datagrams were lost before the daemon could read them, so what was waited for may never come.
+    #[error("the kernel dropped {dropped} datagrams, and {found} documents fit; read faster, send slower, or give the daemon a larger receive buffer")]
+    Dropped {
+        /// How many datagrams.
+        dropped: u64,
+        /// Documents that fit.
+        found: usize,
+    },
+    /// Nothing was lost, and nothing came.
+    #[error("{found} documents fit; {expired}")]
+    Expired {
+        /// Documents that fit.
+        found: usize,
+        /// How long was waited, and what there was.
+        #[source]
+        expired: Expired,
+    },
 }
 
 /// The traces a sandbox has seen. Clones share them.
@@ -71,7 +92,7 @@ pub struct NotSeen {
 /// ```no_run
 /// # async fn example(daemon: &lambda_lifecycle_sandbox::xray::Daemon) -> Result<(), Box<dyn std::error::Error>> {
 /// let store = daemon.store();
-/// store.wait_for(|store| !store.find(|document| document.name == "checkout").is_empty(), std::time::Duration::from_secs(5)).await?;
+/// store.wait_for(1, |document| document.name == "checkout").await?;
 /// assert!(store.check().is_empty());
 /// # Ok(())
 /// # }
@@ -83,6 +104,7 @@ struct Shared {
     inner: Mutex<Inner>,
     /// Counts changes, for those who wait.
     version: watch::Sender<u64>,
+    daemons: Mutex<Vec<Weak<Drops>>>,
 }
 
 #[derive(Default)]
@@ -161,22 +183,64 @@ impl TraceStore {
         check::check(&self.traces(), &self.history(), &self.rejected())
     }
 
-    /// Waits until `seen` says yes. It is asked at once and after every change.
-    pub async fn wait_for(&self, mut seen: impl FnMut(&Self) -> bool, timeout: Duration) -> Result<(), NotSeen> {
+    /// Waits until at least `count` segments and subsegments in their newest state fit, and returns those that do, in the order of
+    /// their arrival. Each document is looked at once.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel drops datagrams for a daemon of this store, or when it takes longer than [`patience`](crate::wait::patience).
+    pub async fn wait_for(&self, count: usize, fits: impl FnMut(&Document) -> bool) -> Result<Vec<Arc<Document>>, NotSeen> {
+        self.wait_until(|found| found >= count, fits).await
+    }
+
+    /// Waits until `enough` says yes to the number of segments and subsegments that fit in their newest state. It is asked at once and
+    /// after every change.
+    ///
+    /// # Errors
+    ///
+    /// As with [`wait_for`](Self::wait_for).
+    pub async fn wait_until(
+        &self,
+        enough: impl Fn(usize) -> bool,
+        fits: impl FnMut(&Document) -> bool,
+    ) -> Result<Vec<Arc<Document>>, NotSeen> {
         let mut version = self.0.version.subscribe();
+        let mut tally = Tally::new(fits);
         let wait = async {
             loop {
                 version.mark_unchanged();
-                if seen(self) {
-                    return;
+                tally.take(self.since(tally.read));
+                if enough(tally.found) {
+                    return Ok(());
                 }
-                if version.changed().await.is_err() {
-                    // Cannot be: this store holds the sender.
-                    std::future::pending::<()>().await;
+                if tokio::time::timeout(LOOK_FOR_DROPS, version.changed()).await.is_ok() {
+                    continue;
+                }
+                let dropped = self.dropped();
+                if dropped > 0 {
+                    return Err(NotSeen::Dropped { dropped, found: tally.found });
                 }
             }
         };
-        tokio::time::timeout(timeout, wait).await.map_err(|_| NotSeen { waited: timeout, summary: format!("{self:?}") })
+        match wait::within("documents in the trace store", wait).await {
+            Ok(waited) => waited?,
+            Err(expired) => return Err(NotSeen::Expired { found: tally.found, expired }),
+        }
+        Ok(tally.fitting())
+    }
+
+    /// Datagrams that the kernel had no room for in the receive buffers of this store's daemons. Zero where the system does not say:
+    /// only Linux does.
+    pub fn dropped(&self) -> u64 {
+        let daemons = self.0.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        daemons.iter().filter_map(Weak::upgrade).map(|drops| drops.count()).sum()
+    }
+
+    /// From now on the drops of this socket are this store's.
+    pub(super) fn count_drops_of(&self, daemon: &Arc<Drops>) {
+        let mut daemons = self.0.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        daemons.retain(|daemon| daemon.strong_count() > 0);
+        daemons.push(Arc::downgrade(daemon));
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
@@ -308,7 +372,7 @@ impl Trace {
 
 impl Default for TraceStore {
     fn default() -> Self {
-        Self(Arc::new(Shared { inner: Mutex::default(), version: watch::Sender::new(0) }))
+        Self(Arc::new(Shared { inner: Mutex::default(), version: watch::Sender::new(0), daemons: Mutex::default() }))
     }
 }
 
@@ -320,6 +384,7 @@ impl fmt::Debug for TraceStore {
             .field("documents", &inner.history.len())
             .field("datagrams", &inner.datagrams.len())
             .field("rejected", &inner.rejected.len())
+            .field("dropped", &self.dropped())
             .finish()
     }
 }

@@ -8,16 +8,12 @@ use aws_sdk_sqs::{
 };
 use bytes::Bytes;
 use lambda_lifecycle_sandbox::{Answer, Event, Failure, Invoke, sqs::Sqs};
-use std::{future::Future, pin::Pin, time::Duration, time::SystemTime};
+use std::{future::Future, pin::Pin, time::SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
-const LONG: Duration = Duration::from_secs(30);
 
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(value) = tokio::time::timeout(LONG, future).await else {
-        panic!("not within {LONG:?}: {what}");
-    };
-    value
+    lambda_lifecycle_sandbox::wait::within(what, future).await.unwrap_or_else(|expired| panic!("{expired}"))
 }
 
 pub(crate) async fn start() -> Sqs {

@@ -4,7 +4,7 @@ use lambda_lifecycle_sandbox::{
     Answer, Event, Invoke, StreamPart,
     function::{EventKind, Function, LogLine, Output, TimelineEvent},
     render,
-    xray::Daemon,
+    xray::{Daemon, Document},
 };
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
@@ -110,11 +110,10 @@ async fn print_invocation(function: Function, daemon: Arc<Daemon>, answer: Answe
         _ = function.wait_idle() => {}
     }
     let store = daemon.store();
-    let finished =
-        |trace_id: &str| store.trace(trace_id).is_none_or(|trace| trace.documents.iter().all(|document| !document.in_progress));
+    let unfinished = |document: &Document| document.in_progress && document.trace_id == answer.trace_id;
     // A trace that stays unfinished is shown as that.
     let _ = daemon.settle().await;
-    let _ = store.wait_for(|_| finished(&answer.trace_id), LAST_DOCUMENT).await;
+    let _ = tokio::time::timeout(LAST_DOCUMENT, store.wait_until(|unfinished| unfinished == 0, unfinished)).await;
     let outcome = match &answer.result {
         Ok(body) if answer.streamed => format!("streamed {} bytes", body.len()),
         Ok(body) => format!("answered {} bytes", body.len()),

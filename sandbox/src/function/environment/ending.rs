@@ -34,7 +34,7 @@ impl Environment {
 
     pub(super) fn fail_soon(&mut self, ending: Ending) {
         if let Some(live) = &mut self.live {
-            live.end_by(FAILURE_GRACE, ending);
+            live.end_by(self.pool.settings.exit_grace(FAILURE_GRACE), ending);
         }
     }
 
@@ -63,7 +63,7 @@ impl Environment {
         let (sigterm, frozen) = (live.has_extensions(), live.phase == Phase::Frozen);
         live.process.signal(Signal::SIGCONT);
         if sigterm {
-            live.end_by(SHUTDOWN_GRACE, Ending::Shutdown { since: Instant::now(), sigterm });
+            live.end_by(self.pool.settings.exit_grace(SHUTDOWN_GRACE), Ending::Shutdown { since: Instant::now(), sigterm });
             if frozen {
                 self.write(EventKind::Thawed);
             }
@@ -114,7 +114,7 @@ impl Environment {
             Phase::Up => {
                 live.time_out(&self.pool.settings, &self.pool.timeline);
                 if live.has_extensions() {
-                    live.end_by(TIMEOUT_GRACE, Ending::TimedOut);
+                    live.end_by(self.pool.settings.exit_grace(TIMEOUT_GRACE), Ending::TimedOut);
                     self.terminate();
                 } else {
                     live.ending = Some(Ending::TimedOut);
@@ -136,7 +136,7 @@ impl Environment {
         let (ending, suppressed, served) = (live.ending.take(), live.suppressed, live.served);
         let (log, init_took) = live.init_log();
         let (process, mut invocations) = live.into_parts();
-        let exit = process.wait().await;
+        let exit = process.wait(self.pool.settings.exit_grace(Duration::ZERO)).await;
         self.pool.timeline.write(number, request_id.as_deref(), EventKind::Exited { exit });
 
         let settings = &self.pool.settings;
@@ -184,7 +184,7 @@ impl Environment {
     fn init_failure(&self, number: u32, ending: Option<Ending>, exit: Exit) -> Failure {
         match ending {
             Some(Ending::InitError(error) | Ending::Extension(error)) => function_failure(error),
-            Some(Ending::InitTimedOut) => timed_out(&self.pool.settings),
+            Some(Ending::InitTimedOut) => timed_out(self.pool.settings.timeout),
             Some(Ending::RestoreTimedOut) => function_failure(restore_timed_out(&self.pool.settings)),
             _ => {
                 let error_type = "Runtime.ExitError".to_owned();

@@ -51,7 +51,7 @@ impl Environment {
         match self.work.front() {
             Some(Work::Job(job)) => {
                 let Some(live) = &mut self.live else { return };
-                let deadline = Instant::now() + self.pool.settings.restore_limit;
+                let deadline = Instant::now() + self.pool.settings.restore_limit + self.pool.settings.kill_delay;
                 live.thaw(Phase::Restore { deadline }, &job.request_id, &self.pool.timeline);
                 self.pool.timeline.write(live.number, Some(&job.request_id), EventKind::Restored);
                 live.restored();

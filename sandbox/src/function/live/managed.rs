@@ -39,7 +39,7 @@ impl Live {
 
     /// True when events may go out: as many polls are open as the runtime was told, or it has had the time to open them.
     pub(crate) fn is_ready(&mut self, settings: &Settings) -> bool {
-        let since = *self.first_polls.get_or_insert_with(|| Instant::now() + FIRST_POLLS);
+        let since = *self.first_polls.get_or_insert_with(|| Instant::now() + FIRST_POLLS.max(settings.kill_delay));
         self.ready |= self.polls.len() >= settings.concurrency || since <= Instant::now();
         self.ready
     }

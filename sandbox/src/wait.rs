@@ -1,0 +1,147 @@
+//! How long a test waits, and what it says when that was in vain.
+//!
+//! Everything in the sandbox can be awaited, so a test needs no limit but one that only a hang reaches. It is the same for all waits:
+//! [`patience`]. When it is over, the error names what was waited for and shows the functions of the test as they are: their timelines,
+//! their last log lines, their traces.
+
+use crate::function::Pool;
+use std::{
+    fmt::Write as _,
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, ThreadId},
+    time::Duration,
+};
+
+/// Variable by which [`patience`] is multiplied: `SANDBOX_PATIENCE=5` on a machine that is very slow.
+pub const PATIENCE: &str = "SANDBOX_PATIENCE";
+
+/// How many events, lines and documents are shown of each function.
+const SHOWN: usize = 30;
+
+/// How long a test waits for what should happen: 60 s, times the number in the variable `SANDBOX_PATIENCE` where that is set.
+pub fn patience() -> Duration {
+    let factor = std::env::var(PATIENCE).ok().and_then(|factor| factor.parse().ok());
+    let factor = factor.filter(|factor: &f64| factor.is_finite() && *factor > 0.0).unwrap_or(1.0);
+    Duration::try_from_secs_f64(60.0 * factor).unwrap_or(Duration::MAX)
+}
+
+/// Something did not happen within [`patience`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("not within {waited:?}: {what}; set {PATIENCE} on a slow machine\n{state}")]
+#[non_exhaustive]
+pub struct Expired {
+    /// What was waited for, the innermost wait last.
+    pub what: String,
+    /// How long.
+    pub waited: Duration,
+    /// The functions that this thread has built, as they were then.
+    pub state: String,
+}
+
+/// Waits for `future`, at most as long as [`patience`] says.
+///
+/// # Errors
+///
+/// When it takes longer. Waits inside others are named together.
+pub async fn within<T>(what: impl Into<String>, future: impl Future<Output = T>) -> Result<T, Expired> {
+    within_patience(what, patience(), future).await
+}
+
+async fn within_patience<T>(what: impl Into<String>, waited: Duration, future: impl Future<Output = T>) -> Result<T, Expired> {
+    let _open = Open::new(what.into());
+    let mut future = std::pin::pin!(future);
+    match tokio::time::timeout(waited, &mut future).await {
+        Ok(value) => Ok(value),
+        // The future still lives, and with it the waits inside.
+        Err(_) => Err(Expired { what: open_waits(), waited, state: state() }),
+    }
+}
+
+/// The waits that are open, each with the thread that began it.
+static WAITS: Mutex<Vec<(u64, ThreadId, String)>> = Mutex::new(Vec::new());
+
+/// The functions there are, each with the thread that built it.
+static FUNCTIONS: Mutex<Vec<(ThreadId, Weak<Pool>)>> = Mutex::new(Vec::new());
+
+/// Nothing panics while it holds one of these.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Open(u64);
+
+impl Open {
+    fn new(what: String) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        lock(&WAITS).push((id, thread::current().id(), what));
+        Self(id)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        lock(&WAITS).retain(|(id, ..)| *id != self.0);
+    }
+}
+
+fn open_waits() -> String {
+    let here = thread::current().id();
+    let waits = lock(&WAITS);
+    let waits: Vec<&str> = waits.iter().filter(|(_, thread, _)| *thread == here).map(|(.., what)| what.as_str()).collect();
+    waits.join(", there for ")
+}
+
+/// Has the function shown when a wait of this thread is in vain.
+pub(crate) fn show_when_expired(pool: &Arc<Pool>) {
+    let mut functions = lock(&FUNCTIONS);
+    functions.retain(|(_, pool)| pool.strong_count() > 0);
+    functions.push((thread::current().id(), Arc::downgrade(pool)));
+}
+
+/// The functions that this thread has built and that are still there: their timelines, log lines, documents.
+pub fn state() -> String {
+    let here = thread::current().id();
+    let functions: Vec<Arc<Pool>> =
+        lock(&FUNCTIONS).iter().filter(|(thread, _)| *thread == here).filter_map(|(_, pool)| pool.upgrade()).collect();
+    let mut text = String::new();
+    for pool in functions {
+        let _ = writeln!(text, "function {}", pool.settings.name);
+        show(&mut text, "timeline", &pool.timeline.entries(), ToString::to_string);
+        show(&mut text, "log", &pool.logs.entries(), |line| line.text.chars().take(300).collect());
+        let traces = &pool.settings.traces;
+        let _ = writeln!(text, "  {traces:?}");
+        show(&mut text, "documents", &traces.history(), |document| {
+            let outcome = document.annotation("outcome").unwrap_or("-");
+            let state = if document.in_progress { "in progress" } else { outcome };
+            format!("{} {} {:?} {state}", document.trace_id, document.id, document.name)
+        });
+    }
+    text
+}
+
+fn show<T>(text: &mut String, what: &str, all: &[T], line: impl Fn(&T) -> String) {
+    let left_out = all.len().saturating_sub(SHOWN);
+    let _ = writeln!(text, "  {what}: {}, of which the last {}", all.len(), all.len() - left_out);
+    for one in &all[left_out..] {
+        let _ = writeln!(text, "    {}", line(one));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_happen_is_named_with_the_waits_around_it() {
+        let inner = within("a document", std::future::pending::<()>());
+        let error = within_patience("the test", Duration::from_secs(1), inner).await.unwrap_err();
+        assert_eq!(error.what, "the test, there for a document");
+        assert_eq!(within("nothing", async { 7 }).await.unwrap(), 7);
+        assert_eq!(open_waits(), "");
+    }
+}

@@ -1,0 +1,76 @@
+//! What the tests with real processes share: how a test is written, the stage a function is on, a gate to hold it at.
+#![allow(dead_code, unused_imports, reason = "each test program uses its part")]
+
+mod gate;
+mod stage;
+mod xray;
+
+pub(crate) use gate::{Gate, hold_thread_at, wait_at};
+pub(crate) use lambda_lifecycle_sandbox::wait::{patience, within};
+pub(crate) use stage::{Begun, Stage, all, function_error, kill, this_program, value};
+pub(crate) use xray::XRay;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::{future::Future, process::ExitCode, thread};
+
+/// What a test returns: `?` on anything that can be printed.
+pub(crate) type Tested = Result<(), Failed>;
+
+/// A whole test may take as long as so many waits: each of those ends by itself, with its name.
+const WAITS_OF_A_TEST: u32 = 5;
+
+/// Tests that run at once for each core: most of their time they wait for a deadline.
+const AT_ONCE: usize = 8;
+
+/// A test with a runtime of its own.
+pub(crate) fn test<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = Tested>,
+{
+    test_after(name, || Ok(()), |()| body())
+}
+
+/// A test that has something to prepare first which has its own time: a build.
+pub(crate) fn test_after<P, F>(
+    name: impl Into<String>,
+    prepare: impl FnOnce() -> Result<P, Failed> + Send + 'static,
+    body: impl FnOnce(P) -> F + Send + 'static,
+) -> Trial
+where
+    F: Future<Output = Tested>,
+{
+    Trial::test(name, move || {
+        let prepared = prepare()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let bounded = async { tokio::time::timeout(patience().saturating_mul(WAITS_OF_A_TEST), body(prepared)).await };
+        let tested = runtime.block_on(bounded).unwrap_or_else(|_| Err("the test does not end".into()));
+        let shown = tested.map_err(stage::with_states);
+        stage::forget();
+        shown
+    })
+}
+
+/// A test that takes as long as it has work: every wait in it must end by itself.
+pub(crate) fn test_unbounded<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = Tested>,
+{
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let shown = runtime.block_on(body()).map_err(stage::with_states);
+        stage::forget();
+        shown
+    })
+}
+
+/// Runs the tests as the command line says.
+pub(crate) fn run(tests: impl IntoIterator<Item = Vec<Trial>>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(AT_ONCE * cores);
+    libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+}
+
+pub(crate) fn ensure(holds: bool, otherwise: impl Into<String>) -> Tested {
+    if holds { Ok(()) } else { Err(otherwise.into().into()) }
+}

@@ -1,0 +1,244 @@
+//! One function on a stage of its own: sandbox, X-Ray daemon, and what may be asked of them afterwards.
+
+use super::{Tested, XRay, ensure, patience, within};
+use lambda_lifecycle_sandbox::{
+    Answer, Event, Failure, Invoke,
+    function::{EventKind, Function, FunctionBuilder, Output, TimelineEvent, TraceMode},
+    xray::Document,
+};
+use libtest_mimic::Failed;
+use serde_json::Value;
+use std::{
+    cell::RefCell,
+    fmt::Display,
+    future::Future,
+    ops::Deref,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+thread_local! {
+    /// The functions of this thread's test: a test that fails shows them.
+    static FUNCTIONS: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A failure with the functions of this thread's test as they are; one that has waited in vain shows them already.
+pub(super) fn with_states(failed: Failed) -> Failed {
+    let (message, state) = (failed.message().unwrap_or_default(), lambda_lifecycle_sandbox::wait::state());
+    if state.lines().next().is_some_and(|first| message.lines().any(|line| line == first)) {
+        return failed;
+    }
+    format!("{message}\n{state}").into()
+}
+
+pub(super) fn forget() {
+    // Their end is nothing that this must be borrowed for.
+    drop(FUNCTIONS.take());
+}
+
+pub(crate) fn this_program() -> PathBuf {
+    std::env::current_exe().expect("a running program has a path")
+}
+
+/// Sends a signal to the process of the environment that was started last.
+pub(crate) fn kill(function: &Function, signal: &str) -> Tested {
+    let pid = function.pid().ok_or("no process")?;
+    ensure(std::process::Command::new("kill").args([signal, &pid.to_string()]).status()?.success(), "kill failed")
+}
+
+/// A function and the X-Ray daemon beside it.
+pub(crate) struct Stage {
+    pub(crate) function: Function,
+    pub(crate) xray: XRay,
+}
+
+impl Deref for Stage {
+    type Target = XRay;
+
+    fn deref(&self) -> &XRay {
+        &self.xray
+    }
+}
+
+impl Stage {
+    /// The function `probe` of this program, as [`Stage::function`] describes it.
+    pub(crate) async fn new(probe: &str, mode: TraceMode) -> Result<Self, Failed> {
+        Self::with(probe, mode, |function| function).await
+    }
+
+    pub(crate) async fn with(
+        probe: &str,
+        mode: TraceMode,
+        change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
+    ) -> Result<Self, Failed> {
+        Self::of_program(this_program(), |function| change(function.env("PROBE", probe).trace_mode(mode))).await
+    }
+
+    pub(crate) async fn of_program(
+        program: PathBuf,
+        change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
+    ) -> Result<Self, Failed> {
+        let xray = XRay::start().await?;
+        let function = Self::function("probe", program, &xray);
+        let function = Self::build(change(function)).await;
+        Ok(Self { function, xray })
+    }
+
+    /// A function with plenty of time. A test in which a deadline passes gives its invocation less, with [`Stage::invoke_within`];
+    /// one about the kill sets `kill_delay` to zero, or ends the time itself, with `Function::expire`.
+    pub(crate) fn function(name: &str, program: PathBuf, xray: &XRay) -> FunctionBuilder {
+        Self::without_daemon(name, program, xray).xray(xray.daemon.address())
+    }
+
+    /// The same where there is no daemon: only Lambda's own segments are stored.
+    pub(crate) fn without_daemon(name: &str, program: PathBuf, xray: &XRay) -> FunctionBuilder {
+        Function::builder(name, program)
+            .trace_store(xray.traces.clone())
+            .timeout(patience())
+            .kill_delay(patience())
+            .exit_grace(patience())
+            .log_format("JSON")
+    }
+
+    /// Builds a function that is shown should the test fail.
+    pub(crate) async fn build(function: FunctionBuilder) -> Function {
+        let function = function.build().await;
+        FUNCTIONS.with_borrow_mut(|functions| functions.push(function.clone()));
+        function
+    }
+
+    pub(crate) async fn invoke(&self, payload: Value) -> Result<Answer, Failed> {
+        self.invoke_event(Event { payload: payload.to_string().into(), ..Event::default() }).await
+    }
+
+    /// An invocation with a deadline that passes.
+    pub(crate) async fn invoke_within(&self, timeout: Duration, payload: Value) -> Result<Answer, Failed> {
+        self.invoke_event(Event { payload: payload.to_string().into(), timeout: Some(timeout), ..Event::default() }).await
+    }
+
+    pub(crate) async fn invoke_raw(&self, payload: impl Into<bytes::Bytes>) -> Result<Answer, Failed> {
+        self.invoke_event(Event { payload: payload.into(), ..Event::default() }).await
+    }
+
+    pub(crate) async fn invoke_event(&self, event: Event) -> Result<Answer, Failed> {
+        let what = format!("the answer to {}", String::from_utf8_lossy(&event.payload[..event.payload.len().min(100)]));
+        // It may be waited for as long as it is told, and then the kill comes.
+        Ok(within(what, self.function.invoke(event)).await?)
+    }
+
+    /// An invocation that runs while the test goes on.
+    pub(crate) fn begin(&self, event: Event) -> Begun {
+        let function = self.function.clone();
+        Begun(tokio::spawn(async move { function.invoke(event).await }))
+    }
+
+    /// One with a deadline that passes, while the test goes on.
+    pub(crate) fn begin_within(&self, timeout: Duration, payload: Value) -> Begun {
+        self.begin(Event { payload: payload.to_string().into(), timeout: Some(timeout), ..Event::default() })
+    }
+
+    /// Waits for an event of the function's timeline, from its first on.
+    pub(crate) async fn happened(&self, what: &str, fits: impl Fn(&TimelineEvent) -> bool) -> Result<TimelineEvent, Failed> {
+        self.happened_often(what, 1, fits).await
+    }
+
+    /// Waits for the last of so many events of the function's timeline, from its first on.
+    pub(crate) async fn happened_often(
+        &self,
+        what: &str,
+        count: usize,
+        fits: impl Fn(&TimelineEvent) -> bool,
+    ) -> Result<TimelineEvent, Failed> {
+        let mut events = self.function.subscribe().from_start();
+        let last = async {
+            for _ in 1..count {
+                events.find(&fits).await;
+            }
+            events.find(&fits).await
+        };
+        Ok(within(format!("{what}, {count} times"), last).await?)
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) async fn exited(&self) -> Result<EventKind, Failed> {
+        Ok(self.happened("the end of the process", |event| matches!(event.kind, EventKind::Exited { .. })).await?.kind)
+    }
+
+    /// Waits for so many log lines of the function that say `words`, and returns the last of them.
+    pub(crate) async fn wait_for_logs(&self, words: &str, count: usize) -> Result<String, Failed> {
+        let mut logs = self.function.subscribe_logs().from_start();
+        let waiting = async {
+            let mut last = String::new();
+            for _ in 0..count {
+                last = logs.find(|line| line.output != Output::Platform && line.text.contains(words)).await.text;
+            }
+            last
+        };
+        Ok(within(format!("{count} log lines with {words:?}"), waiting).await?)
+    }
+
+    /// Waits until the function is at rest and all it has sent is stored.
+    pub(crate) async fn settle(&self) -> Tested {
+        within("the function to be at rest", self.function.wait_idle()).await?;
+        self.xray.settle().await
+    }
+
+    /// The library's own document of an invocation, once it is finished: on Managed Instances nothing waits for it.
+    pub(crate) async fn finished_document(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
+        let finished = |document: &Document| document.trace_id == answer.trace_id && document.annotation("outcome").is_some();
+        self.traces.wait_for(1, finished).await?;
+        self.document(answer).await
+    }
+
+    /// The library's own document of an invocation, once the function is at rest.
+    pub(crate) async fn document(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
+        self.settle().await?;
+        self.documents_are_valid()?;
+        self.of_invocation(answer)
+    }
+
+    /// How many processes it has taken so far.
+    pub(crate) fn processes(&self) -> usize {
+        self.function.timeline().iter().filter(|event| matches!(event.kind, EventKind::Spawned { .. })).count()
+    }
+
+    /// It serves on, and in the same process.
+    pub(crate) async fn lives(&self) -> Tested {
+        let again = self.invoke(serde_json::json!({})).await?;
+        ensure(again.result.is_ok() && self.processes() == 1, format!("the process did not live: {:?}", again.result))
+    }
+
+    /// Log lines of the function that say `words`.
+    pub(crate) fn logged(&self, words: &str) -> Vec<String> {
+        let own = self.function.logs().into_iter().filter(|line| line.output != Output::Platform);
+        own.map(|line| line.text).filter(|text| text.contains(words)).collect()
+    }
+}
+
+/// An invocation that runs.
+pub(crate) struct Begun(tokio::task::JoinHandle<Answer>);
+
+impl Begun {
+    pub(crate) async fn answer(self, what: impl Display) -> Result<Answer, Failed> {
+        Ok(within(format!("the answer of {what}"), self.0).await??)
+    }
+}
+
+/// The error of an answer that is one.
+pub(crate) fn function_error(answer: &Answer) -> Result<(&str, &str), Failed> {
+    match &answer.result {
+        Err(Failure::Function { error_type, error_message }) => Ok((error_type, error_message)),
+        other => Err(format!("expected a function error, got {other:?}").into()),
+    }
+}
+
+/// The JSON of an answer that is none.
+pub(crate) fn value(answer: &Answer) -> Result<Value, Failed> {
+    Ok(serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?)
+}
+
+/// Several at once.
+pub(crate) async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output = Result<T, Failed>>>) -> Result<Vec<T>, Failed> {
+    futures_util::future::join_all(futures).await.into_iter().collect()
+}
