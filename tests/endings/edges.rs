@@ -49,8 +49,9 @@ async fn cut_off(stage: &Stage, client_context: Option<String>) -> Tested {
 }
 
 async fn foreign_at_sigterm() -> Tested {
-    let function =
-        |function: FunctionBuilder| function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off").env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c");
+    let function = |function: FunctionBuilder| {
+        function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off").env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c")
+    };
     let stage = Stage::with("shutdown", TraceMode::Active, function).await?;
     let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } });
     cut_off(&stage, Some(context.to_string())).await

@@ -52,7 +52,7 @@ async fn works() -> Tested {
 async fn blocks() -> Tested {
     let stage =
         Stage::with("init-blocks", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "100")).await?;
-    ensure(stage.invoke(json!({})).await.result.is_ok(), "the invocation failed")?;
+    ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
     let lines = stage.logged("\"blocked_ms\"");
     let [line] = lines.as_slice() else { return Err(format!("{lines:?}").into()) };
     let fields = &serde_json::from_str::<serde_json::Value>(line)?["fields"];

@@ -46,10 +46,15 @@ const CASES: [(&str, Body); 25] = [
     }),
     ("deadline while awaiting", |kind| {
         let ending = Ending::new("value", r#"{"do":"hang"}"#);
-        ending.within(SOON, long_reserve).refused("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded").shown(kind)
+        ending
+            .within(SOON, long_reserve)
+            .refused("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded")
+            .shown(kind)
     }),
     ("deadline while blocking", |kind| deadline_while_blocking(kind).boxed()),
-    ("deadline with cleanup", |kind| Ending::new("value", r#"{"do":"stop"}"#).within(SOON, long_grace).answered("answered").shown(kind)),
+    ("deadline with cleanup", |kind| {
+        Ending::new("value", r#"{"do":"stop"}"#).within(SOON, long_grace).answered("answered").shown(kind)
+    }),
     ("deadline in a stream", |kind| {
         Ending::new("stream", r#"{"do":"hang"}"#)
             .within(STREAMING, long_reserve)
@@ -120,7 +125,16 @@ struct Ending {
 
 impl Ending {
     fn new(probe: &'static str, event: &'static str) -> Self {
-        Self { probe, event, error_type: None, message: None, outcome: "", streamed: false, time: None, change: |function| function }
+        Self {
+            probe,
+            event,
+            error_type: None,
+            message: None,
+            outcome: "",
+            streamed: false,
+            time: None,
+            change: |function| function,
+        }
     }
 
     fn within(self, time: Duration, change: fn(FunctionBuilder) -> FunctionBuilder) -> Self {

@@ -132,9 +132,7 @@ async fn provisioned() -> Tested {
     ensure(setup.trace_id != answer.trace_id, "init is in the invocation's trace")?;
     let segment = stage.traces.find(|document| Some(&document.id) == setup.parent_id.as_ref());
     let [segment] = segment.as_slice() else { return Err("the set-up has no segment above it".into()) };
-    let links = |from: &Document, to: &Document| {
-        from.links.iter().any(|link| link.trace_id == to.trace_id && link.id == to.id)
-    };
+    let links = |from: &Document, to: &Document| from.links.iter().any(|link| link.trace_id == to.trace_id && link.id == to.id);
     ensure(links(segment, &document) && links(&document, segment), format!("{:?} {:?}", segment.links, document.links))
 }
 

@@ -186,7 +186,8 @@ async fn thaw() -> Tested {
     ensure(idle().await?.is_none(), "the first invocation has slept")?;
     ensure(stage.logged("thawed").is_empty(), "on_thaw was called without a sleep")?;
     let told = idle().await?.ok_or("the second one did not sleep")?;
-    let at = |wanted: EventKind| stage.function.timeline().into_iter().find(|event| event.kind == wanted).map(|event| event.offset);
+    let at =
+        |wanted: EventKind| stage.function.timeline().into_iter().find(|event| event.kind == wanted).map(|event| event.offset);
     let (frozen, thawed) = (at(EventKind::Frozen).ok_or("no freeze")?, at(EventKind::Thawed).ok_or("no thaw")?);
     // It began to rest before it was frozen, and was at work again after it was thawed.
     let slept = thawed.saturating_sub(frozen);

@@ -96,10 +96,7 @@ async fn message() -> Tested {
     ensure(document.annotation("producer_trace_id") == Some(PRODUCER), format!("{:?}", document.annotations))?;
     let metadata = &document.metadata["default"];
     ensure(metadata["messaging.message.receive_count"] == 3, metadata.to_string())?;
-    ensure(
-        metadata["messaging.message.age_ms"].as_u64().is_some_and(|age| age >= 1_000),
-        metadata.to_string(),
-    )?;
+    ensure(metadata["messaging.message.age_ms"].as_u64().is_some_and(|age| age >= 1_000), metadata.to_string())?;
     let plain = ran.of_message("m2")?;
     ensure(plain.links.is_empty() && plain.annotation("producer_trace_id").is_none(), "a producer was made up")?;
     let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
@@ -209,7 +206,8 @@ async fn foreign_event() -> Tested {
         (json!({ "Records": [{ "eventSource": "aws:s3", "s3": {} }] }), "NotAnSqsEvent"),
         (json!({ "order": 1 }), "missing field `Records`"),
     ] {
-        let answer = within("the answer", function.invoke(Event { payload: event.to_string().into(), ..Event::default() })).await?;
+        let answer =
+            within("the answer", function.invoke(Event { payload: event.to_string().into(), ..Event::default() })).await?;
         let error = format!("{:?}", answer.result);
         ensure(answer.result.is_err() && error.contains(part), error)?;
     }
@@ -246,7 +244,8 @@ async fn panicking() -> Tested {
     ] {
         let stage = Services::new().await?;
         let function = stage.function(probe, TraceMode::Active, |function| function).await;
-        let answer = within("the answer", function.invoke(Event { payload: event.to_string().into(), ..Event::default() })).await?;
+        let answer =
+            within("the answer", function.invoke(Event { payload: event.to_string().into(), ..Event::default() })).await?;
         ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
         stage.settle(&function).await?;
         let span = stage.only("the hop", |document| document.name.starts_with("process "))?;

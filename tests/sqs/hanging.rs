@@ -5,8 +5,8 @@ use crate::{
     support::{Stage, Tested, XRay, ensure, test, this_program, within},
 };
 use lambda_lifecycle_sandbox::{
-    sqs::{Batch, BatchOutcome, EventSourceMapping, QueueOptions, Sqs},
     function::FunctionBuilder,
+    sqs::{Batch, BatchOutcome, EventSourceMapping, QueueOptions, Sqs},
     xray::TraceStore,
 };
 use libtest_mimic::{Failed, Trial};
@@ -18,10 +18,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("the seventh of ten hangs: the six before it are done, it and the three after it come back", one_by_one),
         test("the seventh of ten hangs, all at once: it alone comes back", at_once),
         test("the seventh of ten never ends but gives way, all at once: it alone comes back", cooperating),
-        test(
-            "the seventh of ten blocks past the deadline: the seven are done, the three after it come back",
-            overrunning,
-        ),
+        test("the seventh of ten blocks past the deadline: the seven are done, the three after it come back", overrunning),
         test("ten at once that block their thread: none is begun after the token's cancellation", computing),
         test("the seventh of ten hangs in a plain handler: all ten come back", plain),
     ]
@@ -89,12 +86,16 @@ async fn cooperating() -> Tested {
 }
 
 async fn overrunning() -> Tested {
-    let (sent, batch, _) = first_batch("one by one with workers", |function| function.timeout(Duration::from_secs(2)), |number| match number {
-        // The deadline's alarm is set when the handler first waits.
-        1 => Plan::Slow,
-        7 => Plan::Overrun,
-        _ => Plan::Succeed,
-    })
+    let (sent, batch, _) = first_batch(
+        "one by one with workers",
+        |function| function.timeout(Duration::from_secs(2)),
+        |number| match number {
+            // The deadline's alarm is set when the handler first waits.
+            1 => Plan::Slow,
+            7 => Plan::Overrun,
+            _ => Plan::Succeed,
+        },
+    )
     .await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     ensure(batch.deleted == sent[..7], format!("deleted: {:?}", batch.deleted))?;

@@ -29,14 +29,8 @@ pub(crate) const GROUPS: usize = 20;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test_unbounded(
-            "soak: every message of a standard queue is done once or in the dead-letter queue",
-            || soak(false),
-        ),
-        test_unbounded(
-            "soak: every message of a FIFO queue is done once or in the dead-letter queue, in order",
-            || soak(true),
-        ),
+        test_unbounded("soak: every message of a standard queue is done once or in the dead-letter queue", || soak(false)),
+        test_unbounded("soak: every message of a FIFO queue is done once or in the dead-letter queue, in order", || soak(true)),
     ]
 }
 

@@ -8,15 +8,7 @@ use lambda_lifecycle_sandbox::{
 };
 use libtest_mimic::Failed;
 use serde_json::Value;
-use std::{
-    cell::RefCell,
-    fmt::Display,
-    future::Future,
-    ops::Deref,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, fmt::Display, future::Future, ops::Deref, path::PathBuf, sync::Arc, time::Duration};
 
 thread_local! {
     /// The functions of this thread's test: a test that fails shows them.

@@ -47,9 +47,7 @@ impl XRay {
 
     /// The library's own document of an invocation, as it is now.
     pub(crate) fn of_invocation(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
-        self.only("the invocation's", |document| {
-            document.trace_id == answer.trace_id && document.annotation("trigger").is_some()
-        })
+        self.only("the invocation's", |document| document.trace_id == answer.trace_id && document.annotation("trigger").is_some())
     }
 
     /// The documents of invocations that have begun and not ended.

@@ -99,7 +99,8 @@ async fn different(program: PathBuf) -> Tested {
     printed.push(unseen);
     let file = std::env::temp_dir().join(format!("lambda-lifecycle-{trace_id}.jsonl"));
     std::fs::write(&file, lines(&printed))?;
-    let output = inspect(&program, &[&trace_id, "--endpoint", &stage.api.endpoint(), "--check", &file.to_string_lossy()], "").await;
+    let output =
+        inspect(&program, &[&trace_id, "--endpoint", &stage.api.endpoint(), "--check", &file.to_string_lossy()], "").await;
     std::fs::remove_file(&file)?;
     let output = output?;
     let said = String::from_utf8_lossy(&output.stdout);

@@ -30,7 +30,10 @@ const FAILURE_GRACE: Duration = Duration::from_millis(100);
 /// What an environment is told.
 pub(crate) enum Message {
     Work(Work),
-    Api { environment: u32, call: Call },
+    Api {
+        environment: u32,
+        call: Call,
+    },
     Shutdown(oneshot::Sender<Option<Ended>>),
     /// The time of what runs is over.
     Expire,
@@ -143,7 +146,8 @@ impl Environment {
         let suppressed = deadline.is_some();
         let number = self.pool.next_number();
         self.number = number;
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.pool.settings.init_limit() + self.pool.settings.kill_delay);
+        let deadline =
+            deadline.unwrap_or_else(|| Instant::now() + self.pool.settings.init_limit() + self.pool.settings.kill_delay);
         match self.spawn(number).await {
             Ok((server, process)) => {
                 let pid = process.pid();

@@ -69,7 +69,9 @@ pub struct Trace {
 #[non_exhaustive]
 pub enum NotSeen {
     /// Datagrams were lost before the daemon could read them, so what was waited for may never come.
-    #[error("the kernel dropped {dropped} datagrams, and {found} documents fit; read faster, send slower, or give the daemon a larger receive buffer")]
+    #[error(
+        "the kernel dropped {dropped} datagrams, and {found} documents fit; read faster, send slower, or give the daemon a larger receive buffer"
+    )]
     Dropped {
         /// How many datagrams.
         dropped: u64,

@@ -11,7 +11,6 @@ use lambda_lifecycle_sandbox::{Answer, Event, Failure, Invoke, sqs::Sqs};
 use std::{future::Future, pin::Pin, time::SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
-
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     lambda_lifecycle_sandbox::wait::within(what, future).await.unwrap_or_else(|expired| panic!("{expired}"))
 }
