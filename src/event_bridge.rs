@@ -25,7 +25,6 @@
 use crate::{
     Invocation,
     hop::{self, consumer},
-    invocation::error_type,
 };
 use lambda_runtime::{Diagnostic, Error, LambdaEvent};
 use opentelemetry::{KeyValue, Value, context::FutureExt as _};
@@ -117,9 +116,7 @@ where
             let span = begin(&Invocation::current(), &event);
             let context = span.as_ref().map_or_else(opentelemetry::Context::current, |span| span.context().clone());
             let handled = async { handler(app, event).await }.with_context(context).await;
-            let failure = handled
-                .err()
-                .map(|error| Diagnostic { error_type: error_type::<E>().to_owned(), error_message: error.into().to_string() });
+            let failure = handled.err().map(|error| Invocation::current().diagnostic_of(error));
             if let Some(span) = span {
                 span.end(failure.as_ref().map(|failure| (&*failure.error_type, &*failure.error_message)));
             }

@@ -26,7 +26,6 @@
 use crate::{
     Invocation,
     hop::{self, Producer, consumer},
-    invocation::error_type,
     undecodable::without_values,
 };
 use lambda_runtime::{Diagnostic, Error, LambdaEvent};
@@ -187,7 +186,7 @@ where
         let Notification { message: (), message_id, topic_arn, subject, timestamp, message_attributes } = around;
         let notification = Notification { message, message_id, topic_arn, subject, timestamp, message_attributes };
         let handled = (self.handler)(self.app.clone(), notification).await;
-        handled.map_err(|error| Diagnostic { error_type: error_type::<E>().to_owned(), error_message: error.into().to_string() })
+        handled.map_err(|error| Invocation::current().diagnostic_of(error))
     }
 }
 

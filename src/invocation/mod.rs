@@ -112,6 +112,8 @@ impl Default for Facts {
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) outcome: Option<Outcome>,
+    /// What [`Invocation::within`] returned last.
+    pub(crate) exceeded: Option<DeadlineExceeded>,
     /// The handler's layer has seen it: without an outcome it was then left unanswered.
     pub(crate) handled: bool,
     pub(crate) attributes: Vec<KeyValue>,
@@ -255,7 +257,11 @@ impl Invocation {
     /// [`DeadlineExceeded`] when the time was over first; the future is then dropped.
     pub async fn within<F: Future>(&self, future: F) -> Result<F::Output, DeadlineExceeded> {
         let finished = self.token().run_until_cancelled(future).await;
-        finished.ok_or_else(|| self.exceeded())
+        finished.ok_or_else(|| {
+            let exceeded = self.exceeded();
+            self.notes().exceeded = Some(exceeded.clone());
+            exceeded
+        })
     }
 
     /// Spawns a task that keeps this invocation and the current span.
@@ -346,6 +352,38 @@ impl Invocation {
 
     pub(crate) fn exceeded(&self) -> DeadlineExceeded {
         DeadlineExceeded::new(clock::now().saturating_duration_since(self.0.facts.received))
+    }
+
+    /// True of an error that is, or wraps, the [`DeadlineExceeded`] that this invocation returned. An error of the user's need not be
+    /// `'static`, so its `Debug` is asked: it shows what an error is made of, through `anyhow`, boxes and enums alike.
+    pub(crate) fn is_deadline_exceeded(&self, error: &dyn fmt::Debug) -> bool {
+        let exceeded = self.notes().exceeded.clone();
+        exceeded.is_some_and(|exceeded| {
+            let text = format!("{error:?}");
+            text.contains("DeadlineExceeded") || text.contains(&exceeded.to_string())
+        })
+    }
+
+    /// How an invocation ends whose handler returned this error.
+    pub(crate) fn failure_of<E: Into<lambda_runtime::Diagnostic> + fmt::Debug>(&self, error: E) -> Outcome {
+        let is_deadline = self.is_deadline_exceeded(&error);
+        let outcome = Outcome::failed(error.into());
+        match outcome {
+            Outcome::Failed(diagnostic) if is_deadline => Outcome::exceeded_with(diagnostic.error_message),
+            outcome => outcome,
+        }
+    }
+
+    /// An error that a handler of messages returned, for Lambda.
+    pub(crate) fn diagnostic_of<E: Into<lambda_runtime::Error>>(&self, error: E) -> lambda_runtime::Diagnostic {
+        let error = error.into();
+        let error_type = self.error_type_of::<E>(&error).to_owned();
+        lambda_runtime::Diagnostic { error_type, error_message: error.to_string() }
+    }
+
+    /// The searchable type of an error that was an `E`.
+    pub(crate) fn error_type_of<E>(&self, error: &lambda_runtime::Error) -> &'static str {
+        if self.is_deadline_exceeded(error) { outcome::DEADLINE_EXCEEDED } else { error_type::<E>() }
     }
 
     pub(crate) fn is_overdue(&self) -> bool {

@@ -109,12 +109,16 @@ impl Outcome {
     }
 
     pub(crate) fn exceeded(exceeded: &DeadlineExceeded) -> Self {
-        Self::DeadlineExceeded(Diagnostic {
-            error_type: "Lifecycle.DeadlineExceeded".to_owned(),
-            error_message: exceeded.to_string(),
-        })
+        Self::exceeded_with(exceeded.to_string())
+    }
+
+    pub(crate) fn exceeded_with(error_message: String) -> Self {
+        Self::DeadlineExceeded(Diagnostic { error_type: DEADLINE_EXCEEDED.to_owned(), error_message })
     }
 }
+
+/// The error type of what met its deadline.
+pub(crate) const DEADLINE_EXCEEDED: &str = "Lifecycle.DeadlineExceeded";
 
 /// The name of an error's type, for a person: of a boxed one nothing is known but that it is an error.
 pub(crate) fn error_type<E>() -> &'static str {

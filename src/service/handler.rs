@@ -205,13 +205,14 @@ where
             return respond(invocation, Err(outcome));
         }
         let polled = panics::catch(|| match this.handler.as_mut().as_pin_mut() {
-            Some(handler) => handler.poll(cx).map(|answer| answer.map_err(Into::into).map(|answer| encode(answer, invocation))),
+            Some(handler) => handler.poll(cx).map(|answer| match answer {
+                Ok(answer) => encode(answer, invocation),
+                Err(error) => Err(invocation.failure_of(error)),
+            }),
             None => Poll::Pending,
         });
         let ended = match polled {
-            Ok(Poll::Ready(Ok(Ok(answer)))) => Ok(answer),
-            Ok(Poll::Ready(Ok(Err(outcome)))) => Err(outcome),
-            Ok(Poll::Ready(Err(diagnostic))) => Err(Outcome::failed(diagnostic)),
+            Ok(Poll::Ready(ended)) => ended,
             Err(panic) => Err(Outcome::panicked("the handler", &panic)),
             Ok(Poll::Pending) => {
                 let hard = this.alarm.poll_hard(cx, || invocation.token().cancel());

@@ -6,7 +6,7 @@ use crate::{
     Invocation,
     after_response::release,
     deadline::Alarm,
-    invocation::{CURRENT, Shared},
+    invocation::{CURRENT, Outcome, Shared},
 };
 use lambda_http::{Body, IntoResponse, Request, RequestExt, request::RequestContext};
 use opentelemetry::{Context as OtelContext, KeyValue};
@@ -257,7 +257,7 @@ where
             };
             return match polled {
                 Poll::Ready(response) => {
-                    this.invocation.notes().http_status = Some(response.status().as_u16());
+                    conclude(this.invocation, response.status());
                     Poll::Ready(Ok(response))
                 }
                 // Position B's timer has woken the task; it drops all this when the answer is made.
@@ -268,6 +268,37 @@ where
     }
 }
 
+/// A server error after the deadline was met is its consequence, in whatever words the router's error type puts it.
+fn conclude(invocation: &Invocation, status: http::StatusCode) {
+    let mut notes = invocation.notes();
+    notes.http_status = Some(status.as_u16());
+    if status.is_server_error()
+        && let Some(exceeded) = notes.exceeded.take()
+    {
+        notes.outcome.get_or_insert(Outcome::exceeded(&exceeded));
+    }
+}
+
+/// With a status of 504, as an axum handler's error.
+///
+/// ```
+/// use lambda_lifecycle::{DeadlineExceeded, Invocation};
+///
+/// # async fn look_up() -> String { String::new() }
+/// async fn search() -> Result<String, DeadlineExceeded> {
+///     Invocation::current().within(look_up()).await
+/// }
+/// # let _: axum::routing::MethodRouter = axum::routing::get(search);
+/// ```
+#[cfg(feature = "axum")]
+impl axum::response::IntoResponse for crate::DeadlineExceeded {
+    fn into_response(self) -> axum::response::Response {
+        (http::StatusCode::GATEWAY_TIMEOUT, [(http::header::CONTENT_TYPE, "application/json")], TIMEOUT_BODY).into_response()
+    }
+}
+
+const TIMEOUT_BODY: &str = r#"{"message":"Gateway Timeout"}"#;
+
 /// The deadline's answer to an HTTP caller.
 fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
     let exceeded = invocation.exceeded();
@@ -275,9 +306,9 @@ fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
     {
         let mut notes = invocation.notes();
         notes.http_status = Some(504);
-        notes.outcome.get_or_insert(crate::invocation::Outcome::exceeded(&exceeded));
+        notes.outcome.get_or_insert(Outcome::exceeded(&exceeded));
     }
-    let mut response = http::Response::new(Body::Text(r#"{"message":"Gateway Timeout"}"#.to_owned()));
+    let mut response = http::Response::new(Body::Text(TIMEOUT_BODY.to_owned()));
     *response.status_mut() = http::StatusCode::GATEWAY_TIMEOUT;
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     response

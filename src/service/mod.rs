@@ -34,6 +34,8 @@ mod payload;
 mod route;
 mod runtime;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use handler::{HandlerFuture, HandlerLayer, HandlerService};
 #[cfg(feature = "http")]

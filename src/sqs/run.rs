@@ -8,7 +8,7 @@ use super::{
     lanes::{Lane, Waiting, distinct, lanes},
     span::{BatchSpan, MessageSpan},
 };
-use crate::{Invocation, cut, hop::Producer, invocation::error_type, panics, sns::Notification, undecodable::without_values};
+use crate::{Invocation, cut, hop::Producer, panics, sns::Notification, undecodable::without_values};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use lambda_runtime::Error;
 use std::{
@@ -177,9 +177,10 @@ where
         };
         let handled = (self.batch.handler)(self.batch.app.clone(), message).await;
         handled.map_err(|error| {
-            let mut message = error.into().to_string();
+            let error = error.into();
+            let mut message = error.to_string();
             cut::error_message(&mut message);
-            Failure::Failed { error_type: error_type::<E>(), message }
+            Failure::Failed { error_type: self.invocation.error_type_of::<E>(&error), message }
         })
     }
 
