@@ -29,6 +29,7 @@ mod clock;
 mod context;
 mod cut;
 pub mod deadline;
+mod decode;
 mod environment;
 pub mod event_bridge;
 mod export;
@@ -54,7 +55,6 @@ mod subscriber;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;
-mod undecodable;
 pub mod xray;
 #[cfg(feature = "xray-api")]
 pub mod xray_api;

@@ -24,9 +24,8 @@
 //! [`from_sns`](crate::sqs::Batch::from_sns).
 
 use crate::{
-    Invocation,
+    Invocation, decode,
     hop::{self, Producer, consumer},
-    undecodable::without_values,
 };
 use lambda_runtime::{Diagnostic, Error, LambdaEvent};
 use opentelemetry::{KeyValue, Value, context::FutureExt as _, trace::Link};
@@ -113,7 +112,7 @@ pub struct SnsRecord {
 pub struct Notifications<App, T, Handler> {
     app: App,
     handler: Handler,
-    decode: fn(&str) -> Result<T, serde_json::Error>,
+    decode: fn(&str) -> Result<T, decode::Undecodable>,
 }
 
 /// Runs `handler` for each notification, with a clone of `app` and the message decoded from JSON into `T`.
@@ -126,7 +125,7 @@ where
     Working: Future<Output = Result<(), E>>,
     E: Into<Error>,
 {
-    Notifications { app, handler, decode: |text| serde_json::from_str(text) }
+    Notifications { app, handler, decode: decode::from_str }
 }
 
 impl<App: Clone, T, Handler: Clone> Clone for Notifications<App, T, Handler> {
@@ -181,7 +180,7 @@ where
         let (text, around) = notification.take();
         let message = (self.decode)(&text).map_err(|error| Diagnostic {
             error_type: "Lifecycle.UndecodableMessage".to_owned(),
-            error_message: format!("the message is no {}: {}", std::any::type_name::<T>(), without_values(&error.to_string())),
+            error_message: format!("the message is not a valid {}: {error}", decode::type_name::<T>()),
         })?;
         let Notification { message: (), message_id, topic_arn, subject, timestamp, message_attributes } = around;
         let notification = Notification { message, message_id, topic_arn, subject, timestamp, message_attributes };

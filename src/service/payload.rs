@@ -1,6 +1,6 @@
 //! Decoding as a value: what is wrong with an event is an ending like any other, and so is a panic while decoding it.
 
-use crate::{invocation::Outcome, panics, undecodable::without_values};
+use crate::{decode, invocation::Outcome, panics};
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Deserializer};
 
@@ -10,20 +10,16 @@ pub struct Payload<T>(pub(super) Result<T, Outcome>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Payload<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let decoded = panics::catch(|| T::deserialize(deserializer));
+        let decoded = panics::catch(|| decode::from_deserializer::<T, D>(deserializer));
         Ok(Self(match decoded {
             Ok(Ok(payload)) => Ok(payload),
             Ok(Err(error)) => Err(Outcome::Undecodable(Diagnostic {
                 error_type: "Lifecycle.UndecodableEvent".to_owned(),
-                error_message: format!(
-                    "the event does not decode into {}: {}",
-                    std::any::type_name::<T>(),
-                    without_values(&error.to_string())
-                ),
+                error_message: format!("the event is not a valid {}: {error}", decode::type_name::<T>()),
             })),
             Err(panic) => Err(Outcome::Panicked(Diagnostic {
                 error_type: "Lifecycle.Panic".to_owned(),
-                error_message: format!("decoding the event into {} panicked: {}", std::any::type_name::<T>(), panic),
+                error_message: format!("decoding the event into {} panicked: {panic}", decode::type_name::<T>()),
             })),
         }))
     }

@@ -6,7 +6,7 @@ use super::{
     run,
     span::SpanOptions,
 };
-use crate::{Invocation, undecodable::without_values};
+use crate::{Invocation, decode};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::de::DeserializeOwned;
 use std::{
@@ -48,10 +48,7 @@ where
     E: Into<Error>,
 {
     Batch::new(app, handler, |body| {
-        serde_json::from_str(&body).map_err(|error| {
-            let (wanted, told) = (std::any::type_name::<T>(), without_values(&error.to_string()));
-            format!("the body is no {wanted}: {told}")
-        })
+        decode::from_str(&body).map_err(|error| format!("the body is not a valid {}: {error}", decode::type_name::<T>()))
     })
 }
 

@@ -8,7 +8,7 @@ use super::{
     lanes::{Lane, Waiting, distinct, lanes},
     span::{BatchSpan, MessageSpan},
 };
-use crate::{Invocation, cut, hop::Producer, panics, sns::Notification, undecodable::without_values};
+use crate::{Invocation, cut, decode, hop::Producer, panics, sns::Notification};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use lambda_runtime::Error;
 use std::{
@@ -236,11 +236,8 @@ async fn last_call(invocation: &Invocation) {
 
 /// Leaves in `body` what was published.
 fn unwrap_notification(body: &mut String) -> Result<Box<Notification<()>>, String> {
-    let notification: Notification<String> = serde_json::from_str(body).map_err(|error| {
-        format!(
-            "the body is no notification of SNS (does the subscription use raw message delivery?): {}",
-            without_values(&error.to_string())
-        )
+    let notification: Notification<String> = decode::from_str(body).map_err(|error| {
+        format!("the body is not a notification of SNS (does the subscription use raw message delivery?): {error}")
     })?;
     let (message, around) = notification.take();
     *body = message;
