@@ -1,11 +1,14 @@
 //! The lifecycle's options.
 
 use crate::{
-    Export, Flush, Invocation, Report, TraceParent, Unfinished, export::Given, invocation::Hooks, settings::Settings,
-    xray::Redaction,
+    Export, Flush, Invocation, Report, TraceParent, Unfinished,
+    export::Given,
+    invocation::Hooks,
+    settings::Settings,
+    xray::{Redaction, Redactor},
 };
 use opentelemetry_sdk::trace::SpanExporter;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
 /// Options of a [`Lifecycle`](crate::Lifecycle). What an [environment variable](crate::settings) sets wins over what is set here.
 ///
@@ -93,9 +96,43 @@ impl Builder {
         self
     }
 
-    /// Sees every key and value before it leaves, and decides. Applied to attributes, names, exception messages and stacks.
+    /// Decides about every value that the library writes, before it leaves for any destination.
+    ///
+    /// The function receives a key and a value, and returns whether the value is kept, replaced or removed. Numbers and booleans are shown as
+    /// text, arrays element by element. A value for which the function panics is removed.
+    ///
+    /// | covered | keys |
+    /// |---|---|
+    /// | spans, for X-Ray and for your exporters: attributes of spans, events and links | the attribute's key |
+    /// | their names and status | `span.name`, `event.name`, `status.description` |
+    /// | errors of the invocation and of an initializer, in the trace, in the log and as reported to Lambda | `exception.type`, `exception.message`, `exception.stacktrace` |
+    /// | lines of the library's log | `message`, and each field's name |
+    /// | the resource that your exporters receive | the attribute's key |
+    ///
+    /// A text passes once for each place it stands in, so the function must give the same result for its own replacement.
+    ///
+    /// Not covered: responses of your handler that are not errors, log lines that a subscriber of your own writes, and what the library does
+    /// not write. The standard panic hook prints panic messages to standard error; to have them redacted, log them instead:
+    ///
+    /// ```
+    /// std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    /// ```
+    ///
+    /// Without a redactor nothing is checked and nothing is slower.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Lifecycle, xray::Redaction};
+    ///
+    /// let life = Lifecycle::builder()
+    ///     .redact(|key, value| match key {
+    ///         _ if value.contains('@') => Redaction::Replace("(address)".into()),
+    ///         "card" => Redaction::Remove,
+    ///         _ => Redaction::Keep,
+    ///     })
+    ///     .build();
+    /// ```
     pub fn redact(mut self, redactor: impl Fn(&str, &str) -> Redaction + Send + Sync + 'static) -> Self {
-        self.settings.redactor = Some(Arc::new(redactor));
+        self.settings.redactor = Some(Redactor::new(redactor));
         self
     }
 

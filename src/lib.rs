@@ -55,6 +55,7 @@ mod subscriber;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;
+mod urls;
 pub mod xray;
 #[cfg(feature = "xray-api")]
 pub mod xray_api;

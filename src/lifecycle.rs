@@ -11,7 +11,7 @@ use crate::{
     service::{HandlerLayer, RuntimeLayer},
     shutdown,
     subscriber::subscribe,
-    trace,
+    trace, urls,
 };
 use bytes::Bytes;
 use futures_core::Stream;
@@ -161,7 +161,7 @@ impl Lifecycle {
         // Made inside of the attempt, which also counts a panic in its making.
         let setup = async { optional.set_up().await };
         if let Err(error) = optional.cell().get_or_init(self.init.attempt(name.into(), setup)).await {
-            notice::warn(format_args!("{error}; it is tried again at first use"));
+            notice::warn(format_args!("{}; it is tried again at first use", urls::without_secrets(&error.to_string())));
         }
         optional
     }

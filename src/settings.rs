@@ -29,10 +29,10 @@
 
 use crate::{
     environment::variable,
-    notice,
-    xray::{MAX_TRACE, Redaction},
+    notice, urls,
+    xray::{MAX_TRACE, Redactor},
 };
-use std::{cell::RefCell, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, cell::RefCell, fmt, str::FromStr, time::Duration};
 use tracing_subscriber::filter::Targets;
 
 /// Where documents go.
@@ -78,8 +78,6 @@ pub enum Unfinished {
 
 /// What the segments of the service, and the documents of invocations that begin, may need of a trace's bytes.
 const LAMBDAS_OWN: usize = 20_000;
-
-pub(crate) type Redactor = Arc<dyn Fn(&str, &str) -> Redaction + Send + Sync>;
 
 /// Everything that can be set. Built by [`Lifecycle::builder`](crate::Lifecycle::builder).
 #[derive(Clone)]
@@ -166,6 +164,15 @@ impl Settings {
             notice::warn_once(&problem);
         }
         settings
+    }
+
+    /// An error's text as it may leave: its URLs cut, and past the redactor.
+    pub(crate) fn error_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let text = urls::without_secrets(text);
+        match &self.redactor {
+            Some(redactor) => redactor.text("exception.message", text).unwrap_or_default(),
+            None => text,
+        }
     }
 
     /// Takes over what the environment says, and tells what of it is not understood.

@@ -26,7 +26,7 @@ pub(crate) fn subscribe(settings: &Settings) -> Vec<String> {
         }
         Present::Other => return Vec::from_iter(trace.then(|| what_hides_spans(settings)).flatten()),
     }
-    let (log, problems) = log.then(logs::from_env).unzip();
+    let (log, problems) = log.then(|| logs::from_env(settings.redactor.clone())).unzip();
     if log.is_some() || trace {
         // Somebody else may set a subscriber at this very moment: theirs counts.
         let _ = tracing::subscriber::set_global_default(DefaultSubscriber {

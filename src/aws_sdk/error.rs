@@ -14,7 +14,7 @@ const LONGEST_CODE: usize = 128;
 
 /// An error as a span shows it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct CallError {
     /// The service's code, or the kind of failure where no service responded.
     pub(super) code: String,
     /// What may be recorded of the rest.
@@ -23,7 +23,7 @@ pub(super) struct Told {
 
 /// The error in a response, by AWS's protocols: a header or `__type` in JSON, `<Code>` in XML. Its message only where `messages` says so: a service
 /// may repeat in it what was sent.
-pub(super) fn of_response(response: &HttpResponse, messages: bool) -> Option<Told> {
+pub(super) fn of_response(response: &HttpResponse, messages: bool) -> Option<CallError> {
     if response.status().is_success() {
         return None;
     }
@@ -35,11 +35,11 @@ pub(super) fn of_response(response: &HttpResponse, messages: bool) -> Option<Tol
     // Whatever stands in for a service may repeat its input there too.
     let is_code = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let code = if code.len() <= LONGEST_CODE && code.bytes().all(is_code) && !code.is_empty() { code } else { "UnknownError" };
-    Some(Told { code: code.to_owned(), message: message.filter(|message| messages && !message.is_empty()) })
+    Some(CallError { code: code.to_owned(), message: message.filter(|message| messages && !message.is_empty()) })
 }
 
 /// An error that no service sent: its kind, and its text where that is the connection's and cannot hold what was sent or received.
-pub(super) fn of_failure(failure: &OrchestratorError<Error>, messages: bool) -> Told {
+pub(super) fn of_failure(failure: &OrchestratorError<Error>, messages: bool) -> CallError {
     let (kind, of_connection) = if failure.is_timeout_error() {
         ("TimeoutError", true)
     } else if failure.is_connector_error() {
@@ -61,7 +61,7 @@ pub(super) fn of_failure(failure: &OrchestratorError<Error>, messages: bool) -> 
         }
         message
     });
-    Told { code: kind.to_owned(), message }
+    CallError { code: kind.to_owned(), message }
 }
 
 /// `com.amazonaws.sqs#QueueDoesNotExist:http://…` and `AWS.SimpleQueueService.NonExistentQueue;Sender` without what is around it.
@@ -72,13 +72,13 @@ fn bare(code: &str) -> &str {
 
 fn of_json(body: &str) -> (Option<String>, Option<String>) {
     #[derive(serde::Deserialize)]
-    struct Told {
+    struct Body {
         #[serde(rename = "__type", alias = "code", alias = "Code")]
         code: Option<String>,
         #[serde(alias = "Message", alias = "errorMessage")]
         message: Option<String>,
     }
-    serde_json::from_str::<Told>(body).map_or((None, None), |told| (told.code, told.message))
+    serde_json::from_str::<Body>(body).map_or((None, None), |error| (error.code, error.message))
 }
 
 fn of_xml(body: &str) -> (Option<String>, Option<String>) {
@@ -130,9 +130,9 @@ mod tests {
             (None, "<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code></Error>", "SlowDown", ""),
         ] {
             let message = Some(message.to_owned()).filter(|message| !message.is_empty());
-            let told = |message| Some(Told { code: code.to_owned(), message });
-            assert_eq!(of_response(&response(header, body), true), told(message), "{body}");
-            assert_eq!(of_response(&response(header, body), false), told(None), "{body}");
+            let error = |message| Some(CallError { code: code.to_owned(), message });
+            assert_eq!(of_response(&response(header, body), true), error(message), "{body}");
+            assert_eq!(of_response(&response(header, body), false), error(None), "{body}");
         }
         assert_eq!(of_response(&response(None, "<html>502</html>"), true), None);
         assert_eq!(of_response(&response(None, ""), true), None);
@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn a_code_that_is_none_is_not_recorded() {
         for body in [r#"{"__type":"no such card 4111"}"#, r#"{"code":"a/b"}"#, r#"{"code":""}"#, "<Code>SECRET SECRET</Code>"] {
-            let told = of_response(&response(None, body), false).map(|told| told.code);
-            assert_eq!(told.as_deref(), Some("UnknownError"), "{body}");
+            let error = of_response(&response(None, body), false).map(|error| error.code);
+            assert_eq!(error.as_deref(), Some("UnknownError"), "{body}");
         }
     }
 }

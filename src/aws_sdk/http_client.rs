@@ -1,7 +1,7 @@
 //! All clients of an `SdkConfig`, through the HTTP client they share.
 
 use super::{
-    error::{self, Told},
+    error::{self, CallError},
     interceptor::Traced,
     resources,
 };
@@ -91,13 +91,13 @@ impl HttpConnector for TracedConnector {
                     Ok(response) => {
                         super::describe_response(&mut span, response);
                         // The body may not have arrived, and then nobody knows the code.
-                        if let Some(told) = error::of_response(response, messages) {
-                            super::fail(&mut span, told);
+                        if let Some(failure) = error::of_response(response, messages) {
+                            super::fail(&mut span, failure);
                         }
                     }
                     Err(failure) => {
-                        let told = Told { code: "DispatchFailure".to_owned(), message: Some(failure.to_string()) };
-                        super::fail(&mut span, told);
+                        let error = CallError { code: "DispatchFailure".to_owned(), message: Some(failure.to_string()) };
+                        super::fail(&mut span, error);
                     }
                 }
                 span.end();

@@ -190,8 +190,8 @@ impl Intercept for TraceInterceptor {
         }
         if let Some(Err(failure)) = context.output_or_error() {
             let messages = call.messages;
-            let told = context.response().and_then(|response| error::of_response(response, messages));
-            super::fail(&mut span, told.unwrap_or_else(|| error::of_failure(failure, messages)));
+            let error = context.response().and_then(|response| error::of_response(response, messages));
+            super::fail(&mut span, error.unwrap_or_else(|| error::of_failure(failure, messages)));
         }
         span.end();
         Ok(())

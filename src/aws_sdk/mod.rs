@@ -98,8 +98,8 @@ fn describe_response(span: &mut Span, response: &HttpResponse) {
     }
 }
 
-fn fail(span: &mut Span, told: error::Told) {
-    let error::Told { code, message } = told;
+fn fail(span: &mut Span, error: error::CallError) {
+    let error::CallError { code, message } = error;
     span.set_attribute(KeyValue::new("aws.error.code", code.clone()));
     let exception = match message {
         Some(message) => crate::trace::exception(code.clone(), message),

@@ -99,13 +99,13 @@ impl<'de> Deserialize<'de> for Picky {
     }
 }
 
-fn told(order: &str) -> String {
+fn message(order: &str) -> String {
     from_str::<Order>(order).expect_err("no order").to_string()
 }
 
 #[test]
-fn no_value_is_told_and_what_was_expected_and_where_is() {
-    for (order, tells) in [
+fn a_decode_error_says_what_was_expected_and_where_and_never_what_was_found() {
+    for (order, expected) in [
         (r#"{"sku":"tea","quantity":"SECRET"}"#, "`quantity`: invalid type, expected u8"),
         (r#"{"sku":"tea","quantity":"SECRET, expected SECRET"}"#, "`quantity`: invalid type, expected u8"),
         (r#"{"sku":"tea","quantity":70000}"#, "`quantity`: invalid value, expected u8"),
@@ -135,28 +135,28 @@ fn no_value_is_told_and_what_was_expected_and_where_is() {
         (r#""SECRET""#, "invalid type, expected struct Order"),
         (r#"{"quantity":1}"#, "missing field `sku`"),
     ] {
-        let told = told(order);
-        let (what, place) = split_place(&told);
-        assert_eq!(what, tells, "{order}");
-        assert!(place.starts_with(" at line 1 column "), "{order}: {told}");
+        let message = message(order);
+        let (what, place) = split_place(&message);
+        assert_eq!(what, expected, "{order}");
+        assert!(place.starts_with(" at line 1 column "), "{order}: {message}");
     }
-    let unknown = told(r#"{"SECRET":1}"#);
+    let unknown = message(r#"{"SECRET":1}"#);
     assert!(unknown.starts_with("unknown field, expected one of `sku`, `") && !unknown.contains("SECRET"), "{unknown}");
-    let deep = told(&format!(r#"{{"sku":"tea","any":{}"#, "[".repeat(1_000)));
+    let deep = message(&format!(r#"{{"sku":"tea","any":{}"#, "[".repeat(1_000)));
     assert!(deep.contains("recursion limit exceeded"), "{deep}");
 }
 
 #[test]
-fn no_text_of_a_users_own_error_is_told_however_it_begins() {
+fn the_text_of_a_custom_error_is_left_out_however_it_begins() {
     for form in "abcdefghijklmn".chars() {
-        let told = told(&format!(r#"{{"sku":"tea","at":"SECRET{form}"}}"#));
+        let message = message(&format!(r#"{{"sku":"tea","at":"SECRET{form}"}}"#));
         assert!(
-            !told.contains("SECRET") && told.starts_with("`at`: ") && told.ends_with(" at line 1 column 28"),
-            "{form}: {told}"
+            !message.contains("SECRET") && message.starts_with("`at`: ") && message.ends_with(" at line 1 column 28"),
+            "{form}: {message}"
         );
     }
-    assert_eq!(told(r#"{"sku":"tea","at":"SECRETa"}"#), "`at`: the type rejects the value at line 1 column 28");
-    assert_eq!(told(r#"{"sku":"tea","at":"SECRETz"}"#), "`at`: invalid value, expected a date at line 1 column 28");
+    assert_eq!(message(r#"{"sku":"tea","at":"SECRETa"}"#), "`at`: the type rejects the value at line 1 column 28");
+    assert_eq!(message(r#"{"sku":"tea","at":"SECRETz"}"#), "`at`: invalid value, expected a date at line 1 column 28");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn what_lambda_http_says_of_an_event_of_something_else_stays() {
 }
 
 #[test]
-fn a_types_name_is_told_without_its_modules() {
+fn a_types_name_is_shown_without_its_modules() {
     assert_eq!(type_name::<Order>(), "Order");
     assert_eq!(type_name::<Option<Vec<BTreeMap<String, Order>>>>(), "Option<Vec<BTreeMap<String, Order>>>");
     assert_eq!(type_name::<(u8, &[Order])>(), "(u8, &[Order])");

@@ -1,13 +1,14 @@
 //! X-Ray documents: from finished spans to a transport.
 
+use super::scrub::scrub;
 #[cfg(feature = "xray-api")]
 use crate::xray_api::XRayApi;
 use crate::{
     Environment, Export,
     clock::timers_run,
     environment, notice,
-    settings::{Redactor, Settings},
-    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Pace, StdoutEmitter, UdpEmitter},
+    settings::Settings,
+    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Pace, Redactor, StdoutEmitter, UdpEmitter},
 };
 use opentelemetry::{
     TraceId,
@@ -15,10 +16,9 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::SpanData;
 use std::{
-    fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex as SyncMutex, MutexGuard, Once, OnceLock, PoisonError,
+        Mutex as SyncMutex, MutexGuard, Once, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -31,6 +31,9 @@ const QUEUED: usize = 4 * 1024 * 1024;
 
 /// Few documents are smaller: what one is taken for until it is written.
 const SMALL: usize = 400;
+
+/// Spans after which the executor has its turn: a big invocation must not keep it from the others.
+const YIELDS: usize = 256;
 
 /// Encoders that are kept for the next invocation.
 const KEPT: usize = 4;
@@ -75,6 +78,8 @@ pub(crate) struct Documents {
     #[cfg(feature = "xray-api")]
     api: Option<XRayApi>,
     options: Options,
+    /// Spans pass it before they are encoded.
+    redactor: Option<Redactor>,
     pace: u32,
     /// Documents are written to standard output too.
     print: bool,
@@ -88,16 +93,9 @@ pub(crate) struct Documents {
 }
 
 /// What all documents have in common.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Options {
     annotations: Vec<String>,
-    redactor: Option<Redactor>,
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("annotations", &self.annotations).finish_non_exhaustive()
-    }
 }
 
 impl Options {
@@ -108,10 +106,6 @@ impl Options {
             .annotations(self.annotations.iter().cloned());
         if !log_group.is_empty() {
             options = options.log_groups([log_group.as_str()]);
-        }
-        if let Some(redactor) = &self.redactor {
-            let redactor = Arc::clone(redactor);
-            options = options.redact(move |key, value| redactor(key, value));
         }
         options
     }
@@ -147,13 +141,19 @@ impl Documents {
             #[cfg(feature = "xray-api")]
             api,
             export: settings.export,
-            options: Options { annotations: settings.annotations.clone(), redactor: settings.redactor.clone() },
+            options: Options { annotations: settings.annotations.clone() },
+            redactor: settings.redactor.clone(),
             pace: settings.trace_pace,
             print: settings.trace_print && settings.export != Export::Stdout,
             trace_budget: settings.trace_budget,
             budget: SyncMutex::new(Budget::new(settings.trace_budget)),
             ..Self::default()
         }
+    }
+
+    /// Decides about the values of spans, for exporters too.
+    pub(super) fn redactor(&self) -> Option<&Redactor> {
+        self.redactor.as_ref()
     }
 
     /// True where documents wait for calls of the API.
@@ -247,7 +247,16 @@ impl Documents {
             return;
         }
         let mut encoder = self.encoder();
-        encoder.batch.push(&mut encoder.writer, span, &frame.clone().in_progress());
+        let frame = frame.clone().in_progress();
+        match self.redactor() {
+            Some(redactor) => {
+                let mut span = span.clone();
+                scrub(&mut span, Some(redactor));
+                encoder.batch.push(&mut encoder.writer, &span, &frame);
+            }
+            // It has no error yet.
+            None => _ = encoder.batch.push(&mut encoder.writer, span, &frame),
+        }
         transport.send_now(&mut encoder.batch);
         self.give_back(encoder);
     }
@@ -265,10 +274,16 @@ impl Documents {
         self.give_back(encoder);
     }
 
-    /// Sends the documents of spans at the pace, and gives the spans back. The document of the main one says how many were left out for
+    /// Sends the documents of spans at the pace, and gives the spans back as they may leave. The document of the main one says how many were left out for
     /// want of room.
     pub(super) async fn send(&self, count: usize, take: impl FnOnce() -> Vec<SpanData>, sending: &Sending) -> Vec<SpanData> {
-        let Some(transport) = self.transport() else { return take() };
+        let scrubbed = |mut spans: Vec<SpanData>| {
+            for span in &mut spans {
+                scrub(span, self.redactor());
+            }
+            spans
+        };
+        let Some(transport) = self.transport() else { return scrubbed(take()) };
         let mut waiting = Waiting::new(&self.queued, (count * SMALL).min(self.trace_budget));
         let before = waiting.before;
         if before >= QUEUED {
@@ -279,14 +294,20 @@ impl Documents {
                 ));
             });
             if before >= 2 * QUEUED {
-                return take();
+                return scrubbed(take());
             }
         }
         let mut emitter = match transport {
             Transport::Udp(udp) => Some(udp.paced.lock().await),
             _ => None,
         };
-        let spans = take();
+        let mut spans = take();
+        for (index, span) in spans.iter_mut().enumerate() {
+            scrub(span, self.redactor());
+            if index % YIELDS == YIELDS - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
         if spans.is_empty() || emitter.as_ref().is_some_and(|emitter| !emitter.is_worth_a_try()) {
             return spans;
         }
@@ -332,8 +353,7 @@ impl Documents {
         let others = if only_main { &[] } else { spans };
         for (index, span) in others.iter().filter(|span| !is_main(span)).enumerate() {
             batch.push(writer, span, &frame_of_part(sending.here, span));
-            // A big invocation must not keep the executor from the others.
-            if index % 256 == 255 {
+            if index % YIELDS == YIELDS - 1 {
                 tokio::task::yield_now().await;
             }
         }

@@ -3,6 +3,8 @@
 use crate::{
     Environment, notice,
     panics::{self, Panic},
+    urls,
+    xray::Redactor,
 };
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::{
@@ -47,15 +49,15 @@ type Exported = Pin<Box<dyn Future<Output = Result<OTelSdkResult, Option<Panic>>
 /// A `SpanExporter` of any type. What only exporters need is here, so that it is compiled for functions that have one.
 pub(crate) trait AnyExporter: Send + Sync + fmt::Debug {
     /// Tells the exporter whose spans it gets.
-    fn introduce(&mut self);
+    fn introduce(&mut self, redactor: Option<&Redactor>);
 
     /// Exports off the executor, for exporters may block: opentelemetry's own do. Gives the spans back where there is no thread for it.
     fn hand_over(self: Arc<Self>, batch: Vec<SpanData>, at_work: OwnedMutexGuard<()>) -> Result<Exported, Vec<SpanData>>;
 }
 
 impl<T: SpanExporter + 'static> AnyExporter for T {
-    fn introduce(&mut self) {
-        self.set_resource(&resource());
+    fn introduce(&mut self, redactor: Option<&Redactor>) {
+        self.set_resource(&resource(redactor));
     }
 
     fn hand_over(self: Arc<Self>, batch: Vec<SpanData>, at_work: OwnedMutexGuard<()>) -> Result<Exported, Vec<SpanData>> {
@@ -94,7 +96,7 @@ pub(crate) struct Exporters {
 
 /// Whose spans they are: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` if they are set, and what
 /// [AWS Lambda](https://opentelemetry.io/docs/specs/semconv/resource/faas/) is known to be.
-fn resource() -> Resource {
+fn resource(redactor: Option<&Redactor>) -> Resource {
     let environment = Environment::current();
     let named = std::env::var_os("OTEL_SERVICE_NAME").is_some_and(|name| !name.is_empty());
     let known = [
@@ -109,14 +111,21 @@ fn resource() -> Resource {
     if !named && !environment.function_name.is_empty() {
         resource = resource.with_service_name(environment.function_name.as_str());
     }
-    resource.build()
+    redacted(resource.build(), redactor)
+}
+
+fn redacted(resource: Resource, redactor: Option<&Redactor>) -> Resource {
+    let Some(redactor) = redactor else { return resource };
+    let mut attributes: Vec<KeyValue> = resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    redactor.attributes(&mut attributes);
+    Resource::builder_empty().with_attributes(attributes).build()
 }
 
 impl Exporters {
     /// `None` without an exporter.
-    pub(crate) fn new(exporters: Vec<Box<dyn AnyExporter>>, flush: Flush) -> Option<Self> {
+    pub(crate) fn new(exporters: Vec<Box<dyn AnyExporter>>, flush: Flush, redactor: Option<&Redactor>) -> Option<Self> {
         let slots = exporters.into_iter().map(|mut exporter| {
-            exporter.introduce();
+            exporter.introduce(redactor);
             Slot {
                 exporter: exporter.into(),
                 waiting: Mutex::default(),
@@ -167,7 +176,8 @@ impl Exporters {
 
 impl Slot {
     /// Logs an error once: it is as a rule the same after every invocation.
-    fn tell(&self, error: String) {
+    fn tell(&self, error: &str) {
+        let error = urls::without_secrets(error).into_owned();
         let mut told = lock(&self.told);
         if told.len() < TOLD && !told.contains(&error) {
             notice::warn(format_args!("an exporter did not take its spans: {error}"));
@@ -197,7 +207,7 @@ impl Slot {
             Ok(export) => export,
             Err(batch) => {
                 lock(&self.waiting).splice(..0, batch);
-                return self.tell("there is no thread for it, they wait for the next time".to_owned());
+                return self.tell("there is no thread for it, they wait for the next time");
             }
         };
         let ended = match until {
@@ -206,8 +216,11 @@ impl Slot {
         };
         match ended {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => self.tell(error.to_string()),
-            Ok(Err(Some(panic))) => notice::warn(format_args!("an exporter panicked, its spans are lost: {panic}")),
+            Ok(Ok(Err(error))) => self.tell(&error.to_string()),
+            Ok(Err(Some(panic))) => notice::warn(format_args!(
+                "an exporter panicked, its spans are lost: {}",
+                urls::without_secrets(&panic.to_string())
+            )),
             // The runtime ends.
             Ok(Err(None)) => {}
             Err(_) => notice::warn(format_args!(

@@ -2,6 +2,7 @@
 
 mod documents;
 mod exporters;
+mod scrub;
 
 pub(crate) use documents::{Documents, Sending};
 pub use exporters::Flush;
@@ -10,6 +11,7 @@ pub(crate) use exporters::{AnyExporter, Exporters};
 use crate::settings::Settings;
 use opentelemetry::trace::{SpanId, SpanKind};
 use opentelemetry_sdk::trace::SpanData;
+use scrub::scrub;
 use std::time::Instant;
 
 /// What the builder was given to send spans with.
@@ -35,7 +37,7 @@ impl Destinations {
             #[cfg(feature = "xray-api")]
             given.api,
         );
-        Self { documents, exporters: Exporters::new(given.exporters, given.flush) }
+        Self { documents, exporters: Exporters::new(given.exporters, given.flush, settings.redactor.as_ref()) }
     }
 
     /// Where X-Ray's documents go.
@@ -54,6 +56,9 @@ impl Destinations {
     pub(crate) fn send_now(&self, mut spans: Vec<SpanData>, sending: Option<&Sending>) {
         if spans.is_empty() {
             return;
+        }
+        for span in &mut spans {
+            scrub(span, self.documents.redactor());
         }
         self.documents.send_now(&spans, sending);
         self.keep_for_exporters(sending.and_then(Sending::rootless), &mut spans);

@@ -17,6 +17,8 @@ use crate::{
     panics,
     settings::Settings,
     trace::{TRACER, exception},
+    urls,
+    xray::{Redaction, Redactor},
 };
 use lambda_runtime::{Diagnostic, Error};
 use opentelemetry::{
@@ -72,10 +74,10 @@ pub enum InitError {
     Environment(#[from] EnvironmentError),
 }
 
-/// `main` prints an error with `Debug`: it must read as well as `Display`.
+/// `main` prints an error with `Debug`: it must read as well as `Display`, and is a line of the log.
 impl fmt::Debug for InitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        f.write_str(&urls::without_secrets(&self.to_string()))
     }
 }
 
@@ -90,7 +92,28 @@ impl InitError {
         };
         let mut error_type = kind.to_owned();
         cut::error_type(&mut error_type);
-        Diagnostic { error_type, error_message: self.to_string() }
+        Diagnostic { error_type, error_message: urls::without_secrets(&self.to_string()).into_owned() }
+    }
+
+    /// The error as it may leave in the log, the trace and the report to Lambda, and by `main`, which prints it.
+    fn redacted(self, redactor: Option<&Redactor>) -> Self {
+        let Some(redactor) = redactor else { return self };
+        let redact = |text: &str| match redactor.ask("exception.message", text) {
+            Redaction::Keep => None,
+            Redaction::Replace(other) => Some(other.into_owned()),
+            Redaction::Remove => Some(String::new()),
+        };
+        match self {
+            Self::Failed { name, source } => {
+                let source = redact(&source.to_string()).map_or(source, Error::from);
+                Self::Failed { name, source }
+            }
+            Self::Panicked { name, message } => {
+                let message = redact(&message).unwrap_or(message);
+                Self::Panicked { name, message }
+            }
+            other => other,
+        }
     }
 }
 
@@ -100,13 +123,19 @@ pub(crate) struct InitPhase {
     began: Instant,
     budget: Option<Duration>,
     traced: bool,
+    redactor: Option<Redactor>,
 }
 
 impl InitPhase {
     pub(crate) fn begin(settings: &Settings) -> Self {
         // Elsewhere the platform allows minutes.
         let bounded = environment::kind().initialization_type == InitializationType::OnDemand;
-        Self { began: Instant::now(), budget: settings.init_budget.or(bounded.then_some(BUDGET)), traced: settings.trace }
+        Self {
+            began: Instant::now(),
+            budget: settings.init_budget.or(bounded.then_some(BUDGET)),
+            traced: settings.trace,
+            redactor: settings.redactor.clone(),
+        }
     }
 
     /// Runs a set-up; its failure is posted.
@@ -122,7 +151,7 @@ impl InitPhase {
         let ended = self.attempt(name, setup).await;
         if let Err(error) = &ended {
             let diagnostic = error.diagnostic(error_type::<E>());
-            tracing::error!(error_type = diagnostic.error_type, "{error}");
+            tracing::error!(error_type = diagnostic.error_type, "{}", diagnostic.error_message);
             report::post(&diagnostic).await;
         }
         ended
@@ -139,6 +168,7 @@ impl InitPhase {
     {
         let context = if self.traced { begin_span(&name) } else { Context::new() };
         let ended = self.bounded(name, setup).with_context(context.clone()).await;
+        let ended = ended.map_err(|error| error.redacted(self.redactor.as_ref()));
         let span = context.span();
         if let Err(error) = &ended {
             let diagnostic = error.diagnostic(error_type::<E>());

@@ -1,16 +1,17 @@
 //! One event as one line.
 
 use crate::{
-    Invocation, cut,
-    xray::{format_trace_id, non_finite},
+    Invocation, cut, urls,
+    xray::{Redaction, Redactor, format_trace_id, non_finite},
 };
 use opentelemetry::trace::{SpanId, TraceContextExt};
 use std::{
+    borrow::Cow,
     fmt::{self, Write as _},
     io::Write as _,
 };
 use tracing::{
-    Event,
+    Event, Level,
     field::{Field, Visit},
 };
 use tracing_subscriber::fmt::{
@@ -52,9 +53,15 @@ impl Ids {
 }
 
 impl Format {
-    pub(super) fn write(self, line: &mut Vec<u8>, event: &Event<'_>) {
+    pub(super) fn write(self, line: &mut Vec<u8>, event: &Event<'_>, redactor: Option<&Redactor>) {
         let (ids, mut fields) = (Ids::of(event), Fields::default());
         event.record(&mut fields);
+        if *event.metadata().level() <= Level::WARN {
+            fields.cut_urls();
+        }
+        if let Some(redactor) = redactor {
+            fields.redact(redactor);
+        }
         let begin = line.len();
         self.write_fields(line, event, &ids, &fields);
         if line.len() - begin > LONGEST {
@@ -187,6 +194,44 @@ impl Fields {
             cut::shorten(text, share);
         }
     }
+
+    /// Errors quote the URLs they are about, with credentials and query.
+    fn cut_urls(&mut self) {
+        let cut = |text: &mut String| {
+            if let Cow::Owned(shorter) = urls::without_secrets(text) {
+                *text = shorter;
+            }
+        };
+        cut(&mut self.message);
+        for (_, value) in &mut self.rest {
+            if let Value::Text(text) = value {
+                cut(text);
+            }
+        }
+    }
+
+    /// Shows the message as `message`, and each field by its name; numbers and booleans as text.
+    fn redact(&mut self, redactor: &Redactor) {
+        match redactor.ask("message", &self.message) {
+            Redaction::Keep => {}
+            Redaction::Replace(other) => self.message = other.into_owned(),
+            Redaction::Remove => self.message.clear(),
+        }
+        self.rest.retain_mut(|(key, value)| {
+            let text = match &*value {
+                Value::Text(text) => Cow::Borrowed(text.as_str()),
+                number => Cow::Owned(serde_json::to_string(number).unwrap_or_default()),
+            };
+            match redactor.ask(key, &text) {
+                Redaction::Keep => true,
+                Redaction::Replace(other) => {
+                    *value = Value::Text(other.into_owned());
+                    true
+                }
+                Redaction::Remove => false,
+            }
+        });
+    }
 }
 
 impl Visit for Fields {
@@ -241,7 +286,7 @@ mod tests {
 
     impl<S: Subscriber> Layer<S> for Lines {
         fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-            self.0.write(&mut self.1.lock().expect("not poisoned"), event);
+            self.0.write(&mut self.1.lock().expect("not poisoned"), event, None);
         }
     }
 

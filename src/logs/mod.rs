@@ -11,7 +11,7 @@
 
 mod line;
 
-use crate::environment::variable;
+use crate::{environment::variable, xray::Redactor};
 use line::Format;
 use std::{cell::RefCell, io::Write};
 use tracing::{Event, Metadata, level_filters::LevelFilter};
@@ -24,6 +24,7 @@ const LONGEST_KEPT: usize = 256 * 1024;
 pub(crate) struct Log {
     format: Format,
     targets: Targets,
+    redactor: Option<Redactor>,
 }
 
 impl Log {
@@ -43,7 +44,7 @@ impl Log {
         let write = |line: &mut Vec<u8>| {
             line.clear();
             line.shrink_to(LONGEST_KEPT);
-            self.format.write(line, event);
+            self.format.write(line, event, self.redactor.as_ref());
             // Nobody is left to tell when standard output is gone.
             let _ = std::io::stdout().lock().write_all(line);
         };
@@ -61,7 +62,7 @@ pub(crate) fn highest_level(targets: &Targets) -> LevelFilter {
 }
 
 /// The log as the environment asks for it, and what was wrong with how it asked.
-pub(crate) fn from_env() -> (Log, Vec<String>) {
+pub(crate) fn from_env(redactor: Option<Redactor>) -> (Log, Vec<String>) {
     let mut problems = Vec::new();
     let format = match variable("AWS_LAMBDA_LOG_FORMAT") {
         Some(format) if format.eq_ignore_ascii_case("json") => Format::Json,
@@ -78,7 +79,7 @@ pub(crate) fn from_env() -> (Log, Vec<String>) {
         }),
         None => Targets::new().with_default(lambda_level(&mut problems)),
     };
-    (Log { format, targets }, problems)
+    (Log { format, targets, redactor }, problems)
 }
 
 fn lambda_level(problems: &mut Vec<String>) -> LevelFilter {

@@ -8,9 +8,10 @@ use super::{
     worker::Truncated,
 };
 use crate::{
-    Invocation, Outcome,
+    Invocation, Outcome, decode,
     panics::catch,
     runtime_api::{Body, diagnostic},
+    urls,
 };
 use bytes::Bytes;
 use futures_core::Stream;
@@ -96,9 +97,11 @@ where
             }
             let mut json = serde_json::Deserializer::from_slice(&body);
             let payload = T::deserialize(&mut json).map_err(|error| {
+                // The error's own text quotes the event. The handler's layer, whose payload always decodes, says more.
+                let (wanted, line, column) = (decode::type_name::<T>(), error.line(), error.column());
                 Outcome::Undecodable(Diagnostic {
                     error_type: "Lifecycle.UndecodableEvent".to_owned(),
-                    error_message: format!("the event does not decode into {}: {error}", std::any::type_name::<T>()),
+                    error_message: format!("the event is not a valid {wanted} at line {line} column {column}"),
                 })
             })?;
             Ok(self.handler.call(LambdaEvent::new(payload, context)))
@@ -212,8 +215,14 @@ fn prelude(mut prelude: MetadataPrelude) -> Result<Bytes, serde_json::Error> {
 /// Notes why an invocation failed, and logs it, unless the handler's layer has done so.
 fn conclude(outcome: Outcome) -> Diagnostic {
     let outcome = outcome.cut();
-    let diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()));
-    if let Some(invocation) = Invocation::try_current()
+    let mut diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()));
+    let invocation = Invocation::try_current();
+    diagnostic.error_message = match &invocation {
+        Some(invocation) => invocation.shared().settings.error_text(&diagnostic.error_message),
+        None => urls::without_secrets(&diagnostic.error_message),
+    }
+    .into_owned();
+    if let Some(invocation) = invocation
         && invocation.failure().is_none()
     {
         tracing::error!(

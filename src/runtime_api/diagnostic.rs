@@ -1,5 +1,6 @@
 //! Errors on their way to Lambda: the headers that describe them, and what must not go into a header.
 
+use crate::urls;
 use http::HeaderValue;
 use lambda_runtime::{Diagnostic, Error};
 use serde::Serialize;
@@ -21,7 +22,8 @@ pub(crate) fn panic(error_message: String) -> Diagnostic {
 
 /// The type of a boxed error cannot be known.
 pub(crate) fn of_error(error: &Error) -> Diagnostic {
-    Diagnostic { error_type: "Error".to_owned(), error_message: error.to_string() }
+    let error_message = urls::without_secrets(&error.to_string()).into_owned();
+    Diagnostic { error_type: "Error".to_owned(), error_message }
 }
 
 /// The diagnostic with a message that Lambda takes.

@@ -285,15 +285,16 @@ fn respond<R, S>(
     if !invocation.begin_response(outcome) {
         return Poll::Pending;
     }
-    Poll::Ready(ended.map_err(|outcome| log_failure(&outcome)))
+    Poll::Ready(ended.map_err(|outcome| log_failure(invocation, &outcome)))
 }
 
 /// Logs what went wrong, once, and gives Lambda the error to post.
-fn log_failure(outcome: &Outcome) -> Diagnostic {
-    let diagnostic = outcome
+fn log_failure(invocation: &Invocation, outcome: &Outcome) -> Diagnostic {
+    let mut diagnostic = outcome
         .diagnostic()
         .cloned()
         .unwrap_or_else(|| Diagnostic { error_type: "Lifecycle.Failed".to_owned(), error_message: outcome.as_str().to_owned() });
+    diagnostic.error_message = invocation.shared().settings.error_text(&diagnostic.error_message).into_owned();
     tracing::error!(
         outcome = outcome.as_str(),
         error_type = diagnostic.error_type,

@@ -42,7 +42,8 @@ impl<St> TrackedStream<St> {
             _ => outcome.cut(),
         };
         if let Some(diagnostic) = outcome.diagnostic() {
-            tracing::error!(outcome = outcome.as_str(), "the body of the answer broke off: {}", diagnostic.error_message);
+            let message = self.invocation.shared().settings.error_text(&diagnostic.error_message);
+            tracing::error!(outcome = outcome.as_str(), "the body of the answer broke off: {message}");
         }
         if !self.invocation.begin_response(Some(outcome)) {
             return Poll::Pending;

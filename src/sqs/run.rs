@@ -190,7 +190,8 @@ where
             message_id = id,
             receive_count,
             error_type = failure.error_type(),
-            "a message failed and comes back: {failure}"
+            "a message failed and comes back: {}",
+            self.invocation.shared().settings.error_text(&failure.to_string())
         );
         if let Some(hook) = &self.batch.on_failure {
             let message = FailedMessage { id, receive_count: *receive_count, failure, invocation: self.invocation };

@@ -10,16 +10,19 @@ mod header;
 mod hex;
 mod packing;
 mod propagator;
+mod redaction;
 mod transport;
 
 pub use self::{
     budget::{Batch, Budget, MAX_TRACE},
-    document::{Document, DocumentOptions, DocumentWriter, Flags, Frame, MAX_DOCUMENT, Redaction, Report},
+    document::{Document, DocumentOptions, DocumentWriter, Flags, Frame, MAX_DOCUMENT, Report},
     header::{Sampled, TRACE_HEADER, TraceHeader, format_trace_id},
     propagator::Propagator,
+    redaction::Redaction,
     transport::{
         AddressError, DAEMON_ADDRESS_VARIABLE, DAEMON_HEADER, DaemonAddress, Pace, Pacer, Sent, StdoutEmitter, UdpEmitter,
         UdpError, UdpStats,
     },
 };
 pub(crate) use document::non_finite;
+pub(crate) use redaction::Redactor;

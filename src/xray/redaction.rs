@@ -1,13 +1,13 @@
 //! What a redactor is shown of a span, and what becomes of it.
 
 use super::document::as_text;
+use crate::panics;
 use opentelemetry::{Array, KeyValue, StringValue, Value, trace::Status};
 use opentelemetry_sdk::trace::SpanData;
 use std::{
     borrow::Cow,
     cell::Cell,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,9 +25,11 @@ pub enum Redaction {
     Remove,
 }
 
+type Decide = dyn Fn(&str, &str) -> Redaction + Send + Sync;
+
 /// A user's function that decides about every value.
 #[derive(Clone)]
-pub(crate) struct Redactor(Arc<dyn Fn(&str, &str) -> Redaction + Send + Sync>);
+pub(crate) struct Redactor(Arc<Decide>);
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,7 +51,7 @@ impl Redactor {
         if ASKING.replace(true) {
             return Redaction::Remove;
         }
-        let decided = catch_unwind(AssertUnwindSafe(|| (self.0)(key, value)));
+        let decided = panics::catch(|| (self.0)(key, value));
         ASKING.set(false);
         decided.unwrap_or_else(|_| {
             // Not `Once`: the line itself passes the redactor, which may panic again.

@@ -130,9 +130,8 @@ impl<'a> Render<'a> {
             }
     }
 
-    /// The name as it may leave; whole, so that a redactor recognises what is in it.
-    pub(super) fn span_name(&mut self) -> Cow<'a, str> {
-        self.redact("span.name", Cow::Borrowed(self.span.name.as_ref())).unwrap_or_default()
+    pub(super) fn span_name(&self) -> Cow<'a, str> {
+        Cow::Borrowed(self.span.name.as_ref())
     }
 
     /// X-Ray recognizes an AWS service, and the SQS queue behind a call, by the service's name.
@@ -388,21 +387,15 @@ impl<'a> Render<'a> {
         let Some(attribute) = self.get(Slot::AwsTable) else { return };
         match &attribute.value {
             Value::Array(Array::String(tables)) if tables.len() == 1 => {
-                let table = Cow::Borrowed(tables[0].as_str());
-                if let Some(table) = self.redact(attribute.key.as_str(), table) {
-                    json::key(self.out, quoted!("table_name"));
-                    if !self.string(&table) {
-                        self.places.mark_used(Slot::AwsTable);
-                    }
+                json::key(self.out, quoted!("table_name"));
+                if !self.string(tables[0].as_str()) {
+                    self.places.mark_used(Slot::AwsTable);
                 }
             }
             Value::Array(Array::String(tables)) if !tables.is_empty() => {
-                let before = self.out.len();
                 json::key(self.out, quoted!("table_names"));
                 let limit = self.string_limit();
-                if !self.value(attribute.key.as_str(), &attribute.value, limit) {
-                    self.out.truncate(before);
-                }
+                self.value(&attribute.value, limit);
                 self.places.mark_used(Slot::AwsTable);
             }
             _ => _ = self.text_field(quoted!("table_name"), Slot::AwsTable),

@@ -120,22 +120,21 @@ impl Render<'_> {
         let kind = self.get(Slot::ErrorType).map(|attribute| &attribute.value);
         let kind = kind.filter(|kind| kind.as_str().parse::<u16>().is_err());
         let message = Some(description.as_ref()).filter(|text| !text.is_empty());
-        let message = message.and_then(|text| self.redact("status.description", Cow::Borrowed(text)));
         if message.is_none() && kind.is_none() {
             return;
         }
         self.open_exception(written);
-        self.exception_text(quoted!("type"), "error.type", kind);
+        self.exception_text(quoted!("type"), kind);
         if let Some(message) = message {
-            self.message(&message);
+            self.message(message);
         }
         self.out.push(b'}');
     }
 
     fn exception(&mut self, exception: Exception, written: &mut u32, most: u32) {
         self.open_exception(written);
-        self.exception_text(quoted!("type"), "exception.type", exception.kind);
-        self.exception_text(quoted!("message"), "exception.message", exception.message);
+        self.exception_text(quoted!("type"), exception.kind);
+        self.exception_text(quoted!("message"), exception.message);
         if self.level < Level::NoStacks
             && let Some(stack) = exception.stack
         {
@@ -143,16 +142,13 @@ impl Render<'_> {
                 Value::String(text) => Cow::Borrowed(text.as_str()),
                 other => other.as_str(),
             };
-            if let Some(text) = self.redact("exception.stacktrace", text) {
-                self.stack(&text);
-            }
+            self.stack(&text);
         }
         let chain = match exception.chain {
             Some(Value::Array(Array::String(chain))) => chain.as_slice(),
             _ => &[],
         };
         for source in chain.iter().take(MAX_CHAIN) {
-            let Some(text) = self.redact("exception.message", Cow::Borrowed(source.as_str())) else { continue };
             if *written >= most {
                 break;
             }
@@ -160,7 +156,7 @@ impl Render<'_> {
             json::plain(self.out, &hex::span_id(derived_id(self.span.span_context.span_id(), u64::from(*written))));
             self.out.push(b'}');
             self.open_exception(written);
-            self.message(&text);
+            self.message(source.as_str());
         }
         if chain.len() > MAX_CHAIN {
             json::key(self.out, quoted!("skipped"));
@@ -182,13 +178,12 @@ impl Render<'_> {
         }
     }
 
-    fn exception_text(&mut self, field: &'static str, key: &str, value: Option<&Value>) {
+    fn exception_text(&mut self, field: &'static str, value: Option<&Value>) {
         let Some(value) = value else { return };
         let text = match value {
             Value::String(text) => Cow::Borrowed(text.as_str()),
             other => other.as_str(),
         };
-        let Some(text) = self.redact(key, text) else { return };
         if field == quoted!("message") {
             self.message(&text);
         } else {

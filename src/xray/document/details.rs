@@ -57,15 +57,11 @@ impl Render<'_> {
                 self.report.moved += 1;
                 continue;
             }
-            let before = self.out.len();
             json::comma(self.out);
             json::string(self.out, &clean);
             self.out.push(b':');
             let cut = self.report.cut;
-            if !self.value(key, &attribute.value, MAX_ANNOTATION) {
-                self.out.truncate(before);
-                continue;
-            }
+            self.value(&attribute.value, MAX_ANNOTATION);
             self.report.sanitised += u32::from(matches!(clean, Cow::Owned(_)));
             written[number] = at;
             number += 1;
@@ -161,10 +157,9 @@ impl Render<'_> {
         }
         if self.untold_status
             && let Status::Error { description } = &span.status
-            && let Some(text) = self.redact("status.description", Cow::Borrowed(description.as_ref()))
         {
             json::key(self.out, quoted!("status_description"));
-            self.report.cut += u32::from(json::cut_string(self.out, &text, self.value_limit()));
+            self.report.cut += u32::from(json::cut_string(self.out, description, self.value_limit()));
         }
         self.events();
         self.count(quoted!("dropped_attributes"), span.dropped_attributes_count);
@@ -193,10 +188,8 @@ impl Render<'_> {
             written += 1;
             json::comma(self.out);
             self.out.push(b'{');
-            if let Some(name) = self.redact("event.name", Cow::Borrowed(event.name.as_ref())) {
-                json::key(self.out, quoted!("name"));
-                self.report.cut += u32::from(json::cut_string(self.out, &name, self.value_limit()));
-            }
+            json::key(self.out, quoted!("name"));
+            self.report.cut += u32::from(json::cut_string(self.out, &event.name, self.value_limit()));
             json::key(self.out, quoted!("time"));
             json::time(self.out, event.timestamp);
             let attributes = self.open(quoted!("attributes"));
@@ -214,13 +207,8 @@ impl Render<'_> {
     }
 
     fn pair(&mut self, attribute: &KeyValue, limit: usize) {
-        let before = self.out.len();
-        let changed = metadata_key(self.out, attribute.key.as_str());
-        if self.value(attribute.key.as_str(), &attribute.value, limit) {
-            self.report.sanitised += u32::from(changed);
-        } else {
-            self.out.truncate(before);
-        }
+        self.report.sanitised += u32::from(metadata_key(self.out, attribute.key.as_str()));
+        self.value(&attribute.value, limit);
     }
 
     fn value_limit(&self) -> usize {

@@ -188,7 +188,7 @@ pub(super) fn time(out: &mut Vec<u8>, time: SystemTime) {
 }
 
 /// How a [`Value`] that is no string is written as text, for the redactor's eyes.
-pub(super) fn as_text(value: &Value) -> String {
+pub(in crate::xray) fn as_text(value: &Value) -> String {
     match value {
         Value::Array(Array::String(_)) | Value::String(_) => value.as_str().into_owned(),
         other => {

@@ -1,9 +1,11 @@
 //! Finished spans as X-Ray segment documents.
 
-use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Range};
 
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
+
+use super::redaction::{Redaction, Redactor};
 
 use self::{
     attributes::Places,
@@ -20,29 +22,17 @@ mod name;
 mod render;
 mod stack;
 
+pub(super) use json::as_text;
 pub(crate) use json::non_finite;
 
 /// The most bytes a document may have: X-Ray takes 64 KB, and the daemon's header line needs a few.
 pub const MAX_DOCUMENT: usize = 64_000;
 
-/// What a redactor decides about one value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Redaction {
-    /// The value may leave as it is.
-    Keep,
-    /// This leaves in its place.
-    Replace(Cow<'static, str>),
-    /// Nothing leaves, not even the key.
-    Remove,
-}
-
-type Redactor = dyn Fn(&str, &str) -> Redaction + Send + Sync;
-
 /// What every document of a process has in common.
 #[derive(Clone, Default)]
 pub struct DocumentOptions {
     annotations: Vec<Cow<'static, str>>,
-    redactor: Option<Arc<Redactor>>,
+    redactor: Option<Redactor>,
     log_groups: Vec<Box<str>>,
     sdk: Option<(Box<str>, Box<str>)>,
 }
@@ -68,9 +58,9 @@ impl DocumentOptions {
     /// Sees every value that would leave with its key, before anything is cut or written: attributes of spans, events and links,
     /// exceptions (`exception.type`, `exception.message`, `exception.stacktrace`), and under names of ours the span's name
     /// (`span.name`), its status (`status.description`) and its events' names (`event.name`). Numbers and booleans are shown as
-    /// text, arrays element by element. May be called more than once for a value.
+    /// text, arrays element by element: an array of which anything is changed becomes one of texts. May be called more than once for a value.
     pub fn redact(mut self, redactor: impl Fn(&str, &str) -> Redaction + Send + Sync + 'static) -> Self {
-        self.redactor = Some(Arc::new(redactor));
+        self.redactor = Some(Redactor::new(redactor));
         self
     }
 
@@ -173,7 +163,7 @@ pub struct Report {
     pub moved: u32,
     /// Links, events and exceptions beyond what a document takes. Their number is in the metadata.
     pub left_out: u32,
-    /// Values that the redactor replaced or removed; one that is used in two places counts twice.
+    /// Values that the redactor replaced or removed.
     pub redacted: u32,
     /// Documents that were over [`MAX_DOCUMENT`] and lost a part, which is named in the metadata as `lambda_lifecycle.truncated`.
     pub truncated: u32,
@@ -265,6 +255,15 @@ impl DocumentWriter {
     /// Appends the document of `span` to `out`. A document that would be over [`MAX_DOCUMENT`] is shed until it fits: long values,
     /// metadata, stacks, annotations, links, in this order.
     pub fn write(&mut self, span: &SpanData, frame: &Frame, out: &mut Vec<u8>) -> Document {
+        let Some(redactor) = &self.options.redactor else { return self.write_as_is(span, frame, out) };
+        let mut span = span.clone();
+        let redacted = redactor.span(&mut span);
+        let mut document = self.write_as_is(&span, frame, out);
+        document.report.redacted = redacted;
+        document
+    }
+
+    fn write_as_is(&mut self, span: &SpanData, frame: &Frame, out: &mut Vec<u8>) -> Document {
         // Enough for most documents, so that a fresh buffer does not grow step by step.
         out.reserve(1_024);
         let start = out.len();

@@ -1,6 +1,6 @@
 //! One attempt at one document.
 
-use std::{borrow::Cow, ops::Range, sync::Once};
+use std::{borrow::Cow, ops::Range};
 
 use opentelemetry::{
     Array, KeyValue, Value,
@@ -9,7 +9,7 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 
 use super::{
-    DocumentOptions, Flags, Frame, MAX_DOCUMENT, Redaction, Redactor, Report,
+    DocumentOptions, Flags, Frame, MAX_DOCUMENT, Report,
     attributes::{Places, Slot},
     json::{self, quoted},
 };
@@ -38,15 +38,6 @@ impl Level {
             Self::NoLinks | Self::Bare => Self::Bare,
         }
     }
-}
-
-/// What a redactor that panics has not decided about does not leave; a document is written where a panic would end the process.
-fn ask(redactor: &Redactor, key: &str, value: &str) -> Redaction {
-    crate::panics::catch(|| redactor(key, value)).unwrap_or_else(|_| {
-        static TOLD: Once = Once::new();
-        TOLD.call_once(|| tracing::error!("the redactor panicked at the value of {key:?}: it is left out"));
-        Redaction::Remove
-    })
 }
 
 /// For conventions that mean the other side on a server and on a client.
@@ -166,7 +157,7 @@ impl<'a> Render<'a> {
         self.places.get(&self.span.attributes, slot)
     }
 
-    /// The value of a slot as it may leave.
+    /// The value of a slot, unless it is empty.
     #[inline(never)]
     pub(super) fn text(&mut self, slot: Slot) -> Option<Cow<'a, str>> {
         let attribute = self.get(slot)?;
@@ -174,24 +165,7 @@ impl<'a> Render<'a> {
             Value::String(text) => Cow::Borrowed(text.as_str()),
             other => Cow::Owned(json::as_text(other)),
         };
-        self.redact(attribute.key.as_str(), text).filter(|text| !text.is_empty())
-    }
-
-    /// A value as it may leave: as it is, replaced, or not at all.
-    #[inline(never)]
-    pub(super) fn redact<'v>(&mut self, key: &str, value: Cow<'v, str>) -> Option<Cow<'v, str>> {
-        let Some(redactor) = &self.options.redactor else { return Some(value) };
-        match ask(redactor.as_ref(), key, &value) {
-            Redaction::Keep => Some(value),
-            Redaction::Replace(other) => {
-                self.report.redacted += 1;
-                Some(Cow::Owned(other.into_owned()))
-            }
-            Redaction::Remove => {
-                self.report.redacted += 1;
-                None
-            }
-        }
+        Some(text).filter(|text| !text.is_empty())
     }
 
     /// Strings in general have at most 250 characters.
@@ -221,7 +195,7 @@ impl<'a> Render<'a> {
     /// Writes a slot as a whole number that is not negative, also where it came as text.
     #[inline(never)]
     pub(super) fn number_field(&mut self, key: &'static str, slot: Slot) {
-        if let (Some(KeyValue { value: Value::I64(number @ 0..), .. }), None) = (self.get(slot), &self.options.redactor) {
+        if let Some(KeyValue { value: Value::I64(number @ 0..), .. }) = self.get(slot) {
             json::key(self.out, key);
             json::integer(self.out, *number);
             self.places.mark_used(slot);
@@ -249,26 +223,14 @@ impl<'a> Render<'a> {
         }
     }
 
-    /// Any value, every text of it shown to the redactor. Writes nothing and says false if nothing may leave.
+    /// Any value.
     #[inline(never)]
-    pub(super) fn value(&mut self, key: &str, value: &Value, limit: usize) -> bool {
+    pub(super) fn value(&mut self, value: &Value, limit: usize) {
         match value {
-            Value::String(text) => {
-                let Some(text) = self.redact(key, Cow::Borrowed(text.as_str())) else { return false };
-                self.report.cut += u32::from(json::cut_string(self.out, &text, limit));
-            }
-            Value::Array(array) => self.array(key, array, limit),
-            scalar if self.options.redactor.is_some() => {
-                let before = json::as_text(scalar);
-                match self.redact(key, Cow::Borrowed(&before)) {
-                    Some(Cow::Borrowed(_)) => self.scalar(scalar),
-                    Some(Cow::Owned(other)) => _ = json::cut_string(self.out, &other, limit),
-                    None => return false,
-                }
-            }
+            Value::String(text) => self.report.cut += u32::from(json::cut_string(self.out, text.as_str(), limit)),
+            Value::Array(array) => self.array(array, limit),
             scalar => self.scalar(scalar),
         }
-        true
     }
 
     fn scalar(&mut self, value: &Value) {
@@ -280,30 +242,27 @@ impl<'a> Render<'a> {
         }
     }
 
-    fn array(&mut self, key: &str, array: &Array, limit: usize) {
+    fn array(&mut self, array: &Array, limit: usize) {
         self.out.push(b'[');
         match array {
-            Array::Bool(values) => self.elements(key, values, limit, |value| Value::Bool(*value)),
-            Array::I64(values) => self.elements(key, values, limit, |value| Value::I64(*value)),
-            Array::F64(values) => self.elements(key, values, limit, |value| Value::F64(*value)),
-            Array::String(values) => self.elements(key, values, limit, |value| Value::String(value.clone())),
-            other => self.elements(key, &[other.to_string()], limit, |value| Value::String(value.clone().into())),
+            Array::Bool(values) => self.elements(values, limit, |value| Value::Bool(*value)),
+            Array::I64(values) => self.elements(values, limit, |value| Value::I64(*value)),
+            Array::F64(values) => self.elements(values, limit, |value| Value::F64(*value)),
+            Array::String(values) => self.elements(values, limit, |value| Value::String(value.clone())),
+            other => self.elements(&[other.to_string()], limit, |value| Value::String(value.clone().into())),
         }
         self.out.push(b']');
     }
 
-    fn elements<T>(&mut self, key: &str, values: &[T], limit: usize, value: impl Fn(&T) -> Value) {
+    fn elements<T>(&mut self, values: &[T], limit: usize, value: impl Fn(&T) -> Value) {
         let most = if self.level == Level::Full { usize::MAX } else { 20 };
         self.report.cut += u32::from(values.len() > most);
         for element in values.iter().take(most) {
             if self.is_over() {
                 return;
             }
-            let before = self.out.len();
             json::comma(self.out);
-            if !self.value(key, &value(element), limit) {
-                self.out.truncate(before);
-            }
+            self.value(&value(element), limit);
         }
     }
 }

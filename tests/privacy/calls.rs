@@ -1,0 +1,133 @@
+//! Every way in, as events.
+
+use lambda_lifecycle_sandbox::Event;
+use serde_json::{Value, json};
+
+/// One event for one function.
+pub(crate) struct Call {
+    pub(crate) probe: &'static str,
+    pub(crate) event: Event,
+    pub(crate) variables: Vec<(&'static str, &'static str)>,
+}
+
+impl Call {
+    /// All of it, to look for canaries.
+    pub(crate) fn text(&self) -> String {
+        let Event { payload, client_context, tenant_id, .. } = &self.event;
+        format!("{} {client_context:?} {tenant_id:?} {:?}", String::from_utf8_lossy(payload), self.variables)
+    }
+}
+
+pub(crate) fn call(probe: &'static str, payload: &Value) -> Call {
+    Call { probe, event: Event { payload: payload.to_string().into(), ..Event::default() }, variables: Vec::new() }
+}
+
+/// Calls of one function stand together.
+pub(crate) fn calls() -> Vec<Call> {
+    let mut calls = vec![Call {
+        probe: "value",
+        event: Event {
+            payload: json!({ "do": "nothing", "secret": "MARKED-event-value-x", "MARKED-event-key-x": 1 }).to_string().into(),
+            client_context: Some(json!({ "custom": { "secret": "MARKED-client-context-x" } }).to_string()),
+            tenant_id: Some("MARKED-tenant-x".to_owned()),
+            ..Event::default()
+        },
+        variables: vec![("OTEL_RESOURCE_ATTRIBUTES", "secret=MARKED-resource-x")],
+    }];
+    let url = "http://user:MARKED-url-password-x@127.0.0.1:1/path?token=MARKED-url-query-x";
+    for (act, text) in [
+        ("error", "MARKED-error-x"),
+        ("panic", "MARKED-panic-x"),
+        ("error event", "MARKED-error-event-x"),
+        ("info event", "MARKED-info-event-x"),
+        ("log field", "MARKED-log-field-x"),
+        ("span field", "MARKED-span-field-x"),
+        ("span name", "MARKED-span-name-x"),
+        ("span event", "MARKED-span-event-x"),
+        ("link", "MARKED-link-x"),
+        ("status", "MARKED-status-x"),
+        ("annotation", "MARKED-annotation-x"),
+        ("aws json", "MARKED-aws-json-x"),
+        ("aws xml", "MARKED-aws-xml-x"),
+        ("aws json traced", "MARKED-aws-json-x"),
+        ("aws xml traced", "MARKED-aws-xml-x"),
+        ("http client", url),
+        ("http client, logged", url),
+        ("http client, returned", url),
+    ] {
+        calls.push(call("value", &json!({ "do": act, "text": text })));
+    }
+    for order in [
+        json!({ "quantity": "MARKED-decoding-value-x" }),
+        json!({ "empty": { "MARKED-decoding-key-x, expected MARKED-decoding-key-x": 1 } }),
+        json!({ "map": { "MARKED-decoding-map-key-x": "MARKED-decoding-map-key-x" } }),
+        json!({ "own": "expected a date, got MARKED-decoding-expected-a-x" }),
+        json!({ "own": "invalid number MARKED-decoding-invalid-number-x" }),
+        json!({ "own": "invalid value: string \"MARKED-decoding-invalid-value-x\", expected MARKED-decoding-invalid-value-x" }),
+        json!({ "own": "missing field `MARKED-decoding-missing-field-x`" }),
+        json!({ "own": "MARKED-decoding-own-words-x at line 1 column 2" }),
+    ] {
+        calls.push(call("typed", &order));
+    }
+    calls.push(call("http", &request()));
+    calls.push(call("sqs", &batch()));
+    calls.push(Call { variables: vec![("TEXT", "MARKED-init-error-x")], ..call("init fails", &Value::Null) });
+    calls.push(Call { variables: vec![("TEXT", "MARKED-init-panic-x")], ..call("init panics", &Value::Null) });
+    // The URL of what could not be reached.
+    calls.push(Call {
+        variables: vec![("TEXT", "postgres://app:MARKED-url-password-x@db/orders?token=MARKED-url-query-x: refused")],
+        ..call("init fails", &Value::Null)
+    });
+    calls
+}
+
+/// A request as a function URL sends it.
+fn request() -> Value {
+    json!({
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": "/orders/MARKED-http-path-x",
+        "rawQueryString": "token=MARKED-http-query-x",
+        "cookies": ["session=MARKED-http-cookie-x"],
+        "headers": {
+            "host": "abc.lambda-url.eu-west-1.on.aws",
+            "user-agent": "MARKED-http-user-agent-x",
+            "x-forwarded-for": "MARKED-http-forwarded-for-x, 1.2.3.4",
+            "authorization": "Bearer MARKED-http-authorization-x",
+            "x-secret": "MARKED-http-header-x",
+            "content-type": "application/json",
+        },
+        "queryStringParameters": { "token": "MARKED-http-query-x" },
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "abc", "domainName": "abc.lambda-url.eu-west-1.on.aws", "domainPrefix": "abc",
+            "http": {
+                "method": "POST", "path": "/orders/MARKED-http-path-x", "protocol": "HTTP/1.1",
+                "sourceIp": "MARKED-http-source-ip-x", "userAgent": "MARKED-http-user-agent-x",
+            },
+            "requestId": "id", "routeKey": "$default", "stage": "$default",
+            "time": "26/Nov/2026:13:00:00 +0000", "timeEpoch": 1_795_698_000_000_u64,
+        },
+        "body": "{\"card\": \"MARKED-http-body-x\"}",
+        "isBase64Encoded": false,
+    })
+}
+
+/// Messages of a FIFO queue, each of a group of its own.
+pub(crate) fn batch() -> Value {
+    let message = |id: &str, body: &Value| {
+        json!({
+            "messageId": id,
+            "body": body.to_string(),
+            "attributes": { "ApproximateReceiveCount": "1", "MessageGroupId": format!("MARKED-message-group-x {id}") },
+            "messageAttributes": { "secret": { "stringValue": "MARKED-message-attribute-x", "dataType": "String" } },
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:orders.fifo",
+        })
+    };
+    json!({ "Records": [
+        message("MARKED-message-id-x", &json!({ "do": "fail", "text": "MARKED-message-error-x", "secret": "MARKED-message-body-x" })),
+        message("2", &json!({ "do": "panic", "text": "MARKED-message-panic-x" })),
+        message("3", &json!({ "do": "succeed", "text": "MARKED-message-body-x" })),
+        message("4", &json!({ "do": ["MARKED-decoding-message-x"], "text": "" })),
+    ] })
+}

@@ -1,0 +1,18 @@
+//! Which outputs of a function hold what came in, and which never do: a canary for each way in, looked for in each output of real processes.
+//!
+//! This binary is both the test and, where `PROBE` names one, the function under test.
+
+mod calls;
+mod function;
+mod outputs;
+mod settings;
+mod table;
+
+fn main() -> std::process::ExitCode {
+    if let Some(probe) = std::env::var_os("PROBE") {
+        return function::main(&probe.to_string_lossy());
+    }
+    let arguments = libtest_mimic::Arguments::from_args();
+    let tests = [table::tests(), settings::tests()];
+    libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+}

@@ -1,0 +1,37 @@
+//! What is left out by default, and is there where it is asked for.
+
+use crate::{
+    calls::{batch, call},
+    outputs::{Output, Outputs, Tested, Way, ensure, test},
+};
+use libtest_mimic::Trial;
+use serde_json::json;
+use std::collections::BTreeSet;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("the group ids of a FIFO queue are recorded where the batch asks for them", group_ids),
+        test("the messages of AWS errors are recorded where a variable asks for them, and the codes always", aws_messages),
+    ]
+}
+
+async fn group_ids() -> Tested {
+    let outputs = Outputs::of(vec![call("sqs with groups", &batch())], Way::Plain, |function| function).await?;
+    let found = outputs.with("MARKED-message-group-x");
+    ensure(found == BTreeSet::from([Output::Datagrams, Output::Exporter]), format!("{found:?}"))
+}
+
+async fn aws_messages() -> Tested {
+    let ways = ["aws json", "aws xml", "aws json traced", "aws xml traced"];
+    let calls = || ways.map(|act| call("value", &json!({ "do": act, "text": "MARKED" }))).into();
+    let trace = BTreeSet::from([Output::Datagrams, Output::Exporter]);
+    let asked =
+        Outputs::of(calls(), Way::Plain, |function| function.env("LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES", "on")).await?;
+    ensure(asked.with("MARKED") == trace, format!("{:?}", asked.with("MARKED")))?;
+    let usual = Outputs::of(calls(), Way::Plain, |function| function).await?;
+    ensure(usual.with("MARKED").is_empty(), usual.example("MARKED"))?;
+    for code in ["InvalidMessageContents", "InvalidParameter"] {
+        ensure(usual.with(code) == trace, format!("{code} is in {:?}", usual.with(code)))?;
+    }
+    Ok(())
+}
