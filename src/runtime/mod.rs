@@ -4,6 +4,7 @@ mod deliver;
 mod event;
 mod fault;
 mod respond;
+mod shared;
 mod snapstart;
 mod stream;
 #[cfg(test)]
@@ -11,60 +12,21 @@ mod tests;
 mod worker;
 
 pub use respond::{Respond, RespondFuture};
+pub use shared::EventsRefused;
+pub(crate) use shared::Shared;
 
 use crate::{Environment, EnvironmentError, InitializationType, environment::kind, panics::Panic, runtime_api::Client};
 use bytes::Bytes;
-use fault::{Fault, Faults, Pause};
+use fault::{Fault, Pause};
 use futures_core::Stream;
-use http::Uri;
-use lambda_runtime::{Config, Diagnostic, Error, IntoFunctionResponse, LambdaEvent, LambdaInvocation, SnapStartResource};
+use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent, LambdaInvocation, SnapStartResource};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt::{self, Debug},
-    sync::{Arc, atomic::AtomicU32},
+    sync::Arc,
 };
 use tokio::task::JoinSet;
 use tower::{Layer, Service};
-
-/// Lambda refuses to send events, so the loop cannot go on.
-///
-/// Its documentation asks a runtime to exit then; a new environment serves the next event.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{attempts} requests for an event were refused in a row, the last one with status {status}: {reason}")]
-#[non_exhaustive]
-pub struct EventsRefused {
-    /// The status of the last refusal.
-    pub status: u16,
-    /// How many requests in a row were refused.
-    pub attempts: u32,
-    /// What the Runtime API said.
-    pub reason: String,
-}
-
-/// What all workers and the innermost service share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    client: Client,
-    next: Uri,
-    config: Arc<Config>,
-    faults: Faults,
-    workers: u32,
-    /// Workers to whom Lambda refuses to send events.
-    refused: AtomicU32,
-}
-
-impl Shared {
-    fn new(client: Client, workers: u32) -> Self {
-        Self {
-            next: client.endpoint.runtime("invocation/next"),
-            client,
-            config: event::config(),
-            faults: Faults::default(),
-            workers,
-            refused: AtomicU32::new(0),
-        }
-    }
-}
 
 /// Fetches events and posts responses; takes the place of [`lambda_runtime::Runtime`].
 ///

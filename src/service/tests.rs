@@ -121,7 +121,7 @@ struct Observed {
 fn observed(configure: impl FnOnce(Builder) -> Builder) -> Observed {
     let (spans, reports) = (Collected::default(), Arc::<Mutex<Vec<Report>>>::default());
     let kept = Arc::clone(&reports);
-    let builder = Lifecycle::builder().export(Export::None).exporter(spans.clone()).after_response(move |report| {
+    let builder = Lifecycle::builder().log(false).export(Export::None).exporter(spans.clone()).after_response(move |report| {
         kept.lock().expect("no panic").push(report);
         async {}
     });

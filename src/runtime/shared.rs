@@ -1,0 +1,47 @@
+//! What all workers and the innermost service share.
+
+use super::{event, fault::Faults};
+use crate::runtime_api::Client;
+use http::Uri;
+use lambda_runtime::Config;
+use std::sync::{Arc, atomic::AtomicU32};
+
+/// What all workers and the innermost service share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) client: Client,
+    pub(super) next: Uri,
+    pub(super) config: Arc<Config>,
+    pub(super) faults: Faults,
+    pub(super) workers: u32,
+    /// Workers to whom Lambda refuses to send events.
+    pub(super) refused: AtomicU32,
+}
+
+impl Shared {
+    pub(super) fn new(client: Client, workers: u32) -> Self {
+        Self {
+            next: client.endpoint.runtime("invocation/next"),
+            client,
+            config: event::config(),
+            faults: Faults::default(),
+            workers,
+            refused: AtomicU32::new(0),
+        }
+    }
+}
+
+/// Lambda refuses to send events, so the loop cannot go on.
+///
+/// Its documentation asks a runtime to exit then; a new environment serves the next event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{attempts} requests for an event were refused in a row, the last one with status {status}: {reason}")]
+#[non_exhaustive]
+pub struct EventsRefused {
+    /// The status of the last refusal.
+    pub status: u16,
+    /// How many requests in a row were refused.
+    pub attempts: u32,
+    /// What the Runtime API said.
+    pub reason: String,
+}
