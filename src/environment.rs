@@ -196,11 +196,30 @@ impl fmt::Debug for EnvironmentError {
     }
 }
 
-/// True for exactly one caller in the life of the process, and for none where the environment was made ahead of its requests.
-pub(crate) fn take_cold_start() -> bool {
+/// What an invocation waited for before it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Start {
+    /// Nothing: its environment was ready.
+    #[default]
+    Warm,
+    /// The Init phase.
+    Cold,
+    /// The restore of a snapshot.
+    Restored,
+}
+
+/// What the first invocation of this process waited for. Every later caller gets [`Start::Warm`], and so does the first where the environment is
+/// made ahead of its requests. A snapshot is taken before the first invocation, so each restore of it has a first one.
+pub(crate) fn take_start() -> Start {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    !TAKEN.swap(true, Ordering::Relaxed)
-        && matches!(kind().initialization_type, InitializationType::OnDemand | InitializationType::SnapStart)
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Start::Warm;
+    }
+    match kind().initialization_type {
+        InitializationType::OnDemand => Start::Cold,
+        InitializationType::SnapStart => Start::Restored,
+        InitializationType::ProvisionedConcurrency | InitializationType::ManagedInstances => Start::Warm,
+    }
 }
 
 #[cfg(test)]

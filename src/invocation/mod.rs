@@ -20,6 +20,7 @@ pub(crate) use shared::Shared;
 use crate::{
     clock,
     context::has_context,
+    environment::Start,
     frozen,
     ids::ProcessIds,
     xray::{Frame, Sampled, TraceHeader},
@@ -89,7 +90,7 @@ pub(crate) struct Facts {
     pub(crate) header: TraceHeader,
     /// The header's parent is none of Lambda's.
     pub(crate) foreign: bool,
-    pub(crate) cold_start: bool,
+    pub(crate) start: Start,
     /// False where no layer would send its spans.
     pub(crate) traced: bool,
 }
@@ -102,7 +103,7 @@ impl Default for Facts {
             deadline: None,
             header: TraceHeader::default(),
             foreign: false,
-            cold_start: false,
+            start: Start::Warm,
             traced: true,
         }
     }
@@ -222,9 +223,15 @@ impl Invocation {
         self.0.idle
     }
 
-    /// True for the one invocation that waited for its environment to be made.
+    /// True for the one invocation that waited for its environment to be made. False after a SnapStart restore, which is not a
+    /// cold start: see [`is_restored`](Self::is_restored).
     pub fn is_cold_start(&self) -> bool {
-        self.0.facts.cold_start
+        self.0.facts.start == Start::Cold
+    }
+
+    /// True for the first invocation after a SnapStart restore. Connections that were opened before the snapshot are dead then.
+    pub fn is_restored(&self) -> bool {
+        self.0.facts.start == Start::Restored
     }
 
     /// When the platform ends this invocation. `None` where it gave no plausible deadline.

@@ -1,7 +1,9 @@
 //! An invocation begins: from what Lambda sent with the event.
 
 use crate::{
-    InitializationType, Invocation, clock, environment, ids,
+    Invocation, clock,
+    environment::{self, Start},
+    ids,
     invocation::{Deadline, Facts, Shared},
     notice,
     xray::{Sampled, TraceHeader},
@@ -28,24 +30,26 @@ impl Invocation {
         if traced && settings.trace {
             hint_once(&header);
         }
-        let cold_start = environment::take_cold_start();
-        if cold_start && environment::kind().initialization_type == InitializationType::SnapStart {
+        let start = environment::take_start();
+        if start == Start::Restored {
+            // All environments that are restored from one snapshot would make the same ids.
             ids::reseed();
         }
         let deadline = deadline.flatten();
-        let facts = Facts { context: context.clone(), received, deadline, header, foreign, cold_start, traced };
+        let facts = Facts { context: context.clone(), received, deadline, header, foreign, start, traced };
         Self::new(Arc::clone(shared), facts)
     }
 }
 
-/// One line for a malformed header, and one for a function that is not traced because of how it is configured.
+/// Logs once that a header is malformed, and once that an invocation is not sampled. Under PassThrough, the default of a function, Lambda sends a
+/// header without a decision, or one that says `Sampled=0`; the latter also comes with active tracing, for what was not chosen.
 fn hint_once(header: &TraceHeader) {
     static MALFORMED: Once = Once::new();
     static UNTRACED: Once = Once::new();
     if let Some(problem) = header.ignored() {
         MALFORMED.call_once(|| notice::warn(format_args!("a part of the trace header is ignored: {problem}")));
     }
-    if header.root().is_some() && header.sampled() == Sampled::Unknown {
+    if header.root().is_some() && header.sampled() != Sampled::Yes {
         UNTRACED.call_once(|| {
             tracing::info!(
                 "not traced: nobody decided to sample; switch on active tracing for the function (TracingConfig: Active)"

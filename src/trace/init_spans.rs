@@ -76,7 +76,11 @@ pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
         return adopt_rest(invocation, context.span().span_context().clone());
     };
     let gap = SystemTime::now().duration_since(over).unwrap_or_default();
-    let ahead = gap > AHEAD || environment::kind().initialization_type == InitializationType::ProvisionedConcurrency;
+    let made_ahead = matches!(
+        environment::kind().initialization_type,
+        InitializationType::ProvisionedConcurrency | InitializationType::SnapStart
+    );
+    let ahead = gap > AHEAD || made_ahead;
     let parent = if ahead { begin_trace_of_init(invocation, context, &orphans, over) } else { context.clone() };
     let adopter = parent.span().span_context().clone();
     adopt_rest(invocation, adopter.clone());

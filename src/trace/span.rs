@@ -31,6 +31,9 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     attributes.push(KeyValue::new("aws.lambda.invoked_arn", invocation.invoked_function_arn().to_owned()));
     // The prefix makes an annotation of an attribute.
     attributes.push(KeyValue::new("annotation.cold_start", invocation.is_cold_start()));
+    if invocation.is_restored() {
+        attributes.push(KeyValue::new("annotation.restored", true));
+    }
     attributes.push(KeyValue::new("annotation.trigger", trigger.as_str()));
     attributes.push(KeyValue::new("annotation.version", environment.function_version.as_str()));
     if let Some(alias) = alias(invocation.invoked_function_arn(), &environment.function_version) {

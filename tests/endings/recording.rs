@@ -22,7 +22,8 @@ pub(crate) fn tests() -> Vec<Trial> {
             backlog,
         ),
         test("provisioned concurrency: init is a trace of its own, linked both ways, and nothing is a cold start", provisioned),
-        test("PassThrough: one line says why nothing is traced", pass_through),
+        test("SnapStart: a restore is not a cold start, and init is a trace of its own", snap_start),
+        test("PassThrough in both forms, and not sampled: one line says that nothing is recorded", not_sampled),
         test("a W3C parent in the client context is continued where it is asked for", w3c_parent),
         test("a sampled Root without a Parent is recorded as a segment", without_parent),
     ]
@@ -136,13 +137,35 @@ async fn provisioned() -> Tested {
     ensure(links(segment, &document) && links(&document, segment), format!("{:?} {:?}", segment.links, document.links))
 }
 
-async fn pass_through() -> Tested {
-    let stage = Stage::new("value", TraceMode::PassThrough).await?;
-    for _ in 0..2 {
-        stage.invoke(json!({})).await?;
-        stage.settle().await?;
+async fn snap_start() -> Tested {
+    let stage = Stage::with("init-works", TraceMode::Active, |function| function.initialization_type("snap-start")).await?;
+    let (first, second) = (stage.invoke(json!({})).await?, stage.invoke(json!({})).await?);
+    let (first, second) = (stage.document(&first).await?, stage.document(&second).await?);
+    for (document, restored) in [(&first, json!(true)), (&second, Value::Null)] {
+        let found = (&document.raw["annotations"]["cold_start"], &document.raw["annotations"]["restored"]);
+        ensure(found == (&json!(false), &restored), format!("{:?}", document.annotations))?;
     }
-    ensure(stage.logged("TracingConfig: Active").len() == 1, "it is not told once")
+    let setups = stage.traces.find(|document| document.name == "init place");
+    ensure(setups.len() == 1 && setups[0].trace_id != first.trace_id, format!("{setups:?}"))
+}
+
+async fn not_sampled() -> Tested {
+    for (mode, lines) in [
+        (TraceMode::PassThrough, 1),
+        (TraceMode::PassThroughNotSampled, 1),
+        (TraceMode::NotSampled, 1),
+        (TraceMode::Active, 0),
+        (TraceMode::Absent, 0),
+    ] {
+        let stage = Stage::new("value", mode.clone()).await?;
+        for _ in 0..2 {
+            stage.invoke(json!({})).await?;
+            stage.settle().await?;
+        }
+        let logged = stage.logged("TracingConfig: Active").len();
+        ensure(logged == lines, format!("{mode:?}: logged {logged} times"))?;
+    }
+    Ok(())
 }
 
 async fn w3c_parent() -> Tested {

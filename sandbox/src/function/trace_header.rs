@@ -14,6 +14,8 @@ pub enum TraceMode {
     NotSampled,
     /// The default of a function on AWS: `Root` and `Lineage`, and of an incoming header also its `Parent` and `Sampled`, as they came.
     PassThrough,
+    /// PassThrough in its other form, which has been seen on AWS: where no header comes in, `Root`, `Parent`, `Sampled=0` and `Lineage`.
+    PassThroughNotSampled,
     /// This value, as it is. For headers that are malformed.
     Raw(String),
     /// No header at all, as the Runtime Interface Emulator does it.
@@ -48,7 +50,10 @@ impl Trace {
                 let flag = u8::from(sampled);
                 Some(format!("Root={root};Parent={function_id};Sampled={flag};Lineage={lineage}"))
             }
-            TraceMode::PassThrough => {
+            TraceMode::PassThroughNotSampled if came.root.is_none() => {
+                Some(format!("Root={root};Parent={function_id};Sampled=0;Lineage={lineage}"))
+            }
+            TraceMode::PassThrough | TraceMode::PassThroughNotSampled => {
                 let parent = came.parent.map(|parent| format!(";Parent={parent}")).unwrap_or_default();
                 let flag = came.sampled.map(|flag| format!(";Sampled={flag}")).unwrap_or_default();
                 Some(format!("Root={root}{parent}{flag};Lineage={lineage}"))

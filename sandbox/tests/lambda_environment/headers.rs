@@ -62,6 +62,7 @@ async fn trace_modes() -> Outcome {
         (TraceMode::Active, "Root Parent Sampled=1 Lineage", "Root Parent Sampled=1 Lineage"),
         (TraceMode::NotSampled, "Root Parent Sampled=0 Lineage", "Root Parent Sampled=0 Lineage"),
         (TraceMode::PassThrough, "Root Lineage", "Root Parent Sampled=1 Lineage"),
+        (TraceMode::PassThroughNotSampled, "Root Parent Sampled=0 Lineage", "Root Parent Sampled=1 Lineage"),
     ] {
         let function = probe("").trace_mode(mode).build().await;
         let answer = invoke(&function, json!({ "context": true })).await;

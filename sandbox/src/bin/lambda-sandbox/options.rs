@@ -21,7 +21,7 @@ Options:
   --memory MB        AWS_LAMBDA_FUNCTION_MEMORY_SIZE; nothing limits it                [default: 128]
   --env KEY=VALUE    sets a variable of the function; may be repeated
   --managed N        runs it as Managed Instances do: N invocations in one process at a time
-  --trace MODE       active, pass-through or not-sampled                               [default: active]
+  --trace MODE       active, pass-through, pass-through-not-sampled or not-sampled     [default: active]
   --port PORT        where to listen on the loopback interface; 0 is a free port       [default: 9000]
   -h, --help         prints this
   -V, --version      prints the version
@@ -93,7 +93,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             "--memory" => options.memory = value.parsed("a number of MB", |text| text.parse().ok())?,
             "--env" => options.env.push(value.parsed("KEY=VALUE", variable)?),
             "--managed" => options.managed = Some(value.parsed("a number of invocations, at least 1", positive)?),
-            "--trace" => options.trace = value.parsed("active, pass-through or not-sampled", mode)?,
+            "--trace" => options.trace = value.parsed("active, pass-through, pass-through-not-sampled or not-sampled", mode)?,
             "--port" => options.port = value.parsed("a port", |text| text.parse().ok())?,
             _ => return Err(UsageError::Unknown(option)),
         }
@@ -147,6 +147,7 @@ fn mode(text: &str) -> Option<TraceMode> {
     match text {
         "active" => Some(TraceMode::Active),
         "pass-through" => Some(TraceMode::PassThrough),
+        "pass-through-not-sampled" => Some(TraceMode::PassThroughNotSampled),
         "not-sampled" => Some(TraceMode::NotSampled),
         _ => None,
     }
@@ -187,7 +188,7 @@ mod tests {
             ("--timeout 4294967296m f", "--timeout 4294967296m: expected a time as in 3s, 500ms or 2m"),
             ("--managed 0 f", "--managed 0: expected a number of invocations, at least 1"),
             ("--env A f", "--env A: expected KEY=VALUE"),
-            ("--trace yes f", "--trace yes: expected active, pass-through or not-sampled"),
+            ("--trace yes f", "--trace yes: expected active, pass-through, pass-through-not-sampled or not-sampled"),
             ("--port 70000 f", "--port 70000: expected a port"),
         ] {
             assert_eq!(run(line).expect_err(line).to_string(), message);
