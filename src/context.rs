@@ -1,5 +1,6 @@
 //! OpenTelemetry's context, as a thread-local that may be gone.
 
+use crate::panics;
 use opentelemetry::Context;
 
 /// False at the end of a thread, when its locals are dropped. OpenTelemetry's context is one of them, and asking for it then ends the process.
@@ -16,5 +17,16 @@ pub(crate) fn has_context() -> bool {
             Alive
         };
     }
-    ALIVE.try_with(|_| ()).is_ok()
+    // It may have been dropped before it was first asked for here: then it panics, as anything would that asks for it.
+    panics::catch(|| ALIVE.try_with(|_| ()).is_ok()).unwrap_or(false)
+}
+
+/// Looks at the context of the running code; at the end of a thread at an empty one.
+pub(crate) fn map_current<T>(look: impl FnOnce(&Context) -> T) -> T {
+    if has_context() { Context::map_current(look) } else { look(&Context::new()) }
+}
+
+/// The context of the running code; an empty one at the end of a thread.
+pub(crate) fn current() -> Context {
+    map_current(Clone::clone)
 }

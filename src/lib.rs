@@ -54,6 +54,7 @@ pub mod sqs;
 mod subscriber;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod thread_end;
 pub mod trace;
 mod urls;
 pub mod xray;

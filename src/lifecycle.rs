@@ -76,6 +76,15 @@ impl Lifecycle {
     /// tracing_subscriber::registry().with(Lifecycle::tracing_layer()).with(tracing_subscriber::fmt::layer()).init();
     /// let life = Lifecycle::from_env();
     /// ```
+    ///
+    /// # Panics
+    /// Two things end the process with any subscriber that is built on `tracing_subscriber::registry()`, and cannot be prevented by
+    /// a layer. The library's own subscriber, which it sets where none is set, bears both.
+    ///
+    /// - A span that is made, entered or dropped while a thread drops its thread-locals: `tracing-subscriber` panics there, and a
+    ///   panic in such a drop aborts the process.
+    /// - A chain of thousands of spans of which only the last one is held, and each holds its parent: closing the last one closes
+    ///   all of them recursively, and overflows the stack. Tasks that spawn the next one inside of their span make such a chain.
     pub fn tracing_layer<S>() -> impl SubscriberLayer<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,

@@ -3,6 +3,7 @@
 use crate::{
     logs::{self, Log},
     settings::Settings,
+    thread_end,
     trace::{self, RecordingFilter, SpanRegistry},
 };
 use std::{any::TypeId, cell::RefCell, sync::OnceLock};
@@ -106,6 +107,22 @@ impl DefaultSubscriber {
     }
 }
 
+/// False at the end of a thread too.
+fn is_usable(span: &Id) -> bool {
+    !is_refused(span) && thread_end::has_spans()
+}
+
+/// The id of every span that is made when its thread ends. The registry counts up from 1, and does not come so far.
+const REFUSED: u64 = u64::MAX;
+
+fn refused() -> Id {
+    Id::from_u64(REFUSED)
+}
+
+fn is_refused(span: &Id) -> bool {
+    span.into_u64() == REFUSED
+}
+
 impl Subscriber for DefaultSubscriber {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if self.logs(metadata) {
@@ -123,17 +140,24 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        // OpenTelemetry's context is asked for the span's parent: what knows when it is gone is made while it is there.
-        crate::context::has_context();
-        self.spans().new_span(attributes)
+        if !thread_end::has_spans() || attributes.parent().is_some_and(is_refused) {
+            return refused();
+        }
+        let span = self.spans().new_span(attributes);
+        thread_end::span_was_made();
+        span
     }
 
     fn record(&self, span: &Id, values: &Record<'_>) {
-        self.spans().record(span, values);
+        if is_usable(span) {
+            self.spans().record(span, values);
+        }
     }
 
     fn record_follows_from(&self, span: &Id, follows: &Id) {
-        self.spans().record_follows_from(span, follows);
+        if is_usable(span) && !is_refused(follows) {
+            self.spans().record_follows_from(span, follows);
+        }
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -142,26 +166,34 @@ impl Subscriber for DefaultSubscriber {
         }
         if self.records(event.metadata())
             && let Some(spans) = self.spans.get()
+            && thread_end::has_spans()
+            && event.parent().is_none_or(|parent| !is_refused(parent))
         {
             spans.event(event);
         }
     }
 
     fn enter(&self, span: &Id) {
-        // As above: the span's context becomes the thread's.
-        crate::context::has_context();
-        self.spans().enter(span);
+        if is_usable(span) {
+            self.spans().enter(span);
+            thread_end::span_was_entered();
+        }
     }
 
     fn exit(&self, span: &Id) {
-        self.spans().exit(span);
+        if is_usable(span) {
+            self.spans().exit(span);
+        }
     }
 
     fn clone_span(&self, span: &Id) -> Id {
-        self.spans().clone_span(span)
+        if is_refused(span) { span.clone() } else { self.spans().clone_span(span) }
     }
 
     fn try_close(&self, span: Id) -> bool {
+        if is_refused(&span) {
+            return true;
+        }
         let Some(_closing) = Closing::begin(&span) else { return false };
         let closed = self.spans().try_close(span);
         while let Some(parent) = Closing::next() {
@@ -171,7 +203,10 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn current_span(&self) -> Current {
-        self.spans.get().map_or_else(Current::none, Subscriber::current_span)
+        match self.spans.get() {
+            Some(spans) if thread_end::has_spans() => spans.current_span(),
+            _ => Current::none(),
+        }
     }
 
     // What spans offer beyond this trait, `OpenTelemetrySpanExt` for one, is found through here alone.

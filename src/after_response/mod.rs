@@ -9,11 +9,11 @@ pub(crate) use stage::run;
 pub(crate) use stage::{after_posting, nothing_follows, release};
 
 use crate::{
-    Invocation,
+    Invocation, context,
     invocation::{CURRENT, Work},
     notice,
 };
-use opentelemetry::{Context, context::FutureExt as _};
+use opentelemetry::context::FutureExt as _;
 use std::future::Future;
 use tokio::runtime::Handle;
 
@@ -40,7 +40,7 @@ fn spawn_now(owner: &Invocation, work: Work) {
     let Ok(handle) = Handle::try_current() else {
         return notice::warn(format_args!("after_response outside of an invocation and of a Tokio runtime: the work is dropped"));
     };
-    let here = Context::current();
+    let here = context::current();
     let is_owners = owner.is_detached() || here.get::<Invocation>().is_some_and(|invocation| invocation.is(owner));
     // Without the invocation in it, its spans would belong to nothing.
     let context = if is_owners { here } else { owner.context_without_span() };

@@ -18,8 +18,7 @@ pub(crate) use outcome::error_type;
 pub(crate) use shared::Shared;
 
 use crate::{
-    clock,
-    context::has_context,
+    clock, context,
     environment::Start,
     frozen,
     ids::ProcessIds,
@@ -171,7 +170,7 @@ impl Invocation {
 
     /// The invocation that is running here, `None` outside of any.
     pub fn try_current() -> Option<Self> {
-        let of_context = || has_context().then(|| Context::map_current(|context| context.get::<Self>().cloned())).flatten();
+        let of_context = || context::map_current(|context| context.get::<Self>().cloned());
         CURRENT.try_with(Clone::clone).ok().or_else(of_context)
     }
 

@@ -4,7 +4,7 @@ use super::{
     filter::RecordingFilter,
     tracer::{Span, TRACER},
 };
-use crate::Invocation;
+use crate::{Invocation, context};
 use opentelemetry::{
     Context,
     trace::{SpanBuilder, TraceContextExt, Tracer},
@@ -60,7 +60,7 @@ impl Tracer for Rooted {
         if parent.get::<Invocation>().is_some() || parent.has_active_span() {
             return TRACER.build_with_context(builder, parent);
         }
-        TRACER.build_with_context(builder, &Context::current())
+        TRACER.build_with_context(builder, &context::current())
     }
 }
 

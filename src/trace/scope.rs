@@ -1,10 +1,10 @@
 //! A part of an invocation with a trace of its own, or with none: the work of one message.
 
 use crate::{
-    Invocation,
+    Invocation, context,
     xray::{Sampled, TraceHeader},
 };
-use opentelemetry::{Context, trace::TraceContextExt};
+use opentelemetry::trace::TraceContextExt;
 
 /// What differs from the invocation, as a value of the OpenTelemetry context.
 #[derive(Clone, Debug)]
@@ -17,12 +17,12 @@ pub(crate) struct Scope {
 
 /// True where spans are kept: in a traced invocation, unless this part of it is excepted.
 pub(crate) fn is_recorded(invocation: &Invocation) -> bool {
-    invocation.is_recorded() && Context::map_current(|context| context.get::<Scope>().is_none_or(|scope| scope.recorded))
+    invocation.is_recorded() && context::map_current(|context| context.get::<Scope>().is_none_or(|scope| scope.recorded))
 }
 
 /// The header for a call from here: the caller is the active span, or whoever came before where nothing is recorded.
 pub(crate) fn outgoing_header(invocation: &Invocation) -> TraceHeader {
-    Context::map_current(|context| {
+    context::map_current(|context| {
         let (recorded, came) = match context.get::<Scope>() {
             Some(scope) => (scope.recorded, &scope.header),
             None => (invocation.is_recorded(), invocation.received_header()),

@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a subscriber that was only in scope for a while is not in the way", scoped_before),
         test("ten thousand spans that end at once end", chain),
         test("a thread may log when it ends", thread_end),
+        test("a thread may make spans when it ends, and drop those it held", spans_at_thread_end),
         test("after the response: what a task stores while an exporter is at work runs", stored_late),
         test(
             "after the response: work that stores work without end does not keep the next invocation waiting",
@@ -114,6 +115,13 @@ async fn chain() -> Tested {
 async fn thread_end() -> Tested {
     let stage = lives("log at the end of a thread").await?;
     ensure(stage.logged("the thread ends").len() == 1, "it is not logged")
+}
+
+async fn spans_at_thread_end() -> Tested {
+    let stage = lives("spans at the end of threads").await?;
+    ensure(!stage.logged("an event at the end").is_empty(), "it is not logged")?;
+    stage.settle().await?;
+    stage.documents_are_valid()
 }
 
 async fn served() -> Tested {

@@ -64,6 +64,7 @@ pub(crate) async fn act(what: &str, gate: String) {
             });
             thread.join().expect("the thread ends well");
         }
+        "spans at the end of threads" => spans_at_the_end_of_threads(),
         "serve and block" => {
             let remote =
                 SpanContext::new(TraceId::from(7_u128 << 96), SpanId::from(8), TraceFlags::SAMPLED, true, TraceState::NONE);
@@ -72,5 +73,58 @@ pub(crate) async fn act(what: &str, gate: String) {
             span.in_scope(|| std::thread::sleep(Duration::from_secs(60)));
         }
         _ => {}
+    }
+}
+
+/// Makes, holds and moves spans while thread-locals are dropped, which were made at different times.
+fn spans_at_the_end_of_threads() {
+    struct Last(std::cell::RefCell<Option<tracing::Span>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let held = self.0.take();
+            let span = tracing::info_span!("made at the end", field = 1);
+            span.record("field", 2);
+            span.in_scope(|| tracing::error!("an event at the end"));
+            let child = tracing::info_span!(parent: &span, "its child");
+            child.follows_from(&span);
+            let clone = span.clone();
+            // Elsewhere it is no more than here.
+            let moved = std::thread::spawn(move || {
+                let _entered = clone.enter();
+                tracing::info_span!("a child elsewhere").in_scope(|| tracing::error!(parent: &clone, "an event elsewhere"));
+            });
+            let _ = moved.join();
+            drop(tracing::Span::current());
+            Invocation::current().annotate("at_the_end", true);
+            drop(Invocation::current().trace_header());
+            if let Some(held) = held {
+                held.in_scope(|| tracing::error!("an event in a span that was held"));
+            }
+        }
+    }
+    thread_local! { static LAST: Last = const { Last(std::cell::RefCell::new(None)) }; }
+    let hold = |span: Option<tracing::Span>| LAST.with(|last| drop(last.0.replace(span)));
+    let all: [fn(); 6] = [
+        || (),
+        || drop(opentelemetry::Context::current().attach()),
+        || tracing::error!("a line"),
+        || drop(tracing::info_span!(parent: None, "before")),
+        || drop(tracing::info_span!("before")),
+        || tracing::info_span!("before").in_scope(|| tracing::error!("within")),
+    ];
+    for before in all {
+        for after in all {
+            for holds in [false, true] {
+                let thread = std::thread::spawn(move || {
+                    before();
+                    hold(None);
+                    after();
+                    if holds {
+                        hold(Some(tracing::info_span!("held")));
+                    }
+                });
+                thread.join().expect("the thread ends well");
+            }
+        }
     }
 }
