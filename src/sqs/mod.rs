@@ -22,8 +22,8 @@
 //! }
 //! ```
 //!
-//! The event source mapping must have `ReportBatchItemFailures` among its function response types: without it Lambda does not read
-//! which messages failed. See
+//! The event source mapping must have `ReportBatchItemFailures` among its function response types. Without it Lambda does not read
+//! which messages failed: the invocation succeeded, so **it deletes the whole batch, failed messages included**. See
 //! [Handling errors for an SQS event source](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
 //!
 //! # What becomes of a message
@@ -41,6 +41,19 @@
 //!
 //! SQS delivers at least once. A handler must still bear to see a message again: after a kill, which nobody can answer, the whole batch
 //! comes back.
+//!
+//! # Messages that were never started
+//!
+//! SQS counts a message as received when Lambda takes it from the queue, whether or not its handler was called. A message that was
+//! returned because the deadline came first has used up one of the receives that the queue's redrive policy allows. If that happens
+//! `maxReceiveCount` times, SQS moves it to the dead-letter queue although nothing ever tried it. Nothing in the event tells such a
+//! message from one that failed. So:
+//!
+//! - Choose the batch size, the concurrency and the function's timeout so that a batch ends before its deadline. When one does not, the
+//!   library logs a warning with the number of messages that were not started (`unbegun`).
+//! - Set `maxReceiveCount` to 5 or more, as AWS recommends for event source mappings.
+//! - In a FIFO queue a failed message returns what follows it in its group, which counts as received too. Keep batches of such queues
+//!   small.
 //!
 //! # What its trace shows
 //!
