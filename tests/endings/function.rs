@@ -358,13 +358,21 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             }
             println!("the ticking is over");
         }),
-        Some("ticking work") => invocation.after_response(async {
+        Some("ticking work") => invocation.after_response(async move {
+            wait_at(&gate).await;
             for tick in 0..3 {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 tracing::info!(tick, "tick");
             }
         }),
         Some("block") => block(Duration::from_secs(60)),
+        Some("block every thread") => {
+            // The last one waits for this thread; the others are for the threads that are free.
+            for _ in 0..3 {
+                drop(tokio::spawn(async { block(Duration::from_secs(60)) }));
+            }
+            block(Duration::from_secs(60));
+        }
         Some("block at the gate") => {
             block_at(&gate);
             tokio::task::yield_now().await;

@@ -146,8 +146,11 @@ async fn hanging_hook() -> Tested {
 async fn freeze() -> Tested {
     let stage =
         Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze")).await?;
-    let first = stage.invoke(json!({ "do": "ticking work" })).await?;
+    let work = Gate::new().await?;
+    let first = stage.invoke(json!({ "do": "ticking work", "gate": work.address()? })).await?;
+    let ticking = work.held().await?;
     stage.settle().await?;
+    ticking.release();
     ensure(stage.logged("\"tick\"").is_empty(), "the work was waited for")?;
     ensure(stage.logged("goes on in the next invocation").len() == 1, "it is not in the log")?;
     // The timers that ran out while the environment was frozen fire in the next invocation.
@@ -167,8 +170,11 @@ async fn cancel() -> Tested {
     let stage =
         Stage::with("value", TraceMode::Active, |function| long_grace(function).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "cancel"))
             .await?;
-    stage.invoke(json!({ "do": "ticking work" })).await?;
+    let work = Gate::new().await?;
+    stage.invoke(json!({ "do": "ticking work", "gate": work.address()? })).await?;
     stage.settle().await?;
+    // It could go on.
+    drop(work);
     ensure(stage.logged("is cancelled").len() == 1, "it is not in the log")?;
     // As long as the work would have taken.
     stage.invoke_within(SOON, json!({ "do": "stop" })).await?;

@@ -126,6 +126,7 @@ impl Stage {
     }
 
     /// One with a deadline that passes, while the test goes on.
+    #[allow(clippy::needless_pass_by_value, reason = "the payloads are temporaries")]
     pub(crate) fn begin_within(&self, timeout: Duration, payload: Value) -> Begun {
         self.begin(Event { payload: payload.to_string().into(), timeout: Some(timeout), ..Event::default() })
     }
