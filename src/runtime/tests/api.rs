@@ -1,43 +1,41 @@
-//! A Runtime API in memory, in paused time, that can do wrong what a real one can.
+//! A Runtime API that can do wrong what a real one can. Over any connection: the tests of the loop reach it in memory, those of
+//! whole processes (`tests/runtime`) over TCP.
 
-use crate::{
-    runtime::Shared,
-    runtime_api::{Client, Endpoint},
-};
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream},
-    sync::{Notify, mpsc},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    sync::Notify,
 };
 
 /// A request as it came.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// `GET /path`.
-    pub(super) line: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
-    pub(super) trailers: Vec<(String, String)>,
+    pub(crate) line: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Request {
     /// `next`, `response`, `error`, or what else the path ends with.
-    pub(super) fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         self.line.rsplit('/').next().unwrap_or_default()
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         value(&self.headers, name)
     }
 
-    pub(super) fn trailer(&self, name: &str) -> Option<&str> {
+    pub(crate) fn trailer(&self, name: &str) -> Option<&str> {
         value(&self.trailers, name)
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
@@ -48,7 +46,7 @@ fn value<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
 
 /// What is done instead of responding as one should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(crate) enum Wrong {
     /// Closes the connection without a word.
     Close,
     /// Closes it before the request was read to its end.
@@ -57,8 +55,12 @@ pub(super) enum Wrong {
     HalfAHead,
     /// Sends the head and half of the body, then closes.
     HalfABody,
+    /// Closes it so that the other side gets an error.
+    Reset,
     /// Reads the request, and nothing more happens.
     Stall,
+    /// As `Stall`, but the connection is closed in the end.
+    Hesitate,
     /// Sends the head and half of the body, and nothing more happens.
     StallInBody,
     /// Sends what is not HTTP.
@@ -71,59 +73,59 @@ pub(super) enum Wrong {
     NoRequestId,
 }
 
-pub(super) struct Api {
-    pub(super) requests: Vec<Request>,
-    pub(super) connections: usize,
-    /// Headers and body of the events to come.
-    pub(super) events: VecDeque<(Vec<(&'static str, String)>, String)>,
-    /// An endpoint, and what is done wrong there in turn.
-    pub(super) wrong: (&'static str, VecDeque<Wrong>),
-    /// What is done wrong with every request for an event.
-    pub(super) gone: bool,
+/// What an endpoint does wrong this time.
+type Script = Box<dyn FnMut(&str) -> Option<Wrong> + Send>;
+
+/// Headers and body.
+pub(crate) type NextEvent = (Vec<(&'static str, String)>, String);
+
+#[derive(Default)]
+pub(crate) struct Api {
+    pub(crate) requests: Vec<Request>,
+    pub(crate) connections: usize,
+    pub(crate) events: VecDeque<NextEvent>,
+    /// Ids of the events whose head has left.
+    pub(crate) handed_out: Vec<String>,
+    pub(crate) script: Option<Script>,
+    /// Nothing listens.
+    pub(crate) gone: bool,
 }
 
-#[derive(Clone)]
-pub(super) struct Fake {
-    pub(super) api: Arc<Mutex<Api>>,
+#[derive(Clone, Default)]
+pub(crate) struct Fake {
+    api: Arc<Mutex<Api>>,
     changed: Arc<Notify>,
 }
 
-impl Fake {
-    /// The Runtime API, and what a runtime needs to reach it.
-    pub(super) fn start(workers: u32) -> (Self, Shared) {
-        let (connect, mut connections) = mpsc::unbounded_channel();
-        let api =
-            Api { requests: Vec::new(), connections: 0, events: VecDeque::new(), wrong: ("", VecDeque::new()), gone: false };
-        let fake = Self { api: Arc::new(Mutex::new(api)), changed: Arc::new(Notify::new()) };
-        let server = fake.clone();
-        tokio::spawn(async move {
-            while let Some(connection) = connections.recv().await {
-                server.lock().connections += 1;
-                if !server.lock().gone {
-                    tokio::spawn(server.clone().serve(connection));
-                }
-            }
-        });
-        (fake, Shared::new(Client::new(Endpoint::in_memory(connect)), workers))
-    }
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Closed,
+    Reset,
+}
 
-    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Api> {
+impl Fake {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Api> {
         self.api.lock().expect("no panic")
     }
 
-    pub(super) fn event(&self, id: &str, headers: &[(&'static str, &str)], body: &str) {
+    pub(crate) fn event(&self, id: &str, headers: &[(&'static str, &str)], body: &str) {
         let mut all = vec![("lambda-runtime-aws-request-id", id.to_owned()), ("lambda-runtime-deadline-ms", "0".to_owned())];
-        all.extend(headers.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        for (name, value) in headers {
+            all.retain(|(known, _)| known != name);
+            all.push((*name, (*value).to_owned()));
+        }
         self.lock().events.push_back((all, body.to_owned()));
         self.changed.notify_waiters();
     }
 
-    pub(super) fn wrong(&self, endpoint: &'static str, what: impl IntoIterator<Item = Wrong>) {
-        self.lock().wrong = (endpoint, what.into_iter().collect());
+    pub(crate) fn wrong(&self, endpoint: &'static str, what: impl IntoIterator<Item = Wrong>) {
+        let mut what: VecDeque<Wrong> = what.into_iter().collect();
+        self.lock().script = Some(Box::new(move |here| if here == endpoint { what.pop_front() } else { None }));
     }
 
     /// Waits for a request that the condition is true of.
-    pub(super) async fn request(&self, wanted: impl Fn(&Request) -> bool) -> Request {
+    pub(crate) async fn request(&self, wanted: impl Fn(&Request) -> bool) -> Request {
         loop {
             let changed = self.changed.notified();
             let found = self.lock().requests.iter().find(|request| wanted(request)).cloned();
@@ -135,28 +137,37 @@ impl Fake {
     }
 
     /// Waits for what is posted for an event: the last request of it.
-    pub(super) async fn posted(&self, id: &str) -> Request {
+    pub(crate) async fn posted(&self, id: &str) -> Request {
         let of_it = format!("/invocation/{id}/");
         self.request(|request| request.line.contains(&of_it)).await
     }
 
     fn next_wrong(&self, endpoint: &str) -> Option<Wrong> {
-        let mut api = self.lock();
-        if api.wrong.0 == endpoint { api.wrong.1.pop_front() } else { None }
+        self.lock().script.as_mut().and_then(|script| script(endpoint))
     }
 
-    async fn serve(self, connection: DuplexStream) {
+    /// Serves a connection to its end.
+    pub(crate) async fn serve(self, connection: impl AsyncRead + AsyncWrite + Unpin) -> End {
         let mut connection = BufReader::new(connection);
-        while self.exchange(&mut connection).await.is_some() {}
+        loop {
+            match self.exchange(&mut connection).await {
+                Some(None) => {}
+                Some(Some(end)) => return end,
+                None => return End::Closed,
+            }
+        }
     }
 
-    /// One request and its response; `None` when the connection is over.
-    async fn exchange(&self, connection: &mut BufReader<DuplexStream>) -> Option<()> {
+    /// One request and its response, and how the connection ends if it does.
+    async fn exchange(&self, connection: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Option<Option<End>> {
         let (line, headers) = head(connection).await?;
         let mut request = Request { line: line.rsplit_once(' ')?.0.to_owned(), headers, ..Request::default() };
+        let is_next = request.line.ends_with("/invocation/next");
         let wrong = self.next_wrong(request.endpoint());
-        if wrong == Some(Wrong::CloseEarly) {
-            return None;
+        match wrong {
+            Some(Wrong::CloseEarly) => return None,
+            Some(Wrong::Reset) => return Some(Some(End::Reset)),
+            _ => {}
         }
         if request.header("transfer-encoding").is_some() {
             (request.body, request.trailers) = chunks(connection).await?;
@@ -164,29 +175,42 @@ impl Fake {
             request.body = vec![0; length.parse().ok()?];
             connection.read_exact(&mut request.body).await.ok()?;
         }
-        let is_next = request.endpoint() == "next";
+        let is_registration = request.endpoint() == "register";
+        let waits_for_ever = request.line.ends_with("/event/next");
         self.lock().requests.push(request);
         self.changed.notify_waiters();
-        let (mut headers, body) =
-            if is_next && !matches!(wrong, Some(Wrong::Close | Wrong::Stall | Wrong::Garbage | Wrong::Status(_))) {
-                self.next_event().await
-            } else {
-                (Vec::new(), r#"{"status":"OK"}"#.to_owned())
-            };
-        let mut status = if is_next { 200 } else { 202 };
         match wrong {
-            Some(Wrong::Close | Wrong::CloseEarly) => return None,
+            Some(Wrong::Close) => return None,
             Some(Wrong::Stall) => std::future::pending().await,
+            Some(Wrong::Hesitate) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                return None;
+            }
             Some(Wrong::Garbage) => {
                 connection.write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n").await.ok()?;
-                return Some(());
+                return Some(None);
             }
+            _ if waits_for_ever => std::future::pending().await,
+            _ => {}
+        }
+        let has_event = is_next && !matches!(wrong, Some(Wrong::Status(_)));
+        let event = if has_event { self.next_event().await } else { (Vec::new(), r#"{"status":"OK"}"#.to_owned()) };
+        if wrong == Some(Wrong::HalfAHead) && has_event {
+            // Nobody has got it.
+            self.lock().events.push_front(event.clone());
+        }
+        let (mut headers, body) = event;
+        let mut status = if is_next { 200 } else { 202 };
+        match wrong {
             Some(Wrong::Status(other)) => status = other,
             Some(Wrong::NoRequestId) => headers.retain(|(name, _)| !name.ends_with("request-id")),
             _ => {}
         }
+        if is_registration {
+            headers.push(("lambda-extension-identifier", "extension-1".to_owned()));
+        }
         let mut response = format!("HTTP/1.1 {status} Some\r\ncontent-length: {}\r\n", body.len());
-        for (name, value) in headers {
+        for (name, value) in &headers {
             response.push_str(&format!("{name}: {value}\r\n"));
         }
         let half_a_head = response.len() - 5;
@@ -198,14 +222,20 @@ impl Fake {
             Some(Wrong::HalfABody | Wrong::StallInBody) => half_a_body,
             _ => response.len(),
         };
+        let id = headers.iter().find(|(name, _)| *name == "lambda-runtime-aws-request-id");
+        if let Some((_, id)) = id.filter(|_| wrong != Some(Wrong::HalfAHead)) {
+            self.lock().handed_out.push(id.clone());
+        }
         connection.write_all(&response.as_bytes()[..sent]).await.ok()?;
+        connection.flush().await.ok()?;
         if wrong == Some(Wrong::StallInBody) {
             std::future::pending::<()>().await;
         }
-        (!matches!(wrong, Some(Wrong::HalfAHead | Wrong::HalfABody | Wrong::CloseAfter))).then_some(())
+        let closes = matches!(wrong, Some(Wrong::HalfAHead | Wrong::HalfABody | Wrong::CloseAfter));
+        Some(closes.then_some(End::Closed))
     }
 
-    async fn next_event(&self) -> (Vec<(&'static str, String)>, String) {
+    async fn next_event(&self) -> NextEvent {
         loop {
             let changed = self.changed.notified();
             let event = self.lock().events.pop_front();
@@ -217,18 +247,18 @@ impl Fake {
     }
 }
 
-async fn line(connection: &mut BufReader<DuplexStream>) -> Option<String> {
+async fn line(connection: &mut BufReader<impl AsyncRead + Unpin>) -> Option<String> {
     let mut line = String::new();
     let read = connection.read_line(&mut line).await.ok()?;
     (read > 0).then(|| line.trim_end().to_owned())
 }
 
-async fn head(connection: &mut BufReader<DuplexStream>) -> Option<(String, Vec<(String, String)>)> {
+async fn head(connection: &mut BufReader<impl AsyncRead + Unpin>) -> Option<(String, Vec<(String, String)>)> {
     let first = line(connection).await?;
     Some((first, fields(connection).await?))
 }
 
-async fn fields(connection: &mut BufReader<DuplexStream>) -> Option<Vec<(String, String)>> {
+async fn fields(connection: &mut BufReader<impl AsyncRead + Unpin>) -> Option<Vec<(String, String)>> {
     let mut fields = Vec::new();
     loop {
         let field = line(connection).await?;
@@ -241,7 +271,7 @@ async fn fields(connection: &mut BufReader<DuplexStream>) -> Option<Vec<(String,
 
 type Chunked = (Vec<u8>, Vec<(String, String)>);
 
-async fn chunks(connection: &mut BufReader<DuplexStream>) -> Option<Chunked> {
+async fn chunks(connection: &mut BufReader<impl AsyncRead + Unpin>) -> Option<Chunked> {
     let mut body = Vec::new();
     loop {
         let length = usize::from_str_radix(&line(connection).await?, 16).ok()?;
@@ -252,5 +282,20 @@ async fn chunks(connection: &mut BufReader<DuplexStream>) -> Option<Chunked> {
         body.resize(begun + length, 0);
         connection.read_exact(&mut body[begun..]).await.ok()?;
         line(connection).await?;
+    }
+}
+
+/// Numbers for faults at random: the same again for the same seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// A number below `sides`.
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % sides
     }
 }

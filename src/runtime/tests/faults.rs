@@ -2,7 +2,7 @@
 
 use super::{
     Log,
-    api::{Fake, Wrong},
+    api::{Dice, Wrong},
     echo, run, serve,
 };
 use lambda_runtime::service_fn;
@@ -171,7 +171,7 @@ async fn refusals_without_end_end_the_loop_with_their_reason() {
 async fn an_api_that_is_gone_for_a_minute_costs_few_attempts_and_lines() {
     for workers in [1, 64] {
         let (log, _guard) = Log::start();
-        let (fake, shared) = Fake::start(workers);
+        let (fake, shared) = super::api(workers);
         fake.lock().gone = true;
         let (_, running) = run(service_fn(echo), shared);
         let began = Instant::now();
@@ -213,6 +213,51 @@ async fn each_worker_keeps_its_connection() {
             tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
         }
         assert_eq!(fake.lock().connections, workers as usize);
+        running.abort();
+    }
+}
+
+/// One request in four meets one of these.
+const AT_RANDOM: [Wrong; 9] = [
+    Wrong::Close,
+    Wrong::CloseEarly,
+    Wrong::HalfAHead,
+    Wrong::HalfABody,
+    Wrong::Stall,
+    Wrong::StallInBody,
+    Wrong::Garbage,
+    Wrong::CloseAfter,
+    Wrong::Status(500),
+];
+
+#[tokio::test(start_paused = true)]
+async fn under_faults_at_random_every_event_that_was_handed_out_has_one_outcome() {
+    for workers in [1, 8] {
+        let (fake, watch, running) = serve(workers);
+        let mut dice = Dice(20_261_126 + u64::from(workers));
+        fake.lock().script = Some(Box::new(move |endpoint| {
+            let wrong = AT_RANDOM[dice.roll(AT_RANDOM.len() as u64) as usize];
+            // Refusals in a row end the loop, which is another test, and an event may take as long as it likes.
+            let fits = endpoint != "next" || !matches!(wrong, Wrong::Status(_) | Wrong::Stall);
+            (fits && dice.roll(4) == 0).then_some(wrong)
+        }));
+        let whats = ["{}", r#"{"do":"fail"}"#, r#"{"do":"panic"}"#, "{"];
+        for event in 0..1_000 {
+            fake.event(&format!("e{event}"), &[], whats[event % whats.len()]);
+        }
+        let all_over = async {
+            while watch.count() < 1_000 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        patiently(all_over, "at random").await;
+        assert!(!running.is_finished());
+        let (handed_out, mut ended) = (fake.lock().handed_out.clone(), watch.ids());
+        ended.sort_unstable();
+        let mut once = handed_out.clone();
+        once.sort_unstable();
+        assert_eq!(ended, once, "× {workers}");
+        assert_eq!(once.iter().collect::<std::collections::HashSet<_>>().len(), 1_000, "× {workers}");
         running.abort();
     }
 }

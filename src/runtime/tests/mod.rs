@@ -1,5 +1,6 @@
 //! The loop against a Runtime API in memory, in paused time: nothing here depends on the machine's speed.
 
+#[expect(dead_code, reason = "some faults need a socket: tests/runtime")]
 mod api;
 mod faults;
 mod posts;
@@ -8,6 +9,7 @@ use super::{Runtime, Shared};
 use crate::{
     Invocation, Outcome,
     invocation::{self, CURRENT, Facts},
+    runtime_api::{Client, Endpoint},
 };
 use api::Fake;
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use std::{
     sync::{Arc, Mutex},
     task::{Context, Poll},
 };
+use tokio::sync::mpsc;
 use tower::{Layer, Service};
 use tracing::{
     Event, Subscriber,
@@ -68,6 +71,16 @@ impl Watch {
         let outcomes = self.0.lock().expect("no panic");
         let outcome = outcomes.iter().find(|(of, _)| of == id)?;
         Some(outcome.1.as_ref().map_or("unknown", Outcome::as_str))
+    }
+}
+
+impl Watch {
+    fn count(&self) -> usize {
+        self.0.lock().expect("no panic").len()
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.lock().expect("no panic").iter().map(|(id, _)| id.clone()).collect()
     }
 }
 
@@ -157,9 +170,25 @@ where
     (watch, tokio::spawn(runtime.run_concurrent()))
 }
 
+/// A Runtime API in memory, and what a runtime needs to reach it.
+fn api(workers: u32) -> (Fake, Shared) {
+    let (connect, mut connections) = mpsc::unbounded_channel();
+    let fake = Fake::default();
+    let server = fake.clone();
+    tokio::spawn(async move {
+        while let Some(connection) = connections.recv().await {
+            server.lock().connections += 1;
+            if !server.lock().gone {
+                tokio::spawn(server.clone().serve(connection));
+            }
+        }
+    });
+    (fake, Shared::new(Client::new(Endpoint::in_memory(connect)), workers))
+}
+
 /// Echoes in the background, with so many workers.
 fn serve(workers: u32) -> (Fake, Watch, tokio::task::JoinHandle<Result<(), Error>>) {
-    let (fake, shared) = Fake::start(workers);
+    let (fake, shared) = api(workers);
     let (watch, running) = run(service_fn(echo), shared);
     (fake, watch, running)
 }

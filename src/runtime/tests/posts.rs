@@ -1,10 +1,6 @@
 //! What is posted, byte for byte.
 
-use super::{
-    Log,
-    api::{Fake, Wrong},
-    echo, run, serve, stream,
-};
+use super::{Log, api::Wrong, echo, run, serve, stream};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use lambda_runtime::{Error, LambdaInvocation, service_fn};
 use serde_json::{Value, json};
@@ -67,7 +63,7 @@ async fn an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream() {
-    let (fake, shared) = Fake::start(1);
+    let (fake, shared) = super::api(1);
     let (_, running) = run(service_fn(stream), shared);
     fake.event("s", &[("lambda-runtime-invocation-id", "attempt-1")], r#"{"chunks":3}"#);
     let posted = fake.posted("s").await;
@@ -91,7 +87,7 @@ async fn a_stream() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_fails_ends_with_a_trailer() {
-    let (fake, shared) = Fake::start(1);
+    let (fake, shared) = super::api(1);
     let (_, running) = run(service_fn(stream), shared);
     fake.event("s", &[], r#"{"chunks":2,"then":"fail"}"#);
     let posted = fake.posted("s").await;
@@ -116,7 +112,7 @@ async fn a_stream_to_a_caller_who_is_gone_ends() {
         (Wrong::Status(413), "answer_too_large"),
     ] {
         let (log, _guard) = Log::start();
-        let (fake, shared) = Fake::start(1);
+        let (fake, shared) = super::api(1);
         let (watch, running) = run(service_fn(stream), shared);
         fake.wrong("response", [wrong]);
         fake.event("s", &[], r#"{"chunks":100000}"#);
@@ -130,7 +126,7 @@ async fn a_stream_to_a_caller_who_is_gone_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_stream_is_not_taken_for_a_stall() {
     let (log, _guard) = Log::start();
-    let (fake, shared) = Fake::start(1);
+    let (fake, shared) = super::api(1);
     let slow = service_fn(|_: lambda_runtime::LambdaEvent<Value>| async {
         let (mut sender, body) = lambda_runtime::streaming::channel();
         tokio::spawn(async move {
@@ -179,7 +175,7 @@ async fn whatever_a_layer_does_the_event_has_a_response_and_the_loop_goes_on() {
         for workers in [1, 8] {
             let case = format!("{does:?} × {workers}");
             let (log, _guard) = Log::start();
-            let (fake, shared) = Fake::start(workers);
+            let (fake, shared) = super::api(workers);
             let runtime = super::Runtime::with(service_fn(echo), shared).layer(odd(does));
             let running = tokio::spawn(runtime.run_concurrent());
             fake.event("first", &[], "1");

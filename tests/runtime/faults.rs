@@ -1,0 +1,136 @@
+//! Endpoint × fault × on demand and Managed Instances. Stalls, which take a minute, are tested in memory.
+
+use crate::{
+    api::{Fake, Wrong},
+    stage::{Stage, Tested, WORKERS, ensure, find, test},
+};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+const BROKEN: [Wrong; 6] = [Wrong::Close, Wrong::CloseEarly, Wrong::Reset, Wrong::HalfAHead, Wrong::Garbage, Wrong::Hesitate];
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let mut tests = Vec::new();
+    for workers in WORKERS {
+        let mut add = |endpoint: &'static str, wrong: Wrong, body: fn(&'static str, Wrong, u32) -> Tests| {
+            tests.push(test(format!("{endpoint} × {wrong:?} × {workers}"), move || body(endpoint, wrong, workers)));
+        };
+        for wrong in BROKEN.into_iter().chain([Wrong::NoRequestId, Wrong::Status(403), Wrong::Status(500)]) {
+            add("next", wrong, |endpoint, wrong, workers| Box::pin(lives(endpoint, wrong, workers)));
+        }
+        for endpoint in ["response", "error"] {
+            for wrong in BROKEN.into_iter().chain([400, 403, 410, 413, 500].map(Wrong::Status)) {
+                add(endpoint, wrong, |endpoint, wrong, workers| Box::pin(lives(endpoint, wrong, workers)));
+            }
+        }
+        for wrong in BROKEN.into_iter().chain([Wrong::Stall, Wrong::Status(403), Wrong::Status(500)]) {
+            add("register", wrong, |endpoint, wrong, workers| Box::pin(lives(endpoint, wrong, workers)));
+        }
+        for wrong in BROKEN.into_iter().chain([Wrong::Stall, Wrong::Status(403), Wrong::Status(500)]) {
+            tests.push(test(format!("init/error × {wrong:?} × {workers}"), move || init_error(wrong, workers)));
+        }
+        tests.push(test(format!("every header of an event is odd × {workers}"), move || odd_headers(workers)));
+    }
+    for wrong in BROKEN.into_iter().chain([Wrong::Status(403), Wrong::Status(500)]) {
+        tests.push(test(format!("restore/next × {wrong:?}"), move || restore(wrong, 1)));
+        tests.push(test(format!("restore/next × {wrong:?} without end"), move || restore(wrong, 1_000)));
+    }
+    tests
+}
+
+type Tests = std::pin::Pin<Box<dyn Future<Output = Tested>>>;
+
+/// Whatever is wrong at an endpoint, there is a line that says so, and the function serves on with all of its workers.
+async fn lives(endpoint: &'static str, wrong: Wrong, workers: u32) -> Tested {
+    let api = Fake::default();
+    api.wrong(endpoint, std::iter::repeat_n(wrong, 2));
+    let probe = if endpoint == "register" { "shutdown" } else { "serve" };
+    let mut stage = Stage::start(probe, workers, api, &[]).await?;
+    let body = if endpoint == "error" { r#"{"do":"fail"}"# } else { r#"{"n":1}"# };
+    for number in 0..4 {
+        stage.event(number, body);
+    }
+    // Two of them may be lost without a request id.
+    stage.output.wait_for(|output| output.with("ended").len() >= 2).await;
+    for number in 4..4 + 2 * workers {
+        let id = stage.event(number, r#"{"n":2}"#);
+        let posted = stage.api.posted(&id).await;
+        ensure(posted.text() == r#"{"n":2}"#, posted.text())?;
+    }
+    ensure(stage.runs(), format!("the process ended: {:?}", stage.output.lines()))?;
+    let lines = stage.output.lines();
+    let told = stage.output.with("fault").len() + stage.output.with("outcome").len() + warnings(&stage);
+    ensure(
+        told > 0 && lines.iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).count() < 20,
+        format!("{lines:?}"),
+    )
+}
+
+/// The library's own warnings.
+fn warnings(stage: &Stage) -> usize {
+    stage.output.with("level").iter().filter(|line| line["level"] == "WARN").count()
+}
+
+/// The process ends with its error in the log, whether Lambda takes it or not.
+async fn init_error(wrong: Wrong, workers: u32) -> Tested {
+    let api = Fake::default();
+    api.wrong("error", std::iter::repeat_n(wrong, 2));
+    let mut stage = Stage::start("init-fails", workers, api, &[]).await?;
+    let exit = stage.exit().await?;
+    ensure(exit.code() == Some(1), format!("{exit}"))?;
+    stage.output.wait_for(|output| output.lines().iter().any(|line| line.contains("no database"))).await;
+    stage.output.wait_for(|output| output.lines().iter().any(|line| line.contains("WARN"))).await;
+    Ok(())
+}
+
+/// A connection that breaks is made again; where that does not help, or Lambda refuses, the process says why and ends.
+async fn restore(wrong: Wrong, times: usize) -> Tested {
+    let api = Fake::default();
+    let mut left = times;
+    api.lock().script = Some(Box::new(move |endpoint| {
+        // Both requests for what is next end in the same word; the first one is the restore's.
+        let hit = endpoint == "next" && left > 0;
+        left -= usize::from(hit);
+        hit.then_some(wrong)
+    }));
+    let mut stage = Stage::start("serve", 1, api, &[("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")]).await?;
+    if times == 1 && !matches!(wrong, Wrong::Status(_)) {
+        let id = stage.event(0, "1");
+        ensure(stage.api.posted(&id).await.text() == "1" && stage.runs(), "it was not served")?;
+        return ensure(stage.output.with("fault").len() == 1, format!("{:?}", stage.output.lines()));
+    }
+    let exit = stage.exit().await?;
+    ensure(exit.code() == Some(1), format!("{exit}"))?;
+    let posted = stage.api.request(|request| request.line.ends_with("/init/error")).await;
+    let body: Value = serde_json::from_str(&posted.text())?;
+    ensure(posted.header("lambda-runtime-function-error-type") == Some("Runtime.InitError"), format!("{posted:?}"))?;
+    ensure(body["errorMessage"].as_str().is_some_and(|message| message.contains("/restore/next")), body.to_string())?;
+    stage
+        .output
+        .wait_for(|output| output.lines().iter().any(|line| line.contains("ERROR") && line.contains("/restore/next")))
+        .await;
+    Ok(())
+}
+
+async fn odd_headers(workers: u32) -> Tested {
+    let stage = Stage::start("serve", workers, Fake::default(), &[]).await?;
+    let contexts = [r#"{"custom":{"n":1}}"#, r#"{"custom":null}"#, "warm", "null", "[1", r#"{"client":{}}"#];
+    for (number, odd) in (0u32..).zip(contexts.iter().cycle().take(2 * contexts.len() * workers as usize)) {
+        let id = format!("odd-{number}");
+        let headers = [
+            ("lambda-runtime-client-context", *odd),
+            ("lambda-runtime-cognito-identity", *odd),
+            ("lambda-runtime-deadline-ms", *odd),
+            ("lambda-runtime-trace-id", *odd),
+            ("lambda-runtime-invocation-id", *odd),
+        ];
+        stage.api.event(&id, &headers, r#"{"do":"context"}"#);
+        let posted = stage.api.posted(&id).await;
+        let context: Value = serde_json::from_str(&posted.text())?;
+        ensure(context["client_context"] == json!(null) && context["deadline"] == 0, context.to_string())?;
+        ensure(posted.header("lambda-runtime-invocation-id") == Some(odd), format!("{posted:?}"))?;
+    }
+    let faults = stage.output.with("fault");
+    let ignored = faults.iter().filter(|line| find(line, "fault") == "header_ignored").count();
+    ensure(ignored == 3 && faults.len() == 3, format!("{faults:?}"))
+}

@@ -1,0 +1,19 @@
+//! Whole processes behind a Runtime API over TCP that does wrong what it can: this binary is both the test and, where `PROBE`
+//! names one, the function under test.
+
+#[path = "../../src/runtime/tests/api.rs"]
+#[allow(dead_code, reason = "some faults are for the tests in memory")]
+mod api;
+mod crash;
+mod faults;
+mod function;
+mod stage;
+
+fn main() -> std::process::ExitCode {
+    if let Some(probe) = std::env::var_os("PROBE") {
+        return function::main(&probe.to_string_lossy());
+    }
+    let arguments = libtest_mimic::Arguments::from_args();
+    let tests = [faults::tests(), crash::tests()];
+    libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+}
