@@ -26,6 +26,8 @@ pub struct Builder {
     pub(crate) settings: Settings,
     pub(crate) given: Given,
     pub(crate) hooks: Hooks,
+    /// What is wrong with what was set.
+    pub(crate) problems: Vec<String>,
 }
 
 impl Builder {
@@ -50,6 +52,26 @@ impl Builder {
     /// Where X-Ray's documents go. Default: to the daemon.
     pub fn export(mut self, export: Export) -> Self {
         self.settings.export = export;
+        self
+    }
+
+    /// Which spans are recorded, by target and level: `info,my_crate=debug`. Default: `info`, whatever the log's level is.
+    ///
+    /// For the subscriber that [`build`](Self::build) sets. [`Lifecycle::tracing_layer`](crate::Lifecycle::tracing_layer) is made
+    /// before, and takes the variable or a filter around it. An invalid filter is logged and the default stays.
+    pub fn trace_filter(mut self, directives: &str) -> Self {
+        match directives.parse() {
+            Ok(targets) => self.settings.trace_filter = targets,
+            Err(error) => {
+                self.problems.push(format!("`Builder::trace_filter` was given {directives:?} and the default is used: {error}"))
+            }
+        }
+        self
+    }
+
+    /// Bytes of documents sent of one trace, of which X-Ray takes 500,000. Default: 480,000, for Lambda's own segments need some.
+    pub fn trace_budget(mut self, bytes: usize) -> Self {
+        self.settings.trace_budget = bytes;
         self
     }
 
@@ -221,5 +243,59 @@ impl Builder {
     {
         self.hooks.push_shutdown(hook);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::settings::Settings;
+    use std::collections::BTreeSet;
+
+    /// Each variable, and the method that sets the same in code.
+    const BOTH: [(&str, &str); 16] = [
+        ("LOG", "log"),
+        ("TRACE", "trace"),
+        ("TRACE_FILTER", "trace_filter"),
+        ("TRACE_PARENT", "trace_parent"),
+        ("TRACE_EXPORT", "export"),
+        ("TRACE_PRINT", "trace_print"),
+        ("TRACE_IN_PROGRESS", "in_progress"),
+        ("TRACE_BUDGET", "trace_budget"),
+        ("TRACE_AWS_ERROR_MESSAGES", "aws_error_messages"),
+        ("INIT_BUDGET", "init_budget"),
+        ("DEADLINE", "deadline"),
+        ("DEADLINE_GRACE", "grace"),
+        ("DEADLINE_RESERVE", "reserve"),
+        ("WATCHDOG", "watchdog"),
+        ("AFTER_RESPONSE", "unfinished"),
+        ("AFTER_RESPONSE_BUDGET", "after_response_budget"),
+    ];
+
+    /// Set in code only, and why.
+    const IN_CODE: [(&str, &str); 9] = [
+        ("exporter", "an exporter is a value"),
+        ("xray_api", "a client is a value"),
+        ("flush", "it concerns exporters, which are set in code"),
+        ("annotations", "which attributes may be indexed is decided where they are made"),
+        ("redact", "a redactor is code"),
+        ("after_response", "a hook is code"),
+        ("on_unfinished", "a hook is code"),
+        ("on_thaw", "a hook is code"),
+        ("on_shutdown", "a hook is code"),
+    ];
+
+    #[test]
+    fn every_variable_has_a_method_and_every_method_a_variable_or_a_reason() {
+        let methods: BTreeSet<&str> = include_str!("builder.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("    pub fn "))
+            .filter_map(|line| line.split(['(', '<']).next())
+            .collect();
+        let both = BOTH.iter();
+        let variables: Vec<String> = both.clone().map(|(variable, _)| format!("LAMBDA_LIFECYCLE_{variable}")).collect();
+        assert_eq!(variables, Settings::variables());
+        let listed = both.map(|(_, method)| *method).chain(IN_CODE.map(|(method, _)| method)).collect();
+        assert_eq!(methods, listed);
+        assert!(IN_CODE.iter().all(|(_, reason)| !reason.is_empty()));
     }
 }

@@ -250,8 +250,8 @@ impl Lifecycle {
 impl Builder {
     /// The lifecycle. Sets the global subscriber, if the log or the trace is wanted and none is set.
     pub fn build(self) -> Lifecycle {
-        let Self { mut settings, given, hooks } = self;
-        let mut problems = settings.read_env();
+        let Self { mut settings, given, hooks, mut problems } = self;
+        problems.extend(settings.read_env());
         problems.extend(subscribe(&settings));
         for problem in problems {
             notice::warn_once(&problem);

@@ -11,7 +11,6 @@
 //! | `LAMBDA_LIFECYCLE_TRACE_PRINT` | `on`, `off`: write each finished document to standard output too, to compare it with what X-Ray shows | `off` |
 //! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace: X-Ray takes 500,000, of which Lambda's own segments need some | `480000` |
-//! | `LAMBDA_LIFECYCLE_TRACE_PACE` | documents of a common size a millisecond beyond the first 74: more may overrun the daemon's buffer, silently | `10` |
 //! | `LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES` | `on`, `off`: record the message of an AWS service's error beside its code; messages can repeat what was sent | `off` |
 //! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all set-ups of the Init phase | `9000`; none where the platform allows minutes |
 //! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and answer before the deadline | `on` |
@@ -90,7 +89,6 @@ pub(crate) struct Settings {
     pub(crate) trace_print: bool,
     pub(crate) in_progress: bool,
     pub(crate) trace_budget: usize,
-    pub(crate) trace_pace: u32,
     pub(crate) aws_error_messages: bool,
     /// `None`: the default, where the platform has a limit that is worth it.
     pub(crate) init_budget: Option<Duration>,
@@ -115,7 +113,6 @@ impl Default for Settings {
             trace_print: false,
             in_progress: true,
             trace_budget: MAX_TRACE - LAMBDAS_OWN,
-            trace_pace: 10,
             aws_error_messages: false,
             init_budget: None,
             deadline: true,
@@ -141,7 +138,6 @@ impl fmt::Debug for Settings {
             .field("trace_print", &self.trace_print)
             .field("in_progress", &self.in_progress)
             .field("trace_budget", &self.trace_budget)
-            .field("trace_pace", &self.trace_pace)
             .field("aws_error_messages", &self.aws_error_messages)
             .field("init_budget", &self.init_budget)
             .field("deadline", &self.deadline)
@@ -193,7 +189,7 @@ impl Settings {
 
     /// The names of all variables that are read.
     #[cold]
-    fn variables() -> Vec<String> {
+    pub(crate) fn variables() -> Vec<String> {
         let asked = RefCell::new(Vec::new());
         Self::default().read(&|name| {
             asked.borrow_mut().push(name.to_owned());
@@ -226,12 +222,6 @@ impl Settings {
         reader.switch("LAMBDA_LIFECYCLE_TRACE_PRINT", &mut self.trace_print);
         reader.switch("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", &mut self.in_progress);
         reader.set("LAMBDA_LIFECYCLE_TRACE_BUDGET", "a number of bytes", &mut self.trace_budget, |text| text.parse().ok());
-        reader.set(
-            "LAMBDA_LIFECYCLE_TRACE_PACE",
-            "a number of documents a millisecond, at least 1",
-            &mut self.trace_pace,
-            |text| text.parse().ok().filter(|pace| *pace > 0),
-        );
         reader.switch("LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES", &mut self.aws_error_messages);
         reader.set("LAMBDA_LIFECYCLE_INIT_BUDGET", MILLISECONDS, &mut self.init_budget, |text| milliseconds(text).map(Some));
         reader.switch("LAMBDA_LIFECYCLE_DEADLINE", &mut self.deadline);

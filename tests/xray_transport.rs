@@ -2,10 +2,10 @@
 
 use std::{
     net::{SocketAddr, UdpSocket},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use lambda_lifecycle::xray::{Batch, DaemonAddress, Pace, Pacer, Sent, UdpEmitter, UdpStats};
+use lambda_lifecycle::xray::{Batch, DaemonAddress, Sent, UdpEmitter, UdpStats};
 
 fn receiver() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -17,20 +17,6 @@ fn receiver() -> (UdpSocket, SocketAddr) {
 fn drain(socket: &UdpSocket) -> usize {
     let mut buffer = [0; 65_536];
     std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count()
-}
-
-#[tokio::test]
-async fn a_burst_fits_a_default_buffer_that_nobody_reads() {
-    for size in [200, 600, 1_000, 5_600, 48_000, 63_000] {
-        let pace = Pace::default();
-        let number = (pace.burst / Pace::charge(size)).max(1) as usize;
-        let (socket, address) = receiver();
-        let mut emitter = UdpEmitter::connect(address).unwrap();
-        let document = vec![b'x'; size];
-        let documents = (0..number).map(|_| document.as_slice());
-        let sent = emitter.send_all(documents, |_| async { panic!("the first burst needs no waiting") }).await;
-        assert_eq!((sent as usize, drain(&socket)), (number, number), "documents of {size} bytes");
-    }
 }
 
 #[tokio::test]
@@ -57,42 +43,6 @@ trait ThenDo: Future<Output = ()> + Sized {
 }
 
 impl<F: Future<Output = ()>> ThenDo for F {}
-
-#[test]
-fn five_milliseconds_of_sending_stay_below_the_buffer() {
-    // What three quarters of a default buffer take; see the numbers at `Pace`.
-    for (size, most) in [(600, 124), (5_600, 18), (16_000, 9)] {
-        let mut now = Instant::now();
-        let mut pacer = Pacer::new(Pace::default(), now);
-        let mut admitted = Vec::new();
-        while admitted.len() < 2_000 {
-            match pacer.admit(now, size) {
-                Ok(()) => admitted.push(now),
-                // As coarse as a timer of the executor.
-                Err(wait) => now += wait.max(Duration::from_millis(1)),
-            }
-        }
-        for (at, first) in admitted.iter().enumerate() {
-            let window = admitted[at..].iter().take_while(|time| **time - *first < Duration::from_millis(5)).count();
-            assert!(window <= most, "{window} documents of {size} bytes in 5 ms");
-        }
-    }
-}
-
-#[test]
-fn the_pacer_says_how_long_and_lets_a_giant_pass_alone() {
-    let start = Instant::now();
-    let pace = Pace { burst: 2 * Pace::charge(100), per_millisecond: Pace::charge(100) };
-    let mut pacer = Pacer::new(pace, start);
-    assert_eq!(pacer.admit(start, 100), Ok(()));
-    assert_eq!(pacer.admit(start, 1), Ok(()), "a block is no smaller");
-    assert_eq!(pacer.admit(start, 100), Err(Duration::from_millis(1)));
-    let later = start + Duration::from_secs(3_600);
-    assert_eq!(pacer.admit(later, 1_000_000), Ok(()), "more than the burst, but alone");
-    assert_eq!(pacer.admit(later, 100), Err(Duration::from_millis(1)));
-    assert_eq!(pacer.admit(start, 100), Err(Duration::from_millis(1)), "a clock that steps back refills nothing");
-    assert_eq!(pacer.admit(later + Duration::from_millis(1), 100), Ok(()));
-}
 
 #[tokio::test]
 async fn an_absent_daemon_costs_one_line_and_no_error() {

@@ -17,13 +17,12 @@ use std::{
 
 const ROUNDS: usize = 5;
 
-/// As Lambda sets them, and no limit to what is sent: it is not the pace that is measured.
+/// As Lambda sets them, and no limit to what is sent of a trace.
 const COMMON: &[(&str, &str)] = &[
     ("AWS_LAMBDA_FUNCTION_NAME", "orders"),
     ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
     ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024"),
     ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/orders"),
-    ("LAMBDA_LIFECYCLE_TRACE_PACE", "1000000"),
     ("LAMBDA_LIFECYCLE_TRACE_BUDGET", "1000000000000"),
 ];
 

@@ -8,7 +8,7 @@ use crate::{
     clock::timers_run,
     environment, notice,
     settings::Settings,
-    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Pace, Redactor, StdoutEmitter, UdpEmitter},
+    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Redactor, StdoutEmitter, UdpEmitter},
 };
 use opentelemetry::{
     TraceId,
@@ -80,7 +80,6 @@ pub(crate) struct Documents {
     options: Options,
     /// Spans pass it before they are encoded.
     redactor: Option<Redactor>,
-    pace: u32,
     /// Documents are written to standard output too.
     print: bool,
     /// Opened by the first document; `None` where there is nowhere to send to.
@@ -143,7 +142,6 @@ impl Documents {
             export: settings.export,
             options: Options { annotations: settings.annotations.clone() },
             redactor: settings.redactor.clone(),
-            pace: settings.trace_pace,
             print: settings.trace_print && settings.export != Export::Stdout,
             trace_budget: settings.trace_budget,
             budget: SyncMutex::new(Budget::new(settings.trace_budget)),
@@ -213,10 +211,9 @@ impl Documents {
                     None => DaemonAddress::default(),
                 };
                 match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
-                    Ok((immediate, paced)) => Some(Transport::Udp(Box::new(Udp {
-                        immediate: SyncMutex::new(immediate),
-                        paced: Mutex::new(paced.with_pace(self.pace())),
-                    }))),
+                    Ok((immediate, paced)) => {
+                        Some(Transport::Udp(Box::new(Udp { immediate: SyncMutex::new(immediate), paced: Mutex::new(paced) })))
+                    }
                     Err(error) => {
                         notice::warn(format_args!("nothing is sent to X-Ray: {error}"));
                         None
@@ -224,12 +221,6 @@ impl Documents {
                 }
             }
         }
-    }
-
-    fn pace(&self) -> Pace {
-        // A document of a common size each for itself, as the setting counts them.
-        let each = Pace::charge(600);
-        Pace { per_millisecond: self.pace.saturating_mul(each), ..Pace::default() }
     }
 
     /// Announces that an invocation has begun, so that one which is killed is visible.

@@ -20,8 +20,7 @@ pub use self::{
     propagator::Propagator,
     redaction::Redaction,
     transport::{
-        AddressError, DAEMON_ADDRESS_VARIABLE, DAEMON_HEADER, DaemonAddress, Pace, Pacer, Sent, StdoutEmitter, UdpEmitter,
-        UdpError, UdpStats,
+        AddressError, DAEMON_ADDRESS_VARIABLE, DAEMON_HEADER, DaemonAddress, Sent, StdoutEmitter, UdpEmitter, UdpError, UdpStats,
     },
 };
 pub(crate) use document::non_finite;

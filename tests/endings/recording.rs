@@ -101,7 +101,7 @@ async fn backlog() -> Tested {
     const SPANS: u64 = 6_000;
     let slow = |function: FunctionBuilder| {
         let function = function.managed(8);
-        function.env("LAMBDA_LIFECYCLE_TRACE_PACE", "10").env("LAMBDA_LIFECYCLE_TRACE_BUDGET", "100000000")
+        function.env("LAMBDA_LIFECYCLE_TRACE_BUDGET", "100000000")
     };
     let stage = Stage::with("value", TraceMode::Active, slow).await?;
     let invoke = || stage.invoke(json!({ "do": "many spans", "count": SPANS }));

@@ -100,7 +100,7 @@ async fn axum_at_once() -> Tested {
     let event = |id: usize| crate::invocation::http_event(&format!("/orders/{id}"));
     let answers = all((0..24).map(|id| stage.invoke(event(id)))).await?;
     for answer in &answers {
-        let body = value(&answer)?;
+        let body = value(answer)?;
         ensure(body["statusCode"] == 200, body.to_string())?;
         let document = stage.finished_document(answer).await?;
         ensure(document.annotation("route") == Some("GET /orders/{id}"), format!("{:?}", document.annotations))?;

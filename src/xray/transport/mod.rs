@@ -5,9 +5,9 @@ mod pacer;
 mod stdout;
 mod udp;
 
+use self::pacer::{Pace, Pacer};
 pub use self::{
     address::{AddressError, DAEMON_ADDRESS_VARIABLE, DaemonAddress},
-    pacer::{Pace, Pacer},
     stdout::StdoutEmitter,
     udp::{Sent, UdpEmitter, UdpError, UdpStats},
 };

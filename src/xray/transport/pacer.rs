@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 /// 25 of 7,500, 12 of 16,000, 4 of 48,000; while it is being read, three quarters of that. All rates here are in these bytes. The
 /// default never has more in a buffer than three quarters, even if its reader pauses for 5 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub(super) struct Pace {
     /// Bytes of the receiver's buffer that may be filled at once after a rest; a larger datagram leaves alone. Most invocations need
     /// no more and never wait. Default: 95,000, that is 74 documents of a common size each for itself.
-    pub burst: u32,
+    pub(super) burst: u32,
     /// Bytes of the receiver's buffer a millisecond from then on. Default: 12,800, that is 10 such documents.
-    pub per_millisecond: u32,
+    pub(super) per_millisecond: u32,
 }
 
 impl Pace {
     /// What a datagram of so many bytes takes of the receiver's buffer.
-    pub fn charge(bytes: usize) -> u32 {
+    pub(super) fn charge(bytes: usize) -> u32 {
         /// What comes before and behind the bytes in their block.
         const AROUND: usize = 384;
         const LEAST: usize = 1_024;
@@ -36,7 +36,7 @@ impl Default for Pace {
 
 /// A token bucket over the receiver's buffer. It does no waiting: it says how long to wait.
 #[derive(Clone, Debug)]
-pub struct Pacer {
+pub(super) struct Pacer {
     pace: Pace,
     /// In millionths of a byte, so that a nanosecond's share is a whole number.
     room: u64,
@@ -47,12 +47,12 @@ const SCALE: u64 = 1_000_000;
 
 impl Pacer {
     /// A full bucket.
-    pub fn new(pace: Pace, now: Instant) -> Self {
+    pub(super) fn new(pace: Pace, now: Instant) -> Self {
         Self { pace, room: most(pace), at: now }
     }
 
     /// Takes the room for one datagram, or says how long there will be none.
-    pub fn admit(&mut self, now: Instant, bytes: usize) -> Result<(), Duration> {
+    pub(super) fn admit(&mut self, now: Instant, bytes: usize) -> Result<(), Duration> {
         // A rate per millisecond in millionths is the same number per nanosecond.
         let rate = u64::from(self.pace.per_millisecond.max(1));
         let passed = u64::try_from(now.saturating_duration_since(self.at).as_nanos()).unwrap_or(u64::MAX);
@@ -71,4 +71,45 @@ impl Pacer {
 
 fn most(pace: Pace) -> u64 {
     u64::from(pace.burst.max(1)) * SCALE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_milliseconds_of_sending_stay_below_the_buffer() {
+        // What three quarters of a default buffer take; see the numbers at `Pace`.
+        for (size, most) in [(600, 124), (5_600, 18), (16_000, 9)] {
+            let mut now = Instant::now();
+            let mut pacer = Pacer::new(Pace::default(), now);
+            let mut admitted = Vec::new();
+            while admitted.len() < 2_000 {
+                match pacer.admit(now, size) {
+                    Ok(()) => admitted.push(now),
+                    // As coarse as a timer of the executor.
+                    Err(wait) => now += wait.max(Duration::from_millis(1)),
+                }
+            }
+            for (at, first) in admitted.iter().enumerate() {
+                let window = admitted[at..].iter().take_while(|time| **time - *first < Duration::from_millis(5)).count();
+                assert!(window <= most, "{window} documents of {size} bytes in 5 ms");
+            }
+        }
+    }
+
+    #[test]
+    fn the_pacer_says_how_long_and_lets_a_giant_pass_alone() {
+        let start = Instant::now();
+        let pace = Pace { burst: 2 * Pace::charge(100), per_millisecond: Pace::charge(100) };
+        let mut pacer = Pacer::new(pace, start);
+        assert_eq!(pacer.admit(start, 100), Ok(()));
+        assert_eq!(pacer.admit(start, 1), Ok(()), "a block is no smaller");
+        assert_eq!(pacer.admit(start, 100), Err(Duration::from_millis(1)));
+        let later = start + Duration::from_secs(3_600);
+        assert_eq!(pacer.admit(later, 1_000_000), Ok(()), "more than the burst, but alone");
+        assert_eq!(pacer.admit(later, 100), Err(Duration::from_millis(1)));
+        assert_eq!(pacer.admit(start, 100), Err(Duration::from_millis(1)), "a clock that steps back refills nothing");
+        assert_eq!(pacer.admit(later + Duration::from_millis(1), 100), Ok(()));
+    }
 }

@@ -61,7 +61,6 @@ pub struct UdpStats {
 pub struct UdpEmitter {
     socket: UdpSocket,
     pacer: Pacer,
-    pace: Pace,
     stats: UdpStats,
     noted: bool,
     /// Nobody listened when it was last looked; of the socket, so of all its clones.
@@ -88,12 +87,7 @@ impl UdpEmitter {
         let socket = UdpSocket::bind(any)?;
         socket.connect(address)?;
         socket.set_nonblocking(true)?;
-        Ok(Self::over(socket, Pace::default()))
-    }
-
-    /// With another pace than the default one.
-    pub fn with_pace(self, pace: Pace) -> Self {
-        Self { pacer: Pacer::new(pace, Instant::now()), pace, ..self }
+        Ok(Self::over(socket))
     }
 
     /// The same socket with a pace and counts of its own, for a watchdog's thread.
@@ -102,14 +96,13 @@ impl UdpEmitter {
     /// Whatever the system says to the duplication.
     pub fn try_clone(&self) -> io::Result<Self> {
         let socket = self.socket.try_clone()?;
-        Ok(Self { absent: Arc::clone(&self.absent), ..Self::over(socket, self.pace) })
+        Ok(Self { absent: Arc::clone(&self.absent), ..Self::over(socket) })
     }
 
-    fn over(socket: UdpSocket, pace: Pace) -> Self {
+    fn over(socket: UdpSocket) -> Self {
         Self {
             socket,
-            pacer: Pacer::new(pace, Instant::now()),
-            pace,
+            pacer: Pacer::new(Pace::default(), Instant::now()),
             stats: UdpStats::default(),
             noted: false,
             absent: Arc::default(),
@@ -278,4 +271,28 @@ fn is_busy(error: &io::Error) -> bool {
 
 fn is_too_large(error: &io::Error) -> bool {
     error.raw_os_error() == Some(MESSAGE_SIZE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_burst_fits_a_default_buffer_that_nobody_reads() {
+        for size in [200, 600, 1_000, 5_600, 48_000, 63_000] {
+            let pace = Pace::default();
+            let number = (pace.burst / Pace::charge(size)).max(1) as usize;
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            socket.set_nonblocking(true).expect("a socket");
+            let mut emitter = UdpEmitter::connect(socket.local_addr().expect("an address")).expect("a socket");
+            let document = vec![b'x'; size];
+            let documents = (0..number).map(|_| document.as_slice());
+            let sent = emitter.send_all(documents, |_| async { panic!("the first burst needs no waiting") }).await;
+            assert_eq!(
+                (sent as usize, std::iter::from_fn(|| socket.recv(&mut [0; 65_536]).ok()).count()),
+                (number, number),
+                "documents of {size} bytes"
+            );
+        }
+    }
 }
