@@ -44,7 +44,7 @@ async fn work(order: Order) -> Result<(), Error> {
     if black_box(order.id) == u64::MAX { Err("no stock".into()) } else { Ok(()) }
 }
 
-async fn handle(_: (), message: Message<Order>) -> Result<(), Error> {
+async fn handle(message: Message<Order>) -> Result<(), Error> {
     work(message.body).await
 }
 
@@ -137,7 +137,7 @@ fn run(runtime: &Runtime, way: Way, event: SqsEvent) {
         Way::NotSampled => false,
         Way::Sampled => true,
     };
-    let handed = Handed { handler: sqs::batch((), handle).concurrency(16), event: Some(event) };
+    let handed = Handed { handler: sqs::batch(handle).concurrency(16), event: Some(event) };
     let mut service = RuntimeLayer::new().layer(handed);
     runtime.block_on(service.call(invocation(sampled))).expect("it is served");
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    Lifecycle::from_env().run_concurrent(sqs::batch((), invoice)).await
+    Lifecycle::from_env().run_concurrent(sqs::batch(invoice)).await
 }
 
 #[derive(Deserialize)]
@@ -17,7 +17,7 @@ struct Order {
     quantity: u64,
 }
 
-async fn invoice(_: (), message: Message<Order>) -> Result<(), Error> {
+async fn invoice(message: Message<Order>) -> Result<(), Error> {
     write(&message.body).await
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    Lifecycle::from_env().run_concurrent(sqs::batch((), pack).from_sns().continue_traces()).await
+    Lifecycle::from_env().run_concurrent(sqs::batch(pack).from_sns().continue_traces()).await
 }
 
 #[derive(Deserialize)]
@@ -17,7 +17,7 @@ struct Order {
     sku: String,
 }
 
-async fn pack(_: (), message: Message<Order>) -> Result<(), Error> {
+async fn pack(message: Message<Order>) -> Result<(), Error> {
     let topic = message.notification.as_ref().map(|notification| notification.topic());
     tracing::info!(sku = message.body.sku, topic, "packing");
     wrap(&message.body).await;

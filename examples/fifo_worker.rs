@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 async fn main() -> Result<(), Error> {
     let life = Lifecycle::from_env();
     let ledger = life.init("ledger", Ledger::open()).await?;
-    let worker = sqs::batch(Arc::new(ledger), book).concurrency(4).on_failure(tell);
+    let worker = sqs::batch(book).with_state(Arc::new(ledger)).concurrency(4).on_failure(tell);
     life.run_concurrent(worker).await
 }
 

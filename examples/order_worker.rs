@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 async fn main() -> Result<(), Error> {
     let life = Lifecycle::from_env();
     let shop = life.init("shop", Shop::connect()).await?;
-    life.run_concurrent(sqs::batch(Arc::new(shop), fulfil).concurrency(8)).await
+    life.run_concurrent(sqs::batch(fulfil).with_state(Arc::new(shop)).concurrency(8)).await
 }
 
 async fn fulfil(shop: Arc<Shop>, message: Message<Order>) -> Result<(), Error> {

@@ -8,10 +8,10 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Error> {
-//!     Lifecycle::from_env().run_concurrent(event_bridge::events((), placed)).await
+//!     Lifecycle::from_env().run_concurrent(event_bridge::events(placed)).await
 //! }
 //!
-//! async fn placed(_: (), event: EventBridgeEvent<Order>) -> Result<(), Error> {
+//! async fn placed(event: EventBridgeEvent<Order>) -> Result<(), Error> {
 //!     println!("{} of {}: {}", event.detail_type, event.source, event.detail.id);
 //!     Ok(())
 //! }
@@ -24,9 +24,10 @@
 
 use crate::{
     Invocation,
+    handler::Handler,
     hop::{self, consumer},
 };
-use lambda_runtime::{Diagnostic, Error, LambdaEvent};
+use lambda_runtime::{Diagnostic, LambdaEvent};
 use opentelemetry::{KeyValue, Value, context::FutureExt as _};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
@@ -68,38 +69,48 @@ pub struct EventBridgeEvent<T> {
 
 /// A service that handles events of EventBridge. Made by [`events`].
 #[must_use = "hand it to `Lifecycle::run_concurrent`"]
-pub struct Events<App, T, Handler> {
-    app: App,
-    handler: Handler,
-    detail: PhantomData<fn() -> T>,
+pub struct Events<H, Args, T, State = ()> {
+    state: State,
+    handler: H,
+    args: PhantomData<fn(T) -> Args>,
 }
 
-/// Runs `handler` for each event, with a clone of `app` and the detail decoded from JSON into `T`.
+/// Runs `handler` for each event, with the detail decoded from JSON into `T`.
 ///
+/// The handler is an `async fn(EventBridgeEvent<T>)`, or an `async fn(App, EventBridgeEvent<T>)` with [`with_state`](Events::with_state).
 /// Its failure is the invocation's: Lambda then repeats the event.
-pub fn events<App, T, Handler, Working, E>(app: App, handler: Handler) -> Events<App, T, Handler>
+pub fn events<H, Args, State, T>(handler: H) -> Events<H, Args, T>
 where
     T: DeserializeOwned,
-    Handler: Fn(App, EventBridgeEvent<T>) -> Working,
-    Working: Future<Output = Result<(), E>>,
-    E: Into<Error>,
+    H: Handler<Args, State, EventBridgeEvent<T>>,
 {
-    Events { app, handler, detail: PhantomData }
+    Events { state: (), handler, args: PhantomData }
 }
 
-impl<App: Clone, T, Handler: Clone> Clone for Events<App, T, Handler> {
-    fn clone(&self) -> Self {
-        Self { app: self.app.clone(), handler: self.handler.clone(), detail: PhantomData }
+impl<H, Args, T> Events<H, Args, T> {
+    /// The state that each call of the handler gets a clone of, as its first argument.
+    pub fn with_state<State>(self, state: State) -> Events<H, Args, T, State>
+    where
+        H: Handler<Args, State, EventBridgeEvent<T>>,
+    {
+        let Self { state: (), handler, args } = self;
+        Events { state, handler, args }
     }
 }
 
-impl<App, T, Handler, Working, E> Service<LambdaEvent<EventBridgeEvent<T>>> for Events<App, T, Handler>
+impl<H: Clone, Args, T, State: Clone> Clone for Events<H, Args, T, State> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone(), handler: self.handler.clone(), args: PhantomData }
+    }
+}
+
+impl<H, Args, T, State> Service<LambdaEvent<EventBridgeEvent<T>>> for Events<H, Args, T, State>
 where
-    App: Clone + Send + Sync + 'static,
+    State: Clone + Send + Sync + 'static,
     T: Send + 'static,
-    Handler: Fn(App, EventBridgeEvent<T>) -> Working + Clone + Send + Sync + 'static,
-    Working: Future<Output = Result<(), E>> + Send + 'static,
-    E: Into<Error>,
+    Args: 'static,
+    H: Handler<Args, State, EventBridgeEvent<T>> + Clone + Send + Sync + 'static,
+    H::Future: Send + 'static,
 {
     type Response = ();
     type Error = Diagnostic;
@@ -110,12 +121,12 @@ where
     }
 
     fn call(&mut self, event: LambdaEvent<EventBridgeEvent<T>>) -> Self::Future {
-        let (app, handler) = (self.app.clone(), self.handler.clone());
+        let (state, handler) = (self.state.clone(), self.handler.clone());
         let event = event.payload;
         Box::pin(async move {
             let span = begin(&Invocation::current(), &event);
             let context = span.as_ref().map_or_else(opentelemetry::Context::current, |span| span.context().clone());
-            let handled = async { handler(app, event).await }.with_context(context).await;
+            let handled = async { handler.call(&state, event).await }.with_context(context).await;
             let failure = handled.err().map(|error| Invocation::current().diagnostic_of(error));
             if let Some(span) = span {
                 span.end(failure.as_ref().map(|failure| (&*failure.error_type, &*failure.error_message)));

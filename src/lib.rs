@@ -34,6 +34,7 @@ mod environment;
 pub mod event_bridge;
 mod export;
 mod frozen;
+pub mod handler;
 mod hop;
 pub mod http_client;
 mod ids;

@@ -8,10 +8,10 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Error> {
-//!     Lifecycle::from_env().run_concurrent(sns::notifications((), placed)).await
+//!     Lifecycle::from_env().run_concurrent(sns::notifications(placed)).await
 //! }
 //!
-//! async fn placed(_: (), notification: Notification<Order>) -> Result<(), Error> {
+//! async fn placed(notification: Notification<Order>) -> Result<(), Error> {
 //!     println!("order {} by {}", notification.message.id, notification.topic_arn);
 //!     Ok(())
 //! }
@@ -25,14 +25,16 @@
 
 use crate::{
     Invocation, decode,
+    handler::Handler,
     hop::{self, Producer, consumer},
 };
-use lambda_runtime::{Diagnostic, Error, LambdaEvent};
+use lambda_runtime::{Diagnostic, LambdaEvent};
 use opentelemetry::{KeyValue, Value, context::FutureExt as _, trace::Link};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     collections::HashMap,
     future::Future,
+    marker::PhantomData,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -109,38 +111,49 @@ pub struct SnsRecord {
 
 /// A service that handles notifications. Made by [`notifications`].
 #[must_use = "hand it to `Lifecycle::run_concurrent`"]
-pub struct Notifications<App, T, Handler> {
-    app: App,
-    handler: Handler,
+pub struct Notifications<H, Args, T, State = ()> {
+    state: State,
+    handler: H,
+    args: PhantomData<fn() -> Args>,
     decode: fn(&str) -> Result<T, decode::Undecodable>,
 }
 
-/// Runs `handler` for each notification, with a clone of `app` and the message decoded from JSON into `T`.
+/// Runs `handler` for each notification, with the message decoded from JSON into `T`.
 ///
+/// The handler is an `async fn(Notification<T>)`, or an `async fn(App, Notification<T>)` with [`with_state`](Notifications::with_state).
 /// The first failure is the invocation's: Lambda then repeats the event.
-pub fn notifications<App, T, Handler, Working, E>(app: App, handler: Handler) -> Notifications<App, T, Handler>
+pub fn notifications<H, Args, State, T>(handler: H) -> Notifications<H, Args, T>
 where
     T: DeserializeOwned,
-    Handler: Fn(App, Notification<T>) -> Working,
-    Working: Future<Output = Result<(), E>>,
-    E: Into<Error>,
+    H: Handler<Args, State, Notification<T>>,
 {
-    Notifications { app, handler, decode: decode::from_str }
+    Notifications { state: (), handler, args: PhantomData, decode: decode::from_str }
 }
 
-impl<App: Clone, T, Handler: Clone> Clone for Notifications<App, T, Handler> {
-    fn clone(&self) -> Self {
-        Self { app: self.app.clone(), handler: self.handler.clone(), decode: self.decode }
+impl<H, Args, T> Notifications<H, Args, T> {
+    /// The state that each call of the handler gets a clone of, as its first argument.
+    pub fn with_state<State>(self, state: State) -> Notifications<H, Args, T, State>
+    where
+        H: Handler<Args, State, Notification<T>>,
+    {
+        let Self { state: (), handler, args, decode } = self;
+        Notifications { state, handler, args, decode }
     }
 }
 
-impl<App, T, Handler, Working, E> Service<LambdaEvent<SnsEvent>> for Notifications<App, T, Handler>
+impl<H: Clone, Args, T, State: Clone> Clone for Notifications<H, Args, T, State> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone(), handler: self.handler.clone(), ..*self }
+    }
+}
+
+impl<H, Args, T, State> Service<LambdaEvent<SnsEvent>> for Notifications<H, Args, T, State>
 where
-    App: Clone + Send + Sync + 'static,
+    State: Clone + Send + Sync + 'static,
     T: Send + 'static,
-    Handler: Fn(App, Notification<T>) -> Working + Clone + Send + Sync + 'static,
-    Working: Future<Output = Result<(), E>> + Send + 'static,
-    E: Into<Error>,
+    Args: 'static,
+    H: Handler<Args, State, Notification<T>> + Clone + Send + Sync + 'static,
+    H::Future: Send + 'static,
 {
     type Response = ();
     type Error = Diagnostic;
@@ -169,12 +182,9 @@ where
     }
 }
 
-impl<App, T, Handler, Working, E> Notifications<App, T, Handler>
+impl<H, Args, T, State> Notifications<H, Args, T, State>
 where
-    App: Clone,
-    Handler: Fn(App, Notification<T>) -> Working,
-    Working: Future<Output = Result<(), E>>,
-    E: Into<Error>,
+    H: Handler<Args, State, Notification<T>>,
 {
     async fn handle(&self, notification: Notification<String>) -> Result<(), Diagnostic> {
         let (text, around) = notification.take();
@@ -184,7 +194,7 @@ where
         })?;
         let Notification { message: (), message_id, topic_arn, subject, timestamp, message_attributes } = around;
         let notification = Notification { message, message_id, topic_arn, subject, timestamp, message_attributes };
-        let handled = (self.handler)(self.app.clone(), notification).await;
+        let handled = self.handler.call(&self.state, notification).await;
         handled.map_err(|error| Invocation::current().diagnostic_of(error))
     }
 }

@@ -6,11 +6,12 @@ use super::{
     run,
     span::SpanOptions,
 };
-use crate::{Invocation, decode};
-use lambda_runtime::{Error, LambdaEvent};
+use crate::{Invocation, decode, handler::Handler};
+use lambda_runtime::LambdaEvent;
 use serde::de::DeserializeOwned;
 use std::{
     future::Future,
+    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -27,9 +28,10 @@ pub(super) type Hook = Arc<dyn Fn(FailedMessage<'_>) + Send + Sync>;
 
 /// A service that handles each message of a batch by itself. Made by [`batch`] and [`batch_raw`].
 #[must_use = "hand it to `Lifecycle::run_concurrent`"]
-pub struct Batch<App, T, Handler> {
-    pub(super) app: App,
-    pub(super) handler: Handler,
+pub struct Batch<H, Args, T, State = ()> {
+    pub(super) state: State,
+    pub(super) handler: H,
+    pub(super) args: PhantomData<fn() -> Args>,
     pub(super) decode: Decode<T>,
     pub(super) concurrency: usize,
     pub(super) spans: SpanOptions,
@@ -37,17 +39,26 @@ pub struct Batch<App, T, Handler> {
     pub(super) on_failure: Option<Hook>,
 }
 
-/// Runs `handler` for each message of a batch, with a clone of `app` and the body decoded from JSON into `T`.
+/// Runs `handler` for each message of a batch, with the body decoded from JSON into `T`.
 ///
+/// The handler is an `async fn(Message<T>)`, or an `async fn(App, Message<T>)` with [`with_state`](Batch::with_state).
 /// What becomes of the messages is described at the [module](super).
-pub fn batch<App, T, Handler, Working, E>(app: App, handler: Handler) -> Batch<App, T, Handler>
+///
+/// ```
+/// use lambda_lifecycle::{Error, sqs::{self, Message}};
+///
+/// async fn place(message: Message<u64>) -> Result<(), Error> {
+///     println!("order {}", message.body);
+///     Ok(())
+/// }
+/// let service = sqs::batch(place).concurrency(8);
+/// ```
+pub fn batch<H, Args, State, T>(handler: H) -> Batch<H, Args, T>
 where
     T: DeserializeOwned,
-    Handler: Fn(App, Message<T>) -> Working,
-    Working: Future<Output = Result<(), E>>,
-    E: Into<Error>,
+    H: Handler<Args, State, Message<T>>,
 {
-    Batch::new(app, handler, |body| {
+    Batch::new(handler, |body| {
         decode::from_str(&body).map_err(|error| format!("the body is not a valid {}: {error}", decode::type_name::<T>()))
     })
 }
@@ -57,26 +68,25 @@ where
 /// ```
 /// use lambda_lifecycle::{Error, sqs::{self, Message}};
 ///
-/// async fn import(_: (), message: Message<String>) -> Result<(), Error> {
+/// async fn import(message: Message<String>) -> Result<(), Error> {
 ///     for line in message.body.lines() { /* CSV, say */ }
 ///     Ok(())
 /// }
-/// let service = sqs::batch_raw((), import);
+/// let service = sqs::batch_raw(import);
 /// ```
-pub fn batch_raw<App, Handler, Working, E>(app: App, handler: Handler) -> Batch<App, String, Handler>
+pub fn batch_raw<H, Args, State>(handler: H) -> Batch<H, Args, String>
 where
-    Handler: Fn(App, Message<String>) -> Working,
-    Working: Future<Output = Result<(), E>>,
-    E: Into<Error>,
+    H: Handler<Args, State, Message<String>>,
 {
-    Batch::new(app, handler, Ok)
+    Batch::new(handler, Ok)
 }
 
-impl<App, T, Handler> Batch<App, T, Handler> {
-    fn new(app: App, handler: Handler, decode: Decode<T>) -> Self {
+impl<H, Args, T> Batch<H, Args, T> {
+    fn new(handler: H, decode: Decode<T>) -> Self {
         Self {
-            app,
+            state: (),
             handler,
+            args: PhantomData,
             decode,
             concurrency: CONCURRENCY,
             spans: SpanOptions { continues: false, budget: SPAN_BUDGET, group_ids: false },
@@ -85,6 +95,29 @@ impl<App, T, Handler> Batch<App, T, Handler> {
         }
     }
 
+    /// The state that each call of the handler gets a clone of, as its first argument.
+    ///
+    /// ```
+    /// # use lambda_lifecycle::{Error, sqs::{self, Message}};
+    /// #[derive(Clone)]
+    /// struct App { table: String }
+    ///
+    /// async fn place(app: App, message: Message<u64>) -> Result<(), Error> {
+    ///     println!("order {} into {}", message.body, app.table);
+    ///     Ok(())
+    /// }
+    /// let service = sqs::batch(place).with_state(App { table: "orders".to_owned() });
+    /// ```
+    pub fn with_state<State>(self, state: State) -> Batch<H, Args, T, State>
+    where
+        H: Handler<Args, State, Message<T>>,
+    {
+        let Self { state: (), handler, args, decode, concurrency, spans, from_sns, on_failure } = self;
+        Batch { state, handler, args, decode, concurrency, spans, from_sns, on_failure }
+    }
+}
+
+impl<H, Args, T, State> Batch<H, Args, T, State> {
     /// How many messages are at work at once; at least 1, 10 by default. Of a FIFO group it is always one.
     pub fn concurrency(mut self, messages: usize) -> Self {
         self.concurrency = messages.max(1);
@@ -104,8 +137,8 @@ impl<App, T, Handler> Batch<App, T, Handler> {
     ///
     /// ```
     /// # use lambda_lifecycle::{Error, sqs::{self, Message}};
-    /// # async fn place(_: (), _: Message<u64>) -> Result<(), Error> { Ok(()) }
-    /// let service = sqs::batch((), place).on_failure(|message| {
+    /// # async fn place(_: Message<u64>) -> Result<(), Error> { Ok(()) }
+    /// let service = sqs::batch(place).on_failure(|message| {
     ///     if message.receive_count == 3 {
     ///         tracing::error!("message {} goes to the dead-letter queue: {}", message.id, message.failure);
     ///     }
@@ -131,8 +164,8 @@ impl<App, T, Handler> Batch<App, T, Handler> {
     ///
     /// ```
     /// # use lambda_lifecycle::{Error, sqs::{self, Message}};
-    /// # async fn book(_: (), _: Message<u64>) -> Result<(), Error> { Ok(()) }
-    /// let service = sqs::batch((), book).record_group_ids();
+    /// # async fn book(_: Message<u64>) -> Result<(), Error> { Ok(()) }
+    /// let service = sqs::batch(book).record_group_ids();
     /// ```
     pub fn record_group_ids(mut self) -> Self {
         self.spans.group_ids = true;
@@ -148,19 +181,19 @@ impl<App, T, Handler> Batch<App, T, Handler> {
     }
 }
 
-impl<App: Clone, T, Handler: Clone> Clone for Batch<App, T, Handler> {
+impl<H: Clone, Args, T, State: Clone> Clone for Batch<H, Args, T, State> {
     fn clone(&self) -> Self {
-        Self { app: self.app.clone(), handler: self.handler.clone(), on_failure: self.on_failure.clone(), ..*self }
+        Self { state: self.state.clone(), handler: self.handler.clone(), on_failure: self.on_failure.clone(), ..*self }
     }
 }
 
-impl<App, T, Handler, Working, E> Service<LambdaEvent<SqsEvent>> for Batch<App, T, Handler>
+impl<H, Args, T, State> Service<LambdaEvent<SqsEvent>> for Batch<H, Args, T, State>
 where
-    App: Clone + Send + Sync + 'static,
+    State: Clone + Send + Sync + 'static,
     T: Send + 'static,
-    Handler: Fn(App, Message<T>) -> Working + Clone + Send + Sync + 'static,
-    Working: Future<Output = Result<(), E>> + Send + 'static,
-    E: Into<Error>,
+    Args: 'static,
+    H: Handler<Args, State, Message<T>> + Clone + Send + Sync + 'static,
+    H::Future: Send + 'static,
 {
     type Response = BatchResponse;
     type Error = NotAnSqsEvent;

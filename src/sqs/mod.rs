@@ -13,7 +13,7 @@
 //! async fn main() -> Result<(), Error> {
 //!     let life = Lifecycle::from_env();
 //!     let app = life.init("app", App::connect()).await?;
-//!     life.run_concurrent(sqs::batch(app, place).concurrency(8)).await
+//!     life.run_concurrent(sqs::batch(place).with_state(app).concurrency(8)).await
 //! }
 //!
 //! async fn place(app: App, message: Message<Order>) -> Result<(), Error> {

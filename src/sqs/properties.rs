@@ -195,7 +195,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         let app = App { seen: Arc::clone(&seen), began: Instant::now() };
         let told = Arc::new(Mutex::new(Vec::new()));
         let hook = Arc::clone(&told);
-        let mut service = batch(app.clone(), handle)
+        let mut service = batch(handle)
+            .with_state(app.clone())
             .concurrency(case.concurrency)
             .span_budget(case.budget)
             .on_failure(move |message| hook.lock().expect("not poisoned").push(message.id.to_owned()));
@@ -266,7 +267,7 @@ proptest! {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_is_no_batch_of_messages_is_refused_before_anything_is_handled() {
     let app = App { seen: Arc::default(), began: Instant::now() };
-    let mut service = batch(app.clone(), handle);
+    let mut service = batch(handle).with_state(app.clone());
     let record = SqsRecord { message_id: "m1".into(), body: r#"{"place":1,"plan":"Succeed"}"#.into(), ..SqsRecord::default() };
     let foreign = SqsRecord { event_source: "aws:s3".into(), ..SqsRecord::default() };
     let invocation = invocation(Duration::from_secs(3), "");
@@ -279,7 +280,7 @@ async fn an_event_that_is_no_batch_of_messages_is_refused_before_anything_is_han
 #[tokio::test(start_paused = true)]
 async fn a_token_cancelled_early_stops_a_batch_in_order() {
     let app = App { seen: Arc::default(), began: Instant::now() };
-    let mut service = batch(app.clone(), handle).concurrency(1);
+    let mut service = batch(handle).with_state(app.clone()).concurrency(1);
     let case = Case {
         messages: vec![Planned { plan: Plan::Wait(100), group: 0, twice: false }; 5],
         fifo: false,

@@ -8,9 +8,8 @@ use super::{
     lanes::{Lane, Waiting, distinct, lanes},
     span::{BatchSpan, MessageSpan},
 };
-use crate::{Invocation, cut, decode, hop::Producer, panics, sns::Notification};
+use crate::{Invocation, cut, decode, handler::Handler, hop::Producer, panics, sns::Notification};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use lambda_runtime::Error;
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -29,8 +28,8 @@ const BEGUN: u8 = 1;
 const FAILED: u8 = 2;
 const DONE: u8 = 3;
 
-struct Run<'r, App, T, Handler> {
-    batch: &'r Batch<App, T, Handler>,
+struct Run<'r, H, Args, T, State> {
+    batch: &'r Batch<H, Args, T, State>,
     invocation: &'r Invocation,
     span: Option<BatchSpan>,
     /// No message is begun from here on.
@@ -39,16 +38,13 @@ struct Run<'r, App, T, Handler> {
     messages: Vec<(String, u32, AtomicU8)>,
 }
 
-pub(super) async fn run<App, T, Handler, Working, E>(
-    batch: &Batch<App, T, Handler>,
+pub(super) async fn run<H, Args, T, State>(
+    batch: &Batch<H, Args, T, State>,
     invocation: &Invocation,
     mut records: Vec<SqsRecord>,
 ) -> Result<BatchResponse, NotAnSqsEvent>
 where
-    App: Clone,
-    Handler: Fn(App, Message<T>) -> Working,
-    Working: Future<Output = Result<(), E>>,
-    E: Into<Error>,
+    H: Handler<Args, State, Message<T>>,
 {
     // A message without an id cannot be reported, and one that is not reported is deleted: so none is begun.
     if let Some(index) = records.iter().position(|record| record.message_id.is_empty()) {
@@ -76,12 +72,9 @@ where
     Ok(run.answer())
 }
 
-impl<App, T, Handler, Working, E> Run<'_, App, T, Handler>
+impl<H, Args, T, State> Run<'_, H, Args, T, State>
 where
-    App: Clone,
-    Handler: Fn(App, Message<T>) -> Working,
-    Working: Future<Output = Result<(), E>>,
-    E: Into<Error>,
+    H: Handler<Args, State, Message<T>>,
 {
     /// Works until all is done or the answer has to be made. What is unfinished then is dropped, its spans end as faults.
     async fn work(&self, lanes: Vec<Lane>) {
@@ -175,12 +168,12 @@ where
             notification,
             invocation: self.invocation.clone(),
         };
-        let handled = (self.batch.handler)(self.batch.app.clone(), message).await;
+        let handled = self.batch.handler.call(&self.batch.state, message).await;
         handled.map_err(|error| {
             let error = error.into();
             let mut message = error.to_string();
             cut::error_message(&mut message);
-            Failure::Failed { error_type: self.invocation.error_type_of::<E>(&error), message }
+            Failure::Failed { error_type: self.invocation.error_type_of::<H::Error>(&error), message }
         })
     }
 

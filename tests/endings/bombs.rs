@@ -116,13 +116,13 @@ pub(crate) async fn run(probe: &str) -> Option<Result<(), Error>> {
         "bomb handler" => Lifecycle::builder().redact(redact).build().run_concurrent(service_fn(handle)).await,
         "bomb stream" => Lifecycle::from_env().run_concurrent(service_fn(stream)).await,
         "bomb batch" => {
-            let work = async |(), message: Message<Value>| {
+            let work = async |message: Message<Value>| {
                 if message.body["do"] == "panic" {
                     explode::<()>();
                 }
                 Ok::<_, Error>(())
             };
-            let batch = sqs::batch((), work).on_failure(|_| explode());
+            let batch = sqs::batch(work).on_failure(|_| explode());
             Lifecycle::from_env().run_concurrent(batch).await
         }
         "bomb hooks" => {

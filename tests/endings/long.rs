@@ -79,7 +79,7 @@ pub(crate) async fn run(probe: &str) -> Option<Result<(), Error>> {
     Some(match probe {
         "long" => life().run(service_fn(handle)).await,
         "long init" => life().init("it", async { Err::<(), _>(long()) }).await.map_err(Into::into),
-        "long batch" => life().run(sqs::batch((), async |(), _: sqs::Message<Value>| Err::<(), Error>(long().into()))).await,
+        "long batch" => life().run(sqs::batch(async |_: sqs::Message<Value>| Err::<(), Error>(long().into()))).await,
         _ => return None,
     })
 }

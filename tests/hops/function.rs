@@ -40,13 +40,13 @@ async fn run(probe: &str) -> Result<(), Error> {
             life.run_concurrent(service_fn(move |event| send(clients.clone(), event))).await
         }
         "http" => life.run(service_fn(call)).await,
-        "worker" => life.run_concurrent(sqs::batch((), handle)).await,
-        "worker-budget" => life.run_concurrent(sqs::batch((), handle).span_budget(2)).await,
-        "worker-continues" => life.run_concurrent(sqs::batch((), handle).continue_traces()).await,
-        "worker-sns" => life.run_concurrent(sqs::batch((), handle).from_sns()).await,
-        "worker-raw" => life.run_concurrent(sqs::batch_raw((), raw)).await,
-        "sns" => life.run_concurrent(sns::notifications((), notified)).await,
-        "bus" => life.run_concurrent(event_bridge::events((), happened)).await,
+        "worker" => life.run_concurrent(sqs::batch(handle)).await,
+        "worker-budget" => life.run_concurrent(sqs::batch(handle).span_budget(2)).await,
+        "worker-continues" => life.run_concurrent(sqs::batch(handle).continue_traces()).await,
+        "worker-sns" => life.run_concurrent(sqs::batch(handle).from_sns()).await,
+        "worker-raw" => life.run_concurrent(sqs::batch_raw(raw)).await,
+        "sns" => life.run_concurrent(sns::notifications(notified)).await,
+        "bus" => life.run_concurrent(event_bridge::events(happened)).await,
         other => Err(format!("no probe is named {other}").into()),
     }
 }
@@ -176,7 +176,7 @@ async fn call(event: LambdaEvent<Value>) -> Result<Value, Error> {
     Ok(json!({ "status": status, "x-amzn-trace-id": header("x-amzn-trace-id"), "traceparent": header("traceparent") }))
 }
 
-async fn handle((): (), message: Message<Value>) -> Result<(), Error> {
+async fn handle(message: Message<Value>) -> Result<(), Error> {
     let header = message.invocation.trace_header().map(|header| header.to_string());
     let topic = message.notification.as_ref().map(|notification| notification.topic());
     tracing::info!(message_id = message.id, header, topic, body = %message.body, "handled");
@@ -187,17 +187,17 @@ async fn handle((): (), message: Message<Value>) -> Result<(), Error> {
 #[tracing::instrument]
 async fn work() {}
 
-async fn raw((): (), message: Message<String>) -> Result<(), Error> {
+async fn raw(message: Message<String>) -> Result<(), Error> {
     if message.body == "plain text" { Ok(()) } else { Err(message.body.into()) }
 }
 
-async fn notified((): (), notification: Notification<Value>) -> Result<(), Error> {
+async fn notified(notification: Notification<Value>) -> Result<(), Error> {
     work().await;
     assert!(notification.message["do"] != "panic", "planned");
     if notification.message["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }
 }
 
-async fn happened((): (), event: EventBridgeEvent<Value>) -> Result<(), Error> {
+async fn happened(event: EventBridgeEvent<Value>) -> Result<(), Error> {
     work().await;
     assert!(event.detail["do"] != "panic", "planned");
     if event.detail["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }

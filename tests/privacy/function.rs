@@ -52,8 +52,8 @@ async fn run(probe: &str) -> Result<(), Error> {
         "value" => life.run_concurrent(service_fn(value)).await,
         "typed" => life.run_concurrent(service_fn(async |_: LambdaEvent<Order>| Ok::<_, Error>(()))).await,
         "http" => life.serve(Router::new().route("/orders/{id}", post(async |_: Bytes| "done"))).await,
-        "sqs" => life.run_concurrent(sqs::batch((), handle)).await,
-        "sqs with groups" => life.run_concurrent(sqs::batch((), handle).record_group_ids()).await,
+        "sqs" => life.run_concurrent(sqs::batch(handle)).await,
+        "sqs with groups" => life.run_concurrent(sqs::batch(handle).record_group_ids()).await,
         "init fails" => life.init("database", async { Err::<(), _>(text) }).await.map_err(Into::into),
         "init panics" => life.init("database", async { panic_with::<Result<(), Error>>(&text) }).await.map_err(Into::into),
         other => Err(format!("no probe is named {other}").into()),
@@ -134,7 +134,7 @@ struct Body {
     text: String,
 }
 
-async fn handle((): (), message: Message<Body>) -> Result<(), Error> {
+async fn handle(message: Message<Body>) -> Result<(), Error> {
     match message.body.r#do.as_str() {
         "fail" => Err(message.body.text.into()),
         "panic" => panic_with(&message.body.text),

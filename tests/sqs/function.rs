@@ -35,11 +35,9 @@ async fn run(probe: &str) -> Result<(), Error> {
         });
     }
     match probe {
-        "one by one" | "one by one with workers" => {
-            Lifecycle::from_env().run_concurrent(sqs::batch((), handle).concurrency(1)).await
-        }
-        "at once" => Lifecycle::from_env().run_concurrent(sqs::batch((), handle)).await,
-        "worker" => Lifecycle::from_env().run_concurrent(sqs::batch((), handle).concurrency(16)).await,
+        "one by one" | "one by one with workers" => Lifecycle::from_env().run_concurrent(sqs::batch(handle).concurrency(1)).await,
+        "at once" => Lifecycle::from_env().run_concurrent(sqs::batch(handle)).await,
+        "worker" => Lifecycle::from_env().run_concurrent(sqs::batch(handle).concurrency(16)).await,
         "plain" => lambda_runtime::run(service_fn(plain)).await,
         "producer" => {
             let http = aws_smithy_http_client::Builder::new().build_http();
@@ -90,7 +88,7 @@ fn note(message: &Message<Order>, what: &str) {
     ledger.write_all(line.as_bytes()).expect("the ledger can be written");
 }
 
-async fn handle(_: (), message: Message<Order>) -> Result<(), Error> {
+async fn handle(message: Message<Order>) -> Result<(), Error> {
     let first = message.receive_count == 1;
     match message.body.plan {
         Plan::Slow => tokio::time::sleep(Duration::from_millis(20)).await,
