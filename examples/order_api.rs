@@ -5,7 +5,7 @@
 use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     extract::{Path, State},
     http::StatusCode,
     routing::{get, post},
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Error> {
 
 async fn place(
     State(app): State<Arc<App>>,
-    Extension(invocation): Extension<Invocation>,
+    invocation: Invocation,
     Json(order): Json<Order>,
 ) -> Result<(StatusCode, Json<Accepted>), StatusCode> {
     let cents = app.prices.total(&order).ok_or(StatusCode::NOT_FOUND)?;

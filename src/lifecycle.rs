@@ -227,7 +227,8 @@ impl Lifecycle {
 
     /// Serves HTTP: an axum router, or any `Service` of `http::Request`, behind API Gateway, a function URL or a load balancer.
     ///
-    /// The [`Invocation`](crate::Invocation) is in the request's extensions. A request that is not answered before the deadline
+    /// Handlers of axum take the [`Invocation`](crate::Invocation) as an argument (feature `axum`); other services find it in the
+    /// request's extensions. A request that is not answered before the deadline
     /// is answered with 504. Runs as [`run_concurrent`](Self::run_concurrent) does.
     ///
     /// # Errors

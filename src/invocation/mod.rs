@@ -52,8 +52,8 @@ const ANNOTATIONS: usize = 128;
 
 /// The invocation that the running code belongs to. Cheap to clone.
 ///
-/// Inside a handler [`Invocation::current`] finds it; an HTTP handler may take it from the request's extensions, a message
-/// handler from its [`Message`](crate::sqs::Message).
+/// Inside a handler [`Invocation::current`] finds it; a handler of axum takes it as an argument (feature `axum`), a message
+/// handler finds it in its [`Message`](crate::sqs::Message).
 ///
 /// ```
 /// use lambda_lifecycle::Invocation;

@@ -26,6 +26,8 @@
 //! ```
 
 mod begin;
+#[cfg(feature = "axum")]
+mod extract;
 mod handler;
 #[cfg(feature = "http")]
 mod http;
