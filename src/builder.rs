@@ -232,7 +232,7 @@ impl Builder {
         self
     }
 
-    /// Runs when the platform ends the environment, and when [`run`](Lifecycle::run) ends with an error. Hooks run in reverse order,
+    /// Runs when the platform ends the environment, and when [`run`](crate::Lifecycle::run) ends with an error. Hooks run in reverse order,
     /// within 400 ms together; then a last flush, then `run` returns.
     ///
     /// They run on a thread of their own, so a handler that blocks its thread does not keep them from running. Registers an
