@@ -164,12 +164,15 @@ impl Subscriber for DefaultSubscriber {
         if let Some(log) = self.log.as_ref().filter(|log| log.wants(event.metadata())) {
             log.write(event);
         }
-        if self.records(event.metadata())
-            && let Some(spans) = self.spans.get()
-            && thread_end::has_spans()
-            && event.parent().is_none_or(|parent| !is_refused(parent))
-        {
-            spans.event(event);
+        if !self.records(event.metadata()) {
+            return;
+        }
+        let spans = self.spans.get().filter(|_| thread_end::has_spans());
+        match (event.parent(), spans) {
+            (Some(parent), Some(spans)) if !is_refused(parent) => spans.event(event),
+            (None, Some(spans)) if event.is_contextual() && spans.current_span().id().is_some() => spans.event(event),
+            (Some(_), _) => {}
+            (None, _) => trace::record_error(event),
         }
     }
 

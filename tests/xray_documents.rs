@@ -313,6 +313,24 @@ fn what_tracing_opentelemetry_records_for_an_error_is_one_exception() {
 }
 
 #[test]
+fn a_logged_error_is_an_exception_with_its_message() {
+    let logged = |more: &[KeyValue]| {
+        let attributes = [&[text("level", "ERROR"), text("target", "orders")], more].concat();
+        translate(&with_events(span("place"), vec![Event::new("disk full", millis(1), attributes, 0)]))
+    };
+    let document = logged(&[]);
+    let exceptions = document["cause"]["exceptions"].as_array().unwrap();
+    assert_eq!((exceptions.len(), &exceptions[0]["message"]), (1, &json!("disk full")));
+    assert_eq!(document["metadata"], Value::Null);
+    let document = logged(&[text("error", "EIO"), KeyValue::new("sector", 7)]);
+    assert_eq!(document["cause"]["exceptions"][0]["message"], "disk full");
+    let event = json!({"name": "disk full", "time": 0.001, "attributes": {"error": "EIO", "sector": 7}});
+    assert_eq!(document["metadata"]["otel"]["events"], json!([event]));
+    let document = translate(&with_events(span("place"), vec![Event::new("slow", millis(1), vec![text("level", "WARN")], 0)]));
+    assert_eq!(document["cause"], Value::Null);
+}
+
+#[test]
 fn an_unreadable_stack_is_kept_whole_and_a_long_one_is_counted() {
     let event = |stack: &str| exception(vec![text("exception.message", "m"), text("exception.stacktrace", stack)]);
     let document = translate(&with_events(span("s"), vec![event("Traceback: somewhere")]));

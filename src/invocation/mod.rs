@@ -119,6 +119,8 @@ pub(crate) struct Notes {
     pub(crate) attributes: Vec<KeyValue>,
     pub(crate) annotations: Vec<KeyValue>,
     pub(crate) http_status: Option<u16>,
+    /// Errors that were logged outside of any span of `tracing`.
+    pub(crate) errors: u32,
     /// The response is being posted, or a stream of it.
     pub(crate) responding: bool,
     /// The environment ended before an outcome was known, and the trace says so: no response may follow.

@@ -1,6 +1,7 @@
 //! The `tracing` layer that records spans.
 
 use super::{
+    errors::ErrorsWithoutSpan,
     filter::RecordingFilter,
     tracer::{Span, TRACER},
 };
@@ -33,7 +34,7 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     LAYER_TAKEN.store(true, Ordering::Relaxed);
-    recording().with_filter(RecordingFilter::new())
+    recording().and_then(ErrorsWithoutSpan).with_filter(RecordingFilter::new())
 }
 
 fn recording<S>() -> OpenTelemetryLayer<S, Rooted>

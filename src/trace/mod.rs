@@ -2,6 +2,7 @@
 
 mod blocked;
 mod delivery;
+mod errors;
 mod filter;
 mod foreign_parent;
 mod init_spans;
@@ -14,6 +15,7 @@ mod trigger;
 pub use crate::export::Flush;
 pub(crate) use blocked::{report_blocked, report_shutdown};
 pub(crate) use delivery::{deliver, export, flush, resolve};
+pub(crate) use errors::record as record_error;
 pub(crate) use filter::{Recording, RecordingFilter};
 pub(crate) use foreign_parent::foreign_parent;
 pub(crate) use init_spans::adopt_init;

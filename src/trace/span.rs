@@ -103,7 +103,8 @@ impl Notes {
         self.describe(span);
         if let Some(diagnostic) = self.outcome.as_ref().and_then(Outcome::diagnostic) {
             let told = exception(diagnostic.error_type.clone(), diagnostic.error_message.clone());
-            tracer::add_event(span, Event::new("exception", SystemTime::now(), told, 0));
+            // First, so that errors which were logged on the way leave it room in the document.
+            span.events.events.insert(0, Event::new("exception", SystemTime::now(), told, 0));
             tracer::set(span, KeyValue::new("error.type", diagnostic.error_type.clone()));
         }
         match self.outcome {

@@ -389,6 +389,10 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             let kept = invocation.spawn(async { Invocation::current().request_id().to_owned() }).await?;
             return Ok(json!(kept == invocation.request_id()));
         }
+        Some("log many errors and fail") => {
+            (0..300).for_each(|number| tracing::error!(number, "one of many"));
+            return Err("no stock".into());
+        }
         Some("bad work") => invocation.after_response(async { panic_now() }),
         Some(other) => crate::odd::act(other, gate).await,
         None => {}

@@ -38,6 +38,12 @@ pub(crate) async fn act(what: &str, gate: String) {
             let mut attached: Vec<_> = (0..70_000).map(|_| opentelemetry::Context::current().attach()).collect();
             while attached.pop().is_some() {}
         }
+        "log errors" => {
+            tracing::error!("disk full");
+            tracing::error!(error = &std::io::Error::other("sector 7") as &dyn std::error::Error, "writing failed");
+            tracing::info_span!("inner").in_scope(|| tracing::error!("inside a span"));
+            Invocation::current().after_response(async { tracing::error!("cleaning failed") });
+        }
         "annotate and hang" => {
             Invocation::current().annotate("plan", "gold");
             println!("annotated");

@@ -22,6 +22,8 @@ pub(crate) fn tests() -> Vec<Trial> {
             backlog,
         ),
         test("provisioned concurrency: init is a trace of its own, linked both ways, and nothing is a cold start", provisioned),
+        test("an error logged outside of any span is an exception of the invocation", logged_errors),
+        test("of many logged errors the invocation keeps some, counts the others, and its own comes first", many_logged_errors),
         test("SnapStart: a restore is not a cold start, and init is a trace of its own", snap_start),
         test("PassThrough in both forms, and not sampled: one line says that nothing is recorded", not_sampled),
         test("a W3C parent in the client context is continued where it is asked for", w3c_parent),
@@ -135,6 +137,38 @@ async fn provisioned() -> Tested {
     let [segment] = segment.as_slice() else { return Err("the set-up has no segment above it".into()) };
     let links = |from: &Document, to: &Document| from.links.iter().any(|link| link.trace_id == to.trace_id && link.id == to.id);
     ensure(links(segment, &document) && links(&document, segment), format!("{:?} {:?}", segment.links, document.links))
+}
+
+async fn logged_errors() -> Tested {
+    let kinds = [("value", 1), ("own-subscriber", 1), ("value", 4), ("own-subscriber", 4)];
+    for (probe, at_once) in kinds {
+        let managed = |function: FunctionBuilder| if at_once > 1 { function.managed(at_once) } else { function };
+        let stage = Stage::with(probe, TraceMode::Active, managed).await?;
+        let answer = stage.invoke(json!({ "do": "log errors" })).await?;
+        let document = stage.finished_document(&answer).await?;
+        let messages = |document: &Document| -> Vec<String> {
+            document.exceptions().iter().filter_map(|exception| exception.message.clone()).collect()
+        };
+        ensure(messages(&document) == ["disk full", "sector 7"], format!("{probe}: {:?}", document.raw["cause"]))?;
+        // The invocation itself has succeeded.
+        ensure(!document.fault && document.annotation("outcome") == Some("answered"), format!("{probe}: {:?}", document.raw))?;
+        for (name, message) in [("inner", "inside a span"), ("after response", "cleaning failed")] {
+            stage.traces.wait_for(1, |document| document.name == name).await?;
+            let found = stage.only(name, |document| document.name == name)?;
+            ensure(messages(&found) == [message], format!("{probe}: {:?}", found.raw))?;
+        }
+    }
+    Ok(())
+}
+
+async fn many_logged_errors() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "log many errors and fail" })).await?;
+    let document = stage.document(&answer).await?;
+    let first = document.exceptions().first().and_then(|exception| exception.message.clone());
+    ensure(first.as_deref() == Some("no stock") && document.fault, format!("{:?}", document.raw["cause"]))?;
+    let dropped = &document.raw["metadata"]["otel"]["dropped_events"];
+    ensure(dropped == &json!(300 - 128), format!("{dropped}"))
 }
 
 async fn snap_start() -> Tested {

@@ -35,9 +35,19 @@ struct Exception<'e> {
     stack: Option<&'e Value>,
     /// `tracing-opentelemetry` puts the messages of `source()` into `<field>.chain`, and into the stack trace as an array.
     chain: Option<&'e Value>,
+    /// The message of one that has no message of its own.
+    name: Option<&'e str>,
 }
 
 impl<'e> Exception<'e> {
+    fn of_event(event: &'e Event) -> Self {
+        let mut exception = Self::of(&event.attributes).unwrap_or_default();
+        if exception.message.is_none() && is_logged_error(event) {
+            exception.name = Some(event.name.as_ref());
+        }
+        exception
+    }
+
     fn of(attributes: &'e [KeyValue]) -> Option<Self> {
         let mut found = Self::default();
         for KeyValue { key, value, .. } in attributes {
@@ -60,13 +70,31 @@ impl<'e> Exception<'e> {
 
 /// The event tells of an error, under whatever name.
 pub(super) fn is_exception(event: &Event) -> bool {
-    event.name == "exception" || event.attributes.iter().any(|attribute| attribute.key.as_str().starts_with("exception."))
+    event.name == "exception" || has_exception(event) || is_logged_error(event)
 }
 
-/// The attribute of such an event stands in its exception.
-pub(super) fn in_exception(attribute: &KeyValue) -> bool {
-    let key = attribute.key.as_str();
-    key.starts_with("exception.") || key == "error" || key.ends_with(".chain")
+fn has_exception(event: &Event) -> bool {
+    event.attributes.iter().any(|attribute| attribute.key.as_str().starts_with("exception."))
+}
+
+/// What `tracing::error!` makes, whose message is the event's name.
+fn is_logged_error(event: &Event) -> bool {
+    event.attributes.iter().any(|attribute| attribute.key.as_str() == "level" && attribute.value.as_str() == "ERROR")
+}
+
+/// The exception contains this attribute of such an event.
+pub(super) fn in_exception(event: &Event, attribute: &KeyValue) -> bool {
+    match attribute.key.as_str() {
+        "level" | "target" => is_logged_error(event),
+        key if key.starts_with("exception.") => true,
+        key => (key == "error" || key.ends_with(".chain")) && (event.name == "exception" || has_exception(event)),
+    }
+}
+
+/// All of such an event is in its exception.
+pub(super) fn is_only_exception(event: &Event) -> bool {
+    let named = event.name == "exception" || is_logged_error(event) && !has_exception(event);
+    named && event.attributes.iter().all(|attribute| in_exception(event, attribute))
 }
 
 impl Render<'_> {
@@ -80,7 +108,7 @@ impl Render<'_> {
         let mut written = 0;
         let (mut last, mut told) = (None, false);
         for exception in span.events.iter().filter(|event| is_exception(event)) {
-            let exception = Exception::of(&exception.attributes).unwrap_or_default();
+            let exception = Exception::of_event(exception);
             if written >= most || self.is_over() {
                 self.report.left_out += 1;
                 continue;
@@ -135,6 +163,9 @@ impl Render<'_> {
         self.open_exception(written);
         self.exception_text(quoted!("type"), exception.kind);
         self.exception_text(quoted!("message"), exception.message);
+        if let Some(name) = exception.name {
+            self.message(name);
+        }
         if self.level < Level::NoStacks
             && let Some(stack) = exception.stack
         {

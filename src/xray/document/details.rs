@@ -177,8 +177,8 @@ impl Render<'_> {
         let mut written = 0;
         for event in &self.span.events.events {
             let exception = cause::is_exception(event);
-            let told = |attribute: &&KeyValue| exception && cause::in_exception(attribute);
-            if event.name == "exception" && event.attributes.iter().all(|attribute| told(&attribute)) {
+            let told = |attribute: &&KeyValue| exception && cause::in_exception(event, attribute);
+            if cause::is_only_exception(event) {
                 continue;
             }
             if written == MAX_EVENTS || self.is_over() {
