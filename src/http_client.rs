@@ -26,13 +26,13 @@
 
 use crate::{
     Invocation,
-    trace::{self, Span, TRACER},
-    xray::{Sampled, TRACE_HEADER, TraceHeader},
+    trace::{self, ClientSpan},
+    xray::{TRACE_HEADER, TraceHeader},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use opentelemetry::{
-    Context as OtelContext, KeyValue,
-    trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer},
+    KeyValue,
+    trace::{Span as _, SpanBuilder, SpanKind, Status},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -111,13 +111,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let mut open = OpenSpan(None);
+        let mut open = None;
         if let Some(invocation) = Invocation::try_current() {
             let mut header = trace::outgoing_header(&invocation);
             if trace::is_recorded(&invocation) {
-                let span = begin(&request);
-                header = header.with_parent(span.span_context().span_id(), Sampled::Yes);
-                open.0 = Some(span);
+                header = open.insert(begin(&request)).header(&header);
             }
             write(&header, request.headers_mut());
         }
@@ -126,7 +124,7 @@ where
 }
 
 /// What OpenTelemetry's conventions ask of an HTTP client, but for the query: it may hold what must stay inside.
-fn begin<B>(request: &Request<B>) -> Span {
+fn begin<B>(request: &Request<B>) -> ClientSpan {
     let (method, uri) = (request.method().as_str().to_owned(), request.uri());
     let mut attributes = Vec::with_capacity(5);
     attributes.push(KeyValue::new("http.request.method", method.clone()));
@@ -139,21 +137,7 @@ fn begin<B>(request: &Request<B>) -> Span {
             attributes.push(KeyValue::new("server.port", i64::from(port)));
         }
     }
-    let span = SpanBuilder::from_name(method).with_kind(SpanKind::Client).with_attributes(attributes);
-    TRACER.build_with_context(span, &OtelContext::current())
-}
-
-/// A request that is dropped before its answer came was cancelled by its caller.
-struct OpenSpan(Option<Span>);
-
-impl Drop for OpenSpan {
-    fn drop(&mut self) {
-        if let Some(mut span) = self.0.take() {
-            span.set_attribute(KeyValue::new("error.type", "Cancelled"));
-            span.set_status(Status::error("cancelled: the caller dropped the request before its answer came"));
-            span.end();
-        }
-    }
+    ClientSpan::begin(SpanBuilder::from_name(method).with_kind(SpanKind::Client).with_attributes(attributes))
 }
 
 pin_project! {
@@ -161,7 +145,7 @@ pin_project! {
     pub struct TraceFuture<F> {
         #[pin]
         inner: F,
-        open: OpenSpan,
+        open: Option<ClientSpan>,
     }
 }
 
@@ -175,7 +159,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = ready!(this.inner.poll(cx));
-        if let Some(mut span) = this.open.0.take() {
+        if let Some(mut span) = this.open.take() {
             match &answer {
                 Ok(response) => {
                     let status = response.status().as_u16();

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     Invocation,
-    trace::{self, Span, TRACER},
-    xray::{Sampled, TRACE_HEADER},
+    trace::{self, ClientSpan},
+    xray::TRACE_HEADER,
 };
 use aws_smithy_runtime_api::{
     box_error::BoxError,
@@ -20,8 +20,8 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::config_bag::ConfigBag;
 use opentelemetry::{
-    Context, KeyValue,
-    trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer},
+    KeyValue,
+    trace::{SpanBuilder, SpanKind},
 };
 
 /// Services whose name in X-Ray differs from the one they sign with by more than capitals.
@@ -72,56 +72,38 @@ impl HttpConnector for TracedConnector {
             return self.0.call(request);
         };
         let header = trace::outgoing_header(&invocation);
-        let mut open = trace::is_recorded(&invocation).then(|| OpenSpan(Some(begin(&request))));
-        let header = match open.as_mut().and_then(|open| open.0.as_mut()) {
-            Some(span) => header.with_parent(span.span_context().span_id(), Sampled::Yes),
-            None => header,
-        };
+        let span = trace::is_recorded(&invocation).then(|| begin(&request));
+        let header = span.as_ref().map_or_else(|| header.clone(), |span| span.header(&header));
         if header.root().is_some() {
             // The header is not signed. One that is no header would fail the user's call.
             let _ = request.headers_mut().try_insert(TRACE_HEADER, header.to_string());
         }
         let messages = invocation.shared().settings.aws_error_messages;
         let response = self.0.call(request);
-        let Some(mut open) = open else { return response };
+        let Some(mut span) = span else { return response };
         HttpConnectorFuture::new(async move {
             let response = response.await;
-            if let Some(mut span) = open.0.take() {
-                match &response {
-                    Ok(response) => {
-                        super::describe_response(&mut span, response);
-                        // The body may not have arrived, and then nobody knows the code.
-                        if let Some(failure) = error::of_response(response, messages) {
-                            super::fail(&mut span, failure);
-                        }
-                    }
-                    Err(failure) => {
-                        let error = CallError { code: "DispatchFailure".to_owned(), message: Some(failure.to_string()) };
-                        super::fail(&mut span, error);
+            match &response {
+                Ok(response) => {
+                    super::describe_response(&mut span, response);
+                    // The body may not have arrived, and then nobody knows the code.
+                    if let Some(failure) = error::of_response(response, messages) {
+                        super::fail(&mut span, failure);
                     }
                 }
-                span.end();
+                Err(failure) => {
+                    let error = CallError { code: "DispatchFailure".to_owned(), message: Some(failure.to_string()) };
+                    super::fail(&mut span, error);
+                }
             }
+            span.end();
             response
         })
     }
 }
 
-/// A request that is dropped was cancelled: by its caller, or by a timeout of the SDK.
-struct OpenSpan(Option<Span>);
-
-impl Drop for OpenSpan {
-    fn drop(&mut self) {
-        if let Some(mut span) = self.0.take() {
-            span.set_attribute(KeyValue::new("error.type", "Cancelled"));
-            span.set_status(Status::error("cancelled: the request was dropped before its answer came"));
-            span.end();
-        }
-    }
-}
-
 /// What the request itself says about its call.
-fn begin(request: &HttpRequest) -> Span {
+fn begin(request: &HttpRequest) -> ClientSpan {
     let (service, region) = scope(request);
     let operation = operation(request);
     let mut attributes = resources::of_request(&service, request);
@@ -137,8 +119,7 @@ fn begin(request: &HttpRequest) -> Span {
     if attempt > 1 {
         attributes.push(KeyValue::new("http.request.resend_count", attempt - 1));
     }
-    let span = SpanBuilder::from_name(name).with_kind(SpanKind::Client).with_attributes(attributes);
-    TRACER.build_with_context(span, &Context::current())
+    ClientSpan::begin(SpanBuilder::from_name(name).with_kind(SpanKind::Client).with_attributes(attributes))
 }
 
 /// Service and region that the request is signed for: `…Credential=<key>/<date>/<region>/<service>/aws4_request, …`.

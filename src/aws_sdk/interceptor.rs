@@ -4,8 +4,8 @@ use super::{error, resources};
 use crate::{
     Invocation,
     invocation::Deadline,
-    trace::{self, Span, TRACER},
-    xray::{Sampled, TRACE_HEADER},
+    trace::{self, ClientSpan},
+    xray::TRACE_HEADER,
 };
 use aws_smithy_runtime_api::{
     box_error::BoxError,
@@ -29,8 +29,8 @@ use aws_smithy_types::{
 };
 use aws_types::region::Region;
 use opentelemetry::{
-    Context, KeyValue,
-    trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer},
+    KeyValue,
+    trace::{Span as _, SpanBuilder, SpanKind},
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -61,7 +61,7 @@ pub(super) struct Traced;
 /// The span of a call under way, in the call's own configuration.
 #[derive(Debug)]
 struct Call {
-    span: Mutex<Option<Span>>,
+    span: Mutex<Option<ClientSpan>>,
     header: String,
     /// The messages of errors are recorded too.
     messages: bool,
@@ -72,19 +72,8 @@ impl Storable for Call {
 }
 
 impl Call {
-    fn span(&self) -> MutexGuard<'_, Option<Span>> {
+    fn span(&self) -> MutexGuard<'_, Option<ClientSpan>> {
         self.span.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A call that is dropped before it ends was cancelled by its caller.
-impl Drop for Call {
-    fn drop(&mut self) {
-        if let Some(mut span) = self.span().take() {
-            span.set_attribute(KeyValue::new("error.type", "Cancelled"));
-            span.set_status(Status::error("cancelled: the caller dropped the call before it ended"));
-            span.end();
-        }
     }
 }
 
@@ -135,8 +124,8 @@ impl Intercept for TraceInterceptor {
         let builder = SpanBuilder::from_name(format!("{}.{}", metadata.service(), metadata.name()))
             .with_kind(kind)
             .with_attributes(attributes);
-        let span = TRACER.build_with_context(builder, &Context::current());
-        let header = trace::outgoing_header(&invocation).with_parent(span.span_context().span_id(), Sampled::Yes).to_string();
+        let span = ClientSpan::begin(builder);
+        let header = span.header(&trace::outgoing_header(&invocation)).to_string();
         config.interceptor_state().store_put(Call {
             span: Mutex::new(Some(span)),
             header,

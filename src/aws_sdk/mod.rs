@@ -67,7 +67,7 @@ mod resources;
 pub use http_client::traced;
 pub use interceptor::TraceInterceptor;
 
-use crate::{trace::Span, xray::TraceHeader};
+use crate::{trace::ClientSpan, xray::TraceHeader};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use opentelemetry::{
     KeyValue,
@@ -87,7 +87,7 @@ pub fn trace_header_value(header: &TraceHeader) -> String {
     }
 }
 
-fn describe_response(span: &mut Span, response: &HttpResponse) {
+fn describe_response(span: &mut ClientSpan, response: &HttpResponse) {
     span.set_attribute(KeyValue::new("http.response.status_code", i64::from(response.status().as_u16())));
     let header = |name: &str| response.headers().get(name).map(str::to_owned);
     if let Some(id) = header("x-amzn-requestid").or_else(|| header("x-amz-request-id")) {
@@ -98,7 +98,7 @@ fn describe_response(span: &mut Span, response: &HttpResponse) {
     }
 }
 
-fn fail(span: &mut Span, error: error::CallError) {
+fn fail(span: &mut ClientSpan, error: error::CallError) {
     let error::CallError { code, message } = error;
     span.set_attribute(KeyValue::new("aws.error.code", code.clone()));
     let exception = match message {

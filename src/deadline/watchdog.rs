@@ -4,9 +4,13 @@
 //! invocation's spans shortly before the platform kills the process: the open ones as faults, the innermost named as the culprit.
 //! It touches neither the environment nor the resolver, which another thread may be at work in.
 
-use crate::{Invocation, invocation::Deadline, panics, trace};
+use crate::{
+    Invocation,
+    invocation::{Deadline, Shared},
+    notice, panics, trace,
+};
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Instant,
 };
 
@@ -20,27 +24,32 @@ struct Watch {
 
 #[derive(Default)]
 struct State {
-    /// Invocations under way, and when they are overdue.
-    watched: Vec<(Instant, Invocation)>,
+    /// Whose invocations are looked through: each lifecycle knows its own.
+    lifecycles: Vec<Weak<Shared>>,
     /// When the thread wakes by itself.
     wakes: Option<Instant>,
 }
 
-/// Ends the watch when it is dropped: the invocation was answered.
-pub(crate) struct Watched(Option<Invocation>);
+/// Ends the watch when it is dropped: the response was posted.
+pub(crate) struct Watched(Invocation);
 
 /// Watches an invocation until the returned guard is dropped.
-pub(crate) fn watch(invocation: &Invocation) -> Watched {
-    let Some(deadline) = invocation.timing() else { return Watched(None) };
-    let Some(watch) = thread() else { return Watched(None) };
-    let overdue = overdue(deadline);
+pub(crate) fn watch(invocation: &Invocation) -> Option<Watched> {
+    let overdue = overdue(invocation.timing()?);
+    let watch = thread()?;
+    invocation.set_watched(true);
     let mut state = watch.lock();
-    state.watched.push((overdue, invocation.clone()));
+    let shared = Arc::as_ptr(invocation.shared());
+    if !state.lifecycles.iter().any(|known| std::ptr::eq(known.as_ptr(), shared)) {
+        state.lifecycles.retain(|known| known.strong_count() > 0);
+        state.lifecycles.push(Arc::downgrade(invocation.shared()));
+    }
     // The thread that wakes too early sees what comes next by itself: as a rule it is not woken here at all.
     if state.wakes.is_none_or(|wakes| overdue < wakes) {
+        state.wakes = Some(overdue);
         watch.changed.notify_one();
     }
-    Watched(Some(invocation.clone()))
+    Some(Watched(invocation.clone()))
 }
 
 /// A quarter into the reserve: a handler that gives way has been answered for by then.
@@ -50,9 +59,7 @@ fn overdue(deadline: Deadline) -> Instant {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if let (Some(invocation), Some(Some(watch))) = (self.0.take(), WATCH.get()) {
-            watch.lock().watched.retain(|(_, watched)| !watched.is(&invocation));
-        }
+        self.0.set_watched(false);
     }
 }
 
@@ -65,7 +72,7 @@ fn thread() -> Option<&'static Watch> {
             match thread {
                 Ok(_) => Some(Watch { state: Mutex::default(), changed: Condvar::new() }),
                 Err(error) => {
-                    crate::notice::warn(format_args!(
+                    notice::warn(format_args!(
                         "no watchdog: a handler that blocks past its deadline will not be reported ({error})"
                     ));
                     None
@@ -85,26 +92,38 @@ fn keep_watch() {
     let Some(watch) = WATCH.wait() else { return };
     let mut state = watch.lock();
     loop {
-        let now = Instant::now();
-        let (late, watched) = std::mem::take(&mut state.watched).into_iter().partition(|(at, _)| *at <= now);
-        state.watched = watched;
-        let late: Vec<(Instant, Invocation)> = late;
-        if !late.is_empty() {
-            drop(state);
-            for (_, invocation) in late {
-                // Whatever happens in here must not end the watch.
-                let _ = panics::catch(|| trace::report_blocked(&invocation));
-            }
-            state = watch.lock();
-            continue;
-        }
-        state.wakes = state.watched.iter().map(|(at, _)| *at).min();
+        // What is watched from here on says itself when to wake.
+        state.wakes = None;
+        let lifecycles: Vec<_> = state.lifecycles.iter().filter_map(Weak::upgrade).collect();
+        drop(state);
+        let next = lifecycles.iter().filter_map(|shared| report_overdue(shared)).min();
+        drop(lifecycles);
+        state = watch.lock();
+        state.wakes = state.wakes.into_iter().chain(next).min();
         state = match state.wakes {
             None => watch.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(at) => {
-                let (state, _) = watch.changed.wait_timeout(state, at - now).unwrap_or_else(PoisonError::into_inner);
+                let left = at.saturating_duration_since(Instant::now());
+                let (state, _) = watch.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
                 state
             }
         };
     }
+}
+
+/// Reports the invocations that are overdue, and says when the next one will be.
+fn report_overdue(shared: &Shared) -> Option<Instant> {
+    let now = Instant::now();
+    let mut next = None;
+    for (invocation, deadline) in shared.watched() {
+        let at = overdue(deadline);
+        if at > now {
+            next = next.into_iter().chain([at]).min();
+        } else {
+            invocation.set_watched(false);
+            // Whatever happens in here must not end the watch.
+            let _ = panics::catch(|| trace::report_blocked(&invocation));
+        }
+    }
+    next
 }

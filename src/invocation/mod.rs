@@ -33,7 +33,10 @@ use opentelemetry_sdk::trace::{IdGenerator, SpanData};
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
@@ -75,6 +78,7 @@ struct Inner {
     token: OnceLock<CancellationToken>,
     parent: Option<SpanContext>,
     recorded: bool,
+    watched: AtomicBool,
     idle: Option<Duration>,
     spans: SpanBuffer,
     deferred: Deferred,
@@ -191,6 +195,7 @@ impl Invocation {
             token: OnceLock::new(),
             parent,
             recorded,
+            watched: AtomicBool::new(false),
             idle: frozen::time(),
             spans: SpanBuffer::new(late),
             deferred: Deferred::default(),
@@ -331,9 +336,18 @@ impl Invocation {
         self.0.facts.foreign
     }
 
-    /// True when its open spans are kept for the watchdog.
-    pub(crate) fn is_watched(&self) -> bool {
+    /// True when the watchdog is to report it: nothing but a recorded invocation has spans to report.
+    pub(crate) fn wants_watchdog(&self) -> bool {
         self.0.recorded && self.0.facts.deadline.is_some() && self.0.shared.settings.watchdog
+    }
+
+    /// True until the response was posted, or the watchdog has reported that there is none.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.0.watched.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_watched(&self, watched: bool) {
+        self.0.watched.store(watched, Ordering::Relaxed);
     }
 
     /// True outside of any invocation of Lambda's.

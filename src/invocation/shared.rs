@@ -1,7 +1,7 @@
 //! What one lifecycle was configured with: carried by its layers and by each of its invocations.
 
 use super::{
-    Hooks, Invocation, WeakInvocation,
+    Deadline, Hooks, Invocation, WeakInvocation,
     buffer::{LateSpans, SpanBuffer, WeakSpanBuffer, lock},
 };
 use crate::{
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     /// What a shutdown waits for: responses that are being posted, the stages that follow them, and where several invocations run at once all
     /// handlers.
     pub(crate) stages: TaskTracker,
-    /// Invocations that are recorded, those that are gone among them.
+    /// Invocations that are recorded, those that are gone among them: for the watchdog and the shutdown.
     known: Mutex<Vec<Known>>,
     /// A shutdown has looked through the buffers.
     cut_off: AtomicBool,
@@ -81,6 +81,13 @@ impl Shared {
             known.retain(|known| !known.buffer.is_gone());
         }
         known.push(Known { invocation: invocation.downgrade(), buffer: invocation.spans().downgrade() });
+    }
+
+    /// The invocations that the watchdog may have to report, with their deadlines.
+    pub(crate) fn watched(&self) -> Vec<(Invocation, Deadline)> {
+        let invocations: Vec<_> = lock(&self.known).iter().filter_map(|known| known.invocation.upgrade()).collect();
+        let watched = invocations.into_iter().filter(Invocation::is_watched);
+        watched.filter_map(|invocation| invocation.timing().map(|deadline| (invocation, deadline))).collect()
     }
 
     /// The invocations whose spans have not all been sent, each with its buffer, and once only.

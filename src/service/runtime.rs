@@ -98,7 +98,7 @@ where
             event.body = Bytes::from(String::from_utf8_lossy(&event.body).into_owned());
         }
         // Decoding and the handler's constructor run in this call, and may block as well.
-        let watched = invocation.is_watched().then(|| deadline::watch(&invocation));
+        let watched = invocation.wants_watchdog().then(|| deadline::watch(&invocation)).flatten();
         let attached = context.clone().attach();
         let inner = CURRENT.sync_scope(invocation.clone(), || self.inner.call(event));
         drop(attached);

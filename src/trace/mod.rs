@@ -1,6 +1,7 @@
 #![doc = include_str!("../../docs/trace.md")]
 
 mod blocked;
+mod client;
 mod delivery;
 mod errors;
 mod filter;
@@ -14,6 +15,7 @@ mod trigger;
 
 pub use crate::export::Flush;
 pub(crate) use blocked::{report_blocked, report_shutdown};
+pub(crate) use client::ClientSpan;
 pub(crate) use delivery::{deliver, export, flush, resolve};
 pub(crate) use errors::record as record_error;
 pub(crate) use filter::{Recording, RecordingFilter};
@@ -22,5 +24,5 @@ pub(crate) use init_spans::adopt_init;
 pub(crate) use layer::{SpanRegistry, layer, layer_is_taken, span_registry};
 pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, finish};
-pub(crate) use tracer::{Span, TRACER, exception};
+pub(crate) use tracer::{TRACER, exception};
 pub use trigger::Trigger;

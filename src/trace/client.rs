@@ -1,0 +1,58 @@
+//! The span of a call that goes out.
+
+use super::tracer::{Span, TRACER};
+use crate::xray::{Sampled, TraceHeader};
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Span as _, SpanBuilder, Status, Tracer},
+};
+use std::ops::{Deref, DerefMut};
+
+/// A span that ends as cancelled when it is dropped before its call has ended: the caller dropped the call, or a timeout did.
+#[derive(Debug)]
+pub(crate) struct ClientSpan {
+    span: Span,
+    ended: bool,
+}
+
+impl ClientSpan {
+    /// Begins a span of the active one.
+    pub(crate) fn begin(span: SpanBuilder) -> Self {
+        Self { span: TRACER.build_with_context(span, &Context::current()), ended: false }
+    }
+
+    /// The header to send with the call: this span is the caller.
+    pub(crate) fn header(&self, received: &TraceHeader) -> TraceHeader {
+        received.with_parent(self.span.span_context().span_id(), Sampled::Yes)
+    }
+
+    /// Ends the span of a call that has ended.
+    pub(crate) fn end(mut self) {
+        self.ended = true;
+        self.span.end();
+    }
+}
+
+impl Deref for ClientSpan {
+    type Target = Span;
+
+    fn deref(&self) -> &Span {
+        &self.span
+    }
+}
+
+impl DerefMut for ClientSpan {
+    fn deref_mut(&mut self) -> &mut Span {
+        &mut self.span
+    }
+}
+
+impl Drop for ClientSpan {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.span.set_attribute(KeyValue::new("error.type", "Cancelled"));
+            self.span.set_status(Status::error("cancelled: the call was dropped before it ended"));
+            self.span.end();
+        }
+    }
+}
