@@ -209,6 +209,13 @@ impl Builder {
         self
     }
 
+    /// Time from SIGTERM to the end of the last flush: invocations in progress have two thirds of it, and shutdown hooks what is left of
+    /// eight ninths. Default: 450 ms, because Lambda sends SIGKILL 500 ms after SIGTERM. A function with external extensions has 2 s.
+    pub fn shutdown_budget(mut self, budget: Duration) -> Self {
+        self.settings.shutdown_budget = budget;
+        self
+    }
+
     /// Runs after every response, when its background work is over, with a [`Report`] of the invocation. Hooks run one after the
     /// other; one that panics or exceeds the invocation's hard point costs itself alone.
     pub fn after_response<F>(mut self, hook: impl Fn(Report) -> F + Send + Sync + 'static) -> Self

@@ -19,6 +19,7 @@
 //! | `LAMBDA_LIFECYCLE_WATCHDOG` | `on`, `off`: report a handler that blocks its thread past the deadline | `on` |
 //! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE` | work unfinished after its time: `wait` and then cancel it, `cancel` at once, `freeze` it | `wait` |
 //! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET` | milliseconds `wait` waits | to the hard deadline |
+//! | `LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET` | milliseconds from SIGTERM to the end of the last flush | `450` |
 //!
 //! An invalid value is logged once and the default is used. A variable whose name is unknown, as it is when it is misspelled, is logged with
 //! the closest name.
@@ -98,6 +99,7 @@ pub(crate) struct Settings {
     pub(crate) watchdog: bool,
     pub(crate) unfinished: Unfinished,
     pub(crate) after_response_budget: Option<Duration>,
+    pub(crate) shutdown_budget: Duration,
     pub(crate) annotations: Vec<String>,
     pub(crate) redactor: Option<Redactor>,
 }
@@ -121,6 +123,7 @@ impl Default for Settings {
             watchdog: true,
             unfinished: Unfinished::default(),
             after_response_budget: None,
+            shutdown_budget: Duration::from_millis(450),
             annotations: Vec::new(),
             redactor: None,
         }
@@ -146,6 +149,7 @@ impl fmt::Debug for Settings {
             .field("watchdog", &self.watchdog)
             .field("unfinished", &self.unfinished)
             .field("after_response_budget", &self.after_response_budget)
+            .field("shutdown_budget", &self.shutdown_budget)
             .field("annotations", &self.annotations)
             .field("redactor", &self.redactor.is_some())
             .finish()
@@ -237,6 +241,7 @@ impl Settings {
         reader.set("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", MILLISECONDS, &mut self.after_response_budget, |text| {
             milliseconds(text).map(Some)
         });
+        reader.set("LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET", MILLISECONDS, &mut self.shutdown_budget, milliseconds);
         problems
     }
 }

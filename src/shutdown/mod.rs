@@ -17,14 +17,15 @@ use std::{
 };
 use tokio::sync::OnceCell;
 
-/// The platform gives 500 ms; the rest is for the process to end.
-const TIME: Duration = Duration::from_millis(450);
+/// What invocations in progress have of the budget.
+fn draining(budget: Duration) -> Duration {
+    budget / 3 * 2
+}
 
-/// What of it invocations in progress have.
-const DRAINING: Duration = Duration::from_millis(300);
-
-/// What hooks have of it, so that one that hangs leaves time for the last flush.
-const HOOKS: Duration = Duration::from_millis(400);
+/// Until when hooks may run, so that one that hangs leaves time for the last flush.
+fn hooks(budget: Duration) -> Duration {
+    budget / 9 * 8
+}
 
 /// The function can serve no more events.
 ///
@@ -144,14 +145,16 @@ impl Shutdown {
 /// Without timers nothing is bounded but by the platform's kill.
 async fn end(shared: &Shared, timers: bool) {
     let began = Instant::now();
-    let until = |time| timers.then(|| began + time);
+    let budget = shared.settings.shutdown_budget;
+    // No end where it is beyond all clocks.
+    let until = |time| if timers { began.checked_add(time) } else { None };
     tracing::debug!("the environment ends: invocations in progress, shutdown hooks and a last flush");
     let stages = &shared.stages;
     stages.close();
-    if timers && tokio::time::timeout(DRAINING, stages.wait()).await.is_err() {
+    if timers && tokio::time::timeout(draining(budget), stages.wait()).await.is_err() {
         tracing::warn!(unfinished = stages.len(), "invocations, or work after their responses, are cut off by the shutdown");
     }
     trace::report_shutdown(shared);
-    shared.hooks.run_shutdown(until(HOOKS)).await;
-    trace::flush(shared, until(TIME)).await;
+    shared.hooks.run_shutdown(until(hooks(budget))).await;
+    trace::flush(shared, until(budget)).await;
 }

@@ -6,13 +6,13 @@ mod calls;
 mod function;
 mod outputs;
 mod settings;
+#[path = "../support/mod.rs"]
+mod support;
 mod table;
 
 fn main() -> std::process::ExitCode {
     if let Some(probe) = std::env::var_os("PROBE") {
         return function::main(&probe.to_string_lossy());
     }
-    let arguments = libtest_mimic::Arguments::from_args();
-    let tests = [table::tests(), settings::tests()];
-    libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+    support::run([table::tests(), settings::tests()])
 }

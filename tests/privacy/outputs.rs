@@ -1,41 +1,19 @@
 //! Functions run, and everything that left them.
 
-use crate::calls::Call;
+use crate::{
+    calls::Call,
+    support::{Stage, XRay, this_program, within},
+};
 use lambda_lifecycle_sandbox::{
     Failure, Invoke,
     function::{EventKind, Function, FunctionBuilder, Output as Written},
-    xray::{Daemon, Problem},
 };
-use libtest_mimic::{Failed, Trial};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::Future,
-    time::Duration,
-};
+use libtest_mimic::Failed;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-
-/// Only what hangs takes as long.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-pub(crate) type Tested = Result<(), Failed>;
-
-/// A test with a runtime of its own and a bound on its time.
-pub(crate) fn test<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
-where
-    F: Future<Output = Tested>,
-{
-    Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, body()).await? })
-    })
-}
-
-pub(crate) fn ensure(holds: bool, otherwise: impl Into<String>) -> Tested {
-    if holds { Ok(()) } else { Err(otherwise.into().into()) }
-}
 
 /// Where something may leave a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,8 +63,7 @@ impl Outputs {
         way: Way,
         change: impl Fn(FunctionBuilder) -> FunctionBuilder,
     ) -> Result<Self, Failed> {
-        let (daemon, service) = (Daemon::start().await?, echo().await?);
-        let traces = daemon.store();
+        let (xray, service) = (XRay::start().await?, echo().await?);
         let mut functions: Vec<(&str, Vec<_>, Function)> = Vec::new();
         let mut outputs = Self::default();
         for Call { probe, event, variables } in calls {
@@ -94,12 +71,9 @@ impl Outputs {
             let function = match known {
                 Some((.., function)) => function.clone(),
                 None => {
-                    let mut builder = Function::builder("orders", std::env::current_exe()?)
+                    let mut builder = Stage::function("orders", this_program(), &xray)
                         .env("PROBE", probe)
                         .env("AWS_ENDPOINT_URL", &service)
-                        .xray(daemon.address())
-                        .trace_store(traces.clone())
-                        .timeout(PATIENCE)
                         .log_format(if way == Way::Plain { "Text" } else { "JSON" });
                     for (key, value) in &variables {
                         builder = builder.env(key, value);
@@ -107,12 +81,14 @@ impl Outputs {
                     if way == Way::Structured {
                         builder = builder.env("LAMBDA_LIFECYCLE_TRACE_EXPORT", "stdout");
                     }
-                    let function = change(builder).build().await;
+                    let function = Stage::build(change(builder)).await;
                     functions.push((probe, variables, function.clone()));
                     function
                 }
             };
-            if let Err(Failure::Function { error_type, error_message }) = function.invoke(event).await.result {
+            if let Err(Failure::Function { error_type, error_message }) =
+                within("an answer", function.invoke(event)).await?.result
+            {
                 let is_init = probe.starts_with("init");
                 // The sandbox answers a failed Init phase with what was posted.
                 let output = if is_init { Output::InitError } else { Output::ErrorResponse };
@@ -120,16 +96,14 @@ impl Outputs {
             }
         }
         for (.., function) in functions {
-            function.wait_idle().await;
+            within("the function to be at rest", function.wait_idle()).await?;
             // Lines of a process that has ended are complete.
-            function.shutdown().await;
+            within("the shutdown", function.shutdown()).await?;
             outputs.read(&function, way);
         }
-        daemon.settle().await?;
-        let unfinished = |problem: &Problem| matches!(problem, Problem::Unfinished { .. });
-        let problems: Vec<String> = traces.check().iter().filter(|one| !unfinished(one)).map(ToString::to_string).collect();
-        ensure(problems.is_empty(), problems.join("; "))?;
-        for datagram in traces.datagrams() {
+        xray.settle().await?;
+        xray.documents_are_valid()?;
+        for datagram in xray.traces.datagrams() {
             outputs.add(Output::Datagrams, String::from_utf8_lossy(&datagram).into_owned());
         }
         Ok(outputs)

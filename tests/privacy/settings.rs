@@ -2,7 +2,8 @@
 
 use crate::{
     calls::{batch, call},
-    outputs::{Output, Outputs, Tested, Way, ensure, test},
+    outputs::{Output, Outputs, Way},
+    support::{Tested, ensure, test},
 };
 use libtest_mimic::Trial;
 use serde_json::json;

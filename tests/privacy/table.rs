@@ -2,7 +2,8 @@
 
 use crate::{
     calls::{Call, calls},
-    outputs::{Output, Outputs, Tested, Way, ensure, test},
+    outputs::{Output, Outputs, Way},
+    support::{Tested, ensure, test},
 };
 use libtest_mimic::Trial;
 use std::{collections::BTreeSet, fmt::Write as _};

@@ -10,6 +10,9 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 use std::{cell::RefCell, fmt::Display, future::Future, ops::Deref, path::PathBuf, sync::Arc, time::Duration};
 
+/// Milliseconds. What is cut off waits for most of it, and hooks then have two seconds on a busy machine.
+const SHUTDOWN_BUDGET: &str = "9000";
+
 thread_local! {
     /// The functions of this thread's test: a test that fails shows them.
     static FUNCTIONS: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
@@ -90,6 +93,7 @@ impl Stage {
             .timeout(patience())
             .kill_delay(patience())
             .exit_grace(patience())
+            .env("LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET", SHUTDOWN_BUDGET)
             .log_format("JSON")
     }
 

@@ -10,7 +10,6 @@ use lambda_lifecycle_sandbox::{
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
-use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -178,12 +177,13 @@ async fn streams_through() -> Outcome {
 }
 
 async fn stream_breaks_off() -> Outcome {
-    let function = probe("http").timeout(Duration::from_millis(300)).build().await;
-    let url = FunctionUrl::start(function.clone()).await?;
+    let (function, url) = start().await?;
     let gate = Gate::new().await?;
     let mut client = Client::ask(&url, json!({ "stream": ["one", "two"], "stream_gate": gate.address()? })).await?;
     gate.held().await?.release();
     let _held = gate.held().await?;
+    client.read_to("one").await?;
+    function.expire();
     client.read_to_end().await?;
     ensure(client.1.contains("one") && !client.1.ends_with(END_OF_CHUNKS), &client.1)
 }

@@ -1,7 +1,8 @@
 //! Init, invoke, freeze, thaw, shutdown, scaling.
 
 use crate::support::{
-    Gate, Outcome, echo, ensure, ensure_eq, ensure_timeline, event, invoke, is_stopped, printed, probe, trial, value, words,
+    Gate, Outcome, echo, ensure, ensure_eq, ensure_timeline, event, futures_pending, invoke, is_stopped, printed, probe, trial,
+    value, words,
 };
 use lambda_lifecycle_sandbox::{
     Invoke,
@@ -243,11 +244,6 @@ async fn shutdown_waits() -> Outcome {
     ensure_eq(shutdown.await.ended.len(), 1)?;
     printed(&function, "after").await;
     Ok(())
-}
-
-/// Polls once.
-async fn futures_pending(mut future: std::pin::Pin<&mut impl Future>) -> bool {
-    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }
 
 async fn caller_goes_away() -> Outcome {

@@ -1,6 +1,6 @@
 //! Lambda's own lines in a function's log.
 
-use crate::support::{Outcome, echo, ensure, ensure_eq, event, invoke, printed, probe, trial};
+use crate::support::{Outcome, SHORT, echo, ensure, ensure_eq, event, invoke, printed, probe, trial};
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
     function::{Function, Output, TraceMode},
@@ -83,8 +83,9 @@ async fn failures() -> Outcome {
         (json!({ "exit": 3 }), "\tStatus: error\tError Type: Runtime.ExitError", "Runtime exited with error: exit status 3"),
         (json!({ "error": "no" }), "\tStatus: error\tError Type: ", "START RequestId"),
     ] {
-        let function = probe("").timeout(Duration::from_millis(300)).build().await;
-        invoke(&function, task).await;
+        let timeout = task.to_string().contains("hang").then_some(SHORT);
+        let function = probe("").build().await;
+        function.invoke(Event { timeout, ..event(&task) }).await;
         function.wait_idle().await;
         let lines = platform(&function);
         ensure(lines.last().is_some_and(|line| line.contains(status)), format!("{lines:?}"))?;

@@ -1,11 +1,12 @@
 //! Managed Instances: several invocations in one process at a time.
 
 use crate::support::{
-    Gate, Held, Outcome, echo, ensure, ensure_eq, event, invoke, is_stopped, printed, probe, trial, value, words,
+    Gate, Held, Outcome, echo, ensure, ensure_eq, event, futures_pending, invoke, is_stopped, printed, probe, trial, value, words,
 };
 use lambda_lifecycle_sandbox::{
     Answer, Failure, Invoke,
     function::{EnvironmentState, EventKind, Exit, Function, TimelineEvent},
+    wait::patience,
     xray::TraceStore,
 };
 use libtest_mimic::{Failed, Trial};
@@ -39,7 +40,8 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn managed(mode: &str, concurrency: usize) -> Result<Function, Failed> {
-    let function = probe(mode).managed(concurrency).build().await;
+    // Its polls may take their time; kills are not delayed, for there are none.
+    let function = probe(mode).managed(concurrency).kill_delay(patience()).build().await;
     function.warm_up().await?;
     Ok(function)
 }
@@ -147,9 +149,10 @@ async fn idle_after_the_work() -> Outcome {
 
 async fn late_answer() -> Outcome {
     let gate = Gate::new().await?;
-    let function = probe("").managed(2).timeout(Duration::from_millis(200)).build().await;
+    let function = managed("", 2).await?;
     let late = function.invoke(event(&json!({ "gate": gate.address()?, "answer": "late" })));
     let held = gate.held().await?;
+    function.expire();
     let late = late.await;
     ensure_timed_out(&late)?;
     ensure_eq(function.state(), EnvironmentState::Busy)?;
@@ -169,9 +172,12 @@ async fn late_answer() -> Outcome {
 
 async fn late_stream() -> Outcome {
     let gate = Gate::new().await?;
-    let function = probe("").managed(2).timeout(Duration::from_millis(300)).build().await;
+    let function = managed("", 2).await?;
     let call = function.invoke(event(&json!({ "stream": ["one"], "stream_gate": gate.address()? })));
+    let mut events = function.subscribe().from_start();
     let held = gate.held().await?;
+    events.find(|event| event.kind == EventKind::StreamStarted).await;
+    function.expire();
     ensure_timed_out(&call.await)?;
     held.release();
     ensure_eq(function.wait_idle().await, EnvironmentState::Idle)?;
@@ -182,12 +188,18 @@ async fn late_stream() -> Outcome {
 
 async fn long_after_work() -> Outcome {
     let gate = Gate::new().await?;
-    let function = probe("").managed(2).timeout(Duration::from_millis(200)).build().await;
+    let function = managed("", 2).await?;
     let answer = invoke(&function, json!({ "answer": 1, "after": { "gate": gate.address()? } })).await;
     ensure_eq(value(&answer)?, json!(1))?;
     let held = gate.held().await?;
-    // Another one that does time out, after the deadline of the first.
-    ensure_timed_out(&invoke(&function, json!({ "hang": true })).await)?;
+    // Another one that does time out, with the deadline of the first.
+    let hanging = function.invoke(event(&json!({ "hang": true })));
+    let out = |event: &TimelineEvent| matches!(event.kind, EventKind::EventOut { .. });
+    let mut events = function.subscribe().from_start();
+    events.find(out).await;
+    events.find(out).await;
+    function.expire();
+    ensure_timed_out(&hanging.await)?;
     held.release();
     let mut events = function.subscribe().from_start();
     events.find(|event| event.kind == EventKind::NextCalled && event.request_id.as_ref() == Some(&answer.request_id)).await;
@@ -275,7 +287,7 @@ async fn shutdown() -> Outcome {
         let ended = report.ended.first().ok_or("a process ended")?;
         ensure_eq((ended.sigterm, ended.exit), (sigterm, exit))?;
         let least = Duration::from_millis(if exit == Exit::Signal(9) && sigterm { 500 } else { 0 });
-        ensure(ended.took >= least, format!("it took {:?}", ended.took))?;
+        ensure(ended.took >= least, format!("it was killed after {:?}", ended.took))?;
         let words = words(&function.timeline());
         let last = words.iter().rposition(|word| word == "NextCalled").unwrap_or(0);
         ensure_eq(words[last + 1..].join(" "), expected)?;
@@ -287,14 +299,16 @@ async fn shutdown() -> Outcome {
 
 async fn shutdown_waits() -> Outcome {
     let gate = Gate::new().await?;
-    let function = probe("").managed(2).timeout(Duration::from_millis(500)).build().await;
-    ensure_timed_out(&invoke(&function, json!({ "hang": true })).await)?;
+    let function = managed("", 2).await?;
+    let hanging = function.invoke(event(&json!({ "hang": true })));
+    function.subscribe().from_start().find(|event| matches!(event.kind, EventKind::EventOut { .. })).await;
+    function.expire();
+    ensure_timed_out(&hanging.await)?;
     let call = function.invoke(event(&json!({ "gate": gate.address()?, "answer": "in time" })));
     let held = gate.held().await?;
     let shutdown = function.shutdown();
     tokio::pin!(shutdown);
-    let early = tokio::time::timeout(Duration::from_millis(50), shutdown.as_mut()).await;
-    ensure(early.is_err(), "a caller is waited for")?;
+    ensure(futures_pending(shutdown.as_mut()).await, "a caller is waited for")?;
     held.release();
     ensure_eq(value(&call.await)?, json!("in time"))?;
     ensure_eq(shutdown.await.ended.len(), 1)
@@ -358,15 +372,16 @@ async fn throughput() -> Outcome {
 async fn segments() -> Outcome {
     let store = TraceStore::new();
     let gate = Gate::new().await?;
-    let function = probe("").managed(4).timeout(Duration::from_millis(500)).trace_store(store.clone()).build().await;
+    let function = probe("").managed(4).trace_store(store.clone()).build().await;
     let tasks: [Value; 4] =
         [echo("one"), json!({ "error": "no" }), json!({ "gate": gate.address()? }), json!({ "after": { "hang": true } })];
     let calls: Vec<_> = tasks.iter().map(|task| function.invoke(event(task))).collect();
     let held = gate.held().await?;
-    let mut answers = Vec::new();
-    for call in calls {
-        answers.push(call.await);
-    }
+    let [one, error, late, after] = <[_; 4]>::try_from(calls).map_err(|_| "four calls")?;
+    let in_time = (one.await, error.await, after.await);
+    // The three that have answered have done so in time.
+    function.expire();
+    let answers = [in_time.0, in_time.1, late.await, in_time.2];
     ensure_timed_out(&answers[2])?;
     held.release();
     for (answer, flags) in answers.iter().zip([(false, false), (false, true), (true, false), (false, false)]) {

@@ -3,6 +3,7 @@
 use lambda_lifecycle_sandbox::{
     Answer, Event, Invoke,
     function::{EventKind, Function, FunctionBuilder, LogLine, Output, TimelineEvent},
+    wait::{patience, within},
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
@@ -15,22 +16,31 @@ use tokio::{
 /// What a test returns: `?` on anything that can be printed.
 pub(crate) type Outcome = Result<(), Failed>;
 
-/// Longer than any test takes, so that a wait for what never comes fails instead of hanging.
-const LONGEST_TEST: Duration = Duration::from_secs(30);
-
 pub(crate) fn trial<F>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Trial
 where
     F: Future<Output = Outcome>,
 {
     Trial::test(name, move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(async { tokio::time::timeout(LONGEST_TEST, test()).await })?
+        runtime.block_on(within("the end of the test", test()))?
     })
 }
 
-/// This binary as a function.
+/// This binary as a function, with plenty of time: an invocation that is to time out is given [`SHORT`].
 pub(crate) fn probe(mode: &str) -> FunctionBuilder {
-    Function::builder("probe", std::env::current_exe().unwrap_or_default()).env("PROBE", mode)
+    Function::builder("probe", std::env::current_exe().unwrap_or_default()).env("PROBE", mode).timeout(patience())
+}
+
+/// Of an invocation that is to time out.
+pub(crate) const SHORT: Duration = Duration::from_millis(300);
+
+/// One that times out.
+pub(crate) async fn invoke_overdue(function: &Function, payload: Value) -> Answer {
+    function.invoke(overdue(&payload)).await
+}
+
+pub(crate) fn overdue(payload: &Value) -> Event {
+    Event { timeout: Some(SHORT), ..event(payload) }
 }
 
 pub(crate) fn event(payload: &Value) -> Event {
@@ -124,4 +134,9 @@ pub(crate) async fn printed(function: &Function, prefix: &str) -> String {
 
 pub(crate) fn echo(text: &str) -> Value {
     json!({ "answer": text })
+}
+
+/// Polls once.
+pub(crate) async fn futures_pending(mut future: std::pin::Pin<&mut impl Future>) -> bool {
+    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }
