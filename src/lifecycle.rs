@@ -4,7 +4,7 @@ use crate::{
     Environment,
     builder::Builder,
     environment,
-    init::{InitCell, InitError, InitPhase, Optional},
+    init::{InitError, InitPhase, Optional, WriteOnce},
     invocation::Shared,
     notice,
     runtime::Runtime,
@@ -125,20 +125,47 @@ impl Lifecycle {
         self.init.run(name.into(), setup).await
     }
 
-    /// As [`init`](Self::init), into a cell of the process.
+    /// As [`init`](Self::init), into a cell of the process: `once_cell::sync::OnceCell`, `std::sync::OnceLock` or
+    /// `tokio::sync::OnceCell`.
+    ///
+    /// A cell that is filled already keeps its value. Of several callers at once one runs its initializer, and the others wait.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
+    /// use once_cell::sync::OnceCell;
+    ///
+    /// struct App { table: String }
+    /// impl App {
+    ///     async fn connect() -> Result<Self, Error> { Ok(Self { table: "orders".to_owned() }) }
+    /// }
+    ///
+    /// static APP: OnceCell<App> = OnceCell::new();
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Error> {
+    ///     let life = Lifecycle::from_env();
+    ///     life.init_cell("app", &APP, App::connect()).await?;
+    ///     life.run_concurrent(service_fn(handle)).await
+    /// }
+    ///
+    /// async fn handle(_: LambdaEvent<()>) -> Result<&'static str, Error> {
+    ///     Ok(&APP.get().ok_or("init fills it")?.table)
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// As [`init`](Self::init); the cell is then still empty.
-    pub async fn init_cell<T, E>(
+    /// As [`init`](Self::init). The cell is then still empty, so the call can be repeated.
+    pub async fn init_cell<C, E>(
         &self,
         name: impl Into<Cow<'static, str>>,
-        cell: &'static InitCell<T>,
-        setup: impl Future<Output = Result<T, E>>,
-    ) -> Result<&'static T, InitError>
+        cell: &'static C,
+        setup: impl Future<Output = Result<C::Value, E>>,
+    ) -> Result<&'static C::Value, InitError>
     where
+        C: WriteOnce,
         E: Into<Error>,
     {
-        cell.get_or_init(self.init(name, setup)).await
+        cell.get_or_try_init(self.init(name, setup)).await
     }
 
     /// As [`init`](Self::init), for a set-up that blocks its thread: it runs off the executor, so that others go on meanwhile and
@@ -160,19 +187,20 @@ impl Lifecycle {
 
     /// As [`init`](Self::init), for a set-up the function can begin without: a failure is logged and flagged in the trace, and the
     /// set-up is tried again when its value is first asked for.
-    pub async fn init_optional<T, F, Setup, E>(&self, name: impl Into<Cow<'static, str>>, setup: F) -> Optional<T, F>
+    pub async fn init_optional<T, F, Setup, E>(&self, name: impl Into<Cow<'static, str>>, setup: F) -> Optional<T>
     where
-        F: Fn() -> Setup,
-        Setup: Future<Output = Result<T, E>>,
+        F: Fn() -> Setup + Send + Sync + 'static,
+        Setup: Future<Output = Result<T, E>> + Send + 'static,
         E: Into<Error>,
     {
-        let optional = Optional::new(setup);
-        // Made inside of the attempt, which also counts a panic in its making.
-        let setup = async { optional.set_up().await };
-        if let Err(error) = optional.cell().get_or_init(self.init.attempt(name.into(), setup)).await {
-            notice::warn(format_args!("{}; it is tried again at first use", urls::without_secrets(&error.to_string())));
-        }
-        optional
+        // The future is made inside of the attempt, which then catches a panic of `setup` too.
+        let first = self.init.attempt(name.into(), async { setup().await }).await;
+        let value = first
+            .inspect_err(|error| {
+                notice::warn(format_args!("{}; it is tried again at first use", urls::without_secrets(&error.to_string())))
+            })
+            .ok();
+        Optional::new(value, setup)
     }
 
     /// Serves events one at a time, to a handler that may borrow from `main`. On Managed Instances, which would send many at a time, too:

@@ -1,85 +1,143 @@
-//! A process-wide value that is made in the Init phase.
+//! The cells that [`Lifecycle::init_cell`](crate::Lifecycle::init_cell) fills.
 
-use std::{future::Future, sync::OnceLock};
-use tokio::sync::Mutex;
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
-/// A cell for a `static`, filled once, usually by [`Lifecycle::init_cell`](crate::Lifecycle::init_cell).
+/// A cell for a process-wide value that is written once: `once_cell::sync::OnceCell`, `std::sync::OnceLock` or
+/// `tokio::sync::OnceCell`.
 ///
-/// Reading it is one atomic load. A fill that fails leaves it empty, so it can be tried again.
-///
-/// ```
-/// use lambda_lifecycle::InitCell;
-///
-/// static POOL: InitCell<String> = InitCell::new();
-///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), std::io::Error> {
-/// assert_eq!(POOL.get(), None);
-/// let pool = POOL.get_or_init(async { Ok::<_, std::io::Error>("postgres".to_owned()) }).await?;
-/// assert_eq!(pool, "postgres");
-/// assert_eq!(POOL.get().map(String::as_str), Some("postgres"));
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-pub struct InitCell<T> {
-    value: OnceLock<T>,
-    filling: Mutex<()>,
+/// [`Lifecycle::init_cell`](crate::Lifecycle::init_cell) fills it in the Init phase. Handlers read it with the cell's own `get`.
+/// The trait is sealed.
+pub trait WriteOnce: sealed::Sealed {
+    /// The type of the value.
+    type Value;
+
+    /// The value; `init` makes it if there is none yet. Of several callers at once one runs its `init`, and the others wait.
+    #[doc(hidden)]
+    fn get_or_try_init<E>(
+        &'static self,
+        init: impl Future<Output = Result<Self::Value, E>>,
+    ) -> impl Future<Output = Result<&'static Self::Value, E>>;
 }
 
-impl<T> InitCell<T> {
-    /// An empty cell.
-    pub const fn new() -> Self {
-        Self { value: OnceLock::new(), filling: Mutex::const_new(()) }
-    }
+mod sealed {
+    pub trait Sealed {}
+    impl<T> Sealed for once_cell::sync::OnceCell<T> {}
+    impl<T> Sealed for std::sync::OnceLock<T> {}
+    impl<T> Sealed for tokio::sync::OnceCell<T> {}
+}
 
-    /// The value, `None` while nobody has filled the cell.
-    pub fn get(&self) -> Option<&T> {
-        self.value.get()
-    }
+impl<T> WriteOnce for once_cell::sync::OnceCell<T> {
+    type Value = T;
 
-    /// The value, made by `fill` if there is none yet. Of several callers at once one fills, the others wait for it.
-    ///
-    /// # Errors
-    /// What `fill` returns; the cell is then still empty.
-    pub async fn get_or_init<E>(&self, fill: impl Future<Output = Result<T, E>>) -> Result<&T, E> {
-        if let Some(value) = self.value.get() {
-            return Ok(value);
-        }
-        let _filling = self.filling.lock().await;
-        if let Some(value) = self.value.get() {
-            return Ok(value);
-        }
-        let value = fill.await?;
-        Ok(self.value.get_or_init(|| value))
+    async fn get_or_try_init<E>(&'static self, init: impl Future<Output = Result<T, E>>) -> Result<&'static T, E> {
+        one_at_a_time(self, || self.get(), |value| self.get_or_init(|| value), init).await
     }
 }
 
-impl<T> Default for InitCell<T> {
-    fn default() -> Self {
-        Self::new()
+impl<T> WriteOnce for OnceLock<T> {
+    type Value = T;
+
+    async fn get_or_try_init<E>(&'static self, init: impl Future<Output = Result<T, E>>) -> Result<&'static T, E> {
+        one_at_a_time(self, || self.get(), |value| self.get_or_init(|| value), init).await
     }
+}
+
+impl<T> WriteOnce for tokio::sync::OnceCell<T> {
+    type Value = T;
+
+    async fn get_or_try_init<E>(&'static self, init: impl Future<Output = Result<T, E>>) -> Result<&'static T, E> {
+        Self::get_or_try_init(self, || init).await
+    }
+}
+
+/// Fills a cell whose own initialization would block the thread of those who wait for it.
+async fn one_at_a_time<C, T: 'static, E>(
+    cell: &'static C,
+    get: impl Fn() -> Option<&'static T>,
+    set: impl FnOnce(T) -> &'static T,
+    init: impl Future<Output = Result<T, E>>,
+) -> Result<&'static T, E> {
+    if let Some(value) = get() {
+        return Ok(value);
+    }
+    let turn = turn_of(std::ptr::from_ref(cell).addr());
+    let _turn = turn.lock().await;
+    if let Some(value) = get() {
+        return Ok(value);
+    }
+    init.await.map(set)
+}
+
+/// The lock of those who fill the cell at this address. It stays for the process's life, as the cell does.
+fn turn_of(address: usize) -> Arc<tokio::sync::Mutex<()>> {
+    static TURNS: Mutex<BTreeMap<usize, Arc<tokio::sync::Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    Arc::clone(TURNS.lock().unwrap_or_else(PoisonError::into_inner).entry(address).or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{init::InitPhase, settings::Settings};
+    use std::{
+        fmt::Debug,
+        sync::atomic::{AtomicU8, Ordering},
+    };
 
-    #[tokio::test]
-    async fn a_failed_fill_can_be_tried_again_and_a_filled_cell_stays() {
-        static CELL: InitCell<u8> = InitCell::new();
-        assert_eq!(CELL.get_or_init(async { Err("refused") }).await, Err("refused"));
-        assert_eq!(CELL.get(), None);
-        assert_eq!(CELL.get_or_init(async { Ok::<_, &str>(1) }).await, Ok(&1));
-        assert_eq!(CELL.get_or_init(async { Ok::<_, &str>(2) }).await, Ok(&1));
+    async fn fill<C: WriteOnce>(
+        cell: &'static C,
+        init: impl Future<Output = Result<C::Value, &'static str>>,
+    ) -> Result<&'static C::Value, String> {
+        // The first invocation of the process, in another test, would get the spans.
+        let phase = InitPhase::begin(&Settings { trace: false, ..Settings::default() });
+        cell.get_or_try_init(phase.attempt("cell".into(), init)).await.map_err(|error| error.to_string())
+    }
+
+    async fn is_filled_once<C>(cell: &'static C, get: impl Fn() -> Option<u8>)
+    where
+        C: WriteOnce<Value = u8> + Sync + Debug,
+    {
+        let runs = AtomicU8::new(0);
+        fill(cell, async { Err("refused") }).await.expect_err("refused");
+        fill(cell, async { panic!("planned") }).await.expect_err("panicked");
+        assert_eq!(get(), None, "a failed initializer leaves the cell empty");
+
+        let of = |value| {
+            let runs = &runs;
+            async move {
+                runs.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                Ok(value)
+            }
+        };
+        let (one, two) = tokio::join!(fill(cell, of(1)), fill(cell, of(2)));
+        assert_eq!((one, two, get()), (Ok(&1), Ok(&1), Some(1)));
+        assert_eq!(fill(cell, of(3)).await, Ok(&1));
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
-    async fn of_two_callers_at_once_one_fills() {
-        static CELL: InitCell<u8> = InitCell::new();
-        let fill = |value| async move {
+    async fn each_kind_of_cell_is_filled_once_and_stays_empty_after_a_failure() {
+        static ONCE_CELL: once_cell::sync::OnceCell<u8> = once_cell::sync::OnceCell::new();
+        static ONCE_LOCK: OnceLock<u8> = OnceLock::new();
+        static TOKIO: tokio::sync::OnceCell<u8> = tokio::sync::OnceCell::const_new();
+        is_filled_once(&ONCE_CELL, || ONCE_CELL.get().copied()).await;
+        is_filled_once(&ONCE_LOCK, || ONCE_LOCK.get().copied()).await;
+        is_filled_once(&TOKIO, || TOKIO.get().copied()).await;
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_another_that_waits_fills_the_cell() {
+        static CELL: OnceLock<u8> = OnceLock::new();
+        let failing = async {
             tokio::task::yield_now().await;
-            Ok::<u8, ()>(value)
+            Err("refused")
         };
-        let (one, two) = tokio::join!(CELL.get_or_init(fill(1)), CELL.get_or_init(fill(2)));
-        assert_eq!((one, two), (Ok(&1), Ok(&1)));
+        let (failed, filled) = tokio::join!(fill(&CELL, failing), fill(&CELL, async { Ok(2) }));
+        assert!(failed.is_err());
+        assert_eq!(filled, Ok(&2));
     }
 }

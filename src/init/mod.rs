@@ -6,7 +6,7 @@ mod optional;
 mod report;
 
 pub(crate) use blocking::off_the_executor;
-pub use cell::InitCell;
+pub use cell::WriteOnce;
 pub use optional::Optional;
 
 use crate::{

@@ -242,7 +242,7 @@ async fn run(probe: &str) -> Result<(), Error> {
             Ok(())
         }
         "init-works" => {
-            static PLACE: lambda_lifecycle::InitCell<String> = lambda_lifecycle::InitCell::new();
+            static PLACE: once_cell::sync::OnceCell<String> = once_cell::sync::OnceCell::new();
             life.init_cell("place", &PLACE, async { Ok::<_, Error>("here".to_owned()) }).await?;
             life.0.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(PLACE.get().cloned()))).await
         }
