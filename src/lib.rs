@@ -65,7 +65,7 @@ pub mod xray_api;
 pub use builder::Builder;
 pub use environment::{Environment, EnvironmentError, InitializationType};
 pub use init::InitError;
-pub use invocation::{DeadlineExceeded, Invocation, Outcome, Report};
+pub use invocation::{AnnotationValue, DeadlineExceeded, Invocation, Outcome, Report};
 pub use lifecycle::Lifecycle;
 pub use settings::{Export, TraceParent, Unfinished};
 pub use shutdown::ServeError;

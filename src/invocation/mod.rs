@@ -1,5 +1,6 @@
 //! One invocation, as the code inside it sees it: how much time is left, when to stop, what to do after the answer.
 
+mod annotation;
 mod buffer;
 mod deadline;
 mod deferred;
@@ -7,6 +8,7 @@ mod hooks;
 mod outcome;
 mod shared;
 
+pub use annotation::AnnotationValue;
 pub(crate) use buffer::{LateSpans, Own, Place, SpanBuffer};
 pub(crate) use deadline::Deadline;
 pub use deadline::DeadlineExceeded;
@@ -25,7 +27,7 @@ use crate::{
     xray::{Frame, Sampled, TraceHeader},
 };
 use opentelemetry::{
-    Context, KeyValue, TraceId, Value,
+    Context, KeyValue, TraceId,
     context::FutureExt as _,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState},
 };
@@ -34,7 +36,7 @@ use std::{
     fmt,
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -46,12 +48,6 @@ use tracing::Instrument;
 tokio::task_local! {
     pub(crate) static CURRENT: Invocation;
 }
-
-/// The attribute's prefix that makes it an annotation.
-const ANNOTATION: &str = "annotation.";
-
-/// The most keys that [`Invocation::annotate`] keeps.
-const ANNOTATIONS: usize = 128;
 
 /// The invocation that the running code belongs to. Cheap to clone.
 ///
@@ -146,21 +142,6 @@ impl WeakInvocation {
 impl fmt::Debug for WeakInvocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("WeakInvocation").finish_non_exhaustive()
-    }
-}
-
-impl Notes {
-    /// False where there is no room for one more key.
-    fn annotate(&mut self, key: &str, value: Value) -> bool {
-        let same = |known: &&mut KeyValue| known.key.as_str().strip_prefix(ANNOTATION) == Some(key);
-        if let Some(known) = self.annotations.iter_mut().find(same) {
-            known.value = value;
-        } else if self.annotations.len() < ANNOTATIONS {
-            self.annotations.push(KeyValue::new(format!("{ANNOTATION}{key}"), value));
-        } else {
-            return false;
-        }
-        true
     }
 }
 
@@ -291,25 +272,6 @@ impl Invocation {
         F::Output: Send + 'static,
     {
         tokio::spawn(CURRENT.scope(self.clone(), future).with_current_context().in_current_span())
-    }
-
-    /// Adds an annotation to the invocation's document: X-Ray indexes it, so traces can be searched by it.
-    ///
-    /// Keys are `A-Z a-z 0-9 _`, other characters become `_`. The last value of a key counts.
-    ///
-    /// X-Ray indexes 50 annotations a trace; further ones become metadata. An invocation keeps 128 keys, as many as
-    /// OpenTelemetry's SDKs keep attributes; further keys are ignored, which is logged once.
-    pub fn annotate(&self, key: &str, value: impl Into<Value>) {
-        // Code of the user's runs here, which must not find the lock taken.
-        let value = value.into();
-        if !self.notes().annotate(key, value) {
-            static LOGGED: Once = Once::new();
-            LOGGED.call_once(|| {
-                crate::notice::warn(format_args!(
-                    "an invocation was annotated with more than {ANNOTATIONS} keys: {key:?} and further ones are ignored"
-                ));
-            });
-        }
     }
 
     /// The context `lambda_runtime` gave with the event.
@@ -521,39 +483,5 @@ impl fmt::Debug for Invocation {
             .field("remaining", &self.remaining())
             .field("cold_start", &self.is_cold_start())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn annotations_are_bounded_and_the_last_value_of_a_key_counts() {
-        let invocation = Invocation::detached();
-        for round in 0..2 {
-            for number in 0..10_000_i64 {
-                invocation.annotate(&format!("key_{number}"), number + round);
-            }
-        }
-        let annotations = &invocation.notes().annotations;
-        assert_eq!(annotations.len(), ANNOTATIONS);
-        for (number, annotation) in (0_i64..).zip(annotations) {
-            assert_eq!(annotation, &KeyValue::new(format!("annotation.key_{number}"), number + 1));
-        }
-    }
-
-    #[test]
-    fn a_value_may_annotate_when_it_is_made() {
-        struct Nested(Invocation);
-        impl From<Nested> for Value {
-            fn from(Nested(invocation): Nested) -> Self {
-                invocation.annotate("inner", 1);
-                Self::I64(2)
-            }
-        }
-        let invocation = Invocation::detached();
-        invocation.annotate("outer", Nested(invocation.clone()));
-        assert_eq!(invocation.notes().annotations.len(), 2);
     }
 }

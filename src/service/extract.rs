@@ -12,7 +12,7 @@ use std::convert::Infallible;
 /// use lambda_lifecycle::Invocation;
 ///
 /// async fn place(invocation: Invocation, order: String) -> String {
-///     invocation.annotate("bytes", order.len() as i64);
+///     invocation.annotate("bytes", order.len());
 ///     invocation.request_id().to_owned()
 /// }
 /// let router: Router = Router::new().route("/orders", post(place));
