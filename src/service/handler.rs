@@ -37,6 +37,21 @@ pub(crate) const MAX_ANSWER: usize = 6 * 1024 * 1024 + 100;
 /// Used alone, without a [`RuntimeLayer`](super::RuntimeLayer), it begins the invocation itself: [`Invocation::current`], its
 /// token, [`within`](Invocation::within), a [fallback](crate::deadline::fallback) and the ids in the log all work. Nothing is
 /// traced then, and work for after the response begins when the handler has ended.
+///
+/// ```no_run
+/// use lambda_lifecycle::{Error, Invocation, LambdaEvent, service::HandlerLayer, service_fn};
+/// use lambda_runtime::{Runtime, tower::Layer};
+/// use serde_json::Value;
+///
+/// # async fn search(_: Value) -> Value { Value::Null }
+/// # async fn main_() -> Result<(), Error> {
+/// let handler = service_fn(async |event: LambdaEvent<Value>| {
+///     // A typed `Lifecycle.DeadlineExceeded` instead of a kill.
+///     Ok::<_, Error>(Invocation::current().within(search(event.payload)).await?)
+/// });
+/// Runtime::new(HandlerLayer::new().layer(handler)).run().await
+/// # }
+/// ```
 pub struct HandlerLayer<Buffered, Body> {
     shared: Arc<Shared>,
     types: PhantomData<fn() -> (Buffered, Body)>,

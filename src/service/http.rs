@@ -24,6 +24,19 @@ use tower::{Layer, Service};
 ///
 /// It works below a [`HandlerLayer`](super::HandlerLayer). Used alone, inside `lambda_http::run` for one, it begins the invocation
 /// itself: the extension, the token and the 504 work; nothing is traced, and work for after the response begins with the response.
+///
+/// ```no_run
+/// use lambda_lifecycle::{Error, Invocation, service::HttpLayer};
+/// use lambda_http::{Request, RequestExt, service_fn, tower::Layer};
+///
+/// # async fn main_() -> Result<(), Error> {
+/// let app = service_fn(async |request: Request| {
+///     let invocation = request.extensions().get::<Invocation>();
+///     Ok::<_, Error>(format!("{:?} are left", invocation.map(Invocation::remaining)))
+/// });
+/// lambda_http::run(HttpLayer::new().layer(app)).await
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct HttpLayer {
     shared: Arc<Shared>,

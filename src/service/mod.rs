@@ -12,18 +12,29 @@
 //!               the user's handler or router
 //! ```
 //!
-//! [`Lifecycle`](crate::Lifecycle) stacks them. With a `lambda_runtime::Runtime` of your own, stack them yourself:
+//! [`Lifecycle`](crate::Lifecycle) stacks them. With a `lambda_runtime::Runtime` of your own, stack them yourself: each layer carries
+//! its configuration.
 //!
 //! ```no_run
-//! use lambda_lifecycle::service::{HandlerLayer, RuntimeLayer};
-//! use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn, tower::Layer};
+//! use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
+//! use lambda_runtime::{Runtime, tower::Layer};
 //! use serde_json::Value;
+//! use std::time::Duration;
 //!
 //! # async fn main_() -> Result<(), Error> {
-//! let handler = service_fn(|event: LambdaEvent<Value>| async move { Ok::<_, Error>(event.payload) });
-//! Runtime::new(HandlerLayer::new().layer(handler)).layer(RuntimeLayer::new()).run().await
+//! let life = Lifecycle::builder().grace(Duration::from_millis(200)).build();
+//! let handler = service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(event.payload));
+//! Runtime::new(life.handler_layer().layer(handler)).layer(life.runtime_layer()).run().await
 //! # }
 //! ```
+//!
+//! Each layer also works alone:
+//!
+//! | layer, used alone | works | does not |
+//! |---|---|---|
+//! | [`RuntimeLayer`] | [`Invocation::current`](crate::Invocation::current), the trace, work after the response, hooks | the outcome is not recorded, and no invocation is a fault because of it; no response at the deadline |
+//! | [`HandlerLayer`] | `Invocation::current`, the token, [`within`](crate::Invocation::within), the fallback, typed errors, ids in the log | nothing is traced; work after the response begins when the handler has ended |
+//! | `HttpLayer` (feature `http`) | the invocation in the request's extensions, the token, 504 at the deadline | as `HandlerLayer` |
 
 mod begin;
 #[cfg(feature = "axum")]

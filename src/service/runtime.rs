@@ -33,6 +33,21 @@ use tracing::level_filters::LevelFilter;
 /// It works whatever becomes of the handler: a response, an error, a panic, an event that never decoded. Used alone, without a
 /// [`HandlerLayer`](super::HandlerLayer), it traces invocations and runs their background work. How the handler ended is then not
 /// recorded, and nothing is a fault because of it.
+///
+/// ```no_run
+/// use lambda_lifecycle::{Error, Invocation, LambdaEvent, service::RuntimeLayer, service_fn};
+/// use lambda_runtime::Runtime;
+/// use serde_json::Value;
+///
+/// # async fn refresh_cache() {}
+/// # async fn main_() -> Result<(), Error> {
+/// let handler = service_fn(async |event: LambdaEvent<Value>| {
+///     Invocation::current().after_response(refresh_cache());
+///     Ok::<_, Error>(event.payload)
+/// });
+/// Runtime::new(handler).layer(RuntimeLayer::new()).run().await
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RuntimeLayer {
     shared: Arc<Shared>,
