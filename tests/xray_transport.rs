@@ -55,10 +55,12 @@ async fn an_absent_daemon_costs_one_line_and_no_error() {
     let stats = emitter.stats();
     assert!(stats.refused > 0 && stats.failed == 0 && stats.sent + stats.skipped == 10, "{stats:?}");
     assert!(emitter.notice().is_some_and(|text| text.contains("AWS_XRAY_DAEMON_ADDRESS")));
+    let tried = std::time::Instant::now();
     assert_eq!(emitter.send_all(documents(), tokio::time::sleep).await, 1, "one to see whether somebody listens now");
     assert_eq!(emitter.notice(), None);
     assert!(emitter.is_unheard() && clone.is_unheard());
-    assert!(!emitter.is_worth_a_try(), "nobody can have come since");
+    // However slow the machine is, nobody is expected before so much time has passed.
+    assert!(!emitter.is_worth_a_try() || tried.elapsed() >= Duration::from_millis(100), "nobody can have come since");
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(emitter.is_worth_a_try());
 }

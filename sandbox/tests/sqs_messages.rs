@@ -133,7 +133,8 @@ async fn the_visibility_timeout_makes_a_message_visible_to_a_poll_that_waits() {
     let again = within("the message again", poll.send()).await.unwrap();
     assert_eq!(again.messages().len(), 1);
     let hidden = received.elapsed();
-    assert!(hidden > Duration::from_millis(700) && hidden < Duration::from_secs(10), "rounded up to 1 s, not {hidden:?}");
+    // Not before; how much later is the machine's. The queue rounds it up to a second.
+    assert!(hidden > Duration::from_millis(700), "hidden for {hidden:?}");
 }
 
 #[tokio::test]

@@ -3,17 +3,13 @@
 use bytes::Bytes;
 use lambda_lifecycle_sandbox::xray::{Cause, Daemon, Kind, MAX_DATAGRAM_BYTES, Problem, SHED_ABOVE_BYTES, TraceStore};
 use serde_json::{Value, json};
-use std::{future::Future, net::UdpSocket, time::Duration};
+use std::{future::Future, net::UdpSocket};
 
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\n";
 const TRACE: &str = "1-5759e988-bd862e3fe1be46a994272793";
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    // The first document of a process compiles the schema.
-    let Ok(value) = tokio::time::timeout(Duration::from_secs(30), future).await else {
-        panic!("not within 30 s: {what}");
-    };
-    value
+    lambda_lifecycle_sandbox::wait::within(what, future).await.unwrap_or_else(|expired| panic!("{expired}"))
 }
 
 /// Sends datagrams to a fresh daemon and waits until all of them are judged.

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{Dice, Fake, Wrong},
-    stage::{Stage, Tested, WORKERS, ensure, find, test, trace_id},
+    stage::{Stage, Tested, WORKERS, ensure, find, has, test, trace_id},
 };
 use lambda_lifecycle_sandbox::xray::Problem;
 use libtest_mimic::Trial;
@@ -45,7 +45,7 @@ async fn crash(workers: u32) -> Tested {
     for number in 0..INVOCATIONS {
         stage.event(number, whats[number as usize % whats.len()]);
     }
-    stage.output.wait_for(|output| output.with("ended").len() >= INVOCATIONS as usize).await;
+    stage.output.wait_for(INVOCATIONS as usize, |line| has(line, "ended")).await?;
     ensure(stage.runs(), format!("seed {seed}: the process ended"))?;
 
     let handed_out = stage.api.lock().handed_out.clone();
@@ -61,9 +61,9 @@ async fn crash(workers: u32) -> Tested {
         let text = |field: &str| find(&line, field).as_str().unwrap_or_default().to_owned();
         logged.entry(text("requestId")).or_default().push(text("outcome"));
     }
-    let traces = stage.daemon.store();
+    let traces = stage.xray.traces.clone();
     traces.wait_for(INVOCATIONS as usize, |document| document.annotation("outcome").is_some()).await?;
-    stage.daemon.settle().await?;
+    stage.xray.settle().await?;
     for number in 0..INVOCATIONS {
         let id = format!("event-{number}");
         let [outcome] = outcomes.get(&id).map(Vec::as_slice).unwrap_or_default() else {

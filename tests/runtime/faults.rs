@@ -2,7 +2,7 @@
 
 use crate::{
     api::{Fake, Wrong},
-    stage::{Stage, Tested, WORKERS, ensure, find, test},
+    stage::{Stage, Tested, WORKERS, ensure, find, has, test},
 };
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ async fn lives(endpoint: &'static str, wrong: Wrong, workers: u32) -> Tested {
         stage.event(number, body);
     }
     // Two of them may be lost without a request id.
-    stage.output.wait_for(|output| output.with("ended").len() >= 2).await;
+    stage.output.wait_for(2, |line| has(line, "ended")).await?;
     for number in 4..4 + 2 * workers {
         let id = stage.event(number, r#"{"n":2}"#);
         let posted = stage.api.posted(&id).await;
@@ -78,8 +78,8 @@ async fn init_error(wrong: Wrong, workers: u32) -> Tested {
     let mut stage = Stage::start("init-fails", workers, api, &[]).await?;
     let exit = stage.exit().await?;
     ensure(exit.code() == Some(1), format!("{exit}"))?;
-    stage.output.wait_for(|output| output.lines().iter().any(|line| line.contains("no database"))).await;
-    stage.output.wait_for(|output| output.lines().iter().any(|line| line.contains("WARN"))).await;
+    stage.output.wait_for(1, |line| line.contains("no database")).await?;
+    stage.output.wait_for(1, |line| line.contains("WARN")).await?;
     Ok(())
 }
 
@@ -105,11 +105,7 @@ async fn restore(wrong: Wrong, times: usize) -> Tested {
     let body: Value = serde_json::from_str(&posted.text())?;
     ensure(posted.header("lambda-runtime-function-error-type") == Some("Runtime.InitError"), format!("{posted:?}"))?;
     ensure(body["errorMessage"].as_str().is_some_and(|message| message.contains("/restore/next")), body.to_string())?;
-    stage
-        .output
-        .wait_for(|output| output.lines().iter().any(|line| line.contains("ERROR") && line.contains("/restore/next")))
-        .await;
-    Ok(())
+    stage.output.wait_for(1, |line| line.contains("ERROR") && line.contains("/restore/next")).await
 }
 
 async fn odd_headers(workers: u32) -> Tested {

@@ -8,12 +8,12 @@ mod crash;
 mod faults;
 mod function;
 mod stage;
+#[path = "../support/mod.rs"]
+mod support;
 
 fn main() -> std::process::ExitCode {
     if let Some(probe) = std::env::var_os("PROBE") {
         return function::main(&probe.to_string_lossy());
     }
-    let arguments = libtest_mimic::Arguments::from_args();
-    let tests = [faults::tests(), crash::tests()];
-    libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+    support::run([faults::tests(), crash::tests()])
 }

@@ -1,14 +1,14 @@
 //! A function behind a Runtime API of the test's, and an X-Ray daemon.
 
-use crate::api::{End, Fake};
-use lambda_lifecycle_sandbox::xray::Daemon;
-use libtest_mimic::{Failed, Trial};
+use crate::{
+    api::{End, Fake},
+    support::{XRay, this_program, within},
+};
+use libtest_mimic::Failed;
 use serde_json::Value;
 use std::{
-    future::Future,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -17,27 +17,10 @@ use tokio::{
     sync::Notify,
 };
 
-/// Only a hang takes so long.
-const PATIENCE: Duration = Duration::from_secs(240);
-
-pub(crate) type Tested = Result<(), Failed>;
+pub(crate) use crate::support::{Tested, ensure, test};
 
 /// How many invocations run at once.
 pub(crate) const WORKERS: [u32; 2] = [1, 8];
-
-pub(crate) fn test<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
-where
-    F: Future<Output = Tested>,
-{
-    Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, body()).await? })
-    })
-}
-
-pub(crate) fn ensure(holds: bool, otherwise: impl Into<String>) -> Tested {
-    if holds { Ok(()) } else { Err(otherwise.into().into()) }
-}
 
 /// What a process wrote.
 #[derive(Clone, Default)]
@@ -72,15 +55,28 @@ impl Output {
             .collect()
     }
 
-    pub(crate) async fn wait_for(&self, seen: impl Fn(&Self) -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            if seen(self) {
-                return;
+    /// Waits for so many lines that fit. Each is looked at once.
+    pub(crate) async fn wait_for(&self, count: usize, fits: impl Fn(&str) -> bool) -> Tested {
+        let (mut read, mut found) = (0, 0);
+        let waiting = async {
+            loop {
+                let changed = self.changed.notified();
+                let lines = self.lines.lock().expect("no panic")[read..].to_vec();
+                read += lines.len();
+                found += lines.iter().filter(|line| fits(line)).count();
+                if found >= count {
+                    return;
+                }
+                changed.await;
             }
-            changed.await;
-        }
+        };
+        Ok(within(format!("{count} lines that fit"), waiting).await?)
     }
+}
+
+/// Whether a line is a JSON object with this field.
+pub(crate) fn has(line: &str, field: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|line| !find(&line, field).is_null())
 }
 
 /// A field of a line, at its top or among those of the log's event.
@@ -91,7 +87,7 @@ pub(crate) fn find<'v>(line: &'v Value, field: &str) -> &'v Value {
 
 pub(crate) struct Stage {
     pub(crate) api: Fake,
-    pub(crate) daemon: Daemon,
+    pub(crate) xray: XRay,
     pub(crate) output: Output,
     child: Child,
 }
@@ -108,13 +104,13 @@ impl Stage {
                 tokio::spawn(serve(server.clone(), connection));
             }
         });
-        let daemon = Daemon::start().await?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let xray = XRay::start().await?;
+        let mut command = Command::new(this_program());
         command
             .env_clear()
             .envs([("PROBE", probe), ("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "1")])
             .envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"), ("AWS_LAMBDA_RUNTIME_API", &address)])
-            .envs([("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("AWS_XRAY_DAEMON_ADDRESS", &daemon.address())])
+            .envs([("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("AWS_XRAY_DAEMON_ADDRESS", &xray.daemon.address())])
             .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -127,7 +123,7 @@ impl Stage {
         let output = Output::default();
         output.collect(child.stdout.take().ok_or("no output")?);
         output.collect(child.stderr.take().ok_or("no output")?);
-        Ok(Self { api, daemon, output, child })
+        Ok(Self { api, xray, output, child })
     }
 
     /// A sampled event with a trace of its own.
