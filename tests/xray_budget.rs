@@ -124,6 +124,40 @@ fn spans_below_one_another_segments_and_other_traces_leave_alone() {
     assert_eq!(batch.packed().map(<[u8]>::to_vec).collect::<Vec<_>>(), alone);
 }
 
+/// What the daemon keeps of what comes faster than it can forward it.
+const DAEMON_QUEUE: usize = 400;
+
+#[test]
+fn of_many_documents_the_important_ones_leave_last_because_the_daemon_drops_the_oldest() {
+    let (mut writer, mut batch) = (DocumentWriter::default(), Batch::new());
+    const FAULTY: u64 = 2_000;
+    const ABOVE: u64 = 1_999;
+    for id in 2..5_000 {
+        let mut span = child(id, if id == FAULTY { ABOVE } else { INVOCATION }, if id == 100 { 900 } else { id % 7 });
+        // Too large for its parent's document.
+        span.attributes = vec![KeyValue::new("filler", "x".repeat(if id == FAULTY { 16_000 } else { 100 }))];
+        if id == FAULTY {
+            span.status = Status::error("disk full");
+        }
+        batch.push(&mut writer, &span, &Frame::of(&span));
+    }
+    let invocation = child(INVOCATION, u64::MAX, 1_000);
+    batch.finish(&mut writer, &invocation, Frame::of(&invocation).invocation(), &mut Budget::new(usize::MAX));
+    let id_of = |datagram: &[u8]| -> u64 {
+        let document: Value = serde_json::from_slice(&datagram[DAEMON_HEADER.len()..]).unwrap();
+        u64::from_str_radix(document["id"].as_str().unwrap(), 16).unwrap()
+    };
+    let order: Vec<u64> = batch.packed().map(id_of).collect();
+    assert!(order.len() > 10 * DAEMON_QUEUE, "{}", order.len());
+    assert_eq!(
+        order[order.len() - 4..],
+        [100, ABOVE, FAULTY, INVOCATION],
+        "the slowest, the fault with its parent, and the own one"
+    );
+    let documents: Vec<Value> = batch.documents().map(|document| serde_json::from_slice(document).unwrap()).collect();
+    assert_packed_are(&documents, &mut batch);
+}
+
 fn length() -> usize {
     let span = child(2, 1, 1);
     DocumentWriter::default().write(&span, &Frame::of(&span), &mut Vec::new()).len

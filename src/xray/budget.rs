@@ -57,10 +57,11 @@ impl Budget {
     }
 }
 
+const FAULT: u64 = 1 << 63;
+const ANY: u64 = 1 << 62;
+
 /// Faults first, then errors, then what took longest.
 fn rank(flags: Flags, lasted: Duration) -> u64 {
-    const FAULT: u64 = 1 << 63;
-    const ANY: u64 = 1 << 62;
     let lasted = u64::try_from(lasted.as_nanos()).unwrap_or(u64::MAX).min(ANY - 1);
     !((u64::from(flags.fault) * FAULT) | (u64::from(flags.any()) * ANY) | lasted)
 }
@@ -86,6 +87,16 @@ pub(super) struct Entry {
 impl Entry {
     fn len(&self) -> usize {
         self.document().len()
+    }
+
+    /// A fault, an error or a throttle.
+    pub(super) fn is_flagged(&self) -> bool {
+        !self.rank & (FAULT | ANY) != 0
+    }
+
+    /// What it took, in nanoseconds.
+    pub(super) fn lasted(&self) -> u64 {
+        !self.rank & (ANY - 1)
     }
 
     /// Without the daemon's header.

@@ -3,10 +3,15 @@
 use opentelemetry::trace::SpanId;
 
 use super::budget::{Batch, Entry, sorted};
+use std::ops::Range;
 
-/// A document with others in it has at most as many bytes as fill a block of 16 KB at the receiver, together with what the kernel
-/// adds: of all sizes the receiver's buffer holds most bytes in this one, and it is a quarter of what a document may have.
+/// A document with others in it has at most as many bytes as fill a block of 16 KB at the receiver, together with what the kernel adds. Where a
+/// link has the usual MTU of 1,500, this is eleven fragments, of which the last is nearly full.
 const MOST: usize = 16_000;
+
+/// The daemon queues 400 datagrams for X-Ray's API, and drops the oldest when more arrive than it can forward. A batch of fewer than half of them
+/// does not overrun it, unless others do.
+const QUEUE: usize = 200;
 
 /// Documents in one another. X-Ray names no limit; readers of JSON have one.
 const DEPTH: u8 = 16;
@@ -32,6 +37,9 @@ impl Batch {
     /// What goes to the daemon, each a datagram, as [`datagrams`](Self::datagrams), but with subsegments in the document of their
     /// parent as long as that stays small. X-Ray makes the same trace of both; a datagram costs more than the bytes in it, here and
     /// in the receiver's buffer.
+    ///
+    /// The invocation's own document comes first, and of more than 200 last, after faults and what is above them: when the daemon
+    /// has more to forward than it can queue, it drops the oldest.
     pub fn packed(&mut self) -> impl Iterator<Item = &[u8]> {
         self.pack();
         self.packed.iter().map(|range| &self.buffer[range.clone()])
@@ -44,6 +52,7 @@ impl Batch {
             return;
         }
         let forest = Forest::of(&self.entries);
+        let mut order = Vec::new();
         for at in 0..self.entries.len() {
             let (entry, node) = (&self.entries[at], &forest.nodes[at]);
             if !entry.kept || node.within {
@@ -58,13 +67,27 @@ impl Batch {
                 self.write_children(&forest, node);
                 range = start..self.buffer.len();
             }
-            self.packed.push(range);
+            order.push((at, range));
         }
-        // The invocation's own document was written last, as it says what is left out. It leaves first: it holds most, and the process may be
-        // killed at any moment.
-        if !self.packed.is_empty() {
-            self.packed.rotate_right(1);
+        // The invocation's own document was written last, because it says what is left out. It leaves first: it holds most, and the process may
+        // be killed at any moment.
+        if order.len() <= QUEUE {
+            self.packed.extend(order.into_iter().map(|(_, range)| range));
+            if !self.packed.is_empty() {
+                self.packed.rotate_right(1);
+            }
+            return;
         }
+        // Of so many the daemon may drop the oldest: what took the least time leaves first, then faults with what is above them, then the
+        // invocation's own document.
+        let important = forest.important(&self.entries);
+        let own = order.len() - 1;
+        let weight = |(place, (at, _)): (usize, &(usize, Range<usize>))| match place {
+            place if place == own => u64::MAX,
+            _ => u64::from(important[*at]) << 63 | self.entries[*at].lasted(),
+        };
+        let by_weight = sorted(order.iter().enumerate().map(|one| (weight(one), one.0)).collect());
+        self.packed.extend(by_weight.into_iter().map(|(_, place)| order[place].1.clone()));
     }
 
     /// As deep as [`DEPTH`].
@@ -121,6 +144,19 @@ impl Forest {
             }
         }
         forest
+    }
+
+    /// What is flagged, and what is above it.
+    fn important(&self, entries: &[Entry]) -> Vec<bool> {
+        let mut important = vec![false; entries.len()];
+        for at in (0..entries.len()).filter(|at| entries[*at].kept && entries[*at].is_flagged()) {
+            let mut next = Some(at);
+            while let Some(at) = next.filter(|at| !important[*at]) {
+                important[at] = true;
+                next = self.nodes[at].parent;
+            }
+        }
+        important
     }
 
     /// Puts a document into its parent's if there is room. Gives the parent if it was the last that this waited for.

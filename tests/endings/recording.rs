@@ -112,7 +112,7 @@ async fn backlog() -> Tested {
     for answer in &answers {
         let document = stage.finished_document(answer).await?;
         let left_out = document.raw.pointer("/metadata/lambda_lifecycle/spans_left_out").and_then(Value::as_u64);
-        // The invocation's own document is the first to leave.
+        // Of many documents the own one of the invocation is the last to leave.
         let wanted = SPANS - left_out.unwrap_or(0);
         let its = |document: &Document| document.name == "numbered" && document.trace_id == answer.trace_id;
         let arrived = stage.traces.wait_for(usize::try_from(wanted)?, its).await?.len() as u64;

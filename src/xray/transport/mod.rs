@@ -1,6 +1,8 @@
 //! The way of documents out of the process.
 
 mod address;
+#[cfg(all(test, target_os = "linux"))]
+mod link;
 mod pacer;
 mod stdout;
 mod udp;

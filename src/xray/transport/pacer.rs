@@ -4,10 +4,20 @@ use std::time::{Duration, Instant};
 
 /// A rate below what the receiver's buffer takes. A burst that overruns it is lost without an error at the sender.
 ///
-/// Linux charges more than a datagram's bytes against the receiver's buffer, by default 212,992 bytes: the block of memory it comes
-/// in, a power of two, and 256 bytes of its own ([`Pace::charge`]). So the buffer holds 166 datagrams of up to 640 bytes, 92 of 1,500,
-/// 25 of 7,500, 12 of 16,000, 4 of 48,000; while it is being read, three quarters of that. All rates here are in these bytes. The
-/// default never has more in a buffer than three quarters, even if its reader pauses for 5 ms.
+/// Linux charges more than a datagram's bytes against the receiver's buffer, by default 212,992 bytes: the block of memory it comes in, a power of
+/// two, and 256 bytes of its own. On Lambda the daemon is not on the loopback interface but at a link-local address. There a datagram may come
+/// in fragments, each with a block ([`Pace::charge`]). `transport::link` measures what the buffer holds:
+///
+/// | bytes | loopback | MTU 9,001 | MTU 1,500 |
+/// |---|---|---|---|
+/// | 640 | 166 | 166 | 166 |
+/// | 1,472 | 92 | 92 | 92 |
+/// | 7,500 | 25 | 25 | 17 |
+/// | 16,000 | 12 | 12 | 8 |
+/// | 64,000 | 3 | 1 | 2 |
+///
+/// While it is being read, the buffer holds three quarters of that. All rates here are in these bytes, and each datagram counts with the worst of
+/// the three links. The default never has more in a buffer than three quarters, even if its reader pauses for 5 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pace {
     /// Bytes of the receiver's buffer that may be filled at once after a rest; a larger datagram leaves alone. Most invocations need
@@ -18,13 +28,18 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// What a datagram of so many bytes takes of the receiver's buffer.
+    /// What a datagram of so many bytes takes of the receiver's buffer, at most.
     pub(super) fn charge(bytes: usize) -> u32 {
         /// What comes before and behind the bytes in their block.
         const AROUND: usize = 384;
         const LEAST: usize = 1_024;
-        let block = bytes.saturating_add(AROUND).checked_next_power_of_two().unwrap_or(usize::MAX).max(LEAST);
-        u32::try_from(block).unwrap_or(u32::MAX).saturating_add(256)
+        const OWN: usize = 256;
+        let block = |bytes: usize| bytes.saturating_add(AROUND).checked_next_power_of_two().unwrap_or(usize::MAX).max(LEAST);
+        let whole = block(bytes).saturating_add(OWN);
+        // A datagram of one or two packets of 9,001 bytes takes as much as in one piece.
+        let ethernet = if fragments(bytes, 1_500) > 1 { fragments(bytes, 1_500) * (block(1_500) + OWN) } else { 0 };
+        let jumbo = if fragments(bytes, 9_001) > 2 { fragments(bytes, 9_001) * 17_750 } else { 0 };
+        u32::try_from(whole.max(ethernet).max(jumbo)).unwrap_or(u32::MAX)
     }
 }
 
@@ -32,6 +47,14 @@ impl Default for Pace {
     fn default() -> Self {
         Self { burst: 95_000, per_millisecond: 12_800 }
     }
+}
+
+/// How many packets a link with this MTU makes of a datagram.
+fn fragments(bytes: usize, mtu: usize) -> usize {
+    const UDP_HEADER: usize = 8;
+    const IP_HEADER: usize = 20;
+    // A fragment begins at a multiple of eight.
+    bytes.saturating_add(UDP_HEADER).div_ceil((mtu - IP_HEADER) & !7)
 }
 
 /// A token bucket over the receiver's buffer. It does no waiting: it says how long to wait.

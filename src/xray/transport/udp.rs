@@ -17,8 +17,10 @@ use crate::clock::Moment;
 const RETRIES: u32 = 20;
 const BUSY: Duration = Duration::from_millis(1);
 
-/// How long nobody is expected where nobody was.
+/// How long no daemon is expected where none was. The kernel reports each refusal within a machine, and one a second beyond the loopback
+/// interface: a refusal that is not reported would pass for a daemon.
 const ABSENT: Duration = Duration::from_millis(100);
+const ABSENT_ELSEWHERE: Duration = Duration::from_millis(1_100);
 
 /// What became of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct UdpStats {
 #[derive(Debug)]
 pub struct UdpEmitter {
     socket: UdpSocket,
+    /// How long after a refusal the next document is tried.
+    retry: Duration,
     pacer: Pacer,
     stats: UdpStats,
     noted: bool,
@@ -87,7 +91,8 @@ impl UdpEmitter {
         let socket = UdpSocket::bind(any)?;
         socket.connect(address)?;
         socket.set_nonblocking(true)?;
-        Ok(Self::over(socket))
+        let retry = if address.ip().is_loopback() { ABSENT } else { ABSENT_ELSEWHERE };
+        Ok(Self::over(socket, retry))
     }
 
     /// The same socket with a pace and counts of its own, for a watchdog's thread.
@@ -96,12 +101,13 @@ impl UdpEmitter {
     /// Whatever the system says to the duplication.
     pub fn try_clone(&self) -> io::Result<Self> {
         let socket = self.socket.try_clone()?;
-        Ok(Self { absent: Arc::clone(&self.absent), ..Self::over(socket) })
+        Ok(Self { absent: Arc::clone(&self.absent), ..Self::over(socket, self.retry) })
     }
 
-    fn over(socket: UdpSocket) -> Self {
+    fn over(socket: UdpSocket, retry: Duration) -> Self {
         Self {
             socket,
+            retry,
             pacer: Pacer::new(Pace::default(), Instant::now()),
             stats: UdpStats::default(),
             noted: false,
@@ -152,10 +158,10 @@ impl UdpEmitter {
         self.absent.load(Ordering::Relaxed)
     }
 
-    /// False when nobody listened a tenth of a second ago: documents need not be written then. At other times
-    /// [`send_all`](Self::send_all) finds out with one of them.
+    /// False when nobody listened a tenth of a second ago, or 1.1 s beyond the loopback interface: documents need not be written then.
+    /// At other times [`send_all`](Self::send_all) finds out with one of them.
     pub fn is_worth_a_try(&self) -> bool {
-        !self.is_unheard() || self.refused_at.is_none_or(|at| at.elapsed() >= ABSENT)
+        !self.is_unheard() || self.refused_at.is_none_or(|at| at.elapsed() >= self.retry)
     }
 
     /// Takes the socket's word that nobody listens to what was sent before. Within a machine it is there when the sending returns.
