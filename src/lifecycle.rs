@@ -15,9 +15,14 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
-use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent};
+use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent, SnapStartResource};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, fmt::Debug, future::Future, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt::{self, Debug},
+    future::Future,
+    sync::Arc,
+};
 use tower::{Layer, Service};
 use tracing::Subscriber;
 use tracing_subscriber::{Layer as SubscriberLayer, registry::LookupSpan};
@@ -44,10 +49,16 @@ use tracing_subscriber::{Layer as SubscriberLayer, registry::LookupSpan};
 ///     .await
 /// }
 /// ```
-#[derive(Debug)]
 pub struct Lifecycle {
     shared: Arc<Shared>,
     init: InitPhase,
+    snapstart: Vec<Arc<dyn SnapStartResource>>,
+}
+
+impl Debug for Lifecycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lifecycle").field("shared", &self.shared).field("init", &self.init).finish_non_exhaustive()
+    }
 }
 
 impl Lifecycle {
@@ -203,11 +214,46 @@ impl Lifecycle {
         Optional::new(value, setup)
     }
 
+    /// Hooks around a SnapStart snapshot: see [`SnapStartResource`]. Without SnapStart they are not called.
+    ///
+    /// Register foundations first: hooks before the snapshot run in reverse order, those after the restore in order. A hook that
+    /// fails or panics ends the function; its error is posted to Lambda, logged and returned by [`run`](Self::run).
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
+    /// use lambda_runtime::{BoxFuture, SnapStartResource};
+    /// use serde_json::Value;
+    /// use std::sync::Arc;
+    ///
+    /// struct Pool;
+    /// impl Pool {
+    ///     async fn reconnect(&self) -> Result<(), Error> { Ok(()) }
+    /// }
+    /// impl SnapStartResource for Pool {
+    ///     fn after_restore(&self) -> BoxFuture<'_, Result<(), Error>> {
+    ///         Box::pin(self.reconnect())
+    ///     }
+    /// }
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Error> {
+    ///     let pool = Arc::new(Pool);
+    ///     let life = Lifecycle::from_env().register_snapstart_resource(pool.clone());
+    ///     life.run(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(event.payload))).await
+    /// }
+    /// ```
+    #[must_use]
+    pub fn register_snapstart_resource(mut self, resource: Arc<dyn SnapStartResource>) -> Self {
+        self.snapstart.push(resource);
+        self
+    }
+
     /// Serves events one at a time, to a handler that may borrow from `main`. On Managed Instances, which would send many at a time, too:
     /// use [`run_concurrent`](Self::run_concurrent) there.
     ///
     /// # Errors
-    /// When this is no Lambda environment, and when Lambda's Runtime API can no longer be reached.
+    /// [`EnvironmentError`](crate::EnvironmentError) outside of Lambda, and [`RuntimeError`](crate::RuntimeError) when Lambda refuses to
+    /// send events or a SnapStart hook fails. Connections that break are made again.
     pub async fn run<T, H, R, Buffered, Body, D, E>(self, handler: H) -> Result<(), Error>
     where
         H: Service<LambdaEvent<T>, Response = R>,
@@ -227,6 +273,7 @@ impl Lifecycle {
             ));
         }
         let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer());
+        let runtime = runtime.register_snapstart_resources(self.snapstart);
         shutdown::serve(&self.shared, runtime.run()).await
     }
 
@@ -250,6 +297,7 @@ impl Lifecycle {
         Environment::check()?;
         trace::resolve(&self.shared).await;
         let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer());
+        let runtime = runtime.register_snapstart_resources(self.snapstart);
         shutdown::serve(&self.shared, runtime.run_concurrent()).await
     }
 
@@ -287,6 +335,6 @@ impl Builder {
         }
         tracing::debug!("{settings:?}");
         let init = InitPhase::begin(&settings);
-        Lifecycle { shared: Shared::new(settings, hooks, given), init }
+        Lifecycle { shared: Shared::new(settings, hooks, given), init, snapstart: Vec::new() }
     }
 }

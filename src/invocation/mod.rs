@@ -26,6 +26,7 @@ use crate::{
     ids::ProcessIds,
     xray::{Frame, Sampled, TraceHeader},
 };
+use http::HeaderValue;
 use opentelemetry::{
     Context, KeyValue, TraceId,
     context::FutureExt as _,
@@ -92,6 +93,9 @@ pub(crate) struct Facts {
     pub(crate) start: Start,
     /// False where no layer would send its spans.
     pub(crate) traced: bool,
+    /// What came with the event about the caller, as it came.
+    pub(crate) client_context: Option<HeaderValue>,
+    pub(crate) identity: Option<HeaderValue>,
 }
 
 impl Default for Facts {
@@ -104,6 +108,8 @@ impl Default for Facts {
             foreign: false,
             start: Start::Warm,
             traced: true,
+            client_context: None,
+            identity: None,
         }
     }
 }
@@ -202,6 +208,25 @@ impl Invocation {
     /// The tenant this invocation is for, in functions with tenant isolation.
     pub fn tenant_id(&self) -> Option<&str> {
         self.0.facts.context.tenant_id.as_deref()
+    }
+
+    /// The client context as the caller sent it: JSON, as a rule.
+    ///
+    /// `lambda_runtime::Context` has it only where it has the form that the AWS Mobile SDK gives it. Tracers and tools that keep
+    /// functions warm send other forms: nested values, or text that is not JSON.
+    ///
+    /// ```
+    /// # let invocation = lambda_lifecycle::Invocation::current();
+    /// let context: Option<serde_json::Value> =
+    ///     invocation.client_context().and_then(|json| serde_json::from_slice(json).ok());
+    /// ```
+    pub fn client_context(&self) -> Option<&[u8]> {
+        self.0.facts.client_context.as_ref().map(HeaderValue::as_bytes)
+    }
+
+    /// The Cognito identity of the caller, as Lambda sent it: JSON, as a rule.
+    pub fn cognito_identity(&self) -> Option<&[u8]> {
+        self.0.facts.identity.as_ref().map(HeaderValue::as_bytes)
     }
 
     /// How long this environment slept between its last invocation and this one; `None` in its first, and on Managed Instances,

@@ -11,6 +11,7 @@ use crate::{
         Body, Failure, Progress, Reply,
         diagnostic::{self, ERROR_BODY, ERROR_CAUSE, ERROR_TYPE},
     },
+    urls,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
@@ -54,7 +55,7 @@ pub(super) async fn deliver(shared: &Shared, ids: &Ids, post: Post) {
             let diagnostic = diagnostic::bounded(diagnostic);
             let body = Bytes::from(serde_json::to_vec(&diagnostic).unwrap_or_default());
             let mut headers = vec![(ERROR_TYPE, diagnostic::header_value(&diagnostic.error_type))];
-            headers.extend(diagnostic::xray_cause(&diagnostic).map(|cause| (ERROR_CAUSE, cause)));
+            headers.extend(diagnostic::xray_cause(&for_xray(&diagnostic)).map(|cause| (ERROR_CAUSE, cause)));
             let uri = shared.client.endpoint.invocation(ids.request_id.as_bytes(), "error");
             whole(shared, || shared.client.post(uri.clone(), &headers, Body::Whole(body.clone())), ids).await
         }
@@ -64,6 +65,16 @@ pub(super) async fn deliver(shared: &Shared, ids: &Ids, post: Post) {
         conclude(outcome, is_error);
     }
     drop(connection);
+}
+
+/// The error as X-Ray may have it. An error of a layer's has not passed the redactor yet.
+fn for_xray(diagnostic: &Diagnostic) -> Diagnostic {
+    let message = &diagnostic.error_message;
+    let error_message = match Invocation::try_current() {
+        Some(invocation) => invocation.shared().settings.error_text(message).into_owned(),
+        None => urls::without_secrets(message).into_owned(),
+    };
+    Diagnostic { error_type: diagnostic.error_type.clone(), error_message }
 }
 
 type Kept = Option<Box<dyn Send>>;

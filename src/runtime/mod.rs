@@ -107,6 +107,11 @@ impl<S> Runtime<S> {
         self.resources.push(resource);
         self
     }
+
+    pub(crate) fn register_snapstart_resources(mut self, resources: Vec<Arc<dyn SnapStartResource>>) -> Self {
+        self.resources.extend(resources);
+        self
+    }
 }
 
 /// Not a method: it would borrow the service, which need not be `Sync`.

@@ -8,16 +8,19 @@ use crate::{
     notice,
     xray::{Sampled, TraceHeader},
 };
+use http::HeaderMap;
 use std::{
     sync::{Arc, Once},
     time::SystemTime,
 };
 
 impl Invocation {
-    /// Begins an invocation. `traced` says whether its layer sends spans; `parent` stands for X-Ray's header where it is set.
+    /// Begins an invocation. `headers` are those of the event, where its layer sees them; `traced` says
+    /// whether its layer sends spans; `parent` stands for X-Ray's header where it is set.
     pub(crate) fn begin(
         shared: &Arc<Shared>,
         context: &lambda_runtime::Context,
+        headers: Option<&HeaderMap>,
         parent: Option<TraceHeader>,
         traced: bool,
     ) -> Self {
@@ -36,7 +39,10 @@ impl Invocation {
             ids::reseed();
         }
         let deadline = deadline.flatten();
-        let facts = Facts { context: context.clone(), received, deadline, header, foreign, start, traced };
+        let raw = |name| headers.and_then(|headers| headers.get(name)).filter(|value| !value.is_empty()).cloned();
+        let (client_context, identity) = (raw("lambda-runtime-client-context"), raw("lambda-runtime-cognito-identity"));
+        let context = context.clone();
+        let facts = Facts { context, received, deadline, header, foreign, start, traced, client_context, identity };
         Self::new(Arc::clone(shared), facts)
     }
 }

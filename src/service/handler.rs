@@ -132,7 +132,7 @@ where
         let (invocation, alone) = match Invocation::try_current() {
             Some(invocation) => (invocation, None),
             None => {
-                let invocation = Invocation::begin(&self.shared, &context, None, false);
+                let invocation = Invocation::begin(&self.shared, &context, None, None, false);
                 let alone = invocation.context_without_span();
                 (invocation, Some(alone))
             }

@@ -92,7 +92,7 @@ where
             Some(invocation) => (invocation, None),
             None => match request.lambda_context_ref() {
                 Some(context) => {
-                    let invocation = Invocation::begin(&self.shared, context, None, false);
+                    let invocation = Invocation::begin(&self.shared, context, None, None, false);
                     let alone = Alone { context: invocation.context_without_span(), alarm: Alarm::new(invocation.timing()) };
                     (invocation, Some(alone))
                 }

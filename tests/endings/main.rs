@@ -2,6 +2,7 @@
 //! under test.
 
 mod bombs;
+mod delivery;
 mod edges;
 mod emulator;
 mod function;

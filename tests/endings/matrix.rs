@@ -1,6 +1,7 @@
 //! Every ending against every kind of environment. The table in `docs/endings.md` has a line for each, and is checked against this.
 
 use crate::{
+    delivery,
     kind::{KINDS, Kind, LATER, Loop, SOON, STREAMING, UNTIL_KILLED, long_grace, long_reserve},
     support::{Begun, Stage, Tested, all, ensure, function_error, kill, patience, test, within},
 };
@@ -17,7 +18,7 @@ use std::time::Duration;
 type Body = fn(Kind) -> BoxFuture<'static, Tested>;
 
 /// The endings, by the names the documentation gives them.
-const CASES: [(&str, Body); 25] = [
+const CASES: [(&str, Body); 29] = [
     ("answer", |kind| Ending::new("value", "{}").answered("answered").shown(kind)),
     ("error", |kind| Ending::new("value", r#"{"do":"fail"}"#).refused("Error", "no stock", "failed").shown(kind)),
     ("panic in the handler", |kind| {
@@ -67,6 +68,10 @@ const CASES: [(&str, Body); 25] = [
     ("panic in a stream", |kind| {
         Ending::new("stream", r#"{"do":"panic"}"#).broken("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
+    ("response too large for Lambda", |kind| delivery::too_large(kind).boxed()),
+    ("late response", |kind| delivery::late(kind).boxed()),
+    ("refused response", |kind| delivery::otherwise(kind).boxed()),
+    ("broken connection", |kind| delivery::broken(kind).boxed()),
     ("`process::abort`", |kind| abort(kind).boxed()),
     ("kill by the platform", |kind| kill_by_the_platform(kind).boxed()),
     ("SIGTERM while idle", |kind| sigterm_while_idle(kind).boxed()),
@@ -80,7 +85,16 @@ const CASES: [(&str, Body); 25] = [
 ];
 
 /// What only the library's loop does: shutdown, and knowing what became of a response.
-const OURS_ALONE: [&str; 4] = ["SIGTERM while idle", "SIGTERM while busy", "init failure", "init over budget"];
+const OURS_ALONE: [&str; 8] = [
+    "response too large for Lambda",
+    "late response",
+    "refused response",
+    "broken connection",
+    "SIGTERM while idle",
+    "SIGTERM while busy",
+    "init failure",
+    "init over budget",
+];
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = vec![Trial::test("the documented endings are the tested ones", documented_is_tested)];

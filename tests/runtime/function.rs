@@ -1,10 +1,10 @@
 //! The functions under test.
 
 use bytes::Bytes;
-use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, Report, service_fn};
-use lambda_runtime::{FunctionResponse, MetadataPrelude, StreamResponse};
+use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, Report, service_fn, xray::Redaction};
+use lambda_runtime::{BoxFuture, FunctionResponse, MetadataPrelude, SnapStartResource, StreamResponse};
 use serde_json::{Value, json};
-use std::{pin::Pin, process::ExitCode};
+use std::{pin::Pin, process::ExitCode, sync::Arc};
 
 pub(crate) fn main(probe: &str) -> ExitCode {
     let concurrent = std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some();
@@ -28,11 +28,48 @@ async fn run(probe: &str) -> Result<(), Error> {
     if probe == "shutdown" {
         life = life.on_shutdown(async || println!("shut down"));
     }
-    let life = life.build();
+    if probe == "redacting" {
+        life = life.redact(
+            |_, value| if value.contains("no stock") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep },
+        );
+    }
+    let mut life = life.build();
+    for name in ["foundation", "house"] {
+        if let Ok(does) = std::env::var("SNAPSTART") {
+            life = life.register_snapstart_resource(Arc::new(Resource { name, does }));
+        }
+    }
     if probe == "init-fails" {
         life.init("database", async { Err::<(), _>("no database") }).await?;
     }
     life.run_concurrent(service_fn(handler)).await
+}
+
+/// Says when its hooks run, and does what its variable says: `house after_restore fails`.
+struct Resource {
+    name: &'static str,
+    does: String,
+}
+
+impl Resource {
+    async fn run(&self, hook: &'static str) -> Result<(), Error> {
+        println!("{}", json!({ "hook": format!("{} {hook}", self.name) }));
+        match self.does.strip_prefix(self.name).and_then(|does| does.trim().strip_prefix(hook)).map(str::trim) {
+            Some("fails") => Err("no new connection".into()),
+            Some("panics") => panic!("fuse was lit"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SnapStartResource for Resource {
+    fn before_snapshot(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.run("before_snapshot"))
+    }
+
+    fn after_restore(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.run("after_restore"))
+    }
 }
 
 type Chunks = Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Error>> + Send>>;
@@ -42,6 +79,13 @@ async fn handler(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Ch
     match does.as_str() {
         "fail" => Err("no stock".into()),
         "panic" => panic!("fuse was lit"),
+        "raw" => {
+            let invocation = Invocation::current();
+            let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let raw = json!({ "client": text(invocation.client_context()), "identity": text(invocation.cognito_identity()) });
+            Ok(FunctionResponse::BufferedResponse(raw))
+        }
+        "variable" => Ok(FunctionResponse::BufferedResponse(json!(std::env::var("_X_AMZN_TRACE_ID").ok()))),
         "context" => Ok(FunctionResponse::BufferedResponse(serde_json::to_value(&event.context)?)),
         "stream" | "stream and fail" => {
             let stream = futures_util::stream::unfold(0, move |chunk| {

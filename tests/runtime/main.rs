@@ -4,6 +4,7 @@
 #[path = "../../src/runtime/tests/api.rs"]
 #[allow(dead_code, reason = "some faults are for the tests in memory")]
 mod api;
+mod contract;
 mod crash;
 mod faults;
 mod function;
@@ -15,5 +16,5 @@ fn main() -> std::process::ExitCode {
     if let Some(probe) = std::env::var_os("PROBE") {
         return function::main(&probe.to_string_lossy());
     }
-    support::run([faults::tests(), crash::tests()])
+    support::run([contract::tests(), faults::tests(), crash::tests()])
 }

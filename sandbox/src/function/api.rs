@@ -1,6 +1,10 @@
 //! The HTTP server each environment's process talks to, and what it asks of the environment.
 
-use super::{environment::Message, extensions_api, runtime_api};
+use super::{
+    builder::{PostFault, PostFaults},
+    environment::Message,
+    extensions_api, runtime_api,
+};
 use crate::StreamPart;
 use axum::{
     Router,
@@ -82,6 +86,8 @@ pub(crate) enum Outcome {
     TooLarge,
     /// The connection broke off.
     Truncated,
+    /// The sandbox was asked not to take it.
+    Refused(PostFault),
 }
 
 /// `{"errorType", "errorMessage"}`.
@@ -171,6 +177,7 @@ pub(crate) fn accepted() -> Response {
 /// The way from the handlers of one process' server to the environment.
 #[derive(Clone)]
 pub(crate) struct Api {
+    pub(crate) post_faults: PostFaults,
     pub(crate) environment: u32,
     pub(crate) mailbox: mpsc::UnboundedSender<Message>,
 }

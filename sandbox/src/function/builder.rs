@@ -5,6 +5,10 @@ use crate::xray::TraceStore;
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 use tokio::process::Command;
@@ -13,6 +17,31 @@ pub(crate) const ACCOUNT: &str = "123456789012";
 pub(crate) const REGION: &str = "us-east-1";
 
 const ON_DEMAND: &str = "on-demand";
+
+/// What the Runtime API does with a response instead of taking it: see [`FunctionBuilder::post_fault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PostFault {
+    /// It is refused with 413, and the caller gets [`Failure::TooLarge`](crate::Failure::TooLarge).
+    TooLarge,
+    /// It is refused with 410, and the caller gets [`Failure::TimedOut`](crate::Failure::TimedOut).
+    Late,
+    /// It is refused with 400, and the caller gets a function error of type `Runtime.InvalidResponse`.
+    Refused,
+    /// The connection is closed before the response is read.
+    Broken,
+}
+
+/// The faults that are still to come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PostFaults(Option<(PostFault, Arc<AtomicUsize>)>);
+
+impl PostFaults {
+    pub(crate) fn next(&self) -> Option<PostFault> {
+        let (fault, left) = self.0.as_ref()?;
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok().map(|_| *fault)
+    }
+}
 
 /// Everything that is decided before a function runs.
 #[derive(Clone, Debug)]
@@ -39,6 +68,7 @@ pub(crate) struct Settings {
     pub(crate) managed: bool,
     log_format: String,
     pub(crate) max_environments: usize,
+    pub(crate) post_faults: PostFaults,
 }
 
 impl Settings {
@@ -164,6 +194,7 @@ impl FunctionBuilder {
             managed: false,
             log_format: "Text".to_owned(),
             max_environments: 1,
+            post_faults: PostFaults::default(),
         })
     }
 
@@ -275,6 +306,14 @@ impl FunctionBuilder {
     /// - `lambda-managed-instances`: use [`managed`](Self::managed), which sets it.
     pub fn initialization_type(mut self, kind: impl Into<String>) -> Self {
         self.0.initialization_type = kind.into();
+        self
+    }
+
+    /// What goes wrong with the first `times` responses, errors among them, that the function posts.
+    ///
+    /// On AWS these are rare and hard to bring about; a runtime must bear them all the same.
+    pub fn post_fault(mut self, fault: PostFault, times: usize) -> Self {
+        self.0.post_faults = PostFaults(Some((fault, Arc::new(AtomicUsize::new(times)))));
         self
     }
 

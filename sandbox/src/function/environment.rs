@@ -170,7 +170,12 @@ impl Environment {
     }
 
     async fn spawn(&self, environment: u32) -> std::io::Result<(Server, Process)> {
-        let server = Server::start(Api { environment, mailbox: self.mailbox.clone() }).await?;
+        let server = Server::start(Api {
+            post_faults: self.pool.settings.post_faults.clone(),
+            environment,
+            mailbox: self.mailbox.clone(),
+        })
+        .await?;
         let command = self.pool.settings.command(&server.address);
         let process = Process::spawn(command, environment, &self.pool.logs, &self.pool.guardian)?;
         Ok((server, process))

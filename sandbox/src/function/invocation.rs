@@ -2,7 +2,7 @@
 
 use super::{
     api::{ApiError, NextEvent, Outcome, Post, PostKind},
-    builder::Settings,
+    builder::{PostFault, Settings},
     platform_log::{PlatformLog, Report},
     timeline::{EventKind, Timeline},
     trace_header::{Trace, new_request_id},
@@ -213,7 +213,7 @@ impl Invocation {
                 Outcome::Error(error) => Some(error.error_type.clone()),
                 Outcome::Truncated => Some("Runtime.TruncatedResponse".to_owned()),
                 Outcome::TooLarge => Some("Function.ResponseSizeTooLarge".to_owned()),
-                Outcome::Answer(_) => None,
+                Outcome::Answer(_) | Outcome::Refused(_) => None,
             };
             timeline.write(environment, Some(&id), EventKind::StreamEnded { bytes: post.bytes, error_type });
         }
@@ -226,7 +226,14 @@ impl Invocation {
                 let (error_type, error_message) = (error.error_type, error.error_message);
                 (Some(Err(Failure::Function { error_type, error_message })), None)
             }
-            Outcome::TooLarge => (Some(Err(Failure::TooLarge)), Some(ApiError::too_large())),
+            Outcome::TooLarge | Outcome::Refused(PostFault::TooLarge) => {
+                (Some(Err(Failure::TooLarge)), Some(ApiError::too_large()))
+            }
+            Outcome::Refused(PostFault::Late) => (Some(Err(timed_out(self.job.timeout(settings)))), Some(ApiError::gone())),
+            Outcome::Refused(_) => {
+                let (error_type, error_message) = ("Runtime.InvalidResponse".to_owned(), "The response was refused".to_owned());
+                (Some(Err(Failure::Function { error_type, error_message })), Some(ApiError::invalid_request_id()))
+            }
         };
         let status = refused.as_ref().map_or(202, |refused| refused.status.as_u16());
         let error = post.kind == PostKind::Error;

@@ -45,7 +45,7 @@ pub(crate) mod trace_header;
 mod trace_segments;
 
 pub use self::{
-    builder::FunctionBuilder,
+    builder::{FunctionBuilder, PostFault},
     journal::Subscription,
     logs::{LogLine, Output},
     pool::{Ended, EnvironmentState, WarmUpError},

@@ -4,6 +4,7 @@
 //! Emulator's.
 
 use super::api::{Api, ApiError, Call, FunctionError, Outcome, Post, PostKind, accepted};
+use super::builder::PostFault;
 use crate::StreamPart;
 use axum::{
     Router,
@@ -55,6 +56,11 @@ async fn error(State(api): State<Api>, Path(id): Path<String>, request: Request<
 }
 
 async fn take(api: Api, request_id: String, kind: PostKind, request: Request<Body>) -> Result<Response, ApiError> {
+    let fault = api.post_faults.next();
+    if fault == Some(PostFault::Broken) {
+        // Ends the task of this connection, without a message.
+        std::panic::resume_unwind(Box::new(PostFault::Broken));
+    }
     let head = request.headers().get(ERROR_TYPE).cloned();
     let id = request_id.clone();
     let stream = match api.call(|reply| Call::PostBegins { request_id: id, kind, reply }).await {
@@ -70,6 +76,7 @@ async fn take(api: Api, request_id: String, kind: PostKind, request: Request<Bod
     let failed = read.trailers.as_ref().and_then(stream_error).filter(|_| kind == PostKind::Streamed);
     let outcome = match (kind, failed) {
         _ if read.broken => Outcome::Truncated,
+        _ if let Some(fault) = fault => Outcome::Refused(fault),
         _ if bytes > limit => Outcome::TooLarge,
         (_, Some(error)) => Outcome::Error(error),
         (PostKind::Error, None) => Outcome::Error(FunctionError::parse(&read.body, head.as_ref())),

@@ -1,0 +1,91 @@
+//! What the loop owes to Lambda and to handlers, beside what the tests in memory show byte for byte.
+
+use crate::{
+    api::Fake,
+    stage::{Stage, Tested, WORKERS, ensure, test},
+};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let mut tests = vec![
+        test("SnapStart: hooks run around the restore, foundations first after it", || {
+            hooks("", &["house before_snapshot"], None)
+        }),
+        test("an error and its cause for X-Ray pass the redactor", redacted_cause),
+        test("_X_AMZN_TRACE_ID follows the invocation", trace_variable),
+    ];
+    for (does, endpoint, kind) in [
+        ("house before_snapshot fails", "/init/error", "Runtime.InitError"),
+        ("foundation before_snapshot panics", "/init/error", "Runtime.InitError"),
+        ("foundation after_restore fails", "/restore/error", "Runtime.AfterRestoreError"),
+        ("house after_restore panics", "/restore/error", "Runtime.AfterRestoreError"),
+    ] {
+        let failed = Some((endpoint, kind));
+        tests.push(test(format!("SnapStart: {does}: Lambda is told, and the process ends"), move || hooks(does, &[], failed)));
+    }
+    for workers in WORKERS {
+        tests
+            .push(test(format!("a client context and an identity of any form are there as they came × {workers}"), move || {
+                raw(workers)
+            }));
+    }
+    tests
+}
+
+async fn hooks(does: &'static str, first: &'static [&'static str], failed: Option<(&'static str, &'static str)>) -> Tested {
+    let env = [("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start"), ("SNAPSTART", does)];
+    let mut stage = Stage::start("serve", 1, Fake::default(), &env).await?;
+    let Some((endpoint, kind)) = failed else {
+        let id = stage.event(0, "1");
+        ensure(stage.api.posted(&id).await.text() == "1", "it was not served")?;
+        let ran: Vec<String> =
+            stage.output.with("hook").iter().filter_map(|line| line["hook"].as_str().map(str::to_owned)).collect();
+        let all = [first, &["foundation before_snapshot", "foundation after_restore", "house after_restore"]].concat();
+        return ensure(ran == all, format!("{ran:?}"));
+    };
+    let exit = stage.exit().await?;
+    ensure(exit.code() == Some(1), format!("{exit}"))?;
+    let posted = stage.api.request(|request| request.line.ends_with(endpoint)).await;
+    ensure(posted.header("lambda-runtime-function-error-type") == Some(kind), format!("{posted:?}"))?;
+    let body: Value = serde_json::from_str(&posted.text())?;
+    let message = body["errorMessage"].as_str().unwrap_or_default();
+    ensure(message.contains("no new connection") || message.contains("fuse was lit"), message)?;
+    stage.output.wait_for(1, |line| line.contains("ERROR") && line.contains(message)).await
+}
+
+async fn redacted_cause() -> Tested {
+    let stage = Stage::start("redacting", 1, Fake::default(), &[]).await?;
+    let id = stage.event(0, r#"{"do":"fail"}"#);
+    let posted = stage.api.posted(&id).await;
+    for sent in [posted.header("lambda-runtime-function-xray-error-cause").unwrap_or_default(), &posted.text()] {
+        ensure(sent.contains("(redacted)") && !sent.contains("no stock"), sent)?;
+    }
+    Ok(())
+}
+
+async fn trace_variable() -> Tested {
+    let stage = Stage::start("serve", 1, Fake::default(), &[]).await?;
+    for (number, header) in [(0, Some("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0")), (1, None), (2, Some("Root=1-2"))] {
+        let id = format!("variable-{number}");
+        let headers: Vec<_> = header.map(|header| ("lambda-runtime-trace-id", header)).into_iter().collect();
+        stage.api.event(&id, &headers, r#"{"do":"variable"}"#);
+        let posted = stage.api.posted(&id).await.text();
+        ensure(posted == json!(header).to_string(), posted)?;
+    }
+    Ok(())
+}
+
+async fn raw(workers: u32) -> Tested {
+    let stage = Stage::start("serve", workers, Fake::default(), &[]).await?;
+    for (number, raw) in [r#"{"custom":{"n":1}}"#, "warm", r#"{"custom":{"a":"b"}}"#].into_iter().enumerate() {
+        let id = format!("raw-{number}");
+        let headers = [("lambda-runtime-client-context", raw), ("lambda-runtime-cognito-identity", raw)];
+        stage.api.event(&id, &headers, r#"{"do":"raw"}"#);
+        let posted: Value = serde_json::from_str(&stage.api.posted(&id).await.text())?;
+        ensure(posted == json!({ "client": raw, "identity": raw }), posted.to_string())?;
+    }
+    stage.api.event("none", &[], r#"{"do":"raw"}"#);
+    let posted: Value = serde_json::from_str(&stage.api.posted("none").await.text())?;
+    ensure(posted == json!({ "client": null, "identity": null }), posted.to_string())
+}
