@@ -129,9 +129,9 @@ const DAEMON_QUEUE: usize = 400;
 
 #[test]
 fn of_many_documents_the_important_ones_leave_last_because_the_daemon_drops_the_oldest() {
-    let (mut writer, mut batch) = (DocumentWriter::default(), Batch::new());
     const FAULTY: u64 = 2_000;
     const ABOVE: u64 = 1_999;
+    let (mut writer, mut batch) = (DocumentWriter::default(), Batch::new());
     for id in 2..5_000 {
         let mut span = child(id, if id == FAULTY { ABOVE } else { INVOCATION }, if id == 100 { 900 } else { id % 7 });
         // Too large for its parent's document.
