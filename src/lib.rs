@@ -66,7 +66,9 @@ pub use builder::Builder;
 pub use environment::{Environment, EnvironmentError, InitializationType};
 pub use init::InitError;
 pub use invocation::{AnnotationValue, DeadlineExceeded, Invocation, Outcome, Report};
-pub use lifecycle::Lifecycle;
+#[cfg(feature = "http")]
+pub use lifecycle::HttpLifecycleService;
+pub use lifecycle::{Lifecycle, LifecycleService};
 pub use settings::{Export, TraceParent, Unfinished};
 pub use shutdown::ServeError;
 pub use trace::{Flush, Trigger};

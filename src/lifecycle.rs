@@ -7,25 +7,42 @@ use crate::{
     init::{InitError, InitPhase, Optional, WriteOnce},
     invocation::Shared,
     notice,
-    runtime::Runtime,
-    service::{HandlerLayer, RuntimeLayer},
+    runtime::{Respond, Runtime},
+    service::{HandlerLayer, HandlerService, Payload, RuntimeLayer, RuntimeService, TrackedStream},
     shutdown,
     subscriber::subscribe,
     trace, urls,
 };
 use bytes::Bytes;
 use futures_core::Stream;
-use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent, SnapStartResource};
+#[cfg(feature = "http")]
+use lambda_http::request::LambdaRequest;
+use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent, LambdaInvocation, SnapStartResource};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::{
     borrow::Cow,
     fmt::{self, Debug},
     future::Future,
     sync::Arc,
 };
-use tower::{Layer, Service};
+use tower::{
+    Layer, Service,
+    layer::util::{Identity, Stack},
+};
 use tracing::Subscriber;
 use tracing_subscriber::{Layer as SubscriberLayer, registry::LookupSpan};
+
+/// What [`Lifecycle::layer`] wraps: positions A and B of [`service`](crate::service) around a handler of events of the type `T`.
+pub type LifecycleService<H, T, Buffered, Body> =
+    RuntimeService<Respond<HandlerService<H, Buffered, Body>, Payload<T>, Box<RawValue>, TrackedStream<Body>>>;
+
+/// What [`Lifecycle::layer`] wraps where [`Lifecycle::serve`] serves the service `S`. `R` is lambda_http's type of responses.
+#[cfg(feature = "http")]
+pub type HttpLifecycleService<S, R> = LifecycleService<HttpAdapter<S>, LambdaRequest, R, lambda_runtime::streaming::Body>;
+
+#[cfg(feature = "http")]
+type HttpAdapter<S> = lambda_http::Adapter<'static, http::Response<lambda_http::Body>, crate::service::HttpService<S>>;
 
 /// The life of a function: set up in the Init phase, stopped before its deadline, traced, flushed after its answers.
 ///
@@ -49,13 +66,16 @@ use tracing_subscriber::{Layer as SubscriberLayer, registry::LookupSpan};
 ///     .await
 /// }
 /// ```
-pub struct Lifecycle {
+///
+/// `L` is what [`layer`](Self::layer) has put around the invocations; nothing by default.
+pub struct Lifecycle<L = Identity> {
     shared: Arc<Shared>,
     init: InitPhase,
     snapstart: Vec<Arc<dyn SnapStartResource>>,
+    layers: L,
 }
 
-impl Debug for Lifecycle {
+impl<L> Debug for Lifecycle<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lifecycle").field("shared", &self.shared).field("init", &self.init).finish_non_exhaustive()
     }
@@ -101,6 +121,53 @@ impl Lifecycle {
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         trace::layer()
+    }
+}
+
+impl<L> Lifecycle<L> {
+    /// Puts a tower layer of yours around whole invocations: from the event as Lambda sent it to the end of the after-response stage.
+    ///
+    /// A layer is a service of [`LambdaInvocation`], which has the headers, the body and the context; it ends when the response was
+    /// posted and, on demand, the work after it is done. It stands outside the invocation:
+    /// [`Invocation::current`](crate::Invocation::current) is known inside of it only. The layer that is added last is the
+    /// outermost. A layer that fails or panics affects only its invocation: Lambda gets an error as response.
+    ///
+    /// For layers around a typed handler or a router, wrap these before you hand them over.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
+    /// use lambda_runtime::LambdaInvocation;
+    /// use std::task::{Context, Poll};
+    /// use tower::{Service, layer::layer_fn};
+    ///
+    /// /// Logs the size of each event.
+    /// #[derive(Clone)]
+    /// struct LogSize<S>(S);
+    ///
+    /// impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for LogSize<S> {
+    ///     type Response = S::Response;
+    ///     type Error = S::Error;
+    ///     type Future = S::Future;
+    ///
+    ///     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    ///         self.0.poll_ready(cx)
+    ///     }
+    ///
+    ///     fn call(&mut self, event: LambdaInvocation) -> S::Future {
+    ///         tracing::info!(request_id = event.context.request_id, bytes = event.body.len(), "an event arrived");
+    ///         self.0.call(event)
+    ///     }
+    /// }
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Error> {
+    ///     let life = Lifecycle::from_env().layer(layer_fn(LogSize));
+    ///     life.run_concurrent(service_fn(async |event: LambdaEvent<u64>| Ok::<_, Error>(event.payload))).await
+    /// }
+    /// ```
+    pub fn layer<Outer>(self, layer: Outer) -> Lifecycle<Stack<L, Outer>> {
+        let Self { shared, init, snapstart, layers } = self;
+        Lifecycle { shared, init, snapstart, layers: Stack::new(layers, layer) }
     }
 
     /// Position A, for a `lambda_runtime::Runtime` of your own: see [`service`](crate::service).
@@ -264,6 +331,8 @@ impl Lifecycle {
         Body: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
         D: Into<Bytes> + Send,
         E: Into<Error> + Send + Debug,
+        L: Layer<LifecycleService<H, T, Buffered, Body>>,
+        L::Service: Service<LambdaInvocation, Response = (), Error = Error>,
     {
         Environment::check()?;
         trace::resolve(&self.shared).await;
@@ -272,7 +341,7 @@ impl Lifecycle {
                 "this environment takes many events at a time, and `run` serves one: use `run_concurrent` or `serve`"
             ));
         }
-        let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer());
+        let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
         let runtime = runtime.register_snapstart_resources(self.snapstart);
         shutdown::serve(&self.shared, runtime.run()).await
     }
@@ -293,10 +362,12 @@ impl Lifecycle {
         Body: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
         D: Into<Bytes> + Send + 'static,
         E: Into<Error> + Send + Debug + 'static,
+        L: Layer<LifecycleService<H, T, Buffered, Body>>,
+        L::Service: Service<LambdaInvocation, Response = (), Error = Error, Future: Send> + Clone + Send + 'static,
     {
         Environment::check()?;
         trace::resolve(&self.shared).await;
-        let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer());
+        let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
         let runtime = runtime.register_snapstart_resources(self.snapstart);
         shutdown::serve(&self.shared, runtime.run_concurrent()).await
     }
@@ -310,17 +381,21 @@ impl Lifecycle {
     /// # Errors
     /// As [`run`](Self::run).
     #[cfg(feature = "http")]
-    pub async fn serve<S>(self, service: S) -> Result<(), Error>
+    pub async fn serve<S, R>(self, service: S) -> Result<(), Error>
     where
         S: Service<lambda_http::Request> + Clone + Send + 'static,
         S::Response: lambda_http::IntoResponse + Send + 'static,
         S::Error: Into<Diagnostic> + Debug + Send + 'static,
         S::Future: Send + 'static,
+        HttpAdapter<S>: Service<LambdaEvent<LambdaRequest>, Response = R, Error = S::Error, Future: Send + 'static>,
+        R: Serialize + Send + 'static,
+        L: Layer<HttpLifecycleService<S, R>>,
+        L::Service: Service<LambdaInvocation, Response = (), Error = Error, Future: Send> + Clone + Send + 'static,
     {
         #[cfg(feature = "axum")]
         let service = crate::service::with_route(service);
         let service = self.http_layer().layer(service);
-        self.run_concurrent(lambda_http::Adapter::from(service)).await
+        self.run_concurrent(HttpAdapter::from(service)).await
     }
 }
 
@@ -335,6 +410,6 @@ impl Builder {
         }
         tracing::debug!("{settings:?}");
         let init = InitPhase::begin(&settings);
-        Lifecycle { shared: Shared::new(settings, hooks, given), init, snapstart: Vec::new() }
+        Lifecycle { shared: Shared::new(settings, hooks, given), init, snapstart: Vec::new(), layers: Identity::new() }
     }
 }

@@ -48,6 +48,9 @@ pub(crate) fn main(probe: &str) -> ExitCode {
 }
 
 async fn run(probe: &str) -> Result<(), Error> {
+    if let Some(ended) = crate::layers::run(probe).await {
+        return ended;
+    }
     if let Some(ended) = crate::bombs::run(probe).await {
         return ended;
     }

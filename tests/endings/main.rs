@@ -11,6 +11,7 @@ mod hostile;
 mod init;
 mod invocation;
 mod kind;
+mod layers;
 mod long;
 mod matrix;
 mod odd;
@@ -38,5 +39,6 @@ fn main() -> std::process::ExitCode {
         edges::tests(),
         bombs::tests(),
         long::tests(),
+        layers::tests(),
     ])
 }
