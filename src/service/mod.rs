@@ -56,5 +56,7 @@ pub use http::{HttpFuture, HttpLayer, HttpService};
 pub use payload::Payload;
 #[cfg(feature = "axum")]
 pub(crate) use route::with_route;
+#[cfg(feature = "axum")]
+pub use route::{RouteLayer, RouteService};
 pub use runtime::{RuntimeFuture, RuntimeLayer, RuntimeService};
 pub use stream::TrackedStream;
