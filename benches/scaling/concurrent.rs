@@ -1,6 +1,6 @@
 //! From one invocation at a time to 64, on an executor of two threads as `lambda_runtime` runs them: a task for each.
 
-use crate::Row;
+use crate::table::Row;
 use lambda_lifecycle::Lifecycle;
 use lambda_lifecycle_benches::{
     function::{self, Answered, Work},

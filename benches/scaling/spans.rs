@@ -1,6 +1,6 @@
 //! From one span an invocation to ten thousand.
 
-use crate::{Row, rivals};
+use crate::{rivals, table::Row};
 use lambda_lifecycle::Lifecycle;
 use lambda_lifecycle_benches::{
     function::{self, Answered, Work},

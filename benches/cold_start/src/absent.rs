@@ -1,6 +1,6 @@
 //! What becomes of an invocation when nobody receives its spans: no daemon, and a collector that refuses connections.
 
-use crate::{Error, Measured, environment, report, sinks::Sinks};
+use crate::{environment, error::Error, format, measured::Measured, sinks::Sinks};
 
 /// Invocations of a process. A flush that fails takes long.
 const INVOCATIONS: usize = 5;
@@ -23,11 +23,11 @@ pub(crate) fn table(text: &mut String, all: &[Measured]) {
         "\n### When nobody receives\n\nWarm invocations without a daemon, and with a collector that refuses connections. Median (10th to 90th \
          percentile), in microseconds, 10 ms between two invocations; in brackets the median of the table above, where they are received.\n\n",
     );
-    report::head(text, &["contender", "event to answer", "answer to next `/next`"]);
+    format::head(text, &["contender", "event to answer", "answer to next `/next`"]);
     for of in all.iter().filter(|measured| is_shown(measured)) {
         let cells = [(&of.absent.to_answer, &of.samples.to_answer), (&of.absent.to_ready, &of.samples.to_ready)];
-        let cells = cells.map(|(absent, present)| format!("{} [{}]", report::spread(absent), report::middle(present)));
-        report::line(text, of.contender.name, &cells);
+        let cells = cells.map(|(absent, present)| format!("{} [{}]", format::spread(absent), format::middle(present)));
+        format::line(text, of.contender.name, &cells);
     }
 }
 

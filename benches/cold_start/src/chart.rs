@@ -2,7 +2,7 @@
 
 mod panel;
 
-use crate::{Error, Measured, machine::Machine, samples::median};
+use crate::{error::Error, machine::Machine, measured::Measured, samples::median};
 use panel::{Area, Bar, Frame, Panel, Style, Tone, count, number, text};
 use plotters::{
     prelude::{IntoDrawingArea, Rectangle, SVGBackend},

@@ -3,11 +3,12 @@
 //! The Runtime API is one that does nothing but hand out events and count answers: it shares the machine with what is measured.
 
 use crate::{
-    Error, bootstrap,
+    bootstrap,
     build::{self, Built},
     contender::{CONCURRENT, Contender},
+    error::Error,
+    format,
     process::Usage,
-    report,
     samples::median,
     sinks::Sinks,
 };
@@ -181,18 +182,18 @@ pub(crate) fn table(text: &mut String, rows: &[Row]) {
     for (title, _) in WORKS {
         titles.extend(["a second", "ratio to bare", "CPU µs each", "resident KB"].map(|column| format!("{title}: {column}")));
     }
-    report::head(text, &titles.iter().map(String::as_str).collect::<Vec<_>>());
+    format::head(text, &titles.iter().map(String::as_str).collect::<Vec<_>>());
     for row in rows {
         let cells = row.runs.iter().zip(&rows[0].runs).flat_map(|(runs, bare)| {
             // Of each round by itself: what else ran then was the same for both.
             let ratios: Vec<f64> = runs.per_second.iter().zip(&bare.per_second).map(|(count, bare)| count / bare).collect();
             [
-                report::grouped(median(&runs.per_second).round() as u64),
+                format::grouped(median(&runs.per_second).round() as u64),
                 format!("{:.3}", median(&ratios)),
                 format!("{:.1}", median(&runs.cpu) / 1e3),
-                report::kilobytes(median(&runs.resident)),
+                format::kilobytes(median(&runs.resident)),
             ]
         });
-        report::line(text, row.name, &cells.collect::<Vec<_>>());
+        format::line(text, row.name, &cells.collect::<Vec<_>>());
     }
 }

@@ -1,6 +1,6 @@
 //! Who is measured.
 
-use crate::{build::Linked, sinks::Sinks};
+use crate::{linked::Linked, sinks::Sinks};
 
 /// A bootstrap and what it is told.
 pub(crate) struct Contender {

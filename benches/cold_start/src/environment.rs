@@ -1,6 +1,6 @@
 //! An environment of the sandbox: looked at when it is initialised, and then in warm invocations.
 
-use crate::{Error, contender::Contender, process::Usage, samples::Samples, sinks::Sinks};
+use crate::{contender::Contender, error::Error, process::Usage, samples::Samples, sinks::Sinks};
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
     function::{EventKind, Function, TimelineEvent},

@@ -1,8 +1,9 @@
 //! What a process holds when it waits for its first event, without the sandbox, so that nothing but the program and the kernel has a say.
 
 use crate::{
-    Error, bootstrap,
+    bootstrap,
     contender::Contender,
+    error::Error,
     process::{self, Usage},
     samples::median,
     sinks::Sinks,

@@ -1,10 +1,10 @@
 //! `--check`: what does not drift, against `benches/budget.toml`. Nothing is timed, so it may run on any machine beside anything.
 
 use crate::{
-    Error,
     budget::{Budget, Compared, Figure, Verdict},
     build,
     contender::{CONTENDERS, Contender},
+    error::Error,
     footprint, instructions,
     sinks::Sinks,
     system_calls,

@@ -1,6 +1,6 @@
 //! Instructions to the first `/next`: the one figure that does not depend on what else the machine does.
 
-use crate::{Error, bootstrap, contender::Contender, samples::median, sinks::Sinks};
+use crate::{bootstrap, contender::Contender, error::Error, samples::median, sinks::Sinks};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -12,10 +12,14 @@ mod chart;
 mod concurrent;
 mod contender;
 mod environment;
+mod error;
 mod footprint;
+mod format;
 mod gate;
 mod instructions;
+mod linked;
 mod machine;
+mod measured;
 mod process;
 mod report;
 mod samples;
@@ -23,59 +27,15 @@ mod sinks;
 mod start;
 mod system_calls;
 
-use contender::Contender;
+use error::Error;
 use machine::Machine;
-use samples::Samples;
+use measured::Measured;
 use sinks::Sinks;
 use std::{path::PathBuf, process::ExitCode};
 
 const ROUNDS: usize = 50;
 /// What takes long, or hardly differs from round to round, is measured in fewer rounds.
 const FEWER: usize = 10;
-
-/// Why there is no table.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("{0}: usage: cold_start [--rounds N] [--write] | --check")]
-    Usage(String),
-    #[error("`cargo {0}` failed: run it by hand in benches/contenders")]
-    Cargo(String),
-    #[error("{contender} did not get as far as {what}")]
-    Incomplete { contender: &'static str, what: &'static str },
-    #[error("{0} exported no span: it would be measured without its work")]
-    NothingExported(&'static str),
-    #[error("benches/RESULTS.md has no line `{0}`")]
-    NoMarker(&'static str),
-    #[error("benches/budget.toml names {0}, which is no contender of benches/cold_start/src/contender.rs")]
-    NoContender(String),
-    #[error("figures over their budget: {0}")]
-    OverBudget(usize),
-    #[error(transparent)]
-    Budget(#[from] budget::Error),
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
-}
-
-/// One contender with all that is known of it.
-struct Measured {
-    contender: &'static Contender,
-    built: build::Built,
-    samples: Samples,
-    /// Its invocations when nobody receives the spans.
-    absent: Samples,
-    /// To the first `/next`, where they can be counted.
-    instructions: Option<u64>,
-    system_calls: Option<u64>,
-}
-
-impl Measured {
-    fn new(contender: &'static Contender, built: build::Built) -> Self {
-        let (samples, absent) = (Samples::default(), Samples::default());
-        Self { contender, built, samples, absent, instructions: None, system_calls: None }
-    }
-}
 
 fn main() -> ExitCode {
     match run() {

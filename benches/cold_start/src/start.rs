@@ -1,7 +1,7 @@
 //! A start timed with nothing in between: a blocking Runtime API that has an event waiting. The sandbox does more between two moments than a start
 //! takes, so what it does would be most of what is measured.
 
-use crate::{Error, bootstrap, contender::Contender, samples::Samples, sinks::Sinks};
+use crate::{bootstrap, contender::Contender, error::Error, samples::Samples, sinks::Sinks};
 use std::{
     io::Write,
     net::TcpListener,

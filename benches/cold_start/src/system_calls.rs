@@ -1,6 +1,6 @@
 //! System calls to the first `/next`, those of the dynamic linker included.
 
-use crate::{Error, bootstrap, contender::Contender, samples::median, sinks::Sinks};
+use crate::{bootstrap, contender::Contender, error::Error, samples::median, sinks::Sinks};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

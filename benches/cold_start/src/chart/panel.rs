@@ -149,7 +149,7 @@ fn line(area: &Area<'_>, points: [(i32, i32); 2], color: RGBColor) -> io::Result
 
 /// With commas between thousands.
 pub(super) fn number(value: f64, decimals: usize) -> String {
-    if decimals > 0 { format!("{value:.decimals$}") } else { crate::report::grouped(value.round() as u64) }
+    if decimals > 0 { format!("{value:.decimals$}") } else { crate::format::grouped(value.round() as u64) }
 }
 
 /// So that pixels can be multiplied with it.

@@ -1,0 +1,27 @@
+//! Why there is no table, or why the gate fails.
+
+use crate::budget;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{0}: usage: cold_start [--rounds N] [--write] | --check")]
+    Usage(String),
+    #[error("`cargo {0}` failed: run it by hand in benches/contenders")]
+    Cargo(String),
+    #[error("{contender} did not get as far as {what}")]
+    Incomplete { contender: &'static str, what: &'static str },
+    #[error("{0} exported no span: it would be measured without its work")]
+    NothingExported(&'static str),
+    #[error("benches/RESULTS.md has no line `{0}`")]
+    NoMarker(&'static str),
+    #[error("benches/budget.toml names {0}, which is no contender of benches/cold_start/src/contender.rs")]
+    NoContender(String),
+    #[error("figures over their budget: {0}")]
+    OverBudget(usize),
+    #[error(transparent)]
+    Budget(#[from] budget::Error),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
