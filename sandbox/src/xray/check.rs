@@ -1,10 +1,6 @@
 //! What is wrong with whole traces, beyond what can be said of one document.
 
-use super::{
-    document::Document,
-    rules::MAX_TRACE_BYTES,
-    store::{Rejected, Trace},
-};
+use super::{document::Document, rejected::Rejected, rules::MAX_TRACE_BYTES, trace::Trace};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,

@@ -1,7 +1,17 @@
 //! A segment or subsegment as a reader wants it.
 
-use super::Source;
 use serde_json::{Map, Value};
+
+/// Who sent a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A datagram to the daemon.
+    Daemon,
+    /// `PutTraceSegments`.
+    Api,
+    /// Lambda itself, played by the sandbox.
+    Platform,
+}
 
 /// Whether a document stands on its own or below another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

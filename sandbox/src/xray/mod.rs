@@ -10,19 +10,23 @@ mod document;
 mod drops;
 mod forward;
 mod json;
+mod rejected;
 mod rules;
 mod schema;
 mod store;
 mod tally;
+mod trace;
 
 pub use api::Api;
 pub use check::{Problem, Severity};
 pub use daemon::{Daemon, DaemonBuilder};
-pub use document::{Cause, Document, Exception, Frame, Http, Kind, Link};
+pub use document::{Cause, Document, Exception, Frame, Http, Kind, Link, Source};
 pub use forward::{ForwardError, Forwarder};
+pub use rejected::Rejected;
 pub use rules::{
     LINKS_PER_DOCUMENT, MAX_ANNOTATIONS, MAX_DATAGRAM_BYTES, MAX_DOCUMENT_BYTES, MAX_NAME_CHARS, MAX_STRING_CHARS,
     MAX_TRACE_BYTES, SHED_ABOVE_BYTES,
 };
 pub(crate) use schema::compile as compile_schema;
-pub use store::{NotSeen, Rejected, Source, Trace, TraceStore};
+pub use store::{NotSeen, TraceStore};
+pub use trace::Trace;

@@ -2,10 +2,12 @@
 
 use super::{
     check::{self, Problem},
-    document::Document,
+    document::{Document, Source},
     drops::Drops,
+    rejected::Rejected,
     rules,
     tally::Tally,
+    trace::Trace,
 };
 use crate::wait::{self, Expired};
 use bytes::Bytes;
@@ -20,49 +22,6 @@ use tokio::sync::watch;
 
 /// How often a wait without news asks the kernel whether something was lost.
 const LOOK_FOR_DROPS: Duration = Duration::from_millis(500);
-
-/// Who sent a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// A datagram to the daemon.
-    Daemon,
-    /// `PutTraceSegments`.
-    Api,
-    /// Lambda itself, played by the sandbox.
-    Platform,
-}
-
-/// What broke a rule.
-#[derive(Clone)]
-pub struct Rejected {
-    /// The datagram or document, as it came.
-    pub bytes: Bytes,
-    /// The rules it broke, each with its place in the document.
-    pub reasons: Vec<String>,
-    /// Who sent it.
-    pub source: Source,
-}
-
-impl fmt::Debug for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.bytes[..self.bytes.len().min(300)];
-        f.debug_struct("Rejected")
-            .field("reasons", &self.reasons)
-            .field("source", &self.source)
-            .field("bytes", &self.bytes.len())
-            .field("begin", &String::from_utf8_lossy(shown))
-            .finish()
-    }
-}
-
-/// One trace: of every document the newest state, nested subsegments included.
-#[derive(Clone, Debug)]
-pub struct Trace {
-    /// `Root` of the trace header.
-    pub id: String,
-    /// Segments and subsegments by start time, parents before children that start at the same time.
-    pub documents: Vec<Arc<Document>>,
-}
 
 /// A wait ended before what it waited for was there.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -314,61 +273,8 @@ impl Inner {
     }
 
     fn trace(&self, id: &str) -> Option<Trace> {
-        let mut newest: Vec<Arc<Document>> = Vec::new();
-        let mut places: HashMap<&str, usize> = HashMap::new();
-        for document in self.by_trace.get(id)?.iter().map(|&position| &self.history[position]) {
-            match places.get(document.id.as_str()) {
-                // UDP keeps no order: the news that something began does not undo that it ended.
-                Some(&place) if document.in_progress && !newest[place].in_progress => {}
-                Some(&place) => newest[place] = Arc::clone(document),
-                None => {
-                    places.insert(&document.id, newest.len());
-                    newest.push(Arc::clone(document));
-                }
-            }
-        }
-        let depths: HashMap<String, usize> =
-            newest.iter().map(|document| (document.id.clone(), depth(document, &newest, &places))).collect();
-        newest.sort_by(|a, b| a.start.total_cmp(&b.start).then_with(|| depths[&a.id].cmp(&depths[&b.id])));
-        Some(Trace { id: id.to_owned(), documents: newest })
-    }
-}
-
-/// How many ancestors a document has in its trace. Bounded by the number of documents, as parents may form a circle.
-fn depth(document: &Document, all: &[Arc<Document>], places: &HashMap<&str, usize>) -> usize {
-    let parent_of = |document: &Document| places.get(document.parent_id.as_deref()?).map(|&place| &all[place]);
-    let mut ancestor = parent_of(document);
-    let mut depth = 0;
-    while let Some(found) = ancestor
-        && depth < all.len()
-    {
-        depth += 1;
-        ancestor = parent_of(found);
-    }
-    depth
-}
-
-impl Trace {
-    /// The newest state of the document with this id.
-    pub fn document(&self, id: &str) -> Option<&Arc<Document>> {
-        self.documents.iter().find(|document| document.id == id)
-    }
-
-    /// The documents with this name, in the order of their starts.
-    pub fn named(&self, name: &str) -> Vec<&Arc<Document>> {
-        self.documents.iter().filter(|document| document.name == name).collect()
-    }
-
-    /// The documents right below the one with this id.
-    pub fn children(&self, id: &str) -> Vec<&Arc<Document>> {
-        self.documents.iter().filter(|document| document.parent_id.as_deref() == Some(id)).collect()
-    }
-
-    /// Seconds from the first start to the last end.
-    pub fn duration(&self) -> f64 {
-        let start = self.documents.iter().map(|document| document.start).fold(f64::INFINITY, f64::min);
-        let end = self.documents.iter().map(|document| document.end.unwrap_or(document.start)).fold(start, f64::max);
-        if start.is_finite() { end - start } else { 0.0 }
+        let documents = self.by_trace.get(id)?.iter().map(|&position| &self.history[position]);
+        Some(Trace::new(id, documents))
     }
 }
 

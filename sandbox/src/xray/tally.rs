@@ -1,6 +1,6 @@
 //! Counts documents while they come, each of them once.
 
-use super::Document;
+use super::document::Document;
 use std::{collections::HashMap, sync::Arc};
 
 /// How many documents fit in their newest state.
