@@ -4,7 +4,7 @@
 
 use crate::{
     Event, Invoke,
-    function::trace_header::new_request_id,
+    ids::new_request_id,
     sns::iso_8601,
     sqs::{ACCOUNT, Queue, REGION},
 };

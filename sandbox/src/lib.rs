@@ -5,6 +5,7 @@
 mod event;
 pub mod event_bridge;
 pub mod function;
+mod ids;
 pub mod render;
 pub mod sns;
 pub mod sqs;

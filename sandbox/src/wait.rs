@@ -4,9 +4,7 @@
 //! [`patience`]. When it is over, the error names what was waited for and shows the functions of the test as they are: their timelines,
 //! their last log lines, their traces.
 
-use crate::function::Pool;
 use std::{
-    fmt::Write as _,
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -18,9 +16,6 @@ use std::{
 
 /// Variable by which [`patience`] is multiplied: `SANDBOX_PATIENCE=5` on a machine that is very slow.
 pub const PATIENCE: &str = "SANDBOX_PATIENCE";
-
-/// How many events, lines and documents are shown of each function.
-const SHOWN: usize = 30;
 
 /// How long a test waits for what should happen: 60 s, times the number in the variable `SANDBOX_PATIENCE` where that is set.
 pub fn patience() -> Duration {
@@ -64,8 +59,14 @@ async fn within_patience<T>(what: impl Into<String>, waited: Duration, future: i
 /// The waits that are open, each with the thread that began it.
 static WAITS: Mutex<Vec<(u64, ThreadId, String)>> = Mutex::new(Vec::new());
 
-/// The functions there are, each with the thread that built it.
-static FUNCTIONS: Mutex<Vec<(ThreadId, Weak<Pool>)>> = Mutex::new(Vec::new());
+/// What can be shown when a wait is in vain.
+pub(crate) trait Describe: Send + Sync {
+    /// What it is and what has become of it, in lines.
+    fn describe(&self) -> String;
+}
+
+/// What is described when a wait expires, each with the thread that built it.
+static DESCRIBED: Mutex<Vec<(ThreadId, Weak<dyn Describe>)>> = Mutex::new(Vec::new());
 
 /// Nothing panics while it holds one of these.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -96,40 +97,19 @@ fn open_waits() -> String {
     waits.join(", there for ")
 }
 
-/// Has the function shown when a wait of this thread is in vain.
-pub(crate) fn show_when_expired(pool: &Arc<Pool>) {
-    let mut functions = lock(&FUNCTIONS);
-    functions.retain(|(_, pool)| pool.strong_count() > 0);
-    functions.push((thread::current().id(), Arc::downgrade(pool)));
+/// Has `what` described when a wait of this thread is in vain, as long as it is there.
+pub(crate) fn describe_when_expired(what: Weak<dyn Describe>) {
+    let mut described = lock(&DESCRIBED);
+    described.retain(|(_, what)| what.strong_count() > 0);
+    described.push((thread::current().id(), what));
 }
 
 /// The functions that this thread has built and that are still there: their timelines, log lines, documents.
 pub fn state() -> String {
     let here = thread::current().id();
-    let functions: Vec<Arc<Pool>> =
-        lock(&FUNCTIONS).iter().filter(|(thread, _)| *thread == here).filter_map(|(_, pool)| pool.upgrade()).collect();
-    let mut text = String::new();
-    for pool in functions {
-        let _ = writeln!(text, "function {}", pool.settings.name);
-        show(&mut text, "timeline", &pool.timeline.entries(), ToString::to_string);
-        show(&mut text, "log", &pool.logs.entries(), |line| line.text.chars().take(300).collect());
-        let traces = &pool.settings.traces;
-        let _ = writeln!(text, "  {traces:?}");
-        show(&mut text, "documents", &traces.history(), |document| {
-            let outcome = document.annotation("outcome").unwrap_or("-");
-            let state = if document.in_progress { "in progress" } else { outcome };
-            format!("{} {} {:?} {state}", document.trace_id, document.id, document.name)
-        });
-    }
-    text
-}
-
-fn show<T>(text: &mut String, what: &str, all: &[T], line: impl Fn(&T) -> String) {
-    let left_out = all.len().saturating_sub(SHOWN);
-    let _ = writeln!(text, "  {what}: {}, of which the last {}", all.len(), all.len() - left_out);
-    for one in &all[left_out..] {
-        let _ = writeln!(text, "    {}", line(one));
-    }
+    let described: Vec<Arc<dyn Describe>> =
+        lock(&DESCRIBED).iter().filter(|(thread, _)| *thread == here).filter_map(|(_, what)| what.upgrade()).collect();
+    described.iter().map(|what| what.describe()).collect()
 }
 
 #[cfg(test)]

@@ -1,203 +1,26 @@
 //! Describes a function.
 
-use super::{Function, TraceMode, trace_header::new_request_id};
-use crate::xray::TraceStore;
-use std::{
-    ffi::{OsStr, OsString},
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, SystemTime},
+use super::{
+    Function, TraceMode,
+    post_fault::{PostFault, PostFaults},
+    settings::Settings,
 };
-use tokio::process::Command;
-
-pub(crate) const ACCOUNT: &str = "123456789012";
-pub(crate) const REGION: &str = "us-east-1";
-
-const ON_DEMAND: &str = "on-demand";
-
-/// What the Runtime API does with a response instead of taking it: see [`FunctionBuilder::post_fault`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PostFault {
-    /// It is refused with 413, and the caller gets [`Failure::TooLarge`](crate::Failure::TooLarge).
-    TooLarge,
-    /// It is refused with 410, and the caller gets [`Failure::TimedOut`](crate::Failure::TimedOut).
-    Late,
-    /// It is refused with 400, and the caller gets a function error of type `Runtime.InvalidResponse`.
-    Refused,
-    /// The connection is closed before the response is read.
-    Broken,
-}
-
-/// The faults that are still to come.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PostFaults(Option<(PostFault, Arc<AtomicUsize>)>);
-
-impl PostFaults {
-    pub(crate) fn next(&self) -> Option<PostFault> {
-        let (fault, left) = self.0.as_ref()?;
-        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok().map(|_| *fault)
-    }
-}
-
-/// Everything that is decided before a function runs.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) name: String,
-    program: PathBuf,
-    args: Vec<OsString>,
-    env: Vec<(OsString, OsString)>,
-    pub(crate) timeout: Duration,
-    /// How much later than on AWS the platform acts on what is overdue.
-    pub(crate) kill_delay: Duration,
-    exit_grace: Option<Duration>,
-    init_limit: Option<Duration>,
-    pub(crate) restore_limit: Duration,
-    pub(crate) memory_mb: u32,
-    pub(crate) version: String,
-    handler: String,
-    pub(crate) trace_mode: TraceMode,
-    xray: Option<String>,
-    pub(crate) traces: TraceStore,
-    initialization_type: String,
-    /// Invocations that one environment runs at once; only Managed Instances have more than one.
-    pub(crate) concurrency: usize,
-    pub(crate) managed: bool,
-    log_format: String,
-    pub(crate) max_environments: usize,
-    pub(crate) post_faults: PostFaults,
-}
-
-impl Settings {
-    pub(crate) fn arn(&self) -> String {
-        format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", self.name)
-    }
-
-    pub(crate) fn is_on_demand(&self) -> bool {
-        self.is_initialized_as(ON_DEMAND)
-    }
-
-    pub(crate) fn initialization_type(&self) -> &str {
-        &self.initialization_type
-    }
-
-    pub(crate) fn logs_json(&self) -> bool {
-        self.log_format.eq_ignore_ascii_case("json")
-    }
-
-    pub(crate) fn is_initialized_as(&self, kind: &str) -> bool {
-        self.initialization_type == kind
-    }
-
-    /// How long the Init phase may take: 10 s, or, where it lies ahead of all requests, 130 s or the function's timeout if that
-    /// is longer. See "Understanding the Lambda execution environment lifecycle" in AWS' developer guide.
-    pub(crate) fn init_limit(&self) -> Duration {
-        let usual = if self.is_on_demand() { Duration::from_secs(10) } else { Duration::from_secs(130).max(self.timeout) };
-        self.init_limit.unwrap_or(usual)
-    }
-
-    /// Between the first signal, or a reported failure, and SIGKILL.
-    pub(crate) fn exit_grace(&self, usual: Duration) -> Duration {
-        self.exit_grace.unwrap_or(usual)
-    }
-
-    pub(crate) fn log_group(&self) -> String {
-        format!("/aws/lambda/{}", self.name)
-    }
-
-    pub(crate) fn handler(&self) -> &str {
-        &self.handler
-    }
-
-    /// The process of one environment, with the variables Lambda sets.
-    ///
-    /// See "Defined runtime environment variables" in AWS' developer guide. `_X_AMZN_TRACE_ID` is not among them: with a custom
-    /// runtime it is the runtime that sets it, for each invocation.
-    pub(crate) fn command(&self, runtime_api: &str) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).env_clear();
-        for kept in ["PATH", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"] {
-            if let Some(value) = std::env::var_os(kept) {
-                command.env(kept, value);
-            }
-        }
-        let root = self.program.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        command
-            .env("LANG", "en_US.UTF-8")
-            .env("TZ", ":UTC")
-            .env("LAMBDA_TASK_ROOT", root)
-            .env("LAMBDA_RUNTIME_DIR", "/var/runtime")
-            .env("_HANDLER", &self.handler)
-            .env("AWS_EXECUTION_ENV", "AWS_Lambda_provided.al2023")
-            .env("AWS_REGION", REGION)
-            .env("AWS_DEFAULT_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-            .env("AWS_SECRET_ACCESS_KEY", "sandbox")
-            .env("AWS_SESSION_TOKEN", "sandbox")
-            .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
-            .env("AWS_LAMBDA_FUNCTION_NAME", &self.name)
-            .env("AWS_LAMBDA_FUNCTION_VERSION", &self.version)
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", self.memory_mb.to_string())
-            .env("AWS_LAMBDA_INITIALIZATION_TYPE", &self.initialization_type)
-            .env("AWS_LAMBDA_LOG_FORMAT", &self.log_format)
-            .env("AWS_LAMBDA_LOG_GROUP_NAME", self.log_group())
-            .env("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream())
-            .env("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
-        if self.managed {
-            command.env("AWS_LAMBDA_MAX_CONCURRENCY", self.concurrency.to_string());
-        }
-        if let Some(address) = &self.xray {
-            command.env("AWS_XRAY_DAEMON_ADDRESS", address);
-            if let Some((host, port)) = address.rsplit_once(':') {
-                command.env("_AWS_XRAY_DAEMON_ADDRESS", host).env("_AWS_XRAY_DAEMON_PORT", port);
-            }
-        }
-        command.envs(self.env.iter().map(|(key, value)| (key, value)));
-        command
-    }
-
-    fn log_stream(&self) -> String {
-        let today = time::OffsetDateTime::from(SystemTime::now());
-        let (year, month, day) = (today.year(), u8::from(today.month()), today.day());
-        format!("{year}/{month:02}/{day:02}/[{}]{}", self.version, new_request_id().replace('-', ""))
-    }
-}
+use crate::xray::TraceStore;
+use std::{ffi::OsStr, path::PathBuf, time::Duration};
 
 /// Describes a function; begun by [`Function::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a function runs only once it is built"]
 pub struct FunctionBuilder(Settings);
 
-impl FunctionBuilder {
-    pub(crate) fn new(name: String, program: PathBuf) -> Self {
-        Self(Settings {
-            name,
-            program,
-            args: Vec::new(),
-            env: Vec::new(),
-            timeout: Duration::from_secs(3),
-            kill_delay: Duration::ZERO,
-            exit_grace: None,
-            init_limit: None,
-            restore_limit: Duration::from_secs(10),
-            memory_mb: 128,
-            version: "$LATEST".to_owned(),
-            handler: "bootstrap".to_owned(),
-            trace_mode: TraceMode::default(),
-            xray: None,
-            traces: TraceStore::default(),
-            initialization_type: ON_DEMAND.to_owned(),
-            concurrency: 1,
-            managed: false,
-            log_format: "Text".to_owned(),
-            max_environments: 1,
-            post_faults: PostFaults::default(),
-        })
+impl Function {
+    /// Begins to describe a function that runs `program`: a path, or a name to be found in `PATH`.
+    pub fn builder(name: impl Into<String>, program: impl Into<PathBuf>) -> FunctionBuilder {
+        FunctionBuilder(Settings::new(name.into(), program.into()))
     }
+}
 
+impl FunctionBuilder {
     /// Adds an argument of the program. A function on AWS has none; a test binary may need one.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.0.args.push(arg.as_ref().to_owned());
@@ -313,7 +136,7 @@ impl FunctionBuilder {
     ///
     /// On AWS these are rare and hard to bring about; a runtime must bear them all the same.
     pub fn post_fault(mut self, fault: PostFault, times: usize) -> Self {
-        self.0.post_faults = PostFaults(Some((fault, Arc::new(AtomicUsize::new(times)))));
+        self.0.post_faults = PostFaults::new(fault, times);
         self
     }
 
@@ -342,11 +165,6 @@ impl FunctionBuilder {
     pub fn max_environments(mut self, count: usize) -> Self {
         self.0.max_environments = count.max(1);
         self
-    }
-
-    #[cfg(test)]
-    pub(crate) fn into_settings(self) -> Settings {
-        self.0
     }
 
     /// The function, which has no process yet: the first invocation starts one. With [`managed`](Self::managed) one is started

@@ -4,17 +4,23 @@
 //! them have called it again; then the process is stopped until there is another event.
 
 mod ending;
+mod failure;
 mod managed;
 mod restore;
 
-use self::ending::{function_failure, give_up};
+use self::failure::{function_failure, give_up};
 use super::{
-    api::{Api, ApiError, Call, FunctionError, Reply, Server},
-    invocation::{Invocation, Job},
-    live::{Ending, Live, Phase, Start},
+    api::{
+        Server,
+        call::{Call, Reply},
+        error::{ApiError, FunctionError},
+    },
+    job::Job,
+    message::{Api, Ended, EnvironmentState, Message, Status, Work},
     platform_log::PlatformLog,
-    pool::{Ended, EnvironmentState, Pool, Status, Work},
     process::Process,
+    session::{Ending, Phase, Session, Start},
+    shared::Shared,
     timeline::EventKind,
 };
 use std::{
@@ -27,23 +33,11 @@ use tokio::sync::{mpsc, oneshot};
 /// How long a process may live on that has reported its failure, so that its last lines are read.
 const FAILURE_GRACE: Duration = Duration::from_millis(100);
 
-/// What an environment is told.
-pub(crate) enum Message {
-    Work(Work),
-    Api {
-        environment: u32,
-        call: Call,
-    },
-    Shutdown(oneshot::Sender<Option<Ended>>),
-    /// The time of what runs is over.
-    Expire,
-}
-
 pub(crate) struct Environment {
     index: usize,
-    pool: Arc<Pool>,
+    shared: Arc<Shared>,
     mailbox: mpsc::UnboundedSender<Message>,
-    live: Option<Live>,
+    session: Option<Session>,
     /// Waits for the end of the Init phase, and, with Managed Instances, for a poll. Otherwise there is one at most.
     work: VecDeque<Work>,
     /// The Init phase failed ahead of the first invocation: it is repeated inside it.
@@ -56,17 +50,17 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    pub(crate) fn new(index: usize, pool: Arc<Pool>, mailbox: mpsc::UnboundedSender<Message>) -> Self {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, mailbox: mpsc::UnboundedSender<Message>) -> Self {
         let (work, shutdown) = (VecDeque::new(), Vec::new());
-        Self { index, pool, mailbox, live: None, work, init_failed: false, shutdown, number: 0, done: 0 }
+        Self { index, shared, mailbox, session: None, work, init_failed: false, shutdown, number: 0, done: 0 }
     }
 
     pub(crate) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         loop {
-            let due = self.live.as_ref().and_then(Live::due);
+            let due = self.session.as_ref().and_then(Session::due);
             let ended = async {
-                match &mut self.live {
-                    Some(live) => live.process.ended().await,
+                match &mut self.session {
+                    Some(session) => session.process.ended().await,
                     None => std::future::pending().await,
                 }
             };
@@ -90,16 +84,16 @@ impl Environment {
     }
 
     fn write(&self, kind: EventKind) {
-        if let Some(live) = &self.live {
-            self.pool.timeline.write(live.number, live.request_id(), kind);
+        if let Some(session) = &self.session {
+            self.shared.timeline.write(session.number, session.request_id(), kind);
         }
     }
 
     /// While there is work. What it is at rest the pool says, which knows whether there is more.
     fn set_state(&self, state: EnvironmentState) {
-        let pid = self.live.as_ref().map(|live| live.process.pid());
+        let pid = self.session.as_ref().map(|session| session.process.pid());
         let status = Status { number: self.number, pid, state };
-        self.pool.statuses.send_modify(|statuses| {
+        self.shared.statuses.send_modify(|statuses| {
             statuses.insert(self.index, status);
         });
     }
@@ -112,13 +106,13 @@ impl Environment {
                 self.shut_down_if_idle();
             }
             Message::Expire => {
-                if let Some(live) = &mut self.live {
-                    live.expire();
+                if let Some(session) = &mut self.session {
+                    session.expire();
                 }
             }
             Message::Api { environment, call } => {
                 // A call of an earlier process gets no answer from here, which its server reports as 410 Gone.
-                if self.live.as_ref().is_some_and(|live| live.number == environment) {
+                if self.session.as_ref().is_some_and(|session| session.number == environment) {
                     self.serve(call).await;
                 }
             }
@@ -128,9 +122,9 @@ impl Environment {
     /// No more comes than this environment runs at once: the pool knows who is busy.
     async fn begin(&mut self, work: Work) {
         self.work.push_back(work);
-        match &self.live {
+        match &self.session {
             None => self.start().await,
-            Some(live) if live.is_dying() => {}
+            Some(session) if session.is_dying() => {}
             Some(_) => self.proceed().await,
         }
     }
@@ -141,29 +135,29 @@ impl Environment {
         if self.init_failed
             && let Some(Work::Job(job)) = self.work.front_mut()
         {
-            deadline = Some(job.start_clock(&self.pool.settings).deadline);
+            deadline = Some(job.start_clock(&self.shared.settings).deadline);
         }
         let suppressed = deadline.is_some();
-        let number = self.pool.next_number();
+        let number = self.shared.next_number();
         self.number = number;
         let deadline =
-            deadline.unwrap_or_else(|| Instant::now() + self.pool.settings.init_limit() + self.pool.settings.kill_delay);
+            deadline.unwrap_or_else(|| Instant::now() + self.shared.settings.init_limit() + self.shared.settings.kill_delay);
         match self.spawn(number).await {
             Ok((server, process)) => {
                 let pid = process.pid();
-                let log = PlatformLog { journal: Arc::clone(&self.pool.logs), environment: number, pid };
-                log.init_start(&self.pool.settings);
-                let init = Start { deadline, suppressed, managed: self.pool.settings.managed };
-                self.live = Some(Live::new(log, server, process, init));
+                let log = PlatformLog { history: Arc::clone(&self.shared.logs), environment: number, pid };
+                log.init_start(&self.shared.settings);
+                let init = Start { deadline, suppressed, managed: self.shared.settings.managed };
+                self.session = Some(Session::new(log, server, process, init));
                 self.write(EventKind::Spawned { pid, suppressed });
                 self.set_state(EnvironmentState::Initialising);
             }
             Err(error) => {
                 let error = FunctionError::new("Runtime.InvalidEntrypoint", format!("the program does not start: {error}"));
                 let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
-                self.pool.timeline.write(number, None, EventKind::InitError { error_type, error_message });
+                self.shared.timeline.write(number, None, EventKind::InitError { error_type, error_message });
                 self.init_failed = false;
-                let (done, tell) = give_up(&mut self.work, function_failure(error), &self.pool.settings);
+                let (done, tell) = give_up(&mut self.work, function_failure(error), &self.shared.settings);
                 Box::pin(self.release(done, tell)).await;
             }
         }
@@ -171,25 +165,25 @@ impl Environment {
 
     async fn spawn(&self, environment: u32) -> std::io::Result<(Server, Process)> {
         let server = Server::start(Api {
-            post_faults: self.pool.settings.post_faults.clone(),
+            post_faults: self.shared.settings.post_faults.clone(),
             environment,
             mailbox: self.mailbox.clone(),
         })
         .await?;
-        let command = self.pool.settings.command(&server.address);
-        let process = Process::spawn(command, environment, &self.pool.logs, &self.pool.guardian)?;
+        let command = self.shared.settings.command(&server.address);
+        let process = Process::spawn(command, environment, &self.shared.logs, &self.shared.reaper)?;
         Ok((server, process))
     }
 
     async fn serve(&mut self, call: Call) {
-        let Some(live) = &mut self.live else { return };
-        let (timeline, settings) = (&self.pool.timeline, &self.pool.settings);
+        let Some(session) = &mut self.session else { return };
+        let (timeline, settings) = (&self.shared.timeline, &self.shared.settings);
         match call {
-            Call::Next { reply } => match live.next_called(settings) {
+            Call::Next { reply } => match session.next_called(settings) {
                 Ok(over) => {
-                    live.polls.push_back(reply);
-                    let number = live.number;
-                    let told = over.as_ref().map_or(live.request_id(), |over| over.request_id.as_deref());
+                    session.polls.push_back(reply);
+                    let number = session.number;
+                    let told = over.as_ref().map_or(session.request_id(), |over| over.request_id.as_deref());
                     timeline.write(number, told, EventKind::NextCalled);
                     if over.is_some() {
                         Box::pin(self.release(1, || ())).await;
@@ -199,13 +193,13 @@ impl Environment {
                 Err(refused) => refuse(reply, refused),
             },
             Call::PostBegins { request_id, kind, reply } => {
-                let _ = reply.send(live.post_begins(&request_id, kind, timeline));
+                let _ = reply.send(session.post_begins(&request_id, kind, timeline));
             }
             Call::PostEnds { request_id, post, reply } => {
-                let _ = reply.send(live.post_ends(&request_id, post, settings, timeline));
+                let _ = reply.send(session.post_ends(&request_id, post, settings, timeline));
             }
             Call::InitError { error, reply } => {
-                if live.is_initialising() {
+                if session.is_initialising() {
                     let _ = reply.send(Ok(()));
                     self.init_error(error);
                 } else {
@@ -215,21 +209,21 @@ impl Environment {
             Call::RestoreNext { reply } => self.restore_next(reply).await,
             Call::RestoreError { error, reply } => self.restore_error(error, reply),
             Call::Register { name, events, reply } => {
-                let _ = reply.send(live.register(name, events, settings, timeline));
+                let _ = reply.send(session.register(name, events, settings, timeline));
             }
-            Call::ExtensionNext { id, reply } => match live.extension_next(&id, reply, timeline) {
+            Call::ExtensionNext { id, reply } => match session.extension_next(&id, reply, timeline) {
                 Ok(()) => self.proceed().await,
                 Err((reply, refused)) => refuse(reply, refused),
             },
             Call::ExtensionFailed { id, error, init, reply } => {
-                if !live.has_extension(&id) {
+                if !session.has_extension(&id) {
                     refuse(reply, ApiError::unknown_extension(&id));
-                } else if init && live.is_initialising() {
+                } else if init && session.is_initialising() {
                     let _ = reply.send(Ok(()));
                     self.init_error(error);
                 } else {
                     let _ = reply.send(Ok(()));
-                    live.end_by(settings.exit_grace(FAILURE_GRACE), Ending::Extension(error));
+                    session.end_by(settings.exit_grace(FAILURE_GRACE), Ending::Extension(error));
                 }
             }
         }
@@ -237,22 +231,22 @@ impl Environment {
 
     /// Goes on to whatever has become possible: the end of Init, an event for the runtime, the end of an invocation.
     async fn proceed(&mut self) {
-        let Some(live) = self.live.as_mut().filter(|live| !live.is_dying()) else {
+        let Some(session) = self.session.as_mut().filter(|session| !session.is_dying()) else {
             return;
         };
-        let initialising = live.is_initialising();
+        let initialising = session.is_initialising();
         if initialising {
-            if !live.all_waiting() {
+            if !session.all_waiting() {
                 return;
             }
-            let took = live.init_done();
+            let took = session.init_done();
             self.write(EventKind::InitDone { took });
             self.init_failed = false;
         }
         if self.is_to_be_restored() {
             return Box::pin(self.restore()).await;
         }
-        if self.pool.settings.managed {
+        if self.shared.settings.managed {
             return Box::pin(self.serve_polls()).await;
         }
         if !self.is_restored() {
@@ -266,20 +260,20 @@ impl Environment {
             None if initialising => return Box::pin(self.rest(0, || ())).await,
             None => {}
         }
-        let Some(live) = &mut self.live else { return };
-        live.send_event(&self.pool.settings, &self.pool.timeline);
-        let over = live.finish_invocations(&self.pool.settings);
+        let Some(session) = &mut self.session else { return };
+        session.send_event(&self.shared.settings, &self.shared.timeline);
+        let over = session.finish_invocations(&self.shared.settings);
         if over > 0 {
             Box::pin(self.rest(over, || ())).await;
         }
     }
 
     fn invoke(&mut self, job: Job) {
-        let Some(live) = &mut self.live else { return };
-        if live.phase == Phase::Frozen {
-            live.thaw(Phase::Up, &job.request_id, &self.pool.timeline);
+        let Some(session) = &mut self.session else { return };
+        if session.phase == Phase::Frozen {
+            session.thaw(Phase::Up, &job.request_id, &self.shared.timeline);
         }
-        live.begin_invocation(job, &self.pool.settings);
+        session.begin_invocation(job, &self.shared.settings);
         self.set_state(EnvironmentState::Busy);
     }
 
@@ -290,11 +284,11 @@ impl Environment {
     }
 
     async fn freeze(&mut self) {
-        if let Some(live) = self.live.as_mut().filter(|live| live.phase != Phase::Frozen) {
-            live.process.stop().await;
-            live.phase = Phase::Frozen;
-            let request_id = live.last_request.take();
-            self.pool.timeline.write(live.number, request_id.as_deref(), EventKind::Frozen);
+        if let Some(session) = self.session.as_mut().filter(|session| session.phase != Phase::Frozen) {
+            session.process.stop().await;
+            session.phase = Phase::Frozen;
+            let request_id = session.last_request.take();
+            self.shared.timeline.write(session.number, request_id.as_deref(), EventKind::Frozen);
         }
     }
 
@@ -311,20 +305,17 @@ impl Environment {
     }
 
     fn settle(&mut self) -> Vec<Job> {
-        let pid = self.live.as_ref().map(|live| live.process.pid());
-        let state = match &self.live {
+        let pid = self.session.as_ref().map(|session| session.process.pid());
+        let state = match &self.session {
             None => EnvironmentState::Dead,
-            Some(live) if live.is_starting() => EnvironmentState::Initialising,
+            Some(session) if session.is_starting() => EnvironmentState::Initialising,
             Some(_) => EnvironmentState::Idle,
         };
         let done = std::mem::take(&mut self.done);
-        self.pool.settle(self.index, done, Status { number: self.number, pid, state })
+        self.shared.settle(self.index, done, Status { number: self.number, pid, state })
     }
 }
 
 fn refuse<T>(reply: Reply<T>, refused: ApiError) {
     let _ = reply.send(Err(refused));
 }
-
-/// Kept here so that the map's type has one name.
-pub(crate) type Invocations = std::collections::HashMap<String, Invocation>;

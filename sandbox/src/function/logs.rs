@@ -1,6 +1,6 @@
 //! What a function's processes write to stdout and stderr, and what Lambda adds.
 
-use super::journal::Journal;
+use super::history::History;
 use std::{sync::Arc, time::SystemTime};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
@@ -35,7 +35,7 @@ pub struct LogLine {
 }
 
 /// Reads lines until the other end is closed.
-pub(crate) async fn capture(from: impl AsyncRead + Unpin, output: Output, environment: u32, journal: Arc<Journal<LogLine>>) {
+pub(crate) async fn capture(from: impl AsyncRead + Unpin, output: Output, environment: u32, history: Arc<History<LogLine>>) {
     let mut reader = BufReader::new(from);
     let mut line = Vec::new();
     loop {
@@ -45,6 +45,6 @@ pub(crate) async fn capture(from: impl AsyncRead + Unpin, output: Output, enviro
             Ok(_) => {}
         }
         let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
-        journal.write(LogLine { at: SystemTime::now(), environment, output, text });
+        history.write(LogLine { at: SystemTime::now(), environment, output, text });
     }
 }

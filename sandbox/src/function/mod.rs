@@ -28,57 +28,51 @@
 //! [crate's page](crate).
 
 mod api;
-pub(crate) mod builder;
+mod builder;
+mod describe;
 mod environment;
-mod extensions_api;
-mod guardian;
+mod history;
 mod invocation;
-mod journal;
-mod live;
+mod job;
 mod logs;
+mod message;
 mod platform_log;
 mod pool;
+mod post_fault;
 mod process;
-mod runtime_api;
+mod reaper;
+mod session;
+pub(crate) mod settings;
+mod shared;
 mod timeline;
-pub(crate) mod trace_header;
+mod trace_header;
 mod trace_segments;
 
 pub use self::{
-    builder::{FunctionBuilder, PostFault},
-    journal::Subscription,
+    builder::FunctionBuilder,
+    history::Subscription,
     logs::{LogLine, Output},
-    pool::{Ended, EnvironmentState, WarmUpError},
+    message::{Ended, EnvironmentState, WarmUpError},
+    post_fault::PostFault,
     process::Exit,
     timeline::{EventKind, TimelineEvent},
     trace_header::TraceMode,
 };
 
-pub(crate) use self::pool::Pool;
-
-use self::{builder::Settings, invocation::Job, pool::Status};
-use crate::{Answer, Event, Failure, Invoke, StreamPart};
+use self::{job::Job, message::Status, pool::Pool, settings::Settings, shared::Shared};
+use crate::{Answer, Event, Failure, Invoke, StreamPart, wait::describe_when_expired};
 use std::{
     fmt,
     future::Future,
-    path::PathBuf,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
 use tokio::sync::mpsc;
 
 /// A function of the sandbox. Clones are handles to the same function; with the last one its processes are killed.
 #[derive(Clone)]
-pub struct Function(Arc<Owner>);
-
-struct Owner(Arc<Pool>);
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
-}
+pub struct Function(Arc<Pool>);
 
 /// What came of a shutdown.
 #[derive(Clone, Debug, Default)]
@@ -89,39 +83,35 @@ pub struct Shutdown {
 }
 
 impl Function {
-    /// Begins to describe a function that runs `program`: a path, or a name to be found in `PATH`.
-    pub fn builder(name: impl Into<String>, program: impl Into<PathBuf>) -> FunctionBuilder {
-        FunctionBuilder::new(name.into(), program.into())
-    }
-
     fn start(settings: Settings) -> Self {
         let managed = settings.managed;
-        let function = Self(Arc::new(Owner(Pool::new(settings))));
-        crate::wait::show_when_expired(function.pool());
+        let function = Self(Arc::new(Pool::new(settings)));
+        let described: Weak<Shared> = Arc::downgrade(&function.0.shared);
+        describe_when_expired(described);
         if managed {
             // Who wants to know what came of it asks with `warm_up`.
-            drop(function.pool().warm_up());
+            drop(function.0.warm_up());
         }
         function
     }
 
-    fn pool(&self) -> &Arc<Pool> {
-        &self.0.0
+    fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 
     /// The function's name.
     pub fn name(&self) -> &str {
-        &self.pool().settings.name
+        &self.shared().settings.name
     }
 
     /// What the function is told in `Lambda-Runtime-Invoked-Function-Arn`.
     pub fn arn(&self) -> String {
-        self.pool().settings.arn()
+        self.shared().settings.arn()
     }
 
     /// How long its Init phase may take; see [`FunctionBuilder::init_limit`].
     pub fn init_limit(&self) -> Duration {
-        self.pool().settings.init_limit()
+        self.shared().settings.init_limit()
     }
 
     /// Has all environments there may be go through their Init phase now, as provisioned concurrency does.
@@ -132,7 +122,7 @@ impl Function {
     ///
     /// Says why the first of those that failed did. The Init phase is then repeated inside the next invocation.
     pub async fn warm_up(&self) -> Result<(), WarmUpError> {
-        for done in self.pool().warm_up() {
+        for done in self.0.warm_up() {
             done.await.unwrap_or(Err(WarmUpError::Dropped))?;
         }
         Ok(())
@@ -143,7 +133,7 @@ impl Function {
     /// The function can be used afterwards: the next invocation starts a fresh process.
     pub async fn shutdown(&self) -> Shutdown {
         let mut report = Shutdown::default();
-        for ended in self.pool().shutdown() {
+        for ended in self.0.shutdown() {
             report.ended.extend(ended.await.ok().flatten());
         }
         report
@@ -154,17 +144,17 @@ impl Function {
     ///
     /// A test calls it when it has seen what the function does at its deadline, so that no moment has to be guessed.
     pub fn expire(&self) {
-        self.pool().expire();
+        self.0.expire();
     }
 
     /// Everything that has happened so far. The last 65,536 events are kept.
     pub fn timeline(&self) -> Vec<TimelineEvent> {
-        self.pool().timeline.entries()
+        self.shared().timeline.entries()
     }
 
     /// What happens from now on.
     pub fn subscribe(&self) -> Subscription<TimelineEvent> {
-        self.pool().timeline.subscribe()
+        self.shared().timeline.subscribe()
     }
 
     /// The lines of the function's processes that have been read so far. The last 65,536 are kept.
@@ -172,12 +162,12 @@ impl Function {
     /// Lines of a process that has ended are complete; those of a living one come a moment after they were written: await
     /// them with [`subscribe_logs`](Self::subscribe_logs).
     pub fn logs(&self) -> Vec<LogLine> {
-        self.pool().logs.entries()
+        self.shared().logs.entries()
     }
 
     /// The lines the function's processes write from now on.
     pub fn subscribe_logs(&self) -> Subscription<LogLine> {
-        self.pool().logs.subscribe()
+        self.shared().logs.subscribe()
     }
 
     /// The process of the environment that was started last, while it lives.
@@ -191,7 +181,7 @@ impl Function {
     }
 
     fn latest(&self) -> Option<Status> {
-        self.pool().statuses.borrow().values().max_by_key(|status| status.number).copied()
+        self.shared().statuses.borrow().values().max_by_key(|status| status.number).copied()
     }
 
     /// Waits until all processes are frozen or gone: [`wait_idle`](Self::wait_idle) under the name it deserves where processes
@@ -208,7 +198,7 @@ impl Function {
     /// Returns what has become of the environment that was started last: [`EnvironmentState::Idle`] when it waits for an
     /// event, [`EnvironmentState::Dead`] when it has ended, [`EnvironmentState::Cold`] when there was none.
     pub async fn wait_idle(&self) -> EnvironmentState {
-        let mut statuses = self.pool().statuses.subscribe();
+        let mut statuses = self.shared().statuses.subscribe();
         let at_rest = |status: &Status| !matches!(status.state, EnvironmentState::Initialising | EnvironmentState::Busy);
         // The sender lives as long as this function: waiting does not fail.
         let _ = statuses.wait_for(|statuses| statuses.values().all(at_rest)).await;
@@ -236,9 +226,9 @@ impl Function {
         event: Event,
         stream: Option<mpsc::Sender<StreamPart>>,
     ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
-        let (job, answer) = Job::new(&self.pool().settings, event, stream);
+        let (job, answer) = Job::new(&self.shared().settings, event, stream);
         let (request_id, trace_id) = (job.request_id.clone(), job.trace.root.clone());
-        self.pool().submit(job);
+        self.0.submit(job);
         Box::pin(async move {
             answer.await.unwrap_or_else(|_| {
                 let result = Err(Failure::Exited("the sandbox was shut down".to_owned()));

@@ -3,9 +3,9 @@
 //! Text as in CloudWatch, JSON as in "Lambda Telemetry API `Event` schema reference" of AWS' developer guide.
 
 use super::{
-    builder::Settings,
-    journal::Journal,
+    history::History,
     logs::{LogLine, Output},
+    settings::Settings,
     trace_header::Trace,
     trace_segments::ColdStart,
 };
@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 /// The log of one process.
 #[derive(Clone)]
 pub(crate) struct PlatformLog {
-    pub(crate) journal: Arc<Journal<LogLine>>,
+    pub(crate) history: Arc<History<LogLine>>,
     pub(crate) environment: u32,
     pub(crate) pid: u32,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Report<'a> {
 impl PlatformLog {
     fn write(&self, text: String) {
         let (at, environment) = (SystemTime::now(), self.environment);
-        self.journal.write(LogLine { at, environment, output: Output::Platform, text });
+        self.history.write(LogLine { at, environment, output: Output::Platform, text });
     }
 
     fn write_json(&self, kind: &str, record: &Value) {

@@ -1,9 +1,9 @@
 //! One process of a function: its group, its signals, its output.
 
 use super::{
-    guardian::Guardian,
-    journal::Journal,
+    history::History,
     logs::{LogLine, Output, capture},
+    reaper::Reaper,
 };
 use nix::{
     sys::signal::{Signal, killpg},
@@ -62,7 +62,7 @@ pub(crate) struct Process {
     child: Child,
     group: Pid,
     output: Vec<JoinHandle<()>>,
-    guardian: Arc<Guardian>,
+    reaper: Arc<Reaper>,
     exit: Option<Exit>,
 }
 
@@ -70,8 +70,8 @@ impl Process {
     pub(crate) fn spawn(
         mut command: Command,
         environment: u32,
-        logs: &Arc<Journal<LogLine>>,
-        guardian: &Arc<Guardian>,
+        logs: &Arc<History<LogLine>>,
+        reaper: &Arc<Reaper>,
     ) -> io::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
@@ -82,7 +82,7 @@ impl Process {
             .spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let group = Pid::from_raw(id.ok_or_else(|| io::Error::other("the process has no id"))?);
-        guardian.add(group);
+        reaper.add(group);
         let mut output = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             output.push(tokio::spawn(capture(stdout, Output::Stdout, environment, Arc::clone(logs))));
@@ -90,7 +90,7 @@ impl Process {
         if let Some(stderr) = child.stderr.take() {
             output.push(tokio::spawn(capture(stderr, Output::Stderr, environment, Arc::clone(logs))));
         }
-        Ok(Self { child, group, output, guardian: Arc::clone(guardian), exit: None })
+        Ok(Self { child, group, output, reaper: Arc::clone(reaper), exit: None })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -119,7 +119,7 @@ impl Process {
             self.exit = Some(status.map_or(Exit::Signal(0), Exit::from));
             // Children it left behind.
             let _ = killpg(self.group, Signal::SIGKILL);
-            self.guardian.remove(self.group);
+            self.reaper.remove(self.group);
         }
     }
 
@@ -138,7 +138,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal(Signal::SIGKILL);
-        self.guardian.remove(self.group);
+        self.reaper.remove(self.group);
         for output in &self.output {
             output.abort();
         }

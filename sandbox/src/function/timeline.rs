@@ -1,7 +1,7 @@
 //! What happened to a function's environments, and when.
 
 use super::{
-    journal::{Journal, Subscription},
+    history::{History, Subscription},
     process::Exit,
 };
 use std::{
@@ -160,26 +160,26 @@ impl fmt::Display for TimelineEvent {
 
 #[derive(Clone)]
 pub(crate) struct Timeline {
-    journal: Arc<Journal<TimelineEvent>>,
+    history: Arc<History<TimelineEvent>>,
     began: Instant,
 }
 
 impl Timeline {
     pub(crate) fn new() -> Self {
-        Self { journal: Journal::new(EVENTS_KEPT), began: Instant::now() }
+        Self { history: History::new(EVENTS_KEPT), began: Instant::now() }
     }
 
     pub(crate) fn write(&self, environment: u32, request_id: Option<&str>, kind: EventKind) {
         let request_id = request_id.map(str::to_owned);
         let (at, offset) = (SystemTime::now(), self.began.elapsed());
-        self.journal.write(TimelineEvent { at, offset, environment, request_id, kind });
+        self.history.write(TimelineEvent { at, offset, environment, request_id, kind });
     }
 
     pub(crate) fn entries(&self) -> Vec<TimelineEvent> {
-        self.journal.entries()
+        self.history.entries()
     }
 
     pub(crate) fn subscribe(&self) -> Subscription<TimelineEvent> {
-        self.journal.subscribe()
+        self.history.subscribe()
     }
 }

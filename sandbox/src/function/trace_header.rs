@@ -1,6 +1,6 @@
 //! The trace header Lambda sends with an event, and the ids in it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::ids::{new_root, new_segment_id};
 
 /// What a function is told of its trace.
 ///
@@ -105,22 +105,6 @@ fn is_root(text: &str) -> bool {
     fits && parts.next().is_none()
 }
 
-pub(crate) fn new_root() -> String {
-    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    format!("1-{:08x}-{:024x}", epoch as u32, fastrand::u128(..) >> 32)
-}
-
-pub(crate) fn new_segment_id() -> String {
-    format!("{:016x}", fastrand::u64(1..))
-}
-
-/// A random UUID (version 4), which is what Lambda's request ids are.
-pub(crate) fn new_request_id() -> String {
-    let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
 /// Eight digits that stand for a function in its `Lineage`. FNV-1a: it only has to be stable.
 fn short_hash(text: &str) -> String {
     let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
@@ -170,15 +154,5 @@ mod tests {
     fn a_malformed_field_counts_as_absent() {
         let came = Incoming::parse("Root=1-xyz-1;Parent=53995C3F42CD8AD8;Sampled=yes;;=;junk");
         assert_eq!(came, Incoming { parent: Some("53995C3F42CD8AD8"), ..Incoming::default() });
-    }
-
-    #[test]
-    fn request_ids_are_random_uuids_of_version_4() {
-        let id = new_request_id();
-        let lengths: Vec<_> = id.split('-').map(str::len).collect();
-        assert_eq!(lengths, [8, 4, 4, 4, 12]);
-        assert_eq!(&id[14..15], "4");
-        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
-        assert_ne!(id, new_request_id());
     }
 }

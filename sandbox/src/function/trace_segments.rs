@@ -1,10 +1,10 @@
 //! Lambda's own two segments of a sampled invocation.
 
 use super::{
-    builder::{ACCOUNT, Settings},
-    trace_header::{Incoming, Trace, new_segment_id},
+    settings::{ACCOUNT, Settings},
+    trace_header::{Incoming, Trace},
 };
-use crate::{Event, Failure};
+use crate::{Event, Failure, ids::new_segment_id};
 use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -166,7 +166,7 @@ fn seconds(at: SystemTime) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::function::{Function, TraceMode};
+    use crate::function::TraceMode;
     use std::time::Duration;
 
     const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
@@ -178,7 +178,7 @@ mod tests {
 
     /// Received at 0, Init from 10 to 50, begun at 60, answered at 80.
     fn segments(linked: Vec<String>) -> (Settings, Segments) {
-        let settings = Function::builder("orders", "bootstrap").into_settings();
+        let settings = Settings::new("orders".into(), "bootstrap".into());
         let incoming = format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1");
         let trace = Trace::new(&TraceMode::Active, "orders", Some(&incoming));
         let event = Event { linked, ..Event::default() };

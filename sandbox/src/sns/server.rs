@@ -99,7 +99,7 @@ fn answer(status: StatusCode, body: String) -> Response<String> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert("content-type", http::HeaderValue::from_static("text/xml"));
-    if let Ok(id) = http::HeaderValue::try_from(crate::function::trace_header::new_request_id()) {
+    if let Ok(id) = http::HeaderValue::try_from(crate::ids::new_request_id()) {
         headers.insert("x-amzn-requestid", id);
     }
     response

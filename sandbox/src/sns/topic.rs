@@ -1,7 +1,7 @@
 //! A topic and its subscriptions.
 
 use super::publish::Published;
-use crate::{Event, Invoke, function::trace_header::new_request_id, sqs::Queue};
+use crate::{Event, Invoke, ids::new_request_id, sqs::Queue};
 use serde_json::{Map, Value, json};
 use std::{
     fmt,

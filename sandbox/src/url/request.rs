@@ -3,10 +3,8 @@
 use super::answer::message;
 use crate::{
     Event,
-    function::{
-        builder::{ACCOUNT, REGION},
-        trace_header::{new_request_id, new_root},
-    },
+    function::settings::{ACCOUNT, REGION},
+    ids::{new_request_id, new_root},
 };
 use axum::{
     body::Body,

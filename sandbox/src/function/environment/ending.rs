@@ -1,23 +1,22 @@
 //! How a process ends, and what its callers are told.
 
-use super::{Environment, FAILURE_GRACE, restore::restore_timed_out};
+use super::{
+    Environment, FAILURE_GRACE,
+    failure::{Tell, function_failure, give_up, restore_timed_out},
+};
 use crate::{
     Failure,
     function::{
-        api::FunctionError,
-        builder::Settings,
-        invocation::timed_out,
-        live::{Ending, Phase},
-        pool::{Ended, WarmUpError, Work},
+        api::error::FunctionError,
+        job::timed_out,
+        message::{Ended, Work},
         process::Exit,
+        session::{Ending, Phase},
         timeline::EventKind,
     },
 };
 use nix::sys::signal::Signal;
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// Between SIGTERM and SIGKILL at a shutdown with an internal extension.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
@@ -33,8 +32,8 @@ impl Environment {
     }
 
     pub(super) fn fail_soon(&mut self, ending: Ending) {
-        if let Some(live) = &mut self.live {
-            live.end_by(self.pool.settings.exit_grace(FAILURE_GRACE), ending);
+        if let Some(session) = &mut self.session {
+            session.end_by(self.shared.settings.exit_grace(FAILURE_GRACE), ending);
         }
     }
 
@@ -43,14 +42,14 @@ impl Environment {
         if self.shutdown.is_empty() {
             return false;
         }
-        match &self.live {
+        match &self.session {
             None => {
                 for reply in self.shutdown.drain(..) {
                     let _ = reply.send(None);
                 }
                 false
             }
-            Some(live) if live.may_be_shut_down() && (self.pool.settings.managed || self.work.is_empty()) => {
+            Some(session) if session.may_be_shut_down() && (self.shared.settings.managed || self.work.is_empty()) => {
                 self.shut_down();
                 true
             }
@@ -59,65 +58,65 @@ impl Environment {
     }
 
     fn shut_down(&mut self) {
-        let Some(live) = &mut self.live else { return };
-        let (sigterm, frozen) = (live.has_extensions(), live.phase == Phase::Frozen);
-        live.process.signal(Signal::SIGCONT);
+        let Some(session) = &mut self.session else { return };
+        let (sigterm, frozen) = (session.has_extensions(), session.phase == Phase::Frozen);
+        session.process.signal(Signal::SIGCONT);
         if sigterm {
-            live.end_by(self.pool.settings.exit_grace(SHUTDOWN_GRACE), Ending::Shutdown { since: Instant::now(), sigterm });
+            session.end_by(self.shared.settings.exit_grace(SHUTDOWN_GRACE), Ending::Shutdown { since: Instant::now(), sigterm });
             if frozen {
                 self.write(EventKind::Thawed);
             }
             self.terminate();
         } else {
-            live.end_by(Duration::ZERO, Ending::Shutdown { since: Instant::now(), sigterm });
+            session.end_by(Duration::ZERO, Ending::Shutdown { since: Instant::now(), sigterm });
             self.kill();
         }
     }
 
     fn terminate(&self) {
-        if let Some(live) = &self.live {
+        if let Some(session) = &self.session {
             self.write(EventKind::Sigterm);
-            live.process.signal(Signal::SIGTERM);
+            session.process.signal(Signal::SIGTERM);
         }
     }
 
     fn kill(&mut self) {
         self.write(EventKind::Killed);
-        if let Some(live) = &mut self.live {
-            live.phase = Phase::Killed;
-            live.process.signal(Signal::SIGKILL);
+        if let Some(session) = &mut self.session {
+            session.phase = Phase::Killed;
+            session.process.signal(Signal::SIGKILL);
         }
     }
 
     /// The time is over for Init, for an invocation, or for a process that is to end.
     pub(super) async fn due(&mut self) {
-        let Some(live) = &mut self.live else { return };
-        match live.phase {
+        let Some(session) = &mut self.session else { return };
+        match session.phase {
             Phase::Init { .. } => {
-                let suppressed = live.suppressed;
-                live.ending = Some(Ending::InitTimedOut);
+                let suppressed = session.suppressed;
+                session.ending = Some(Ending::InitTimedOut);
                 self.write(if suppressed { EventKind::TimedOut } else { EventKind::InitTimedOut });
                 self.kill();
             }
             Phase::Restore { .. } => {
-                live.ending = Some(Ending::RestoreTimedOut);
-                let FunctionError { error_type, error_message } = restore_timed_out(&self.pool.settings);
+                session.ending = Some(Ending::RestoreTimedOut);
+                let FunctionError { error_type, error_message } = restore_timed_out(&self.shared.settings);
                 self.write(EventKind::RestoreError { error_type, error_message });
                 self.kill();
             }
             Phase::Dying { .. } => self.kill(),
-            Phase::Up if self.pool.settings.managed => {
-                live.time_out(&self.pool.settings, &self.pool.timeline);
+            Phase::Up if self.shared.settings.managed => {
+                session.time_out(&self.shared.settings, &self.shared.timeline);
                 // Also when its first polls were waited for, and when a shutdown waited for what is now overdue.
                 self.serve_polls().await;
             }
             Phase::Up => {
-                live.time_out(&self.pool.settings, &self.pool.timeline);
-                if live.has_extensions() {
-                    live.end_by(self.pool.settings.exit_grace(TIMEOUT_GRACE), Ending::TimedOut);
+                session.time_out(&self.shared.settings, &self.shared.timeline);
+                if session.has_extensions() {
+                    session.end_by(self.shared.settings.exit_grace(TIMEOUT_GRACE), Ending::TimedOut);
                     self.terminate();
                 } else {
-                    live.ending = Some(Ending::TimedOut);
+                    session.ending = Some(Ending::TimedOut);
                     self.kill();
                 }
             }
@@ -127,19 +126,19 @@ impl Environment {
 
     /// The process is gone.
     pub(super) async fn ended(&mut self) {
-        let Some(mut live) = self.live.take() else {
+        let Some(mut session) = self.session.take() else {
             return;
         };
-        let (number, pid) = (live.number, live.process.pid());
-        let request_id = live.request_id().map(str::to_owned);
-        let (initialising, restoring) = (live.init_took.is_none() || !live.ready, live.restoring);
-        let (ending, suppressed, served) = (live.ending.take(), live.suppressed, live.served);
-        let (log, init_took) = live.init_log();
-        let (process, mut invocations) = live.into_parts();
-        let exit = process.wait(self.pool.settings.exit_grace(Duration::ZERO)).await;
-        self.pool.timeline.write(number, request_id.as_deref(), EventKind::Exited { exit });
+        let (number, pid) = (session.number, session.process.pid());
+        let request_id = session.request_id().map(str::to_owned);
+        let (initialising, restoring) = (session.init_took.is_none() || !session.ready, session.restoring);
+        let (ending, suppressed, served) = (session.ending.take(), session.suppressed, session.served);
+        let (log, init_took) = session.init_log();
+        let (process, mut invocations) = session.into_parts();
+        let exit = process.wait(self.shared.settings.exit_grace(Duration::ZERO)).await;
+        self.shared.timeline.write(number, request_id.as_deref(), EventKind::Exited { exit });
 
-        let settings = &self.pool.settings;
+        let settings = &self.shared.settings;
         let mut done = invocations.len();
         let mut ready_again = false;
         let tell: Tell = if let Some(Ending::Shutdown { since, sigterm }) = ending {
@@ -149,14 +148,14 @@ impl Environment {
         } else if initialising || restoring {
             let failure = self.init_failure(number, ending, exit);
             if initialising {
-                log.init_report(&self.pool.settings, init_took, suppressed, &failure);
+                log.init_report(&self.shared.settings, init_took, suppressed, &failure);
             }
-            let repeatable = initialising && !suppressed && !self.pool.settings.managed;
+            let repeatable = initialising && !suppressed && !self.shared.settings.managed;
             self.init_failed = repeatable;
             if repeatable && matches!(self.work.front(), Some(Work::Job(_))) {
                 return Box::pin(self.start()).await;
             }
-            let (given_up, tell) = give_up(&mut self.work, failure, &self.pool.settings);
+            let (given_up, tell) = give_up(&mut self.work, failure, &self.shared.settings);
             done += given_up;
             tell
         } else {
@@ -184,42 +183,14 @@ impl Environment {
     fn init_failure(&self, number: u32, ending: Option<Ending>, exit: Exit) -> Failure {
         match ending {
             Some(Ending::InitError(error) | Ending::Extension(error)) => function_failure(error),
-            Some(Ending::InitTimedOut) => timed_out(self.pool.settings.timeout),
-            Some(Ending::RestoreTimedOut) => function_failure(restore_timed_out(&self.pool.settings)),
+            Some(Ending::InitTimedOut) => timed_out(self.shared.settings.timeout),
+            Some(Ending::RestoreTimedOut) => function_failure(restore_timed_out(&self.shared.settings)),
             _ => {
                 let error_type = "Runtime.ExitError".to_owned();
                 let error_message = format!("Runtime exited before it asked for an event: {exit}");
-                self.pool.timeline.write(number, None, EventKind::InitError { error_type, error_message });
+                self.shared.timeline.write(number, None, EventKind::InitError { error_type, error_message });
                 Failure::Exited(exit.to_string())
             }
         }
     }
-}
-
-/// Tells those who wait.
-pub(super) type Tell = Box<dyn FnOnce() + Send>;
-
-/// Answers whoever waits for a process that will not come up; says how many they are.
-pub(super) fn give_up(work: &mut VecDeque<Work>, failure: Failure, settings: &Settings) -> (usize, Tell) {
-    let limit = settings.init_limit();
-    let work = std::mem::take(work);
-    let count = work.len();
-    let error = match failure.clone() {
-        Failure::Function { error_type, error_message } => WarmUpError::Failed { error_type, error_message },
-        Failure::TimedOut { .. } => WarmUpError::TimedOut(limit),
-        other => WarmUpError::Failed { error_type: "Runtime.ExitError".into(), error_message: other.to_string() },
-    };
-    let tell = move || {
-        for work in work {
-            match work {
-                Work::Job(mut job) => job.answer(Err(failure.clone()), false),
-                Work::WarmUp(reply) => drop(reply.send(Err(error.clone()))),
-            }
-        }
-    };
-    (count, Box::new(tell))
-}
-
-pub(super) fn function_failure(error: FunctionError) -> Failure {
-    Failure::Function { error_type: error.error_type, error_message: error.error_message }
 }

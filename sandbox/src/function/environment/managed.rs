@@ -1,7 +1,7 @@
 //! Managed Instances: several invocations in one process at a time, which is never frozen.
 
 use super::Environment;
-use crate::function::pool::{EnvironmentState, Work};
+use crate::function::message::{EnvironmentState, Work};
 use std::collections::VecDeque;
 
 impl Environment {
@@ -9,18 +9,18 @@ impl Environment {
     ///
     /// While a shutdown is waited for, events wait, too: the process would never be free.
     pub(super) async fn serve_polls(&mut self) {
-        let Some(live) = &mut self.live else { return };
-        if !live.is_ready(&self.pool.settings) {
+        let Some(session) = &mut self.session else { return };
+        if !session.is_ready(&self.shared.settings) {
             return;
         }
         let (ready, jobs): (VecDeque<_>, _) = self.work.drain(..).partition(|work| matches!(work, Work::WarmUp(_)));
         self.work = jobs;
-        while self.shutdown.is_empty() && live.has_poll() {
+        while self.shutdown.is_empty() && session.has_poll() {
             let Some(Work::Job(job)) = self.work.pop_front() else { break };
-            live.begin_invocation(*job, &self.pool.settings);
-            live.send_event(&self.pool.settings, &self.pool.timeline);
+            session.begin_invocation(*job, &self.shared.settings);
+            session.send_event(&self.shared.settings, &self.shared.timeline);
         }
-        if live.is_busy() {
+        if session.is_busy() {
             self.set_state(EnvironmentState::Busy);
         }
         let told = ready.len();

@@ -4,10 +4,12 @@
 
 use super::{Environment, refuse};
 use crate::function::{
-    api::{ApiError, FunctionError, Reply},
-    builder::Settings,
-    live::{Ending, Phase},
-    pool::{EnvironmentState, Work},
+    api::{
+        call::Reply,
+        error::{ApiError, FunctionError},
+    },
+    message::{EnvironmentState, Work},
+    session::{Ending, Phase},
     timeline::EventKind,
 };
 use std::time::Instant;
@@ -17,21 +19,21 @@ const SNAP_START: &str = "snap-start";
 impl Environment {
     /// Counts as the runtime's `next` for the end of the Init phase.
     pub(super) async fn restore_next(&mut self, reply: Reply<()>) {
-        let Some(live) = &mut self.live else { return };
-        if !self.pool.settings.is_initialized_as(SNAP_START) {
+        let Some(session) = &mut self.session else { return };
+        if !self.shared.settings.is_initialized_as(SNAP_START) {
             return refuse(reply, ApiError::not_found());
         }
-        if !live.is_initialising() || live.is_dying() {
+        if !session.is_initialising() || session.is_dying() {
             return refuse(reply, ApiError::invalid_state("Ready", "RestoreReady"));
         }
-        live.restore_called(reply);
+        session.restore_called(reply);
         self.write(EventKind::RestoreNextCalled);
         self.proceed().await;
     }
 
     pub(super) fn restore_error(&mut self, error: FunctionError, reply: Reply<()>) {
-        let Some(live) = &mut self.live else { return };
-        if !live.restoring {
+        let Some(session) = &mut self.session else { return };
+        if !session.restoring {
             return refuse(reply, ApiError::invalid_state("Ready", "RestoreError"));
         }
         let _ = reply.send(Ok(()));
@@ -42,7 +44,7 @@ impl Environment {
 
     /// True when the process waits for its restore: it is frozen, or to be.
     pub(super) fn is_to_be_restored(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| live.restore.is_some())
+        self.session.as_ref().is_some_and(|session| session.restore.is_some())
     }
 
     /// Freezes the process, and lets it go on when an event waits.
@@ -50,11 +52,11 @@ impl Environment {
         self.freeze().await;
         match self.work.front() {
             Some(Work::Job(job)) => {
-                let Some(live) = &mut self.live else { return };
-                let deadline = Instant::now() + self.pool.settings.restore_limit + self.pool.settings.kill_delay;
-                live.thaw(Phase::Restore { deadline }, &job.request_id, &self.pool.timeline);
-                self.pool.timeline.write(live.number, Some(&job.request_id), EventKind::Restored);
-                live.restored();
+                let Some(session) = &mut self.session else { return };
+                let deadline = Instant::now() + self.shared.settings.restore_limit + self.shared.settings.kill_delay;
+                session.thaw(Phase::Restore { deadline }, &job.request_id, &self.shared.timeline);
+                self.shared.timeline.write(session.number, Some(&job.request_id), EventKind::Restored);
+                session.restored();
                 self.set_state(EnvironmentState::Initialising);
             }
             Some(Work::WarmUp(_)) => {
@@ -67,18 +69,12 @@ impl Environment {
 
     /// False while the hooks run; at their end the process is up.
     pub(super) fn is_restored(&mut self) -> bool {
-        let Some(live) = self.live.as_mut().filter(|live| live.restoring) else {
+        let Some(session) = self.session.as_mut().filter(|session| session.restoring) else {
             return true;
         };
-        if live.all_waiting() {
-            live.restore_done();
+        if session.all_waiting() {
+            session.restore_done();
         }
-        !live.restoring
+        !session.restoring
     }
-}
-
-/// What is told when the hooks took too long.
-pub(super) fn restore_timed_out(settings: &Settings) -> FunctionError {
-    let message = format!("the work after the restore took longer than {:?}", settings.restore_limit);
-    FunctionError::new("SnapStartTimeoutException", message)
 }

@@ -1,6 +1,6 @@
 //! Sees to it that no process outlives its function, however the sandbox ends.
 //!
-//! The kernel's parent-death signal follows the *thread* that spawned, and needs `unsafe`. A pipe does not: the guardian is a
+//! The kernel's parent-death signal follows the *thread* that spawned, and needs `unsafe`. A pipe does not: the reaper is a
 //! shell that is told of every process group, and kills what is left when its standard input is closed. That happens when the
 //! function is dropped, and also when the sandbox itself is killed.
 
@@ -27,14 +27,14 @@ done
 for one in $alive; do kill -9 "-$one"; done
 "#;
 
-pub(crate) struct Guardian(Mutex<State>);
+pub(crate) struct Reaper(Mutex<State>);
 
 struct State {
     groups: BTreeSet<i32>,
     shell: Option<(Child, ChildStdin)>,
 }
 
-impl Guardian {
+impl Reaper {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(State { groups: BTreeSet::new(), shell: None }))
     }
@@ -77,7 +77,7 @@ impl State {
     }
 }
 
-impl Drop for Guardian {
+impl Drop for Reaper {
     fn drop(&mut self) {
         self.kill_all();
         if let Some((mut shell, stdin)) = self.state().shell.take() {

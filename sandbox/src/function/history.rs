@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::watch;
 
 /// Entries in the order they were written. Once full, the oldest are forgotten.
-pub(crate) struct Journal<T> {
+pub(crate) struct History<T> {
     kept: Mutex<Kept<T>>,
     written: watch::Sender<u64>,
     capacity: usize,
@@ -20,7 +20,7 @@ struct Kept<T> {
     first: u64,
 }
 
-impl<T: Clone> Journal<T> {
+impl<T: Clone> History<T> {
     pub(crate) fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self { kept: Mutex::new(Kept { entries: VecDeque::new(), first: 0 }), written: watch::Sender::new(0), capacity })
     }
@@ -49,7 +49,7 @@ impl<T: Clone> Journal<T> {
         let kept = self.kept();
         let next = kept.first + kept.entries.len() as u64;
         drop(kept);
-        Subscription { journal: Arc::clone(self), written: self.written.subscribe(), next }
+        Subscription { history: Arc::clone(self), written: self.written.subscribe(), next }
     }
 
     fn from(&self, number: u64) -> (u64, Option<T>) {
@@ -65,7 +65,7 @@ impl<T: Clone> Journal<T> {
 /// A subscription misses nothing, however late it is read, unless so many entries were written meanwhile that the
 /// bounded record forgot the oldest.
 pub struct Subscription<T> {
-    journal: Arc<Journal<T>>,
+    history: Arc<History<T>>,
     written: watch::Receiver<u64>,
     next: u64,
 }
@@ -81,14 +81,14 @@ impl<T: Clone> Subscription<T> {
     pub async fn next(&mut self) -> T {
         loop {
             self.written.mark_unchanged();
-            let (number, entry) = self.journal.from(self.next);
+            let (number, entry) = self.history.from(self.next);
             self.next = number;
             if let Some(entry) = entry {
                 self.next += 1;
                 return entry;
             }
             if self.written.changed().await.is_err() {
-                // The sender lives in the journal this subscription holds.
+                // The sender lives in the history this subscription holds.
                 std::future::pending::<()>().await;
             }
         }

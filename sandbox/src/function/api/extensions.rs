@@ -5,9 +5,11 @@
 //! counts as an internal one.
 
 use super::{
-    api::{Api, ApiError, Call, FunctionError, accepted},
-    runtime_api::{LARGEST_ANSWER, read},
+    body::{accepted, read},
+    call::Call,
+    error::{ApiError, FunctionError, LARGEST_ANSWER},
 };
+use crate::function::message::Api;
 use axum::{
     Router,
     body::Body,

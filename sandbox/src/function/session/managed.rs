@@ -1,7 +1,7 @@
 //! Which of several invocations at once is over.
 
-use super::{Live, Phase};
-use crate::function::{builder::Settings, invocation::Invocation};
+use super::{Over, Phase, Session};
+use crate::function::{invocation::Invocation, settings::Settings};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -9,13 +9,7 @@ use tokio::sync::oneshot;
 /// another worker's first.
 const FIRST_POLLS: Duration = Duration::from_millis(100);
 
-/// An invocation that is over.
-pub(crate) struct Over {
-    /// Where it can be told which one it is.
-    pub(crate) request_id: Option<String>,
-}
-
-impl Live {
+impl Session {
     /// True when a poll is open that an event can be handed to.
     pub(crate) fn has_poll(&mut self) -> bool {
         while self.polls.front().is_some_and(oneshot::Sender::is_closed) {

@@ -3,9 +3,12 @@
 //! See "Using the Lambda runtime API for custom runtimes" in AWS' developer guide; error bodies are the Runtime Interface
 //! Emulator's.
 
-use super::api::{Api, ApiError, Call, FunctionError, Outcome, Post, PostKind, accepted};
-use super::builder::PostFault;
-use crate::StreamPart;
+use super::{
+    body::{accepted, read, read_and_pass_on},
+    call::{Call, Outcome, Post, PostKind},
+    error::{ApiError, FunctionError, LARGEST_ANSWER},
+};
+use crate::function::{message::Api, post_fault::PostFault};
 use axum::{
     Router,
     body::Body,
@@ -15,12 +18,6 @@ use axum::{
     routing::{get, post},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use tokio::sync::mpsc;
-
-/// The largest buffered answer: 6 MB and a little, as Lambda counts it.
-pub(crate) const LARGEST_ANSWER: usize = 6_291_556;
 
 /// The largest streamed answer.
 const LARGEST_STREAM: usize = 200 * 1024 * 1024;
@@ -108,47 +105,6 @@ async fn posted_error(request: Request<Body>) -> FunctionError {
     let head = request.headers().get(ERROR_TYPE).cloned();
     let read = read(request.into_body(), LARGEST_ANSWER).await;
     FunctionError::parse(&read.body, head.as_ref())
-}
-
-/// A body that was read to its end.
-pub(crate) struct Read {
-    pub(crate) body: Bytes,
-    /// How many bytes came; more than the limit when the rest was thrown away.
-    bytes: usize,
-    trailers: Option<HeaderMap>,
-    broken: bool,
-}
-
-/// Reads to the end also what is too large: a client that is still writing would not see the refusal.
-pub(crate) async fn read(body: Body, limit: usize) -> Read {
-    read_and_pass_on(body, limit, None).await
-}
-
-async fn read_and_pass_on(mut body: Body, limit: usize, stream: Option<mpsc::Sender<StreamPart>>) -> Read {
-    let mut kept = BytesMut::new();
-    let (mut bytes, mut trailers, mut broken) = (0, None, false);
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            broken = true;
-            break;
-        };
-        match frame.into_data() {
-            Ok(data) => {
-                bytes += data.len();
-                if bytes <= limit {
-                    if let Some(stream) = &stream {
-                        // A receiver that has gone does not end the stream.
-                        let _ = stream.send(StreamPart::Data(data.clone())).await;
-                    }
-                    kept.extend_from_slice(&data);
-                } else {
-                    kept.clear();
-                }
-            }
-            Err(frame) => trailers = frame.into_trailers().ok().or(trailers),
-        }
-    }
-    Read { body: kept.freeze(), bytes, trailers, broken }
 }
 
 /// The error a streaming runtime reports after its body; the trailer's value is base64.

@@ -2,23 +2,24 @@
 
 mod managed;
 
-pub(crate) use self::managed::Over;
-
 use super::{
-    api::{ApiError, ExtensionEvent, FunctionError, NextEvent, Post, PostKind, Registered, Reply, Server},
-    builder::{ACCOUNT, Settings},
-    environment::Invocations,
-    invocation::{Invocation, Job},
+    api::{
+        Server,
+        call::{ExtensionEvent, NextEvent, Post, PostKind, Registered, Reply},
+        error::{ApiError, FunctionError},
+    },
+    invocation::Invocation,
+    job::Job,
     platform_log::PlatformLog,
     process::Process,
+    settings::{ACCOUNT, Settings},
     timeline::{EventKind, Timeline},
-    trace_header::new_request_id,
     trace_segments::ColdStart,
 };
-use crate::StreamPart;
+use crate::{StreamPart, ids::new_request_id};
 use nix::sys::signal::Signal;
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::mpsc;
@@ -54,6 +55,14 @@ pub(crate) enum Ending {
     Shutdown { since: Instant, sigterm: bool },
 }
 
+/// An invocation that is over.
+pub(crate) struct Over {
+    /// Where it can be told which one it is.
+    pub(crate) request_id: Option<String>,
+}
+
+type Invocations = HashMap<String, Invocation>;
+
 struct Extension {
     id: String,
     name: String,
@@ -63,7 +72,7 @@ struct Extension {
     waiting: bool,
 }
 
-pub(crate) struct Live {
+pub(crate) struct Session {
     pub(crate) number: u32,
     pub(crate) process: Process,
     pub(crate) phase: Phase,
@@ -110,7 +119,7 @@ pub(crate) struct Start {
     pub(crate) managed: bool,
 }
 
-impl Live {
+impl Session {
     pub(crate) fn new(log: PlatformLog, server: Server, process: Process, init: Start) -> Self {
         let Start { deadline, suppressed, managed } = init;
         Self {

@@ -1,0 +1,78 @@
+//! What a process asks of its environment, and what it is answered.
+
+use super::error::{ApiError, FunctionError};
+use crate::{StreamPart, function::post_fault::PostFault};
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+/// Where the answer to a call goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
+
+/// What a process asks of its environment.
+pub(crate) enum Call {
+    /// `GET /runtime/invocation/next`.
+    Next { reply: Reply<NextEvent> },
+    /// The head of a post for an invocation has come. Its body is read only when this is allowed, and handed on on its way where
+    /// the answer says so.
+    PostBegins { request_id: String, kind: PostKind, reply: Reply<Option<mpsc::Sender<StreamPart>>> },
+    /// The body has come, too.
+    PostEnds { request_id: String, post: Post, reply: Reply<()> },
+    /// `POST /runtime/init/error`.
+    InitError { error: FunctionError, reply: Reply<()> },
+    /// `GET /runtime/restore/next`.
+    RestoreNext { reply: Reply<()> },
+    /// `POST /runtime/restore/error`.
+    RestoreError { error: FunctionError, reply: Reply<()> },
+    /// `POST /extension/register`.
+    Register { name: String, events: Vec<String>, reply: Reply<Registered> },
+    /// `GET /extension/event/next`.
+    ExtensionNext { id: String, reply: Reply<ExtensionEvent> },
+    /// `POST /extension/init/error` and `/extension/exit/error`.
+    ExtensionFailed { id: String, error: FunctionError, init: bool, reply: Reply<()> },
+}
+
+/// An event on its way to the runtime.
+pub(crate) struct NextEvent {
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
+}
+
+/// An event on its way to an extension.
+pub(crate) struct ExtensionEvent {
+    pub(crate) id: String,
+    pub(crate) body: Value,
+}
+
+/// What an extension is told when it registers.
+pub(crate) struct Registered {
+    pub(crate) id: String,
+    pub(crate) body: Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PostKind {
+    Buffered,
+    Streamed,
+    Error,
+}
+
+/// A post that was read to its end.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) kind: PostKind,
+    pub(crate) bytes: usize,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Answer(Bytes),
+    Error(FunctionError),
+    TooLarge,
+    /// The connection broke off.
+    Truncated,
+    /// The sandbox was asked not to take it.
+    Refused(PostFault),
+}
