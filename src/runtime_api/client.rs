@@ -1,7 +1,6 @@
 //! As many connections as there are requests at once: one on demand, one for each worker on Managed Instances.
 
 use super::{Body, Connection, Endpoint, Failure, Progress, Reply};
-use crate::environment::variable;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
     header::{HOST, USER_AGENT},
@@ -26,7 +25,7 @@ impl fmt::Debug for Client {
 impl Client {
     /// `None` where there is no Runtime API, or its address is not valid.
     pub(crate) fn from_env() -> Option<Self> {
-        variable("AWS_LAMBDA_RUNTIME_API").and_then(|value| Endpoint::parse(&value)).map(Self::new)
+        std::env::var("AWS_LAMBDA_RUNTIME_API").ok().and_then(|value| Endpoint::parse(&value)).map(Self::new)
     }
 
     pub(crate) fn new(endpoint: Endpoint) -> Self {
