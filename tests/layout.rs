@@ -15,6 +15,17 @@ use syn::{
 /// The most files of one cycle inside of a folder.
 const MOST: usize = 3;
 
+/// The folders of the crates whose imports are checked.
+const ROOTS: [&str; 7] = [
+    "src",
+    "sandbox/src",
+    "sandbox/src/bin/lambda-sandbox",
+    "benches",
+    "benches/cold_start/src",
+    "benches/invocation",
+    "benches/scaling",
+];
+
 /// A path from the root of a crate: `["trace", "span"]`.
 type Module = Vec<String>;
 
@@ -245,13 +256,43 @@ fn problem(cycle: &BTreeSet<Module>) -> Option<String> {
 fn imports_point_down() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut problems = Vec::new();
-    #[allow(clippy::single_element_loop, reason = "more crates come")]
-    for root in ["src"] {
+    for root in ROOTS {
         let read = Crate::read(&here.join(root));
         assert!(!read.0.is_empty(), "{root} has no crate in it");
         problems.extend(read.cycles().iter().filter_map(problem).map(|problem| format!("{root}: {problem}")));
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// The rooms of a page's map, row by row: the names in backticks of first cells.
+fn map(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("a page");
+    let rows = text.lines().skip_while(|line| *line != heading).skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    cells.map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn the_maps_name_every_room_and_imports_point_down_in_them() {
+    let source = Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let rooms: BTreeSet<&String> = source.0.keys().filter_map(|module| module.first()).collect();
+    for (page, heading) in
+        [("README.md", "| room | what happens there |"), ("CONTRIBUTING.md", "| room in `src/` | what it does |")]
+    {
+        let map = map(page, heading);
+        let named: Vec<&String> = map.iter().flatten().filter(|name| !name.ends_with('/')).collect();
+        let unknown: Vec<_> = named.iter().filter(|name| !rooms.contains(*name)).collect();
+        assert!(unknown.is_empty(), "{page} names rooms that do not exist: {unknown:?}");
+        let missing: Vec<_> = rooms.iter().filter(|room| !named.contains(room)).collect();
+        assert!(missing.is_empty(), "{page} does not name {missing:?}");
+    }
+    let map = map("CONTRIBUTING.md", "| room in `src/` | what it does |");
+    let row = |room: &String| map.iter().position(|row| row.contains(room));
+    let edges = source.edges();
+    let imports =
+        edges.iter().flat_map(|(module, targets)| targets.iter().filter_map(|target| Some((module.first()?, target.first()?))));
+    let up: BTreeSet<_> = imports.filter(|(room, target)| row(target) < row(room)).collect();
+    assert!(up.is_empty(), "CONTRIBUTING.md has these rooms below rooms that they use: {up:?}");
 }
 
 #[test]
