@@ -2,6 +2,7 @@
 
 #[expect(dead_code, reason = "some faults need a socket: tests/runtime")]
 mod api;
+mod documented;
 mod faults;
 mod posts;
 
