@@ -31,6 +31,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use opentelemetry::{KeyValue, Value, context::FutureExt as _};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
+    fmt,
     future::Future,
     marker::PhantomData,
     pin::Pin,
@@ -73,6 +74,12 @@ pub struct Events<H, Args, T, State = ()> {
     state: State,
     handler: H,
     args: PhantomData<fn(T) -> Args>,
+}
+
+impl<H, Args, T, State> fmt::Debug for Events<H, Args, T, State> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
 }
 
 /// Runs `handler` for each event, with the detail decoded from JSON into `T`.

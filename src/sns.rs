@@ -33,6 +33,7 @@ use opentelemetry::{KeyValue, Value, context::FutureExt as _, trace::Link};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     collections::HashMap,
+    fmt,
     future::Future,
     marker::PhantomData,
     pin::Pin,
@@ -116,6 +117,12 @@ pub struct Notifications<H, Args, T, State = ()> {
     handler: H,
     args: PhantomData<fn() -> Args>,
     decode: fn(&str) -> Result<T, decode::Undecodable>,
+}
+
+impl<H, Args, T, State> fmt::Debug for Notifications<H, Args, T, State> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notifications").finish_non_exhaustive()
+    }
 }
 
 /// Runs `handler` for each notification, with the message decoded from JSON into `T`.

@@ -30,7 +30,9 @@ async fn what_a_reader_takes_only_while_we_wait_arrives_whole() {
         let sleep = |wait| tokio::time::sleep(wait).then_do(|| arrived.set(arrived.get() + drain(&socket)));
         let sent = emitter.send_all(documents, sleep).await;
         assert_eq!((sent as usize, arrived.get() + drain(&socket)), (number, number), "documents of {size} bytes");
-        assert_eq!(emitter.stats(), UdpStats { sent: number as u64, bytes: (number * size) as u64, ..UdpStats::default() });
+        let mut expected = UdpStats::default();
+        (expected.sent, expected.bytes) = (number as u64, (number * size) as u64);
+        assert_eq!(emitter.stats(), expected);
         assert_eq!(emitter.notice(), None);
     }
 }
@@ -98,7 +100,9 @@ async fn a_document_too_long_costs_no_other() {
     let documents = [short.as_slice(), &long, short];
     assert_eq!(emitter.send_all(documents, tokio::time::sleep).await, 2);
     assert_eq!(drain(&socket), 2);
-    assert_eq!(emitter.stats(), UdpStats { sent: 2, bytes: 10, too_large: 1, ..UdpStats::default() });
+    let mut expected = UdpStats::default();
+    (expected.sent, expected.bytes, expected.too_large) = (2, 10, 1);
+    assert_eq!(emitter.stats(), expected);
     assert_eq!(emitter.send(&long), Sent::TooLarge);
     assert_eq!(emitter.send(&long[..65_507]), Sent::Yes);
     assert_eq!(drain(&socket), 1);

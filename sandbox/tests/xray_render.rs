@@ -1,7 +1,7 @@
 //! How traces and timelines look in a terminal.
 
 use lambda_lifecycle_sandbox::{
-    render::{Colour, WIDTH, timeline_in, traces, waterfall_in},
+    render::{Color, WIDTH, timeline_in, traces, waterfall_in},
     xray::TraceStore,
 };
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ fn assert_lines(shown: &str, expected: &[&str]) {
 #[test]
 fn a_waterfall_shows_time_failure_and_what_was_done() {
     let store = producer();
-    assert_lines(&waterfall_in(&store.trace(TRACE).unwrap(), Colour::Off), &[
+    assert_lines(&waterfall_in(&store.trace(TRACE).unwrap(), Color::Off), &[
         "Trace 1-5759e988-bd862e3fe1be46a994272793 · 8 documents · 142 ms",
         "                                               0                               142 ms      start   duration",
         "orders  AWS::Lambda                            ██████████████████████████████████████       0 ms     142 ms",
@@ -129,14 +129,14 @@ fn a_waterfall_shows_time_failure_and_what_was_done() {
 #[test]
 fn colours_change_no_column() {
     let trace = producer().trace(TRACE).unwrap();
-    let coloured = waterfall_in(&trace, Colour::On);
+    let coloured = waterfall_in(&trace, Color::On);
     assert!(coloured.contains("\u{1b}[31m  ✗ fault\u{1b}[0m"), "{coloured}");
     assert!(coloured.contains("\u{1b}[36m→ 1-5759e989-…234567\u{1b}[0m"), "{coloured}");
     let mut plain = coloured.clone();
     for code in ["0", "1", "2", "31", "32", "33", "34", "35", "36"] {
         plain = plain.replace(&format!("\u{1b}[{code}m"), "");
     }
-    assert_eq!(plain, waterfall_in(&trace, Colour::Off));
+    assert_eq!(plain, waterfall_in(&trace, Color::Off));
 }
 
 #[rustfmt::skip]
@@ -149,7 +149,7 @@ fn orphans_and_circles_are_shown_too() {
         sub("4", "3", "egg", 7.5, Some(10.0), json!({})),
     ]);
     let trace = store.trace(TRACE).unwrap();
-    assert_lines(&waterfall_in(&trace, Colour::Off), &[
+    assert_lines(&waterfall_in(&trace, Color::Off), &[
         "Trace 1-5759e988-bd862e3fe1be46a994272793 · 4 documents · 10.0 ms",
         "                                               0                              10.0 ms      start   duration",
         "orphan                                         ██████████████████████████████████████       0 ms    10.0 ms",
@@ -172,7 +172,7 @@ fn nothing_is_wider_than_the_terminal() {
         .collect();
     documents.push(segment("1", None, "root", 0.0, 123_456.7, "AWS::Lambda"));
     let store = store(&documents);
-    let shown = waterfall_in(&store.trace(TRACE).unwrap(), Colour::Off);
+    let shown = waterfall_in(&store.trace(TRACE).unwrap(), Color::Off);
     assert_eq!(shown.lines().count(), 2 + 1 + 38 * 3);
     for line in shown.lines() {
         assert!(unicode_width::UnicodeWidthStr::width(line) <= WIDTH, "{line}");
@@ -197,11 +197,11 @@ fn a_timeline_is_in_the_order_of_time() {
         (at(12_340), "caller", "event out\nand more"),
         (at(250_000), "function orders", "frozen"),
     ];
-    assert_lines(&timeline_in(&rows, Colour::Off), &[
+    assert_lines(&timeline_in(&rows, Color::Off), &[
         "      0 ms        +0 ms  sandbox          spawned",
         "   12.3 ms     +12.3 ms  function orders  GET /next",
         "   12.3 ms     +0.04 ms  caller           event out and more",
         "    250 ms      +238 ms  function orders  frozen",
     ]);
-    assert_eq!(timeline_in::<&str, &str>(&[], Colour::Off), "");
+    assert_eq!(timeline_in::<&str, &str>(&[], Color::Off), "");
 }

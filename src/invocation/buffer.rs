@@ -61,7 +61,7 @@ pub(crate) struct Own {
 }
 
 impl Buffered {
-    /// The open span at a place, unless it was taken away and the place is another's.
+    /// The open span in a slot, unless it was taken away and the slot is another's.
     fn get(&mut self, at: usize, id: SpanId) -> Option<&mut SpanData> {
         self.open.get_mut(at)?.as_mut().filter(|span| span.span_context.span_id() == id)
     }
@@ -102,7 +102,7 @@ impl SpanBuffer {
     }
 
     /// Keeps a span that begins, and says where, and whether it is the first here. `own` makes the invocation's own of the first one.
-    pub(crate) fn open(&self, span: SpanData, own: impl FnOnce(&SpanData) -> Option<Own>) -> (Place, bool) {
+    pub(crate) fn open(&self, span: SpanData, own: impl FnOnce(&SpanData) -> Option<Own>) -> (Slot, bool) {
         let mut buffered = self.lock();
         let id = span.span_context.span_id();
         let was_unknown = buffered.own.is_none();
@@ -111,14 +111,14 @@ impl SpanBuffer {
         }
         if let Some(at) = buffered.free.pop() {
             buffered.open[at] = Some(span);
-            return (Place { buffer: self.clone(), at, id }, was_unknown);
+            return (Slot { buffer: self.clone(), at, id }, was_unknown);
         }
         if buffered.open.capacity() == 0 {
             buffered.open.reserve(USUAL / 4);
             buffered.finished.reserve(USUAL);
         }
         buffered.open.push(Some(span));
-        (Place { buffer: self.clone(), at: buffered.open.len() - 1, id }, was_unknown)
+        (Slot { buffer: self.clone(), at: buffered.open.len() - 1, id }, was_unknown)
     }
 
     /// How many spans have finished since they were last taken.
@@ -164,15 +164,15 @@ impl WeakSpanBuffer {
     }
 }
 
-/// The place of a span that has begun.
+/// The slot of a span that has begun.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Slot {
     buffer: SpanBuffer,
     at: usize,
     id: SpanId,
 }
 
-impl Place {
+impl Slot {
     /// Changes the span, unless its end has been told by somebody else.
     pub(crate) fn change(&self, change: impl FnOnce(&mut SpanData)) {
         if let Some(span) = self.buffer.lock().get(self.at, self.id) {

@@ -9,7 +9,7 @@ mod outcome;
 mod shared;
 
 pub use annotation::AnnotationValue;
-pub(crate) use buffer::{LateSpans, Own, Place, SpanBuffer};
+pub(crate) use buffer::{LateSpans, Own, Slot, SpanBuffer};
 pub(crate) use deadline::Deadline;
 pub use deadline::DeadlineExceeded;
 pub(crate) use deferred::{Deferred, Work};
@@ -408,7 +408,7 @@ impl Invocation {
     }
 
     /// Keeps a span that begins in this invocation; the first one is its own.
-    pub(crate) fn open_span(&self, span: SpanData) -> Place {
+    pub(crate) fn open_span(&self, span: SpanData) -> Slot {
         let (place, first) = self.0.spans.open(span, |span| {
             let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
             Some(Own { id, frame: self.frame(trace) })

@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{
-    fmt::Debug,
+    fmt::{self, Debug},
     future::Future,
     marker::PhantomData,
     pin::Pin,
@@ -57,6 +57,12 @@ pub struct HandlerLayer<Buffered, Body> {
     types: PhantomData<fn() -> (Buffered, Body)>,
 }
 
+impl<Buffered, Body> Debug for HandlerLayer<Buffered, Body> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerLayer").finish_non_exhaustive()
+    }
+}
+
 impl<Buffered, Body> HandlerLayer<Buffered, Body> {
     /// A layer as the [environment](crate::settings) says. [`Lifecycle::handler_layer`](crate::Lifecycle::handler_layer) makes a configured one.
     pub fn new() -> Self {
@@ -95,6 +101,12 @@ pub struct HandlerService<S, Buffered, Body> {
     /// What `poll_ready` said: lambda_runtime would end the process for it, with the event unanswered.
     refused: Option<Outcome>,
     types: PhantomData<fn() -> (Buffered, Body)>,
+}
+
+impl<S: Debug, Buffered, Body> Debug for HandlerService<S, Buffered, Body> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerService").field("handler", &self.handler).finish_non_exhaustive()
+    }
 }
 
 impl<S: Clone, Buffered, Body> Clone for HandlerService<S, Buffered, Body> {

@@ -11,6 +11,7 @@ use futures_core::Stream;
 use lambda_runtime::{Diagnostic, Error};
 use opentelemetry::Context as OtelContext;
 use std::{
+    fmt,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -26,6 +27,12 @@ pub struct TrackedStream<St> {
     invocation: Invocation,
     context: OtelContext,
     alarm: Alarm,
+}
+
+impl<St> fmt::Debug for TrackedStream<St> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackedStream").field("invocation", &self.invocation).finish_non_exhaustive()
+    }
 }
 
 impl<St> TrackedStream<St> {

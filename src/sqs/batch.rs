@@ -10,6 +10,7 @@ use crate::{Invocation, decode, handler::Handler};
 use lambda_runtime::LambdaEvent;
 use serde::de::DeserializeOwned;
 use std::{
+    fmt,
     future::Future,
     marker::PhantomData,
     pin::Pin,
@@ -37,6 +38,12 @@ pub struct Batch<H, Args, T, State = ()> {
     pub(super) spans: SpanOptions,
     pub(super) from_sns: bool,
     pub(super) on_failure: Option<Hook>,
+}
+
+impl<H, Args, T, State> fmt::Debug for Batch<H, Args, T, State> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("concurrency", &self.concurrency).field("from_sns", &self.from_sns).finish_non_exhaustive()
+    }
 }
 
 /// Runs `handler` for each message of a batch, with the body decoded from JSON into `T`.

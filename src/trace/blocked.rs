@@ -31,10 +31,10 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
         request_id = invocation.request_id(),
         "the handler blocks its thread past the deadline, in {name:?}: use spawn_blocking, and give way with an await"
     );
-    let told = ("Lifecycle.Blocked", format!("timed out: the thread is blocked in {name}"));
+    let error = ("Lifecycle.Blocked", format!("timed out: the thread is blocked in {name}"));
     for span in &mut open {
         let is_culprit = span.span_context.span_id() == culprit;
-        end_as_fault(span, own.as_ref(), "timed out", "blocked", &told, is_culprit);
+        end_as_fault(span, own.as_ref(), "timed out", "blocked", &error, is_culprit);
     }
     // The open ones first: they tell what happened.
     open.append(&mut invocation.spans().take());
@@ -52,7 +52,7 @@ pub(crate) fn report_shutdown(shared: &Shared) {
 }
 
 fn cut_off(invocation: Option<&Invocation>, buffer: &SpanBuffer) -> (Option<Own>, Vec<SpanData>) {
-    let told = ("Lifecycle.ShutDown", "the platform ended the environment while the invocation was in progress".to_owned());
+    let error = ("Lifecycle.ShutDown", "the platform ended the environment while the invocation was in progress".to_owned());
     // Held until its spans are taken, so that the invocation responds with the outcome that its document has, or not at all.
     let mut notes = invocation.map(Invocation::notes);
     let (own, mut open, mut finished) = buffer.take_all();
@@ -72,7 +72,7 @@ fn cut_off(invocation: Option<&Invocation>, buffer: &SpanBuffer) -> (Option<Own>
     }
     drop(notes);
     for span in &mut open {
-        end_as_fault(span, own.as_ref(), "shut down", "shut_down", &told, false);
+        end_as_fault(span, own.as_ref(), "shut down", "shut_down", &error, false);
     }
     open.append(&mut finished);
     (own, open)
@@ -90,7 +90,7 @@ fn end_as_fault(
     own: Option<&Own>,
     status: &'static str,
     outcome: &'static str,
-    told: &(&'static str, String),
+    error: &(&'static str, String),
     is_culprit: bool,
 ) {
     span.end_time = SystemTime::now();
@@ -100,7 +100,7 @@ fn end_as_fault(
         span.attributes.push(KeyValue::new("annotation.outcome", outcome));
     }
     if is_invocation || is_culprit {
-        let (kind, message) = told;
+        let (kind, message) = error;
         span.events.events.push(Event::new("exception", span.end_time, exception(*kind, message.clone()), 0));
     }
 }

@@ -3,7 +3,7 @@
 use super::tracer::TRACER;
 use crate::{
     Environment, InitializationType, Invocation, environment,
-    invocation::{LateSpans, Place, SpanBuffer},
+    invocation::{LateSpans, Slot, SpanBuffer},
 };
 use opentelemetry::{
     Context, KeyValue,
@@ -39,7 +39,7 @@ fn buffer() -> &'static SpanBuffer {
 }
 
 /// Keeps a span that begins during init.
-pub(super) fn open(span: SpanData) -> Place {
+pub(super) fn open(span: SpanData) -> Slot {
     buffer().open(span, |_| None).0
 }
 

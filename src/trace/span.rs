@@ -23,7 +23,7 @@ use std::time::SystemTime;
 /// [AWS Lambda](https://opentelemetry.io/docs/specs/semconv/faas/aws-lambda/).
 pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     let environment = Environment::current();
-    let trigger = Trigger::recognise(event);
+    let trigger = Trigger::recognize(event);
     let mut attributes = Vec::with_capacity(12);
     attributes.push(KeyValue::new("faas.invocation_id", invocation.request_id().to_owned()));
     attributes.push(KeyValue::new("faas.trigger", trigger.as_faas_trigger()));
@@ -102,9 +102,9 @@ impl Notes {
         }
         self.describe(span);
         if let Some(diagnostic) = self.outcome.as_ref().and_then(Outcome::diagnostic) {
-            let told = exception(diagnostic.error_type.clone(), diagnostic.error_message.clone());
+            let event = exception(diagnostic.error_type.clone(), diagnostic.error_message.clone());
             // First, so that errors which were logged on the way leave it room in the document.
-            span.events.events.insert(0, Event::new("exception", SystemTime::now(), told, 0));
+            span.events.events.insert(0, Event::new("exception", SystemTime::now(), event, 0));
             tracer::set(span, KeyValue::new("error.type", diagnostic.error_type.clone()));
         }
         match self.outcome {

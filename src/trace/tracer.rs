@@ -7,7 +7,7 @@ use super::{
     Scope,
     init_spans::{self, is_in_init},
 };
-use crate::{Invocation, ids::ProcessIds, invocation::Place};
+use crate::{Invocation, ids::ProcessIds, invocation::Slot};
 use opentelemetry::{
     Context, InstrumentationScope, KeyValue, TraceId, Value,
     trace::{
@@ -77,19 +77,19 @@ impl Tracer for SpanTracer {
 
     fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
         if parent.is_telemetry_suppressed() {
-            return Span { context: SpanContext::NONE, place: None };
+            return Span { context: SpanContext::NONE, slot: None };
         }
         let span = Self::prepare(builder, parent);
         let context = span.span_context.clone();
-        let told = parent.get::<Invocation>();
-        let running = if told.is_none() { running_in(context.trace_id()) } else { None };
-        let place = match told.or(running.as_ref()) {
+        let of_parent = parent.get::<Invocation>();
+        let running = if of_parent.is_none() { running_in(context.trace_id()) } else { None };
+        let slot = match of_parent.or(running.as_ref()) {
             _ if parent.get::<Scope>().is_some_and(|scope| !scope.recorded) => None,
             Some(invocation) => return Span::open(invocation, span),
             None if is_in_init() => Some(init_spans::open(span)),
             None => None,
         };
-        Span { context, place }
+        Span { context, slot }
     }
 }
 
@@ -103,19 +103,19 @@ fn running_in(trace: TraceId) -> Option<Invocation> {
 #[derive(Debug)]
 pub(crate) struct Span {
     context: SpanContext,
-    place: Option<Place>,
+    slot: Option<Slot>,
 }
 
 impl Span {
     /// Begins a span of an invocation, which is kept if the invocation is recorded: work may outlive one that is not, in one that is.
     pub(super) fn open(invocation: &Invocation, span: SpanData) -> Self {
         let context = span.span_context.clone();
-        Self { context, place: invocation.is_recorded().then(|| invocation.open_span(span)) }
+        Self { context, slot: invocation.is_recorded().then(|| invocation.open_span(span)) }
     }
 
     fn change(&self, change: impl FnOnce(&mut SpanData)) {
-        if let Some(place) = &self.place {
-            place.change(change);
+        if let Some(slot) = &self.slot {
+            slot.change(change);
         }
     }
 }
@@ -134,7 +134,7 @@ impl trace::Span for Span {
     }
 
     fn is_recording(&self) -> bool {
-        self.place.is_some()
+        self.slot.is_some()
     }
 
     fn set_attribute(&mut self, attribute: KeyValue) {
@@ -167,7 +167,7 @@ impl trace::Span for Span {
     }
 
     fn end_with_timestamp(&mut self, time: SystemTime) {
-        if let Some(span) = self.place.take().and_then(|place| place.end(time)) {
+        if let Some(span) = self.slot.take().and_then(|slot| slot.end(time)) {
             init_spans::keep_late(span);
         }
     }
@@ -175,7 +175,7 @@ impl trace::Span for Span {
 
 impl Drop for Span {
     fn drop(&mut self) {
-        if self.place.is_some() {
+        if self.slot.is_some() {
             trace::Span::end(self);
         }
     }
@@ -227,7 +227,7 @@ mod tests {
     fn a_span_that_never_ends_does_not_grow_without_end() {
         let buffer = SpanBuffer::default();
         let span = SpanTracer::prepare(SpanBuilder::from_name("main"), &Context::new());
-        let mut span = Span { context: span.span_context.clone(), place: Some(buffer.open(span, |_| None).0) };
+        let mut span = Span { context: span.span_context.clone(), slot: Some(buffer.open(span, |_| None).0) };
         for number in 0..30_000 {
             span.add_event("event", vec![]);
             span.add_link(SpanContext::NONE, vec![]);

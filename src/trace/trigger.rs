@@ -43,10 +43,10 @@ impl Trigger {
     ///
     /// ```
     /// use lambda_lifecycle::Trigger;
-    /// assert_eq!(Trigger::recognise(br#"{"Records":[{"messageId":"m","eventSource":"aws:sqs"}]}"#), Trigger::Sqs);
-    /// assert_eq!(Trigger::recognise(b"[]"), Trigger::Direct);
+    /// assert_eq!(Trigger::recognize(br#"{"Records":[{"messageId":"m","eventSource":"aws:sqs"}]}"#), Trigger::Sqs);
+    /// assert_eq!(Trigger::recognize(b"[]"), Trigger::Direct);
     /// ```
-    pub fn recognise(event: &[u8]) -> Self {
+    pub fn recognize(event: &[u8]) -> Self {
         let head = &event[..event.len().min(LOOK)];
         let Some(first) = first_key(head) else { return Self::Direct };
         if first == b"Records" {
@@ -196,7 +196,7 @@ mod tests {
             ("{", Trigger::Direct),
             ("null", Trigger::Direct),
         ] {
-            assert_eq!(Trigger::recognise(event.as_bytes()), trigger, "{event}");
+            assert_eq!(Trigger::recognize(event.as_bytes()), trigger, "{event}");
         }
     }
 }

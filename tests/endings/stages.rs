@@ -216,8 +216,8 @@ async fn spawned() -> Tested {
     ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("{:?}", answer.result))
 }
 
-async fn exporter(behaviour: &'static str, words: &'static str) -> Tested {
-    let change = |function: FunctionBuilder| function.env("EXPORTER", behaviour);
+async fn exporter(behavior: &'static str, words: &'static str) -> Tested {
+    let change = |function: FunctionBuilder| function.env("EXPORTER", behavior);
     let stage = Stage::with("exporter", TraceMode::Active, change).await?;
     let answer = stage.invoke_within(LATER, json!({ "do": "log" })).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;

@@ -34,7 +34,7 @@ async fn tree() -> Tested {
     ensure(main.annotation("outcome") == Some("answered") && main.aws.contains_key("xray"), format!("{main:?}"))?;
     for step in [one, two] {
         ensure(step.parent_id.as_ref() == Some(&main.id), format!("{step:?}"))?;
-        ensure(step.annotation("size") == Some("L") && step.annotation("colour").is_none(), format!("{step:?}"))?;
+        ensure(step.annotation("size") == Some("L") && step.annotation("color").is_none(), format!("{step:?}"))?;
         ensure(step.metadata["default"]["secret"] == "(redacted)", format!("{:?}", step.metadata))?;
     }
     stage.counts_are("sent: 3, left_out: 0, retried: 0, unprocessed: 0, unsent: 0")

@@ -46,7 +46,7 @@ async fn run() -> Result<(), Error> {
     .await
 }
 
-#[tracing::instrument(name = "step", fields(size = "L", colour = "red", secret = "marked"))]
+#[tracing::instrument(name = "step", fields(size = "L", color = "red", secret = "marked"))]
 fn step(number: u64) {}
 
 fn client(endpoint: String) -> Client {

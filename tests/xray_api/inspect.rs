@@ -85,7 +85,7 @@ async fn same(program: PathBuf) -> Tested {
     let said = String::from_utf8_lossy(&output.stdout);
     ensure(output.status.success(), format!("{output:?}"))?;
     let trace = stage.traces.trace(&trace_id).ok_or("no trace")?;
-    ensure(said.starts_with(&render::waterfall_in(&trace, render::Colour::Off)), said.clone())?;
+    ensure(said.starts_with(&render::waterfall_in(&trace, render::Color::Off)), said.clone())?;
     ensure(said.ends_with("4 documents sent, 0 differences\n"), said)
 }
 

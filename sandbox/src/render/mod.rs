@@ -19,7 +19,7 @@ mod paint;
 mod timeline;
 mod waterfall;
 
-pub use paint::Colour;
+pub use paint::Color;
 pub use timeline::{timeline, timeline_in};
 pub use waterfall::{traces, waterfall, waterfall_in};
 

@@ -5,14 +5,14 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Whether to print colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
+pub enum Color {
     /// ANSI escapes.
     On,
     /// Plain text.
     Off,
 }
 
-impl Colour {
+impl Color {
     /// On if standard output is a terminal and `NO_COLOR` is unset or empty (<https://no-color.org>).
     pub fn auto() -> Self {
         Self::on(std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref())
@@ -104,10 +104,10 @@ mod tests {
 
     #[test]
     fn colours_need_a_terminal_and_no_no_color() {
-        assert_eq!(Colour::on(true, None), Colour::On);
-        assert_eq!(Colour::on(true, Some(OsStr::new(""))), Colour::On);
-        assert_eq!(Colour::on(true, Some(OsStr::new("1"))), Colour::Off);
-        assert_eq!(Colour::on(false, None), Colour::Off);
+        assert_eq!(Color::on(true, None), Color::On);
+        assert_eq!(Color::on(true, Some(OsStr::new(""))), Color::On);
+        assert_eq!(Color::on(true, Some(OsStr::new("1"))), Color::Off);
+        assert_eq!(Color::on(false, None), Color::Off);
     }
 
     #[test]

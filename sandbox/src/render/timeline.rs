@@ -2,20 +2,20 @@
 
 use super::{
     WIDTH,
-    paint::{self, Colour, Ink},
+    paint::{self, Color, Ink},
 };
 use std::time::SystemTime;
 
 /// Longest source that has a column of its own.
 const SOURCE_COLUMNS: usize = 18;
 
-/// Renders rows of time, source and text in the order of time, with colours as [`Colour::auto`] finds them.
+/// Renders rows of time, source and text in the order of time, with colours as [`Color::auto`] finds them.
 pub fn timeline<S: AsRef<str>, T: AsRef<str>>(rows: &[(SystemTime, S, T)]) -> String {
-    timeline_in(rows, Colour::auto())
+    timeline_in(rows, Color::auto())
 }
 
 /// Renders rows of time, source and text: the time since the first row, the time since the row before, who, what.
-pub fn timeline_in<S: AsRef<str>, T: AsRef<str>>(rows: &[(SystemTime, S, T)], colour: Colour) -> String {
+pub fn timeline_in<S: AsRef<str>, T: AsRef<str>>(rows: &[(SystemTime, S, T)], color: Color) -> String {
     let mut rows: Vec<_> = rows.iter().map(|(at, source, text)| (*at, source.as_ref(), text.as_ref())).collect();
     rows.sort_by_key(|(at, ..)| *at);
     let Some(&(first, ..)) = rows.first() else {
@@ -36,15 +36,15 @@ pub fn timeline_in<S: AsRef<str>, T: AsRef<str>>(rows: &[(SystemTime, S, T)], co
             sources.push(source);
             sources.len() - 1
         });
-        out += &colour.paint(Ink::Dim, &begin);
-        out += &colour.paint(ink_of(position), &shown);
+        out += &color.paint(Ink::Dim, &begin);
+        out += &color.paint(ink_of(position), &shown);
         out.extend([padding.as_str(), "  ", &text, "\n"]);
         before = at;
     }
     out
 }
 
-/// Sources differ by colour, in the order in which they first appear.
+/// Sources differ by color, in the order in which they first appear.
 fn ink_of(position: usize) -> Ink {
     const INKS: [Ink; 5] = [Ink::Cyan, Ink::Green, Ink::Yellow, Ink::Magenta, Ink::Blue];
     INKS[position % INKS.len()]

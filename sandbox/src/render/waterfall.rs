@@ -2,7 +2,7 @@
 
 use super::{
     WIDTH,
-    paint::{self, Colour, Ink},
+    paint::{self, Color, Ink},
 };
 use crate::xray::{Document, Kind, Source, Trace, TraceStore};
 use serde_json::Value;
@@ -22,16 +22,16 @@ pub fn traces<I: AsRef<str>>(store: &TraceStore, ids: &[I]) -> String {
     ids.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
-/// Renders one trace, with colours as [`Colour::auto`] finds them.
+/// Renders one trace, with colours as [`Color::auto`] finds them.
 pub fn waterfall(trace: &Trace) -> String {
-    waterfall_in(trace, Colour::auto())
+    waterfall_in(trace, Color::auto())
 }
 
 /// Renders one trace: a line per segment and subsegment with its name, its time and how it ended, and below it in short what it did.
-pub fn waterfall_in(trace: &Trace, colour: Colour) -> String {
+pub fn waterfall_in(trace: &Trace, color: Color) -> String {
     let start = trace.documents.first().map_or(0.0, |document| document.start);
     let mut waterfall =
-        Waterfall { trace, colour, start, duration: trace.duration(), printed: HashSet::new(), out: String::new() };
+        Waterfall { trace, color, start, duration: trace.duration(), printed: HashSet::new(), out: String::new() };
     waterfall.title();
     let known: HashSet<&str> = trace.documents.iter().map(|document| document.id.as_str()).collect();
     let is_root = |document: &Document| !document.parent_id.as_deref().is_some_and(|parent| known.contains(parent));
@@ -47,7 +47,7 @@ pub fn waterfall_in(trace: &Trace, colour: Colour) -> String {
 
 struct Waterfall<'a> {
     trace: &'a Trace,
-    colour: Colour,
+    color: Color,
     start: f64,
     duration: f64,
     printed: HashSet<&'a str>,
@@ -59,12 +59,12 @@ impl<'a> Waterfall<'a> {
         let count = self.trace.documents.len();
         let documents = if count == 1 { "document" } else { "documents" };
         let rest = format!(" · {count} {documents} · {}", paint::milliseconds(self.duration));
-        let id = self.colour.paint(Ink::Bold, &self.trace.id);
+        let id = self.color.paint(Ink::Bold, &self.trace.id);
         // Writing to a string cannot fail.
-        let _ = writeln!(self.out, "Trace {id}{}", self.colour.paint(Ink::Dim, &rest));
+        let _ = writeln!(self.out, "Trace {id}{}", self.color.paint(Ink::Dim, &rest));
         let end = paint::milliseconds(self.duration);
         let scale = format!("{:NAME$} 0{end:>w$} {:>10} {:>10}", "", "start", "duration", w = BAR - 1);
-        let _ = writeln!(self.out, "{}", self.colour.paint(Ink::Dim, &scale));
+        let _ = writeln!(self.out, "{}", self.color.paint(Ink::Dim, &scale));
     }
 
     /// Prints a document and all below it. `branch` leads to its name, `trunk` to what is below it.
@@ -80,7 +80,7 @@ impl<'a> Waterfall<'a> {
         for (ink, text) in details(document, trace) {
             let lead = format!("{trunk}{guide}");
             let text = paint::cut(&text, WIDTH.saturating_sub(paint::width(&lead)));
-            let (lead, text) = (self.colour.paint(Ink::Dim, &lead), self.colour.paint(ink, &text));
+            let (lead, text) = (self.color.paint(Ink::Dim, &lead), self.color.paint(ink, &text));
             let _ = writeln!(self.out, "{lead}{text}");
         }
         for (index, child) in children.iter().enumerate() {
@@ -104,7 +104,7 @@ impl<'a> Waterfall<'a> {
         let duration_ink = if document.in_progress { Ink::Yellow } else { Ink::Plain };
         let ink = ink(document);
         let name_ink = if matches!(ink, Ink::Red | Ink::Yellow | Ink::Magenta) { ink } else { Ink::Plain };
-        let paint = |ink, text: &str| self.colour.paint(ink, text);
+        let paint = |ink, text: &str| self.color.paint(ink, text);
         let line = format!(
             "{}{}{}{} {} {} {}{}",
             paint(Ink::Dim, &branch),

@@ -113,7 +113,7 @@ impl<'a> Render<'a> {
             writer.push(piece);
         }
         let changed = writer.finish();
-        self.report.sanitised += u32::from(changed);
+        self.report.sanitized += u32::from(changed);
         let told = pieces[1].is_empty() && (pieces[0] == self.span.name || self.is_service_and_operation(origin, &pieces[0]));
         changed || !told
     }

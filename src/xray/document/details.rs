@@ -62,7 +62,7 @@ impl Render<'_> {
             self.out.push(b':');
             let cut = self.report.cut;
             self.value(&attribute.value, MAX_ANNOTATION);
-            self.report.sanitised += u32::from(matches!(clean, Cow::Owned(_)));
+            self.report.sanitized += u32::from(matches!(clean, Cow::Owned(_)));
             written[number] = at;
             number += 1;
             // What had to be cut is metadata too.
@@ -207,7 +207,7 @@ impl Render<'_> {
     }
 
     fn pair(&mut self, attribute: &KeyValue, limit: usize) {
-        self.report.sanitised += u32::from(metadata_key(self.out, attribute.key.as_str()));
+        self.report.sanitized += u32::from(metadata_key(self.out, attribute.key.as_str()));
         self.value(&attribute.value, limit);
     }
 

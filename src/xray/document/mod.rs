@@ -152,9 +152,10 @@ impl Frame {
 
 /// What had to be changed so that a span fits the format. A span is never dropped for a bad field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// Names and keys with characters that X-Ray does not take, ids that were zero.
-    pub sanitised: u32,
+    pub sanitized: u32,
     /// Strings and stacks that were too long.
     pub cut: u32,
     /// Ends before the start, which became the start.
@@ -171,7 +172,7 @@ pub struct Report {
 
 impl std::ops::AddAssign for Report {
     fn add_assign(&mut self, other: Self) {
-        self.sanitised += other.sanitised;
+        self.sanitized += other.sanitized;
         self.cut += other.cut;
         self.clamped += other.clamped;
         self.moved += other.moved;
@@ -201,6 +202,7 @@ impl Flags {
 
 /// What [`DocumentWriter::write`] wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Document {
     /// Length in bytes, at most [`MAX_DOCUMENT`].
     pub len: usize,

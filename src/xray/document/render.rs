@@ -91,7 +91,7 @@ impl<'a> Render<'a> {
         let renamed = self.name(origin);
         let mut id = span.span_context.span_id();
         if id == SpanId::INVALID {
-            self.report.sanitised += 1;
+            self.report.sanitized += 1;
             id = super::cause::derived_id(id, span.name.len() as u64);
         }
         self.out.extend_from_slice(b",\"id\":\"");

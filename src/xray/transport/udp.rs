@@ -24,6 +24,7 @@ const ABSENT_ELSEWHERE: Duration = Duration::from_millis(1_100);
 
 /// What became of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Sent {
     /// Handed to the kernel. Nobody says whether it arrived.
     Yes,
@@ -39,6 +40,7 @@ pub enum Sent {
 
 /// What an emitter has done since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UdpStats {
     /// Datagrams handed to the kernel: sent, never known to be delivered.
     pub sent: u64,

@@ -181,7 +181,7 @@ mod tests {
         for (line, message) in [
             ("", "no program to run"),
             ("--port 0", "no program to run"),
-            ("--colour f", "unknown option --colour"),
+            ("--color f", "unknown option --color"),
             ("--timeout", "--timeout needs a value: a time as in 3s, 500ms or 2m"),
             ("--timeout 3 f", "--timeout 3: expected a time as in 3s, 500ms or 2m"),
             ("--timeout 0s f", "--timeout 0s: expected a time as in 3s, 500ms or 2m"),
