@@ -71,7 +71,8 @@ async fn trace_variable() -> Tested {
         let headers: Vec<_> = header.map(|header| ("lambda-runtime-trace-id", header)).into_iter().collect();
         stage.api.event(&id, &headers, r#"{"do":"variable"}"#);
         let posted = stage.api.posted(&id).await.text();
-        ensure(posted == json!(header).to_string(), posted)?;
+        let expected = json!(header).to_string();
+        ensure(posted == expected, posted)?;
     }
     Ok(())
 }
