@@ -16,9 +16,9 @@
 //! - [`xray`] is the wire: header, documents, daemon; `xray_api` sends to X-Ray's API where there is no daemon.
 //! - [`settings`] is what environment variables can set, in one table; [`Builder`] sets the same in code, and hooks, exporters, redaction.
 //!
-//! # Every ending
+//! # Every outcome
 //!
-#![doc = include_str!("../docs/endings.md")]
+#![doc = include_str!("../docs/outcomes.md")]
 
 pub mod after_response;
 #[cfg(feature = "aws-sdk")]

@@ -1,7 +1,7 @@
 //! The user's own tower layers around whole invocations.
 
 use crate::{
-    invocation::http_event,
+    http::http_event,
     support::{Stage, Tested, ensure, function_error, test},
 };
 use axum::{Router, routing::get};

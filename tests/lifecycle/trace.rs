@@ -1,6 +1,9 @@
-//! What is recorded, and where it ends up.
+//! What is recorded in a trace, and where it is sent.
 
-use crate::support::{Stage, Tested, all, ensure, test};
+use crate::{
+    kind::KINDS,
+    support::{Stage, Tested, all, ensure, test, value},
+};
 use lambda_lifecycle_sandbox::{
     Event,
     function::{FunctionBuilder, TraceMode},
@@ -11,67 +14,92 @@ use serde_json::{Value, json};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("a subscriber of the user's own loses no span", own_subscriber),
-        test("a subscriber that records nothing is told how to, once", strange_subscriber),
-        test("OpenTelemetry's methods of a span find it in the default subscriber", span_extension),
-        test("no marked byte is in any datagram with a redactor set", redacted),
+        test("ten thousand spans that end at once end", chain),
+        test("a thread may make spans when it ends, and drop those it held", spans_at_thread_end),
+        test("a span with an explicit parent that is none belongs to the invocation", explicit_parent),
+        test("Managed Instances: spans of invocations at once are each in their own trace", side_by_side),
+        test("a malformed trace header costs nothing", malformed_header),
+        test("the trace header is handed on as it came where nothing is recorded", header_handed_on),
         test("of 10,000 spans none is lost silently", ten_thousand_spans),
         test("of spans beyond the budget the invocation's document knows the number", beyond_the_budget),
         test(
             "Managed Instances: where spans are made faster than they may leave, whole invocations' are left out and counted",
             backlog,
         ),
-        test("provisioned concurrency: init is a trace of its own, linked both ways, and nothing is a cold start", provisioned),
         test("an error logged outside of any span is an exception of the invocation", logged_errors),
         test("of many logged errors the invocation keeps some, counts the others, and its own comes first", many_logged_errors),
-        test("SnapStart: a restore is not a cold start, and init is a trace of its own", snap_start),
         test("PassThrough in both forms, and not sampled: one line says that nothing is recorded", not_sampled),
         test("a W3C parent in the client context is continued where it is asked for", w3c_parent),
         test("a sampled Root without a Parent is recorded as a segment", without_parent),
+        test("LAMBDA_LIFECYCLE_TRACE=off sends nothing, and hands the header on", trace_off),
+        test("LAMBDA_LIFECYCLE_TRACE_EXPORT=stdout prints the documents", stdout),
+        test("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS=off sends one document an invocation", not_announced),
     ]
 }
 
-async fn own_subscriber() -> Tested {
-    let stage = Stage::new("own-subscriber", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await?;
-    stage.document(&answer).await?;
-    ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
-    ensure(stage.logged("subscriber is set already").is_empty(), "a connected subscriber is complained about")
-}
-
-async fn strange_subscriber() -> Tested {
-    let stage = Stage::new("strange-subscriber", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await?;
-    // The invocation's own span depends on no subscriber.
-    stage.document(&answer).await?;
-    ensure(stage.logged("Lifecycle::tracing_layer()").len() == 1, "it is not told how to connect it")
-}
-
-async fn span_extension() -> Tested {
+/// Invokes a function with this behavior, and once more in the same process.
+pub(crate) async fn lives(what: &'static str) -> Result<Stage, libtest_mimic::Failed> {
     let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "ask the span" })).await?;
-    stage.document(&answer).await?;
-    let asked = stage.traces.find(|document| document.name == "asked");
-    ensure(asked.len() == 1 && asked[0].raw["annotations"]["asked"] == true, "what was set on the span is lost")?;
-    ensure(
-        answer.result.as_deref().ok() == Some(asked[0].raw["id"].to_string().as_bytes()),
-        "the span's id is another one than the document's",
-    )
+    let answer = stage.invoke(json!({ "do": what })).await?;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    ensure(stage.invoke(json!({})).await?.result.is_ok() && stage.processes() == 1, "the process did not live")?;
+    Ok(stage)
 }
 
-async fn redacted() -> Tested {
-    let secret = "marked-secret-77ab";
-    let stage = Stage::with("redacting", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
-    for ending in ["log", "fail with it", "panic with it", "instrument it"] {
-        stage.invoke(json!({ "do": ending, "secret": secret })).await?;
-    }
+async fn chain() -> Tested {
+    lives("chain").await.map(drop)
+}
+
+async fn spans_at_thread_end() -> Tested {
+    let stage = lives("spans at the end of threads").await?;
+    ensure(!stage.logged("an event at the end").is_empty(), "it is not logged")?;
     stage.settle().await?;
-    let datagrams = stage.traces.datagrams();
-    let texts: Vec<_> = datagrams.iter().map(|datagram| String::from_utf8_lossy(datagram)).collect();
-    ensure(texts.iter().any(|text| text.contains("(redacted)")), "nothing was redacted: this test shows nothing")?;
-    let leak = texts.iter().find(|text| text.contains("marked"));
-    ensure(leak.is_none(), format!("{leak:?}"))?;
     stage.documents_are_valid()
+}
+
+async fn explicit_parent() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "explicit parent" })).await?;
+    let document = stage.document(&answer).await?;
+    let spans = stage.traces.find(|span| span.name == "explicit");
+    ensure(spans.len() == 1 && spans[0].parent_id.as_ref() == Some(&document.id), format!("{spans:?}"))?;
+    let inner = stage.traces.find(|span| span.name == "careless");
+    ensure(inner.len() == 1 && inner[0].parent_id.as_ref() == Some(&spans[0].id), format!("{inner:?}"))
+}
+
+async fn side_by_side() -> Tested {
+    let stage = KINDS[3].stage("value", |function| function).await?;
+    let answers = all((0..24).map(|_| stage.invoke(json!({ "do": "log", "after": "work" })))).await?;
+    for answer in &answers {
+        let document = stage.finished_document(answer).await?;
+        let work = stage.traces.find(|span| span.trace_id == answer.trace_id && span.name == "work");
+        ensure(work.len() == 1 && work[0].parent_id.as_ref() == Some(&document.id), format!("{work:?}"))?;
+        let lines = stage.logged("a line of the user's");
+        let of_it = |line: &&String| line.contains(&answer.request_id) && line.contains(&answer.trace_id);
+        ensure(lines.iter().filter(of_it).count() == 1, format!("{lines:?}"))?;
+    }
+    Ok(())
+}
+
+async fn malformed_header() -> Tested {
+    for header in ["", "garbage", "Root=;Parent=;Sampled=1", "Root=1-zz-zz;Sampled=1", ";;;=;=", "Sampled=1"] {
+        let stage = Stage::new("value", TraceMode::Raw(header.to_owned())).await?;
+        let answer = stage.invoke(json!({})).await?;
+        ensure(answer.result.is_ok(), format!("{header:?}: {:?}", answer.result))?;
+        stage.settle().await?;
+        ensure(stage.traces.rejected().is_empty(), format!("{header:?}: {:?}", stage.traces.rejected()))?;
+        ensure(stage.processes() == 1, format!("{header:?}: the process did not live"))?;
+    }
+    Ok(())
+}
+
+async fn header_handed_on() -> Tested {
+    let header =
+        "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=a87bd80c:1|68fd508a:5;Foo=bar";
+    let stage = Stage::new("value", TraceMode::Raw(header.to_owned())).await?;
+    let answer = stage.invoke(json!({})).await?;
+    let body = value(&answer)?;
+    ensure(body["header"] == header, body.to_string())
 }
 
 async fn ten_thousand_spans() -> Tested {
@@ -123,22 +151,6 @@ async fn backlog() -> Tested {
     ensure(stage.logged("spans are made faster").len() == 1, "it is not told once")
 }
 
-async fn provisioned() -> Tested {
-    let stage =
-        Stage::with("init-works", TraceMode::Active, |function| function.initialization_type("provisioned-concurrency")).await?;
-    crate::support::within("the warm-up", stage.function.warm_up()).await??;
-    let answer = stage.invoke(json!({})).await?;
-    let document = stage.document(&answer).await?;
-    ensure(document.annotations.get("cold_start") == Some(&json!(false)), "it is a cold start")?;
-    let setups = stage.traces.find(|document| document.name == "init place");
-    let [setup] = setups.as_slice() else { return Err(format!("{} set-ups", setups.len()).into()) };
-    ensure(setup.trace_id != answer.trace_id, "init is in the invocation's trace")?;
-    let segment = stage.traces.find(|document| Some(&document.id) == setup.parent_id.as_ref());
-    let [segment] = segment.as_slice() else { return Err("the set-up has no segment above it".into()) };
-    let links = |from: &Document, to: &Document| from.links.iter().any(|link| link.trace_id == to.trace_id && link.id == to.id);
-    ensure(links(segment, &document) && links(&document, segment), format!("{:?} {:?}", segment.links, document.links))
-}
-
 async fn logged_errors() -> Tested {
     let kinds = [("value", 1), ("own-subscriber", 1), ("value", 4), ("own-subscriber", 4)];
     for (probe, at_once) in kinds {
@@ -169,18 +181,6 @@ async fn many_logged_errors() -> Tested {
     ensure(first.as_deref() == Some("no stock") && document.fault, format!("{:?}", document.raw["cause"]))?;
     let dropped = &document.raw["metadata"]["otel"]["dropped_events"];
     ensure(dropped == &json!(300 - 128), format!("{dropped}"))
-}
-
-async fn snap_start() -> Tested {
-    let stage = Stage::with("init-works", TraceMode::Active, |function| function.initialization_type("snap-start")).await?;
-    let (first, second) = (stage.invoke(json!({})).await?, stage.invoke(json!({})).await?);
-    let (first, second) = (stage.document(&first).await?, stage.document(&second).await?);
-    for (document, restored) in [(&first, json!(true)), (&second, Value::Null)] {
-        let found = (&document.raw["annotations"]["cold_start"], &document.raw["annotations"]["restored"]);
-        ensure(found == (&json!(false), &restored), format!("{:?}", document.annotations))?;
-    }
-    let setups = stage.traces.find(|document| document.name == "init place");
-    ensure(setups.len() == 1 && setups[0].trace_id != first.trace_id, format!("{setups:?}"))
 }
 
 async fn not_sampled() -> Tested {
@@ -228,4 +228,30 @@ async fn without_parent() -> Tested {
     let segments = stage.traces.find(|document| document.trace_id.ends_with("bd862e3fe1be46a994272793"));
     let names: Vec<&str> = segments.iter().map(|document| document.name.as_str()).collect();
     ensure(names.contains(&"probe") && names.contains(&"work"), format!("{names:?}"))
+}
+
+async fn trace_off() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE", "off")).await?;
+    let answer = stage.invoke(json!({ "do": "sleep" })).await?;
+    let body = value(&answer)?;
+    ensure(body["header"].as_str().is_some_and(|header| header.contains(&answer.trace_id)), body.to_string())?;
+    stage.settle().await?;
+    ensure(stage.traces.datagrams().is_empty(), "documents were sent")
+}
+
+async fn stdout() -> Tested {
+    let stage =
+        Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_EXPORT", "stdout")).await?;
+    stage.invoke(json!({})).await?;
+    stage.settle().await?;
+    ensure(stage.traces.datagrams().is_empty(), "documents went to the daemon")?;
+    stage.wait_for_logs("\"type\":\"subsegment\"", 2).await.map(drop)
+}
+
+async fn not_announced() -> Tested {
+    let stage =
+        Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", "off")).await?;
+    let answer = stage.invoke(json!({})).await?;
+    stage.document(&answer).await?;
+    ensure(stage.traces.datagrams().len() == 1, format!("{} datagrams", stage.traces.datagrams().len()))
 }

@@ -1,4 +1,4 @@
-//! Every ending against every kind of environment. The table in `docs/endings.md` has a line for each, and is checked against this.
+//! Every outcome against every kind of environment. The table in `docs/outcomes.md` has a line for each, and is checked against this.
 
 use crate::{
     delivery,
@@ -17,56 +17,53 @@ use std::time::Duration;
 
 type Body = fn(Kind) -> BoxFuture<'static, Tested>;
 
-/// The endings, by the names the documentation gives them.
+/// The outcomes, by the names the documentation gives them.
 const CASES: [(&str, Body); 29] = [
-    ("answer", |kind| Ending::new("value", "{}").answered("answered").shown(kind)),
-    ("error", |kind| Ending::new("value", r#"{"do":"fail"}"#).refused("Error", "no stock", "failed").shown(kind)),
+    ("answer", |kind| Case::new("value", "{}").answered("answered").shown(kind)),
+    ("error", |kind| Case::new("value", r#"{"do":"fail"}"#).refused("Error", "no stock", "failed").shown(kind)),
     ("panic in the handler", |kind| {
-        Ending::new("value", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+        Case::new("value", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("panic in the constructor of the future", |kind| {
-        Ending::new("constructor", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+        Case::new("constructor", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("undecodable payload", |kind| {
-        Ending::new("value", r#"{"do":"#)
-            .refused("Lifecycle.UndecodableEvent", "line 1 column 6", "undecodable_event")
-            .shown(kind)
+        Case::new("value", r#"{"do":"#).refused("Lifecycle.UndecodableEvent", "line 1 column 6", "undecodable_event").shown(kind)
     }),
     ("panic in `Deserialize`", |kind| {
-        Ending::new("deserialize", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+        Case::new("deserialize", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("panic in `Serialize`", |kind| {
-        Ending::new("serialize", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+        Case::new("serialize", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("error in `Serialize`", |kind| {
-        let ending = Ending::new("serialize", r#"{"do":"fail"}"#);
-        ending.refused("Lifecycle.UnencodableAnswer", "not today", "unencodable_answer").shown(kind)
+        let case = Case::new("serialize", r#"{"do":"fail"}"#);
+        case.refused("Lifecycle.UnencodableAnswer", "not today", "unencodable_answer").shown(kind)
     }),
     ("answer too large", |kind| {
-        Ending::new("value", r#"{"do":"big"}"#).refused("Lifecycle.AnswerTooLarge", "stream it", "answer_too_large").shown(kind)
+        Case::new("value", r#"{"do":"big"}"#).refused("Lifecycle.AnswerTooLarge", "stream it", "answer_too_large").shown(kind)
     }),
     ("deadline while awaiting", |kind| {
-        let ending = Ending::new("value", r#"{"do":"hang"}"#);
-        ending
-            .within(SOON, long_reserve)
+        let case = Case::new("value", r#"{"do":"hang"}"#);
+        case.within(SOON, long_reserve)
             .refused("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded")
             .shown(kind)
     }),
     ("deadline while blocking", |kind| deadline_while_blocking(kind).boxed()),
     ("deadline with cleanup", |kind| {
-        Ending::new("value", r#"{"do":"stop"}"#).within(SOON, long_grace).answered("answered").shown(kind)
+        Case::new("value", r#"{"do":"stop"}"#).within(SOON, long_grace).answered("answered").shown(kind)
     }),
     ("deadline in a stream", |kind| {
-        Ending::new("stream", r#"{"do":"hang"}"#)
+        Case::new("stream", r#"{"do":"hang"}"#)
             .within(STREAMING, long_reserve)
             .broken("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded")
             .shown(kind)
     }),
     ("error in a stream", |kind| {
-        Ending::new("stream", r#"{"do":"fail"}"#).broken("Lifecycle.StreamBroken", "pipe burst", "stream_broken").shown(kind)
+        Case::new("stream", r#"{"do":"fail"}"#).broken("Lifecycle.StreamBroken", "pipe burst", "stream_broken").shown(kind)
     }),
     ("panic in a stream", |kind| {
-        Ending::new("stream", r#"{"do":"panic"}"#).broken("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+        Case::new("stream", r#"{"do":"panic"}"#).broken("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("response too large for Lambda", |kind| delivery::too_large(kind).boxed()),
     ("late response", |kind| delivery::late(kind).boxed()),
@@ -97,7 +94,7 @@ const OURS_ALONE: [&str; 8] = [
 ];
 
 pub(crate) fn tests() -> Vec<Trial> {
-    let mut tests = vec![Trial::test("the documented endings are the tested ones", documented_is_tested)];
+    let mut tests = vec![Trial::test("the documented outcomes are the tested ones", documented_is_tested)];
     for (name, body) in CASES {
         for kind in KINDS {
             if !OURS_ALONE.contains(&name) {
@@ -111,10 +108,10 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 fn documented_is_tested() -> Tested {
-    let table = include_str!("../../docs/endings.md");
+    let table = include_str!("../../docs/outcomes.md");
     let rows: Vec<&str> =
         table.lines().filter_map(|line| line.strip_prefix("| ")).filter_map(|row| row.split(" | ").next()).collect();
-    let tested: Vec<&str> = std::iter::once("ending").chain(CASES.iter().map(|(name, _)| *name)).collect();
+    let tested: Vec<&str> = std::iter::once("outcome").chain(CASES.iter().map(|(name, _)| *name)).collect();
     ensure(rows == tested, format!("the table says {rows:?}, the tests say {tested:?}"))
 }
 
@@ -122,8 +119,8 @@ fn documented_is_tested() -> Tested {
 const STREAMED: usize =
     r#"{"statusCode":200,"headers":{"content-type":"application/octet-stream"},"cookies":[]}chunk 0;chunk 1;chunk 2;"#.len() + 8;
 
-/// An ending after which the same process serves on.
-struct Ending {
+/// An outcome after which the same process serves on.
+struct Case {
     probe: &'static str,
     event: &'static str,
     /// Error type, where it is posted instead of an answer.
@@ -137,7 +134,7 @@ struct Ending {
     change: fn(FunctionBuilder) -> FunctionBuilder,
 }
 
-impl Ending {
+impl Case {
     fn new(probe: &'static str, event: &'static str) -> Self {
         Self {
             probe,

@@ -48,13 +48,13 @@ pub(crate) fn main(probe: &str) -> ExitCode {
 }
 
 async fn run(probe: &str) -> Result<(), Error> {
-    if let Some(ended) = crate::layers::run(probe).await {
+    if let Some(ended) = crate::user_layers::run(probe).await {
         return ended;
     }
-    if let Some(ended) = crate::bombs::run(probe).await {
+    if let Some(ended) = crate::panic_payloads::run(probe).await {
         return ended;
     }
-    if let Some(ended) = crate::long::run(probe).await {
+    if let Some(ended) = crate::long_errors::run(probe).await {
         return ended;
     }
     let life = match probe {

@@ -3,18 +3,23 @@
 use crate::{
     held::HeldFunction,
     kind::{SOON, UNTIL_KILLED, long_reserve},
-    support::{Stage, Tested, all, ensure, kill, patience, test, within},
+    support::{Gate, Stage, Tested, all, ensure, kill, patience, test, within},
 };
 use lambda_lifecycle_sandbox::{
+    Event,
     function::{EventKind, Exit, FunctionBuilder, TraceMode},
     xray::Document,
 };
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
+        test("SIGTERM: the document of an invocation with a foreign parent stays a segment", foreign_at_sigterm),
+        test("SIGTERM: the document of an invocation without a parent names none", parentless_at_sigterm),
+        test("SIGTERM: a span that outlived its invocation leaves", outlived_at_sigterm),
+        test("SIGTERM on a runtime without timers: hooks run", shutdown_without_timers),
         test("SIGTERM while idle: hooks run in reverse order, and the process ends by itself", idle),
         test("SIGTERM at the timeout: hooks run", at_the_timeout),
         test("SIGTERM while a handler blocks the only thread: hooks run", || while_blocked("current_thread")),
@@ -28,6 +33,58 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("without hooks no extension is registered", unregistered),
         test("spans kept for shutdown are flushed then", last_flush),
     ]
+}
+
+async fn cut_off(stage: &Stage, client_context: Option<String>) -> Tested {
+    let payload = json!({ "do": "hang" }).to_string().into();
+    let answer = stage.invoke_event(Event { payload, client_context, timeout: Some(UNTIL_KILLED), ..Event::default() }).await?;
+    ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+    stage.exited().await?;
+    stage.settle().await?;
+    let documents = stage.traces.find(|document| document.annotation("trigger").is_some());
+    let [document] = documents.as_slice() else { return Err(format!("{} documents", documents.len()).into()) };
+    ensure(document.annotation("outcome") == Some("shut_down"), format!("{:?}", document.raw))?;
+    ensure(document.raw.get("type").is_none(), format!("{:?}", document.raw))
+}
+
+async fn foreign_at_sigterm() -> Tested {
+    let function = |function: FunctionBuilder| {
+        function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off").env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c")
+    };
+    let stage = Stage::with("shutdown", TraceMode::Active, function).await?;
+    let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } });
+    cut_off(&stage, Some(context.to_string())).await
+}
+
+async fn parentless_at_sigterm() -> Tested {
+    let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
+    let function = |function: FunctionBuilder| function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off");
+    let stage = Stage::with("shutdown", TraceMode::Raw(header.to_owned()), function).await?;
+    cut_off(&stage, None).await
+}
+
+async fn outlived_at_sigterm() -> Tested {
+    let stage = Stage::with("shutdown", TraceMode::Active, |function| function.managed(2)).await?;
+    let gate = Gate::new().await?;
+    let answer = stage.invoke(json!({ "do": "outlive", "gate": gate.address()? })).await?;
+    let span = gate.held().await?;
+    stage.finished_document(&answer).await?;
+    span.release();
+    stage.wait_for_logs("outlived its invocation", 1).await?;
+    within("the shutdown", stage.function.shutdown()).await?;
+    stage.settle().await?;
+    let outliving = stage.traces.find(|document| document.name == "outliving");
+    ensure(outliving.len() == 1, "the span is lost")
+}
+
+async fn shutdown_without_timers() -> Tested {
+    let stage = Stage::new("shutdown-without-timers", TraceMode::Active).await?;
+    ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
+    stage.settle().await?;
+    let ended = within("the shutdown", stage.function.shutdown()).await?.ended;
+    ensure(ended.len() == 1 && ended[0].exit == Exit::Code(0), format!("{ended:?}"))?;
+    let said: Vec<Value> = stage.logged("hook ").into_iter().filter(|line| !line.contains("panicked")).map(Value::from).collect();
+    ensure(said == ["hook two", "hook one"], format!("{said:?}"))
 }
 
 async fn idle() -> Tested {

@@ -77,7 +77,7 @@ impl Kind {
     }
 }
 
-/// Every kind of environment an ending is shown in.
+/// Every kind of environment an outcome is shown in.
 pub(crate) const KINDS: [Kind; 4] = [
     Kind { name: "on-demand, traced", mode: TraceMode::Active, at_once: 1, served_by: Loop::Ours },
     Kind { name: "on-demand, not sampled", mode: TraceMode::NotSampled, at_once: 1, served_by: Loop::Ours },

@@ -1,4 +1,4 @@
-//! Elsewhere than in the sandbox: emulators that have a Runtime API and little else.
+//! Runtime APIs other than the sandbox's: emulators without an Extensions API, and ones that are missing, late or refuse.
 
 use crate::support::{Tested, ensure, test, this_program, within};
 use axum::{
@@ -31,6 +31,7 @@ pub(crate) fn tests() -> Vec<Trial> {
             test("a shutdown hook that blocks its thread does not keep the process from ending", hook_blocks),
             test("a Runtime API that refuses events: the error is typed and names the cause", refuses),
             test("a Runtime API that comes late is waited for", comes_late),
+            test("a missing Runtime API says what to do", missing_runtime_api),
         ])
         .collect()
 }
@@ -46,6 +47,17 @@ fn function(probe: &str, address: &str) -> Command {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     function
+}
+
+async fn missing_runtime_api() -> Tested {
+    for probe in ["value", "init-works", "http"] {
+        let output = tokio::process::Command::new(this_program()).env_clear().env("PROBE", probe).output().await?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure(output.status.code() == Some(1), format!("{probe}: {:?}", output.status))?;
+        ensure(text.contains("AWS_LAMBDA_RUNTIME_API is not set") && text.contains("cargo lambda watch"), text.clone())?;
+        ensure(!text.contains("panicked"), text)?;
+    }
+    Ok(())
 }
 
 async fn loop_ends() -> Tested {

@@ -1,0 +1,303 @@
+//! Work and hooks after the response.
+
+use crate::{
+    kind::{LATER, SOON, long_grace, long_reserve},
+    support::{Gate, Stage, Tested, ensure, function_error, patience, test, value},
+};
+use lambda_lifecycle_sandbox::{
+    Event,
+    function::{EventKind, FunctionBuilder, TraceMode},
+};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("after the response: what a task stores through a handle while an exporter is at work runs", stored_late),
+        test(
+            "after the response: work that stores work without end does not keep the next invocation waiting",
+            stored_without_end,
+        ),
+        test("after the response: work runs after a deadline", work_after_a_deadline),
+        test("hooks after the response run after a deadline", hooks_after_a_deadline),
+        test("after the response: an exporter that hangs costs the background work nothing", work_beside_an_exporter),
+        test("after the response: the token tells unfinished work to stop", work_with_a_token),
+        test("after the response: what a hook defers runs", deferring_hook),
+        test("after the response: what work stores runs beside it", || stored_by_work("wait")),
+        test("after the response: what unfinished work has stored runs, as it goes on, in the next invocation", || {
+            stored_by_work("freeze")
+        }),
+        test("after the response: what is stored when the invocation is over is done, and belongs to it", stored_too_late),
+        test("after the response: what a task stores while an exporter is at work runs", stored_by_a_task),
+        test("work that outlives an invocation nobody traces stays out of a traced one", untraced_work),
+        test("after the response: work runs after an error and after a panic", after_a_failure),
+        test("after the response: work that panics costs itself alone", bad_work),
+        test("hooks after the response: a panic costs that hook alone", hooks),
+        test("hooks after the response: a hang costs that hook alone", hanging_hook),
+        test("freeze: unfinished work goes on in the next invocation, its spans stay out of its trace", freeze),
+        test("cancel: unfinished work is cancelled at once", cancel),
+        test("idle and on_thaw know how long the environment slept", thaw),
+    ]
+}
+
+async fn stored_late() -> Tested {
+    let (exporting, task) = (Gate::new().await?, Gate::new().await?);
+    let address = exporting.address()?;
+    let stage = Stage::with("exporter", TraceMode::Active, |function| {
+        function.env("EXPORTER", "waits at the gate").env("EXPORTER_GATE", address)
+    })
+    .await?;
+    stage.invoke(json!({ "do": "store late", "gate": task.address()? })).await?;
+    let (exporter, task) = (exporting.held().await?, task.held().await?);
+    task.release();
+    stage.wait_for_logs("a task has stored work", 1).await?;
+    // The exporter is called again for what comes now, and is not to wait.
+    drop(exporting);
+    exporter.release();
+    stage.settle().await?;
+    ensure(stage.logged("the work runs").len() == 1, "the work is lost")
+}
+
+async fn stored_without_end() -> Tested {
+    for budget in ["0", "100"] {
+        let settings = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", budget);
+        let stage = Stage::with("value", TraceMode::Active, settings).await?;
+        for _ in 0..2 {
+            let answer = stage.invoke(json!({ "do": "store without end" })).await?;
+            stage.document(&answer).await?;
+        }
+        ensure(stage.processes() == 1, "the process did not live")?;
+    }
+    Ok(())
+}
+
+async fn work_after_a_deadline() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(SOON, json!({ "do": "hang", "after": "deadline" })).await?;
+    function_error(&answer)?;
+    stage.settle().await?;
+    ensure(stage.logged("after the response").iter().any(|line| line.contains("\"note\":\"deadline\"")), "the work did not run")?;
+    ensure(stage.logged("was not done in its time").is_empty(), "the work was cancelled")?;
+    stage.lives().await
+}
+
+async fn hooks_after_a_deadline() -> Tested {
+    let stage = Stage::with("hooks", TraceMode::Active, long_reserve).await?;
+    function_error(&stage.invoke_within(SOON, json!({ "do": "hang" })).await?)?;
+    stage.settle().await?;
+    ensure(stage.logged("hook one").len() == 1 && stage.logged("hook three").len() == 1, "the hooks did not run")?;
+    stage.lives().await
+}
+
+async fn work_beside_an_exporter() -> Tested {
+    let hanging = |function: FunctionBuilder| function.env("EXPORTER", "hangs");
+    let stage = Stage::with("exporter", TraceMode::Active, hanging).await?;
+    stage.invoke_within(LATER, json!({ "after": "exporter" })).await?;
+    stage.settle().await?;
+    ensure(stage.logged("\"note\":\"exporter\"").len() == 1, "the work did not run")?;
+    stage.lives().await
+}
+
+async fn work_with_a_token() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, long_grace).await?;
+    stage.invoke_within(SOON, json!({ "do": "work with a token" })).await?;
+    stage.settle().await?;
+    ensure(stage.logged("told to stop").len() == 1, "the token was not cancelled")?;
+    ensure(stage.logged("was not done in its time").is_empty(), "the work was cancelled")?;
+    stage.lives().await
+}
+
+/// An invocation, and one more, in which frozen work of the first goes on until it has logged these words.
+async fn invoke_and_thaw(stage: &Stage, event: Value, words: &str) -> Tested {
+    stage.invoke(event).await?;
+    stage.settle().await?;
+    thaw_until(stage, words).await
+}
+
+/// An invocation that runs until the function has logged these words.
+async fn thaw_until(stage: &Stage, words: &str) -> Tested {
+    let gate = Gate::new().await?;
+    let payload = json!({ "do": "wait at the gate", "gate": gate.address()? }).to_string().into();
+    let begun = stage.begin(Event { payload, ..Event::default() });
+    let held = gate.held().await?;
+    stage.wait_for_logs(words, 1).await?;
+    held.release();
+    begun.answer("the invocation that thaws").await?;
+    stage.settle().await
+}
+
+async fn deferring_hook() -> Tested {
+    let stage = Stage::new("deferring-hook", TraceMode::Active).await?;
+    invoke_and_thaw(&stage, json!({}), "deferred by a hook").await
+}
+
+async fn stored_by_work(policy: &'static str) -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| {
+        function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", policy).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", "3000")
+    })
+    .await?;
+    invoke_and_thaw(&stage, json!({ "do": "work beside work that hangs" }), "stored by work").await?;
+    ensure(stage.logged("stored by work").len() == 1, "the work is lost without a word")?;
+    stage.lives().await
+}
+
+async fn stored_by_a_task() -> Tested {
+    let (exporting, task) = (Gate::new().await?, Gate::new().await?);
+    let address = exporting.address()?;
+    let stage = Stage::with("exporter", TraceMode::Active, |function| {
+        function.env("EXPORTER", "waits at the gate").env("EXPORTER_GATE", address)
+    })
+    .await?;
+    stage.invoke(json!({ "do": "work of a task", "gate": task.address()? })).await?;
+    let (exporter, task) = (exporting.held().await?, task.held().await?);
+    task.release();
+    stage.wait_for_logs("a task has stored work", 1).await?;
+    // The exporter is called again for what comes now, and is not to wait.
+    drop(exporting);
+    exporter.release();
+    stage.settle().await?;
+    ensure(stage.logged("the work runs").len() == 1, "the work is lost")?;
+    stage.lives().await
+}
+
+async fn stored_too_late() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let gate = Gate::new().await?;
+    let first = stage.invoke(json!({ "do": "work of a late task", "gate": gate.address()? })).await?;
+    let task = gate.held().await?;
+    stage.settle().await?;
+    task.release();
+    thaw_until(&stage, "the late work is done").await?;
+    // What ended late leaves with the next invocation.
+    stage.invoke(json!({})).await?;
+    stage.settle().await?;
+    for name in ["late task", "late work"] {
+        let spans = stage.traces.find(|span| span.name == name);
+        ensure(spans.len() == 1 && spans[0].trace_id == first.trace_id, format!("{name}: {spans:?}"))?;
+    }
+    Ok(())
+}
+
+async fn untraced_work() -> Tested {
+    let stage =
+        // Beside no other layer a call site is asked in advance, and not where it is made.
+        Stage::with("own-subscriber-redacting", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze")).await?;
+    let untraced = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
+    let payload = json!({ "do": "ticking spans" }).to_string().into();
+    stage.invoke_event(Event { payload, trace_header: Some(untraced.to_owned()), ..Event::default() }).await?;
+    stage.settle().await?;
+    thaw_until(&stage, "the ticking is over").await?;
+    let traced = stage.invoke(json!({})).await?;
+    stage.document(&traced).await?;
+    let strangers = stage.traces.find(|document| document.name == "work");
+    ensure(strangers.is_empty(), format!("{strangers:?}"))
+}
+
+async fn after_a_failure() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    for ending in ["fail", "panic"] {
+        let answer = stage.invoke(json!({ "do": ending, "after": ending })).await?;
+        function_error(&answer)?;
+        stage.settle().await?;
+        let lines = stage.logged("after the response");
+        let line = lines.iter().find(|line| line.contains(&format!("\"note\":\"{ending}\""))).ok_or("the work did not run")?;
+        let line: Value = serde_json::from_str(line)?;
+        ensure(line["requestId"] == answer.request_id.as_str(), format!("{line} is not of {}", answer.request_id))?;
+    }
+    Ok(())
+}
+
+async fn bad_work() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "bad work", "after": "good work" })).await?;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    stage.document(&answer).await?;
+    ensure(stage.logged("good work").len() == 1, "the other work did not run")?;
+    ensure(stage.logged("work after the response panicked: fuse was lit").len() == 1, "the panic is not in the log")?;
+    stage.lives().await
+}
+
+async fn hooks() -> Tested {
+    let stage = Stage::new("hooks", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "fail", "after": "work" })).await?;
+    function_error(&answer)?;
+    stage.settle().await?;
+    ensure(stage.logged("hook one").iter().any(|line| line.contains("failed")), "the first hook did not see the outcome")?;
+    ensure(stage.logged("a hook after the response panicked: fuse was lit").len() == 1, "the panic is not in the log")?;
+    let third = stage.logged("hook three");
+    ensure(third.len() == 1 && third[0].contains("\"finished\":1"), format!("{third:?}"))?;
+    ensure(third[0].contains(&answer.request_id), format!("{} is not of {}", third[0], answer.request_id))?;
+
+    stage.invoke_within(LATER, json!({ "do": "late work" })).await?;
+    stage.settle().await?;
+    ensure(stage.logged("\"message\":\"unfinished\"").len() == 1, "on_unfinished was not called")?;
+    ensure(stage.processes() == 1, "the process did not live")
+}
+
+async fn hanging_hook() -> Tested {
+    let stage = Stage::new("hanging-hook", TraceMode::Active).await?;
+    let answer = stage.invoke_within(LATER, json!({})).await?;
+    stage.document(&answer).await?;
+    ensure(stage.logged("a hook after the response was not done in its time").len() == 1, "it is not in the log")?;
+    stage.lives().await
+}
+
+async fn freeze() -> Tested {
+    let stage =
+        Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze")).await?;
+    let work = Gate::new().await?;
+    let first = stage.invoke(json!({ "do": "ticking work", "gate": work.address()? })).await?;
+    let ticking = work.held().await?;
+    stage.settle().await?;
+    ticking.release();
+    ensure(stage.logged("\"tick\"").is_empty(), "the work was waited for")?;
+    ensure(stage.logged("goes on in the next invocation").len() == 1, "it is not in the log")?;
+    // The timers that ran out while the environment was frozen fire in the next invocation.
+    let gate = Gate::new().await?;
+    let begun = stage.begin_within(patience(), json!({ "do": "wait at the gate", "gate": gate.address()? }));
+    let held = gate.held().await?;
+    let line = stage.wait_for_logs("\"tick\"", 3).await?;
+    held.release();
+    let second = begun.answer("the invocation that thaws").await?;
+    ensure(line.contains(&first.request_id), format!("{line} is not of {}", first.request_id))?;
+    stage.document(&second).await?;
+    let strangers = stage.traces.find(|document| document.trace_id == second.trace_id && document.name == "after response");
+    ensure(strangers.is_empty(), format!("{strangers:?}"))
+}
+
+async fn cancel() -> Tested {
+    let stage =
+        Stage::with("value", TraceMode::Active, |function| long_grace(function).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "cancel"))
+            .await?;
+    let work = Gate::new().await?;
+    stage.invoke(json!({ "do": "ticking work", "gate": work.address()? })).await?;
+    stage.settle().await?;
+    // It could go on.
+    drop(work);
+    ensure(stage.logged("is cancelled").len() == 1, "it is not in the log")?;
+    // As long as the work would have taken.
+    stage.invoke_within(SOON, json!({ "do": "stop" })).await?;
+    stage.settle().await?;
+    ensure(stage.logged("\"tick\"").is_empty(), "the work was not cancelled")
+}
+
+async fn thaw() -> Tested {
+    let stage = Stage::new("hooks", TraceMode::Active).await?;
+    let idle = async || -> Result<Option<u64>, libtest_mimic::Failed> {
+        let answer = stage.invoke(json!({ "do": "idle" })).await?;
+        stage.settle().await?;
+        Ok(value(&answer)?.as_u64())
+    };
+    ensure(idle().await?.is_none(), "the first invocation has slept")?;
+    ensure(stage.logged("thawed").is_empty(), "on_thaw was called without a sleep")?;
+    let told = idle().await?.ok_or("the second one did not sleep")?;
+    let at =
+        |wanted: EventKind| stage.function.timeline().into_iter().find(|event| event.kind == wanted).map(|event| event.offset);
+    let (frozen, thawed) = (at(EventKind::Frozen).ok_or("no freeze")?, at(EventKind::Thawed).ok_or("no thaw")?);
+    // It began to rest before it was frozen, and was at work again after it was thawed.
+    let slept = thawed.saturating_sub(frozen);
+    ensure(Duration::from_millis(told + 1) >= slept, format!("{told} ms are told, it slept {slept:?}"))?;
+    ensure(stage.logged("thawed").len() == 1, "on_thaw was not called once")?;
+    ensure(stage.logged("thawed after ages").is_empty(), "on_thaw was called for a shorter sleep")
+}

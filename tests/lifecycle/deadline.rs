@@ -1,0 +1,161 @@
+//! Deadlines: of handlers that wait, compute, stream or block their thread.
+
+use crate::{
+    kind::{SOON, STREAMING, UNTIL_KILLED, long_grace, long_reserve},
+    support::{Gate, Stage, Tested, ensure, function_error, test, value},
+};
+use lambda_lifecycle_sandbox::{
+    Failure,
+    function::{FunctionBuilder, TraceMode},
+};
+use libtest_mimic::Trial;
+use serde_json::json;
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
+        test("a handler that computes and gives way meets its deadline", cooperative),
+        test("stream: a body that is always ready meets the deadline", endless_stream),
+        test("deadline of a part of the work: the handler is told", part_of_the_work),
+        test("a handler that sleeps its thread away is reported before the kill", || blocked("block", "blocking query")),
+        test("a handler that spins is reported before the kill", || blocked("spin", "endless loop")),
+        test("a handler that blocks into the reserve and then gives way has one document of each span", blocked_for_a_while),
+        test("Managed Instances: an answer after the deadline is told, for the caller has an error", late_answer),
+        test("without the watchdog a blocked handler leaves its beginning", unwatched),
+        test("a fallback answers the deadline", fallback),
+        test("LAMBDA_LIFECYCLE_DEADLINE_GRACE and _RESERVE move the points", grace_and_reserve),
+        test("a grace or a reserve as long as the invocation is none: told once, and the default stays", || async {
+            too_long("LAMBDA_LIFECYCLE_DEADLINE_GRACE").await?;
+            too_long("LAMBDA_LIFECYCLE_DEADLINE_RESERVE").await
+        }),
+    ]
+}
+
+async fn served() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": "serve and block" }));
+    stage.traces.wait_for(1, |document| document.name == "served").await?;
+    stage.function.expire();
+    begun.answer("a handler that blocks").await?;
+    stage.settle().await?;
+    let found = stage.traces.find(|document| document.name == "served");
+    let [document] = found.as_slice() else { return Err(format!("{} documents", found.len()).into()) };
+    ensure(document.parent_id.as_deref() == Some("0000000000000008"), format!("{}", document.raw))?;
+    ensure(document.annotation("outcome").is_none(), format!("{}", document.raw))
+}
+
+async fn cooperative() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(SOON, json!({ "do": "cooperate" })).await?;
+    let (error_type, _) = function_error(&answer)?;
+    ensure(error_type == "Lifecycle.DeadlineExceeded", error_type)?;
+    stage.lives().await
+}
+
+async fn endless_stream() -> Tested {
+    let stage = Stage::with("stream", TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(STREAMING, json!({ "do": "endless" })).await?;
+    let (error_type, _) = function_error(&answer)?;
+    ensure(error_type == "Lifecycle.DeadlineExceeded", error_type)?;
+    let document = stage.document(&answer).await?;
+    ensure(document.annotation("outcome") == Some("deadline_exceeded"), format!("{:?}", document.annotations))?;
+    stage.lives().await
+}
+
+async fn part_of_the_work() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, long_grace).await?;
+    let answer = stage.invoke_within(SOON, json!({ "do": "within" })).await?;
+    let body = value(&answer)?;
+    ensure(body["within"].as_str().is_some_and(|text| text.contains("raise the timeout")), body.to_string())
+}
+
+async fn blocked(how: &'static str, culprit: &str) -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": how }));
+    stage.wait_for_logs("the handler blocks its thread past the deadline", 1).await?;
+    stage.traces.wait_for(2, |document| document.fault).await?;
+    stage.function.expire();
+    let answer = begun.answer("a handler that blocks").await?;
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
+    let document = stage.document(&answer).await?;
+    ensure(document.fault && !document.in_progress, format!("{:?}", document.raw))?;
+    ensure(document.annotation("outcome") == Some("blocked"), format!("{:?}", document.annotations))?;
+    let named = |message: &str| message.contains(culprit);
+    let told = |document: &lambda_lifecycle_sandbox::xray::Document| {
+        document.exceptions().iter().any(|exception| exception.message.as_deref().is_some_and(named))
+    };
+    ensure(told(&document), format!("{:?}", document.exceptions()))?;
+    let inner = stage.traces.find(|document| document.name == culprit);
+    ensure(inner.len() == 1 && inner[0].fault && told(&inner[0]), format!("{inner:?}"))?;
+    ensure(stage.logged("the handler blocks its thread past the deadline").len() == 1, "not one line in the log")?;
+    ensure(stage.invoke(json!({})).await?.result.is_ok() && stage.processes() == 2, "no new process serves")
+}
+
+async fn blocked_for_a_while() -> Tested {
+    let (stage, gate) = (Stage::new("value", TraceMode::Active).await?, Gate::new().await?);
+    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": "block at the gate", "gate": gate.address()? }));
+    let held = gate.held().await?;
+    stage.traces.wait_for(2, |document| document.fault).await?;
+    held.release();
+    let answer = begun.answer("a handler that blocks for a while").await?;
+    stage.document(&answer).await?;
+    let blocking = stage.traces.find(|document| document.name == "blocking query");
+    ensure(blocking.len() == 1 && blocking[0].fault, format!("{blocking:?}"))
+}
+
+async fn late_answer() -> Tested {
+    // The caller is told at the deadline itself: from then on the answer is late.
+    let managed = |function: FunctionBuilder| function.managed(8).kill_delay(Duration::ZERO);
+    let (stage, gate) = (Stage::with("value", TraceMode::Active, managed).await?, Gate::new().await?);
+    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": "block at the gate", "gate": gate.address()? }));
+    let held = gate.held().await?;
+    let answer = begun.answer("a handler that blocks").await?;
+    held.release();
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
+    stage.wait_for_logs("the answer came after the deadline", 1).await?;
+    ensure(stage.processes() == 1, "the process did not live")
+}
+
+async fn unwatched() -> Tested {
+    // Only the kill itself shows that nothing came before it.
+    let change = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_WATCHDOG", "off").kill_delay(Duration::ZERO);
+    let stage = Stage::with("value", TraceMode::Active, change).await?;
+    let answer = stage.invoke_within(UNTIL_KILLED, json!({ "do": "block" })).await?;
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
+    ensure(stage.document(&answer).await?.in_progress, "the invocation is finished in its trace")
+}
+
+async fn fallback() -> Tested {
+    let stage = Stage::with("fallback", TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(SOON, json!({ "do": "hang" })).await?;
+    ensure(answer.result.as_deref() == Ok(&b"\"fallback\""[..]), format!("{:?}", answer.result))?;
+    let document = stage.document(&answer).await?;
+    ensure(document.annotation("outcome") == Some("deadline_exceeded") && document.fault, format!("{:?}", document.raw))
+}
+
+async fn too_long(variable: &'static str) -> Tested {
+    const SHORT: Duration = Duration::from_secs(1);
+    let long = SHORT.as_millis().to_string();
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env(variable, long)).await?;
+    for _ in 0..2 {
+        let answer = stage.invoke_within(SHORT, json!({ "do": "stop" })).await?;
+        // Both defaults are 50 ms. Who misses them has met the deadline, which would not have come either.
+        let remaining = value(&answer).map_or(0, |body| body["remaining_ms"].as_u64().unwrap_or(u64::MAX));
+        ensure(remaining <= 100, format!("{variable}: cancelled {remaining} ms before the kill"))?;
+    }
+    let told = stage.logged("is as long as the invocation");
+    ensure(told.len() == 1 && told[0].contains(variable), format!("{told:?}"))
+}
+
+async fn grace_and_reserve() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| {
+        function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "20000").env("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", "9000")
+    })
+    .await?;
+    let answer = stage.invoke_within(Duration::from_secs(30), json!({ "do": "stop" })).await?;
+    let body = value(&answer)?;
+    let remaining = body["remaining_ms"].as_u64().ok_or("no time is told")?;
+    // Before the deadline, which is 9 s before the and not before the grace.
+    ensure((9_000..=29_000).contains(&remaining), format!("cancelled {remaining} ms before the kill"))
+}

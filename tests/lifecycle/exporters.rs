@@ -1,0 +1,67 @@
+//! Exporters of the user's own.
+
+use crate::{
+    kind::{LATER, UNTIL_KILLED},
+    support::{Gate, Stage, Tested, ensure, test},
+};
+use lambda_lifecycle_sandbox::function::{FunctionBuilder, TraceMode};
+use libtest_mimic::Trial;
+use serde_json::json;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("an exporter gets the spans of a handler that blocked for a while", exported_after_blocking),
+        test("an exporter for which there is no thread is told, the process lives", no_thread),
+        test("an exporter is told whose spans they are", resource),
+        test("an exporter gets every span, after the response", || exporter("", "exported work, probe")),
+        test("an exporter that fails is told, the process lives", || exporter("fails", "an exporter did not take its spans")),
+        test("an exporter that panics is told, the process lives", || exporter("panics", "an exporter panicked")),
+        test("an exporter that hangs is not waited for beyond the deadline", || {
+            exporter("hangs", "was not done before the deadline")
+        }),
+        test("an exporter that blocks is not waited for beyond the deadline", || {
+            exporter("blocks", "was not done before the deadline")
+        }),
+    ]
+}
+
+async fn exported_after_blocking() -> Tested {
+    let stage = Stage::new("exporter", TraceMode::Active).await?;
+    let gate = Gate::new().await?;
+    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": "block at the gate", "gate": gate.address()? }));
+    let held = gate.held().await?;
+    stage.traces.wait_for(2, |document| document.fault).await?;
+    held.release();
+    begun.answer("a handler that blocks for a while").await?;
+    stage.settle().await?;
+    let exported = stage.logged("exported");
+    ensure(exported.iter().any(|line| line.contains("blocking query") && line.contains("probe")), format!("{exported:?}"))
+}
+
+async fn no_thread() -> Tested {
+    let stage = Stage::new("exporter-without-threads", TraceMode::Active).await?;
+    for _ in 0..2 {
+        let answer = stage.invoke(json!({ "after": "exporter" })).await?;
+        ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+        stage.settle().await?;
+    }
+    ensure(stage.processes() == 1, "the process did not live")?;
+    ensure(stage.logged("\"note\":\"exporter\"").len() == 2, "the work did not run")?;
+    ensure(!stage.logged("an exporter did not take its spans").is_empty(), "it is not told")
+}
+
+async fn resource() -> Tested {
+    let stage = Stage::new("exporter", TraceMode::Active).await?;
+    stage.invoke(json!({})).await?;
+    ensure(stage.logged("spans of probe").len() == 1, format!("{:?}", stage.logged("spans of")))
+}
+
+async fn exporter(behavior: &'static str, words: &'static str) -> Tested {
+    let change = |function: FunctionBuilder| function.env("EXPORTER", behavior);
+    let stage = Stage::with("exporter", TraceMode::Active, change).await?;
+    let answer = stage.invoke_within(LATER, json!({ "do": "log" })).await?;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    stage.document(&answer).await?;
+    ensure(stage.logged(words).len() == 1, format!("{words:?} is not in the log once"))?;
+    stage.lives().await
+}

@@ -1,0 +1,149 @@
+//! The Init phase.
+
+use crate::support::{Stage, Tested, ensure, test};
+use lambda_lifecycle_sandbox::{
+    function::{EventKind, Exit, TraceMode},
+    xray::Document,
+};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("init: a daemon's name needs none of Tokio's threads", named_daemon),
+        test("init: a span still open in the first invocation leaves no orphan", init_left_open),
+        test("init: spans of a blocking set-up are its own", init_blocking_traced),
+        test("init: a blocking set-up over the budget does not keep the process", init_blocking_hangs),
+        test("provisioned concurrency: init is a trace of its own, linked both ways, and nothing is a cold start", provisioned),
+        test("SnapStart: a restore is not a cold start, and init is a trace of its own", snap_start),
+        test("init: a panic in a set-up is a failure, not a crash", || {
+            fails("init-panics", "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
+        }),
+        test("init: a panic in a blocking set-up is a failure, not a crash", || {
+            fails("init-blocking-panics", "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
+        }),
+        test("init: a set-up over the budget that panics when it is dropped is a failure, not a crash", || {
+            fails("init-drop-panics", "Lifecycle.InitOverBudget", "init of database was not done")
+        }),
+        test("init: blocking set-ups run side by side, off the executor", blocking),
+        test("init: an initializer that blocks its thread past the budget is named", blocks),
+        test("init: an optional set-up that fails is tried again at first use", || optional("init-optional")),
+        test("init: an optional set-up that panics before it begins is tried again at first use", || {
+            optional("init-optional-panics")
+        }),
+        test("init: a cell is filled for all invocations", works),
+    ]
+}
+
+async fn named_daemon() -> Tested {
+    let stage = Stage::with("exporter-without-threads", TraceMode::Active, |function| {
+        function.env("AWS_XRAY_DAEMON_ADDRESS", "localhost:2000")
+    });
+    let answer = stage.await?.invoke(json!({})).await?;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))
+}
+
+async fn init_left_open() -> Tested {
+    let stage = Stage::new("init-left-open", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await?;
+    stage.document(&answer).await?;
+    ensure(stage.traces.find(|span| span.name == "work").len() == 1, "the finished span is lost")
+}
+
+async fn init_blocking_traced() -> Tested {
+    let stage = Stage::new("init-blocking-traced", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await?;
+    stage.document(&answer).await?;
+    let (init, inner) =
+        (stage.traces.find(|span| span.name == "init database"), stage.traces.find(|span| span.name == "connect"));
+    let below = init.len() == 1 && inner.len() == 1 && inner[0].parent_id.as_ref() == Some(&init[0].id);
+    ensure(below, format!("{init:?} {inner:?}"))
+}
+
+async fn init_blocking_hangs() -> Tested {
+    let stage =
+        Stage::with("init-blocking-hangs", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "300"))
+            .await?;
+    let _ = stage.invoke(json!({})).await?;
+    let exited = stage.exited().await?;
+    let by_itself = matches!(exited, EventKind::Exited { exit: Exit::Code(1), .. });
+    ensure(by_itself, format!("the process did not end by itself: {exited:?}"))
+}
+
+async fn provisioned() -> Tested {
+    let stage =
+        Stage::with("init-works", TraceMode::Active, |function| function.initialization_type("provisioned-concurrency")).await?;
+    crate::support::within("the warm-up", stage.function.warm_up()).await??;
+    let answer = stage.invoke(json!({})).await?;
+    let document = stage.document(&answer).await?;
+    ensure(document.annotations.get("cold_start") == Some(&json!(false)), "it is a cold start")?;
+    let setups = stage.traces.find(|document| document.name == "init place");
+    let [setup] = setups.as_slice() else { return Err(format!("{} set-ups", setups.len()).into()) };
+    ensure(setup.trace_id != answer.trace_id, "init is in the invocation's trace")?;
+    let segment = stage.traces.find(|document| Some(&document.id) == setup.parent_id.as_ref());
+    let [segment] = segment.as_slice() else { return Err("the set-up has no segment above it".into()) };
+    let links = |from: &Document, to: &Document| from.links.iter().any(|link| link.trace_id == to.trace_id && link.id == to.id);
+    ensure(links(segment, &document) && links(&document, segment), format!("{:?} {:?}", segment.links, document.links))
+}
+
+async fn snap_start() -> Tested {
+    let stage = Stage::with("init-works", TraceMode::Active, |function| function.initialization_type("snap-start")).await?;
+    let (first, second) = (stage.invoke(json!({})).await?, stage.invoke(json!({})).await?);
+    let (first, second) = (stage.document(&first).await?, stage.document(&second).await?);
+    for (document, restored) in [(&first, json!(true)), (&second, Value::Null)] {
+        let found = (&document.raw["annotations"]["cold_start"], &document.raw["annotations"]["restored"]);
+        ensure(found == (&json!(false), &restored), format!("{:?}", document.annotations))?;
+    }
+    let setups = stage.traces.find(|document| document.name == "init place");
+    ensure(setups.len() == 1 && setups[0].trace_id != first.trace_id, format!("{setups:?}"))
+}
+
+async fn fails(probe: &'static str, error_type: &str, part: &str) -> Tested {
+    let stage = Stage::new(probe, TraceMode::Active).await?;
+    // Lambda repeats the phase inside the invocation: a hanging set-up then meets the function's timeout.
+    let answer = stage.invoke(json!({})).await?;
+    ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
+    let posted = stage.function.timeline().into_iter().find_map(|event| match event.kind {
+        EventKind::InitError { error_type, error_message } => Some((error_type, error_message)),
+        _ => None,
+    });
+    let (posted, message) = posted.ok_or("no init error was posted")?;
+    ensure(posted == error_type && message.contains(part), format!("{posted}: {message}"))?;
+    ensure(!stage.logged(part).is_empty(), "it is not in the log")
+}
+
+async fn works() -> Tested {
+    let stage = Stage::new("init-works", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await?;
+    ensure(answer.result.as_deref() == Ok(&b"\"here\""[..]), format!("{:?}", answer.result))?;
+    stage.document(&answer).await?;
+    let setups = stage.traces.find(|document| document.name == "init place" && document.trace_id == answer.trace_id);
+    ensure(setups.len() == 1, format!("{} spans of the set-up", setups.len()))
+}
+
+async fn blocks() -> Tested {
+    let stage =
+        Stage::with("init-blocks", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "100")).await?;
+    ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
+    let lines = stage.logged("\"blocked_ms\"");
+    let [line] = lines.as_slice() else { return Err(format!("{lines:?}").into()) };
+    let fields = &serde_json::from_str::<serde_json::Value>(line)?["fields"];
+    ensure(fields["initializer"] == "slow" && fields["budget_ms"] == 100, line.as_str())?;
+    ensure(fields["blocked_ms"].as_u64().is_some_and(|blocked| blocked > 0), line.as_str())
+}
+
+async fn blocking() -> Tested {
+    Stage::new("init-blocking", TraceMode::Active).await?.lives().await
+}
+
+async fn optional(probe: &'static str) -> Tested {
+    let stage = Stage::new(probe, TraceMode::Active).await?;
+    let answer = stage.invoke(json!({})).await?;
+    ensure(answer.result.as_deref() == Ok(&b"1"[..]), format!("{:?}", answer.result))?;
+    stage.document(&answer).await?;
+    let setup = stage.traces.find(|document| document.name == "init cache");
+    ensure(setup.len() == 1 && setup[0].fault, format!("{setup:?}"))?;
+    ensure(stage.logged("it is tried again at first use").len() == 1, "not one line in the log")?;
+    let again = stage.invoke(json!({})).await?;
+    ensure(again.result.as_deref() == Ok(&b"1"[..]) && stage.processes() == 1, format!("{:?}", again.result))
+}

@@ -1,0 +1,48 @@
+//! What is logged, and at which level.
+
+use crate::{
+    support::{Stage, Tested, ensure, test},
+    trace::lives,
+};
+use lambda_lifecycle_sandbox::function::TraceMode;
+use libtest_mimic::Trial;
+use serde_json::json;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("a thread may log when it ends", thread_end),
+        test("OpenTelemetry may log while it holds the context", too_many_contexts),
+        test("spans are recorded under RUST_LOG=warn", quiet_log),
+        test("log settings that are none are told once and logging goes on", malformed_log_settings),
+    ]
+}
+
+async fn thread_end() -> Tested {
+    let stage = lives("log at the end of a thread").await?;
+    ensure(stage.logged("the thread ends").len() == 1, "it is not logged")
+}
+
+async fn too_many_contexts() -> Tested {
+    let stage = lives("too many contexts").await?;
+    ensure(!stage.logged("Context.AttachFailed").is_empty(), "OpenTelemetry did not log: this test shows nothing")
+}
+
+async fn quiet_log() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env("RUST_LOG", "warn")).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await?;
+    stage.document(&answer).await?;
+    ensure(stage.logged("a line of the user's").is_empty(), "INFO is logged")?;
+    ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is not recorded")
+}
+
+async fn malformed_log_settings() -> Tested {
+    let stage =
+        Stage::with("value", TraceMode::Active, |function| function.env("AWS_LAMBDA_LOG_LEVEL", "LOUD").log_format("YAML"))
+            .await?;
+    stage.invoke(json!({ "do": "log" })).await?;
+    stage.settle().await?;
+    for problem in ["AWS_LAMBDA_LOG_LEVEL=", "AWS_LAMBDA_LOG_FORMAT="] {
+        ensure(stage.logged(problem).len() == 1, format!("{problem} is not told once"))?;
+    }
+    ensure(stage.logged("a line of the user's").len() == 1, "the user's line is not logged")
+}

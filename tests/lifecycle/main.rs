@@ -1,0 +1,52 @@
+//! What becomes of an invocation, with real processes: this binary is both the test and, where `PROBE` names one, the function
+//! under test.
+
+mod after_response;
+mod deadline;
+mod delivery;
+mod exporters;
+mod function;
+mod held;
+mod http;
+mod init;
+mod invocation;
+mod kind;
+mod logs;
+mod long_errors;
+mod odd;
+mod outcomes;
+mod panic_payloads;
+mod redaction;
+mod runtime_api;
+mod settings;
+mod shutdown;
+mod subscriber;
+#[path = "../support/mod.rs"]
+mod support;
+mod trace;
+mod user_layers;
+
+fn main() -> std::process::ExitCode {
+    if let Some(probe) = std::env::var_os("PROBE") {
+        return function::main(&probe.to_string_lossy());
+    }
+    support::run([
+        outcomes::tests(),
+        invocation::tests(),
+        init::tests(),
+        deadline::tests(),
+        after_response::tests(),
+        shutdown::tests(),
+        trace::tests(),
+        redaction::tests(),
+        exporters::tests(),
+        subscriber::tests(),
+        logs::tests(),
+        long_errors::tests(),
+        http::tests(),
+        settings::tests(),
+        runtime_api::tests(),
+        panic_payloads::tests(),
+        user_layers::tests(),
+    ])
+}

@@ -1,0 +1,97 @@
+//! Settings: those that are invalid, missing or misspelled, and extreme ones.
+
+use crate::support::{Stage, Tested, ensure, test, within};
+use lambda_lifecycle_sandbox::function::TraceMode;
+use libtest_mimic::Trial;
+use serde_json::json;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("a daemon's address and a log filter that are no text are told about, once", no_text),
+        test("where the daemon's address is unset or empty documents go to the default one", default_daemon),
+        test("a misspelled variable is told about, once", misspelled),
+        test("limits of Duration::MAX are no limits", no_bounds),
+        test("a daemon address that is none is told once", malformed_daemon_address),
+        test("every setting that is not understood is told once and changes nothing", bad_settings),
+    ]
+}
+
+async fn no_text() -> Tested {
+    let address = OsStr::from_bytes(b"127.0.0.1:2000\xff");
+    let filter = OsStr::from_bytes(b"orders=debug\xff");
+    let stage = Stage::with("value", TraceMode::Active, |function| {
+        function.env("AWS_XRAY_DAEMON_ADDRESS", address).env("RUST_LOG", filter)
+    })
+    .await?;
+    for _ in 0..2 {
+        ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
+    }
+    for problem in ["cannot be used, nothing is sent to X-Ray", "RUST_LOG="] {
+        ensure(stage.logged(problem).len() == 1, format!("{problem} is not told once"))?;
+    }
+    Ok(())
+}
+
+async fn default_daemon() -> Tested {
+    // Whatever else listens there, a daemon perhaps, would get the documents.
+    let Ok(socket) = tokio::net::UdpSocket::bind("127.0.0.1:2000").await else { return Ok(()) };
+    for address in [None, Some(""), Some(" ")] {
+        let stage = Stage::with("value", TraceMode::Active, |function| match address {
+            Some(address) => function.env("AWS_XRAY_DAEMON_ADDRESS", address),
+            None => function.without_xray(),
+        })
+        .await?;
+        let answer = stage.invoke(json!({})).await?;
+        let mut datagram = vec![0; 65_536];
+        while let (bytes, _) = within("a datagram", socket.recv_from(&mut datagram)).await??
+            && !String::from_utf8_lossy(&datagram[..bytes]).contains(&answer.trace_id)
+        {}
+    }
+    Ok(())
+}
+
+async fn misspelled() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYLE_TRACE", "off")).await?;
+    for _ in 0..2 {
+        stage.invoke(json!({})).await?;
+    }
+    ensure(stage.logged("LAMBDA_LIFECYCLE_TRACE").len() == 1, "it is not told once")
+}
+
+async fn no_bounds() -> Tested {
+    let stage = Stage::new("no-bounds", TraceMode::Active).await?;
+    stage.invoke(json!({ "after": "unbounded" })).await?;
+    stage.settle().await?;
+    ensure(stage.logged("unbounded").len() == 1, "the work did not run")?;
+    stage.lives().await
+}
+
+async fn malformed_daemon_address() -> Tested {
+    let stage = Stage::with("value", TraceMode::Active, |function| function.xray("nowhere")).await?;
+    for _ in 0..2 {
+        ensure(stage.invoke(json!({})).await?.result.is_ok(), "an invocation failed")?;
+        stage.settle().await?;
+    }
+    let told = stage.logged("cannot be used, nothing is sent to X-Ray");
+    ensure(told.len() == 1, format!("told {} times", told.len()))
+}
+
+async fn bad_settings() -> Tested {
+    const SETTINGS: [&str; 4] = [
+        "LAMBDA_LIFECYCLE_TRACE",
+        "LAMBDA_LIFECYCLE_INIT_BUDGET",
+        "LAMBDA_LIFECYCLE_AFTER_RESPONSE",
+        "LAMBDA_LIFECYCLE_DEADLINE_GRACE",
+    ];
+    let stage = Stage::with("value", TraceMode::Active, |function| {
+        SETTINGS.iter().fold(function, |function, name| function.env(name, "perhaps, or not"))
+    })
+    .await?;
+    let answer = stage.invoke(json!({})).await?;
+    stage.document(&answer).await?;
+    for name in SETTINGS {
+        ensure(stage.logged(&format!("{name}=")).len() == 1, format!("{name} is not told once"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Subscribers: the library's, and the user's own beside it.
+
+use crate::support::{Stage, Tested, ensure, test};
+use lambda_lifecycle_sandbox::function::TraceMode;
+use libtest_mimic::Trial;
+use serde_json::json;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("a subscriber that was only in scope for a while is not in the way", scoped_before),
+        test("a filter of the subscriber as a whole is told about, once", filtered_subscriber),
+        test("a subscriber of the user's own loses no span", own_subscriber),
+        test("a subscriber that records nothing is told how to, once", strange_subscriber),
+        test("OpenTelemetry's methods of a span find it in the default subscriber", span_extension),
+    ]
+}
+
+async fn scoped_before() -> Tested {
+    let stage = Stage::new("scoped-before", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await?;
+    stage.document(&answer).await?;
+    ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
+    ensure(stage.logged("a line of the user's").len() == 1, "nothing is logged")
+}
+
+async fn filtered_subscriber() -> Tested {
+    let stage = Stage::new("filtered-subscriber", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await?;
+    stage.document(&answer).await?;
+    ensure(stage.logged("hides spans").len() == 1, "it is not told")
+}
+
+async fn own_subscriber() -> Tested {
+    let stage = Stage::new("own-subscriber", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await?;
+    stage.document(&answer).await?;
+    ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
+    ensure(stage.logged("subscriber is set already").is_empty(), "a connected subscriber is complained about")
+}
+
+async fn strange_subscriber() -> Tested {
+    let stage = Stage::new("strange-subscriber", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "log" })).await?;
+    // The invocation's own span depends on no subscriber.
+    stage.document(&answer).await?;
+    ensure(stage.logged("Lifecycle::tracing_layer()").len() == 1, "it is not told how to connect it")
+}
+
+async fn span_extension() -> Tested {
+    let stage = Stage::new("value", TraceMode::Active).await?;
+    let answer = stage.invoke(json!({ "do": "ask the span" })).await?;
+    stage.document(&answer).await?;
+    let asked = stage.traces.find(|document| document.name == "asked");
+    ensure(asked.len() == 1 && asked[0].raw["annotations"]["asked"] == true, "what was set on the span is lost")?;
+    ensure(
+        answer.result.as_deref().ok() == Some(asked[0].raw["id"].to_string().as_bytes()),
+        "the span's id is another one than the document's",
+    )
+}
