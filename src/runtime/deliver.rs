@@ -8,7 +8,7 @@ use super::{
 use crate::{
     Invocation, Outcome,
     runtime_api::{
-        Body, Failure, Progress, Reply,
+        Body, Connection, Failure, Progress, Reply,
         diagnostic::{self, ERROR_BODY, ERROR_CAUSE, ERROR_TYPE},
     },
     urls,
@@ -82,7 +82,10 @@ type Kept = Option<Box<dyn Send>>;
 async fn whole(shared: &Shared, make: impl Fn() -> Request<Body>, ids: &Ids) -> (Delivery, Kept) {
     let mut pause = Pause::default();
     let mut broken: Option<String> = None;
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            pause.wait().await;
+        }
         let (ended, connection) = shared.client.send(with_invocation_id(make(), ids), false, None).await;
         match ended {
             Ok(reply) => {
@@ -91,12 +94,15 @@ async fn whole(shared: &Shared, make: impl Fn() -> Request<Body>, ids: &Ids) -> 
                 }
                 return (judge(&reply, broken), None);
             }
+            // The status is the verdict, whatever became of what comes after it.
+            Err(Failure::BodyBroken(parts, _) | Failure::BodyStalled(parts)) => {
+                return (judge(&Reply { parts: *parts, body: Bytes::new() }, broken), None);
+            }
             Err(failure) => {
                 shared.faults.report(Fault::of(&failure), "response", format_args!("{failure}"));
                 broken = Some(failure.to_string());
             }
         }
-        pause.wait().await;
     }
     (Delivery::Broken { reason: broken.unwrap_or_default() }, None)
 }
@@ -114,31 +120,53 @@ async fn streamed(shared: &Shared, ids: &Ids, body: Body, progress: &Progress) -
     debug_assert!([ERROR_TYPE, ERROR_BODY].iter().all(|name| name.starts_with("lambda-runtime-function-error")));
     let mut request = with_invocation_id(shared.client.post(uri, &headers, body), ids);
     let mut pause = Pause::default();
-    for _ in 0..ATTEMPTS {
+    let mut attempt = 0;
+    loop {
         let (ended, connection) = shared.client.send(request, false, Some(progress)).await;
-        match ended {
+        attempt += 1;
+        let failure = match ended {
             Ok(reply) => {
                 let delivery = judge(&reply, None);
-                if matches!(delivery, Delivery::Accepted) {
-                    if let Some(connection) = connection {
-                        shared.client.keep(connection);
-                    }
-                    return (delivery, None);
-                }
-                // Of a response that came early the rest of the stream is not wanted.
-                return (delivery, connection.map(|connection| Box::new(connection) as Box<dyn Send>));
+                return match connection {
+                    Some(connection) if matches!(delivery, Delivery::Accepted) => finished(shared, connection, progress).await,
+                    // Of a response that came early the rest of the stream is not wanted.
+                    connection => (delivery, connection.map(kept)),
+                };
             }
+            Err(Failure::BodyBroken(parts, _) | Failure::BodyStalled(parts))
+                if progress.has_ended() || !parts.status.is_success() =>
+            {
+                return (judge(&Reply { parts: *parts, body: Bytes::new() }, None), connection.map(kept));
+            }
+            Err(failure) => failure,
+        };
+        let reason = failure.to_string();
+        shared.faults.report(Fault::of(&failure), "response", format_args!("{reason}"));
+        match failure {
             // Only what has not begun can begin again.
-            Err(Failure::NotSent(unsent)) => request = *unsent,
-            Err(failure) => {
-                shared.faults.report(Fault::of(&failure), "response", format_args!("{failure}"));
-                let reason = failure.to_string();
-                return (Delivery::Broken { reason }, connection.map(|connection| Box::new(connection) as Box<dyn Send>));
-            }
+            Failure::NotSent(unsent) | Failure::Unreachable(unsent, _) if attempt < ATTEMPTS => request = *unsent,
+            _ => return (Delivery::Broken { reason }, connection.map(kept)),
         }
         pause.wait().await;
     }
-    (Delivery::Broken { reason: "the connection was closed".to_owned() }, None)
+}
+
+fn kept(connection: Connection) -> Box<dyn Send> {
+    Box::new(connection)
+}
+
+/// An accepted stream: the Runtime API may have responded before it was at its end.
+async fn finished(shared: &Shared, mut connection: Connection, progress: &Progress) -> (Delivery, Kept) {
+    let reason = match connection.finish(progress).await {
+        Ok(true) => {
+            shared.client.keep(connection);
+            return (Delivery::Accepted, None);
+        }
+        Ok(false) if progress.has_ended() => return (Delivery::Accepted, None),
+        Ok(false) => "the connection was closed before the end of the stream".to_owned(),
+        Err(failure) => failure.to_string(),
+    };
+    (Delivery::Broken { reason }, Some(kept(connection)))
 }
 
 fn with_invocation_id(mut request: Request<Body>, ids: &Ids) -> Request<Body> {

@@ -52,7 +52,7 @@ impl Fault {
 
     pub(super) fn of(failure: &Failure) -> Self {
         match failure {
-            Failure::Unreachable(_) => Self::Unreachable,
+            Failure::Unreachable(..) => Self::Unreachable,
             Failure::NotSent(_) | Failure::Broken(_) => Self::ConnectionBroken,
             Failure::Stalled => Self::Stalled,
             Failure::BodyBroken(..) | Failure::BodyStalled(_) => Self::EventLost,

@@ -68,6 +68,7 @@ where
             Err(panic) => Some(diagnostic::panic(format!("the response stream panicked: {panic}"))),
         };
         this.over = true;
+        this.progress.end();
         Poll::Ready(broken.map(|diagnostic| Ok(Frame::trailers(trailer(diagnostic)))))
     }
 }

@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     fmt,
     pin::Pin,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll},
 };
 
@@ -61,22 +61,24 @@ impl http_body::Body for Body {
 /// How far a streamed body has come, seen from outside of the connection that it was given to.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    frames: AtomicU32,
     /// The user's stream has nothing to send: the Runtime API is not what everything waits for.
     waiting: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Progress {
     /// The user's stream was asked for its next chunk.
     pub(crate) fn polled(&self, pending: bool) {
         self.waiting.store(pending, Ordering::Relaxed);
-        if !pending {
-            self.frames.fetch_add(1, Ordering::Relaxed);
-        }
     }
 
-    pub(crate) fn frames(&self) -> u32 {
-        self.frames.load(Ordering::Relaxed)
+    /// All of the body was handed to the connection.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn waits_for_the_stream(&self) -> bool {

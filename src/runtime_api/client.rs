@@ -65,7 +65,7 @@ impl Client {
         }
         let mut connection = match Connection::open(&self.endpoint).await {
             Ok(connection) => connection,
-            Err(failure) => return (Err(failure), None),
+            Err(error) => return (Err(Failure::Unreachable(Box::new(request), error)), None),
         };
         (connection.exchange(request, long_poll, progress).await, Some(connection))
     }

@@ -1,7 +1,7 @@
 //! One connection to the Runtime API, driven by whoever waits for its response: no task of its own, nothing that runs while
 //! the environment is frozen or a handler is at work.
 
-use super::{Address, Body, Endpoint, Progress};
+use super::{Address, Body, Endpoint, Progress, counted::Counted};
 use crate::{
     causes::Causes,
     clock::{self, timers_run},
@@ -15,10 +15,14 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{net::TcpStream, time::Sleep};
+use tokio::{net::TcpStream, task::unconstrained, time::Sleep};
 
 #[cfg(not(test))]
 type Io = TcpStream;
@@ -39,8 +43,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// Why there is no response.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// No connection could be made.
-    Unreachable(io::Error),
+    /// No connection could be made for the request.
+    Unreachable(Box<Request<Body>>, io::Error),
     /// The connection was closed before anything of the request had left.
     NotSent(Box<Request<Body>>),
     /// The connection broke while a response was waited for.
@@ -56,11 +60,11 @@ pub(crate) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(error) => write!(f, "connecting failed: {error}"),
+            Self::Unreachable(_, error) => write!(f, "connecting failed: {error}"),
             Self::NotSent(_) => f.write_str("the connection was closed"),
             Self::Broken(error) | Self::BodyBroken(_, error) => write!(f, "the connection broke: {}", Causes(error)),
             Self::Stalled | Self::BodyStalled(_) => {
-                write!(f, "nothing was received for {} s", (INTERVAL * INTERVALS).as_secs())
+                write!(f, "nothing was sent or received for {} s", (INTERVAL * INTERVALS).as_secs())
             }
         }
     }
@@ -75,19 +79,36 @@ pub(crate) struct Reply {
 
 pub(crate) struct Connection {
     sender: SendRequest<Body>,
-    driver: http1::Connection<TokioIo<Io>, Body>,
+    driver: Driver,
+    /// Bytes that went either way.
+    moved: Arc<AtomicU64>,
+}
+
+struct Driver {
+    /// Kept after its end: it holds the stream that was being sent.
+    connection: Option<http1::Connection<TokioIo<Counted<Io>>, Body>>,
     over: bool,
 }
 
+impl Driver {
+    /// Moves whatever can be moved.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = self.connection.as_mut().filter(|_| !self.over) {
+            self.over = Pin::new(connection).poll(cx).is_ready();
+        }
+    }
+}
+
 impl Connection {
-    pub(crate) async fn open(endpoint: &Endpoint) -> Result<Self, Failure> {
+    pub(crate) async fn open(endpoint: &Endpoint) -> io::Result<Self> {
         let connecting = connect(endpoint);
         let connected = if timers_run() {
             tokio::time::timeout(CONNECTING, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         } else {
             connecting.await
         };
-        let io = TokioIo::new(connected.map_err(Failure::Unreachable)?);
+        let moved = Arc::default();
+        let io = TokioIo::new(Counted::new(connected?, Arc::clone(&moved)));
         let handshake = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
             // What is wrong in one header costs that header.
@@ -95,22 +116,31 @@ impl Connection {
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(io);
-        let (sender, driver) = handshake.await.map_err(Failure::Broken)?;
-        Ok(Self { sender, driver, over: false })
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        Ok(Self { sender, driver: Driver { connection: Some(connection), over: false }, moved })
     }
 
-    /// Moves whatever can be moved.
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.over {
-            self.over = Pin::new(&mut self.driver).poll(cx).is_ready();
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.driver.drive(cx);
+        if self.driver.over {
+            return Poll::Ready(false);
         }
+        self.sender.poll_ready(cx).map(|ready| ready.is_ok())
     }
 
     /// False of a connection that the other side has closed, or that is still busy with what it should be done with.
     pub(crate) async fn is_ready(&mut self) -> bool {
-        poll_fn(|cx| {
-            self.drive(cx);
-            Poll::Ready(!self.over && matches!(self.sender.poll_ready(cx), Poll::Ready(Ok(()))))
+        // Asked once, so a task that has used up its turn must not be told that nothing has come.
+        unconstrained(poll_fn(|cx| Poll::Ready(matches!(self.poll_ready(cx), Poll::Ready(true))))).await
+    }
+
+    /// Sends the rest of a streamed request whose response came before its end. False if the connection ended before that.
+    pub(crate) async fn finish(&mut self, progress: &Progress) -> Result<bool, Failure> {
+        let moved = Arc::clone(&self.moved);
+        let mut stall = Stall::new(&moved, Some(progress));
+        poll_fn(|cx| match self.poll_ready(cx) {
+            Poll::Ready(ready) => Poll::Ready(Ok(ready)),
+            Poll::Pending => stall.poll(cx).map(|()| Err(Failure::Stalled)),
         })
         .await
     }
@@ -123,15 +153,18 @@ impl Connection {
         long_poll: bool,
         progress: Option<&Progress>,
     ) -> Result<Reply, Failure> {
-        let mut response = pin!(self.sender.try_send_request(request));
-        let mut stall = Stall::new(progress);
-        // Written out, because `drive` would borrow the sender as well.
-        let (driver, over) = (&mut self.driver, &mut self.over);
+        // Unconstrained, so that pending means that there is no response, and never that the task has used up its turn.
+        let mut response = pin!(unconstrained(self.sender.try_send_request(request)));
+        let mut stall = Stall::new(&self.moved, progress);
+        let driver = &mut self.driver;
         let response = poll_fn(|cx| {
-            if !*over {
-                *over = Pin::new(&mut *driver).poll(cx).is_ready();
+            driver.drive(cx);
+            let mut polled = response.as_mut().poll(cx);
+            if polled.is_pending() && driver.over && driver.connection.take().is_some() {
+                // It ended before it took the request, which comes back.
+                polled = response.as_mut().poll(cx);
             }
-            match response.as_mut().poll(cx) {
+            match polled {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
                     Some(request) => Failure::NotSent(Box::new(request)),
@@ -143,7 +176,7 @@ impl Connection {
         })
         .await?;
         let (parts, mut body) = response.into_parts();
-        let mut stall = Stall::new(None);
+        let mut stall = Stall::new(&self.moved, None);
         let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
         loop {
             let frame = poll_fn(|cx| {
@@ -153,7 +186,7 @@ impl Connection {
                         return Poll::Ready(Ok(frame));
                     }
                     if again {
-                        self.drive(cx);
+                        self.driver.drive(cx);
                     }
                 }
                 stall.poll(cx).map(|()| Err(()))
@@ -162,7 +195,6 @@ impl Connection {
             match frame {
                 Ok(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    stall.moved();
                     if first.is_empty() {
                         first = data;
                     } else {
@@ -187,7 +219,11 @@ async fn connect(endpoint: &Endpoint) -> io::Result<Io> {
         Address::Socket(address) => TcpStream::connect(address).await?,
         Address::Name(name) => TcpStream::connect(name).await?,
         #[cfg(test)]
-        Address::Memory(connections) => {
+        Address::Memory(connections, refusals) => {
+            let refused = |left: u32| left.checked_sub(1);
+            if refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, refused).is_ok() {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
             let (near, far) = tokio::io::duplex(64 * 1024);
             connections.send(far).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
             return Ok(Io::Right(near));
@@ -202,20 +238,16 @@ async fn connect(endpoint: &Endpoint) -> io::Result<Io> {
 
 /// Notices that nothing moves.
 struct Stall<'p> {
+    moved: &'p AtomicU64,
     progress: Option<&'p Progress>,
     sleep: Option<Pin<Box<Sleep>>>,
-    frames: u32,
+    before: u64,
     intervals: u32,
 }
 
 impl<'p> Stall<'p> {
-    fn new(progress: Option<&'p Progress>) -> Self {
-        Self { progress, sleep: None, frames: 0, intervals: 0 }
-    }
-
-    fn moved(&mut self) {
-        self.intervals = 0;
-        self.sleep = None;
+    fn new(moved: &'p AtomicU64, progress: Option<&'p Progress>) -> Self {
+        Self { moved, progress, sleep: None, before: moved.load(Ordering::Relaxed), intervals: 0 }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -228,13 +260,61 @@ impl<'p> Stall<'p> {
                 return Poll::Pending;
             }
             self.sleep = None;
-            let frames = self.progress.map_or(0, Progress::frames);
-            let others = self.progress.is_some_and(Progress::waits_for_the_stream) || frames != self.frames;
-            self.frames = frames;
-            self.intervals = if others { 0 } else { self.intervals + 1 };
+            let moved = self.moved.load(Ordering::Relaxed);
+            let goes_on = self.progress.is_some_and(Progress::waits_for_the_stream) || moved != self.before;
+            self.before = moved;
+            self.intervals = if goes_on { 0 } else { self.intervals + 1 };
             if self.intervals >= INTERVALS {
                 return Poll::Ready(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Method;
+
+    fn memory() -> (Endpoint, tokio::sync::mpsc::UnboundedReceiver<tokio::io::DuplexStream>) {
+        let (connect, connections) = tokio::sync::mpsc::unbounded_channel();
+        (Endpoint::in_memory(connect, Arc::default()), connections)
+    }
+
+    fn request() -> Request<Body> {
+        let mut request = Request::new(Body::Whole(Bytes::from_static(b"1")));
+        *request.method_mut() = Method::POST;
+        request
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_comes_back_from_a_connection_that_is_closed_in_the_meantime() {
+        for long_poll in [true, false] {
+            let (endpoint, mut connections) = memory();
+            let mut connection = Connection::open(&endpoint).await.expect("in memory");
+            assert!(connection.is_ready().await);
+            drop(connections.recv().await);
+            let ended = tokio::time::timeout(Duration::from_secs(24 * 3600), connection.exchange(request(), long_poll, None));
+            let ended = ended.await.expect("an end");
+            assert!(matches!(&ended, Err(Failure::NotSent(request)) if request.method() == Method::POST), "{ended:?}");
+            assert!(!connection.is_ready().await);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_connection_is_not_ready_to_a_task_that_has_used_up_its_turn() {
+        let (endpoint, mut connections) = memory();
+        let mut connection = Connection::open(&endpoint).await.expect("in memory");
+        assert!(connection.is_ready().await);
+        drop(connections.recv().await);
+        poll_fn(|cx| {
+            // As much work as a turn of a task has.
+            while let Poll::Ready(worked) = tokio::task::coop::poll_proceed(cx) {
+                worked.made_progress();
+            }
+            assert!(matches!(pin!(connection.is_ready()).poll(cx), Poll::Ready(false)));
+            Poll::Ready(())
+        })
+        .await;
     }
 }

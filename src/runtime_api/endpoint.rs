@@ -20,9 +20,9 @@ pub(super) enum Address {
     Socket(SocketAddr),
     /// `host:port`.
     Name(String),
-    /// Connections of a test, which need no network and no real time.
+    /// Connections of a test, which need no network and no real time. So many of the next ones are refused.
     #[cfg(test)]
-    Memory(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>),
+    Memory(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>, std::sync::Arc<std::sync::atomic::AtomicU32>),
 }
 
 impl Endpoint {
@@ -48,8 +48,11 @@ impl Endpoint {
     }
 
     #[cfg(test)]
-    pub(crate) fn in_memory(connections: tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>) -> Self {
-        Self { address: Address::Memory(connections), host: HeaderValue::from_static("memory"), prefix: String::new() }
+    pub(crate) fn in_memory(
+        connections: tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>,
+        refusals: std::sync::Arc<std::sync::atomic::AtomicU32>,
+    ) -> Self {
+        Self { address: Address::Memory(connections, refusals), host: HeaderValue::from_static("memory"), prefix: String::new() }
     }
 
     /// An endpoint of the Runtime API that has no parameter.
@@ -88,7 +91,7 @@ mod tests {
         let address = match &endpoint.address {
             Address::Socket(socket) => format!("socket {socket}"),
             Address::Name(name) => format!("name {name}"),
-            Address::Memory(_) => unreachable!("not parsed"),
+            Address::Memory(..) => unreachable!("not parsed"),
         };
         (address, endpoint.host.to_str().expect("ASCII").to_owned(), endpoint.runtime("invocation/next").to_string())
     }

@@ -4,13 +4,13 @@
 mod body;
 mod client;
 mod connection;
+mod counted;
 pub(crate) mod diagnostic;
 mod endpoint;
 
 pub(crate) use body::{Body, Progress};
 pub(crate) use client::Client;
-pub(crate) use connection::{Failure, Reply};
+pub(crate) use connection::{Connection, Failure, Reply};
 pub(crate) use endpoint::Endpoint;
 
-use connection::Connection;
 use endpoint::Address;

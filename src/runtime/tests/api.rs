@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, atomic::AtomicU32},
     time::Duration,
 };
 use tokio::{
@@ -33,6 +33,12 @@ impl Request {
 
     pub(crate) fn trailer(&self, name: &str) -> Option<&str> {
         value(&self.trailers, name)
+    }
+
+    /// The id of the event that it responds to.
+    fn posted_for(&self) -> Option<&str> {
+        let (id, _) = self.line.split_once("/invocation/")?.1.split_once('/')?;
+        Some(id)
     }
 
     pub(crate) fn text(&self) -> String {
@@ -67,6 +73,14 @@ pub(crate) enum Wrong {
     Garbage,
     /// Responds with a status.
     Status(u16),
+    /// Responds with a status, sends half of the body, then closes.
+    StatusHalfABody(u16),
+    /// Responds well to a request of which only the head has come, then reads the rest.
+    AnswerEarly,
+    /// Responds well to a request of which only the head has come, then closes.
+    AnswerEarlyAndClose,
+    /// Reads the request's body as slowly as a caller does whose line is bad.
+    ReadSlowly,
     /// Responds well, and closes the connection.
     CloseAfter,
     /// An event without a request id.
@@ -87,6 +101,8 @@ pub(crate) struct Api {
     /// Ids of the events whose head has left.
     pub(crate) handed_out: Vec<String>,
     pub(crate) script: Option<Script>,
+    /// Ids of the events that have a response: another one is refused.
+    pub(crate) responded: Vec<String>,
     /// Nothing listens.
     pub(crate) gone: bool,
 }
@@ -95,6 +111,8 @@ pub(crate) struct Api {
 pub(crate) struct Fake {
     api: Arc<Mutex<Api>>,
     changed: Arc<Notify>,
+    /// So many connections are refused.
+    pub(crate) refusals: Arc<AtomicU32>,
 }
 
 /// How a connection ends.
@@ -169,16 +187,30 @@ impl Fake {
             Some(Wrong::Reset) => return Some(Some(End::Reset)),
             _ => {}
         }
+        let early = matches!(wrong, Some(Wrong::AnswerEarly | Wrong::AnswerEarlyAndClose));
+        if early {
+            connection.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await.ok()?;
+            connection.flush().await.ok()?;
+        }
+        if wrong == Some(Wrong::AnswerEarlyAndClose) {
+            return None;
+        }
+        let slowly = wrong == Some(Wrong::ReadSlowly);
         if request.header("transfer-encoding").is_some() {
-            (request.body, request.trailers) = chunks(connection).await?;
+            (request.body, request.trailers) = chunks(connection, slowly).await?;
         } else if let Some(length) = request.header("content-length") {
             request.body = vec![0; length.parse().ok()?];
-            connection.read_exact(&mut request.body).await.ok()?;
+            read(connection, &mut request.body, slowly).await?;
         }
         let is_registration = request.endpoint() == "register";
         let waits_for_ever = request.line.ends_with("/event/next");
+        let posted_for = request.posted_for().map(str::to_owned);
         self.lock().requests.push(request);
         self.changed.notify_waiters();
+        if early {
+            self.lock().responded.extend(posted_for);
+            return Some(None);
+        }
         match wrong {
             Some(Wrong::Close) => return None,
             Some(Wrong::Stall) => std::future::pending().await,
@@ -195,6 +227,7 @@ impl Fake {
         }
         let has_event = is_next && !matches!(wrong, Some(Wrong::Status(_)));
         let event = if has_event { self.next_event().await } else { (Vec::new(), r#"{"status":"OK"}"#.to_owned()) };
+        let again = posted_for.as_ref().is_some_and(|id| self.lock().responded.contains(id));
         if wrong == Some(Wrong::HalfAHead) && has_event {
             // Nobody has got it.
             self.lock().events.push_front(event.clone());
@@ -202,7 +235,8 @@ impl Fake {
         let (mut headers, body) = event;
         let mut status = if is_next { 200 } else { 202 };
         match wrong {
-            Some(Wrong::Status(other)) => status = other,
+            Some(Wrong::Status(other) | Wrong::StatusHalfABody(other)) => status = other,
+            _ if again => status = 400,
             Some(Wrong::NoRequestId) => headers.retain(|(name, _)| !name.ends_with("request-id")),
             _ => {}
         }
@@ -219,19 +253,24 @@ impl Fake {
         response.push_str(&body);
         let sent = match wrong {
             Some(Wrong::HalfAHead) => half_a_head,
-            Some(Wrong::HalfABody | Wrong::StallInBody) => half_a_body,
+            Some(Wrong::HalfABody | Wrong::StatusHalfABody(_) | Wrong::StallInBody) => half_a_body,
             _ => response.len(),
         };
+        if status == 202 && wrong != Some(Wrong::HalfAHead) {
+            self.lock().responded.extend(posted_for);
+        }
         let id = headers.iter().find(|(name, _)| *name == "lambda-runtime-aws-request-id");
         if let Some((_, id)) = id.filter(|_| wrong != Some(Wrong::HalfAHead)) {
-            self.lock().handed_out.push(id.clone());
+            let mut api = self.lock();
+            api.responded.retain(|responded| responded != id);
+            api.handed_out.push(id.clone());
         }
         connection.write_all(&response.as_bytes()[..sent]).await.ok()?;
         connection.flush().await.ok()?;
         if wrong == Some(Wrong::StallInBody) {
             std::future::pending::<()>().await;
         }
-        let closes = matches!(wrong, Some(Wrong::HalfAHead | Wrong::HalfABody | Wrong::CloseAfter));
+        let closes = matches!(wrong, Some(Wrong::HalfAHead | Wrong::HalfABody | Wrong::StatusHalfABody(_) | Wrong::CloseAfter));
         Some(closes.then_some(End::Closed))
     }
 
@@ -271,7 +310,19 @@ async fn fields(connection: &mut BufReader<impl AsyncRead + Unpin>) -> Option<Ve
 
 type Chunked = (Vec<u8>, Vec<(String, String)>);
 
-async fn chunks(connection: &mut BufReader<impl AsyncRead + Unpin>) -> Option<Chunked> {
+/// Fills the buffer. `slowly` is in pieces, and not one of them within any limit that a loop may have for a whole request.
+async fn read(connection: &mut BufReader<impl AsyncRead + Unpin>, buffer: &mut [u8], slowly: bool) -> Option<()> {
+    let piece = if slowly { 64 * 1024 } else { buffer.len().max(1) };
+    for piece in buffer.chunks_mut(piece) {
+        if slowly {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+        }
+        connection.read_exact(piece).await.ok()?;
+    }
+    Some(())
+}
+
+async fn chunks(connection: &mut BufReader<impl AsyncRead + Unpin>, slowly: bool) -> Option<Chunked> {
     let mut body = Vec::new();
     loop {
         let length = usize::from_str_radix(&line(connection).await?, 16).ok()?;
@@ -280,7 +331,7 @@ async fn chunks(connection: &mut BufReader<impl AsyncRead + Unpin>) -> Option<Ch
         }
         let begun = body.len();
         body.resize(begun + length, 0);
-        connection.read_exact(&mut body[begun..]).await.ok()?;
+        read(connection, &mut body[begun..], slowly).await?;
         line(connection).await?;
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 /// Only a hang takes so long. In paused time it costs nothing.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
-async fn patiently<T>(what: impl Future<Output = T>, case: &str) -> T {
+pub(super) async fn patiently<T>(what: impl Future<Output = T>, case: &str) -> T {
     timeout(PATIENCE, what).await.unwrap_or_else(|_| panic!("{case}: nothing happens any more"))
 }
 
@@ -84,7 +84,7 @@ async fn an_event_that_breaks_off_gets_an_error_and_has_an_outcome() {
 }
 
 /// A fault at a post: how often, what the invocation ends with, and whether the response arrives.
-const AT_POST: [(Wrong, usize, &str, bool); 16] = [
+const AT_POST: [(Wrong, usize, &str, bool); 19] = [
     (Wrong::Close, 1, "unknown", true),
     (Wrong::CloseEarly, 1, "unknown", true),
     (Wrong::HalfAHead, 4, "unknown", true),
@@ -96,7 +96,10 @@ const AT_POST: [(Wrong, usize, &str, bool); 16] = [
     (Wrong::Close, 5, "undelivered_response", false),
     (Wrong::Stall, 5, "undelivered_response", false),
     (Wrong::Garbage, 5, "undelivered_response", false),
+    (Wrong::ReadSlowly, 1, "unknown", true),
     (Wrong::Status(413), 1, "answer_too_large", false),
+    (Wrong::StatusHalfABody(413), 1, "answer_too_large", false),
+    (Wrong::StatusHalfABody(410), 1, "late_response", false),
     (Wrong::Status(410), 1, "late_response", false),
     (Wrong::Status(400), 1, "refused_response", false),
     (Wrong::Status(403), 1, "refused_response", false),

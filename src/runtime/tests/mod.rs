@@ -5,6 +5,7 @@ mod api;
 mod documented;
 mod faults;
 mod posts;
+mod streams;
 
 use super::{Runtime, Shared};
 use crate::{
@@ -184,7 +185,8 @@ fn api(workers: u32) -> (Fake, Shared) {
             }
         }
     });
-    (fake, Shared::new(Client::new(Endpoint::in_memory(connect)), workers))
+    let refusals = Arc::clone(&fake.refusals);
+    (fake, Shared::new(Client::new(Endpoint::in_memory(connect, refusals)), workers))
 }
 
 /// Echoes in the background, with so many workers.
