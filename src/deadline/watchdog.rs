@@ -96,8 +96,8 @@ fn keep_watch() {
         state.wakes = None;
         let lifecycles: Vec<_> = state.lifecycles.iter().filter_map(Weak::upgrade).collect();
         drop(state);
-        let next = lifecycles.iter().filter_map(|shared| report_overdue(shared)).min();
-        drop(lifecycles);
+        // Whatever happens in here must not end the watch: a value of the user's may be dropped here for the last time.
+        let next = panics::catch(|| lifecycles.into_iter().filter_map(|shared| report_overdue(&shared)).min()).unwrap_or(None);
         state = watch.lock();
         state.wakes = state.wakes.into_iter().chain(next).min();
         state = match state.wakes {
@@ -121,7 +121,6 @@ fn report_overdue(shared: &Shared) -> Option<Instant> {
             next = next.into_iter().chain([at]).min();
         } else {
             invocation.set_watched(false);
-            // Whatever happens in here must not end the watch.
             let _ = panics::catch(|| trace::report_blocked(&invocation));
         }
     }

@@ -83,19 +83,24 @@ pub struct DeadlineExceeded {
     after: Duration,
 }
 
+/// The part of its message that is the same in all.
+const ADVICE: &str =
+    "shortly before the function's timeout: raise the timeout, or stop early when `Invocation::cancellation_token` says so";
+
 impl fmt::Display for DeadlineExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "no answer after {} ms, shortly before the function's timeout: raise the timeout, or stop early when `Invocation::cancellation_token` says so",
-            self.after.as_millis()
-        )
+        write!(f, "no answer after {} ms, {ADVICE}", self.after.as_millis())
     }
 }
 
 impl DeadlineExceeded {
     pub(super) fn new(after: Duration) -> Self {
         Self { after }
+    }
+
+    /// True of what `Debug` shows of an error that is or wraps one of these: its type or its message.
+    pub(super) fn is_in(text: &str) -> bool {
+        text.contains("DeadlineExceeded") || text.contains(ADVICE)
     }
 
     /// How long the work had been under way.

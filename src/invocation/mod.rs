@@ -76,6 +76,7 @@ struct Inner {
     parent: Option<SpanContext>,
     recorded: bool,
     watched: AtomicBool,
+    polled: AtomicBool,
     idle: Option<Duration>,
     spans: SpanBuffer,
     deferred: Deferred,
@@ -183,6 +184,7 @@ impl Invocation {
             parent,
             recorded,
             watched: AtomicBool::new(false),
+            polled: AtomicBool::new(false),
             idle: frozen::time(),
             spans: SpanBuffer::new(late),
             deferred: Deferred::default(),
@@ -333,6 +335,19 @@ impl Invocation {
         self.0.watched.load(Ordering::Relaxed)
     }
 
+    /// True while a thread is inside of the handler, or of what is around it.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.0.polled.load(Ordering::Relaxed)
+    }
+
+    /// Runs a part of the invocation, which the watchdog knows of.
+    pub(crate) fn polling<T>(&self, poll: impl FnOnce() -> T) -> T {
+        self.0.polled.store(true, Ordering::Relaxed);
+        let polled = poll();
+        self.0.polled.store(false, Ordering::Relaxed);
+        polled
+    }
+
     pub(crate) fn set_watched(&self, watched: bool) {
         self.0.watched.store(watched, Ordering::Relaxed);
     }
@@ -366,11 +381,8 @@ impl Invocation {
     /// True of an error that is, or wraps, the [`DeadlineExceeded`] that this invocation returned. An error of the user's need not be
     /// `'static`, so its `Debug` is asked: it shows what an error is made of, through `anyhow`, boxes and enums alike.
     pub(crate) fn is_deadline_exceeded(&self, error: &dyn fmt::Debug) -> bool {
-        let exceeded = self.notes().exceeded.clone();
-        exceeded.is_some_and(|exceeded| {
-            let text = format!("{error:?}");
-            text.contains("DeadlineExceeded") || text.contains(&exceeded.to_string())
-        })
+        let has_exceeded = self.notes().exceeded.is_some();
+        has_exceeded && DeadlineExceeded::is_in(&format!("{error:?}"))
     }
 
     /// How an invocation ends whose handler returned this error.

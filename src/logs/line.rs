@@ -34,6 +34,8 @@ struct Ids {
     request: Option<String>,
     trace: Option<String>,
     span: Option<SpanId>,
+    /// Of the invocation's lifecycle, which need not be the one that set the subscriber.
+    redactor: Option<Redactor>,
 }
 
 impl Ids {
@@ -48,6 +50,7 @@ impl Ids {
             request: Some(invocation.request_id().to_owned()).filter(|id| !id.is_empty()),
             trace: invocation.received_header().root().map(format_trace_id),
             span: (invocation.is_recorded() && span.is_valid()).then(|| span.span_id()),
+            redactor: invocation.shared().settings.redactor.clone(),
         }
     }
 }
@@ -59,7 +62,7 @@ impl Format {
         if *event.metadata().level() <= Level::WARN {
             fields.cut_urls();
         }
-        if let Some(redactor) = redactor {
+        if let Some(redactor) = ids.redactor.as_ref().or(redactor) {
             fields.redact(redactor);
         }
         let begin = line.len();

@@ -5,7 +5,7 @@ use crate::{
     environment::{self, Start},
     ids,
     invocation::{Deadline, Facts, Shared},
-    notice,
+    notice, trace,
     xray::{Sampled, TraceHeader},
 };
 use http::HeaderMap;
@@ -33,6 +33,10 @@ impl Invocation {
         if traced && settings.trace {
             hint_once(&header);
         }
+        if !traced {
+            trace::discard_init();
+            drop(trace::Recording::begin(false));
+        }
         let start = environment::take_start();
         if start == Start::Restored {
             // All environments that are restored from one snapshot would make the same ids.
@@ -57,9 +61,7 @@ fn hint_once(header: &TraceHeader) {
     }
     if header.root().is_some() && header.sampled() != Sampled::Yes {
         UNTRACED.call_once(|| {
-            tracing::info!(
-                "not traced: nobody decided to sample; switch on active tracing for the function (TracingConfig: Active)"
-            );
+            tracing::info!("This invocation is not sampled. Enable active tracing (`TracingConfig: Active`) to record traces.");
         });
     }
 }

@@ -1,17 +1,15 @@
 //! Position B: around the handler. Sees the typed event, the answer, the error, the panic; answers early at the deadline.
 
-use super::{payload::Payload, stream::TrackedStream};
+use super::{alone::Alone, payload::Payload, stream::TrackedStream};
 use crate::{
     Invocation,
-    after_response::release,
     deadline::Alarm,
-    invocation::{CURRENT, Outcome, Shared},
+    invocation::{Outcome, Shared},
     panics,
 };
 use bytes::Bytes;
 use futures_core::Stream;
 use lambda_runtime::{Diagnostic, Error, FunctionResponse, IntoFunctionResponse, LambdaEvent, StreamResponse};
-use opentelemetry::Context as OtelContext;
 use pin_project_lite::pin_project;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -145,7 +143,7 @@ where
             Some(invocation) => (invocation, None),
             None => {
                 let invocation = Invocation::begin(&self.shared, &context, None, None, false);
-                let alone = invocation.context_without_span();
+                let alone = Alone::new(&invocation);
                 (invocation, Some(alone))
             }
         };
@@ -153,7 +151,7 @@ where
         let payload = self.refused.take().map_or(payload.0, Err);
         let begun = payload.and_then(|payload| {
             let call = || self.handler.call(LambdaEvent::new(payload, context));
-            panics::catch(|| within(alone.as_ref(), &invocation, call)).map_err(|panic| Outcome::panicked("the handler", &panic))
+            panics::catch(|| within(alone.as_ref(), call)).map_err(|panic| Outcome::panicked("the handler", &panic))
         });
         let (handler, failed) = match begun {
             Ok(future) => (Some(future), None),
@@ -165,12 +163,9 @@ where
 }
 
 /// Runs `run` inside the invocation, where no runtime layer around this one does.
-fn within<T>(alone: Option<&OtelContext>, invocation: &Invocation, run: impl FnOnce() -> T) -> T {
+fn within<T>(alone: Option<&Alone>, run: impl FnOnce() -> T) -> T {
     match alone {
-        Some(context) => {
-            let _attached = context.clone().attach();
-            CURRENT.sync_scope(invocation.clone(), run)
-        }
+        Some(alone) => alone.within(run),
         None => run(),
     }
 }
@@ -183,7 +178,7 @@ pin_project! {
         failed: Option<Outcome>,
         alarm: Alarm,
         invocation: Invocation,
-        alone: Option<OtelContext>,
+        alone: Option<Alone>,
         types: PhantomData<fn() -> (R, Buffered, Body)>,
     }
 }
@@ -201,17 +196,12 @@ where
     type Output = Result<FunctionResponse<Box<RawValue>, TrackedStream<Body>>, Diagnostic>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.alone.is_none() {
-            return self.poll_handler(cx);
+        let Some(alone) = self.as_mut().project().alone.take() else { return self.poll_handler(cx) };
+        let polled = alone.within(|| self.as_mut().poll_handler(cx));
+        if polled.is_pending() {
+            *self.project().alone = Some(alone);
         }
-        let (invocation, alone) = (self.invocation.clone(), self.alone.clone());
-        within(alone.as_ref(), &invocation, || {
-            let polled = self.as_mut().poll_handler(cx);
-            if polled.is_ready() {
-                release(&invocation);
-            }
-            polled
-        })
+        polled
     }
 }
 

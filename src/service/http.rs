@@ -2,14 +2,14 @@
 //!
 //! Outside the adapter the answer is a private type in which nobody can read a status.
 
+use super::alone::Alone;
 use crate::{
     Invocation,
-    after_response::release,
     deadline::Alarm,
-    invocation::{CURRENT, Outcome, Shared},
+    invocation::{Outcome, Shared},
 };
 use lambda_http::{Body, IntoResponse, Request, RequestExt, request::RequestContext};
-use opentelemetry::{Context as OtelContext, KeyValue};
+use opentelemetry::KeyValue;
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
@@ -88,13 +88,16 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let (invocation, alone) = match Invocation::try_current() {
-            Some(invocation) => (invocation, None),
+        let (invocation, keeper) = match Invocation::try_current() {
+            // A handler's layer around this one keeps the deadline.
+            Some(invocation) if invocation.notes().handled => (invocation, None),
+            Some(invocation) => (invocation.clone(), Some(Keeper { alone: None, alarm: Alarm::new(invocation.timing()) })),
             None => match request.lambda_context_ref() {
                 Some(context) => {
                     let invocation = Invocation::begin(&self.shared, context, None, None, false);
-                    let alone = Alone { context: invocation.context_without_span(), alarm: Alarm::new(invocation.timing()) };
-                    (invocation, Some(alone))
+                    let alone = Some(Alone::new(&invocation));
+                    let alarm = Alarm::new(invocation.timing());
+                    (invocation, Some(Keeper { alone, alarm }))
                 }
                 // A test calls it without Lambda.
                 None => (Invocation::current(), None),
@@ -105,11 +108,11 @@ where
             describe(&invocation, &request);
         }
         request.extensions_mut().insert(invocation.clone());
-        let inner = match &alone {
-            Some(alone) => alone.within(&invocation, || self.inner.call(request)),
+        let inner = match &keeper {
+            Some(keeper) => keeper.within(|| self.inner.call(request)),
             None => self.inner.call(request),
         };
-        HttpFuture { state: State::AtWork { inner }, invocation, alone }
+        HttpFuture { state: State::AtWork { inner }, invocation, keeper }
     }
 }
 
@@ -199,20 +202,22 @@ pin_project! {
         #[pin]
         state: State<F>,
         invocation: Invocation,
-        alone: Option<Alone>,
+        keeper: Option<Keeper>,
     }
 }
 
-/// What a handler layer around this one would do.
-struct Alone {
-    context: OtelContext,
+/// Keeps the deadline where no handler's layer does.
+struct Keeper {
+    alone: Option<Alone>,
     alarm: Alarm,
 }
 
-impl Alone {
-    fn within<T>(&self, invocation: &Invocation, run: impl FnOnce() -> T) -> T {
-        let _attached = self.context.clone().attach();
-        CURRENT.sync_scope(invocation.clone(), run)
+impl Keeper {
+    fn within<T>(&self, run: impl FnOnce() -> T) -> T {
+        match &self.alone {
+            Some(alone) => alone.within(run),
+            None => run(),
+        }
     }
 }
 
@@ -234,18 +239,16 @@ where
     type Output = Result<http::Response<Body>, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(mut alone) = self.as_mut().project().alone.take() else { return self.poll_response(cx) };
-        let invocation = self.invocation.clone();
-        let polled = alone.within(&invocation, || self.as_mut().poll_response(cx));
+        let Some(mut keeper) = self.as_mut().project().keeper.take() else { return self.poll_response(cx) };
+        let polled = keeper.within(|| self.as_mut().poll_response(cx));
         if polled.is_ready() {
-            release(&invocation);
             return polled;
         }
-        if alone.alarm.poll_hard(cx, || invocation.token().cancel()).is_ready() {
-            release(&invocation);
+        let invocation = self.invocation.clone();
+        if keeper.alarm.poll_hard(cx, || invocation.token().cancel()).is_ready() {
             return Poll::Ready(Ok(gateway_timeout(&invocation)));
         }
-        *self.project().alone = Some(alone);
+        *self.project().keeper = Some(keeper);
         Poll::Pending
     }
 }

@@ -36,6 +36,7 @@
 //! | [`HandlerLayer`] | `Invocation::current`, the token, [`within`](crate::Invocation::within), the fallback, typed errors, ids in the log | nothing is traced; work after the response begins when the handler has ended |
 //! | `HttpLayer` (feature `http`) | the invocation in the request's extensions, the token, 504 at the deadline | as `HandlerLayer` |
 
+mod alone;
 mod begin;
 #[cfg(feature = "axum")]
 mod extract;

@@ -4,7 +4,7 @@
 
 use crate::{
     Invocation,
-    after_response::{after_posting, nothing_follows},
+    after_response::{after_posting, nothing_follows, release},
     deadline::{self, Watched},
     environment,
     invocation::{CURRENT, Shared, Work},
@@ -115,7 +115,7 @@ where
         // Decoding and the handler's constructor run in this call, and may block as well.
         let watched = invocation.wants_watchdog().then(|| deadline::watch(&invocation)).flatten();
         let attached = context.clone().attach();
-        let inner = CURRENT.sync_scope(invocation.clone(), || self.inner.call(event));
+        let inner = invocation.polling(|| CURRENT.sync_scope(invocation.clone(), || self.inner.call(event)));
         drop(attached);
         RuntimeFuture {
             inner: CURRENT.scope(invocation.clone(), inner.with_context(context.clone())),
@@ -125,6 +125,7 @@ where
             posted: None,
             watched,
             recording,
+            ended: false,
             invocation,
             context,
         }
@@ -142,8 +143,18 @@ pin_project! {
         in_progress: Option<TaskTrackerToken>,
         watched: Option<Watched>,
         recording: Recording,
+        // The stage after the response runs, or has nothing to do.
+        ended: bool,
         invocation: Invocation,
         context: OtelContext,
+    }
+
+    impl<F> PinnedDrop for RuntimeFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if !this.ended {
+                abandon(&this.invocation, &this.context);
+            }
+        }
     }
 }
 
@@ -153,12 +164,14 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if this.posted.is_none() {
-            let posted = this.inner.poll(cx);
+            let inner = this.inner;
+            let posted = this.invocation.polling(|| inner.poll(cx));
             if this.in_progress.is_none() && (posted.is_ready() || this.invocation.notes().responding) {
                 *this.in_progress = Some(this.invocation.shared().stages.token());
             }
             *this.posted = Some(ready!(posted));
             *this.watched = None;
+            *this.ended = true;
             if nothing_follows(this.invocation) {
                 return Poll::Ready(this.posted.take().unwrap_or(Ok(())));
             }
@@ -175,5 +188,17 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
             ready!(after.as_mut().poll(cx));
         }
         Poll::Ready(this.posted.take().unwrap_or(Ok(())))
+    }
+}
+
+/// A layer of the user's has dropped the invocation: what is known of it leaves with the next one, and its work begins now.
+fn abandon(invocation: &Invocation, context: &OtelContext) {
+    if invocation.is_recorded() {
+        trace::finish(context, invocation);
+        invocation.close_spans();
+    }
+    // After a shutdown nothing begins any more.
+    if !invocation.shared().is_cut_off() {
+        release(invocation);
     }
 }

@@ -185,6 +185,14 @@ async fn the_deadlines_error_keeps_its_meaning() {
         use anyhow::Context as _;
         Ok(search().await.context("while searching")?)
     });
+    let rolled_back = service_fn(async |_: LambdaEvent<Value>| -> Result<Value, lambda_runtime::Error> {
+        use anyhow::Context as _;
+        let found = search().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        // It is refused at once, with a time of its own.
+        let _ = search().await;
+        Ok(found.context("while searching")?)
+    });
     let other = service_fn(async |_: LambdaEvent<Value>| -> Result<Value, Error> {
         let _ = search().await;
         Err(AppError::Impossible.into())
@@ -195,13 +203,14 @@ async fn the_deadlines_error_keeps_its_meaning() {
         invoke(&observed.life, wrapped).await,
         invoke(&observed.life, diagnosed).await,
         invoke(&observed.life, anyhow).await,
+        invoke(&observed.life, rolled_back).await,
         invoke(&observed.life, other).await,
     ]
     .map(|posted| posted.expect_err("an error").error_type);
     let exceeded = "Lifecycle.DeadlineExceeded";
-    assert_eq!(types, [exceeded, exceeded, exceeded, exceeded, "Error"]);
+    assert_eq!(types, [exceeded, exceeded, exceeded, exceeded, exceeded, "Error"]);
     let exceeded = "deadline_exceeded";
-    assert_eq!(observed.outcomes(), [exceeded, exceeded, exceeded, exceeded, "failed"]);
+    assert_eq!(observed.outcomes(), [exceeded, exceeded, exceeded, exceeded, exceeded, "failed"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,4 +258,57 @@ async fn a_handler_layer_alone_begins_the_invocation() {
     assert_eq!(response.map(drop).expect_err("the deadline").error_type, "Lifecycle.DeadlineExceeded");
     assert_eq!(received.await, Ok(true));
     assert!(Invocation::try_current().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_that_a_layer_drops_keeps_its_spans_and_its_work() {
+    let observed = observed(|builder| builder);
+    let (sent, received) = tokio::sync::oneshot::channel();
+    let sent = Arc::new(Mutex::new(Some(sent)));
+    let handler = tower::service_fn(move |_: LambdaInvocation| {
+        let sent = sent.lock().expect("no panic").take();
+        async move {
+            Invocation::current().annotate("plan", "gold");
+            Invocation::current().after_response(async move {
+                let _ = sent.expect("one call").send(());
+            });
+            std::future::pending::<Result<(), Error>>().await
+        }
+    });
+    let invocation = observed.life.runtime_layer().layer(handler).call(event(Duration::from_secs(10)));
+    assert!(tokio::time::timeout(Duration::from_secs(1), invocation).await.is_err());
+    assert_eq!(received.await, Ok(()));
+    // They leave with the next invocation.
+    invoke(&observed.life, service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(json!(1)))).await.expect("a response");
+    assert_eq!(observed.spans.annotations("plan"), [OtelValue::from("gold")]);
+}
+
+/// Until the watchdog has looked at it, and where it is reported until it was.
+fn is_awaited(invocation: &Invocation, reported: bool) -> bool {
+    let mut is_open = false;
+    invocation.spans().change_own(|_| is_open = true);
+    invocation.is_watched() || (reported && is_open)
+}
+
+#[test]
+fn the_watchdog_reports_what_blocks_and_not_what_waits() {
+    let reported = |blocks: bool| {
+        let observed = observed(|builder| builder);
+        let handler = tower::service_fn(move |_: LambdaInvocation| async move {
+            let invocation = Invocation::current();
+            while is_awaited(&invocation, blocks) {
+                if blocks {
+                    std::thread::sleep(Duration::from_millis(1));
+                } else {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            Ok::<_, Error>(())
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let mut service = observed.life.runtime_layer().layer(handler);
+        runtime.block_on(async { service.call(event(Duration::from_millis(400))).await }).expect("it is handled");
+        observed.spans.annotations("outcome") == [OtelValue::from("blocked")]
+    };
+    assert_eq!([true, false].map(reported), [true, false]);
 }

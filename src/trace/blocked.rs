@@ -16,8 +16,10 @@ use std::time::SystemTime;
 /// them is sent again should the handler give way after all.
 pub(crate) fn report_blocked(invocation: &Invocation) {
     let mut notes = invocation.notes();
-    // A handler that has given way is no longer to blame: it is the response that takes its time.
-    if notes.outcome.is_some() {
+    // A handler that has given way is no longer to blame: it is the response that takes its time. Without the handler's layer no response is
+    // made at the deadline, and one that merely waits blocks nothing.
+    let waits = !invocation.is_polled() && (!notes.handled || notes.responding);
+    if notes.outcome.is_some() || notes.concluded || waits {
         return;
     }
     let (own, mut open) = invocation.spans().take_open();
@@ -27,10 +29,6 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
     drop(notes);
     let culprit = open.iter().max_by_key(|span| span.start_time).map(|span| (span.span_context.span_id(), span.name.clone()));
     let Some((culprit, name)) = culprit else { return };
-    tracing::error!(
-        request_id = invocation.request_id(),
-        "the handler blocks its thread past the deadline, in {name:?}: use spawn_blocking, and give way with an await"
-    );
     let error = ("Lifecycle.Blocked", format!("timed out: the thread is blocked in {name}"));
     for span in &mut open {
         let is_culprit = span.span_context.span_id() == culprit;
@@ -39,6 +37,11 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
     // The open ones first: they tell what happened.
     open.append(&mut invocation.spans().take());
     deliver_now(invocation.shared(), own.as_ref(), open);
+    // Last, because the blocked thread may hold what a log needs.
+    tracing::error!(
+        request_id = invocation.request_id(),
+        "the handler blocks its thread past the deadline, in {name:?}: use spawn_blocking, and give way with an await"
+    );
 }
 
 /// Sends what is known of the invocations in progress when the environment ends: the finished spans as they are, the open ones as faults that end

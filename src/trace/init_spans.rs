@@ -50,6 +50,13 @@ pub(super) fn keep_late(span: SpanData) {
     }
 }
 
+/// Ends init where no layer traces: its spans would wait for nothing.
+pub(crate) fn discard_init() {
+    if !OVER.swap(true, Ordering::AcqRel) {
+        drop(buffer().close());
+    }
+}
+
 fn adopt_rest(invocation: &Invocation, adopter: SpanContext) {
     let _ = ADOPTER.set((Arc::clone(&invocation.shared().late), adopter));
 }

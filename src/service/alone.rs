@@ -1,0 +1,30 @@
+//! What the layers around a layer would do, where they are missing.
+
+use crate::{Invocation, after_response::release, invocation::CURRENT};
+use opentelemetry::Context;
+
+/// An invocation that the layer itself has begun.
+#[derive(Debug)]
+pub(super) struct Alone {
+    invocation: Invocation,
+    context: Context,
+}
+
+impl Alone {
+    pub(super) fn new(invocation: &Invocation) -> Self {
+        Self { invocation: invocation.clone(), context: invocation.context_without_span() }
+    }
+
+    /// Runs a part of the handler inside of the invocation.
+    pub(super) fn within<T>(&self, run: impl FnOnce() -> T) -> T {
+        let _attached = self.context.clone().attach();
+        CURRENT.sync_scope(self.invocation.clone(), run)
+    }
+}
+
+/// However the handler ends, its work for after the response begins then.
+impl Drop for Alone {
+    fn drop(&mut self) {
+        release(&self.invocation);
+    }
+}
