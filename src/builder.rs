@@ -259,7 +259,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Each variable, and the method that sets the same in code.
-    const BOTH: [(&str, &str); 16] = [
+    const BOTH: [(&str, &str); 17] = [
         ("LOG", "log"),
         ("TRACE", "trace"),
         ("TRACE_FILTER", "trace_filter"),
@@ -276,6 +276,7 @@ mod tests {
         ("WATCHDOG", "watchdog"),
         ("AFTER_RESPONSE", "unfinished"),
         ("AFTER_RESPONSE_BUDGET", "after_response_budget"),
+        ("SHUTDOWN_BUDGET", "shutdown_budget"),
     ];
 
     /// Set in code only, and why.
