@@ -1,6 +1,7 @@
 //! Work and hooks after the response.
 
 use crate::{
+    behavior::{Do, Exporting, Probe},
     kind::{LATER, SOON, long_grace, long_reserve},
     support::{Gate, Stage, Tested, ensure, function_error, patience, test, value},
 };
@@ -44,11 +45,11 @@ pub(crate) fn tests() -> Vec<Trial> {
 async fn stored_late() -> Tested {
     let (exporting, task) = (Gate::new().await?, Gate::new().await?);
     let address = exporting.address()?;
-    let stage = Stage::with("exporter", TraceMode::Active, |function| {
-        function.env("EXPORTER", "waits at the gate").env("EXPORTER_GATE", address)
+    let stage = Stage::with(Probe::Exporter, TraceMode::Active, |function| {
+        function.env("EXPORTER", Exporting::WaitsAtGate.to_string()).env("EXPORTER_GATE", address)
     })
     .await?;
-    stage.invoke(json!({ "do": "store late", "gate": task.address()? })).await?;
+    stage.invoke(Do::WorkThroughHandle { gate: task.address()? }).await?;
     let (exporter, task) = (exporting.held().await?, task.held().await?);
     task.release();
     stage.wait_for_logs("a task has stored work", 1).await?;
@@ -62,9 +63,9 @@ async fn stored_late() -> Tested {
 async fn stored_without_end() -> Tested {
     for budget in ["0", "100"] {
         let settings = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", budget);
-        let stage = Stage::with("value", TraceMode::Active, settings).await?;
+        let stage = Stage::with(Probe::Value, TraceMode::Active, settings).await?;
         for _ in 0..2 {
-            let answer = stage.invoke(json!({ "do": "store without end" })).await?;
+            let answer = stage.invoke(Do::WorkWithoutEnd).await?;
             stage.document(&answer).await?;
         }
         ensure(stage.processes() == 1, "the process did not live")?;
@@ -73,8 +74,8 @@ async fn stored_without_end() -> Tested {
 }
 
 async fn work_after_a_deadline() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, long_reserve).await?;
-    let answer = stage.invoke_within(SOON, json!({ "do": "hang", "after": "deadline" })).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(SOON, Do::Hang.then_work("deadline")).await?;
     function_error(&answer)?;
     stage.settle().await?;
     ensure(stage.logged("after the response").iter().any(|line| line.contains("\"note\":\"deadline\"")), "the work did not run")?;
@@ -83,16 +84,16 @@ async fn work_after_a_deadline() -> Tested {
 }
 
 async fn hooks_after_a_deadline() -> Tested {
-    let stage = Stage::with("hooks", TraceMode::Active, long_reserve).await?;
-    function_error(&stage.invoke_within(SOON, json!({ "do": "hang" })).await?)?;
+    let stage = Stage::with(Probe::Hooks, TraceMode::Active, long_reserve).await?;
+    function_error(&stage.invoke_within(SOON, Do::Hang).await?)?;
     stage.settle().await?;
     ensure(stage.logged("hook one").len() == 1 && stage.logged("hook three").len() == 1, "the hooks did not run")?;
     stage.lives().await
 }
 
 async fn work_beside_an_exporter() -> Tested {
-    let hanging = |function: FunctionBuilder| function.env("EXPORTER", "hangs");
-    let stage = Stage::with("exporter", TraceMode::Active, hanging).await?;
+    let hanging = |function: FunctionBuilder| function.env("EXPORTER", Exporting::Hangs.to_string());
+    let stage = Stage::with(Probe::Exporter, TraceMode::Active, hanging).await?;
     stage.invoke_within(LATER, json!({ "after": "exporter" })).await?;
     stage.settle().await?;
     ensure(stage.logged("\"note\":\"exporter\"").len() == 1, "the work did not run")?;
@@ -100,8 +101,8 @@ async fn work_beside_an_exporter() -> Tested {
 }
 
 async fn work_with_a_token() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, long_grace).await?;
-    stage.invoke_within(SOON, json!({ "do": "work with a token" })).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, long_grace).await?;
+    stage.invoke_within(SOON, Do::WorkWithToken).await?;
     stage.settle().await?;
     ensure(stage.logged("told to stop").len() == 1, "the token was not cancelled")?;
     ensure(stage.logged("was not done in its time").is_empty(), "the work was cancelled")?;
@@ -109,7 +110,7 @@ async fn work_with_a_token() -> Tested {
 }
 
 /// An invocation, and one more, in which frozen work of the first goes on until it has logged these words.
-async fn invoke_and_thaw(stage: &Stage, event: Value, words: &str) -> Tested {
+async fn invoke_and_thaw(stage: &Stage, event: impl Into<Value>, words: &str) -> Tested {
     stage.invoke(event).await?;
     stage.settle().await?;
     thaw_until(stage, words).await
@@ -118,7 +119,7 @@ async fn invoke_and_thaw(stage: &Stage, event: Value, words: &str) -> Tested {
 /// An invocation that runs until the function has logged these words.
 async fn thaw_until(stage: &Stage, words: &str) -> Tested {
     let gate = Gate::new().await?;
-    let payload = json!({ "do": "wait at the gate", "gate": gate.address()? }).to_string().into();
+    let payload = Do::WaitAtGate { gate: gate.address()? }.to_string().into();
     let begun = stage.begin(Event { payload, ..Event::default() });
     let held = gate.held().await?;
     stage.wait_for_logs(words, 1).await?;
@@ -128,16 +129,16 @@ async fn thaw_until(stage: &Stage, words: &str) -> Tested {
 }
 
 async fn deferring_hook() -> Tested {
-    let stage = Stage::new("deferring-hook", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::DeferringHook, TraceMode::Active).await?;
     invoke_and_thaw(&stage, json!({}), "deferred by a hook").await
 }
 
 async fn stored_by_work(policy: &'static str) -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, |function| {
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| {
         function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", policy).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", "3000")
     })
     .await?;
-    invoke_and_thaw(&stage, json!({ "do": "work beside work that hangs" }), "stored by work").await?;
+    invoke_and_thaw(&stage, Do::WorkBesideHangingWork, "stored by work").await?;
     ensure(stage.logged("stored by work").len() == 1, "the work is lost without a word")?;
     stage.lives().await
 }
@@ -145,11 +146,11 @@ async fn stored_by_work(policy: &'static str) -> Tested {
 async fn stored_by_a_task() -> Tested {
     let (exporting, task) = (Gate::new().await?, Gate::new().await?);
     let address = exporting.address()?;
-    let stage = Stage::with("exporter", TraceMode::Active, |function| {
-        function.env("EXPORTER", "waits at the gate").env("EXPORTER_GATE", address)
+    let stage = Stage::with(Probe::Exporter, TraceMode::Active, |function| {
+        function.env("EXPORTER", Exporting::WaitsAtGate.to_string()).env("EXPORTER_GATE", address)
     })
     .await?;
-    stage.invoke(json!({ "do": "work of a task", "gate": task.address()? })).await?;
+    stage.invoke(Do::WorkOfTask { gate: task.address()? }).await?;
     let (exporter, task) = (exporting.held().await?, task.held().await?);
     task.release();
     stage.wait_for_logs("a task has stored work", 1).await?;
@@ -162,9 +163,9 @@ async fn stored_by_a_task() -> Tested {
 }
 
 async fn stored_too_late() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
     let gate = Gate::new().await?;
-    let first = stage.invoke(json!({ "do": "work of a late task", "gate": gate.address()? })).await?;
+    let first = stage.invoke(Do::WorkOfLateTask { gate: gate.address()? }).await?;
     let task = gate.held().await?;
     stage.settle().await?;
     task.release();
@@ -182,9 +183,9 @@ async fn stored_too_late() -> Tested {
 async fn untraced_work() -> Tested {
     let stage =
         // Beside no other layer a call site is asked in advance, and not where it is made.
-        Stage::with("own-subscriber-redacting", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze")).await?;
+        Stage::with(Probe::OwnSubscriberRedacting, TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze")).await?;
     let untraced = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
-    let payload = json!({ "do": "ticking spans" }).to_string().into();
+    let payload = Do::TickingSpans.to_string().into();
     stage.invoke_event(Event { payload, trace_header: Some(untraced.to_owned()), ..Event::default() }).await?;
     stage.settle().await?;
     thaw_until(&stage, "the ticking is over").await?;
@@ -195,13 +196,13 @@ async fn untraced_work() -> Tested {
 }
 
 async fn after_a_failure() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    for ending in ["fail", "panic"] {
-        let answer = stage.invoke(json!({ "do": ending, "after": ending })).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
+    for (act, note) in [(Do::Fail, "after an error"), (Do::Panic, "after a panic")] {
+        let answer = stage.invoke(act.then_work(note)).await?;
         function_error(&answer)?;
         stage.settle().await?;
         let lines = stage.logged("after the response");
-        let line = lines.iter().find(|line| line.contains(&format!("\"note\":\"{ending}\""))).ok_or("the work did not run")?;
+        let line = lines.iter().find(|line| line.contains(&format!("\"note\":\"{note}\""))).ok_or("the work did not run")?;
         let line: Value = serde_json::from_str(line)?;
         ensure(line["requestId"] == answer.request_id.as_str(), format!("{line} is not of {}", answer.request_id))?;
     }
@@ -209,8 +210,8 @@ async fn after_a_failure() -> Tested {
 }
 
 async fn bad_work() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "bad work", "after": "good work" })).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::PanickingWork.then_work("good work")).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     stage.document(&answer).await?;
     ensure(stage.logged("good work").len() == 1, "the other work did not run")?;
@@ -219,8 +220,8 @@ async fn bad_work() -> Tested {
 }
 
 async fn hooks() -> Tested {
-    let stage = Stage::new("hooks", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "fail", "after": "work" })).await?;
+    let stage = Stage::new(Probe::Hooks, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::Fail.then_work("work")).await?;
     function_error(&answer)?;
     stage.settle().await?;
     ensure(stage.logged("hook one").iter().any(|line| line.contains("failed")), "the first hook did not see the outcome")?;
@@ -229,14 +230,14 @@ async fn hooks() -> Tested {
     ensure(third.len() == 1 && third[0].contains("\"finished\":1"), format!("{third:?}"))?;
     ensure(third[0].contains(&answer.request_id), format!("{} is not of {}", third[0], answer.request_id))?;
 
-    stage.invoke_within(LATER, json!({ "do": "late work" })).await?;
+    stage.invoke_within(LATER, Do::HangingWork).await?;
     stage.settle().await?;
     ensure(stage.logged("\"message\":\"unfinished\"").len() == 1, "on_unfinished was not called")?;
     ensure(stage.processes() == 1, "the process did not live")
 }
 
 async fn hanging_hook() -> Tested {
-    let stage = Stage::new("hanging-hook", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::HangingHook, TraceMode::Active).await?;
     let answer = stage.invoke_within(LATER, json!({})).await?;
     stage.document(&answer).await?;
     ensure(stage.logged("a hook after the response was not done in its time").len() == 1, "it is not in the log")?;
@@ -245,9 +246,10 @@ async fn hanging_hook() -> Tested {
 
 async fn freeze() -> Tested {
     let stage =
-        Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze")).await?;
+        Stage::with(Probe::Value, TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze"))
+            .await?;
     let work = Gate::new().await?;
-    let first = stage.invoke(json!({ "do": "ticking work", "gate": work.address()? })).await?;
+    let first = stage.invoke(Do::TickingWork { gate: work.address()? }).await?;
     let ticking = work.held().await?;
     stage.settle().await?;
     ticking.release();
@@ -255,7 +257,7 @@ async fn freeze() -> Tested {
     ensure(stage.logged("goes on in the next invocation").len() == 1, "it is not in the log")?;
     // The timers that ran out while the environment was frozen fire in the next invocation.
     let gate = Gate::new().await?;
-    let begun = stage.begin_within(patience(), json!({ "do": "wait at the gate", "gate": gate.address()? }));
+    let begun = stage.begin_within(patience(), Do::WaitAtGate { gate: gate.address()? });
     let held = gate.held().await?;
     let line = stage.wait_for_logs("\"tick\"", 3).await?;
     held.release();
@@ -267,25 +269,26 @@ async fn freeze() -> Tested {
 }
 
 async fn cancel() -> Tested {
-    let stage =
-        Stage::with("value", TraceMode::Active, |function| long_grace(function).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "cancel"))
-            .await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| {
+        long_grace(function).env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "cancel")
+    })
+    .await?;
     let work = Gate::new().await?;
-    stage.invoke(json!({ "do": "ticking work", "gate": work.address()? })).await?;
+    stage.invoke(Do::TickingWork { gate: work.address()? }).await?;
     stage.settle().await?;
     // It could go on.
     drop(work);
     ensure(stage.logged("is cancelled").len() == 1, "it is not in the log")?;
     // As long as the work would have taken.
-    stage.invoke_within(SOON, json!({ "do": "stop" })).await?;
+    stage.invoke_within(SOON, Do::Stop).await?;
     stage.settle().await?;
     ensure(stage.logged("\"tick\"").is_empty(), "the work was not cancelled")
 }
 
 async fn thaw() -> Tested {
-    let stage = Stage::new("hooks", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Hooks, TraceMode::Active).await?;
     let idle = async || -> Result<Option<u64>, libtest_mimic::Failed> {
-        let answer = stage.invoke(json!({ "do": "idle" })).await?;
+        let answer = stage.invoke(Do::Idle).await?;
         stage.settle().await?;
         Ok(value(&answer)?.as_u64())
     };

@@ -1,6 +1,7 @@
 //! Deadlines: of handlers that wait, compute, stream or block their thread.
 
 use crate::{
+    behavior::{Do, Probe},
     kind::{SOON, STREAMING, UNTIL_KILLED, long_grace, long_reserve},
     support::{Gate, Stage, Tested, ensure, function_error, test, value},
 };
@@ -18,8 +19,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a handler that computes and gives way meets its deadline", cooperative),
         test("stream: a body that is always ready meets the deadline", endless_stream),
         test("deadline of a part of the work: the handler is told", part_of_the_work),
-        test("a handler that sleeps its thread away is reported before the kill", || blocked("block", "blocking query")),
-        test("a handler that spins is reported before the kill", || blocked("spin", "endless loop")),
+        test("a handler that sleeps its thread away is reported before the kill", || blocked(Do::Block, "blocking query")),
+        test("a handler that spins is reported before the kill", || blocked(Do::Spin, "endless loop")),
         test("a handler that blocks into the reserve and then gives way has one document of each span", blocked_for_a_while),
         test("Managed Instances: an answer after the deadline is told, for the caller has an error", late_answer),
         test("without the watchdog a blocked handler leaves its beginning", unwatched),
@@ -33,8 +34,8 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn served() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": "serve and block" }));
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
+    let begun = stage.begin_within(UNTIL_KILLED, Do::ServeAndBlock);
     stage.traces.wait_for(1, |document| document.name == "served").await?;
     stage.function.expire();
     begun.answer("a handler that blocks").await?;
@@ -46,16 +47,16 @@ async fn served() -> Tested {
 }
 
 async fn cooperative() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, long_reserve).await?;
-    let answer = stage.invoke_within(SOON, json!({ "do": "cooperate" })).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(SOON, Do::Cooperate).await?;
     let (error_type, _) = function_error(&answer)?;
     ensure(error_type == "Lifecycle.DeadlineExceeded", error_type)?;
     stage.lives().await
 }
 
 async fn endless_stream() -> Tested {
-    let stage = Stage::with("stream", TraceMode::Active, long_reserve).await?;
-    let answer = stage.invoke_within(STREAMING, json!({ "do": "endless" })).await?;
+    let stage = Stage::with(Probe::Stream, TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(STREAMING, Do::Endless).await?;
     let (error_type, _) = function_error(&answer)?;
     ensure(error_type == "Lifecycle.DeadlineExceeded", error_type)?;
     let document = stage.document(&answer).await?;
@@ -64,15 +65,15 @@ async fn endless_stream() -> Tested {
 }
 
 async fn part_of_the_work() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, long_grace).await?;
-    let answer = stage.invoke_within(SOON, json!({ "do": "within" })).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, long_grace).await?;
+    let answer = stage.invoke_within(SOON, Do::Within).await?;
     let body = value(&answer)?;
     ensure(body["within"].as_str().is_some_and(|text| text.contains("raise the timeout")), body.to_string())
 }
 
-async fn blocked(how: &'static str, culprit: &str) -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": how }));
+async fn blocked(how: Do, culprit: &str) -> Tested {
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
+    let begun = stage.begin_within(UNTIL_KILLED, how);
     stage.wait_for_logs("the handler blocks its thread past the deadline", 1).await?;
     stage.traces.wait_for(2, |document| document.fault).await?;
     stage.function.expire();
@@ -93,8 +94,8 @@ async fn blocked(how: &'static str, culprit: &str) -> Tested {
 }
 
 async fn blocked_for_a_while() -> Tested {
-    let (stage, gate) = (Stage::new("value", TraceMode::Active).await?, Gate::new().await?);
-    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": "block at the gate", "gate": gate.address()? }));
+    let (stage, gate) = (Stage::new(Probe::Value, TraceMode::Active).await?, Gate::new().await?);
+    let begun = stage.begin_within(UNTIL_KILLED, Do::BlockAtGate { gate: gate.address()? });
     let held = gate.held().await?;
     stage.traces.wait_for(2, |document| document.fault).await?;
     held.release();
@@ -107,8 +108,8 @@ async fn blocked_for_a_while() -> Tested {
 async fn late_answer() -> Tested {
     // The caller is told at the deadline itself: from then on the answer is late.
     let managed = |function: FunctionBuilder| function.managed(8).kill_delay(Duration::ZERO);
-    let (stage, gate) = (Stage::with("value", TraceMode::Active, managed).await?, Gate::new().await?);
-    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": "block at the gate", "gate": gate.address()? }));
+    let (stage, gate) = (Stage::with(Probe::Value, TraceMode::Active, managed).await?, Gate::new().await?);
+    let begun = stage.begin_within(UNTIL_KILLED, Do::BlockAtGate { gate: gate.address()? });
     let held = gate.held().await?;
     let answer = begun.answer("a handler that blocks").await?;
     held.release();
@@ -120,15 +121,15 @@ async fn late_answer() -> Tested {
 async fn unwatched() -> Tested {
     // Only the kill itself shows that nothing came before it.
     let change = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_WATCHDOG", "off").kill_delay(Duration::ZERO);
-    let stage = Stage::with("value", TraceMode::Active, change).await?;
-    let answer = stage.invoke_within(UNTIL_KILLED, json!({ "do": "block" })).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, change).await?;
+    let answer = stage.invoke_within(UNTIL_KILLED, Do::Block).await?;
     ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
     ensure(stage.document(&answer).await?.in_progress, "the invocation is finished in its trace")
 }
 
 async fn fallback() -> Tested {
-    let stage = Stage::with("fallback", TraceMode::Active, long_reserve).await?;
-    let answer = stage.invoke_within(SOON, json!({ "do": "hang" })).await?;
+    let stage = Stage::with(Probe::Fallback, TraceMode::Active, long_reserve).await?;
+    let answer = stage.invoke_within(SOON, Do::Hang).await?;
     ensure(answer.result.as_deref() == Ok(&b"\"fallback\""[..]), format!("{:?}", answer.result))?;
     let document = stage.document(&answer).await?;
     ensure(document.annotation("outcome") == Some("deadline_exceeded") && document.fault, format!("{:?}", document.raw))
@@ -137,9 +138,9 @@ async fn fallback() -> Tested {
 async fn too_long(variable: &'static str) -> Tested {
     const SHORT: Duration = Duration::from_secs(1);
     let long = SHORT.as_millis().to_string();
-    let stage = Stage::with("value", TraceMode::Active, |function| function.env(variable, long)).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| function.env(variable, long)).await?;
     for _ in 0..2 {
-        let answer = stage.invoke_within(SHORT, json!({ "do": "stop" })).await?;
+        let answer = stage.invoke_within(SHORT, Do::Stop).await?;
         // Both defaults are 50 ms. Who misses them has met the deadline, which would not have come either.
         let remaining = value(&answer).map_or(0, |body| body["remaining_ms"].as_u64().unwrap_or(u64::MAX));
         ensure(remaining <= 100, format!("{variable}: cancelled {remaining} ms before the kill"))?;
@@ -149,11 +150,11 @@ async fn too_long(variable: &'static str) -> Tested {
 }
 
 async fn grace_and_reserve() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, |function| {
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| {
         function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "20000").env("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", "9000")
     })
     .await?;
-    let answer = stage.invoke_within(Duration::from_secs(30), json!({ "do": "stop" })).await?;
+    let answer = stage.invoke_within(Duration::from_secs(30), Do::Stop).await?;
     let body = value(&answer)?;
     let remaining = body["remaining_ms"].as_u64().ok_or("no time is told")?;
     // Before the deadline, which is 9 s before the and not before the grace.

@@ -1,6 +1,7 @@
 //! Responses that Lambda does not take.
 
 use crate::{
+    behavior::Probe,
     kind::Kind,
     support::{Stage, Tested, all, ensure},
 };
@@ -37,7 +38,7 @@ async fn refused(
     outcome: &'static str,
     by_lambda: fn(&Failure) -> bool,
 ) -> Tested {
-    let stage = kind.stage("value", posted).await?;
+    let stage = kind.stage(Probe::Value, posted).await?;
     // One after the other where one runs at a time, until the faults are used up.
     for _ in 0..8 / kind.at_once {
         for answer in &at_once(&stage, &kind).await? {
@@ -53,14 +54,14 @@ async fn refused(
 /// A connection that breaks is made again, and the response sent again; if that does not help either, the invocation is lost,
 /// and on demand Lambda will not send another event to this process.
 pub(crate) async fn broken(kind: Kind) -> Tested {
-    let stage = kind.stage("value", |function| function.post_fault(PostFault::Broken, 2)).await?;
+    let stage = kind.stage(Probe::Value, |function| function.post_fault(PostFault::Broken, 2)).await?;
     for answer in at_once(&stage, &kind).await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
     serves_on(&stage, &kind, 1).await?;
 
     let attempts = 5 * kind.at_once;
-    let stage = kind.stage("value", |function| function.post_fault(PostFault::Broken, attempts)).await?;
+    let stage = kind.stage(Probe::Value, |function| function.post_fault(PostFault::Broken, attempts)).await?;
     let begun: Vec<_> = (0..kind.at_once).map(|_| stage.begin(Event { payload: "{}".into(), ..Event::default() })).collect();
     logged(&stage, "undelivered_response", kind.at_once).await?;
     if kind.is_managed() {

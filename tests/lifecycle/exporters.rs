@@ -1,6 +1,7 @@
 //! Exporters of the user's own.
 
 use crate::{
+    behavior::{Do, Exporting, Probe},
     kind::{LATER, UNTIL_KILLED},
     support::{Gate, Stage, Tested, ensure, test},
 };
@@ -13,22 +14,24 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("an exporter gets the spans of a handler that blocked for a while", exported_after_blocking),
         test("an exporter for which there is no thread is told, the process lives", no_thread),
         test("an exporter is told whose spans they are", resource),
-        test("an exporter gets every span, after the response", || exporter("", "exported work, probe")),
-        test("an exporter that fails is told, the process lives", || exporter("fails", "an exporter did not take its spans")),
-        test("an exporter that panics is told, the process lives", || exporter("panics", "an exporter panicked")),
+        test("an exporter gets every span, after the response", || exporter(Exporting::Works, "exported work, probe")),
+        test("an exporter that fails is told, the process lives", || {
+            exporter(Exporting::Fails, "an exporter did not take its spans")
+        }),
+        test("an exporter that panics is told, the process lives", || exporter(Exporting::Panics, "an exporter panicked")),
         test("an exporter that hangs is not waited for beyond the deadline", || {
-            exporter("hangs", "was not done before the deadline")
+            exporter(Exporting::Hangs, "was not done before the deadline")
         }),
         test("an exporter that blocks is not waited for beyond the deadline", || {
-            exporter("blocks", "was not done before the deadline")
+            exporter(Exporting::Blocks, "was not done before the deadline")
         }),
     ]
 }
 
 async fn exported_after_blocking() -> Tested {
-    let stage = Stage::new("exporter", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Exporter, TraceMode::Active).await?;
     let gate = Gate::new().await?;
-    let begun = stage.begin_within(UNTIL_KILLED, json!({ "do": "block at the gate", "gate": gate.address()? }));
+    let begun = stage.begin_within(UNTIL_KILLED, Do::BlockAtGate { gate: gate.address()? });
     let held = gate.held().await?;
     stage.traces.wait_for(2, |document| document.fault).await?;
     held.release();
@@ -39,7 +42,7 @@ async fn exported_after_blocking() -> Tested {
 }
 
 async fn no_thread() -> Tested {
-    let stage = Stage::new("exporter-without-threads", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::ExporterWithoutThreads, TraceMode::Active).await?;
     for _ in 0..2 {
         let answer = stage.invoke(json!({ "after": "exporter" })).await?;
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
@@ -51,15 +54,15 @@ async fn no_thread() -> Tested {
 }
 
 async fn resource() -> Tested {
-    let stage = Stage::new("exporter", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Exporter, TraceMode::Active).await?;
     stage.invoke(json!({})).await?;
     ensure(stage.logged("spans of probe").len() == 1, format!("{:?}", stage.logged("spans of")))
 }
 
-async fn exporter(behavior: &'static str, words: &'static str) -> Tested {
-    let change = |function: FunctionBuilder| function.env("EXPORTER", behavior);
-    let stage = Stage::with("exporter", TraceMode::Active, change).await?;
-    let answer = stage.invoke_within(LATER, json!({ "do": "log" })).await?;
+async fn exporter(behavior: Exporting, words: &'static str) -> Tested {
+    let change = |function: FunctionBuilder| function.env("EXPORTER", behavior.to_string());
+    let stage = Stage::with(Probe::Exporter, TraceMode::Active, change).await?;
+    let answer = stage.invoke_within(LATER, Do::Log).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     stage.document(&answer).await?;
     ensure(stage.logged(words).len() == 1, format!("{words:?} is not in the log once"))?;

@@ -1,6 +1,9 @@
 //! A Runtime API that takes responses and never acknowledges them, for what happens while a response is being posted.
 
-use crate::support::{Tested, XRay, ensure, this_program, within};
+use crate::{
+    behavior::{Do, Probe},
+    support::{Tested, XRay, ensure, this_program, within},
+};
 use axum::{
     Router,
     body::Bytes,
@@ -11,7 +14,6 @@ use axum::{
 };
 use lambda_lifecycle_sandbox::xray::Document;
 use libtest_mimic::Failed;
-use serde_json::Value;
 use std::{
     net::Ipv4Addr,
     process::Stdio,
@@ -29,7 +31,7 @@ use tokio::{
 };
 
 struct Api {
-    events: Vec<Value>,
+    events: Vec<Do>,
     given: AtomicUsize,
     posted: mpsc::UnboundedSender<String>,
 }
@@ -50,10 +52,11 @@ fn trace_id(at: usize) -> String {
 
 impl HeldFunction {
     /// The function `probe` with these events. More than one at a time is for Managed Instances.
-    pub(crate) async fn start(probe: &str, at_once: usize, events: Vec<Value>) -> Result<Self, Failed> {
+    pub(crate) async fn start(probe: Probe, at_once: usize, events: impl IntoIterator<Item = Do>) -> Result<Self, Failed> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (address, xray) = (listener.local_addr()?.to_string(), XRay::start().await?);
         let (posted, received) = mpsc::unbounded_channel();
+        let events: Vec<Do> = events.into_iter().collect();
         let count = events.len();
         let router = Router::new()
             .route("/2020-01-01/extension/register", post(async || ([("lambda-extension-identifier", "one")], "{}")))
@@ -65,7 +68,7 @@ impl HeldFunction {
         let mut command = Command::new(this_program());
         command
             .env_clear()
-            .env("PROBE", probe)
+            .env("PROBE", probe.to_string())
             .env("AWS_LAMBDA_RUNTIME_API", address)
             .env("AWS_LAMBDA_FUNCTION_NAME", "probe")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")

@@ -1,6 +1,7 @@
 //! HTTP: the events of gateways and load balancers.
 
 use crate::{
+    behavior::Probe,
     kind::{SOON, long_reserve},
     support::{Stage, Tested, all, ensure, test, value},
 };
@@ -18,7 +19,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn other_gateways() -> Tested {
-    let stage = Stage::new("http", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Http, TraceMode::Active).await?;
     let gateway = json!({
         "resource": "/{proxy+}", "path": "/orders/7", "httpMethod": "GET", "headers": { "host": "x.execute-api.eu-west-1.amazonaws.com" },
         "multiValueHeaders": { "host": ["x.execute-api.eu-west-1.amazonaws.com"] }, "queryStringParameters": null,
@@ -50,7 +51,7 @@ pub(crate) fn http_event(path: &str) -> Value {
 }
 
 async fn http_stage() -> Tested {
-    let stage = Stage::new("http", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Http, TraceMode::Active).await?;
     let mut v2 = http_event("/prod/orders/7");
     v2["requestContext"]["stage"] = json!("prod");
     let v1 = json!({
@@ -73,7 +74,7 @@ async fn http_stage() -> Tested {
 }
 
 async fn http_deadline() -> Tested {
-    let stage = Stage::with("http", TraceMode::Active, long_reserve).await?;
+    let stage = Stage::with(Probe::Http, TraceMode::Active, long_reserve).await?;
     let answer = stage.invoke_within(SOON, http_event("/slow/hang")).await?;
     let body = value(&answer)?;
     ensure(body["statusCode"] == 504, body.to_string())?;
@@ -90,7 +91,7 @@ async fn http_deadline() -> Tested {
 }
 
 async fn axum_at_once() -> Tested {
-    let stage = Stage::with("http", TraceMode::Active, |function| function.managed(8)).await?;
+    let stage = Stage::with(Probe::Http, TraceMode::Active, |function| function.managed(8)).await?;
     let event = |id: usize| http_event(&format!("/orders/{id}"));
     let answers = all((0..24).map(|id| stage.invoke(event(id)))).await?;
     for answer in &answers {

@@ -1,6 +1,9 @@
 //! The Init phase.
 
-use crate::support::{Stage, Tested, ensure, test};
+use crate::{
+    behavior::Probe,
+    support::{Stage, Tested, ensure, test},
+};
 use lambda_lifecycle_sandbox::{
     function::{EventKind, Exit, TraceMode},
     xray::Document,
@@ -17,26 +20,26 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("provisioned concurrency: init is a trace of its own, linked both ways, and nothing is a cold start", provisioned),
         test("SnapStart: a restore is not a cold start, and init is a trace of its own", snap_start),
         test("init: a panic in a set-up is a failure, not a crash", || {
-            fails("init-panics", "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
+            fails(Probe::InitPanics, "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
         }),
         test("init: a panic in a blocking set-up is a failure, not a crash", || {
-            fails("init-blocking-panics", "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
+            fails(Probe::InitBlockingPanics, "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
         }),
         test("init: a set-up over the budget that panics when it is dropped is a failure, not a crash", || {
-            fails("init-drop-panics", "Lifecycle.InitOverBudget", "init of database was not done")
+            fails(Probe::InitDropPanics, "Lifecycle.InitOverBudget", "init of database was not done")
         }),
         test("init: blocking set-ups run side by side, off the executor", blocking),
         test("init: an initializer that blocks its thread past the budget is named", blocks),
-        test("init: an optional set-up that fails is tried again at first use", || optional("init-optional")),
+        test("init: an optional set-up that fails is tried again at first use", || optional(Probe::InitOptional)),
         test("init: an optional set-up that panics before it begins is tried again at first use", || {
-            optional("init-optional-panics")
+            optional(Probe::InitOptionalPanics)
         }),
         test("init: a cell is filled for all invocations", works),
     ]
 }
 
 async fn named_daemon() -> Tested {
-    let stage = Stage::with("exporter-without-threads", TraceMode::Active, |function| {
+    let stage = Stage::with(Probe::ExporterWithoutThreads, TraceMode::Active, |function| {
         function.env("AWS_XRAY_DAEMON_ADDRESS", "localhost:2000")
     });
     let answer = stage.await?.invoke(json!({})).await?;
@@ -44,14 +47,14 @@ async fn named_daemon() -> Tested {
 }
 
 async fn init_left_open() -> Tested {
-    let stage = Stage::new("init-left-open", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::InitLeftOpen, TraceMode::Active).await?;
     let answer = stage.invoke(json!({})).await?;
     stage.document(&answer).await?;
     ensure(stage.traces.find(|span| span.name == "work").len() == 1, "the finished span is lost")
 }
 
 async fn init_blocking_traced() -> Tested {
-    let stage = Stage::new("init-blocking-traced", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::InitBlockingTraced, TraceMode::Active).await?;
     let answer = stage.invoke(json!({})).await?;
     stage.document(&answer).await?;
     let (init, inner) =
@@ -62,7 +65,7 @@ async fn init_blocking_traced() -> Tested {
 
 async fn init_blocking_hangs() -> Tested {
     let stage =
-        Stage::with("init-blocking-hangs", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "300"))
+        Stage::with(Probe::InitBlockingHangs, TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "300"))
             .await?;
     let _ = stage.invoke(json!({})).await?;
     let exited = stage.exited().await?;
@@ -72,7 +75,8 @@ async fn init_blocking_hangs() -> Tested {
 
 async fn provisioned() -> Tested {
     let stage =
-        Stage::with("init-works", TraceMode::Active, |function| function.initialization_type("provisioned-concurrency")).await?;
+        Stage::with(Probe::InitWorks, TraceMode::Active, |function| function.initialization_type("provisioned-concurrency"))
+            .await?;
     crate::support::within("the warm-up", stage.function.warm_up()).await??;
     let answer = stage.invoke(json!({})).await?;
     let document = stage.document(&answer).await?;
@@ -87,7 +91,7 @@ async fn provisioned() -> Tested {
 }
 
 async fn snap_start() -> Tested {
-    let stage = Stage::with("init-works", TraceMode::Active, |function| function.initialization_type("snap-start")).await?;
+    let stage = Stage::with(Probe::InitWorks, TraceMode::Active, |function| function.initialization_type("snap-start")).await?;
     let (first, second) = (stage.invoke(json!({})).await?, stage.invoke(json!({})).await?);
     let (first, second) = (stage.document(&first).await?, stage.document(&second).await?);
     for (document, restored) in [(&first, json!(true)), (&second, Value::Null)] {
@@ -98,7 +102,7 @@ async fn snap_start() -> Tested {
     ensure(setups.len() == 1 && setups[0].trace_id != first.trace_id, format!("{setups:?}"))
 }
 
-async fn fails(probe: &'static str, error_type: &str, part: &str) -> Tested {
+async fn fails(probe: Probe, error_type: &str, part: &str) -> Tested {
     let stage = Stage::new(probe, TraceMode::Active).await?;
     // Lambda repeats the phase inside the invocation: a hanging set-up then meets the function's timeout.
     let answer = stage.invoke(json!({})).await?;
@@ -113,7 +117,7 @@ async fn fails(probe: &'static str, error_type: &str, part: &str) -> Tested {
 }
 
 async fn works() -> Tested {
-    let stage = Stage::new("init-works", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::InitWorks, TraceMode::Active).await?;
     let answer = stage.invoke(json!({})).await?;
     ensure(answer.result.as_deref() == Ok(&b"\"here\""[..]), format!("{:?}", answer.result))?;
     stage.document(&answer).await?;
@@ -123,7 +127,7 @@ async fn works() -> Tested {
 
 async fn blocks() -> Tested {
     let stage =
-        Stage::with("init-blocks", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "100")).await?;
+        Stage::with(Probe::InitBlocks, TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "100")).await?;
     ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
     let lines = stage.logged("\"blocked_ms\"");
     let [line] = lines.as_slice() else { return Err(format!("{lines:?}").into()) };
@@ -133,10 +137,10 @@ async fn blocks() -> Tested {
 }
 
 async fn blocking() -> Tested {
-    Stage::new("init-blocking", TraceMode::Active).await?.lives().await
+    Stage::new(Probe::InitBlocking, TraceMode::Active).await?.lives().await
 }
 
-async fn optional(probe: &'static str) -> Tested {
+async fn optional(probe: Probe) -> Tested {
     let stage = Stage::new(probe, TraceMode::Active).await?;
     let answer = stage.invoke(json!({})).await?;
     ensure(answer.result.as_deref() == Ok(&b"1"[..]), format!("{:?}", answer.result))?;

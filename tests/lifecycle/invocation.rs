@@ -1,6 +1,9 @@
 //! The invocation itself: its event, its handler, its response.
 
-use crate::support::{Stage, Tested, ensure, function_error, test};
+use crate::{
+    behavior::{Do, Probe},
+    support::{Stage, Tested, ensure, function_error, test},
+};
 use lambda_lifecycle_sandbox::function::TraceMode;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -17,8 +20,8 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn stream_with_a_bad_error() -> Tested {
-    let stage = Stage::new("stream", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "bad error" })).await?;
+    let stage = Stage::new(Probe::Stream, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::BadError).await?;
     let (error_type, _) = function_error(&answer)?;
     ensure(error_type == "Lifecycle.Panic", error_type)?;
     let document = stage.document(&answer).await?;
@@ -27,7 +30,7 @@ async fn stream_with_a_bad_error() -> Tested {
 }
 
 async fn unready() -> Tested {
-    let stage = Stage::new("unready", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Unready, TraceMode::Active).await?;
     for (kind, part) in [("Error", "pool is shut"), ("Lifecycle.Panic", "fuse was lit")] {
         let answer = stage.invoke(json!({})).await?;
         let (error_type, message) = function_error(&answer)?;
@@ -38,7 +41,7 @@ async fn unready() -> Tested {
 
 async fn undecodable_event() -> Tested {
     for event in ["{\"do\":", "", "[1,", "\"\\ud800\""] {
-        let stage = Stage::new("value", TraceMode::Active).await?;
+        let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
         let answer = stage.invoke_raw(event).await?;
         let (error_type, message) = function_error(&answer)?;
         ensure(
@@ -54,7 +57,7 @@ async fn undecodable_event() -> Tested {
 }
 
 async fn streams(event: Value, broken: Option<&str>, outcome: &str) -> Tested {
-    let stage = Stage::new("stream", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Stream, TraceMode::Active).await?;
     let answer = stage.invoke(event).await?;
     // What came before the break is there, and nothing that is none of the body.
     let whole = answer.result.as_ref().is_ok_and(|body| body.ends_with(b"chunk 0;chunk 1;chunk 2;"));
@@ -70,14 +73,14 @@ async fn streams(event: Value, broken: Option<&str>, outcome: &str) -> Tested {
 }
 
 async fn not_utf8() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
     stage.invoke_raw(&b"\"\xff\xfe\""[..]).await?;
     ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation after it failed")?;
     ensure(stage.processes() == 1, "the process did not live")
 }
 
 async fn spawned() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "spawn" })).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::Spawn).await?;
     ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("{:?}", answer.result))
 }

@@ -3,7 +3,7 @@
 //! The library posts at the hard deadline, and a quarter into the reserve behind it the watchdog takes the handler for blocked. With the
 //! default reserve a busy machine could take that long for the post, so where the post is the subject the reserve is long.
 
-use crate::support::Stage;
+use crate::{behavior::Probe, support::Stage};
 use lambda_lifecycle_sandbox::function::{FunctionBuilder, TraceMode};
 use libtest_mimic::Failed;
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Kind {
     /// The function `probe` in an environment of this kind.
     pub(crate) async fn stage(
         &self,
-        probe: &str,
+        probe: Probe,
         change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
     ) -> Result<Stage, Failed> {
         let managed = |function: FunctionBuilder| if self.is_managed() { function.managed(self.at_once) } else { function };

@@ -1,12 +1,12 @@
 //! What is logged, and at which level.
 
 use crate::{
+    behavior::{Do, Probe},
     support::{Stage, Tested, ensure, test},
     trace::lives,
 };
 use lambda_lifecycle_sandbox::function::TraceMode;
 use libtest_mimic::Trial;
-use serde_json::json;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -18,18 +18,18 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn thread_end() -> Tested {
-    let stage = lives("log at the end of a thread").await?;
+    let stage = lives(Do::LogAtEndOfThread).await?;
     ensure(stage.logged("the thread ends").len() == 1, "it is not logged")
 }
 
 async fn too_many_contexts() -> Tested {
-    let stage = lives("too many contexts").await?;
+    let stage = lives(Do::TooManyContexts).await?;
     ensure(!stage.logged("Context.AttachFailed").is_empty(), "OpenTelemetry did not log: this test shows nothing")
 }
 
 async fn quiet_log() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, |function| function.env("RUST_LOG", "warn")).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| function.env("RUST_LOG", "warn")).await?;
+    let answer = stage.invoke(Do::Log).await?;
     stage.document(&answer).await?;
     ensure(stage.logged("a line of the user's").is_empty(), "INFO is logged")?;
     ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is not recorded")
@@ -37,9 +37,9 @@ async fn quiet_log() -> Tested {
 
 async fn malformed_log_settings() -> Tested {
     let stage =
-        Stage::with("value", TraceMode::Active, |function| function.env("AWS_LAMBDA_LOG_LEVEL", "LOUD").log_format("YAML"))
+        Stage::with(Probe::Value, TraceMode::Active, |function| function.env("AWS_LAMBDA_LOG_LEVEL", "LOUD").log_format("YAML"))
             .await?;
-    stage.invoke(json!({ "do": "log" })).await?;
+    stage.invoke(Do::Log).await?;
     stage.settle().await?;
     for problem in ["AWS_LAMBDA_LOG_LEVEL=", "AWS_LAMBDA_LOG_FORMAT="] {
         ensure(stage.logged(problem).len() == 1, format!("{problem} is not told once"))?;

@@ -1,6 +1,9 @@
 //! Errors of megabytes: cut to what Lambda, the log and X-Ray take, and marked as cut.
 
-use crate::support::{Stage, Tested, ensure, function_error, test};
+use crate::{
+    behavior::{Do, Probe},
+    support::{Stage, Tested, ensure, function_error, test},
+};
 use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn, sqs};
 use lambda_lifecycle_sandbox::function::{EventKind, TraceMode};
 use libtest_mimic::Trial;
@@ -13,8 +16,8 @@ const MARK: &str = "… (cut, ";
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("an error of 7 MB is cut in the response, the log and the trace", || handler("fail")),
-        test("a panic of 7 MB is cut in the response, the log and the trace", || handler("panic")),
+        test("an error of 7 MB is cut in the response, the log and the trace", || handler(Do::Fail)),
+        test("a panic of 7 MB is cut in the response, the log and the trace", || handler(Do::Panic)),
         test("a log line of 7 MB is cut", logged),
         test("init: an error of 7 MB is cut", init),
         test("a message's error of 7 MB is cut", message),
@@ -28,21 +31,21 @@ fn lines_fit(stage: &Stage) -> Tested {
     ensure(longest < LONGEST_LINE, format!("a line of {longest} bytes"))
 }
 
-async fn handler(what: &'static str) -> Tested {
-    let stage = Stage::new("long", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": what })).await?;
+async fn handler(what: Do) -> Tested {
+    let stage = Stage::new(Probe::LongErrors, TraceMode::Active).await?;
+    let answer = stage.invoke(what.clone()).await?;
     let (_, message) = function_error(&answer)?;
     ensure(message.len() < LONGEST_MESSAGE && message.contains(MARK), format!("{} bytes", message.len()))?;
     let document = stage.document(&answer).await?;
     let message = document.raw["cause"]["exceptions"][0]["message"].as_str().unwrap_or_default();
     ensure(message.ends_with("… (cut)"), format!("{} bytes in the document", message.len()))?;
     // What the panic hook writes to standard error is not ours.
-    if what == "panic" { ensure(!stage.logged(MARK).is_empty(), "it was not logged") } else { lines_fit(&stage) }
+    if what == Do::Panic { ensure(!stage.logged(MARK).is_empty(), "it was not logged") } else { lines_fit(&stage) }
 }
 
 async fn logged() -> Tested {
-    let stage = Stage::new("long", TraceMode::Active).await?;
-    ensure(stage.invoke(json!({ "do": "log" })).await?.result.is_ok(), "the invocation failed")?;
+    let stage = Stage::new(Probe::LongErrors, TraceMode::Active).await?;
+    ensure(stage.invoke(Do::Log).await?.result.is_ok(), "the invocation failed")?;
     stage.settle().await?;
     for line in stage.logged(MARK) {
         serde_json::from_str::<Value>(&line)?;
@@ -51,7 +54,7 @@ async fn logged() -> Tested {
 }
 
 async fn init() -> Tested {
-    let stage = Stage::new("long init", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::LongErrorsInit, TraceMode::Active).await?;
     ensure(stage.invoke(json!({})).await?.result.is_err(), "the invocation succeeded")?;
     let posted = stage.function.timeline().into_iter().find_map(|event| match event.kind {
         EventKind::InitError { error_message, .. } => Some(error_message),
@@ -63,7 +66,7 @@ async fn init() -> Tested {
 }
 
 async fn message() -> Tested {
-    let stage = Stage::new("long batch", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::LongErrorsBatch, TraceMode::Active).await?;
     let answer = stage.invoke(json!({ "Records": [{ "messageId": "1", "body": "{}", "eventSource": "aws:sqs" }] })).await?;
     ensure(answer.result.is_ok(), "the batch failed")?;
     lines_fit(&stage)
@@ -74,21 +77,21 @@ fn long() -> String {
 }
 
 /// Runs the function `probe`, if it is one of these.
-pub(crate) async fn run(probe: &str) -> Option<Result<(), Error>> {
+pub(crate) async fn run(probe: Probe) -> Option<Result<(), Error>> {
     let life = || Lifecycle::from_env();
     Some(match probe {
-        "long" => life().run(service_fn(handle)).await,
-        "long init" => life().init("it", async { Err::<(), _>(long()) }).await.map_err(Into::into),
-        "long batch" => life().run(sqs::batch(async |_: sqs::Message<Value>| Err::<(), Error>(long().into()))).await,
+        Probe::LongErrors => life().run(service_fn(handle)).await,
+        Probe::LongErrorsInit => life().init("it", async { Err::<(), _>(long()) }).await.map_err(Into::into),
+        Probe::LongErrorsBatch => life().run(sqs::batch(async |_: sqs::Message<Value>| Err::<(), Error>(long().into()))).await,
         _ => return None,
     })
 }
 
 async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
-    match event.payload["do"].as_str() {
-        Some("fail") => Err(long().into()),
+    match Do::asked_by(&event.payload) {
+        Do::Fail => Err(long().into()),
         // The panic hook writes it to standard error, as many lines as it has.
-        Some("panic") => panic!("{}", "x".repeat(7_000_000)),
+        Do::Panic => panic!("{}", "x".repeat(7_000_000)),
         _ => {
             tracing::error!(field = long(), "{}", long());
             Ok(json!(null))

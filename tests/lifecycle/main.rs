@@ -2,6 +2,7 @@
 //! under test.
 
 mod after_response;
+mod behavior;
 mod deadline;
 mod delivery;
 mod exporters;
@@ -13,7 +14,6 @@ mod invocation;
 mod kind;
 mod logs;
 mod long_errors;
-mod odd;
 mod outcomes;
 mod panic_payloads;
 mod redaction;
@@ -27,8 +27,8 @@ mod trace;
 mod user_layers;
 
 fn main() -> std::process::ExitCode {
-    if let Some(probe) = std::env::var_os("PROBE") {
-        return function::main(&probe.to_string_lossy());
+    if let Some(probe) = behavior::Probe::of_this_process() {
+        return function::main(probe);
     }
     support::run([
         outcomes::tests(),

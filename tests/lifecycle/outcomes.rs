@@ -1,6 +1,7 @@
 //! Every outcome against every kind of environment. The table in `docs/outcomes.md` has a line for each, and is checked against this.
 
 use crate::{
+    behavior::{Do, Exporting, Probe},
     delivery,
     kind::{KINDS, Kind, LATER, Loop, SOON, STREAMING, UNTIL_KILLED, long_grace, long_reserve},
     support::{Begun, Stage, Tested, all, ensure, function_error, kill, patience, test, within},
@@ -13,57 +14,57 @@ use lambda_lifecycle_sandbox::{
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 type Body = fn(Kind) -> BoxFuture<'static, Tested>;
 
 /// The outcomes, by the names the documentation gives them.
 const CASES: [(&str, Body); 29] = [
-    ("answer", |kind| Case::new("value", "{}").answered("answered").shown(kind)),
-    ("error", |kind| Case::new("value", r#"{"do":"fail"}"#).refused("Error", "no stock", "failed").shown(kind)),
+    ("answer", |kind| Case::new(Probe::Value, Do::Nothing).answered("answered").shown(kind)),
+    ("error", |kind| Case::new(Probe::Value, Do::Fail).refused("Error", "no stock", "failed").shown(kind)),
     ("panic in the handler", |kind| {
-        Case::new("value", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+        Case::new(Probe::Value, Do::Panic).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("panic in the constructor of the future", |kind| {
-        Case::new("constructor", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+        Case::new(Probe::Constructor, Do::Panic).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("undecodable payload", |kind| {
-        Case::new("value", r#"{"do":"#).refused("Lifecycle.UndecodableEvent", "line 1 column 6", "undecodable_event").shown(kind)
+        Case::new(Probe::Value, r#"{"do":"#)
+            .refused("Lifecycle.UndecodableEvent", "line 1 column 6", "undecodable_event")
+            .shown(kind)
     }),
     ("panic in `Deserialize`", |kind| {
-        Case::new("deserialize", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+        Case::new(Probe::Deserialize, Do::Panic).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("panic in `Serialize`", |kind| {
-        Case::new("serialize", r#"{"do":"panic"}"#).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+        Case::new(Probe::Serialize, Do::Panic).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("error in `Serialize`", |kind| {
-        let case = Case::new("serialize", r#"{"do":"fail"}"#);
+        let case = Case::new(Probe::Serialize, Do::Fail);
         case.refused("Lifecycle.UnencodableAnswer", "not today", "unencodable_answer").shown(kind)
     }),
     ("answer too large", |kind| {
-        Case::new("value", r#"{"do":"big"}"#).refused("Lifecycle.AnswerTooLarge", "stream it", "answer_too_large").shown(kind)
+        Case::new(Probe::Value, Do::Big).refused("Lifecycle.AnswerTooLarge", "stream it", "answer_too_large").shown(kind)
     }),
     ("deadline while awaiting", |kind| {
-        let case = Case::new("value", r#"{"do":"hang"}"#);
+        let case = Case::new(Probe::Value, Do::Hang);
         case.within(SOON, long_reserve)
             .refused("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded")
             .shown(kind)
     }),
     ("deadline while blocking", |kind| deadline_while_blocking(kind).boxed()),
-    ("deadline with cleanup", |kind| {
-        Case::new("value", r#"{"do":"stop"}"#).within(SOON, long_grace).answered("answered").shown(kind)
-    }),
+    ("deadline with cleanup", |kind| Case::new(Probe::Value, Do::Stop).within(SOON, long_grace).answered("answered").shown(kind)),
     ("deadline in a stream", |kind| {
-        Case::new("stream", r#"{"do":"hang"}"#)
+        Case::new(Probe::Stream, Do::Hang)
             .within(STREAMING, long_reserve)
             .broken("Lifecycle.DeadlineExceeded", "raise the timeout", "deadline_exceeded")
             .shown(kind)
     }),
     ("error in a stream", |kind| {
-        Case::new("stream", r#"{"do":"fail"}"#).broken("Lifecycle.StreamBroken", "pipe burst", "stream_broken").shown(kind)
+        Case::new(Probe::Stream, Do::Fail).broken("Lifecycle.StreamBroken", "pipe burst", "stream_broken").shown(kind)
     }),
     ("panic in a stream", |kind| {
-        Case::new("stream", r#"{"do":"panic"}"#).broken("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
+        Case::new(Probe::Stream, Do::Panic).broken("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
     ("response too large for Lambda", |kind| delivery::too_large(kind).boxed()),
     ("late response", |kind| delivery::late(kind).boxed()),
@@ -77,8 +78,10 @@ const CASES: [(&str, Body); 29] = [
     ("panicking hook", |kind| panicking_hook(kind).boxed()),
     ("hung exporter", |kind| hung_exporter(kind).boxed()),
     ("absent daemon", |kind| absent_daemon(kind).boxed()),
-    ("init failure", |kind| init(kind, "init-fails", "&str", "init of database failed: connection refused").boxed()),
-    ("init over budget", |kind| init(kind, "init-hangs", "Lifecycle.InitOverBudget", "init of database was not done").boxed()),
+    ("init failure", |kind| init(kind, Probe::InitFails, "&str", "init of database failed: connection refused").boxed()),
+    ("init over budget", |kind| {
+        init(kind, Probe::InitHangs, "Lifecycle.InitOverBudget", "init of database was not done").boxed()
+    }),
 ];
 
 /// What only the library's loop does: shutdown, and knowing what became of a response.
@@ -121,8 +124,8 @@ const STREAMED: usize =
 
 /// An outcome after which the same process serves on.
 struct Case {
-    probe: &'static str,
-    event: &'static str,
+    probe: Probe,
+    event: String,
     /// Error type, where it is posted instead of an answer.
     error_type: Option<&'static str>,
     /// A part of the error's message.
@@ -135,10 +138,10 @@ struct Case {
 }
 
 impl Case {
-    fn new(probe: &'static str, event: &'static str) -> Self {
+    fn new(probe: Probe, event: impl Display) -> Self {
         Self {
             probe,
-            event,
+            event: event.to_string(),
             error_type: None,
             message: None,
             outcome: "",
@@ -171,7 +174,7 @@ impl Case {
     /// As often at once as the environment takes, then as many ordinary invocations: they must find the same process, in order.
     async fn show(&self, kind: Kind) -> Tested {
         let stage = kind.stage(self.probe, self.change).await?;
-        for answer in &at_once_within(&stage, &kind, self.time, self.event).await? {
+        for answer in &at_once_within(&stage, &kind, self.time, &self.event).await? {
             self.check_answer(answer, &stage, &kind)?;
             if kind.is_traced() {
                 let document = stage.finished_document(answer).await?;
@@ -232,7 +235,7 @@ fn tells(document: &Document, part: &str) -> bool {
     document.exceptions().iter().any(|exception| exception.message.as_deref().is_some_and(|message| message.contains(part)))
 }
 
-async fn at_once(stage: &Stage, kind: &Kind, event: &'static str) -> Result<Vec<Answer>, Failed> {
+async fn at_once(stage: &Stage, kind: &Kind, event: Do) -> Result<Vec<Answer>, Failed> {
     at_once_within(stage, kind, None, event).await
 }
 
@@ -240,9 +243,10 @@ async fn at_once_within(
     stage: &Stage,
     kind: &Kind,
     timeout: Option<Duration>,
-    event: &'static str,
+    event: impl Display,
 ) -> Result<Vec<Answer>, Failed> {
-    let event = || Event { payload: event.into(), timeout, ..Event::default() };
+    let payload = event.to_string();
+    let event = || Event { payload: payload.clone().into(), timeout, ..Event::default() };
     all((0..kind.at_once).map(|_| stage.invoke_event(event()))).await
 }
 
@@ -252,7 +256,7 @@ fn silent_unless_traced(stage: &Stage, kind: &Kind) -> Tested {
 
 /// The environment is fit for the next events.
 async fn serves_on(stage: &Stage, kind: &Kind, processes: usize) -> Tested {
-    for again in at_once(stage, kind, "{}").await? {
+    for again in at_once(stage, kind, Do::Nothing).await? {
         ensure(again.result.is_ok(), format!("an invocation after it: {:?}", again.result))?;
     }
     stage.settle().await?;
@@ -262,7 +266,7 @@ async fn serves_on(stage: &Stage, kind: &Kind, processes: usize) -> Tested {
 
 /// Invocations that wait for something that never comes, all of them under way.
 async fn hanging(stage: &Stage, kind: &Kind) -> Result<Vec<Begun>, Failed> {
-    let event = || Event { payload: r#"{"do":"hang"}"#.into(), ..Event::default() };
+    let event = || Event { payload: Do::Hang.to_string().into(), ..Event::default() };
     let hanging: Vec<Begun> = (0..kind.at_once).map(|_| stage.begin(event())).collect();
     stage.happened_often("an event out", kind.at_once, |event| matches!(event.kind, EventKind::EventOut { .. })).await?;
     if kind.is_traced() {
@@ -275,9 +279,9 @@ async fn hanging(stage: &Stage, kind: &Kind) -> Result<Vec<Begun>, Failed> {
 async fn deadline_while_blocking(kind: Kind) -> Tested {
     // Untraced there is nothing to be seen before the kill.
     let delay = if kind.is_traced() { patience() } else { Duration::ZERO };
-    let stage = kind.stage("value", |function| function.kill_delay(delay)).await?;
+    let stage = kind.stage(Probe::Value, |function| function.kill_delay(delay)).await?;
     // One: on Managed Instances more would block every thread, the answer to the others with them.
-    let event = Event { payload: r#"{"do":"block"}"#.into(), timeout: Some(UNTIL_KILLED), ..Event::default() };
+    let event = Event { payload: Do::Block.to_string().into(), timeout: Some(UNTIL_KILLED), ..Event::default() };
     let begun = stage.begin(event);
     if kind.is_traced() {
         let reported = |document: &Document| {
@@ -300,8 +304,8 @@ async fn deadline_while_blocking(kind: Kind) -> Tested {
 }
 
 async fn abort(kind: Kind) -> Tested {
-    let stage = kind.stage("value", |function| function).await?;
-    for answer in at_once(&stage, &kind, r#"{"do":"abort"}"#).await? {
+    let stage = kind.stage(Probe::Value, |function| function).await?;
+    for answer in at_once(&stage, &kind, Do::Abort).await? {
         ensure(matches!(answer.result, Err(Failure::Exited(_))), format!("{:?}", answer.result))?;
     }
     stage.settle().await?;
@@ -312,7 +316,7 @@ async fn abort(kind: Kind) -> Tested {
 }
 
 async fn kill_by_the_platform(kind: Kind) -> Tested {
-    let stage = kind.stage("value", |function| function).await?;
+    let stage = kind.stage(Probe::Value, |function| function).await?;
     let hanging = hanging(&stage, &kind).await?;
     kill(&stage.function, "-KILL")?;
     for begun in hanging {
@@ -327,8 +331,8 @@ async fn kill_by_the_platform(kind: Kind) -> Tested {
 }
 
 async fn sigterm_while_idle(kind: Kind) -> Tested {
-    let stage = kind.stage("shutdown", |function| function).await?;
-    for answer in at_once(&stage, &kind, "{}").await? {
+    let stage = kind.stage(Probe::Shutdown, |function| function).await?;
+    for answer in at_once(&stage, &kind, Do::Nothing).await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
     stage.settle().await?;
@@ -340,7 +344,7 @@ async fn sigterm_while_idle(kind: Kind) -> Tested {
 }
 
 async fn sigterm_while_busy(kind: Kind) -> Tested {
-    let stage = kind.stage("shutdown", |function| function).await?;
+    let stage = kind.stage(Probe::Shutdown, |function| function).await?;
     let hanging = hanging(&stage, &kind).await?;
     kill(&stage.function, "-TERM")?;
     for begun in hanging {
@@ -358,8 +362,8 @@ async fn sigterm_while_busy(kind: Kind) -> Tested {
 
 async fn hung_work(kind: Kind) -> Tested {
     let budget = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET", "500");
-    let stage = kind.stage("value", budget).await?;
-    for answer in &at_once(&stage, &kind, r#"{"do":"late work"}"#).await? {
+    let stage = kind.stage(Probe::Value, budget).await?;
+    for answer in &at_once(&stage, &kind, Do::HangingWork).await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
     stage.wait_for_logs("was not done in its time and is cancelled", kind.at_once).await?;
@@ -372,8 +376,8 @@ async fn hung_work(kind: Kind) -> Tested {
 }
 
 async fn panicking_hook(kind: Kind) -> Tested {
-    let stage = kind.stage("hooks", |function| function).await?;
-    for answer in &at_once(&stage, &kind, "{}").await? {
+    let stage = kind.stage(Probe::Hooks, |function| function).await?;
+    for answer in &at_once(&stage, &kind, Do::Nothing).await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
     stage.wait_for_logs("hook three", kind.at_once).await?;
@@ -382,8 +386,8 @@ async fn panicking_hook(kind: Kind) -> Tested {
 }
 
 async fn hung_exporter(kind: Kind) -> Tested {
-    let stage = kind.stage("exporter", |function| function.env("EXPORTER", "hangs")).await?;
-    for answer in &at_once_within(&stage, &kind, Some(LATER), "{}").await? {
+    let stage = kind.stage(Probe::Exporter, |function| function.env("EXPORTER", Exporting::Hangs.to_string())).await?;
+    for answer in &at_once_within(&stage, &kind, Some(LATER), Do::Nothing).await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
         if kind.is_traced() {
             stage.finished_document(answer).await?;
@@ -396,9 +400,9 @@ async fn hung_exporter(kind: Kind) -> Tested {
 async fn absent_daemon(kind: Kind) -> Tested {
     // A port that was free a moment ago, and is refused now.
     let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    let stage = kind.stage("value", |function| function.xray(port)).await?;
+    let stage = kind.stage(Probe::Value, |function| function.xray(port)).await?;
     for _ in 0..3 {
-        for answer in at_once(&stage, &kind, r#"{"do":"log"}"#).await? {
+        for answer in at_once(&stage, &kind, Do::Log).await? {
             ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
         }
         stage.settle().await?;
@@ -411,10 +415,10 @@ async fn absent_daemon(kind: Kind) -> Tested {
     serves_on(&stage, &kind, 1).await
 }
 
-async fn init(kind: Kind, probe: &'static str, error_type: &'static str, part: &'static str) -> Tested {
+async fn init(kind: Kind, probe: Probe, error_type: &'static str, part: &'static str) -> Tested {
     let budget = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_INIT_BUDGET", "300");
     let stage = kind.stage(probe, budget).await?;
-    for answer in at_once(&stage, &kind, "{}").await? {
+    for answer in at_once(&stage, &kind, Do::Nothing).await? {
         ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
     }
     let timeline = stage.function.timeline();

@@ -1,6 +1,7 @@
 //! Panics whose payload panics when it is dropped, everywhere the library calls the user's code.
 
 use crate::{
+    behavior::{Do, Probe},
     kind::LATER,
     support::{Stage, Tested, ensure, function_error, test, value, within},
 };
@@ -21,48 +22,76 @@ use serde_json::{Value, json};
 use std::{future::pending, panic::panic_any, time::Duration};
 
 pub(crate) fn tests() -> Vec<Trial> {
-    let handler = |what: &'static str| test(format!("a payload that panics when dropped: {what}"), move || fails(what));
-    let survived = |what: &'static str| test(format!("a payload that panics when dropped: {what}"), move || answers(what));
+    let name = |what: &str| format!("a payload that panics when dropped: {what}");
+    let handler = |what: &str, place: Place| test(name(what), move || fails(place));
+    let survived = |what: &str, place: Place| test(name(what), move || answers(place));
     vec![
-        handler("the handler"),
-        handler("the drop of the handler"),
-        handler("decoding"),
-        handler("encoding"),
-        survived("work after the response"),
-        survived("the drop of work after the response"),
-        survived("a span's value that is redacted"),
-        handler("a stream"),
-        handler("the drop of a stream"),
+        handler("the handler", Place::Handler),
+        handler("the drop of the handler", Place::DropOfHandler),
+        handler("decoding", Place::Decoding),
+        handler("encoding", Place::Encoding),
+        survived("work after the response", Place::Work),
+        survived("the drop of work after the response", Place::DropOfWork),
+        survived("a span's value that is redacted", Place::RedactedValue),
+        handler("a stream", Place::Stream),
+        handler("the drop of a stream", Place::DropOfStream),
         test("a payload that panics when dropped: hooks and an exporter", hooks),
         test("a payload that panics when dropped: a message of a batch", batch),
-        test("a payload that panics when dropped: an initializer", || init("bomb init")),
-        test("a payload that panics when dropped: a blocking initializer", || init("bomb init blocking")),
-        test("a payload that panics when dropped: an initializer whose error cannot be displayed", || init("bomb init error")),
+        test("a payload that panics when dropped: an initializer", || init(Probe::PanicPayloadInit)),
+        test("a payload that panics when dropped: a blocking initializer", || init(Probe::PanicPayloadInitBlocking)),
+        test("a payload that panics when dropped: an initializer whose error cannot be displayed", || {
+            init(Probe::PanicPayloadInitError)
+        }),
     ]
 }
 
-async fn fails(what: &'static str) -> Tested {
-    let probe = if what.ends_with("stream") { "bomb stream" } else { "bomb handler" };
+/// Where the function panics, as its event says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Place {
+    #[default]
+    Nowhere,
+    Handler,
+    DropOfHandler,
+    Decoding,
+    Encoding,
+    Work,
+    DropOfWork,
+    /// In `on_unfinished`: work does not end.
+    UnfinishedWork,
+    RedactedValue,
+    Stream,
+    DropOfStream,
+}
+
+impl Place {
+    fn of(event: &Value) -> Self {
+        event.get("place").map_or(Self::Nowhere, |place| Self::deserialize(place).expect("a place"))
+    }
+}
+
+async fn fails(place: Place) -> Tested {
+    let probe =
+        if matches!(place, Place::Stream | Place::DropOfStream) { Probe::PanicPayloadStream } else { Probe::PanicPayload };
     let stage = Stage::new(probe, TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": what })).await?;
+    let answer = stage.invoke(json!({ "place": place })).await?;
     let (error_type, _) = function_error(&answer)?;
     ensure(error_type == "Lifecycle.Panic", error_type)?;
     stage.lives().await
 }
 
-async fn answers(what: &'static str) -> Tested {
-    let stage = Stage::new("bomb handler", TraceMode::Active).await?;
+async fn answers(place: Place) -> Tested {
+    let stage = Stage::new(Probe::PanicPayload, TraceMode::Active).await?;
     // Work that never ends does so with its deadline.
-    let answer = stage.invoke_within(LATER, json!({ "do": what })).await?;
+    let answer = stage.invoke_within(LATER, json!({ "place": place })).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     stage.settle().await?;
     stage.lives().await
 }
 
 async fn hooks() -> Tested {
-    let stage = Stage::new("bomb hooks", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::PanicPayloadHooks, TraceMode::Active).await?;
     for _ in 0..2 {
-        let answer = stage.invoke(json!({ "do": "unfinished" })).await?;
+        let answer = stage.invoke(json!({ "place": Place::UnfinishedWork })).await?;
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
         stage.settle().await?;
     }
@@ -74,15 +103,15 @@ async fn hooks() -> Tested {
 }
 
 async fn batch() -> Tested {
-    let stage = Stage::new("bomb batch", TraceMode::Active).await?;
-    let record = |id: &str, body: &str| json!({ "messageId": id, "body": body, "eventSource": "aws:sqs" });
-    let answer = stage.invoke(json!({ "Records": [record("bad", r#"{"do":"panic"}"#), record("good", "{}")] })).await?;
+    let stage = Stage::new(Probe::PanicPayloadBatch, TraceMode::Active).await?;
+    let record = |id: &str, body: Do| json!({ "messageId": id, "body": body.to_string(), "eventSource": "aws:sqs" });
+    let answer = stage.invoke(json!({ "Records": [record("bad", Do::Panic), record("good", Do::Nothing)] })).await?;
     let answer = value(&answer)?;
     ensure(answer["batchItemFailures"] == json!([{ "itemIdentifier": "bad" }]), answer.to_string())?;
     ensure(stage.processes() == 1, "the process did not live")
 }
 
-async fn init(probe: &'static str) -> Tested {
+async fn init(probe: Probe) -> Tested {
     let stage = Stage::new(probe, TraceMode::Active).await?;
     let answer = stage.invoke(json!({})).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
@@ -110,14 +139,14 @@ fn explode<T>() -> T {
 }
 
 /// Runs the function `probe`, if it is one of these.
-pub(crate) async fn run(probe: &str) -> Option<Result<(), Error>> {
+pub(crate) async fn run(probe: Probe) -> Option<Result<(), Error>> {
     let redact = |_: &str, value: &str| if value.contains("marked") { explode() } else { Redaction::Keep };
     Some(match probe {
-        "bomb handler" => Lifecycle::builder().redact(redact).build().run_concurrent(service_fn(handle)).await,
-        "bomb stream" => Lifecycle::from_env().run_concurrent(service_fn(stream)).await,
-        "bomb batch" => {
+        Probe::PanicPayload => Lifecycle::builder().redact(redact).build().run_concurrent(service_fn(handle)).await,
+        Probe::PanicPayloadStream => Lifecycle::from_env().run_concurrent(service_fn(stream)).await,
+        Probe::PanicPayloadBatch => {
             let work = async |message: Message<Value>| {
-                if message.body["do"] == "panic" {
+                if Do::asked_by(&message.body) == Do::Panic {
                     explode::<()>();
                 }
                 Ok::<_, Error>(())
@@ -125,7 +154,7 @@ pub(crate) async fn run(probe: &str) -> Option<Result<(), Error>> {
             let batch = sqs::batch(work).on_failure(|_| explode());
             Lifecycle::from_env().run_concurrent(batch).await
         }
-        "bomb hooks" => {
+        Probe::PanicPayloadHooks => {
             let life = Lifecycle::builder()
                 .exporter(Exporter)
                 .flush(Flush::EveryInvocation)
@@ -140,9 +169,13 @@ pub(crate) async fn run(probe: &str) -> Option<Result<(), Error>> {
                 .build();
             life.run_concurrent(service_fn(handle)).await
         }
-        "bomb init" => Lifecycle::from_env().init("it", async { explode::<Result<(), Error>>() }).await.map_err(Into::into),
-        "bomb init blocking" => Lifecycle::from_env().init_blocking("it", explode::<Result<(), Error>>).await.map_err(Into::into),
-        "bomb init error" => {
+        Probe::PanicPayloadInit => {
+            Lifecycle::from_env().init("it", async { explode::<Result<(), Error>>() }).await.map_err(Into::into)
+        }
+        Probe::PanicPayloadInitBlocking => {
+            Lifecycle::from_env().init_blocking("it", explode::<Result<(), Error>>).await.map_err(Into::into)
+        }
+        Probe::PanicPayloadInitError => {
             let fail = async { Err::<(), Error>(Box::new(Unspeakable)) };
             Lifecycle::from_env().init("it", fail).await.map_err(Into::into)
         }
@@ -152,33 +185,33 @@ pub(crate) async fn run(probe: &str) -> Option<Result<(), Error>> {
 
 async fn handle(event: LambdaEvent<Event>) -> Result<Answer, Error> {
     let invocation = Invocation::current();
-    match event.payload.0.as_str() {
-        "the handler" => explode(),
-        "the drop of the handler" => {
+    match event.payload.0 {
+        Place::Handler => explode(),
+        Place::DropOfHandler => {
             let bomb = Bomb(2);
             tokio::task::yield_now().await;
             drop(bomb);
         }
-        "encoding" => return Ok(Answer(true)),
-        "work after the response" => invocation.after_response(async { explode() }),
-        "the drop of work after the response" => invocation.after_response(async {
+        Place::Encoding => return Ok(Answer(true)),
+        Place::Work => invocation.after_response(async { explode() }),
+        Place::DropOfWork => invocation.after_response(async {
             let _bomb = Bomb(2);
             pending().await
         }),
-        "unfinished" => invocation.after_response(pending()),
-        "a span's value that is redacted" => tracing::info_span!("redacted", value = "marked").in_scope(|| ()),
+        Place::UnfinishedWork => invocation.after_response(pending()),
+        Place::RedactedValue => tracing::info_span!("redacted", value = "marked").in_scope(|| ()),
         _ => {}
     }
     Ok(Answer(false))
 }
 
-struct Event(String);
+struct Event(Place);
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let event = Value::deserialize(deserializer)?;
-        let what = event["do"].as_str().unwrap_or_default();
-        if what == "decoding" { explode() } else { Ok(Self(what.to_owned())) }
+        let place = Place::of(&event);
+        if place == Place::Decoding { explode() } else { Ok(Self(place)) }
     }
 }
 
@@ -232,11 +265,11 @@ impl futures_core::Stream for Body {
 }
 
 async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Body>, Error> {
-    let what = event.payload["do"].as_str().unwrap_or_default();
+    let place = Place::of(&event.payload);
     let stream = Body {
         chunk: Some(bytes::Bytes::from_static(b"chunk")),
-        panics: what == "a stream",
-        _bomb: (what == "the drop of a stream").then(|| Bomb(2)),
+        panics: place == Place::Stream,
+        _bomb: (place == Place::DropOfStream).then(|| Bomb(2)),
     };
     Ok(StreamResponse { metadata_prelude: lambda_runtime::MetadataPrelude::default(), stream })
 }

@@ -1,9 +1,12 @@
 //! What must not leave the process.
 
-use crate::support::{Stage, Tested, ensure, function_error, test};
+use crate::{
+    behavior::{Do, Probe},
+    support::{Stage, Tested, ensure, function_error, test},
+};
 use lambda_lifecycle_sandbox::function::TraceMode;
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -15,8 +18,8 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn builder_and_own_subscriber() -> Tested {
-    let stage = Stage::new("own-subscriber-redacting", TraceMode::Active).await?;
-    stage.invoke(json!({ "do": "instrument it", "secret": "marked-secret-77ab" })).await?;
+    let stage = Stage::new(Probe::OwnSubscriberRedacting, TraceMode::Active).await?;
+    stage.invoke(Do::Instrument { secret: "marked-secret-77ab".to_owned() }).await?;
     stage.settle().await?;
     let datagrams = stage.traces.datagrams();
     let told = |words: &str| datagrams.iter().any(|datagram| String::from_utf8_lossy(datagram).contains(words));
@@ -24,8 +27,8 @@ async fn builder_and_own_subscriber() -> Tested {
 }
 
 async fn panicking_redactor() -> Tested {
-    let stage = Stage::new("panicking-redactor", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "instrument it", "secret": "marked-secret-77ab" })).await?;
+    let stage = Stage::new(Probe::PanickingRedactor, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::Instrument { secret: "marked-secret-77ab".to_owned() }).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     stage.document(&answer).await?;
     let leaks = stage.traces.datagrams().iter().any(|datagram| String::from_utf8_lossy(datagram).contains("marked"));
@@ -36,13 +39,19 @@ async fn panicking_redactor() -> Tested {
 const SECRET: &str = "marked-secret-8d1f";
 
 async fn canary() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
-    let event = |ending: &str| json!({ "do": ending, "secret": SECRET, SECRET: 1 });
-    for ending in ["log", "fail", "panic", "sleep"] {
-        stage.invoke(event(ending)).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
+    let event = |act: Do| {
+        let mut event = Value::from(act);
+        event["secret"] = json!(SECRET);
+        event[SECRET] = json!(1);
+        event
+    };
+    let secret = SECRET.to_owned();
+    for act in [Do::LogWith { secret }, Do::Fail, Do::Panic, Do::Sleep { ms: 20 }] {
+        stage.invoke(event(act)).await?;
     }
     stage.invoke_raw(format!("{{\"{SECRET}\": ")).await?;
-    let typed = Stage::with("typed", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
+    let typed = Stage::with(Probe::Typed, TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
     for event in [json!({ "sku": 1, SECRET: SECRET }), json!({ "sku": [SECRET] }), json!(SECRET)] {
         let answer = typed.invoke(event).await?;
         let (error_type, message) = function_error(&answer)?;
@@ -65,10 +74,16 @@ async fn canary() -> Tested {
 }
 
 async fn redacted() -> Tested {
-    let secret = "marked-secret-77ab";
-    let stage = Stage::with("redacting", TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
-    for ending in ["log", "fail with it", "panic with it", "instrument it"] {
-        stage.invoke(json!({ "do": ending, "secret": secret })).await?;
+    let secret = || "marked-secret-77ab".to_owned();
+    let stage = Stage::with(Probe::Redacting, TraceMode::Active, |function| function.env("RUST_LOG", "trace")).await?;
+    let acts = [
+        Do::LogWith { secret: secret() },
+        Do::FailWith { secret: secret() },
+        Do::PanicWith { secret: secret() },
+        Do::Instrument { secret: secret() },
+    ];
+    for act in acts {
+        stage.invoke(act).await?;
     }
     stage.settle().await?;
     let datagrams = stage.traces.datagrams();

@@ -1,6 +1,9 @@
 //! Runtime APIs other than the sandbox's: emulators without an Extensions API, and ones that are missing, late or refuse.
 
-use crate::support::{Tested, ensure, test, this_program, within};
+use crate::{
+    behavior::Probe,
+    support::{Tested, ensure, test, this_program, within},
+};
 use axum::{
     Router,
     http::StatusCode,
@@ -37,11 +40,12 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// A function behind the Runtime API at `address`.
-fn function(probe: &str, address: &str) -> Command {
+fn function(probe: Probe, address: &str) -> Command {
     let mut function = Command::new(this_program());
     function
         .env_clear()
-        .envs([("PROBE", probe), ("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "1")])
+        .env("PROBE", probe.to_string())
+        .envs([("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "1")])
         .envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"), ("AWS_LAMBDA_RUNTIME_API", address)])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -50,8 +54,8 @@ fn function(probe: &str, address: &str) -> Command {
 }
 
 async fn missing_runtime_api() -> Tested {
-    for probe in ["value", "init-works", "http"] {
-        let output = tokio::process::Command::new(this_program()).env_clear().env("PROBE", probe).output().await?;
+    for probe in [Probe::Value, Probe::InitWorks, Probe::Http] {
+        let output = tokio::process::Command::new(this_program()).env_clear().env("PROBE", probe.to_string()).output().await?;
         let text = String::from_utf8_lossy(&output.stderr);
         ensure(output.status.code() == Some(1), format!("{probe}: {:?}", output.status))?;
         ensure(text.contains("AWS_LAMBDA_RUNTIME_API is not set") && text.contains("cargo lambda watch"), text.clone())?;
@@ -66,7 +70,7 @@ async fn loop_ends() -> Tested {
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move { axum::serve(listener, router).await });
     // Of a restored environment the first request is the only one whose refusal ends the loop at once.
-    let output = function("shutdown", &address).env("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start").output();
+    let output = function(Probe::Shutdown, &address).env("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start").output();
     let output = within("the end of the process", output).await??;
     let said = String::from_utf8(output.stdout)?;
     ensure(output.status.code() == Some(1), format!("{:?}", output.status))?;
@@ -87,7 +91,7 @@ async fn hook_blocks() -> Tested {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let function = function("blocking-shutdown", &address).spawn()?;
+    let function = function(Probe::BlockingShutdown, &address).spawn()?;
     within("the first poll", asked.notified()).await?;
     let pid = function.id().ok_or("no process")?.to_string();
     ensure(Command::new("kill").args(["-TERM", &pid]).status().await?.success(), "kill failed")?;
@@ -101,7 +105,7 @@ async fn refuses() -> Tested {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let output = within("the end of the process", function("value", &address).output()).await??;
+    let output = within("the end of the process", function(Probe::Value, &address).output()).await??;
     let (said, error) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
     ensure(output.status.code() == Some(1) && said.contains("no more events are served"), format!("{said}{error}"))?;
     ensure(error.contains("403") && error.contains("wrong state"), error)
@@ -110,7 +114,7 @@ async fn refuses() -> Tested {
 async fn comes_late() -> Tested {
     // Nobody listens at a port that was just given back.
     let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-    let mut function = function("value", &address.to_string()).spawn()?;
+    let mut function = function(Probe::Value, &address.to_string()).spawn()?;
     let mut lines = BufReader::new(function.stdout.take().ok_or("no output")?).lines();
     let refused = async {
         while !lines.next_line().await?.ok_or("the function ended")?.contains("onnection refused") {}
@@ -155,7 +159,7 @@ async fn serves_without(status: u16) -> Tested {
     let address = format!("http://{}/.rt", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let mut function = function("shutdown", &address).spawn()?;
+    let mut function = function(Probe::Shutdown, &address).spawn()?;
     within("three answers", all_answered.notified()).await?;
     function.start_kill()?;
     let mut lines = BufReader::new(function.stdout.take().ok_or("no output")?).lines();

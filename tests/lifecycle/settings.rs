@@ -1,6 +1,9 @@
 //! Settings: those that are invalid, missing or misspelled, and extreme ones.
 
-use crate::support::{Stage, Tested, ensure, test, within};
+use crate::{
+    behavior::Probe,
+    support::{Stage, Tested, ensure, test, within},
+};
 use lambda_lifecycle_sandbox::function::TraceMode;
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -20,7 +23,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 async fn no_text() -> Tested {
     let address = OsStr::from_bytes(b"127.0.0.1:2000\xff");
     let filter = OsStr::from_bytes(b"orders=debug\xff");
-    let stage = Stage::with("value", TraceMode::Active, |function| {
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| {
         function.env("AWS_XRAY_DAEMON_ADDRESS", address).env("RUST_LOG", filter)
     })
     .await?;
@@ -37,7 +40,7 @@ async fn default_daemon() -> Tested {
     // Whatever else listens there, a daemon perhaps, would get the documents.
     let Ok(socket) = tokio::net::UdpSocket::bind("127.0.0.1:2000").await else { return Ok(()) };
     for address in [None, Some(""), Some(" ")] {
-        let stage = Stage::with("value", TraceMode::Active, |function| match address {
+        let stage = Stage::with(Probe::Value, TraceMode::Active, |function| match address {
             Some(address) => function.env("AWS_XRAY_DAEMON_ADDRESS", address),
             None => function.without_xray(),
         })
@@ -52,7 +55,7 @@ async fn default_daemon() -> Tested {
 }
 
 async fn misspelled() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYLE_TRACE", "off")).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| function.env("LAMBDA_LIFECYLE_TRACE", "off")).await?;
     for _ in 0..2 {
         stage.invoke(json!({})).await?;
     }
@@ -60,7 +63,7 @@ async fn misspelled() -> Tested {
 }
 
 async fn no_bounds() -> Tested {
-    let stage = Stage::new("no-bounds", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::NoBounds, TraceMode::Active).await?;
     stage.invoke(json!({ "after": "unbounded" })).await?;
     stage.settle().await?;
     ensure(stage.logged("unbounded").len() == 1, "the work did not run")?;
@@ -68,7 +71,7 @@ async fn no_bounds() -> Tested {
 }
 
 async fn malformed_daemon_address() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, |function| function.xray("nowhere")).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| function.xray("nowhere")).await?;
     for _ in 0..2 {
         ensure(stage.invoke(json!({})).await?.result.is_ok(), "an invocation failed")?;
         stage.settle().await?;
@@ -84,7 +87,7 @@ async fn bad_settings() -> Tested {
         "LAMBDA_LIFECYCLE_AFTER_RESPONSE",
         "LAMBDA_LIFECYCLE_DEADLINE_GRACE",
     ];
-    let stage = Stage::with("value", TraceMode::Active, |function| {
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| {
         SETTINGS.iter().fold(function, |function, name| function.env(name, "perhaps, or not"))
     })
     .await?;

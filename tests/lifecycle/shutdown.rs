@@ -1,6 +1,7 @@
 //! The end of an environment.
 
 use crate::{
+    behavior::{Do, Probe},
     held::HeldFunction,
     kind::{SOON, UNTIL_KILLED, long_reserve},
     support::{Gate, Stage, Tested, all, ensure, kill, patience, test, within},
@@ -36,7 +37,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn cut_off(stage: &Stage, client_context: Option<String>) -> Tested {
-    let payload = json!({ "do": "hang" }).to_string().into();
+    let payload = Do::Hang.to_string().into();
     let answer = stage.invoke_event(Event { payload, client_context, timeout: Some(UNTIL_KILLED), ..Event::default() }).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
     stage.exited().await?;
@@ -51,7 +52,7 @@ async fn foreign_at_sigterm() -> Tested {
     let function = |function: FunctionBuilder| {
         function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off").env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c")
     };
-    let stage = Stage::with("shutdown", TraceMode::Active, function).await?;
+    let stage = Stage::with(Probe::Shutdown, TraceMode::Active, function).await?;
     let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } });
     cut_off(&stage, Some(context.to_string())).await
 }
@@ -59,14 +60,14 @@ async fn foreign_at_sigterm() -> Tested {
 async fn parentless_at_sigterm() -> Tested {
     let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
     let function = |function: FunctionBuilder| function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off");
-    let stage = Stage::with("shutdown", TraceMode::Raw(header.to_owned()), function).await?;
+    let stage = Stage::with(Probe::Shutdown, TraceMode::Raw(header.to_owned()), function).await?;
     cut_off(&stage, None).await
 }
 
 async fn outlived_at_sigterm() -> Tested {
-    let stage = Stage::with("shutdown", TraceMode::Active, |function| function.managed(2)).await?;
+    let stage = Stage::with(Probe::Shutdown, TraceMode::Active, |function| function.managed(2)).await?;
     let gate = Gate::new().await?;
-    let answer = stage.invoke(json!({ "do": "outlive", "gate": gate.address()? })).await?;
+    let answer = stage.invoke(Do::Outlive { gate: gate.address()? }).await?;
     let span = gate.held().await?;
     stage.finished_document(&answer).await?;
     span.release();
@@ -78,7 +79,7 @@ async fn outlived_at_sigterm() -> Tested {
 }
 
 async fn shutdown_without_timers() -> Tested {
-    let stage = Stage::new("shutdown-without-timers", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::ShutdownWithoutTimers, TraceMode::Active).await?;
     ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
     stage.settle().await?;
     let ended = within("the shutdown", stage.function.shutdown()).await?.ended;
@@ -88,7 +89,7 @@ async fn shutdown_without_timers() -> Tested {
 }
 
 async fn idle() -> Tested {
-    let stage = Stage::new("shutdown", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Shutdown, TraceMode::Active).await?;
     ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
     stage.settle().await?;
     let ended = within("the shutdown", stage.function.shutdown()).await?.ended;
@@ -101,10 +102,10 @@ async fn idle() -> Tested {
 
 async fn at_the_timeout() -> Tested {
     let change = |function: FunctionBuilder| function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off");
-    let stage = Stage::with("shutdown", TraceMode::Active, change).await?;
+    let stage = Stage::with(Probe::Shutdown, TraceMode::Active, change).await?;
     // The platform sends SIGTERM at the timeout where an extension is registered; without a deadline of ours the handler is still
     // at work then.
-    let answer = stage.invoke_within(UNTIL_KILLED, json!({ "do": "hang" })).await?;
+    let answer = stage.invoke_within(UNTIL_KILLED, Do::Hang).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
     stage.exited().await?;
     ensure(stage.logged("hook two").len() == 1 && stage.logged("hook one").len() == 1, "the hooks did not run")?;
@@ -113,8 +114,8 @@ async fn at_the_timeout() -> Tested {
 
 async fn while_blocked(flavor: &'static str) -> Tested {
     let change = |function: FunctionBuilder| function.kill_delay(Duration::ZERO).env("FLAVOR", flavor);
-    let stage = Stage::with("shutdown", TraceMode::Active, change).await?;
-    let answer = stage.invoke_within(UNTIL_KILLED, json!({ "do": "block" })).await?;
+    let stage = Stage::with(Probe::Shutdown, TraceMode::Active, change).await?;
+    let answer = stage.invoke_within(UNTIL_KILLED, Do::Block).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
     // The process itself ends when its thread gives way, or with SIGKILL.
     stage.wait_for_logs("hook two", 1).await?;
@@ -122,8 +123,8 @@ async fn while_blocked(flavor: &'static str) -> Tested {
 }
 
 async fn all_blocked() -> Tested {
-    let stage = Stage::with("shutdown", TraceMode::Active, |function| function.managed(4)).await?;
-    let _running = stage.begin_within(patience(), json!({ "do": "block every thread" }));
+    let stage = Stage::with(Probe::Shutdown, TraceMode::Active, |function| function.managed(4)).await?;
+    let _running = stage.begin_within(patience(), Do::BlockEveryThread);
     // As many as the probe's runtime has threads.
     stage.wait_for_logs("blocks", 2).await?;
     kill(&stage.function, "-TERM")?;
@@ -133,7 +134,7 @@ async fn all_blocked() -> Tested {
 }
 
 async fn hanging() -> Tested {
-    let stage = Stage::new("hanging-shutdown", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::HangingShutdown, TraceMode::Active).await?;
     stage.invoke(json!({})).await?;
     stage.settle().await?;
     let ended = within("the shutdown", stage.function.shutdown()).await?.ended;
@@ -145,14 +146,14 @@ async fn hanging() -> Tested {
 async fn begun_late() -> Tested {
     // The hook hangs for less than half a second: where the second event comes later, it is another environment's.
     for _ in 0..10 {
-        let stage = Stage::with("hanging-shutdown", TraceMode::Active, |function| long_reserve(function).managed(2)).await?;
+        let stage = Stage::with(Probe::HangingShutdown, TraceMode::Active, |function| long_reserve(function).managed(2)).await?;
         let outcome = |word: &'static str| move |document: &Document| document.annotation("outcome") == Some(word);
-        let first = stage.begin_within(patience(), json!({ "do": "hang" }));
+        let first = stage.begin_within(patience(), Do::Hang);
         let begun = |document: &Document| document.in_progress && document.annotation("trigger").is_some();
         stage.traces.wait_for(1, begun).await?;
         kill(&stage.function, "-TERM")?;
         stage.traces.wait_for(1, outcome("shut_down")).await?;
-        let second = stage.invoke_within(SOON, json!({ "do": "hang" })).await?;
+        let second = stage.invoke_within(SOON, Do::Hang).await?;
         let first = first.answer("a handler that hangs").await?;
         ensure(first.result.is_err() && second.result.is_err(), "there is an answer")?;
         stage.settle().await?;
@@ -167,19 +168,14 @@ async fn begun_late() -> Tested {
 
 async fn posting() -> Tested {
     for at_once in [1, 4] {
-        let events = [json!({}), json!({ "do": "fail" }), json!({ "do": "panic" }), json!({ "do": "log" })];
+        let events = [(Do::Nothing, "answered"), (Do::Fail, "failed"), (Do::Panic, "panicked"), (Do::Log, "answered")];
         for events in events.chunks(at_once) {
-            let mut function = HeldFunction::start("shutdown", at_once, events.to_vec()).await?;
+            let mut function = HeldFunction::start(Probe::Shutdown, at_once, events.iter().map(|(act, _)| act.clone())).await?;
             function.wait_for_posts(events.len()).await?;
             function.terminate().await?;
-            for (event, document) in events.iter().zip(function.final_documents()?) {
-                let expected = match event["do"].as_str() {
-                    Some("fail") => "failed",
-                    Some("panic") => "panicked",
-                    _ => "answered",
-                };
-                ensure(document.annotation("outcome") == Some(expected), format!("{event}: {:?}", document.annotations))?;
-                ensure(document.fault == (expected != "answered"), format!("{event}: {:?}", document.raw))?;
+            for ((act, expected), document) in events.iter().zip(function.final_documents()?) {
+                ensure(document.annotation("outcome") == Some(*expected), format!("{act}: {:?}", document.annotations))?;
+                ensure(document.fault == (*expected != "answered"), format!("{act}: {:?}", document.raw))?;
             }
         }
     }
@@ -188,7 +184,7 @@ async fn posting() -> Tested {
 
 async fn running() -> Tested {
     for at_once in [1, 2] {
-        let mut function = HeldFunction::start("shutdown", at_once, vec![json!({ "do": "annotate and hang" }); at_once]).await?;
+        let mut function = HeldFunction::start(Probe::Shutdown, at_once, vec![Do::AnnotateAndHang; at_once]).await?;
         function.wait_for_lines("annotated", at_once).await?;
         function.terminate().await?;
         for document in function.final_documents()? {
@@ -202,9 +198,9 @@ async fn running() -> Tested {
 async fn burst() -> Tested {
     const AT_ONCE: usize = 8;
     for round in 0..12 {
-        let stage = Stage::with("shutdown", TraceMode::Active, |function| function.managed(AT_ONCE)).await?;
+        let stage = Stage::with(Probe::Shutdown, TraceMode::Active, |function| function.managed(AT_ONCE)).await?;
         let times = [0, 1, 2, 5, 10, 20, 40, 80];
-        let invoke = |at: usize| stage.begin_within(patience(), json!({ "do": "sleep", "ms": times[at % times.len()] }));
+        let invoke = |at: usize| stage.begin_within(patience(), Do::Sleep { ms: times[at % times.len()] });
         let invocations: Vec<_> = (0..3 * AT_ONCE).map(invoke).collect();
         stage.traces.wait_for(1 + round, |document| document.annotation("trigger").is_some()).await?;
         kill(&stage.function, "-TERM")?;
@@ -232,7 +228,7 @@ async fn burst() -> Tested {
 }
 
 async fn unregistered() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
     stage.invoke(json!({})).await?;
     stage.settle().await?;
     let registered = |kind: &EventKind| matches!(kind, EventKind::ExtensionRegistered { .. });
@@ -240,9 +236,9 @@ async fn unregistered() -> Tested {
 }
 
 async fn last_flush() -> Tested {
-    let stage = Stage::new("exporter-at-shutdown", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::ExporterAtShutdown, TraceMode::Active).await?;
     for _ in 0..2 {
-        stage.invoke(json!({ "do": "log" })).await?;
+        stage.invoke(Do::Log).await?;
         stage.settle().await?;
     }
     ensure(stage.logged("exported").is_empty(), "spans were exported before shutdown")?;

@@ -1,9 +1,11 @@
 //! Subscribers: the library's, and the user's own beside it.
 
-use crate::support::{Stage, Tested, ensure, test};
+use crate::{
+    behavior::{Do, Probe},
+    support::{Stage, Tested, ensure, test},
+};
 use lambda_lifecycle_sandbox::function::TraceMode;
 use libtest_mimic::Trial;
-use serde_json::json;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -16,39 +18,39 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn scoped_before() -> Tested {
-    let stage = Stage::new("scoped-before", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await?;
+    let stage = Stage::new(Probe::ScopedBefore, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::Log).await?;
     stage.document(&answer).await?;
     ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
     ensure(stage.logged("a line of the user's").len() == 1, "nothing is logged")
 }
 
 async fn filtered_subscriber() -> Tested {
-    let stage = Stage::new("filtered-subscriber", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await?;
+    let stage = Stage::new(Probe::FilteredSubscriber, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::Log).await?;
     stage.document(&answer).await?;
     ensure(stage.logged("hides spans").len() == 1, "it is not told")
 }
 
 async fn own_subscriber() -> Tested {
-    let stage = Stage::new("own-subscriber", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await?;
+    let stage = Stage::new(Probe::OwnSubscriber, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::Log).await?;
     stage.document(&answer).await?;
     ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
     ensure(stage.logged("subscriber is set already").is_empty(), "a connected subscriber is complained about")
 }
 
 async fn strange_subscriber() -> Tested {
-    let stage = Stage::new("strange-subscriber", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log" })).await?;
+    let stage = Stage::new(Probe::StrangeSubscriber, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::Log).await?;
     // The invocation's own span depends on no subscriber.
     stage.document(&answer).await?;
     ensure(stage.logged("Lifecycle::tracing_layer()").len() == 1, "it is not told how to connect it")
 }
 
 async fn span_extension() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "ask the span" })).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::AskSpan).await?;
     stage.document(&answer).await?;
     let asked = stage.traces.find(|document| document.name == "asked");
     ensure(asked.len() == 1 && asked[0].raw["annotations"]["asked"] == true, "what was set on the span is lost")?;

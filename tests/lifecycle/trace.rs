@@ -1,6 +1,7 @@
 //! What is recorded in a trace, and where it is sent.
 
 use crate::{
+    behavior::{Do, Probe},
     kind::KINDS,
     support::{Stage, Tested, all, ensure, test, value},
 };
@@ -38,28 +39,28 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// Invokes a function with this behavior, and once more in the same process.
-pub(crate) async fn lives(what: &'static str) -> Result<Stage, libtest_mimic::Failed> {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": what })).await?;
+pub(crate) async fn lives(what: Do) -> Result<Stage, libtest_mimic::Failed> {
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
+    let answer = stage.invoke(what).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     ensure(stage.invoke(json!({})).await?.result.is_ok() && stage.processes() == 1, "the process did not live")?;
     Ok(stage)
 }
 
 async fn chain() -> Tested {
-    lives("chain").await.map(drop)
+    lives(Do::ChainSpans).await.map(drop)
 }
 
 async fn spans_at_thread_end() -> Tested {
-    let stage = lives("spans at the end of threads").await?;
+    let stage = lives(Do::SpansAtEndOfThreads).await?;
     ensure(!stage.logged("an event at the end").is_empty(), "it is not logged")?;
     stage.settle().await?;
     stage.documents_are_valid()
 }
 
 async fn explicit_parent() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "explicit parent" })).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::ExplicitParent).await?;
     let document = stage.document(&answer).await?;
     let spans = stage.traces.find(|span| span.name == "explicit");
     ensure(spans.len() == 1 && spans[0].parent_id.as_ref() == Some(&document.id), format!("{spans:?}"))?;
@@ -68,8 +69,8 @@ async fn explicit_parent() -> Tested {
 }
 
 async fn side_by_side() -> Tested {
-    let stage = KINDS[3].stage("value", |function| function).await?;
-    let answers = all((0..24).map(|_| stage.invoke(json!({ "do": "log", "after": "work" })))).await?;
+    let stage = KINDS[3].stage(Probe::Value, |function| function).await?;
+    let answers = all((0..24).map(|_| stage.invoke(Do::Log.then_work("work")))).await?;
     for answer in &answers {
         let document = stage.finished_document(answer).await?;
         let work = stage.traces.find(|span| span.trace_id == answer.trace_id && span.name == "work");
@@ -83,7 +84,7 @@ async fn side_by_side() -> Tested {
 
 async fn malformed_header() -> Tested {
     for header in ["", "garbage", "Root=;Parent=;Sampled=1", "Root=1-zz-zz;Sampled=1", ";;;=;=", "Sampled=1"] {
-        let stage = Stage::new("value", TraceMode::Raw(header.to_owned())).await?;
+        let stage = Stage::new(Probe::Value, TraceMode::Raw(header.to_owned())).await?;
         let answer = stage.invoke(json!({})).await?;
         ensure(answer.result.is_ok(), format!("{header:?}: {:?}", answer.result))?;
         stage.settle().await?;
@@ -96,7 +97,7 @@ async fn malformed_header() -> Tested {
 async fn header_handed_on() -> Tested {
     let header =
         "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=a87bd80c:1|68fd508a:5;Foo=bar";
-    let stage = Stage::new("value", TraceMode::Raw(header.to_owned())).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Raw(header.to_owned())).await?;
     let answer = stage.invoke(json!({})).await?;
     let body = value(&answer)?;
     ensure(body["header"] == header, body.to_string())
@@ -116,8 +117,8 @@ async fn beyond_the_budget() -> Tested {
 
 /// How many were reported left out; the others have arrived.
 async fn many_spans(count: u64, change: impl FnOnce(FunctionBuilder) -> FunctionBuilder) -> Result<u64, libtest_mimic::Failed> {
-    let stage = Stage::with("value", TraceMode::Active, change).await?;
-    let answer = stage.invoke(json!({ "do": "many spans", "count": count })).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, change).await?;
+    let answer = stage.invoke(Do::ManySpans { count }).await?;
     let document = stage.document(&answer).await?;
     let arrived = stage.traces.find(|document| document.name == "numbered").len() as u64;
     let left_out = document.raw.pointer("/metadata/lambda_lifecycle/spans_left_out").and_then(Value::as_u64).unwrap_or(0);
@@ -133,8 +134,8 @@ async fn backlog() -> Tested {
         let function = function.managed(8);
         function.env("LAMBDA_LIFECYCLE_TRACE_BUDGET", "100000000")
     };
-    let stage = Stage::with("value", TraceMode::Active, slow).await?;
-    let invoke = || stage.invoke(json!({ "do": "many spans", "count": SPANS }));
+    let stage = Stage::with(Probe::Value, TraceMode::Active, slow).await?;
+    let invoke = || stage.invoke(Do::ManySpans { count: SPANS });
     let answers = all((0..4).map(|_| invoke())).await?;
     let mut alone = 0;
     for answer in &answers {
@@ -152,11 +153,11 @@ async fn backlog() -> Tested {
 }
 
 async fn logged_errors() -> Tested {
-    let kinds = [("value", 1), ("own-subscriber", 1), ("value", 4), ("own-subscriber", 4)];
+    let kinds = [(Probe::Value, 1), (Probe::OwnSubscriber, 1), (Probe::Value, 4), (Probe::OwnSubscriber, 4)];
     for (probe, at_once) in kinds {
         let managed = |function: FunctionBuilder| if at_once > 1 { function.managed(at_once) } else { function };
         let stage = Stage::with(probe, TraceMode::Active, managed).await?;
-        let answer = stage.invoke(json!({ "do": "log errors" })).await?;
+        let answer = stage.invoke(Do::LogErrors).await?;
         let document = stage.finished_document(&answer).await?;
         let messages = |document: &Document| -> Vec<String> {
             document.exceptions().iter().filter_map(|exception| exception.message.clone()).collect()
@@ -174,8 +175,8 @@ async fn logged_errors() -> Tested {
 }
 
 async fn many_logged_errors() -> Tested {
-    let stage = Stage::new("value", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "log many errors and fail" })).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::LogManyErrorsAndFail).await?;
     let document = stage.document(&answer).await?;
     let first = document.exceptions().first().and_then(|exception| exception.message.clone());
     ensure(first.as_deref() == Some("no stock") && document.fault, format!("{:?}", document.raw["cause"]))?;
@@ -191,7 +192,7 @@ async fn not_sampled() -> Tested {
         (TraceMode::Active, 0),
         (TraceMode::Absent, 0),
     ] {
-        let stage = Stage::new("value", mode.clone()).await?;
+        let stage = Stage::new(Probe::Value, mode.clone()).await?;
         for _ in 0..2 {
             stage.invoke(json!({})).await?;
             stage.settle().await?;
@@ -206,14 +207,15 @@ async fn w3c_parent() -> Tested {
     let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } }).to_string();
     let event =
         |payload: Value| Event { payload: payload.to_string().into(), client_context: Some(context.clone()), ..Event::default() };
-    let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c")).await?;
+    let stage =
+        Stage::with(Probe::Value, TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c")).await?;
     stage.invoke_event(event(json!({}))).await?;
     stage.settle().await?;
     let found = stage.traces.find(|document| document.trace_id == "1-0af76519-16cd43dd8448eb211c80319c");
     let [document] = found.as_slice() else { return Err(format!("{} documents", found.len()).into()) };
     ensure(document.parent_id.as_deref() == Some("b7ad6b7169203331"), format!("{:?}", document.raw))?;
 
-    let stage = Stage::new("value", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
     let answer = stage.invoke_event(event(json!({}))).await?;
     stage.document(&answer).await?;
     Ok(())
@@ -221,8 +223,8 @@ async fn w3c_parent() -> Tested {
 
 async fn without_parent() -> Tested {
     let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
-    let stage = Stage::new("value", TraceMode::Raw(header.to_owned())).await?;
-    stage.invoke(json!({ "do": "log" })).await?;
+    let stage = Stage::new(Probe::Value, TraceMode::Raw(header.to_owned())).await?;
+    stage.invoke(Do::Log).await?;
     stage.settle().await?;
     stage.documents_are_valid()?;
     let segments = stage.traces.find(|document| document.trace_id.ends_with("bd862e3fe1be46a994272793"));
@@ -231,8 +233,8 @@ async fn without_parent() -> Tested {
 }
 
 async fn trace_off() -> Tested {
-    let stage = Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE", "off")).await?;
-    let answer = stage.invoke(json!({ "do": "sleep" })).await?;
+    let stage = Stage::with(Probe::Value, TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE", "off")).await?;
+    let answer = stage.invoke(Do::Sleep { ms: 20 }).await?;
     let body = value(&answer)?;
     ensure(body["header"].as_str().is_some_and(|header| header.contains(&answer.trace_id)), body.to_string())?;
     stage.settle().await?;
@@ -241,7 +243,7 @@ async fn trace_off() -> Tested {
 
 async fn stdout() -> Tested {
     let stage =
-        Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_EXPORT", "stdout")).await?;
+        Stage::with(Probe::Value, TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_EXPORT", "stdout")).await?;
     stage.invoke(json!({})).await?;
     stage.settle().await?;
     ensure(stage.traces.datagrams().is_empty(), "documents went to the daemon")?;
@@ -250,7 +252,8 @@ async fn stdout() -> Tested {
 
 async fn not_announced() -> Tested {
     let stage =
-        Stage::with("value", TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", "off")).await?;
+        Stage::with(Probe::Value, TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", "off"))
+            .await?;
     let answer = stage.invoke(json!({})).await?;
     stage.document(&answer).await?;
     ensure(stage.traces.datagrams().len() == 1, format!("{} datagrams", stage.traces.datagrams().len()))

@@ -1,6 +1,7 @@
 //! The user's own tower layers around whole invocations.
 
 use crate::{
+    behavior::{Do, Probe},
     http::http_event,
     support::{Stage, Tested, ensure, function_error, test},
 };
@@ -9,7 +10,7 @@ use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, service_fn};
 use lambda_lifecycle_sandbox::function::TraceMode;
 use lambda_runtime::LambdaInvocation;
 use libtest_mimic::Trial;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     future::Future,
     pin::Pin,
@@ -19,13 +20,13 @@ use tower::{Layer, Service};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("layers of the user's begin before the invocation and end after its background work", || around("layers")),
-        test("layers of the user's go around a router too", || around("layers http")),
+        test("layers of the user's begin before the invocation and end after its background work", || around(Probe::UserLayers)),
+        test("layers of the user's go around a router too", || around(Probe::UserLayersHttp)),
         test("a layer of the user's that fails is an error response, and the process lives", failing),
     ]
 }
 
-async fn around(probe: &'static str) -> Tested {
+async fn around(probe: Probe) -> Tested {
     let stage = Stage::new(probe, TraceMode::Active).await?;
     let answer = stage.invoke(http_event("/")).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
@@ -38,8 +39,8 @@ async fn around(probe: &'static str) -> Tested {
 }
 
 async fn failing() -> Tested {
-    let stage = Stage::new("layers", TraceMode::Active).await?;
-    let answer = stage.invoke(json!({ "do": "refuse" })).await?;
+    let stage = Stage::new(Probe::UserLayers, TraceMode::Active).await?;
+    let answer = stage.invoke(Do::Refuse).await?;
     let (_, message) = function_error(&answer)?;
     ensure(message.contains("refused by a layer"), message)?;
     stage.lives().await
@@ -76,7 +77,7 @@ where
 
     fn call(&mut self, event: LambdaInvocation) -> Self::Future {
         let place = self.place;
-        if event.body.starts_with(br#"{"do":"refuse"}"#) {
+        if serde_json::from_slice::<Do>(&event.body).is_ok_and(|act| act == Do::Refuse) {
             return Box::pin(async { Err("refused by a layer".into()) });
         }
         println!("layers: {place} began");
@@ -95,17 +96,17 @@ fn work() {
 }
 
 /// Runs the function `probe`, if it is one of these.
-pub(crate) async fn run(probe: &str) -> Option<Result<(), Error>> {
+pub(crate) async fn run(probe: Probe) -> Option<Result<(), Error>> {
     let life = || Lifecycle::from_env().layer(ObserveLayer("inner")).layer(ObserveLayer("outer"));
     Some(match probe {
-        "layers" => {
+        Probe::UserLayers => {
             let handler = service_fn(async |_: LambdaEvent<Value>| {
                 work();
                 Ok::<_, Error>(())
             });
             life().run_concurrent(handler).await
         }
-        "layers http" => life().serve(Router::new().route("/", get(async || work()))).await,
+        Probe::UserLayersHttp => life().serve(Router::new().route("/", get(async || work()))).await,
         _ => return None,
     })
 }

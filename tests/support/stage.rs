@@ -58,16 +58,16 @@ impl Deref for Stage {
 
 impl Stage {
     /// The function `probe` of this program, as [`Stage::function`] describes it.
-    pub(crate) async fn new(probe: &str, mode: TraceMode) -> Result<Self, Failed> {
+    pub(crate) async fn new(probe: impl Display, mode: TraceMode) -> Result<Self, Failed> {
         Self::with(probe, mode, |function| function).await
     }
 
     pub(crate) async fn with(
-        probe: &str,
+        probe: impl Display,
         mode: TraceMode,
         change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
     ) -> Result<Self, Failed> {
-        Self::of_program(this_program(), |function| change(function.env("PROBE", probe).trace_mode(mode))).await
+        Self::of_program(this_program(), |function| change(function.env("PROBE", probe.to_string()).trace_mode(mode))).await
     }
 
     pub(crate) async fn of_program(
@@ -104,13 +104,13 @@ impl Stage {
         function
     }
 
-    pub(crate) async fn invoke(&self, payload: Value) -> Result<Answer, Failed> {
-        self.invoke_event(Event { payload: payload.to_string().into(), ..Event::default() }).await
+    pub(crate) async fn invoke(&self, payload: impl Into<Value>) -> Result<Answer, Failed> {
+        self.invoke_event(Event { payload: payload.into().to_string().into(), ..Event::default() }).await
     }
 
     /// An invocation with a deadline that passes.
-    pub(crate) async fn invoke_within(&self, timeout: Duration, payload: Value) -> Result<Answer, Failed> {
-        self.invoke_event(Event { payload: payload.to_string().into(), timeout: Some(timeout), ..Event::default() }).await
+    pub(crate) async fn invoke_within(&self, timeout: Duration, payload: impl Into<Value>) -> Result<Answer, Failed> {
+        self.invoke_event(Event { payload: payload.into().to_string().into(), timeout: Some(timeout), ..Event::default() }).await
     }
 
     pub(crate) async fn invoke_raw(&self, payload: impl Into<bytes::Bytes>) -> Result<Answer, Failed> {
@@ -130,9 +130,8 @@ impl Stage {
     }
 
     /// One with a deadline that passes, while the test goes on.
-    #[allow(clippy::needless_pass_by_value, reason = "the payloads are temporaries")]
-    pub(crate) fn begin_within(&self, timeout: Duration, payload: Value) -> Begun {
-        self.begin(Event { payload: payload.to_string().into(), timeout: Some(timeout), ..Event::default() })
+    pub(crate) fn begin_within(&self, timeout: Duration, payload: impl Into<Value>) -> Begun {
+        self.begin(Event { payload: payload.into().to_string().into(), timeout: Some(timeout), ..Event::default() })
     }
 
     /// Waits for an event of the function's timeline, from its first on.

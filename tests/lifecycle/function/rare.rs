@@ -1,20 +1,20 @@
-//! What is rare in a function: what it does when it is one of these.
+//! What is rare in a function.
 
-use crate::support::wait_at;
+use crate::{behavior::Do, support::wait_at};
 use lambda_lifecycle::Invocation;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use std::time::Duration;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Does what the event asks for, if it is known here.
-pub(crate) async fn act(what: &str, gate: String) {
-    match what {
-        "outlive" => drop(Invocation::current().spawn(async move {
+/// Does what the event asks for. The rest is [`super::acts`]'.
+pub(super) async fn act(act: Do) {
+    match act {
+        Do::Outlive { gate } => drop(Invocation::current().spawn(async move {
             wait_at(&gate).instrument(tracing::info_span!("outliving")).await;
             tracing::info!("a span has outlived its invocation");
         })),
-        "store late" => {
+        Do::WorkThroughHandle { gate } => {
             let invocation = Invocation::current();
             let storing = invocation.clone();
             drop(invocation.spawn(async move {
@@ -23,7 +23,7 @@ pub(crate) async fn act(what: &str, gate: String) {
                 tracing::info!("a task has stored work");
             }));
         }
-        "store without end" => {
+        Do::WorkWithoutEnd => {
             fn store(invocation: &Invocation) {
                 let again = invocation.clone();
                 invocation.after_response(async move {
@@ -33,29 +33,29 @@ pub(crate) async fn act(what: &str, gate: String) {
             }
             store(&Invocation::current());
         }
-        "too many contexts" => {
+        Do::TooManyContexts => {
             // As many as OpenTelemetry refuses, which it logs.
             let mut attached: Vec<_> = (0..70_000).map(|_| opentelemetry::Context::current().attach()).collect();
             while attached.pop().is_some() {}
         }
-        "log errors" => {
+        Do::LogErrors => {
             tracing::error!("disk full");
             tracing::error!(error = &std::io::Error::other("sector 7") as &dyn std::error::Error, "writing failed");
             tracing::info_span!("inner").in_scope(|| tracing::error!("inside a span"));
             Invocation::current().after_response(async { tracing::error!("cleaning failed") });
         }
-        "annotate and hang" => {
+        Do::AnnotateAndHang => {
             Invocation::current().annotate("plan", "gold");
             println!("annotated");
             std::future::pending().await
         }
-        "chain" => {
+        Do::ChainSpans => {
             let mut span = tracing::Span::none();
             for _ in 0..10_000 {
                 span = tracing::info_span!(parent: &span, "link");
             }
         }
-        "log at the end of a thread" => {
+        Do::LogAtEndOfThread => {
             struct Last;
             impl Drop for Last {
                 fn drop(&mut self) {
@@ -70,15 +70,15 @@ pub(crate) async fn act(what: &str, gate: String) {
             });
             thread.join().expect("the thread ends well");
         }
-        "spans at the end of threads" => spans_at_the_end_of_threads(),
-        "serve and block" => {
+        Do::SpansAtEndOfThreads => spans_at_the_end_of_threads(),
+        Do::ServeAndBlock => {
             let remote =
                 SpanContext::new(TraceId::from(7_u128 << 96), SpanId::from(8), TraceFlags::SAMPLED, true, TraceState::NONE);
             let span = tracing::info_span!("served", otel.kind = "server");
             let _ = span.set_parent(opentelemetry::Context::current().with_remote_span_context(remote));
             span.in_scope(|| std::thread::sleep(Duration::from_secs(60)));
         }
-        _ => {}
+        act => panic!("{act} is not rare"),
     }
 }
 

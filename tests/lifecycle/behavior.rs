@@ -1,0 +1,260 @@
+//! The functions under test and what events ask of them, each in one enum: a test names a variant, and the function acts on it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fmt;
+
+/// The functions. `PROBE` names the one that a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Probe {
+    /// Does what its events ask for, with the settings of the environment.
+    Value,
+    /// The same with a fallback response.
+    Fallback,
+    /// Takes events of a type that knows its fields.
+    Typed,
+    /// Panics before there is a future.
+    Constructor,
+    /// Takes events of a type that panics when it is decoded.
+    Deserialize,
+    /// Returns a value that fails or panics when it is encoded.
+    Serialize,
+    /// Streams its response.
+    Stream,
+    /// An axum router.
+    Http,
+    /// A service that is not ready at first.
+    Unready,
+
+    OwnSubscriber,
+    OwnSubscriberRedacting,
+    StrangeSubscriber,
+    FilteredSubscriber,
+    ScopedBefore,
+    Redacting,
+    PanickingRedactor,
+    NoBounds,
+
+    Hooks,
+    DeferringHook,
+    HangingHook,
+    Shutdown,
+    ShutdownWithoutTimers,
+    BlockingShutdown,
+    HangingShutdown,
+
+    /// With an exporter that behaves as `EXPORTER` says.
+    Exporter,
+    ExporterWithoutThreads,
+    ExporterAtShutdown,
+
+    InitWorks,
+    InitFails,
+    InitPanics,
+    InitHangs,
+    InitDropPanics,
+    InitOptional,
+    InitOptionalPanics,
+    InitBlocks,
+    InitBlocking,
+    InitBlockingPanics,
+    InitBlockingTraced,
+    InitBlockingHangs,
+    InitLeftOpen,
+
+    /// Their panics have payloads that panic when they are dropped.
+    PanicPayload,
+    PanicPayloadStream,
+    PanicPayloadBatch,
+    PanicPayloadHooks,
+    PanicPayloadInit,
+    PanicPayloadInitBlocking,
+    PanicPayloadInitError,
+
+    /// Their errors are megabytes long.
+    LongErrors,
+    LongErrorsInit,
+    LongErrorsBatch,
+
+    /// With the user's own tower layers.
+    UserLayers,
+    UserLayersHttp,
+}
+
+impl Probe {
+    /// The function that this process is, if it is one.
+    pub(crate) fn of_this_process() -> Option<Self> {
+        let name = std::env::var("PROBE").ok()?;
+        Some(serde_json::from_value(name.into()).expect("PROBE names a function"))
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// What an event asks of a function.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do")]
+pub(crate) enum Do {
+    /// Return at once.
+    #[default]
+    Nothing,
+    Fail,
+    FailWith {
+        secret: String,
+    },
+    Panic,
+    PanicWith {
+        secret: String,
+    },
+    Abort,
+    /// Return more than Lambda takes.
+    Big,
+    /// Be refused by a layer of the user's.
+    Refuse,
+
+    /// Never return.
+    Hang,
+    AnnotateAndHang,
+    Sleep {
+        ms: u64,
+    },
+    WaitAtGate {
+        gate: String,
+    },
+    /// Return when the token is canceled.
+    Stop,
+    /// Return the error of a future that was bounded by the deadline.
+    Within,
+    /// Compute without end, and give way.
+    Cooperate,
+    /// Stream without end.
+    Endless,
+    /// Stream an error that panics when it is displayed.
+    BadError,
+
+    /// Block the thread.
+    Block,
+    BlockEveryThread,
+    BlockAtGate {
+        gate: String,
+    },
+    Spin,
+    /// Block the thread inside of a span that a remote caller waits for.
+    ServeAndBlock,
+
+    /// Log a line and make a span.
+    Log,
+    LogWith {
+        secret: String,
+    },
+    LogErrors,
+    LogManyErrorsAndFail,
+    LogAtEndOfThread,
+    /// Make a span with an argument.
+    Instrument {
+        secret: String,
+    },
+    ExplicitParent,
+    /// Use OpenTelemetry's methods of a span.
+    AskSpan,
+    ManySpans {
+        count: u64,
+    },
+    /// Make spans each of which is the parent of the next.
+    ChainSpans,
+    SpansAtEndOfThreads,
+    /// Leave a span open in a task until the gate opens.
+    Outlive {
+        gate: String,
+    },
+    TooManyContexts,
+
+    /// Return how long the environment was frozen.
+    Idle,
+    /// Return whether a spawned task belongs to the same invocation.
+    Spawn,
+    /// Background work that never ends.
+    HangingWork,
+    PanickingWork,
+    /// Background work that ends when the token is canceled.
+    WorkWithToken,
+    /// Background work that stores more of it, and hangs.
+    WorkBesideHangingWork,
+    /// A task stores background work, through the task's own invocation.
+    WorkOfTask {
+        gate: String,
+    },
+    /// A task stores background work, through a handle of the invocation.
+    WorkThroughHandle {
+        gate: String,
+    },
+    /// A task stores background work when the invocation is over.
+    WorkOfLateTask {
+        gate: String,
+    },
+    WorkWithoutEnd,
+    TickingWork {
+        gate: String,
+    },
+    TickingSpans,
+}
+
+impl Do {
+    /// What this event asks for. An event that asks for nothing may be of any shape.
+    pub(crate) fn asked_by(event: &Value) -> Self {
+        match event.get("do") {
+            Some(_) => serde_json::from_value(event.clone()).expect("a behavior"),
+            None => Self::Nothing,
+        }
+    }
+
+    /// The same, and background work that logs this note.
+    pub(crate) fn then_work(self, note: &str) -> Value {
+        let mut event = Value::from(self);
+        event["after"] = json!(note);
+        event
+    }
+}
+
+impl From<Do> for Value {
+    fn from(act: Do) -> Self {
+        json!(act)
+    }
+}
+
+/// The event as it is sent.
+impl fmt::Display for Do {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        json!(self).fmt(f)
+    }
+}
+
+/// What the user's exporter does. `EXPORTER` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) enum Exporting {
+    #[default]
+    Works,
+    Fails,
+    Panics,
+    Hangs,
+    Blocks,
+    /// Waits at the gate in `EXPORTER_GATE`.
+    WaitsAtGate,
+}
+
+impl Exporting {
+    pub(crate) fn of_this_process() -> Self {
+        let name = std::env::var("EXPORTER").ok();
+        name.map_or(Self::Works, |name| serde_json::from_value(name.into()).expect("EXPORTER names a behavior"))
+    }
+}
+
+impl fmt::Display for Exporting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
