@@ -26,14 +26,14 @@ tokio::task_local! {
 /// A whole response is sent again when its connection breaks: Lambda takes the first that arrives.
 const ATTEMPTS: u32 = 5;
 
-/// What is posted for an invocation.
+/// The post that ends an invocation.
 pub(super) enum Post {
     Response(Bytes),
     Streamed { body: Body, progress: Arc<Progress> },
     Error(Diagnostic),
 }
 
-/// What became of it.
+/// The fate of a post.
 #[derive(Debug)]
 pub(super) enum Delivery {
     Accepted,
@@ -143,7 +143,7 @@ async fn streamed(shared: &Shared, ids: &Ids, body: Body, progress: &Progress) -
         let reason = failure.to_string();
         shared.faults.report(Fault::of(&failure), "response", format_args!("{reason}"));
         match failure {
-            // Only what has not begun can begin again.
+            // A stream can be sent again only if none of it was sent.
             Failure::NotSent(unsent) | Failure::Unreachable(unsent, _) if attempt < ATTEMPTS => request = *unsent,
             _ => return (Delivery::Broken { reason }, connection.map(kept)),
         }
@@ -176,7 +176,7 @@ fn with_invocation_id(mut request: Request<Body>, ids: &Ids) -> Request<Body> {
     request
 }
 
-/// What the Runtime API responded to a post, of which an earlier attempt may have arrived.
+/// The verdict of the Runtime API on a post, of which an earlier attempt may have arrived.
 fn judge(reply: &Reply, broken: Option<String>) -> Delivery {
     let status = reply.parts.status;
     if status.is_success() {
@@ -191,7 +191,7 @@ fn judge(reply: &Reply, broken: Option<String>) -> Delivery {
     }
 }
 
-/// What a body of the Runtime API says about a refusal.
+/// The reason that the Runtime API gives for a refusal.
 pub(super) fn reason(body: &[u8]) -> String {
     let error = serde_json::from_slice::<Diagnostic>(body);
     error.map_or_else(

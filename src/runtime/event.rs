@@ -16,7 +16,7 @@ const IDENTITY: &str = "lambda-runtime-cognito-identity";
 const TENANT_ID: &str = "lambda-runtime-aws-tenant-id";
 pub(super) const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 
-/// What a response to an event must name.
+/// The ids that a response to an event must name.
 #[derive(Clone, Debug)]
 pub(super) struct Ids {
     pub(super) request_id: HeaderValue,
@@ -25,7 +25,7 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// `None` for an event that nobody can respond to.
+    /// `None` for an event without a request id: no response to it is possible.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let request_id = headers.get(REQUEST_ID).filter(|id| !id.is_empty())?.clone();
         Some(Self { request_id, invocation_id: headers.get(INVOCATION_ID).cloned() })
@@ -75,7 +75,7 @@ fn deadline(headers: &HeaderMap, faults: &Faults) -> u64 {
     })
 }
 
-/// What a client sent may hold anything, so the log gets the place of the problem and none of the content.
+/// Parses a header that the caller fills. Its content may be confidential, so only the place of the problem is logged.
 fn json<T: DeserializeOwned>(headers: &HeaderMap, name: &'static str, faults: &Faults) -> Option<T> {
     let value = headers.get(name).filter(|value| !value.is_empty())?;
     serde_json::from_slice(value.as_bytes())

@@ -1,4 +1,4 @@
-//! What goes wrong with the Runtime API: logged at once, then rarely, and tried again ever more slowly.
+//! Faults of the Runtime API. Each is logged at once, repetitions are logged rarely, and the pauses between attempts grow.
 
 use crate::{
     clock::{self, timers_run},
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What happened, as the log's field `fault` says it.
+/// The kind of a fault: the field `fault` of its log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// No connection could be made.
@@ -21,7 +21,7 @@ pub(crate) enum Fault {
     Stalled,
     /// A status that is not a success.
     Refused,
-    /// An event without a request id: nobody can respond to it.
+    /// An event without a request id: no response to it is possible.
     MissingRequestId,
     /// An event broke off after its headers.
     EventLost,

@@ -163,7 +163,7 @@ where
                     }
                 }
             };
-            // What the handler holds goes before the response leaves.
+            // The handler's future is dropped before the response is sent.
             let dropped = caught(|| {
                 this.handler.set(None);
                 Ok(())
@@ -236,7 +236,7 @@ fn conclude(outcome: Outcome) -> Diagnostic {
     diagnostic
 }
 
-/// Runs code of the user's, whose panic is an error like any other.
+/// Runs the user's code. A panic becomes an error.
 fn caught<T>(code: impl FnOnce() -> Result<T, Outcome>) -> Result<T, Outcome> {
     catch(code).unwrap_or_else(|panic| Err(Outcome::panicked("the handler", &panic)))
 }

@@ -1,4 +1,4 @@
-//! What all workers and the innermost service share.
+//! State that all workers and the innermost service share.
 
 use super::{event, fault::Faults};
 use crate::runtime_api::Client;
@@ -6,7 +6,7 @@ use http::Uri;
 use lambda_runtime::Config;
 use std::sync::{Arc, atomic::AtomicU32};
 
-/// What all workers and the innermost service share.
+/// State that all workers and the innermost service share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(super) client: Client,
@@ -42,6 +42,6 @@ pub struct EventsRefused {
     pub status: u16,
     /// How many requests in a row were refused.
     pub attempts: u32,
-    /// What the Runtime API said.
+    /// The reason that the Runtime API gave.
     pub reason: String,
 }

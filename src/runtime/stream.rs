@@ -53,7 +53,7 @@ where
         if this.over {
             return Poll::Ready(None);
         }
-        // What an error says is asked in here as well: its `Display` may panic.
+        // The error's `Display` runs here as well, because it may panic.
         let polled = catch(|| {
             Pin::new(&mut this.stream).poll_next(cx).map_ok(Into::into).map_err(|error| diagnostic::of_error(&error.into()))
         });

@@ -1,4 +1,4 @@
-//! What is sent: nothing, a whole document, or a stream.
+//! The bodies of requests: empty, a whole document, or a stream.
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};

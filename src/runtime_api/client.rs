@@ -46,7 +46,7 @@ impl Client {
         request
     }
 
-    /// Sends a request and reads the response. A connection that was closed while nobody used it is replaced.
+    /// Sends a request and reads the response. A connection that was closed while it was idle is replaced.
     pub(crate) async fn send(
         &self,
         request: Request<Body>,
@@ -88,7 +88,7 @@ impl Client {
         self.idle().pop()
     }
 
-    /// What was connected before a snapshot is connected no more.
+    /// Drops the connections that were opened before a snapshot: they do not survive it.
     pub(crate) fn forget_connections(&self) {
         self.idle().clear();
     }

@@ -1,4 +1,4 @@
-//! One connection to the Runtime API, driven by whoever waits for its response: no task of its own, nothing that runs while
+//! One connection to the Runtime API. The task that waits for a response drives it, so nothing runs while
 //! the environment is frozen or a handler is at work.
 
 use super::{Address, Body, Endpoint, Progress, counted::Counted};
@@ -111,7 +111,7 @@ impl Connection {
         let io = TokioIo::new(Counted::new(connected?, Arc::clone(&moved)));
         let handshake = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
-            // What is wrong in one header costs that header.
+            // A malformed header is ignored instead of failing the connection.
             .ignore_invalid_headers_in_responses(true)
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
@@ -180,7 +180,7 @@ impl Connection {
         let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
         loop {
             let frame = poll_fn(|cx| {
-                // Asked before and after: the first time tells the connection that the next part is wanted.
+                // Polled twice: the first poll requests the next part, which `drive` then reads.
                 for again in [true, false] {
                     if let Poll::Ready(frame) = http_body::Body::poll_frame(Pin::new(&mut body), cx) {
                         return Poll::Ready(Ok(frame));

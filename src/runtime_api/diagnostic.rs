@@ -61,7 +61,7 @@ struct Exception<'a> {
     stack: [&'a str; 0],
 }
 
-/// What X-Ray shows of the error in Lambda's own segment, in the form that AWS's runtimes give it.
+/// The error as X-Ray shows it in Lambda's segment, in the form that AWS's runtimes use.
 pub(crate) fn xray_cause(diagnostic: &Diagnostic) -> Option<HeaderValue> {
     // Escapes make a text up to six times as long.
     for longest in [LARGEST_CAUSE, LARGEST_CAUSE / 2, LARGEST_CAUSE / 4, LARGEST_CAUSE / 8] {

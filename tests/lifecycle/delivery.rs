@@ -65,7 +65,7 @@ pub(crate) async fn broken(kind: Kind) -> Tested {
     let begun: Vec<_> = (0..kind.at_once).map(|_| stage.begin(Event { payload: "{}".into(), ..Event::default() })).collect();
     logged(&stage, "undelivered_response", kind.at_once).await?;
     if kind.is_managed() {
-        // Nobody takes the worker's word for it that this is over.
+        // The sandbox still waits for these responses.
         stage.function.expire();
     }
     for begun in begun {

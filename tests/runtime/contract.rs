@@ -1,4 +1,4 @@
-//! What the loop owes to Lambda and to handlers, beside what the tests in memory show byte for byte.
+//! The loop's contract with Lambda and with handlers, in addition to the byte-for-byte tests in memory.
 
 use crate::{
     api::Fake,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 const INVOCATIONS: u32 = 1_000;
 
-/// What is done wrong with one request in five.
+/// The faults that one request in five meets.
 const FAULTS: [Wrong; 10] = [
     Wrong::Close,
     Wrong::CloseEarly,

@@ -40,7 +40,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 type Tests = std::pin::Pin<Box<dyn Future<Output = Tested>>>;
 
-/// Whatever is wrong at an endpoint, there is a line that says so, and the function serves on with all of its workers.
+/// A fault at any endpoint is logged, and all workers still serve.
 async fn lives(endpoint: &'static str, wrong: Wrong, workers: u32) -> Tested {
     let api = Fake::default();
     api.wrong(endpoint, std::iter::repeat_n(wrong, 2));

@@ -1,4 +1,4 @@
-//! Whole processes behind a Runtime API over TCP that does wrong what it can: this binary is both the test and, where `PROBE`
+//! Whole processes behind a fault-injecting Runtime API over TCP. This binary is both the test and, where `PROBE`
 //! names one, the function under test.
 
 #[path = "../../src/runtime/tests/api.rs"]

@@ -22,7 +22,7 @@ pub(crate) use crate::support::{Tested, ensure, test};
 /// How many invocations run at once.
 pub(crate) const WORKERS: [u32; 2] = [1, 8];
 
-/// What a process wrote.
+/// The output of a process.
 #[derive(Clone, Default)]
 pub(crate) struct Output {
     lines: Arc<Mutex<Vec<String>>>,
@@ -126,7 +126,7 @@ impl Stage {
         Ok(Self { api, xray, output, child })
     }
 
-    /// A sampled event with a trace of its own.
+    /// A sampled event in a separate trace.
     pub(crate) fn event(&self, number: u32, body: &str) -> String {
         let id = format!("event-{number}");
         let trace = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=1", trace_id(number));

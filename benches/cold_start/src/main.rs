@@ -1,7 +1,7 @@
 //! What a cold start costs, of this library and of what a user would pick instead: real bootstraps, in the sandbox and out of it.
 //!
 //! `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --write` builds the contenders, measures them, and puts the tables
-//! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer. `-- --check` instead compares what does
+//! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer, `--only bare,ours` those alone. `-- --check` instead compares what does
 //! not drift with `benches/budget.toml`, and fails beyond it.
 
 mod absent;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Error> {
     let benches = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let (mut rounds, mut write) = (ROUNDS, false);
+    let (mut rounds, mut write, mut only) = (ROUNDS, false, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -59,12 +59,17 @@ fn run() -> Result<(), Error> {
                 let count = args.next().unwrap_or_default();
                 rounds = count.parse().map_err(|_| Error::Usage(format!("--rounds {count:?}")))?;
             }
+            "--only" => only = Some(args.next().unwrap_or_default()),
             _ => return Err(Error::Usage(arg)),
         }
     }
+    if write && only.is_some() {
+        return Err(Error::Usage("--only --write".to_owned()));
+    }
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|other| other == name));
     let contenders = benches.join("contenders");
     let mut all = Vec::new();
-    for contender in contender::measurable() {
+    for contender in contender::measurable().filter(|contender| wanted(contender.name)) {
         eprintln!("building {}", contender.name);
         all.push(Measured::new(contender, build::build(&contenders, contender)?));
     }

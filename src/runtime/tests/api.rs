@@ -50,7 +50,7 @@ fn value<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
     headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
-/// What is done instead of responding as one should.
+/// A fault: how the fake responds instead of correctly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
     /// Closes the connection without a word.
@@ -87,7 +87,7 @@ pub(crate) enum Wrong {
     NoRequestId,
 }
 
-/// What an endpoint does wrong this time.
+/// Decides the fault of an endpoint's next response.
 type Script = Box<dyn FnMut(&str) -> Option<Wrong> + Send>;
 
 /// Headers and body.
@@ -229,7 +229,7 @@ impl Fake {
         let event = if has_event { self.next_event().await } else { (Vec::new(), r#"{"status":"OK"}"#.to_owned()) };
         let again = posted_for.as_ref().is_some_and(|id| self.lock().responded.contains(id));
         if wrong == Some(Wrong::HalfAHead) && has_event {
-            // Nobody has got it.
+            // The client cannot have received it.
             self.lock().events.push_front(event.clone());
         }
         let (mut headers, body) = event;

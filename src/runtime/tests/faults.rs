@@ -16,7 +16,7 @@ pub(super) async fn patiently<T>(what: impl Future<Output = T>, case: &str) -> T
     timeout(PATIENCE, what).await.unwrap_or_else(|_| panic!("{case}: nothing happens any more"))
 }
 
-/// A fault at `/next`, and the line that tells it.
+/// A fault at `/next`, and the `fault` field of its log line.
 const AT_NEXT: [(Wrong, &str); 11] = [
     (Wrong::Close, "connection_broken"),
     (Wrong::CloseEarly, "connection_broken"),
@@ -124,7 +124,7 @@ async fn the_invocation_knows_what_became_of_its_response() {
                 &case,
             )
             .await;
-            // Every worker goes on.
+            // Every worker still serves.
             for event in 0..workers {
                 fake.event(&format!("after-{event}"), &[], "2");
             }

@@ -1,4 +1,4 @@
-//! What is posted, byte for byte.
+//! The posts, byte for byte.
 
 use super::{Log, api::Wrong, echo, run, serve, stream};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -149,7 +149,7 @@ async fn a_slow_stream_is_not_taken_for_a_stall() {
     running.abort();
 }
 
-/// What a layer of the user's does once, then it lets everything through.
+/// The misbehavior of a user's layer, once; afterwards it forwards every event.
 #[derive(Clone, Copy, Debug)]
 enum Layered {
     Fails,
