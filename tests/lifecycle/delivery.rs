@@ -96,9 +96,8 @@ async fn has_outcome(stage: &Stage, kind: &Kind, answer: &Answer, outcome: &str)
 }
 
 async fn logged(stage: &Stage, outcome: &str, times: usize) -> Tested {
-    let words = format!("\"outcome\":\"{outcome}\"");
-    stage.wait_for_logs(&words, times).await?;
-    let lines = stage.logged(&words);
+    stage.wait_for_reports("outcome", times).await?;
+    let lines = stage.reported_as("outcome", outcome);
     ensure(lines.len() == times, format!("{lines:?}"))
 }
 

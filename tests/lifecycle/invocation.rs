@@ -50,7 +50,7 @@ async fn undecodable_event() -> Tested {
         )?;
         let document = stage.document(&answer).await?;
         ensure(document.annotation("outcome") == Some("undecodable_event"), format!("{:?}", document.annotations))?;
-        ensure(stage.logged("the invocation failed").len() == 1, "not one line in the log")?;
+        ensure(stage.reported_as("outcome", "undecodable_event").len() == 1, "not one line in the log")?;
         stage.lives().await?;
     }
     Ok(())

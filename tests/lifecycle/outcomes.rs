@@ -186,9 +186,10 @@ impl Case {
         }
         stage.settle().await?;
         silent_unless_traced(&stage, &kind)?;
-        let lines = stage.logged("the invocation failed").len() + stage.logged("the body of the answer broke off").len();
-        let told = if self.message.is_some() { kind.at_once } else { 0 };
-        ensure(lines == told, format!("{lines} lines in the log instead of {told}"))?;
+        let reported = stage.reported("outcome");
+        let expected = if self.message.is_some() { kind.at_once } else { 0 };
+        let fit = reported.iter().all(|line| line["level"] == "ERROR" && line["fields"]["outcome"] == self.outcome);
+        ensure(fit && reported.len() == expected, format!("{reported:?} instead of {expected} of {}", self.outcome))?;
         serves_on(&stage, &kind, 1).await
     }
 
@@ -366,7 +367,7 @@ async fn hung_work(kind: Kind) -> Tested {
     for answer in &at_once(&stage, &kind, Do::HangingWork).await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
-    stage.wait_for_logs("was not done in its time and is cancelled", kind.at_once).await?;
+    stage.wait_for_reports("unfinished", kind.at_once).await?;
     if kind.is_traced() {
         let cancelled = |document: &Document| document.name == "after response" && document.fault;
         stage.traces.wait_for(kind.at_once, cancelled).await?;
@@ -428,7 +429,7 @@ async fn init(kind: Kind, probe: Probe, error_type: &'static str, part: &'static
     });
     let (posted, message) = posted.ok_or("no init error was posted")?;
     ensure(posted == error_type && message.contains(part), format!("{posted}: {message}"))?;
-    ensure(!stage.logged(part).is_empty(), "it is not in the log")?;
+    ensure(!stage.reported_as("error_type", error_type).is_empty(), "it is not in the log")?;
     let exited = timeline.iter().any(|event| matches!(event.kind, EventKind::Exited { exit: Exit::Code(1) }));
     ensure(exited || timeline.iter().any(|event| event.kind == EventKind::Killed), "the process did not end")
 }

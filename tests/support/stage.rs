@@ -205,11 +205,43 @@ impl Stage {
         ensure(again.result.is_ok() && self.processes() == 1, format!("the process did not live: {:?}", again.result))
     }
 
+    /// The library's own log lines that have this field, as JSON.
+    pub(crate) fn reported(&self, field: &str) -> Vec<Value> {
+        let own = self.logged("\"target\":\"lambda_lifecycle").into_iter();
+        let lines = own.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        lines.filter(|line| line["target"].as_str().is_some_and(is_library) && !line["fields"][field].is_null()).collect()
+    }
+
+    /// Those in which the field has this value.
+    pub(crate) fn reported_as(&self, field: &str, value: &str) -> Vec<Value> {
+        self.reported(field).into_iter().filter(|line| line["fields"][field] == value).collect()
+    }
+
+    /// Waits for so many log lines of the library that have this field.
+    pub(crate) async fn wait_for_reports(&self, field: &str, count: usize) -> Tested {
+        let mut logs = self.function.subscribe_logs().from_start();
+        let has_it = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            line["target"].as_str().is_some_and(is_library) && !line["fields"][field].is_null()
+        };
+        let waiting = async {
+            for _ in 0..count {
+                logs.find(|line| line.output != Output::Platform && has_it(&line.text)).await;
+            }
+        };
+        Ok(within(format!("{count} log lines of the library with the field {field:?}"), waiting).await?)
+    }
+
     /// Log lines of the function that say `words`.
     pub(crate) fn logged(&self, words: &str) -> Vec<String> {
         let own = self.function.logs().into_iter().filter(|line| line.output != Output::Platform);
         own.map(|line| line.text).filter(|text| text.contains(words)).collect()
     }
+}
+
+/// The target of a line is the module that logs it.
+fn is_library(target: &str) -> bool {
+    target == "lambda_lifecycle" || target.starts_with("lambda_lifecycle::")
 }
 
 /// An invocation that runs.
