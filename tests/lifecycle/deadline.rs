@@ -74,7 +74,7 @@ async fn part_of_the_work() -> Tested {
 async fn blocked(how: Do, culprit: &str) -> Tested {
     let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
     let begun = stage.begin_within(UNTIL_KILLED, how);
-    stage.wait_for_logs("the handler blocks its thread past the deadline", 1).await?;
+    stage.wait_for_problems(1).await?;
     stage.traces.wait_for(2, |document| document.fault).await?;
     stage.function.expire();
     let answer = begun.answer("a handler that blocks").await?;
@@ -89,7 +89,8 @@ async fn blocked(how: Do, culprit: &str) -> Tested {
     ensure(told(&document), format!("{:?}", document.exceptions()))?;
     let inner = stage.traces.find(|document| document.name == culprit);
     ensure(inner.len() == 1 && inner[0].fault && told(&inner[0]), format!("{inner:?}"))?;
-    ensure(stage.logged("the handler blocks its thread past the deadline").len() == 1, "not one line in the log")?;
+    let problems = stage.problems();
+    ensure(problems.len() == 1, format!("{problems:?}"))?;
     ensure(stage.invoke(json!({})).await?.result.is_ok() && stage.processes() == 2, "no new process serves")
 }
 
@@ -145,8 +146,8 @@ async fn too_long(variable: &'static str) -> Tested {
         let remaining = value(&answer).map_or(0, |body| body["remaining_ms"].as_u64().unwrap_or(u64::MAX));
         ensure(remaining <= 100, format!("{variable}: cancelled {remaining} ms before the kill"))?;
     }
-    let told = stage.logged("is as long as the invocation");
-    ensure(told.len() == 1 && told[0].contains(variable), format!("{told:?}"))
+    let problems = stage.problems();
+    ensure(problems.iter().filter(|line| line.contains(variable)).count() == 1, format!("{problems:?}"))
 }
 
 async fn grace_and_reserve() -> Tested {

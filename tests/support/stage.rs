@@ -217,6 +217,22 @@ impl Stage {
         self.reported(field).into_iter().filter(|line| line["fields"][field] == value).collect()
     }
 
+    /// The library's warnings and errors, whichever subscriber writes them.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.logged("").into_iter().filter(|line| is_problem(line)).collect()
+    }
+
+    /// Waits for so many of them.
+    pub(crate) async fn wait_for_problems(&self, count: usize) -> Tested {
+        let mut logs = self.function.subscribe_logs().from_start();
+        let waiting = async {
+            for _ in 0..count {
+                logs.find(|line| line.output != Output::Platform && is_problem(&line.text)).await;
+            }
+        };
+        Ok(within(format!("{count} warnings or errors of the library"), waiting).await?)
+    }
+
     /// Waits for so many log lines of the library that have this field.
     pub(crate) async fn wait_for_reports(&self, field: &str, count: usize) -> Tested {
         let mut logs = self.function.subscribe_logs().from_start();
@@ -236,6 +252,17 @@ impl Stage {
     pub(crate) fn logged(&self, words: &str) -> Vec<String> {
         let own = self.function.logs().into_iter().filter(|line| line.output != Output::Platform);
         own.map(|line| line.text).filter(|text| text.contains(words)).collect()
+    }
+}
+
+fn is_problem(line: &str) -> bool {
+    match serde_json::from_str::<Value>(line) {
+        Ok(line) => line["target"].as_str().is_some_and(is_library) && (line["level"] == "WARN" || line["level"] == "ERROR"),
+        // A line of `fmt::layer()`.
+        Err(_) => {
+            let words: Vec<&str> = line.split_whitespace().take(3).collect();
+            words.windows(2).any(|pair| matches!(pair[0], "WARN" | "ERROR") && is_library(pair[1].trim_end_matches(':')))
+        }
     }
 }
 
