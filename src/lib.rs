@@ -74,3 +74,18 @@ pub use shutdown::ServeError;
 pub use trace::{Flush, Trigger};
 
 pub use lambda_runtime::{Error, LambdaEvent, service_fn};
+
+// The crates whose types are in signatures here, in the version that fits.
+#[cfg(feature = "xray-api")]
+pub use aws_sdk_xray;
+#[cfg(feature = "axum")]
+pub use axum;
+pub use http;
+#[cfg(feature = "http")]
+pub use lambda_http;
+pub use lambda_runtime;
+pub use opentelemetry;
+pub use opentelemetry_sdk;
+pub use tokio_util::sync::CancellationToken;
+pub use tower;
+pub use tracing_subscriber;

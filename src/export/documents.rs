@@ -290,7 +290,9 @@ impl Documents {
         }
         let mut emitter = match transport {
             Transport::Udp(udp) => Some(udp.paced.lock().await),
-            _ => None,
+            Transport::Stdout => None,
+            #[cfg(feature = "xray-api")]
+            Transport::Api(_) => None,
         };
         let mut spans = take();
         for (index, span) in spans.iter_mut().enumerate() {
