@@ -319,8 +319,8 @@ impl<L> Lifecycle<L> {
     /// use [`run_concurrent`](Self::run_concurrent) there.
     ///
     /// # Errors
-    /// [`EnvironmentError`](crate::EnvironmentError) outside of Lambda, and [`RuntimeError`](crate::RuntimeError) when Lambda refuses to
-    /// send events or a SnapStart hook fails. Connections that break are made again.
+    /// [`EnvironmentError`](crate::EnvironmentError) outside of Lambda, [`EventsRefused`](crate::runtime::EventsRefused) when Lambda
+    /// refuses to send events, and the error of a SnapStart hook. Connections that break are made again.
     pub async fn run<T, H, R, Buffered, Body, D, E>(self, handler: H) -> Result<(), Error>
     where
         H: Service<LambdaEvent<T>, Response = R>,
