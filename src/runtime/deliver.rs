@@ -29,7 +29,11 @@ const ATTEMPTS: u32 = 5;
 /// The post that ends an invocation.
 pub(super) enum Post {
     Response(Bytes),
-    Streamed { body: Body, progress: Arc<Progress> },
+    Streamed {
+        body: Body,
+        progress: Arc<Progress>,
+    },
+    /// [Redacted](redacted).
     Error(Diagnostic),
 }
 
@@ -55,7 +59,7 @@ pub(super) async fn deliver(shared: &Shared, ids: &Ids, post: Post) {
             let diagnostic = diagnostic::bounded(diagnostic);
             let body = Bytes::from(serde_json::to_vec(&diagnostic).unwrap_or_default());
             let mut headers = vec![(ERROR_TYPE, diagnostic::header_value(&diagnostic.error_type))];
-            headers.extend(diagnostic::xray_cause(&for_xray(&diagnostic)).map(|cause| (ERROR_CAUSE, cause)));
+            headers.extend(diagnostic::xray_cause(&diagnostic).map(|cause| (ERROR_CAUSE, cause)));
             let uri = shared.client.endpoint.invocation(ids.request_id.as_bytes(), "error");
             whole(shared, || shared.client.post(uri.clone(), &headers, Body::Whole(body.clone())), ids).await
         }
@@ -67,14 +71,14 @@ pub(super) async fn deliver(shared: &Shared, ids: &Ids, post: Post) {
     drop(connection);
 }
 
-/// The error as X-Ray may have it. An error of a layer's has not passed the redactor yet.
-fn for_xray(diagnostic: &Diagnostic) -> Diagnostic {
-    let message = &diagnostic.error_message;
-    let error_message = match Invocation::try_current() {
-        Some(invocation) => invocation.shared().settings.error_text(message).into_owned(),
-        None => urls::without_secrets(message).into_owned(),
-    };
-    Diagnostic { error_type: diagnostic.error_type.clone(), error_message }
+/// The error as it may leave: its URLs cut, and past the redactor where there is an invocation, which knows it.
+pub(super) fn redacted(mut diagnostic: Diagnostic) -> Diagnostic {
+    diagnostic.error_message = match Invocation::try_current() {
+        Some(invocation) => invocation.shared().settings.error_text(&diagnostic.error_message),
+        None => urls::without_secrets(&diagnostic.error_message),
+    }
+    .into_owned();
+    diagnostic
 }
 
 type Kept = Option<Box<dyn Send>>;

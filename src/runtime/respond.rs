@@ -2,7 +2,7 @@
 
 use super::{
     Shared,
-    deliver::{Post, deliver},
+    deliver::{Post, deliver, redacted},
     event::Ids,
     stream::Streamed,
     worker::Truncated,
@@ -11,7 +11,6 @@ use crate::{
     Invocation, Outcome, decode,
     panics::catch,
     runtime_api::{Body, diagnostic},
-    urls,
 };
 use bytes::Bytes;
 use futures_core::Stream;
@@ -215,14 +214,9 @@ fn prelude(mut prelude: MetadataPrelude) -> Result<Bytes, serde_json::Error> {
 /// Notes why an invocation failed, and logs it, unless the handler's layer has done so.
 fn conclude(outcome: Outcome) -> Diagnostic {
     let outcome = outcome.cut();
-    let mut diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()));
-    let invocation = Invocation::try_current();
-    diagnostic.error_message = match &invocation {
-        Some(invocation) => invocation.shared().settings.error_text(&diagnostic.error_message),
-        None => urls::without_secrets(&diagnostic.error_message),
-    }
-    .into_owned();
-    if let Some(invocation) = invocation
+    let diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()));
+    let diagnostic = redacted(diagnostic);
+    if let Some(invocation) = Invocation::try_current()
         && invocation.failure().is_none()
     {
         tracing::error!(

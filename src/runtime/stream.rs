@@ -1,5 +1,6 @@
 //! A streamed response, with a trailer that says why it ended early.
 
+use super::deliver::redacted;
 use crate::{
     Invocation,
     panics::catch,
@@ -69,7 +70,7 @@ where
         };
         this.over = true;
         this.progress.end();
-        Poll::Ready(broken.map(|diagnostic| Ok(Frame::trailers(trailer(diagnostic)))))
+        Poll::Ready(broken.map(|diagnostic| Ok(Frame::trailers(trailer(redacted(diagnostic))))))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     EventsRefused, Shared,
-    deliver::{Post, RESPONDED, deliver, reason},
+    deliver::{Post, RESPONDED, deliver, reason, redacted},
     event::{self, Ids},
     fault::{Fault, Pause},
 };
@@ -138,6 +138,7 @@ where
         Err(Ended::Failed(error)) => (diagnostic::of_error(&error), "failed"),
         Err(Ended::Panicked(message)) => (diagnostic::panic(format!("a layer panicked: {message}")), "panicked"),
     };
+    let error = redacted(error);
     let id = &ids.request_id;
     shared.faults.report(Fault::Unanswered, "next", format_args!("a layer {what} (request {id:?}): {}", error.error_message));
     if !responded {

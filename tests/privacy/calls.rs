@@ -69,6 +69,9 @@ pub(crate) fn calls() -> Vec<Call> {
     ] {
         calls.push(call("typed", &order));
     }
+    for (act, text) in [("fail", "MARKED-stream-error-x"), ("panic", "MARKED-stream-panic-x"), ("fail", url), ("panic", url)] {
+        calls.push(call("stream", &json!({ "do": act, "text": text })));
+    }
     calls.push(call("http", &request()));
     calls.push(call("sqs", &batch()));
     calls.push(Call { variables: vec![("TEXT", "MARKED-init-error-x")], ..call("init fails", &Value::Null) });

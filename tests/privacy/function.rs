@@ -1,6 +1,7 @@
 //! The functions under test, each as a user would write it.
 
 use axum::{Router, body::Bytes, routing::post};
+use futures_util::Stream;
 use lambda_lifecycle::{
     Error, Invocation, LambdaEvent, Lifecycle,
     aws_sdk::{TraceInterceptor, traced},
@@ -9,6 +10,7 @@ use lambda_lifecycle::{
     sqs::{self, Message},
     xray::Redaction,
 };
+use lambda_runtime::{MetadataPrelude, StreamResponse};
 use opentelemetry::{
     KeyValue,
     trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState},
@@ -20,7 +22,7 @@ use opentelemetry_sdk::{
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode, task::Poll};
 use tower::{Layer, Service};
 use tracing::info_span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -50,6 +52,7 @@ async fn run(probe: &str) -> Result<(), Error> {
     let text = std::env::var("TEXT").unwrap_or_default();
     match probe {
         "value" => life.run_concurrent(service_fn(value)).await,
+        "stream" => life.run_concurrent(service_fn(stream)).await,
         "typed" => life.run_concurrent(service_fn(async |_: LambdaEvent<Order>| Ok::<_, Error>(()))).await,
         "http" => life.serve(Router::new().route("/orders/{id}", post(async |_: Bytes| "done"))).await,
         "sqs" => life.run_concurrent(sqs::batch(handle)).await,
@@ -105,6 +108,21 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         act => call_aws(act, &text).await?,
     }
     Ok(json!("done"))
+}
+
+/// A stream that breaks off.
+async fn stream(
+    event: LambdaEvent<Value>,
+) -> Result<StreamResponse<impl Stream<Item = Result<Vec<u8>, Error>> + Unpin + Send + 'static>, Error> {
+    let text = event.payload["text"].as_str().unwrap_or_default().to_owned();
+    let panics = event.payload["do"] == "panic";
+    let stream = futures_util::stream::poll_fn(move |_| -> Poll<Option<Result<Vec<u8>, Error>>> {
+        if panics {
+            panic_with(&text)
+        }
+        Poll::Ready(Some(Err(text.clone().into())))
+    });
+    Ok(StreamResponse { metadata_prelude: MetadataPrelude::default(), stream })
 }
 
 /// Calls a service that refuses, and repeats what it was sent.

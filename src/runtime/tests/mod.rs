@@ -138,6 +138,15 @@ async fn echo(event: LambdaEvent<Value>) -> Result<Value, Error> {
     }
 }
 
+/// What an error says that could not reach a service.
+const URL: &str = "no connection to http://user:SECRET@host/path?token=SECRET";
+
+/// A stream that panics.
+async fn bomb(_: LambdaEvent<Value>) -> Result<StreamResponse<impl futures_core::Stream<Item = Result<Bytes, Error>>>, Error> {
+    let stream = futures_util::stream::poll_fn(|_| -> Poll<Option<Result<Bytes, Error>>> { panic!("{URL}") });
+    Ok(StreamResponse { metadata_prelude: lambda_runtime::MetadataPrelude::default(), stream })
+}
+
 /// Streams as many chunks as the event says, then ends as it says.
 async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Body>, Error> {
     let (mut sender, body) = lambda_runtime::streaming::channel();
@@ -149,6 +158,7 @@ async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Body>, Error
         }
         match event.payload["then"].as_str() {
             Some("fail") => sender.send_error(lambda_runtime_api_client::Error::new("pipe burst")),
+            Some("fail at a URL") => sender.send_error(lambda_runtime_api_client::Error::new(URL)),
             Some("hang") => std::future::pending().await,
             _ => {}
         }

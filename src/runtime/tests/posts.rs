@@ -93,13 +93,34 @@ async fn a_stream_that_fails_ends_with_a_trailer() {
     let posted = fake.posted("s").await;
     assert!(posted.text().ends_with("\0chunk 0;chunk 1;"), "{}", posted.text());
     assert_eq!(posted.trailer("lambda-runtime-function-error-type"), Some("Error"));
-    let body = BASE64_STANDARD.decode(posted.trailer("lambda-runtime-function-error-body").expect("a body")).expect("base64");
-    let body: Value = serde_json::from_slice(&body).expect("JSON");
-    assert_eq!(body, json!({ "errorType": "Error", "errorMessage": "pipe burst" }));
+    assert_eq!(trailed(&posted), json!({ "errorType": "Error", "errorMessage": "pipe burst" }));
     // The connection is as good as before.
     fake.event("again", &[], r#"{"chunks":1}"#);
     assert!(fake.posted("again").await.text().ends_with("chunk 0;"));
     assert_eq!(fake.lock().connections, 1);
+    running.abort();
+}
+
+/// The error that a trailer tells.
+fn trailed(posted: &super::api::Request) -> Value {
+    let body = BASE64_STANDARD.decode(posted.trailer("lambda-runtime-function-error-body").expect("a body")).expect("base64");
+    serde_json::from_slice(&body).expect("JSON")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trailer_tells_no_secrets_of_a_url() {
+    let (fake, shared) = super::api(1);
+    let (_, running) = run(service_fn(stream), shared);
+    fake.event("s", &[], r#"{"then":"fail at a URL"}"#);
+    let told = trailed(&fake.posted("s").await);
+    assert_eq!(told, json!({ "errorType": "Error", "errorMessage": "no connection to http://host/path" }));
+    running.abort();
+    let (fake, shared) = super::api(1);
+    let (_, running) = run(service_fn(super::bomb), shared);
+    fake.event("s", &[], "{}");
+    let told = trailed(&fake.posted("s").await);
+    assert_eq!(told["errorType"], "Lifecycle.Panic");
+    assert!(told["errorMessage"].as_str().is_some_and(|text| text.ends_with("no connection to http://host/path")), "{told}");
     running.abort();
 }
 
@@ -181,6 +202,7 @@ async fn whatever_a_layer_does_the_event_has_a_response_and_the_loop_goes_on() {
             fake.event("first", &[], "1");
             let posted = fake.posted("first").await;
             assert_eq!(posted.header("lambda-runtime-function-error-type"), kind, "{case}");
+            assert!(!posted.text().contains("SECRET"), "{case}: {}", posted.text());
             for event in 0..2 * workers {
                 fake.event(&format!("e{event}"), &[], "2");
             }
@@ -235,7 +257,7 @@ impl Service<LambdaInvocation> for Odd {
         }
         match self.does {
             Layered::PanicsInCall => panic!("fuse was lit"),
-            Layered::PanicsInFuture => Box::pin(async { panic!("fuse was lit") }),
+            Layered::PanicsInFuture => Box::pin(async { panic!("{}", super::URL) }),
             Layered::Fails => Box::pin(async { Err("no".into()) }),
             Layered::FailsAfterTheResponse => Box::pin(async move {
                 inner.await?;
