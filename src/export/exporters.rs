@@ -22,7 +22,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::oneshot;
 
 /// Spans that wait for an exporter which is slow or refuses; more are left out, and counted.
 const WAITING: usize = 10_000;
@@ -52,7 +52,7 @@ pub(crate) trait AnyExporter: Send + Sync + fmt::Debug {
     fn introduce(&mut self, redactor: Option<&Redactor>);
 
     /// Exports off the executor, for exporters may block: opentelemetry's own do. Gives the spans back where there is no thread for it.
-    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>, at_work: OwnedMutexGuard<()>) -> Result<Exported, Vec<SpanData>>;
+    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>>;
 }
 
 impl<T: SpanExporter + 'static> AnyExporter for T {
@@ -60,18 +60,18 @@ impl<T: SpanExporter + 'static> AnyExporter for T {
         self.set_resource(&resource(redactor));
     }
 
-    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>, at_work: OwnedMutexGuard<()>) -> Result<Exported, Vec<SpanData>> {
+    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>> {
         let handle = tokio::runtime::Handle::current();
-        let load = Arc::new(Mutex::new(Some((batch, at_work))));
+        let load = Arc::new(Mutex::new(Some(batch)));
         let taken = Arc::clone(&load);
         let export = move || {
-            let Some((batch, _at_work)) = lock(&taken).take() else { return Ok(Ok(())) };
+            let Some(batch) = lock(&taken).take() else { return Ok(Ok(())) };
             panics::catch(|| handle.block_on(self.export(batch)))
         };
         // Tokio panics where the system has no thread left, and keeps the work for one that may never come.
         match panics::catch(|| tokio::task::spawn_blocking(export)) {
             Ok(exported) => Ok(Box::pin(async { exported.await.map_err(Panic::of_task)?.map_err(Some) })),
-            Err(_) => Err(lock(&load).take().map(|(batch, _)| batch).unwrap_or_default()),
+            Err(_) => Err(lock(&load).take().unwrap_or_default()),
         }
     }
 }
@@ -84,13 +84,13 @@ struct Slot {
     left_out: AtomicU64,
     /// Errors that were logged.
     told: Mutex<Vec<String>>,
-    /// Held while the exporter is at work, also by one that outlives its time.
-    at_work: Arc<tokio::sync::Mutex<()>>,
+    /// Held while the exporter is at work, also by one that outlives its time: it must not be called twice at once.
+    at_work: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Exporters {
-    slots: Vec<Slot>,
+    slots: Vec<Arc<Slot>>,
     flush: Flush,
 }
 
@@ -126,16 +126,16 @@ impl Exporters {
     pub(crate) fn new(exporters: Vec<Box<dyn AnyExporter>>, flush: Flush, redactor: Option<&Redactor>) -> Option<Self> {
         let slots = exporters.into_iter().map(|mut exporter| {
             exporter.introduce(redactor);
-            Slot {
+            Arc::new(Slot {
                 exporter: exporter.into(),
                 waiting: Mutex::default(),
                 last: Mutex::new(Instant::now()),
                 left_out: AtomicU64::new(0),
                 told: Mutex::default(),
-                at_work: Arc::default(),
-            }
+                at_work: tokio::sync::Mutex::default(),
+            })
         });
-        let slots: Vec<Slot> = slots.collect();
+        let slots: Vec<Arc<Slot>> = slots.collect();
         (!slots.is_empty()).then_some(Self { slots, flush })
     }
 
@@ -166,10 +166,10 @@ impl Exporters {
         }
     }
 
-    /// Hands over what waits.
+    /// Hands over all that waits, also behind what the exporters are at work on.
     pub(crate) async fn flush(&self, until: Option<Instant>) {
         for slot in &self.slots {
-            slot.flush(until).await;
+            slot.flush_all(until).await;
         }
     }
 }
@@ -195,41 +195,161 @@ impl Slot {
         }
     }
 
-    async fn flush(&self, until: Option<Instant>) {
-        // An exporter that outlived its time is still at work, and must not be called twice at once.
-        let Ok(at_work) = Arc::clone(&self.at_work).try_lock_owned() else { return };
-        let batch = std::mem::take(&mut *lock(&self.waiting));
-        if batch.is_empty() {
+    /// Hands over what waits, and waits for that, at most until `until`. What comes while the exporter is at work is its next batch, for which
+    /// nobody waits.
+    async fn flush(self: &Arc<Self>, until: Option<Instant>) {
+        if lock(&self.waiting).is_empty() {
             return;
         }
-        *lock(&self.last) = Instant::now();
-        let export = match Arc::clone(&self.exporter).hand_over(batch, at_work) {
-            Ok(export) => export,
-            Err(batch) => {
-                lock(&self.waiting).splice(..0, batch);
-                return self.tell("there is no thread for it, they wait for the next time");
+        let (first, done) = oneshot::channel();
+        tokio::spawn(Arc::clone(self).drain(Some(first)));
+        self.wait(until, async { _ = done.await }).await;
+    }
+
+    async fn flush_all(self: &Arc<Self>, until: Option<Instant>) {
+        if lock(&self.waiting).is_empty() && self.at_work.try_lock().is_ok() {
+            return;
+        }
+        let all = async {
+            drop(self.at_work.lock().await);
+            // Its own task ends with the runtime only.
+            _ = tokio::spawn(Arc::clone(self).drain(None)).await;
+        };
+        self.wait(until, all).await;
+    }
+
+    async fn wait(&self, until: Option<Instant>, ended: impl Future<Output = ()>) {
+        let in_time = match until {
+            Some(until) => tokio::time::timeout_at(until.into(), ended).await.is_ok(),
+            None => {
+                ended.await;
+                true
             }
         };
-        let ended = match until {
-            Some(until) => tokio::time::timeout_at(until.into(), export).await,
-            None => Ok(export.await),
-        };
+        if !in_time {
+            notice::warn(format_args!("an exporter was not done before the deadline: it goes on, the invocation does not wait"));
+        }
+    }
+
+    /// Hands over what waits, batch by batch, until nothing does. Drops `first` after the first batch.
+    async fn drain(self: Arc<Self>, mut first: Option<oneshot::Sender<()>>) {
+        // Looked at while nobody is at work: who came before that has found somebody at work, and has gone.
+        while !lock(&self.waiting).is_empty() {
+            let Ok(_at_work) = self.at_work.try_lock() else { return };
+            let batch = std::mem::take(&mut *lock(&self.waiting));
+            if batch.is_empty() {
+                continue;
+            }
+            *lock(&self.last) = Instant::now();
+            match Arc::clone(&self.exporter).hand_over(batch) {
+                Ok(export) => self.told(export.await),
+                Err(batch) => {
+                    lock(&self.waiting).splice(..0, batch);
+                    return self.tell("there is no thread for it, they wait for the next time");
+                }
+            }
+            first.take();
+        }
+    }
+
+    fn told(&self, ended: Result<OTelSdkResult, Option<Panic>>) {
         match ended {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => self.tell(&error.to_string()),
-            Ok(Err(Some(panic))) => notice::warn(format_args!(
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.tell(&error.to_string()),
+            Err(Some(panic)) => notice::warn(format_args!(
                 "an exporter panicked, its spans are lost: {}",
                 urls::without_secrets(&panic.to_string())
             )),
             // The runtime ends.
-            Ok(Err(None)) => {}
-            Err(_) => notice::warn(format_args!(
-                "an exporter was not done before the deadline: it goes on, the invocation does not wait"
-            )),
+            Err(None) => {}
         }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::tests::{span, within};
+    use std::sync::atomic::AtomicUsize;
+    use tokio::sync::Semaphore;
+
+    /// Counts spans, each batch when it is let through.
+    #[derive(Clone, Debug)]
+    struct Gate {
+        begun: Arc<Semaphore>,
+        through: Arc<Semaphore>,
+        spans: Arc<AtomicUsize>,
+    }
+
+    impl Gate {
+        fn closed() -> Self {
+            Self { begun: Arc::new(Semaphore::new(0)), through: Arc::new(Semaphore::new(0)), spans: Arc::default() }
+        }
+
+        async fn begun(&self) {
+            within(self.begun.acquire()).await.expect("open").forget();
+        }
+    }
+
+    impl SpanExporter for Gate {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.begun.add_permits(1);
+            self.through.acquire().await.expect("open").forget();
+            self.spans.fetch_add(batch.len(), Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    fn exporters(gate: &Gate) -> Arc<Exporters> {
+        Arc::new(Exporters::new(vec![Box::new(gate.clone())], Flush::EveryInvocation, None).expect("an exporter"))
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_the_exporter_is_at_work_is_exported_after_it() {
+        let gate = Gate::closed();
+        let exporters = exporters(&gate);
+        exporters.keep(&[span()]);
+        let first = Arc::clone(&exporters);
+        let first = tokio::spawn(async move { first.flush_due(None).await });
+        gate.begun().await;
+        // The last invocation that there is: nobody comes after it.
+        exporters.keep(&[span(), span()]);
+        exporters.flush_due(None).await;
+        gate.through.add_permits(1);
+        within(first).await.expect("no panic");
+        gate.begun().await;
+        gate.through.add_permits(1);
+        within(exporters.flush(None)).await;
+        assert_eq!(gate.spans.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn nobody_s_deadline_keeps_what_waits_from_being_exported() {
+        let gate = Gate::closed();
+        let exporters = exporters(&gate);
+        exporters.keep(&[span()]);
+        exporters.flush_due(Some(Instant::now())).await;
+        gate.begun().await;
+        exporters.keep(&[span()]);
+        exporters.flush_due(Some(Instant::now())).await;
+        gate.through.add_permits(2);
+        gate.begun().await;
+    }
+
+    #[tokio::test]
+    async fn the_last_flush_waits_for_an_exporter_at_work() {
+        let gate = Gate::closed();
+        let exporters = exporters(&gate);
+        exporters.keep(&[span()]);
+        exporters.flush_due(Some(Instant::now())).await;
+        gate.begun().await;
+        exporters.keep(&[span(), span()]);
+        gate.through.add_permits(2);
+        within(exporters.flush(None)).await;
+        assert_eq!(gate.spans.load(Ordering::Relaxed), 3);
+    }
 }

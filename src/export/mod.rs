@@ -3,6 +3,8 @@
 mod documents;
 mod exporters;
 mod scrub;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use documents::{Documents, Sending};
 pub use exporters::Flush;
