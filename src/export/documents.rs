@@ -265,16 +265,22 @@ impl Documents {
         self.give_back(encoder);
     }
 
-    /// Sends the documents of spans at the pace, and gives the spans back as they may leave. The document of the main one says how many were left out for
-    /// want of room.
-    pub(super) async fn send(&self, count: usize, take: impl FnOnce() -> Vec<SpanData>, sending: &Sending) -> Vec<SpanData> {
+    /// Sends the documents of spans at the pace. Before they leave `keep` gets the spans as they may leave. The document of the main one says how
+    /// many were left out for want of room.
+    pub(super) async fn send(
+        &self,
+        count: usize,
+        take: impl FnOnce() -> Vec<SpanData>,
+        sending: &Sending,
+        keep: impl FnOnce(Vec<SpanData>),
+    ) {
         let scrubbed = |mut spans: Vec<SpanData>| {
             for span in &mut spans {
                 scrub(span, self.redactor());
             }
             spans
         };
-        let Some(transport) = self.transport() else { return scrubbed(take()) };
+        let Some(transport) = self.transport() else { return keep(scrubbed(take())) };
         let mut waiting = Waiting::new(&self.queued, (count * SMALL).min(self.trace_budget));
         let before = waiting.before;
         if before >= QUEUED {
@@ -285,7 +291,7 @@ impl Documents {
                 ));
             });
             if before >= 2 * QUEUED {
-                return scrubbed(take());
+                return keep(scrubbed(take()));
             }
         }
         let mut emitter = match transport {
@@ -302,12 +308,14 @@ impl Documents {
             }
         }
         if spans.is_empty() || emitter.as_ref().is_some_and(|emitter| !emitter.is_worth_a_try()) {
-            return spans;
+            return keep(spans);
         }
         let mut encoder = self.encoder();
         let left_out = self.encode(&mut encoder, &spans, sending, before >= QUEUED).await;
         waiting.resize(encoder.batch.bytes());
         self.print(&encoder.batch);
+        // A shutdown does not wait for the pace without end, and finds them with the exporters then.
+        keep(spans);
         match &mut emitter {
             Some(emitter) => {
                 emitter.send_all(encoder.batch.packed(), pause).await;
@@ -326,7 +334,6 @@ impl Documents {
             api.count_left_out(left_out);
         }
         let _ = left_out;
-        spans
     }
 
     /// Waits until the documents that are being sent have left, and no longer than `until`.

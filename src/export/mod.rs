@@ -50,8 +50,8 @@ impl Destinations {
     /// Sends spans to X-Ray, and keeps them for the exporters. There are `waiting` of them, and they are not taken before it is their turn:
     /// until then a shutdown finds them where they are, and sends them itself.
     pub(crate) async fn send(&self, waiting: usize, take: impl FnOnce() -> Vec<SpanData>, sending: Sending) {
-        let mut spans = self.documents.send(waiting, take, &sending).await;
-        self.keep_for_exporters(sending.rootless(), &mut spans);
+        let keep = |mut spans: Vec<SpanData>| self.keep_for_exporters(sending.rootless(), &mut spans);
+        self.documents.send(waiting, take, &sending, keep).await;
     }
 
     /// As [`send`](Self::send), from any thread, at once and regardless of the pace: for an invocation that is about to be killed.
@@ -102,6 +102,10 @@ impl Destinations {
             self.documents.call_api(until).await;
         };
         tokio::join!(exporters, documents);
+        // Of an invocation that had its turn at the pace meanwhile.
+        if let Some(exporters) = &self.exporters {
+            exporters.flush(until).await;
+        }
     }
 
     fn keep_for_exporters(&self, rootless: Option<SpanId>, spans: &mut [SpanData]) {

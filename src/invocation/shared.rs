@@ -16,9 +16,9 @@ use tokio_util::task::TaskTracker;
 
 /// The configuration of a lifecycle, and what its invocations have in common.
 ///
-/// Why no span is lost or sent twice: each lock guards one container, none is held across an await or a call of the user's code, and
+/// Why no span is lost or sent twice: each lock of a container is held neither across an await nor across a call of the user's code, and
 /// none is taken while another is held, but for a buffer's, which may be taken while an invocation's notes are held, never the other
-/// way round. A span is in one place at a time: open in its buffer, until its end, the watchdog or the
+/// way round. The turn at the pace is no container: whoever has it waits, and calls the redactor. A span is in one place at a time: open in its buffer, until its end, the watchdog or the
 /// shutdown takes it out, which only one of them can; then finished there, or in `late`, until one `take` moves it out. `tests/soak`
 /// holds this against sixty-four invocations at a time.
 #[derive(Debug)]
