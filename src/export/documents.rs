@@ -256,13 +256,32 @@ impl Documents {
     pub(super) fn send_now(&self, spans: &[SpanData], sending: Option<&Sending>) {
         let Some(transport) = self.transport() else { return };
         let mut encoder = self.encoder();
+        self.encode_all(&mut encoder, spans, sending);
+        transport.send_now(&mut encoder.batch);
+        self.give_back(encoder);
+    }
+
+    /// Sends the documents of a batch of spans after the other at the pace. What has not left at `until` leaves at once, for the environment ends.
+    pub(super) async fn send_last(&self, batches: &[(Vec<SpanData>, Option<Sending>)], until: Option<Instant>) {
+        let Some(transport) = self.transport() else { return };
+        for (spans, sending) in batches {
+            let mut encoder = self.encoder();
+            self.encode_all(&mut encoder, spans, sending.as_ref());
+            match transport {
+                Transport::Udp(udp) => udp.send_until(&mut encoder.batch, until).await,
+                _ => transport.send_now(&mut encoder.batch),
+            }
+            self.give_back(encoder);
+        }
+    }
+
+    /// Writes the documents of all spans, whatever the budget.
+    fn encode_all(&self, encoder: &mut Encoder, spans: &[SpanData], sending: Option<&Sending>) {
         for span in spans {
             let frame = sending.map_or_else(|| frame_of_part(None, span), |sending| sending.frame_of(span));
             encoder.batch.push(&mut encoder.writer, span, &frame);
         }
         self.print(&encoder.batch);
-        transport.send_now(&mut encoder.batch);
-        self.give_back(encoder);
     }
 
     /// Sends the documents of spans at the pace. Before they leave `keep` gets the spans as they may leave. The document of the main one says how
@@ -404,6 +423,36 @@ impl Documents {
     pub(super) async fn call_api(&self, _: Option<Instant>) {}
 }
 
+impl Udp {
+    /// Sends at the pace until `until`, and then the rest at once. Without a time it waits for nobody else's turn.
+    async fn send_until(&self, batch: &mut Batch, until: Option<Instant>) {
+        let datagrams: Vec<&[u8]> = batch.packed().collect();
+        // The one that waits for the pace has not left.
+        let left = AtomicUsize::new(0);
+        let paced = async {
+            let mut emitter = match until {
+                Some(_) => self.paced.lock().await,
+                None => match self.paced.try_lock() {
+                    Ok(emitter) => emitter,
+                    Err(_) => return,
+                },
+            };
+            let next = datagrams.iter().enumerate().map(|(index, datagram)| {
+                left.store(index, Ordering::Relaxed);
+                *datagram
+            });
+            emitter.send_all(next, pause).await;
+            left.store(datagrams.len(), Ordering::Relaxed);
+        };
+        match until {
+            Some(until) => _ = tokio::time::timeout_at(until.into(), paced).await,
+            None => paced.await,
+        }
+        let mut emitter = lock(&self.immediate);
+        datagrams[left.into_inner()..].iter().for_each(|datagram| _ = emitter.send(datagram));
+    }
+}
+
 impl Transport {
     /// Sends without waiting.
     fn send_now(&self, batch: &mut Batch) {
@@ -459,4 +508,66 @@ async fn pause(time: Duration) {
 
 fn lock<T>(mutex: &SyncMutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::export::tests::{TRACE, span, within};
+    use futures_util::FutureExt as _;
+    use std::{collections::BTreeSet, net::UdpSocket, pin::pin};
+
+    /// Documents that go to a socket which nobody reads meanwhile.
+    pub(in crate::export) fn documents() -> (Documents, UdpSocket) {
+        let daemon = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let address = daemon.local_addr().expect("an address");
+        let emitter = || UdpEmitter::connect(address).expect("a socket");
+        let udp = Udp { immediate: SyncMutex::new(emitter()), paced: Mutex::new(emitter()) };
+        let documents = Documents { transport: OnceLock::new(), ..Documents::default() };
+        documents.transport.set(Some(Transport::Udp(Box::new(udp)))).expect("it is empty");
+        (documents, daemon)
+    }
+
+    /// As many batches as invocations may be cut off, each of its own span and a few others.
+    fn batches() -> Vec<(Vec<SpanData>, Option<Sending>)> {
+        let batch = |_| {
+            let spans: Vec<SpanData> = (0..64).map(|_| span()).collect();
+            let main = spans[0].span_context.span_id();
+            let frame = Frame::under(TRACE, SpanId::from(1)).invocation();
+            (spans, Some(Sending { here: Some(TRACE), main, frame }))
+        };
+        (0..64).map(batch).collect()
+    }
+
+    #[tokio::test]
+    async fn the_documents_of_a_shutdown_do_not_leave_in_one_burst() {
+        let (documents, _daemon) = documents();
+        let batches = batches();
+        let mut sending = pin!(documents.send_last(&batches, Some(Instant::now() + Duration::from_secs(60))));
+        assert_eq!(sending.as_mut().now_or_never(), None);
+        within(sending).await;
+    }
+
+    #[tokio::test]
+    async fn what_the_pace_has_no_time_for_leaves_at_the_end() {
+        let (documents, daemon) = documents();
+        daemon.set_nonblocking(true).expect("a socket");
+        let batch = || (vec![span()], None);
+        let batches = [batch(), batch(), batch()];
+        let turn = match documents.transport() {
+            Some(Transport::Udp(udp)) => udp.paced.lock().await,
+            _ => unreachable!("it is a socket"),
+        };
+        // Somebody has the turn, and has it until after the end.
+        for until in [Some(Instant::now()), None] {
+            within(documents.send_last(&batches, until)).await;
+            let mut came = BTreeSet::new();
+            let mut datagram = [0; 2_000];
+            while let Ok(length) = daemon.recv(&mut datagram) {
+                came.insert(datagram[..length].to_vec());
+            }
+            assert_eq!(came.len(), 3);
+        }
+        drop(turn);
+    }
 }

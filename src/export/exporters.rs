@@ -271,7 +271,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::export::tests::{span, within};
     use std::sync::atomic::AtomicUsize;
@@ -279,14 +279,14 @@ mod tests {
 
     /// Counts spans, each batch when it is let through.
     #[derive(Clone, Debug)]
-    struct Gate {
+    pub(in crate::export) struct Gate {
         begun: Arc<Semaphore>,
-        through: Arc<Semaphore>,
-        spans: Arc<AtomicUsize>,
+        pub(in crate::export) through: Arc<Semaphore>,
+        pub(in crate::export) spans: Arc<AtomicUsize>,
     }
 
     impl Gate {
-        fn closed() -> Self {
+        pub(in crate::export) fn closed() -> Self {
             Self { begun: Arc::new(Semaphore::new(0)), through: Arc::new(Semaphore::new(0)), spans: Arc::default() }
         }
 

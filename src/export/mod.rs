@@ -66,6 +66,21 @@ impl Destinations {
         self.keep_for_exporters(sending.and_then(Sending::rootless), &mut spans);
     }
 
+    /// As [`send_now`](Self::send_now), batch after batch at the pace, at most until `until`: for an environment that ends.
+    pub(crate) async fn send_last(&self, mut batches: Vec<(Vec<SpanData>, Option<Sending>)>, until: Option<Instant>) {
+        batches.retain(|(spans, _)| !spans.is_empty());
+        for span in batches.iter_mut().flat_map(|(spans, _)| spans) {
+            scrub(span, self.documents.redactor());
+        }
+        // Before they wait for the pace, so that the last flush finds them.
+        if self.exporters.is_some() {
+            for (spans, sending) in &batches {
+                self.keep_for_exporters(sending.as_ref().and_then(Sending::rootless), &mut spans.clone());
+            }
+        }
+        self.documents.send_last(&batches, until).await;
+    }
+
     /// True where spans go elsewhere than to the daemon, which takes time after the response.
     pub(crate) fn has_exporters(&self) -> bool {
         self.exporters.is_some() || self.documents.is_api()

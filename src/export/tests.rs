@@ -1,17 +1,19 @@
-//! What the tests of this folder have in common.
+//! Both destinations of spans together, and what the tests of this folder have in common.
 
+use super::{Destinations, Exporters, Flush, Sending, documents::tests::documents, exporters::tests::Gate};
+use crate::xray::Frame;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use std::{
     future::IntoFuture,
-    time::{Duration, SystemTime},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant, SystemTime},
 };
 
 pub(super) const TRACE: TraceId = TraceId::from_bytes(0x5759_e988_bd86_2e3f_e1be_46a9_9427_2793_u128.to_be_bytes());
 
 /// A finished span of one trace.
 pub(super) fn span() -> SpanData {
-    use std::sync::atomic::{AtomicU64, Ordering};
     static LAST: AtomicU64 = AtomicU64::new(0);
     let id = SpanId::from(LAST.fetch_add(1, Ordering::Relaxed) + 1);
     SpanData {
@@ -34,4 +36,22 @@ pub(super) fn span() -> SpanData {
 /// Waits for what comes at once unless it never does.
 pub(super) async fn within<T>(what: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("it never came")
+}
+
+#[tokio::test]
+async fn the_last_flush_has_the_spans_of_an_invocation_at_the_pace() {
+    // Enough for the executor to have its turn on the way.
+    const SPANS: usize = 1_000;
+    let (documents, _daemon) = documents();
+    let gate = Gate::closed();
+    gate.through.add_permits(SPANS);
+    let exporters = Exporters::new(vec![Box::new(gate.clone())], Flush::OnShutdown, None);
+    let destinations = Destinations { documents, exporters };
+    let spans: Vec<SpanData> = (0..SPANS).map(|_| span()).collect();
+    let main = spans[0].span_context.span_id();
+    let sending = Sending { here: Some(TRACE), main, frame: Frame::under(TRACE, SpanId::from(u64::MAX)).invocation() };
+    let sent = destinations.send(SPANS, || spans, sending);
+    let flushed = destinations.flush(Some(Instant::now() + Duration::from_secs(60)));
+    within(async { tokio::join!(sent, flushed) }).await;
+    assert_eq!(gate.spans.load(Ordering::Relaxed), SPANS);
 }

@@ -154,7 +154,8 @@ async fn end(shared: &Shared, timers: bool) {
     if timers && tokio::time::timeout(draining(budget), stages.wait()).await.is_err() {
         tracing::warn!(unfinished = stages.len(), "invocations, or work after their responses, are cut off by the shutdown");
     }
-    trace::report_shutdown(shared);
-    shared.hooks.run_shutdown(until(hooks(budget))).await;
+    let until_hooks = until(hooks(budget));
+    // Beside the hooks: either may need all of the time.
+    tokio::join!(trace::report_shutdown(shared, until_hooks), shared.hooks.run_shutdown(until_hooks));
     trace::flush(shared, until(budget)).await;
 }

@@ -1,6 +1,9 @@
 //! Reports of invocations that will not end by themselves: their handler blocks its thread, or the environment ends.
 
-use super::{delivery::deliver_now, tracer::exception};
+use super::{
+    delivery::{deliver_last, deliver_now},
+    tracer::exception,
+};
 use crate::{
     Invocation,
     invocation::{Own, Shared, SpanBuffer},
@@ -10,7 +13,7 @@ use opentelemetry::{
     trace::{Event, Status},
 };
 use opentelemetry_sdk::trace::SpanData;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// Sends the invocation's documents, unless its outcome is known: the finished ones as they are, the open ones as faults that end now. None of
 /// them is sent again should the handler give way after all.
@@ -46,12 +49,24 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
 
 /// Sends what is known of the invocations in progress when the environment ends: the finished spans as they are, the open ones as faults that end
 /// now. An invocation whose outcome is known keeps it. Also sends what has ended after its invocation, because no other invocation will.
-pub(crate) fn report_shutdown(shared: &Shared) {
-    for (invocation, buffer) in shared.take_known() {
-        let (own, spans) = cut_off(invocation.as_ref(), &buffer);
+///
+/// All of it is taken before this first waits. It leaves at the pace, and the rest at once at `until`.
+pub(crate) async fn report_shutdown(shared: &Shared, until: Option<Instant>) {
+    let mut reports: Vec<_> = take_cut_off(shared).collect();
+    // Last, for it tells least.
+    reports.push((None, shared.late.take()));
+    deliver_last(shared, reports, until).await;
+}
+
+/// Reports an invocation that begins when the shutdown has looked through the others.
+pub(super) fn report_begun_late(shared: &Shared) {
+    for (own, spans) in take_cut_off(shared) {
         deliver_now(shared, own.as_ref(), spans);
     }
-    deliver_now(shared, None, shared.late.take());
+}
+
+fn take_cut_off(shared: &Shared) -> impl Iterator<Item = (Option<Own>, Vec<SpanData>)> {
+    shared.take_known().map(|(invocation, buffer)| cut_off(invocation.as_ref(), &buffer))
 }
 
 fn cut_off(invocation: Option<&Invocation>, buffer: &SpanBuffer) -> (Option<Own>, Vec<SpanData>) {

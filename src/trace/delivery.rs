@@ -50,8 +50,17 @@ pub(crate) async fn export(invocation: &Invocation) {
 
 /// Sends from any thread, at once: for an invocation that is about to be killed.
 pub(super) fn deliver_now(shared: &Shared, own: Option<&Own>, spans: Vec<SpanData>) {
-    let sending = own.map(|own| Sending { here: Some(own.frame.trace_id()), main: own.id, frame: own.frame.clone() });
-    shared.destinations.send_now(spans, sending.as_ref());
+    shared.destinations.send_now(spans, own.map(sending_of).as_ref());
+}
+
+/// Sends what an environment leaves behind, the spans of one invocation after the other's.
+pub(super) async fn deliver_last(shared: &Shared, reports: Vec<(Option<Own>, Vec<SpanData>)>, until: Option<Instant>) {
+    let batches = reports.into_iter().map(|(own, spans)| (spans, own.as_ref().map(sending_of)));
+    shared.destinations.send_last(batches.collect(), until).await;
+}
+
+fn sending_of(own: &Own) -> Sending {
+    Sending { here: Some(own.frame.trace_id()), main: own.id, frame: own.frame.clone() }
 }
 
 /// The last flush.

@@ -2,7 +2,7 @@
 
 use super::{
     Trigger,
-    blocked::report_shutdown,
+    blocked::report_begun_late,
     tracer::{self, Span, SpanTracer, exception},
 };
 use crate::{
@@ -55,7 +55,7 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     let span = Span::open(invocation, span);
     if shared.is_cut_off() {
         // Nobody would say otherwise how it ended.
-        report_shutdown(shared);
+        report_begun_late(shared);
     }
     parent.with_span(span)
 }
