@@ -66,6 +66,15 @@ impl Buffered {
         self.open.get_mut(at)?.as_mut().filter(|span| span.span_context.span_id() == id)
     }
 
+    /// Prepares a span to leave with another invocation's. One of this invocation's trace is a part of it all the same, though Lambda's
+    /// segment is its parent: a remote parent in another trace than the sender's would make a segment of it.
+    fn make_late(&self, span: &mut SpanData) {
+        let is_part = |own: &Own| own.id != span.span_context.span_id() && own.frame.trace_id() == span.span_context.trace_id();
+        if self.own.as_ref().is_some_and(is_part) {
+            span.parent_span_is_remote = false;
+        }
+    }
+
     fn take_open(&mut self) -> Vec<SpanData> {
         self.free.clear();
         std::mem::take(&mut self.open).into_iter().flatten().collect()
@@ -93,7 +102,11 @@ impl SpanBuffer {
     pub(crate) fn close(&self) -> Vec<SpanData> {
         let mut buffered = self.lock();
         buffered.closed = true;
-        std::mem::take(&mut buffered.finished)
+        let mut finished = std::mem::take(&mut buffered.finished);
+        for span in &mut finished {
+            buffered.make_late(span);
+        }
+        finished
     }
 
     /// Takes a span that was not recorded for this invocation.
@@ -185,9 +198,10 @@ impl Slot {
         let mut guard = self.buffer.lock();
         let buffered = &mut *guard;
         buffered.get(self.at, self.id)?.end_time = time;
-        let span = buffered.open[self.at].take()?;
+        let mut span = buffered.open[self.at].take()?;
         buffered.free.push(self.at);
         if buffered.closed {
+            buffered.make_late(&mut span);
             let Some(late) = buffered.late.clone() else { return Some(span) };
             drop(guard);
             late.keep(span);
@@ -203,4 +217,56 @@ impl Slot {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::{
+        InstrumentationScope,
+        trace::{SpanContext, SpanKind, Status, TraceFlags, TraceId, TraceState},
+    };
+    use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+
+    /// A span whose parent is another service's, or Lambda's.
+    fn span(trace: u128, id: u64) -> SpanData {
+        SpanData {
+            span_context: SpanContext::new(TraceId::from(trace), SpanId::from(id), TraceFlags::SAMPLED, false, TraceState::NONE),
+            parent_span_id: SpanId::from(7),
+            parent_span_is_remote: true,
+            span_kind: SpanKind::Internal,
+            name: "span".into(),
+            start_time: SystemTime::UNIX_EPOCH,
+            end_time: SystemTime::UNIX_EPOCH,
+            attributes: Vec::new(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: InstrumentationScope::builder("test").build(),
+        }
+    }
+
+    #[test]
+    fn a_late_span_is_elsewhere_only_where_its_trace_is_not_its_invocation_s() {
+        let late = Arc::<LateSpans>::default();
+        let buffer = SpanBuffer::new(Arc::clone(&late));
+        let own = |_: &SpanData| {
+            let frame = Frame::under(TraceId::from(1), SpanId::from(7)).invocation();
+            Some(Own { id: SpanId::from(1), frame })
+        };
+        let open = |trace, id| buffer.open(span(trace, id), own).0;
+        let (own_span, before, message, after) = (open(1, 1), open(1, 2), open(2, 3), open(1, 4));
+        for place in [&own_span, &before, &message] {
+            assert!(place.end(SystemTime::UNIX_EPOCH).is_none());
+        }
+        for span in buffer.close() {
+            late.keep(span);
+        }
+        assert!(after.end(SystemTime::UNIX_EPOCH).is_none());
+        let elsewhere: Vec<_> =
+            late.take().iter().map(|span| (span.span_context.span_id(), span.parent_span_is_remote)).collect();
+        let id = SpanId::from;
+        assert_eq!(elsewhere, [(id(1), true), (id(2), false), (id(3), true), (id(4), false)]);
+    }
 }
