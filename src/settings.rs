@@ -32,6 +32,7 @@ use crate::{
     notice, urls,
     xray::{MAX_TRACE, Redactor},
 };
+use lambda_runtime::Diagnostic;
 use std::{borrow::Cow, cell::RefCell, fmt, str::FromStr, time::Duration};
 use tracing_subscriber::filter::Targets;
 
@@ -173,6 +174,16 @@ impl Settings {
             Some(redactor) => redactor.text("exception.message", text).unwrap_or_default(),
             None => text,
         }
+    }
+
+    /// An error as it may leave, to Lambda and its caller: its type and its message.
+    pub(crate) fn redacted(&self, error: Diagnostic) -> Diagnostic {
+        let error_message = self.error_text(&error.error_message).into_owned();
+        let error_type = match &self.redactor {
+            Some(redactor) => redactor.error_type(error.error_type),
+            None => error.error_type,
+        };
+        Diagnostic { error_type, error_message }
     }
 
     /// Takes over what the environment says, and tells what of it is not understood.

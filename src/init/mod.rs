@@ -150,7 +150,10 @@ impl InitPhase {
         Environment::check()?;
         let ended = self.attempt(name, setup).await;
         if let Err(error) = &ended {
-            let diagnostic = error.diagnostic(error_type::<E>());
+            let mut diagnostic = error.diagnostic(error_type::<E>());
+            if let Some(redactor) = &self.redactor {
+                diagnostic.error_type = redactor.error_type(diagnostic.error_type);
+            }
             tracing::error!(error_type = diagnostic.error_type, "{}", diagnostic.error_message);
             report::post(&diagnostic).await;
         }

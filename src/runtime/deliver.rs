@@ -73,12 +73,13 @@ pub(super) async fn deliver(shared: &Shared, ids: &Ids, post: Post) {
 
 /// The error as it may leave: its URLs cut, and past the redactor where there is an invocation, which knows it.
 pub(super) fn redacted(mut diagnostic: Diagnostic) -> Diagnostic {
-    diagnostic.error_message = match Invocation::try_current() {
-        Some(invocation) => invocation.shared().settings.error_text(&diagnostic.error_message),
-        None => urls::without_secrets(&diagnostic.error_message),
+    match Invocation::try_current() {
+        Some(invocation) => invocation.shared().settings.redacted(diagnostic),
+        None => {
+            diagnostic.error_message = urls::without_secrets(&diagnostic.error_message).into_owned();
+            diagnostic
+        }
     }
-    .into_owned();
-    diagnostic
 }
 
 type Kept = Option<Box<dyn Send>>;

@@ -307,11 +307,11 @@ fn respond<R, S>(
 
 /// Logs what went wrong, once, and gives Lambda the error to post.
 fn log_failure(invocation: &Invocation, outcome: &Outcome) -> Diagnostic {
-    let mut diagnostic = outcome
+    let diagnostic = outcome
         .diagnostic()
         .cloned()
         .unwrap_or_else(|| Diagnostic { error_type: "Lifecycle.Failed".to_owned(), error_message: outcome.as_str().to_owned() });
-    diagnostic.error_message = invocation.shared().settings.error_text(&diagnostic.error_message).into_owned();
+    let diagnostic = invocation.shared().settings.redacted(diagnostic);
     tracing::error!(
         outcome = outcome.as_str(),
         error_type = diagnostic.error_type,

@@ -71,6 +71,15 @@ impl Redactor {
         }
     }
 
+    /// The type of an error as it may leave: Lambda wants one.
+    pub(crate) fn error_type(&self, error_type: String) -> String {
+        match self.ask("exception.type", &error_type) {
+            Redaction::Keep => error_type,
+            Redaction::Replace(other) => other.into_owned(),
+            Redaction::Remove => "Error".to_owned(),
+        }
+    }
+
     /// Redacts attributes in place.
     pub(crate) fn attributes(&self, attributes: &mut Vec<KeyValue>) {
         Pass { redactor: self, changed: 0 }.attributes(attributes, false);

@@ -72,10 +72,12 @@ pub(crate) fn calls() -> Vec<Call> {
     for (act, text) in [("fail", "MARKED-stream-error-x"), ("panic", "MARKED-stream-panic-x"), ("fail", url), ("panic", url)] {
         calls.push(call("stream", &json!({ "do": act, "text": text })));
     }
+    calls.push(call("type", &json!("MARKED-error-type-x")));
     calls.push(call("http", &request()));
     calls.push(call("sqs", &batch()));
     calls.push(Call { variables: vec![("TEXT", "MARKED-init-error-x")], ..call("init fails", &Value::Null) });
     calls.push(Call { variables: vec![("TEXT", "MARKED-init-panic-x")], ..call("init panics", &Value::Null) });
+    calls.push(call("init fails with a type", &json!("MARKEDInitTypeX")));
     // The URL of what could not be reached.
     calls.push(Call {
         variables: vec![("TEXT", "postgres://app:MARKED-url-password-x@db/orders?token=MARKED-url-query-x: refused")],

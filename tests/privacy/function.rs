@@ -10,7 +10,7 @@ use lambda_lifecycle::{
     sqs::{self, Message},
     xray::Redaction,
 };
-use lambda_runtime::{MetadataPrelude, StreamResponse};
+use lambda_runtime::{Diagnostic, MetadataPrelude, StreamResponse};
 use opentelemetry::{
     KeyValue,
     trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState},
@@ -52,12 +52,14 @@ async fn run(probe: &str) -> Result<(), Error> {
     let text = std::env::var("TEXT").unwrap_or_default();
     match probe {
         "value" => life.run_concurrent(service_fn(value)).await,
+        "type" => life.run_concurrent(service_fn(async |_: LambdaEvent<Value>| Err::<(), _>(typed()))).await,
         "stream" => life.run_concurrent(service_fn(stream)).await,
         "typed" => life.run_concurrent(service_fn(async |_: LambdaEvent<Order>| Ok::<_, Error>(()))).await,
         "http" => life.serve(Router::new().route("/orders/{id}", post(async |_: Bytes| "done"))).await,
         "sqs" => life.run_concurrent(sqs::batch(handle)).await,
         "sqs with groups" => life.run_concurrent(sqs::batch(handle).record_group_ids()).await,
         "init fails" => life.init("database", async { Err::<(), _>(text) }).await.map_err(Into::into),
+        "init fails with a type" => life.init("database", async { Err::<(), _>(MARKEDInitTypeX) }).await.map_err(Into::into),
         "init panics" => life.init("database", async { panic_with::<Result<(), Error>>(&text) }).await.map_err(Into::into),
         other => Err(format!("no probe is named {other}").into()),
     }
@@ -108,6 +110,16 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         act => call_aws(act, &text).await?,
     }
     Ok(json!("done"))
+}
+
+/// An error of an initializer whose type says too much.
+#[derive(Debug, thiserror::Error)]
+#[error("no database")]
+struct MARKEDInitTypeX;
+
+/// An error whose type says too much.
+fn typed() -> Diagnostic {
+    Diagnostic { error_type: "MARKED-error-type-x".to_owned(), error_message: "failed".to_owned() }
 }
 
 /// A stream that breaks off.

@@ -18,7 +18,7 @@ const ALL_OF_AN_INVOCATION: &[Output] = &[Datagrams, Stdout, Exporter, LogText, 
 const ALL_OF_INIT: &[Output] = &[LogText, LogJson, InitError];
 
 /// Each canary, and the outputs it is in. With a redactor that knows canaries it is in none.
-pub(crate) const TABLE: [(&str, &[Output]); 48] = [
+pub(crate) const TABLE: [(&str, &[Output]); 50] = [
     // What came with the event: only what the README names.
     ("MARKED-event-value-x", NOWHERE),
     ("MARKED-event-key-x", NOWHERE),
@@ -50,6 +50,7 @@ pub(crate) const TABLE: [(&str, &[Output]); 48] = [
     // What a handler says.
     ("MARKED-error-x", ALL_OF_AN_INVOCATION),
     ("MARKED-panic-x", ALL_OF_AN_INVOCATION),
+    ("MARKED-error-type-x", ALL_OF_AN_INVOCATION),
     ("MARKED-stream-error-x", ALL_OF_AN_INVOCATION),
     ("MARKED-stream-panic-x", ALL_OF_AN_INVOCATION),
     ("MARKED-message-error-x", TRACE_AND_LOG),
@@ -71,6 +72,7 @@ pub(crate) const TABLE: [(&str, &[Output]); 48] = [
     ("MARKED-url-query-x", NOWHERE),
     ("MARKED-init-error-x", ALL_OF_INIT),
     ("MARKED-init-panic-x", ALL_OF_INIT),
+    ("MARKEDInitTypeX", ALL_OF_INIT),
 ];
 
 /// A test for each way to run the functions: the outputs of one exclude those of the other.
