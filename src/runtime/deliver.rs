@@ -2,6 +2,7 @@
 
 use super::{
     Shared,
+    answer::Answer,
     event::{INVOCATION_ID, Ids},
     fault::{Fault, Pause},
 };
@@ -16,12 +17,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use lambda_runtime::Diagnostic;
-use std::{cell::Cell, sync::Arc};
-
-tokio::task_local! {
-    /// Whether the event that is being worked on has its response. Set by the innermost service, read by the worker.
-    pub(super) static RESPONDED: Cell<bool>;
-}
+use std::sync::Arc;
 
 /// A whole response is sent again when its connection breaks: Lambda takes the first that arrives.
 const ATTEMPTS: u32 = 5;
@@ -46,8 +42,8 @@ pub(super) enum Delivery {
 }
 
 /// Posts, and notes on the invocation what the caller did not get.
-pub(super) async fn deliver(shared: &Shared, ids: &Ids, post: Post) {
-    let _ = RESPONDED.try_with(|responded| responded.set(true));
+pub(super) async fn deliver(shared: &Shared, ids: &Ids, answer: &Answer, post: Post) {
+    let posting = answer.begin();
     let is_error = matches!(post, Post::Error(_));
     // The connection lives until the outcome is known: with it goes the user's stream, whose end would be taken for the reason.
     let (delivery, connection) = match post {
@@ -68,6 +64,7 @@ pub(super) async fn deliver(shared: &Shared, ids: &Ids, post: Post) {
     if let Some(outcome) = outcome(&delivery) {
         conclude(outcome, is_error);
     }
+    posting.conclude();
     drop(connection);
 }
 

@@ -163,11 +163,22 @@ impl Pause {
         let time = self.next();
         if time.is_zero() {
             tokio::task::yield_now().await;
-        } else if timers_run() {
-            tokio::time::sleep(time).await;
         } else {
-            without_timers(time).await;
+            sleep(time).await;
         }
+    }
+
+    /// Between two attempts of which neither fails.
+    pub(super) async fn shortest() {
+        sleep(FIRST).await;
+    }
+}
+
+async fn sleep(time: Duration) {
+    if timers_run() {
+        tokio::time::sleep(time).await;
+    } else {
+        without_timers(time).await;
     }
 }
 

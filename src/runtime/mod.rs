@@ -1,5 +1,6 @@
 #![doc = include_str!("../../docs/runtime_api.md")]
 
+mod answer;
 mod deliver;
 mod event;
 mod fault;
@@ -134,7 +135,7 @@ where
     pub async fn run(self) -> Result<(), Error> {
         let Self { mut service, shared, resources } = self;
         restored(&shared, &resources).await?;
-        Err(worker::serve(&shared, &mut service, true).await.into())
+        Err(worker::serve(&shared, &mut service, 1).await.into())
     }
 }
 
@@ -160,7 +161,7 @@ where
         let mut workers = JoinSet::new();
         let worker = |mut service: S| {
             let shared = Arc::clone(&shared);
-            async move { worker::serve(&shared, &mut service, false).await }
+            async move { worker::serve(&shared, &mut service, shared.workers).await }
         };
         for _ in 0..shared.workers {
             workers.spawn(worker(service.clone()));

@@ -2,6 +2,7 @@
 
 use super::{
     Shared,
+    answer::Answer,
     deliver::{Post, deliver, redacted},
     event::Ids,
     stream::Streamed,
@@ -86,6 +87,7 @@ where
             let request_id = HeaderValue::from_str(&context.request_id).ok()?;
             Some(Ids { request_id, invocation_id: None })
         });
+        let answer = Answer::of(&parts.extensions);
         let truncated = parts.extensions.get::<Truncated>().map(|Truncated(why)| Diagnostic {
             error_type: "Lifecycle.TruncatedEvent".to_owned(),
             error_message: format!("the event did not arrive as a whole: {why}"),
@@ -109,7 +111,7 @@ where
             Ok(future) => (Some(future), None),
             Err(outcome) => (None, Some(outcome)),
         };
-        RespondFuture { handler, failed, posting: None, ids, shared: Arc::clone(&self.shared), types: PhantomData }
+        RespondFuture { handler, failed, posting: None, ids, answer, shared: Arc::clone(&self.shared), types: PhantomData }
     }
 }
 
@@ -121,6 +123,7 @@ pin_project! {
         failed: Option<Outcome>,
         posting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
         ids: Option<Ids>,
+        answer: Answer,
         shared: Arc<Shared>,
         types: Types<(R, Buffered, Streaming)>,
     }
@@ -171,8 +174,8 @@ where
             let Some(ids) = this.ids.take() else {
                 return Poll::Ready(Err("a layer removed the request id from the event: no response can be sent".into()));
             };
-            let shared = Arc::clone(this.shared);
-            *this.posting = Some(Box::pin(async move { deliver(&shared, &ids, post).await }));
+            let (shared, answer) = (Arc::clone(this.shared), this.answer.clone());
+            *this.posting = Some(Box::pin(async move { deliver(&shared, &ids, &answer, post).await }));
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::deliver::redacted;
 use crate::{
     Invocation,
-    panics::catch,
+    panics::{catch, catch_drop},
     runtime_api::{
         Progress,
         diagnostic::{self, ERROR_BODY, ERROR_TYPE},
@@ -25,15 +25,21 @@ use std::{
 /// A streamed response: its prelude, the user's chunks, and the trailer of one that broke off.
 pub(super) struct Streamed<S> {
     prelude: Option<Bytes>,
-    stream: S,
-    over: bool,
+    /// `None` at its end. Its destructor is the user's code too.
+    stream: Option<S>,
     progress: Arc<Progress>,
 }
 
 impl<S> Streamed<S> {
     pub(super) fn new(prelude: Bytes, stream: S) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
-        (Self { prelude: Some(prelude), stream, over: false, progress: Arc::clone(&progress) }, progress)
+        (Self { prelude: Some(prelude), stream: Some(stream), progress: Arc::clone(&progress) }, progress)
+    }
+}
+
+impl<S> Drop for Streamed<S> {
+    fn drop(&mut self) {
+        let _ = catch_drop(self.stream.take());
     }
 }
 
@@ -51,13 +57,10 @@ where
         if let Some(prelude) = this.prelude.take() {
             return Poll::Ready(Some(Ok(Frame::data(prelude))));
         }
-        if this.over {
-            return Poll::Ready(None);
-        }
+        let Some(stream) = &mut this.stream else { return Poll::Ready(None) };
         // The error's `Display` runs here as well, because it may panic.
-        let polled = catch(|| {
-            Pin::new(&mut this.stream).poll_next(cx).map_ok(Into::into).map_err(|error| diagnostic::of_error(&error.into()))
-        });
+        let polled =
+            catch(|| Pin::new(stream).poll_next(cx).map_ok(Into::into).map_err(|error| diagnostic::of_error(&error.into())));
         this.progress.polled(matches!(polled, Ok(Poll::Pending)));
         let broken = match polled {
             Ok(polled) => match ready!(polled) {
@@ -68,7 +71,10 @@ where
             },
             Err(panic) => Some(diagnostic::panic(format!("the response stream panicked: {panic}"))),
         };
-        this.over = true;
+        // The caller has had all of it, whatever its destructor does.
+        if let Err(panic) = catch_drop(this.stream.take()) {
+            crate::notice::warn(format_args!("the destructor of a response stream panicked: {panic}"));
+        }
         this.progress.end();
         Poll::Ready(broken.map(|diagnostic| Ok(Frame::trailers(trailer(redacted(diagnostic))))))
     }

@@ -2,7 +2,8 @@
 
 use super::{
     EventsRefused, Shared,
-    deliver::{Post, RESPONDED, deliver, reason, redacted},
+    answer::Answer,
+    deliver::{Post, deliver, reason, redacted},
     event::{self, Ids},
     fault::{Fault, Pause},
 };
@@ -14,7 +15,6 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, response};
 use lambda_runtime::{Diagnostic, Error, LambdaInvocation};
 use std::{
-    cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
     sync::atomic::Ordering,
@@ -29,8 +29,8 @@ pub(super) const REFUSALS: u32 = 5;
 #[derive(Clone, Debug)]
 pub(super) struct Truncated(pub(super) String);
 
-/// Serves until the Runtime API refuses every worker for good.
-pub(super) async fn serve<S>(shared: &Shared, service: &mut S, alone: bool) -> EventsRefused
+/// Serves as one of so many workers, until the Runtime API refuses every one of them for good.
+pub(super) async fn serve<S>(shared: &Shared, service: &mut S, workers: u32) -> EventsRefused
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
@@ -40,9 +40,12 @@ where
         let request = shared.client.get(shared.next.clone());
         let event = match shared.client.call(request, true).await {
             Ok(Reply { parts, body }) => match parts.status {
-                // An emulator without an event to send says so.
-                StatusCode::NO_CONTENT => Err(None),
-                status if status.is_success() => event(shared, parts, body),
+                // An emulator without an event to send says so, as often as it is asked.
+                StatusCode::NO_CONTENT => {
+                    pause.reset();
+                    None
+                }
+                status if status.is_success() => Some(event(shared, parts, body)),
                 status => {
                     let reason = reason(&body);
                     shared.faults.report(Fault::Refused, "next", format_args!("status {status}: {reason}"));
@@ -50,7 +53,7 @@ where
                     if refusals == REFUSALS {
                         shared.refused.fetch_add(1, Ordering::Relaxed);
                     }
-                    if refusals >= REFUSALS && shared.refused.load(Ordering::Relaxed) >= shared.workers {
+                    if refusals >= REFUSALS && shared.refused.load(Ordering::Relaxed) >= workers {
                         return EventsRefused { status: status.as_u16(), attempts: refusals, reason };
                     }
                     shared.faults.failed();
@@ -59,39 +62,38 @@ where
                 }
             },
             Err(Failure::BodyBroken(parts, _)) if parts.status.is_success() => {
-                truncated(shared, *parts, "the connection broke before its end")
+                Some(truncated(shared, *parts, "the connection broke before its end"))
             }
             Err(Failure::BodyStalled(parts)) if parts.status.is_success() => {
-                truncated(shared, *parts, "nothing more was received for a minute")
+                Some(truncated(shared, *parts, "nothing more was received for a minute"))
             }
             Err(failure) => {
                 shared.faults.report(Fault::of(&failure), "next", format_args!("{failure}"));
-                Err(Some(()))
+                Some(Err(()))
             }
         };
         if std::mem::take(&mut refusals) >= REFUSALS {
             shared.refused.fetch_sub(1, Ordering::Relaxed);
         }
         match event {
-            Ok((ids, invocation)) => {
+            Some(Ok((ids, invocation))) => {
                 shared.faults.recovered();
                 pause.reset();
-                if alone {
+                if workers == 1 {
                     set_trace_variable(invocation.context.xray_trace_id.as_deref());
                 }
                 handle(shared, service, &ids, invocation).await;
             }
-            Err(failed) => {
-                if failed.is_some() {
-                    shared.faults.failed();
-                }
+            Some(Err(())) => {
+                shared.faults.failed();
                 pause.wait().await;
             }
+            None => Pause::shortest().await,
         }
     }
 }
 
-type Fetched = Result<(Ids, LambdaInvocation), Option<()>>;
+type Fetched = Result<(Ids, LambdaInvocation), ()>;
 
 fn event(shared: &Shared, parts: response::Parts, body: Bytes) -> Fetched {
     let Some(ids) = Ids::of(&parts.headers) else {
@@ -101,7 +103,7 @@ fn event(shared: &Shared, parts: response::Parts, body: Bytes) -> Fetched {
             "next",
             format_args!("an event without a request id is dropped; its headers are {names:?}"),
         );
-        return Err(Some(()));
+        return Err(());
     };
     let context = event::context(&parts.headers, &ids, &shared.config, &shared.faults);
     Ok((ids, LambdaInvocation { parts, body, context }))
@@ -119,13 +121,14 @@ fn truncated(shared: &Shared, mut parts: response::Parts, why: &str) -> Fetched 
 }
 
 /// Has an event handled. Whatever the service and its layers do, the event has a response afterwards.
-async fn handle<S>(shared: &Shared, service: &mut S, ids: &Ids, invocation: LambdaInvocation)
+async fn handle<S>(shared: &Shared, service: &mut S, ids: &Ids, mut invocation: LambdaInvocation)
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
-    let mut handled = pin!(RESPONDED.scope(Cell::new(false), guarded(service, invocation)));
-    let ended = handled.as_mut().await;
-    let responded = handled.as_mut().take_value().is_some_and(Cell::into_inner);
+    let answer = Answer::default();
+    invocation.parts.extensions.insert(answer.clone());
+    let ended = answer.scope(guarded(service, invocation)).await;
+    let responded = answer.is_concluded().await;
     let (error, what) = match ended {
         Ok(()) if responded => return,
         Ok(()) => {
@@ -142,7 +145,8 @@ where
     let id = &ids.request_id;
     shared.faults.report(Fault::Unanswered, "next", format_args!("a layer {what} (request {id:?}): {}", error.error_message));
     if !responded {
-        deliver(shared, ids, Post::Error(error)).await;
+        // Rare, and boxed, so that the loop's future is not as large as it.
+        Box::pin(deliver(shared, ids, &answer, Post::Error(error))).await;
     }
 }
 

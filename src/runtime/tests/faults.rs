@@ -171,6 +171,29 @@ async fn refusals_without_end_end_the_loop_with_their_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_worker_ends_where_the_environment_asks_for_many() {
+    let (fake, shared) = super::api(8);
+    fake.wrong("next", std::iter::repeat_n(Wrong::Status(403), 1_000));
+    let runtime = super::Runtime::with(service_fn(echo), shared);
+    let ended = patiently(runtime.run(), "403").await.expect_err("an error");
+    assert!(ended.is::<crate::runtime::EventsRefused>(), "{ended}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_waited_for_after_the_last_attempt() {
+    let (fake, watch, running) = serve(1);
+    fake.wrong("response", std::iter::repeat_n(Wrong::Close, 5));
+    let began = Instant::now();
+    fake.event("first", &[], "1");
+    fake.event("second", &[], "2");
+    patiently(fake.posted("second"), "second").await;
+    assert_eq!(watch.outcome("first"), Some("undelivered_response"));
+    // The four pauses between five attempts.
+    assert_eq!(began.elapsed().as_millis() / 10, 35);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_that_is_gone_for_a_minute_costs_few_attempts_and_lines() {
     for workers in [1, 64] {
         let (log, _guard) = Log::start();
@@ -200,7 +223,9 @@ async fn without_an_event_the_loop_asks_again_and_logs_nothing() {
     let (fake, _, running) = serve(1);
     fake.wrong("next", std::iter::repeat_n(Wrong::Status(204), 20));
     fake.event("first", &[], "1");
+    let began = Instant::now();
     patiently(fake.posted("first"), "204").await;
+    assert!(began.elapsed() <= Duration::from_millis(20 * 51), "{:?}", began.elapsed());
     assert_eq!(log.of("fault"), Vec::<String>::new());
     running.abort();
 }

@@ -4,6 +4,7 @@
 mod api;
 mod documented;
 mod faults;
+mod layers;
 mod posts;
 mod streams;
 

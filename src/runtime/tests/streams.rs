@@ -117,3 +117,56 @@ async fn a_refusal_whose_body_breaks_off_is_one() {
         running.abort();
     }
 }
+
+/// A stream that has one chunk.
+struct Fused {
+    chunk: Option<&'static str>,
+}
+
+impl futures_core::Stream for Fused {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Bytes, Error>>> {
+        std::task::Poll::Ready(self.chunk.take().map(|chunk| Ok(chunk.into())))
+    }
+}
+
+impl Drop for Fused {
+    fn drop(&mut self) {
+        panic!("fuse was lit");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_destructor_panics_is_delivered_to_its_end() {
+    let (fake, shared) = super::api(1);
+    let handler = service_fn(async |_: LambdaEvent<Value>| {
+        let stream = Fused { chunk: Some("all") };
+        Ok::<_, Error>(StreamResponse { metadata_prelude: MetadataPrelude::default(), stream })
+    });
+    let (watch, running) = run(handler, shared);
+    fake.event("s", &[], "{}");
+    let posted = patiently(fake.posted("s"), "fused").await;
+    assert!(posted.text().ends_with("\0all"), "{}", posted.text());
+    assert_eq!(posted.trailers, []);
+    assert_eq!(outcome(&watch, "s").await, "unknown");
+    assert_eq!(fake.lock().connections, 1);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_given_up_may_panic_in_its_destructor() {
+    let (fake, shared) = super::api(1);
+    let handler = service_fn(async |_: LambdaEvent<Value>| {
+        let stream = Fused { chunk: Some("all") };
+        Ok::<_, Error>(StreamResponse { metadata_prelude: MetadataPrelude::default(), stream })
+    });
+    let (watch, running) = run(handler, shared);
+    fake.wrong("response", [Wrong::Reset]);
+    fake.event("s", &[], "{}");
+    assert_eq!(outcome(&watch, "s").await, "undelivered_response");
+    running.abort();
+}

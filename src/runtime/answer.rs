@@ -1,0 +1,83 @@
+//! What has become of the response to one event: known to the service that posts it and to the worker that waits for it.
+
+use http::Extensions;
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+use tokio::sync::Notify;
+
+tokio::task_local! {
+    /// For a service whose layers have removed the extensions from the event.
+    static CURRENT: Answer;
+}
+
+const NONE: u8 = 0;
+const BEGUN: u8 = 1;
+const CONCLUDED: u8 = 2;
+
+/// In the extensions of an event, so that it goes wherever a layer takes the event: into another task too.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answer(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    state: AtomicU8,
+    changed: Notify,
+}
+
+/// A post under way. Dropped before it is concluded, it is as if there had been none.
+#[must_use]
+pub(super) struct Posting<'a>(&'a Answer);
+
+impl Answer {
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        extensions.get().cloned().or_else(|| CURRENT.try_with(Self::clone).ok()).unwrap_or_default()
+    }
+
+    /// Runs what handles the event.
+    pub(super) fn scope<F: Future>(&self, handled: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self.clone(), handled)
+    }
+
+    pub(super) fn begin(&self) -> Posting<'_> {
+        self.set(BEGUN);
+        Posting(self)
+    }
+
+    /// Whether the Runtime API has had a response. Where a task of a layer's is posting one, that is waited for.
+    pub(super) async fn is_concluded(&self) -> bool {
+        loop {
+            let mut changed = pin!(self.0.changed.notified());
+            changed.as_mut().enable();
+            match self.0.state.load(Ordering::Acquire) {
+                BEGUN => changed.await,
+                state => return state == CONCLUDED,
+            }
+        }
+    }
+
+    fn set(&self, state: u8) {
+        self.0.state.store(state, Ordering::Release);
+        self.0.changed.notify_waiters();
+    }
+}
+
+impl Posting<'_> {
+    /// The Runtime API has responded, or is not asked any more.
+    pub(super) fn conclude(self) {
+        self.0.set(CONCLUDED);
+    }
+}
+
+impl Drop for Posting<'_> {
+    fn drop(&mut self) {
+        let abandoned = self.0.0.state.compare_exchange(BEGUN, NONE, Ordering::AcqRel, Ordering::Relaxed);
+        if abandoned.is_ok() {
+            self.0.0.changed.notify_waiters();
+        }
+    }
+}
