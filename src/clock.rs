@@ -42,3 +42,38 @@ pub(crate) fn timers_run() -> bool {
         run
     })
 }
+
+/// Sleeps, with or without a time driver.
+pub(crate) async fn sleep(time: Duration) {
+    if timers_run() {
+        tokio::time::sleep(time).await;
+    } else {
+        without_timers(time).await;
+    }
+}
+
+#[cold]
+async fn without_timers(time: Duration) {
+    let (slept, over) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().spawn(move || {
+        std::thread::sleep(time);
+        let _ = slept.send(());
+    });
+    match thread {
+        Ok(_) => drop(over.await),
+        Err(_) => tokio::task::yield_now().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_timers_a_pause_is_one_all_the_same() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (began, pause) = (Instant::now(), Duration::from_millis(50));
+        runtime.block_on(without_timers(pause));
+        assert!(began.elapsed() >= pause);
+    }
+}

@@ -1,9 +1,6 @@
 //! Faults of the Runtime API. Each is logged at once, repetitions are logged rarely, and the pauses between attempts grow.
 
-use crate::{
-    clock::{self, timers_run},
-    runtime_api::Failure,
-};
+use crate::{clock, runtime_api::Failure};
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -164,34 +161,13 @@ impl Pause {
         if time.is_zero() {
             tokio::task::yield_now().await;
         } else {
-            sleep(time).await;
+            clock::sleep(time).await;
         }
     }
 
     /// Between two attempts of which neither fails.
     pub(super) async fn shortest() {
-        sleep(FIRST).await;
-    }
-}
-
-async fn sleep(time: Duration) {
-    if timers_run() {
-        tokio::time::sleep(time).await;
-    } else {
-        without_timers(time).await;
-    }
-}
-
-#[cold]
-async fn without_timers(time: Duration) {
-    let (slept, over) = tokio::sync::oneshot::channel();
-    let thread = std::thread::Builder::new().spawn(move || {
-        std::thread::sleep(time);
-        let _ = slept.send(());
-    });
-    match thread {
-        Ok(_) => drop(over.await),
-        Err(_) => tokio::task::yield_now().await,
+        clock::sleep(FIRST).await;
     }
 }
 
@@ -209,13 +185,5 @@ mod tests {
         }
         pause.reset();
         assert_eq!(pause.next(), Duration::ZERO);
-    }
-
-    #[test]
-    fn without_timers_a_pause_is_one_all_the_same() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let began = Instant::now();
-        runtime.block_on(without_timers(FIRST));
-        assert!(began.elapsed() >= FIRST);
     }
 }

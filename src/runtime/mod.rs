@@ -9,12 +9,12 @@ mod shared;
 mod snapstart;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod worker;
 
 pub use respond::{Respond, RespondFuture};
-pub use shared::EventsRefused;
 pub(crate) use shared::Shared;
+pub use shared::{EventsRefused, ServiceNotReady};
 
 use crate::{Environment, EnvironmentError, InitializationType, environment::kind, panics::Panic, runtime_api::Client};
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use std::{
 };
 use tokio::task::JoinSet;
 use tower::{Layer, Service};
+use worker::Stopped;
 
 /// Fetches events and posts responses; takes the place of [`lambda_runtime::Runtime`].
 ///
@@ -130,12 +131,12 @@ where
     /// Serves events one at a time.
     ///
     /// # Errors
-    /// [`EventsRefused`] when Lambda refuses to send events; the error of a SnapStart hook. Connections that break are made
-    /// again, without end.
+    /// [`EventsRefused`] when Lambda refuses to send events; [`ServiceNotReady`] when the service is not ready for five events in
+    /// a row; the error of a SnapStart hook. Connections that break are made again, without end.
     pub async fn run(self) -> Result<(), Error> {
         let Self { mut service, shared, resources } = self;
         restored(&shared, &resources).await?;
-        Err(worker::serve(&shared, &mut service, 1).await.into())
+        Err(worker::serve(&shared, &mut service, 1).await.into_error())
     }
 }
 
@@ -148,7 +149,8 @@ where
     /// elsewhere.
     ///
     /// # Errors
-    /// As [`run`](Self::run); on Managed Instances when Lambda refuses to send events to every worker.
+    /// As [`run`](Self::run); on Managed Instances when Lambda refuses to send events to every worker. A worker whose service is
+    /// not ready any more gets another clone there, and the error comes when that has never been ready.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -169,7 +171,11 @@ where
         let mut pause = Pause::default();
         while let Some(ended) = workers.join_next().await {
             match ended {
-                Ok(error) => return Err(error.into()),
+                Ok(Stopped::NotReady { was_ready: true, .. }) => {
+                    pause.wait().await;
+                    workers.spawn(worker(service.clone()));
+                }
+                Ok(stopped) => return Err(stopped.into_error()),
                 Err(error) => {
                     let panic = Panic::of_task(error).map_or_else(|| "cancelled".to_owned(), |panic| panic.to_string());
                     shared.faults.report(Fault::WorkerPanicked, "next", format_args!("a worker is replaced: {panic}"));

@@ -3,7 +3,7 @@
 use super::{event, fault::Faults};
 use crate::runtime_api::Client;
 use http::Uri;
-use lambda_runtime::Config;
+use lambda_runtime::{Config, Error};
 use std::sync::{Arc, atomic::AtomicU32};
 
 /// State that all workers and the innermost service share.
@@ -29,6 +29,19 @@ impl Shared {
             refused: AtomicU32::new(0),
         }
     }
+}
+
+/// A layer, or the handler, was not ready for any of several events in a row: its `poll_ready` failed or panicked.
+///
+/// A service that is not ready any more rarely becomes so again, and each event would fail; a new environment makes a new one.
+#[derive(Debug, thiserror::Error)]
+#[error("the service was not ready for {events} events in a row: {source}")]
+#[non_exhaustive]
+pub struct ServiceNotReady {
+    /// For how many events in a row it was not ready.
+    pub events: u32,
+    /// What `poll_ready` failed with the last time.
+    pub source: Error,
 }
 
 /// Lambda refuses to send events, so the loop cannot go on.

@@ -1,7 +1,7 @@
 //! One worker: fetches an event, has it handled, makes sure that it has a response, and fetches the next.
 
 use super::{
-    EventsRefused, Shared,
+    EventsRefused, ServiceNotReady, Shared,
     answer::Answer,
     deliver::{Post, deliver, reason, redacted},
     event::{self, Ids},
@@ -29,13 +29,36 @@ pub(super) const REFUSALS: u32 = 5;
 #[derive(Clone, Debug)]
 pub(super) struct Truncated(pub(super) String);
 
+/// A service that is not ready for so many events in a row will not be.
+const NOT_READY: u32 = 5;
+
+/// Why a worker serves no more.
+pub(super) enum Stopped {
+    Refused(EventsRefused),
+    NotReady {
+        error: ServiceNotReady,
+        /// For an earlier event it was.
+        was_ready: bool,
+    },
+}
+
+impl Stopped {
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Refused(error) => error.into(),
+            Self::NotReady { error, .. } => error.into(),
+        }
+    }
+}
+
 /// Serves as one of so many workers, until the Runtime API refuses every one of them for good.
-pub(super) async fn serve<S>(shared: &Shared, service: &mut S, workers: u32) -> EventsRefused
+pub(super) async fn serve<S>(shared: &Shared, service: &mut S, workers: u32) -> Stopped
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
     let mut pause = Pause::default();
     let mut refusals = 0;
+    let (mut not_ready, mut was_ready) = (0, false);
     loop {
         let request = shared.client.get(shared.next.clone());
         let event = match shared.client.call(request, true).await {
@@ -54,7 +77,7 @@ where
                         shared.refused.fetch_add(1, Ordering::Relaxed);
                     }
                     if refusals >= REFUSALS && shared.refused.load(Ordering::Relaxed) >= workers {
-                        return EventsRefused { status: status.as_u16(), attempts: refusals, reason };
+                        return Stopped::Refused(EventsRefused { status: status.as_u16(), attempts: refusals, reason });
                     }
                     shared.faults.failed();
                     pause.wait().await;
@@ -82,7 +105,15 @@ where
                 if workers == 1 {
                     set_trace_variable(invocation.context.xray_trace_id.as_deref());
                 }
-                handle(shared, service, &ids, invocation).await;
+                if let Err(source) = handle(shared, service, &ids, invocation).await {
+                    not_ready += 1;
+                    if not_ready == NOT_READY {
+                        let error = ServiceNotReady { events: not_ready, source };
+                        return Stopped::NotReady { error, was_ready };
+                    }
+                } else {
+                    (not_ready, was_ready) = (0, true);
+                }
             }
             Some(Err(())) => {
                 shared.faults.failed();
@@ -120,17 +151,19 @@ fn truncated(shared: &Shared, mut parts: response::Parts, why: &str) -> Fetched 
     event(shared, parts, Bytes::new())
 }
 
-/// Has an event handled. Whatever the service and its layers do, the event has a response afterwards.
-async fn handle<S>(shared: &Shared, service: &mut S, ids: &Ids, mut invocation: LambdaInvocation)
+/// Has an event handled. Whatever the service and its layers do, the event has a response afterwards. An error is that of a service
+/// that was not ready.
+async fn handle<S>(shared: &Shared, service: &mut S, ids: &Ids, mut invocation: LambdaInvocation) -> Result<(), Error>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
     let answer = Answer::default();
     invocation.parts.extensions.insert(answer.clone());
-    let ended = answer.scope(guarded(service, invocation)).await;
+    let mut ready = false;
+    let ended = answer.scope(guarded(service, invocation, &mut ready)).await;
     let responded = answer.is_concluded().await;
     let (error, what) = match ended {
-        Ok(()) if responded => return,
+        Ok(()) if responded => return Ok(()),
         Ok(()) => {
             let message = "a layer ended the invocation without a response".to_owned();
             (
@@ -142,12 +175,14 @@ where
         Err(Ended::Panicked(message)) => (diagnostic::panic(format!("a layer panicked: {message}")), "panicked"),
     };
     let error = redacted(error);
+    let message = error.error_message.clone();
     let id = &ids.request_id;
     shared.faults.report(Fault::Unanswered, "next", format_args!("a layer {what} (request {id:?}): {}", error.error_message));
     if !responded {
         // Rare, and boxed, so that the loop's future is not as large as it.
         Box::pin(deliver(shared, ids, &answer, Post::Error(error))).await;
     }
+    if ready { Ok(()) } else { Err(message.into()) }
 }
 
 enum Ended {
@@ -156,7 +191,7 @@ enum Ended {
 }
 
 /// Calls the service so that nothing of it can unwind into the loop.
-async fn guarded<S>(service: &mut S, invocation: LambdaInvocation) -> Result<(), Ended>
+async fn guarded<S>(service: &mut S, invocation: LambdaInvocation, ready: &mut bool) -> Result<(), Ended>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
@@ -164,6 +199,7 @@ where
         catch(|| service.poll_ready(cx)).map_or_else(|ended| Poll::Ready(Err(ended)), |ready| ready.map_err(Ended::Failed))
     })
     .await?;
+    *ready = true;
     let mut future = pin!(Some(catch(|| service.call(invocation))?));
     let ended = poll_fn(|cx| {
         let polled = catch(|| future.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx)));

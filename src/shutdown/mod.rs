@@ -35,7 +35,8 @@ fn hooks(budget: Duration) -> Duration {
 #[error("the function stops serving events: {}", Causes(&**.source))]
 #[non_exhaustive]
 pub struct ServeError {
-    /// Why: as a rule Lambda's Runtime API failed.
+    /// Why: Lambda refused to send events ([`EventsRefused`](crate::runtime::EventsRefused)), the service was not ready for any
+    /// event ([`ServiceNotReady`](crate::runtime::ServiceNotReady)), or a SnapStart hook failed.
     pub source: Error,
 }
 

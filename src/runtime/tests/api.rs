@@ -69,6 +69,8 @@ pub(crate) enum Wrong {
     Hesitate,
     /// Sends the head and half of the body, and nothing more happens.
     StallInBody,
+    /// Responds well, ten seconds late.
+    Late,
     /// Sends what is not HTTP.
     Garbage,
     /// Responds with a status.
@@ -222,6 +224,7 @@ impl Fake {
                 connection.write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n").await.ok()?;
                 return Some(None);
             }
+            Some(Wrong::Late) => tokio::time::sleep(Duration::from_secs(10)).await,
             _ if waits_for_ever => std::future::pending().await,
             _ => {}
         }

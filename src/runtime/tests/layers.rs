@@ -71,3 +71,52 @@ async fn every_event_has_one_response_wherever_a_layer_takes_it() {
         running.abort();
     }
 }
+
+/// Ready for so many events, then never again.
+#[derive(Clone)]
+struct Tiring<S> {
+    inner: S,
+    left: u32,
+}
+
+impl<S: Service<LambdaInvocation, Response = (), Error = Error>> Service<LambdaInvocation> for Tiring<S> {
+    type Response = ();
+    type Error = Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Error>> {
+        if self.left == 0 {
+            return std::task::Poll::Ready(Err("worn out".into()));
+        }
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, event: LambdaInvocation) -> S::Future {
+        self.left -= 1;
+        self.inner.call(event)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_ready_any_more_does_not_serve_on() {
+    // With one worker the environment ends; of several each gets a service that has not worn out, where there is one.
+    for (workers, ready_for, ends) in [(1, 0, true), (1, 3, true), (8, 0, true), (8, 3, false)] {
+        let case = format!("{workers} workers, ready for {ready_for}");
+        let (fake, shared) = super::api(workers);
+        let tiring = layer_fn(move |inner| Tiring { inner, left: ready_for });
+        let runtime = Runtime::with(service_fn(echo), shared).layer(tiring);
+        let running = tokio::spawn(runtime.run_concurrent());
+        for event in 0..100 {
+            fake.event(&format!("e{event}"), &[], "1");
+        }
+        if ends {
+            let ended = patiently(running, &case).await.expect("no panic").expect_err("an error");
+            let error = ended.downcast_ref::<crate::runtime::ServiceNotReady>();
+            assert!(error.is_some_and(|error| error.events == 5 && error.source.to_string() == "worn out"), "{case}: {ended}");
+        } else {
+            patiently(fake.posted("e99"), &case).await;
+            assert!(!running.is_finished(), "{case}");
+            running.abort();
+        }
+    }
+}

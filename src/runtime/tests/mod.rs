@@ -1,7 +1,7 @@
 //! The loop against a Runtime API in memory, in paused time: nothing here depends on the machine's speed.
 
 #[expect(dead_code, reason = "some faults need a socket: tests/runtime")]
-mod api;
+pub(crate) mod api;
 mod documented;
 mod faults;
 mod layers;
