@@ -275,6 +275,7 @@ impl<'p> Stall<'p> {
 mod tests {
     use super::*;
     use http::Method;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn memory() -> (Endpoint, tokio::sync::mpsc::UnboundedReceiver<tokio::io::DuplexStream>) {
         let (connect, connections) = tokio::sync::mpsc::unbounded_channel();
@@ -292,8 +293,16 @@ mod tests {
         for long_poll in [true, false] {
             let (endpoint, mut connections) = memory();
             let mut connection = Connection::open(&endpoint).await.expect("in memory");
+            let mut far = connections.recv().await.expect("a connection");
+            // It has served before: only then is its end no error to hyper, which hands the request back with an error.
+            let serves = async {
+                far.read_exact(&mut [0; 4]).await?;
+                far.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await
+            };
+            let (reply, served) = tokio::join!(connection.exchange(request(), long_poll, None), serves);
+            assert!(reply.is_ok() && served.is_ok());
             assert!(connection.is_ready().await);
-            drop(connections.recv().await);
+            drop(far);
             let ended = tokio::time::timeout(Duration::from_secs(24 * 3600), connection.exchange(request(), long_poll, None));
             let ended = ended.await.expect("an end");
             assert!(matches!(&ended, Err(Failure::NotSent(request)) if request.method() == Method::POST), "{ended:?}");
