@@ -267,9 +267,10 @@ impl Documents {
         for (spans, sending) in batches {
             let mut encoder = self.encoder();
             self.encode_all(&mut encoder, spans, sending.as_ref());
-            match transport {
-                Transport::Udp(udp) => udp.send_until(&mut encoder.batch, until).await,
-                _ => transport.send_now(&mut encoder.batch),
+            if let Transport::Udp(udp) = transport {
+                udp.send_until(&mut encoder.batch, until).await;
+            } else {
+                transport.send_now(&mut encoder.batch);
             }
             self.give_back(encoder);
         }
