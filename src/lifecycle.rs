@@ -1,7 +1,6 @@
 //! The one call in `main`: all four stages, stacked.
 
 use crate::{
-    Environment,
     builder::Builder,
     environment,
     init::{InitError, InitPhase, Optional, WriteOnce},
@@ -334,14 +333,13 @@ impl<L> Lifecycle<L> {
         L: Layer<LifecycleService<H, T, Buffered, Body>>,
         L::Service: Service<LambdaInvocation, Response = (), Error = Error>,
     {
-        Environment::check()?;
+        let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
         trace::resolve(&self.shared).await;
         if environment::kind().is_concurrent() {
             notice::warn(format_args!(
                 "this environment takes many events at a time, and `run` serves one: use `run_concurrent` or `serve`"
             ));
         }
-        let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
         let runtime = runtime.register_snapstart_resources(self.snapstart);
         shutdown::serve(&self.shared, runtime.run()).await
     }
@@ -365,9 +363,8 @@ impl<L> Lifecycle<L> {
         L: Layer<LifecycleService<H, T, Buffered, Body>>,
         L::Service: Service<LambdaInvocation, Response = (), Error = Error, Future: Send> + Clone + Send + 'static,
     {
-        Environment::check()?;
-        trace::resolve(&self.shared).await;
         let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
+        trace::resolve(&self.shared).await;
         let runtime = runtime.register_snapstart_resources(self.snapstart);
         shutdown::serve(&self.shared, runtime.run_concurrent()).await
     }

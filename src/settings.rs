@@ -188,9 +188,14 @@ impl Settings {
 
     /// Takes over what the environment says, and tells what of it is not understood.
     pub(crate) fn read_env(&mut self) -> Vec<String> {
-        let mut problems = self.read(&variable);
-        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        problems.extend(unknown_variables(names.filter(|name| may_be_ours(name))));
+        // One look at all variables: most functions set none of these, and asking for each of them costs a search through all.
+        let set = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let set: Vec<_> = set.filter(|(name, _)| may_be_ours(name)).collect();
+        let ours = |name: &str| set.iter().find(|(other, _)| other == name).filter(|(_, value)| !value.is_empty());
+        let mut problems = self.read(&|name| {
+            if may_be_ours(name) { ours(name).map(|(_, value)| value.to_string_lossy().into_owned()) } else { variable(name) }
+        });
+        problems.extend(unknown_variables(set.iter().map(|(name, _)| name.clone())));
         problems
     }
 
@@ -272,10 +277,12 @@ fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     names
         .filter_map(|name| {
             let known = known.get_or_insert_with(Settings::variables);
+            if known.contains(&name) {
+                return None;
+            }
             let distance = |known: &String| distance(&name.to_ascii_uppercase(), known);
             let closest = known.iter().min_by_key(|known| distance(known))?;
-            let is_known = known.contains(&name);
-            let ours = !is_known && (name.starts_with(PREFIX) || distance(closest) <= TYPOS);
+            let ours = name.starts_with(PREFIX) || distance(closest) <= TYPOS;
             ours.then(|| format!("{name} is not a setting and is ignored: did you mean {closest}?"))
         })
         .collect()

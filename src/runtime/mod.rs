@@ -79,8 +79,7 @@ where
     /// # Errors
     /// [`EnvironmentError`] when a variable that Lambda sets is missing or malformed.
     pub fn new(handler: H) -> Result<Self, EnvironmentError> {
-        Environment::check()?;
-        let client = Client::from_env().ok_or_else(|| EnvironmentError::new("AWS_LAMBDA_RUNTIME_API is not set".to_owned()))?;
+        let client = Client::new(Environment::runtime_api()?);
         Ok(Self::with(handler, Shared::new(client, kind().max_concurrency())))
     }
 

@@ -4,14 +4,15 @@ use super::{event, fault::Faults};
 use crate::runtime_api::Client;
 use http::Uri;
 use lambda_runtime::{Config, Error};
-use std::sync::{Arc, atomic::AtomicU32};
+use std::sync::{Arc, OnceLock, atomic::AtomicU32};
 
 /// State that all workers and the innermost service share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(super) client: Client,
     pub(super) next: Uri,
-    pub(super) config: Arc<Config>,
+    /// Read for the first event.
+    config: OnceLock<Arc<Config>>,
     pub(super) faults: Faults,
     pub(super) workers: u32,
     /// Workers to whom Lambda refuses to send events.
@@ -23,11 +24,15 @@ impl Shared {
         Self {
             next: client.endpoint.runtime("invocation/next"),
             client,
-            config: event::config(),
+            config: OnceLock::new(),
             faults: Faults::default(),
             workers,
             refused: AtomicU32::new(0),
         }
+    }
+
+    pub(super) fn config(&self) -> &Arc<Config> {
+        self.config.get_or_init(event::config)
     }
 }
 

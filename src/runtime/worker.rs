@@ -136,7 +136,7 @@ fn event(shared: &Shared, parts: response::Parts, body: Bytes) -> Fetched {
         );
         return Err(());
     };
-    let context = event::context(&parts.headers, &ids, &shared.config, &shared.faults);
+    let context = event::context(&parts.headers, &ids, shared.config(), &shared.faults);
     Ok((ids, LambdaInvocation { parts, body, context }))
 }
 

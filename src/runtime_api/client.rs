@@ -39,7 +39,7 @@ impl Client {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri;
-        let mut headers = HeaderMap::with_capacity(8);
+        let mut headers = HeaderMap::with_capacity(4);
         headers.insert(USER_AGENT, self.user_agent.clone());
         headers.insert(HOST, self.endpoint.host.clone());
         *request.headers_mut() = headers;
@@ -54,20 +54,24 @@ impl Client {
         progress: Option<&Progress>,
     ) -> (Result<Reply, Failure>, Option<Connection>) {
         let mut request = request;
-        while let Some(mut connection) = self.take() {
-            if !connection.is_ready().await {
-                continue;
-            }
+        loop {
+            let (mut connection, was_idle) = match self.take() {
+                Some(mut connection) => {
+                    if !connection.is_ready().await {
+                        continue;
+                    }
+                    (connection, true)
+                }
+                None => match Connection::open(&self.endpoint).await {
+                    Ok(connection) => (connection, false),
+                    Err(error) => return (Err(Failure::Unreachable(Box::new(request), error)), None),
+                },
+            };
             match connection.exchange(request, long_poll, progress).await {
-                Err(Failure::NotSent(unsent)) => request = *unsent,
+                Err(Failure::NotSent(unsent)) if was_idle => request = *unsent,
                 ended => return (ended, Some(connection)),
             }
         }
-        let mut connection = match Connection::open(&self.endpoint).await {
-            Ok(connection) => connection,
-            Err(error) => return (Err(Failure::Unreachable(Box::new(request), error)), None),
-        };
-        (connection.exchange(request, long_poll, progress).await, Some(connection))
     }
 
     /// As [`send`](Self::send), for a request that is not repeated and whose connection is kept where it can be.

@@ -85,8 +85,9 @@ pub(crate) struct Connection {
 }
 
 struct Driver {
-    /// Kept after its end: it holds the stream that was being sent.
-    connection: Option<http1::Connection<TokioIo<Counted<Io>>, Body>>,
+    /// Kept after its end: it holds the stream that was being sent. Boxed, because it is large, and so would be each future that
+    /// holds it.
+    connection: Option<Box<http1::Connection<TokioIo<Counted<Io>>, Body>>>,
     over: bool,
 }
 
@@ -117,7 +118,7 @@ impl Connection {
             .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(io);
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        Ok(Self { sender, driver: Driver { connection: Some(connection), over: false }, moved })
+        Ok(Self { sender, driver: Driver { connection: Some(Box::new(connection)), over: false }, moved })
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
