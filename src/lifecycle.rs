@@ -23,6 +23,7 @@ use std::{
     borrow::Cow,
     fmt::{self, Debug},
     future::Future,
+    pin::pin,
     sync::Arc,
 };
 use tower::{
@@ -341,7 +342,7 @@ impl<L> Lifecycle<L> {
             ));
         }
         let runtime = runtime.register_snapstart_resources(self.snapstart);
-        shutdown::serve(&self.shared, runtime.run()).await
+        shutdown::serve(&self.shared, pin!(runtime.run())).await
     }
 
     /// Serves as many events at a time as the environment asks for: one on demand, `AWS_LAMBDA_MAX_CONCURRENCY` on Managed
@@ -366,7 +367,7 @@ impl<L> Lifecycle<L> {
         let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
         trace::resolve(&self.shared).await;
         let runtime = runtime.register_snapstart_resources(self.snapstart);
-        shutdown::serve(&self.shared, runtime.run_concurrent()).await
+        shutdown::serve(&self.shared, pin!(runtime.run_concurrent())).await
     }
 
     /// Serves HTTP: an axum router, or any `Service` of `http::Request`, behind API Gateway, a function URL or a load balancer.

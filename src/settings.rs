@@ -33,7 +33,13 @@ use crate::{
     xray::{MAX_TRACE, Redactor},
 };
 use lambda_runtime::Diagnostic;
-use std::{borrow::Cow, cell::RefCell, fmt, str::FromStr, time::Duration};
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    fmt,
+    str::FromStr,
+    time::Duration,
+};
 use tracing_subscriber::filter::Targets;
 
 /// Where documents go.
@@ -207,6 +213,16 @@ impl Settings {
         settings.trace_filter
     }
 
+    /// Whether a variable of this name is read.
+    fn is_variable(name: &str) -> bool {
+        let found = Cell::new(false);
+        Self::default().read(&|known| {
+            found.set(found.get() || known == name);
+            None
+        });
+        found.get()
+    }
+
     /// The names of all variables that are read.
     #[cold]
     pub(crate) fn variables() -> Vec<String> {
@@ -275,11 +291,9 @@ fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     const TYPOS: usize = 3;
     let mut known = None;
     names
+        .filter(|name| !Settings::is_variable(name))
         .filter_map(|name| {
             let known = known.get_or_insert_with(Settings::variables);
-            if known.contains(&name) {
-                return None;
-            }
             let distance = |known: &String| distance(&name.to_ascii_uppercase(), known);
             let closest = known.iter().min_by_key(|known| distance(known))?;
             let ours = name.starts_with(PREFIX) || distance(closest) <= TYPOS;

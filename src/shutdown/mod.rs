@@ -10,7 +10,7 @@ use lambda_runtime::Error;
 use std::{
     fmt::{self, Debug, Formatter},
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
@@ -48,10 +48,13 @@ impl Debug for ServeError {
 }
 
 /// Serves until it ends by itself, or until the platform ends the environment.
-pub(crate) async fn serve(shared: &Arc<Shared>, serving: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    // Pinned once: it is eleven kilobytes. And kept until the end: dropping it would end the spans of what is under way as if it
-    // were over.
-    let mut serving = pin!(serving);
+///
+/// The future is pinned by the caller: it is several kilobytes, and an argument of an async function is kept beside its pinned copy. It
+/// lives to the end: dropping it would end the spans of invocations in progress as if they were over.
+pub(crate) async fn serve(
+    shared: &Arc<Shared>,
+    mut serving: Pin<&mut impl Future<Output = Result<(), Error>>>,
+) -> Result<(), Error> {
     let serving = poll_fn(|cx| {
         panics::catch(|| serving.as_mut().poll(cx))
             .unwrap_or_else(|panic| Poll::Ready(Err(format!("the loop panicked: {panic}").into())))
