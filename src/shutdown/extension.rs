@@ -90,7 +90,12 @@ async fn identifier(client: &Client) -> Result<HeaderValue, String> {
             }
             Ok(reply) => return Err(format!("status {}", reply.parts.status)),
             Err(failure) if attempt == ATTEMPTS => return Err(failure.to_string()),
-            Err(_) => clock::sleep(PAUSE).await,
+            Err(failure) => {
+                if attempt == 1 {
+                    notice::warn(format_args!("the registration of an extension failed and is repeated: {failure}"));
+                }
+                clock::sleep(PAUSE).await;
+            }
         }
     }
 }
