@@ -1,5 +1,6 @@
 //! The functions under test, each as a user would write it.
 
+use crate::support::function_main;
 use crate::support::wait_at;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sns::types::PublishBatchRequestEntry;
@@ -18,18 +19,12 @@ use lambda_lifecycle::{
 };
 use serde_json::{Value, json};
 use std::{process::ExitCode, time::Duration};
+use tokio::runtime::Builder;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
 pub(crate) fn main(probe: &str) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    match runtime.block_on(run(probe)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    function_main(Builder::new_multi_thread(), run(probe))
 }
 
 async fn run(probe: &str) -> Result<(), Error> {

@@ -18,7 +18,8 @@ use lambda_lifecycle_sandbox::{
 use lambda_runtime::{Runtime, tower::Layer};
 use serde_json::{Value, json};
 use std::{process::ExitCode, time::Duration};
-use support::{Stage, Tested, ensure, function_error, test, value};
+use support::{Stage, Tested, ensure, function_error, function_main, test, value};
+use tokio::runtime::Builder;
 
 /// Of an invocation that is to meet its deadline.
 const SHORT: Duration = Duration::from_secs(1);
@@ -35,15 +36,13 @@ fn main() -> ExitCode {
 }
 
 fn function(layer: &str) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let served = runtime.block_on(async {
+    function_main(Builder::new_current_thread(), async {
         match layer {
             "runtime" => Runtime::new(service_fn(handle)).layer(RuntimeLayer::new()).run().await,
             "handler" => Runtime::new(HandlerLayer::new().layer(service_fn(handle))).run().await,
             _ => lambda_http::run(HttpLayer::new().layer(lambda_http::service_fn(serve))).await,
         }
-    });
-    served.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+    })
 }
 
 async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {

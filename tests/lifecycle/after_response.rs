@@ -42,14 +42,15 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-async fn stored_late() -> Tested {
+/// Work is stored while an exporter is called, for which the gate is given to what the event asks for.
+async fn stored_while_exporting(act: impl FnOnce(String) -> Do) -> Tested {
     let (exporting, task) = (Gate::new().await?, Gate::new().await?);
     let address = exporting.address()?;
     let stage = Stage::with(Probe::Exporter, TraceMode::Active, |function| {
         function.env("EXPORTER", Exporting::WaitsAtGate.to_string()).env("EXPORTER_GATE", address)
     })
     .await?;
-    stage.invoke(Do::WorkThroughHandle { gate: task.address()? }).await?;
+    stage.invoke(act(task.address()?)).await?;
     let (exporter, task) = (exporting.held().await?, task.held().await?);
     task.release();
     stage.wait_for_logs("a task has stored work", 1).await?;
@@ -57,7 +58,12 @@ async fn stored_late() -> Tested {
     drop(exporting);
     exporter.release();
     stage.settle().await?;
-    ensure(stage.logged("the work runs").len() == 1, "the work is lost")
+    ensure(stage.logged("the work runs").len() == 1, "the work is lost")?;
+    stage.lives().await
+}
+
+async fn stored_late() -> Tested {
+    stored_while_exporting(|gate| Do::WorkThroughHandle { gate }).await
 }
 
 async fn stored_without_end() -> Tested {
@@ -144,22 +150,7 @@ async fn stored_by_work(policy: &'static str) -> Tested {
 }
 
 async fn stored_by_a_task() -> Tested {
-    let (exporting, task) = (Gate::new().await?, Gate::new().await?);
-    let address = exporting.address()?;
-    let stage = Stage::with(Probe::Exporter, TraceMode::Active, |function| {
-        function.env("EXPORTER", Exporting::WaitsAtGate.to_string()).env("EXPORTER_GATE", address)
-    })
-    .await?;
-    stage.invoke(Do::WorkOfTask { gate: task.address()? }).await?;
-    let (exporter, task) = (exporting.held().await?, task.held().await?);
-    task.release();
-    stage.wait_for_logs("a task has stored work", 1).await?;
-    // The exporter is called again for what comes now, and is not to wait.
-    drop(exporting);
-    exporter.release();
-    stage.settle().await?;
-    ensure(stage.logged("the work runs").len() == 1, "the work is lost")?;
-    stage.lives().await
+    stored_while_exporting(|gate| Do::WorkOfTask { gate }).await
 }
 
 async fn stored_too_late() -> Tested {

@@ -1,5 +1,6 @@
 //! The functions under test, each as a user would write it.
 
+use crate::support::function_main;
 use axum::{Router, body::Bytes, routing::post};
 use futures_util::Stream;
 use lambda_lifecycle::{
@@ -23,6 +24,7 @@ use opentelemetry_sdk::{
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, process::ExitCode, task::Poll};
+use tokio::runtime::Builder;
 use tower::{Layer, Service};
 use tracing::info_span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -30,14 +32,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 pub(crate) fn main(probe: &str) -> ExitCode {
     // As the documentation of `Builder::redact` says.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    match runtime.block_on(run(probe)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    function_main(Builder::new_current_thread(), run(probe))
 }
 
 async fn run(probe: &str) -> Result<(), Error> {

@@ -1,23 +1,17 @@
 //! The functions under test.
 
+use crate::support::function_main;
 use bytes::Bytes;
 use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, Report, service_fn, xray::Redaction};
 use lambda_runtime::{BoxFuture, FunctionResponse, MetadataPrelude, SnapStartResource, StreamResponse};
 use serde_json::{Value, json};
 use std::{pin::Pin, process::ExitCode, sync::Arc};
+use tokio::runtime::Builder;
 
 pub(crate) fn main(probe: &str) -> ExitCode {
     let concurrent = std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some();
-    let mut builder =
-        if concurrent { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
-    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
-    match runtime.block_on(run(probe)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    let builder = if concurrent { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    function_main(builder, run(probe))
 }
 
 async fn run(probe: &str) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! The functions under test.
 
+use crate::support::function_main;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use lambda_lifecycle::{
     Error, LambdaEvent, Lifecycle,
@@ -10,19 +11,12 @@ use lambda_lifecycle::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{fs::OpenOptions, future::pending, io::Write, process::ExitCode, time::Duration};
+use tokio::runtime::Builder;
 
 pub(crate) fn main(probe: &str) -> ExitCode {
     let threads = probe.ends_with("with workers");
-    let mut builder =
-        if threads { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
-    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
-    match runtime.block_on(run(probe)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    let builder = if threads { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    function_main(builder, run(probe))
 }
 
 async fn run(probe: &str) -> Result<(), Error> {

@@ -10,8 +10,10 @@ pub(crate) use lambda_lifecycle_sandbox::wait::{patience, within};
 pub(crate) use stage::{Begun, Stage, all, function_error, kill, this_program, value};
 pub(crate) use xray::XRay;
 
+use lambda_lifecycle::Error;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::{future::Future, process::ExitCode, thread};
+use tokio::runtime::Builder;
 
 /// What a test returns: `?` on anything that can be printed.
 pub(crate) type Tested = Result<(), Failed>;
@@ -69,6 +71,18 @@ pub(crate) fn run(tests: impl IntoIterator<Item = Vec<Trial>>) -> ExitCode {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert(AT_ONCE * cores);
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+}
+
+/// Runs a function under test, and ends as its `fn main() -> Result<(), Error>` would.
+pub(crate) fn function_main(mut runtime: Builder, function: impl Future<Output = Result<(), Error>>) -> ExitCode {
+    let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
+    match runtime.block_on(function) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 pub(crate) fn ensure(holds: bool, otherwise: impl Into<String>) -> Tested {

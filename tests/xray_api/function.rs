@@ -1,5 +1,6 @@
 //! The function under test: it makes as many spans as the event asks for.
 
+use crate::support::function_main;
 use aws_sdk_xray::{
     Client,
     config::{BehaviorVersion, Config, Credentials, Region, retry::RetryConfig},
@@ -8,16 +9,10 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, Report, service_fn, xray::Redaction, xray_api::XRayApi};
 use serde_json::{Value, json};
 use std::{env, process::ExitCode};
+use tokio::runtime::Builder;
 
 pub(crate) fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    match runtime.block_on(run()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    function_main(Builder::new_current_thread(), run())
 }
 
 async fn run() -> Result<(), Error> {
