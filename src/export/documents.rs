@@ -1,6 +1,6 @@
 //! X-Ray documents: from finished spans to a transport.
 
-use super::scrub::scrub;
+use super::scrub::{scrub, scrub_all};
 #[cfg(feature = "xray-api")]
 use crate::xray_api::XRayApi;
 use crate::{
@@ -295,9 +295,7 @@ impl Documents {
         keep: impl FnOnce(Vec<SpanData>),
     ) {
         let scrubbed = |mut spans: Vec<SpanData>| {
-            for span in &mut spans {
-                scrub(span, self.redactor());
-            }
+            scrub_all(&mut spans, self.redactor());
             spans
         };
         let Some(transport) = self.transport() else { return keep(scrubbed(take())) };
@@ -349,12 +347,20 @@ impl Documents {
             None => transport.send_now(&mut encoder.batch),
         }
         self.give_back(encoder);
-        #[cfg(feature = "xray-api")]
-        if let Some(api) = self.api.as_ref().filter(|_| self.is_api()) {
-            api.count_left_out(left_out);
-        }
-        let _ = left_out;
+        self.count_left_out(left_out);
     }
+
+    /// Counts documents that the trace's budget had no room for, where the user can ask for counts.
+    #[cfg(feature = "xray-api")]
+    fn count_left_out(&self, documents: u32) {
+        if let Some(api) = self.api.as_ref().filter(|_| self.is_api()) {
+            api.count_left_out(documents);
+        }
+    }
+
+    #[cfg(not(feature = "xray-api"))]
+    #[allow(clippy::unused_self, reason = "the same call with and without the feature")]
+    fn count_left_out(&self, _: u32) {}
 
     /// Waits until the documents that are being sent have left, and no longer than `until`.
     pub(super) async fn finish_sending(&self, until: Option<Instant>) {

@@ -13,7 +13,7 @@ pub(crate) use exporters::{AnyExporter, Exporters};
 use crate::settings::Settings;
 use opentelemetry::trace::{SpanId, SpanKind};
 use opentelemetry_sdk::trace::SpanData;
-use scrub::scrub;
+use scrub::scrub_all;
 use std::time::Instant;
 
 /// What the builder was given to send spans with.
@@ -59,9 +59,7 @@ impl Destinations {
         if spans.is_empty() {
             return;
         }
-        for span in &mut spans {
-            scrub(span, self.documents.redactor());
-        }
+        scrub_all(&mut spans, self.documents.redactor());
         self.documents.send_now(&spans, sending);
         self.keep_for_exporters(sending.and_then(Sending::rootless), &mut spans);
     }
@@ -69,9 +67,7 @@ impl Destinations {
     /// As [`send_now`](Self::send_now), batch after batch at the pace, at most until `until`: for an environment that ends.
     pub(crate) async fn send_last(&self, mut batches: Vec<(Vec<SpanData>, Option<Sending>)>, until: Option<Instant>) {
         batches.retain(|(spans, _)| !spans.is_empty());
-        for span in batches.iter_mut().flat_map(|(spans, _)| spans) {
-            scrub(span, self.documents.redactor());
-        }
+        scrub_all(batches.iter_mut().flat_map(|(spans, _)| spans), self.documents.redactor());
         // Before they wait for the pace, so that the last flush finds them.
         if self.exporters.is_some() {
             for (spans, sending) in &batches {

@@ -25,6 +25,12 @@ pub(super) fn scrub(span: &mut SpanData, redactor: Option<&Redactor>) {
     }
 }
 
+pub(super) fn scrub_all<'s>(spans: impl IntoIterator<Item = &'s mut SpanData>, redactor: Option<&Redactor>) {
+    for span in spans {
+        scrub(span, redactor);
+    }
+}
+
 fn is_of_exception(attribute: &KeyValue) -> bool {
     attribute.key.as_str().starts_with("exception.")
 }

@@ -395,6 +395,22 @@ impl Invocation {
         }
     }
 
+    /// Logs what went wrong, once, and gives Lambda the error to post.
+    pub(crate) fn log_failure(&self, outcome: &Outcome) -> lambda_runtime::Diagnostic {
+        let diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| lambda_runtime::Diagnostic {
+            error_type: "Lifecycle.Failed".to_owned(),
+            error_message: outcome.as_str().to_owned(),
+        });
+        let diagnostic = self.0.shared.settings.redacted(diagnostic);
+        tracing::error!(
+            outcome = outcome.as_str(),
+            error_type = diagnostic.error_type,
+            "the invocation failed: {}",
+            diagnostic.error_message
+        );
+        diagnostic
+    }
+
     /// An error that a handler of messages returned, for Lambda.
     pub(crate) fn diagnostic_of<E: Into<lambda_runtime::Error>>(&self, error: E) -> lambda_runtime::Diagnostic {
         let error = error.into();

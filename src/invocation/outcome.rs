@@ -101,6 +101,13 @@ impl Outcome {
         Self::Failed(diagnostic)
     }
 
+    pub(crate) fn unencodable(error: &serde_json::Error) -> Self {
+        Self::Unencodable(Diagnostic {
+            error_type: "Lifecycle.UnencodableAnswer".to_owned(),
+            error_message: format!("the response does not encode as JSON: {error}"),
+        })
+    }
+
     pub(crate) fn panicked(during: &str, panic: &Panic) -> Self {
         Self::Panicked(Diagnostic {
             error_type: "Lifecycle.Panic".to_owned(),

@@ -188,12 +188,7 @@ where
     D: Into<Bytes> + Send,
     E: Into<Error> + Send + Debug,
 {
-    let unencodable = |error: serde_json::Error| {
-        Outcome::Unencodable(Diagnostic {
-            error_type: "Lifecycle.UnencodableAnswer".to_owned(),
-            error_message: format!("the response does not encode as JSON: {error}"),
-        })
-    };
+    let unencodable = |error| Outcome::unencodable(&error);
     match response.into_response() {
         FunctionResponse::BufferedResponse(response) => {
             Ok(Post::Response(serde_json::to_vec(&response).map_err(unencodable)?.into()))
@@ -217,20 +212,14 @@ fn prelude(mut prelude: MetadataPrelude) -> Result<Bytes, serde_json::Error> {
 /// Notes why an invocation failed, and logs it, unless the handler's layer has done so.
 fn conclude(outcome: Outcome) -> Diagnostic {
     let outcome = outcome.cut();
-    let diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()));
-    let diagnostic = redacted(diagnostic);
-    if let Some(invocation) = Invocation::try_current()
-        && invocation.failure().is_none()
-    {
-        tracing::error!(
-            outcome = outcome.as_str(),
-            error_type = diagnostic.error_type,
-            "the invocation failed: {}",
-            diagnostic.error_message
-        );
-        invocation.set_outcome(outcome);
+    match Invocation::try_current().filter(|invocation| invocation.failure().is_none()) {
+        Some(invocation) => {
+            let diagnostic = invocation.log_failure(&outcome);
+            invocation.set_outcome(outcome);
+            diagnostic
+        }
+        None => redacted(outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()))),
     }
-    diagnostic
 }
 
 /// Runs the user's code. A panic becomes an error.

@@ -260,12 +260,7 @@ where
 {
     match answer.into_response() {
         FunctionResponse::BufferedResponse(answer) => {
-            let encoded = serde_json::value::to_raw_value(&answer).map_err(|error| {
-                Outcome::Unencodable(Diagnostic {
-                    error_type: "Lifecycle.UnencodableAnswer".to_owned(),
-                    error_message: format!("the answer does not encode as JSON: {error}"),
-                })
-            })?;
+            let encoded = serde_json::value::to_raw_value(&answer).map_err(|error| Outcome::unencodable(&error))?;
             let size = encoded.get().len();
             if size > MAX_ANSWER {
                 return Err(Outcome::TooLarge(Diagnostic {
@@ -302,21 +297,5 @@ fn respond<R, S>(
     if !invocation.begin_response(outcome) {
         return Poll::Pending;
     }
-    Poll::Ready(ended.map_err(|outcome| log_failure(invocation, &outcome)))
-}
-
-/// Logs what went wrong, once, and gives Lambda the error to post.
-fn log_failure(invocation: &Invocation, outcome: &Outcome) -> Diagnostic {
-    let diagnostic = outcome
-        .diagnostic()
-        .cloned()
-        .unwrap_or_else(|| Diagnostic { error_type: "Lifecycle.Failed".to_owned(), error_message: outcome.as_str().to_owned() });
-    let diagnostic = invocation.shared().settings.redacted(diagnostic);
-    tracing::error!(
-        outcome = outcome.as_str(),
-        error_type = diagnostic.error_type,
-        "the invocation failed: {}",
-        diagnostic.error_message
-    );
-    diagnostic
+    Poll::Ready(ended.map_err(|outcome| invocation.log_failure(&outcome)))
 }
