@@ -2,12 +2,29 @@
 
 use crate::{clock::Moment, environment};
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 /// When this process last asked for an event.
 static RESTED: Mutex<Option<Moment>> = Mutex::new(None);
+
+/// How many times this process was restored from a snapshot: a connection from before the last time is dead.
+static RESTORES: AtomicU32 = AtomicU32::new(0);
+
+/// The process was restored from a snapshot.
+pub(crate) fn restored() {
+    RESTORES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many times [`restored`] was called.
+#[cfg(feature = "aws-sdk")]
+pub(crate) fn restores() -> u32 {
+    RESTORES.load(Ordering::Relaxed)
+}
 
 /// The invocation's stages are over; the environment may freeze at any moment.
 pub(crate) fn begin() {

@@ -23,21 +23,28 @@
 //! ```
 //!
 //! With any other client: `request.headers_mut().extend(http_client::headers())`.
+//!
+//! [`connect`] opens a connection in the Init phase, so that the first invocation finds it open.
 
 use crate::{
-    Invocation,
+    Invocation, budget,
+    causes::Causes,
+    notice,
     trace::{self, ClientSpan},
+    urls,
     xray::{TRACE_HEADER, TraceHeader},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use opentelemetry::{
     KeyValue,
     trace::{Span as _, SpanBuilder, SpanKind, Status},
 };
 use pin_project_lite::pin_project;
 use std::{
+    convert::Infallible,
+    error::Error,
     fmt::Display,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -67,6 +74,61 @@ fn write(header: &TraceHeader, headers: &mut HeaderMap) {
     if let Some(value) = header.to_traceparent().and_then(|value| HeaderValue::try_from(value).ok()) {
         headers.insert(TRACEPARENT, value);
     }
+}
+
+/// Opens a client's connection to the host of `url` in the Init phase, so that the first invocation finds it open.
+///
+/// It sends a `HEAD` to the URL, and every response counts as connected, `404` too. The client is hyper's, reqwest's as the
+/// [module](self) shows it, or any other `Service<http::Request<_>>` that keeps its connections.
+///
+/// ```no_run
+/// use http_body_util::Empty;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use lambda_lifecycle::{Error, Lifecycle, http_client};
+///
+/// # async fn main_() -> Result<(), Error> {
+/// let life = Lifecycle::from_env();
+/// let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+/// life.init("prices", http_client::connect(&client, "http://prices.internal/")).await?;
+/// # Ok(()) }
+/// ```
+///
+/// Returns whether a connection is open. A failure is logged as a warning and is not an error, so that it does not fail the Init phase; the
+/// first invocation then connects. It waits at most 5 seconds, and less where the Init phase has less left.
+///
+/// # Errors
+/// None.
+pub async fn connect<S, B, R>(mut client: S, url: impl AsRef<str>) -> Result<bool, Infallible>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Error + 'static,
+    B: Default,
+{
+    let request = url.as_ref().parse::<Uri>().map(|uri| {
+        let mut request = Request::new(B::default());
+        (*request.method_mut(), *request.uri_mut()) = (Method::HEAD, uri);
+        request
+    });
+    let failure = match request {
+        Err(error) => format!("the URL is not valid: {error}"),
+        Ok(request) => {
+            let call = async {
+                poll_fn(|cx| client.poll_ready(cx)).await?;
+                client.call(request).await
+            };
+            match budget::within(call).await {
+                Ok(Ok(_)) => return Ok(true),
+                Ok(Err(error)) => Causes(&error).to_string(),
+                Err(limit) => format!("there was no response within {} ms", limit.as_millis()),
+            }
+        }
+    };
+    notice::warn(format_args!(
+        "no connection was opened ahead of the first invocation, which opens it itself: {}: {}",
+        urls::without_secrets(url.as_ref()),
+        urls::without_secrets(&failure)
+    ));
+    Ok(false)
 }
 
 /// Makes a CLIENT span of each request of an HTTP client, from its start to the head of the response, and sends the headers from

@@ -23,6 +23,7 @@
 pub mod after_response;
 #[cfg(feature = "aws-sdk")]
 pub mod aws_sdk;
+mod budget;
 mod builder;
 mod causes;
 mod clock;

@@ -11,12 +11,15 @@ use std::{
 };
 
 /// Crates whose types or traits may be in a public signature. Those that users have to name are re-exported from the crate root.
-const ALLOWED: [&str; 25] = [
+const ALLOWED: [&str; 27] = [
+    "aws_config",
     // The body of `lambda_http`.
     "aws_lambda_events",
     "aws_sdk_xray",
     "aws_smithy_runtime_api",
     "aws_smithy_types",
+    // What `aws_config` re-exports.
+    "aws_types",
     "axum",
     // What `axum` re-exports.
     "axum_core",

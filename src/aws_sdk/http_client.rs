@@ -2,7 +2,7 @@
 
 use super::{
     error::{self, CallError},
-    interceptor::Traced,
+    interceptor::{Traced, deadline, time_for_a_call},
     resources,
 };
 use crate::{
@@ -13,8 +13,10 @@ use crate::{
 use aws_smithy_runtime_api::{
     box_error::BoxError,
     client::{
+        connector_metadata::ConnectorMetadata,
         http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
-        orchestrator::HttpRequest,
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
         runtime_components::{RuntimeComponents, RuntimeComponentsBuilder},
     },
 };
@@ -23,6 +25,7 @@ use opentelemetry::{
     KeyValue,
     trace::{SpanBuilder, SpanKind},
 };
+use std::time::Instant;
 
 /// Services whose name in X-Ray differs from the one they sign with by more than capitals.
 const NAMES: [(&str, &str); 12] = [
@@ -61,6 +64,10 @@ impl HttpClient for TracedClient {
     fn validate_final_config(&self, components: &RuntimeComponents, config: &ConfigBag) -> Result<(), BoxError> {
         HttpClient::validate_final_config(&self.0, components, config)
     }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        self.0.connector_metadata()
+    }
 }
 
 #[derive(Debug)]
@@ -79,7 +86,7 @@ impl HttpConnector for TracedConnector {
             let _ = request.headers_mut().try_insert(TRACE_HEADER, header.to_string());
         }
         let messages = invocation.shared().settings.aws_error_messages;
-        let response = self.0.call(request);
+        let response = self.attempt(request, &invocation);
         let Some(mut span) = span else { return response };
         HttpConnectorFuture::new(async move {
             let response = response.await;
@@ -102,6 +109,29 @@ impl HttpConnector for TracedConnector {
     }
 }
 
+impl TracedConnector {
+    /// One attempt of a call, bounded by the invocation's time. What exceeds it is an error that the SDK does not retry.
+    fn attempt(&self, request: HttpRequest, invocation: &Invocation) -> HttpConnectorFuture {
+        let Some(deadline) = deadline(invocation) else { return self.0.call(request) };
+        let now = Instant::now();
+        let exceeded = |invocation: &Invocation| Err::<HttpResponse, _>(ConnectorError::other(invocation.exceed().into(), None));
+        if number(&request) > 1 && now >= deadline.soft && now < deadline.hard {
+            return HttpConnectorFuture::ready(exceeded(invocation));
+        }
+        let (response, invocation) = (self.0.call(request), invocation.clone());
+        HttpConnectorFuture::new(async move {
+            let bounded = tokio::time::timeout(time_for_a_call(&deadline, now), response);
+            bounded.await.unwrap_or_else(|_| exceeded(&invocation))
+        })
+    }
+}
+
+/// Which attempt of its call a request is, from 1.
+fn number(request: &HttpRequest) -> i64 {
+    let attempt = request.headers().get("amz-sdk-request").and_then(|sent| sent.strip_prefix("attempt="));
+    attempt.and_then(|sent| sent.split(';').next()?.parse().ok()).unwrap_or(1)
+}
+
 /// What the request itself says about its call.
 fn begin(request: &HttpRequest) -> ClientSpan {
     let (service, region) = scope(request);
@@ -114,8 +144,7 @@ fn begin(request: &HttpRequest) -> ClientSpan {
     if let Some(region) = region {
         attributes.push(KeyValue::new("aws.region", region));
     }
-    let attempt = request.headers().get("amz-sdk-request").and_then(|sent| sent.strip_prefix("attempt="));
-    let attempt: i64 = attempt.and_then(|sent| sent.split(';').next()?.parse().ok()).unwrap_or(1);
+    let attempt = number(request);
     if attempt > 1 {
         attributes.push(KeyValue::new("http.request.resend_count", attempt - 1));
     }

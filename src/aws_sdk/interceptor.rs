@@ -89,9 +89,7 @@ impl Intercept for TraceInterceptor {
         _: &BeforeSerializationInterceptorContextRef<'_>,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // Work that goes on when its invocation is over is bound by nothing of it.
-        let invocation = Invocation::try_current().filter(|invocation| !invocation.deferred().is_closed());
-        let Some(deadline) = invocation.and_then(|invocation| invocation.timing()) else { return Ok(()) };
+        let Some(deadline) = Invocation::try_current().and_then(|invocation| deadline(&invocation)) else { return Ok(()) };
         let left = time_for_a_call(&deadline, Instant::now());
         let asked = config.load::<TimeoutConfig>().and_then(TimeoutConfig::operation_timeout);
         if asked.is_none_or(|asked| asked > left) {
@@ -187,9 +185,14 @@ impl Intercept for TraceInterceptor {
     }
 }
 
+/// What bounds the calls of an invocation. Work that goes on when its invocation is over is bound by nothing of it.
+pub(super) fn deadline(invocation: &Invocation) -> Option<Deadline> {
+    if invocation.deferred().is_closed() { None } else { invocation.timing() }
+}
+
 /// Until the soft point, so that the caller still has time to answer the error; a call made after it has until the hard one, and one
 /// after that, which is work after the response, as long as such work may take.
-fn time_for_a_call(deadline: &Deadline, now: Instant) -> Duration {
+pub(super) fn time_for_a_call(deadline: &Deadline, now: Instant) -> Duration {
     let until = match now {
         _ if now < deadline.soft => deadline.soft,
         _ if now < deadline.hard => deadline.hard,

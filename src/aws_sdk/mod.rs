@@ -59,13 +59,22 @@
 //! # Ok::<(), aws_sdk_sqs::error::BuildError>(())
 //! ```
 
+mod config;
+mod connect;
 mod error;
 mod http_client;
+mod https;
 mod interceptor;
 mod resources;
+mod roots;
 
+pub use aws_config;
+pub use config::{config, loader};
+pub use connect::{ConnectOnly, connect};
 pub use http_client::traced;
+pub use https::HttpsClient;
 pub use interceptor::TraceInterceptor;
+pub use roots::{Roots, RootsError};
 
 use crate::{trace::ClientSpan, xray::TraceHeader};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;

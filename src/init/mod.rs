@@ -10,7 +10,7 @@ pub use cell::WriteOnce;
 pub use optional::Optional;
 
 use crate::{
-    Environment, InitializationType,
+    Environment, InitializationType, budget,
     cut::{self, Cut},
     environment::{self, EnvironmentError},
     invocation::error_type,
@@ -188,9 +188,11 @@ impl InitPhase {
     {
         let mut setup = pin!(Some(setup));
         let until = self.budget.and_then(|budget| Some((budget, self.began.checked_add(budget)?)));
+        let ends = until.map(|(_, until)| until);
         let guarded = poll_fn(|cx| {
             let polled_at = Instant::now();
-            let polled = panics::catch(|| setup.as_mut().as_pin_mut().map_or(Poll::Pending, |setup| setup.poll(cx)));
+            let poll = || setup.as_mut().as_pin_mut().map_or(Poll::Pending, |setup| setup.poll(cx));
+            let polled = budget::poll_until(ends, || panics::catch(poll));
             if let Some((budget, until)) = until
                 && polled_at < until
             {

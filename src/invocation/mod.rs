@@ -278,11 +278,7 @@ impl Invocation {
     /// [`DeadlineExceeded`] when the time was over first; the future is then dropped.
     pub async fn within<F: Future>(&self, future: F) -> Result<F::Output, DeadlineExceeded> {
         let finished = self.token().run_until_cancelled(future).await;
-        finished.ok_or_else(|| {
-            let exceeded = self.exceeded();
-            self.notes().exceeded = Some(exceeded.clone());
-            exceeded
-        })
+        finished.ok_or_else(|| self.exceed())
     }
 
     /// Spawns a task that keeps this invocation and the current span.
@@ -372,6 +368,13 @@ impl Invocation {
 
     pub(crate) fn timing(&self) -> Option<Deadline> {
         self.0.facts.deadline
+    }
+
+    /// The error for work of this invocation that was cut off. An error that wraps it ends the invocation as `deadline_exceeded`.
+    pub(crate) fn exceed(&self) -> DeadlineExceeded {
+        let exceeded = self.exceeded();
+        self.notes().exceeded = Some(exceeded.clone());
+        exceeded
     }
 
     pub(crate) fn exceeded(&self) -> DeadlineExceeded {

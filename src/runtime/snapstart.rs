@@ -6,6 +6,7 @@ use super::{
     fault::{Fault, Pause},
 };
 use crate::{
+    frozen,
     panics::{Panic, catch},
     runtime_api::{
         Body,
@@ -29,6 +30,7 @@ pub(super) async fn restore(shared: &Shared, resources: &[Arc<dyn SnapStartResou
     if let Err(error) = next(shared).await {
         return Err(post(shared, "init/error", "Runtime.InitError", error).await);
     }
+    frozen::restored();
     shared.client.forget_connections();
     for resource in resources {
         if let Err(error) = hook("after_restore", || resource.after_restore()).await {

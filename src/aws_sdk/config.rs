@@ -1,0 +1,158 @@
+//! An `SdkConfig` from what Lambda sets in the environment.
+
+use super::{https::HttpsClient, traced};
+use crate::{environment::variable, notice};
+use aws_config::{
+    BehaviorVersion, ConfigLoader, Region, SdkConfig,
+    ecs::EcsCredentialsProvider,
+    environment::EnvironmentVariableCredentialsProvider,
+    meta::{
+        credentials::CredentialsProviderChain,
+        region::{ProvideRegion, future},
+    },
+    profile::ProfileFileRegionProvider,
+    provider_config::ProviderConfig,
+    retry::RetryConfig,
+};
+use std::{path::Path, sync::Once};
+
+/// Variables that name a source of configuration which only `aws_config` reads.
+const OTHER_SOURCES: [&str; 4] = ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"];
+const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
+/// Where an agent in the environment gives credentials: under SnapStart, on ECS and on EKS.
+const CONTAINERS: [&str; 2] = ["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
+const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+
+/// The configuration of AWS SDK clients on Lambda, from the variables that Lambda sets: see the [module](super#configuration).
+///
+/// ```no_run
+/// # async fn main_() {
+/// let config = lambda_lifecycle::aws_sdk::config().await;
+/// let queues = aws_sdk_sqs::Client::new(&config);
+/// let topics = aws_sdk_sns::Client::new(&config);
+/// # }
+/// ```
+pub async fn config() -> SdkConfig {
+    loader().load().await
+}
+
+/// As [`config`], with settings of yours: retries, timeouts, a region, credentials, and whatever else `aws_config`'s loader takes.
+///
+/// ```no_run
+/// use lambda_lifecycle::aws_sdk::{self, aws_config::{retry::RetryConfig, timeout::TimeoutConfig}};
+/// use std::time::Duration;
+///
+/// # async fn main_() {
+/// let timeouts = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(2)).build();
+/// let config = aws_sdk::loader().retry_config(RetryConfig::standard().with_max_attempts(2)).timeout_config(timeouts).load().await;
+/// # }
+/// ```
+pub fn loader() -> ConfigLoader {
+    HttpsClient::from_env().loader()
+}
+
+impl HttpsClient {
+    /// As [`loader`], with this HTTP client.
+    pub fn loader(&self) -> ConfigLoader {
+        // What is wrong with its variables is logged now.
+        self.settings();
+        let loader = with_valid_retries(aws_config::defaults(BehaviorVersion::latest()).http_client(traced(self.clone())));
+        if let Some(name) = OTHER_SOURCES.into_iter().find(|name| variable(name).is_some()) {
+            log_fallback(name);
+            return loader.region(LambdaRegion { profiles: true });
+        }
+        let container = CONTAINERS.into_iter().any(|name| variable(name).is_some());
+        if variable(ACCESS_KEY).is_none() && !container {
+            // Not on Lambda: a developer's machine has profiles, a server has metadata.
+            warn_without_credentials();
+            return loader.region(LambdaRegion { profiles: true });
+        }
+        let loader = without_profiles(loader.region(LambdaRegion { profiles: false }));
+        let environment = EnvironmentVariableCredentialsProvider::new();
+        if !container {
+            return loader.credentials_provider(environment);
+        }
+        let provider = ProviderConfig::without_region().with_http_client(self.without_proxy());
+        let container = EcsCredentialsProvider::builder().configure(&provider).build();
+        let chain = CredentialsProviderChain::first_try("Environment", environment).or_else("EcsContainer", container);
+        loader.credentials_provider(chain)
+    }
+}
+
+/// A loader that looks for no file of profiles: each look at one is a handful of system calls, and Lambda has none.
+#[allow(deprecated, reason = "the loader takes no other type")]
+fn without_profiles(loader: ConfigLoader) -> ConfigLoader {
+    use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
+    loader.profile_files(ProfileFiles::builder().with_contents(ProfileFileKind::Config, "").build())
+}
+
+/// The retries of the environment, where `aws_config` can read them: it panics otherwise. A mode of other SDKs, `legacy` for one, is invalid.
+fn with_valid_retries(loader: ConfigLoader) -> ConfigLoader {
+    let (mut retries, mut invalid) = (RetryConfig::standard(), false);
+    let mut read = |name: &str, expected: &str, set: &mut dyn FnMut(&str) -> bool| {
+        let Ok(text) = std::env::var(name) else { return };
+        if set(&text) {
+            return;
+        }
+        invalid = true;
+        if !text.is_empty() {
+            notice::warn_once(&format!("{name}={text:?} is ignored and the SDK's default is used: expected {expected}"));
+        }
+    };
+    read("AWS_MAX_ATTEMPTS", "a number from 1", &mut |text| {
+        let attempts = text.parse().ok().filter(|attempts| *attempts > 0);
+        attempts.is_some_and(|attempts| {
+            retries = retries.clone().with_max_attempts(attempts);
+            true
+        })
+    });
+    read("AWS_RETRY_MODE", "standard or adaptive", &mut |text| {
+        text.parse().is_ok_and(|mode| {
+            retries = retries.clone().with_retry_mode(mode);
+            true
+        })
+    });
+    if invalid { loader.retry_config(retries) } else { loader }
+}
+
+fn log_fallback(variable: &str) {
+    static LOGGED: Once = Once::new();
+    LOGGED.call_once(|| {
+        tracing::debug!(variable, "aws_config loads the configuration with all its sources, because the variable is set")
+    });
+}
+
+/// Profiles are what a developer has instead.
+fn warn_without_credentials() {
+    let has_profiles = variable("HOME").is_some_and(|home| Path::new(&home).join(".aws").is_dir());
+    if !has_profiles {
+        notice::warn_once(
+            "calls of AWS SDK clients may fail, because neither AWS_ACCESS_KEY_ID nor AWS_CONTAINER_CREDENTIALS_FULL_URI is set and \
+             there are no profiles",
+        );
+    }
+}
+
+/// The region of the environment, and a warning where there is none.
+#[derive(Debug)]
+struct LambdaRegion {
+    /// Whether profiles may name it too.
+    profiles: bool,
+}
+
+impl ProvideRegion for LambdaRegion {
+    fn region(&self) -> future::ProvideRegion<'_> {
+        if let Some(region) = REGIONS.into_iter().find_map(variable) {
+            return future::ProvideRegion::ready(Some(Region::new(region)));
+        }
+        future::ProvideRegion::new(async {
+            let region = if self.profiles { ProfileFileRegionProvider::new().region().await } else { None };
+            if region.is_none() {
+                notice::warn_once(
+                    "calls of AWS SDK clients will fail, because AWS_REGION is not set: set it to a region like eu-west-1",
+                );
+            }
+            region
+        })
+    }
+}

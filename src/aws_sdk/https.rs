@@ -1,0 +1,212 @@
+//! The HTTP client that all clients of an `SdkConfig` share.
+
+use super::roots::{Roots, RootsError};
+use crate::{clock::Moment, environment::variable, frozen, notice};
+use aws_smithy_http_client::{
+    Connector,
+    proxy::ProxyConfig,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::{
+    connector_metadata::ConnectorMetadata,
+    http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
+    orchestrator::HttpRequest,
+    runtime_components::RuntimeComponents,
+};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+/// How long a connection may be idle. Services and load balancers close idle connections after 60 s or more.
+const IDLE: Duration = Duration::from_secs(50);
+
+/// The variables that name a proxy.
+const PROXIES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
+
+/// An HTTP client for the AWS SDK on Lambda: rustls with ring, root certificates without a look at the file system, proxies from the
+/// environment, and no connection that died while the environment was frozen.
+///
+/// [`config`](super::config) makes one by itself. Make it yourself to choose the root certificates, or to drop connections in
+/// [`Builder::on_thaw`](crate::Builder::on_thaw). Clones share their connections.
+///
+/// ```no_run
+/// use lambda_lifecycle::{Lifecycle, aws_sdk::HttpsClient};
+/// use std::time::Duration;
+///
+/// # async fn main_() {
+/// let https = HttpsClient::from_env();
+/// let thawed = https.clone();
+/// let life = Lifecycle::builder().on_thaw(Duration::from_secs(20), move |_| thawed.drop_connections()).build();
+/// let config = https.loader().load().await;
+/// # }
+/// ```
+///
+/// | variable | meaning |
+/// |---|---|
+/// | `AWS_CA_BUNDLE`, `SSL_CERT_FILE` | a PEM file with the root certificates to trust, instead of the compiled ones |
+/// | `SSL_CERT_DIR` | folders with root certificates to trust, instead of the compiled ones |
+/// | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` | the proxy's URL. Lower case works too |
+/// | `NO_PROXY` | hosts, domains and networks that are reached without the proxy |
+///
+/// Connections that were idle for 50 seconds are not used again. A frozen environment counts, even where its monotonic clock stood still.
+/// After a SnapStart restore no connection from before the snapshot is used.
+#[derive(Clone, Debug)]
+pub struct HttpsClient(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    given: Option<Roots>,
+    proxied: bool,
+    /// Read at first use: warnings are then logged, because the subscriber is set.
+    settings: OnceLock<(Roots, ProxyConfig)>,
+    connectors: Mutex<Connectors>,
+}
+
+#[derive(Debug)]
+struct Connectors {
+    used: Moment,
+    /// How many times this process was restored from a snapshot when they were made.
+    restores: u32,
+    /// One pool of connections for each pair of connect timeout and read timeout.
+    of: Vec<(Timeouts, SharedHttpConnector)>,
+}
+
+/// Connect timeout and read timeout.
+type Timeouts = (Option<Duration>, Option<Duration>);
+
+impl HttpsClient {
+    /// A client as the variables above describe it. They are read at first use. Invalid ones are logged once by their names, and ignored.
+    pub fn from_env() -> Self {
+        Self::new(None, true)
+    }
+
+    /// A client with these root certificates, and the proxies of the environment.
+    ///
+    /// # Errors
+    /// [`RootsError`] if [`Roots::Pem`] has no valid root certificate.
+    pub fn with_roots(roots: Roots) -> Result<Self, RootsError> {
+        roots.check()?;
+        Ok(Self::new(Some(roots), true))
+    }
+
+    /// The same without a proxy, for the endpoints of container credentials: they are in the environment itself.
+    pub(super) fn without_proxy(&self) -> Self {
+        Self::new(Some(self.settings().0.clone()), false)
+    }
+
+    fn new(given: Option<Roots>, proxied: bool) -> Self {
+        let connectors = Connectors { used: Moment::now(), restores: frozen::restores(), of: Vec::new() };
+        Self(Arc::new(Shared { given, proxied, settings: OnceLock::new(), connectors: Mutex::new(connectors) }))
+    }
+
+    /// Reads the environment, if that has not happened yet.
+    pub(super) fn settings(&self) -> &(Roots, ProxyConfig) {
+        self.0.settings()
+    }
+
+    /// Uses none of the open connections for further calls. Calls in progress keep theirs.
+    ///
+    /// The next call opens a new connection. For [`Builder::on_thaw`](crate::Builder::on_thaw), where 50 seconds are too long: behind
+    /// a gateway that forgets idle connections earlier, or where a call must never be tried on a connection that may be dead.
+    pub fn drop_connections(&self) {
+        self.0.connectors().of.clear();
+    }
+}
+
+impl Default for HttpsClient {
+    fn default() -> Self {
+        Self::from_env()
+    }
+}
+
+impl Shared {
+    fn connectors(&self) -> MutexGuard<'_, Connectors> {
+        self.connectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settings(&self) -> &(Roots, ProxyConfig) {
+        self.settings.get_or_init(|| {
+            let roots = self.given.clone().unwrap_or_else(Roots::from_env);
+            (roots, if self.proxied { proxies() } else { ProxyConfig::disabled() })
+        })
+    }
+
+    fn build(&self, timeouts: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let (roots, proxies) = self.settings();
+        let roots = TrustStore::empty().with_pem_certificate(roots.pem());
+        // It cannot fail in this version; the default trusts the operating system's roots.
+        let tls = TlsContext::builder().with_trust_store(roots).build().unwrap_or_default();
+        let mut connector = Connector::builder()
+            .connector_settings(timeouts.clone())
+            .proxy_config(proxies.clone())
+            .pool_idle_timeout(IDLE)
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls);
+        connector.set_sleep_impl(components.sleep_impl());
+        SharedHttpConnector::new(connector.build())
+    }
+}
+
+impl HttpClient for HttpsClient {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let key = (settings.connect_timeout(), settings.read_timeout());
+        let mut connectors = self.0.connectors();
+        let restores = frozen::restores();
+        // The pool's own limit counts on a clock that may stand still in a freeze.
+        if connectors.used.elapsed() > IDLE || connectors.restores != restores {
+            connectors.of.clear();
+        }
+        connectors.used = Moment::now();
+        connectors.restores = restores;
+        let connector = match connectors.of.iter().find(|(known, _)| *known == key) {
+            Some((_, connector)) => connector.clone(),
+            None => {
+                let connector = self.0.build(settings, components);
+                connectors.of.push((key, connector.clone()));
+                connector
+            }
+        };
+        SharedHttpConnector::new(Used { connector, shared: Arc::clone(&self.0) })
+    }
+
+    // Nothing is validated when a client is made: the SDK's own clients then parse all root certificates, once more than needed.
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        Some(ConnectorMetadata::new("hyper", Some(Cow::Borrowed("1.x"))))
+    }
+}
+
+/// A connector whose use is noted when a call ends: a connection is idle from then on.
+#[derive(Debug)]
+struct Used {
+    connector: SharedHttpConnector,
+    shared: Arc<Shared>,
+}
+
+impl HttpConnector for Used {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (response, shared) = (self.connector.call(request), Arc::clone(&self.shared));
+        HttpConnectorFuture::new(async move {
+            let response = response.await;
+            shared.connectors().used = Moment::now();
+            response
+        })
+    }
+}
+
+/// The proxies of the environment. Those that are not valid are logged, by their variable's name alone: a URL may hold a password.
+fn proxies() -> ProxyConfig {
+    for name in PROXIES {
+        if variable(name).is_some_and(|url| !is_proxy(&url)) {
+            notice::warn_once(&format!("{name} is not a valid proxy URL and is ignored: expected `http://host:port`"));
+        }
+    }
+    ProxyConfig::from_env()
+}
+
+fn is_proxy(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else { return false };
+    url.authority().is_some() && matches!(url.scheme_str(), None | Some("http" | "https"))
+}

@@ -1,0 +1,113 @@
+//! The root certificates that the HTTP client trusts.
+
+use crate::{environment::variable, notice};
+use base64::Engine;
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+/// Names a file with root certificates, in the order in which they count: the AWS SDKs' own, and OpenSSL's.
+const BUNDLES: [&str; 2] = ["AWS_CA_BUNDLE", "SSL_CERT_FILE"];
+/// Names folders with root certificates.
+const FOLDERS: &str = "SSL_CERT_DIR";
+
+/// The root certificates that [`HttpsClient`](super::HttpsClient) trusts.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Roots {
+    /// Mozilla's root certificates, compiled into the function. Nothing is read from the file system.
+    #[default]
+    Compiled,
+    /// Those of the operating system.
+    Native,
+    /// These certificates and no others, in PEM format.
+    Pem(Vec<u8>),
+}
+
+/// The certificates of a bundle cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RootsError {
+    /// The text is not PEM.
+    #[error("the bundle of root certificates is not valid PEM: {0}. Expected sections `-----BEGIN CERTIFICATE-----`")]
+    NotPem(String),
+    /// No section of the text is a certificate that can be used as a root.
+    #[error("the bundle has no valid root certificate, of {found} certificates: add the certificate of your CA")]
+    NoRoot {
+        /// How many certificates the bundle has.
+        found: usize,
+    },
+}
+
+impl Roots {
+    /// What the environment asks for: a bundle in `AWS_CA_BUNDLE` or `SSL_CERT_FILE`, folders in `SSL_CERT_DIR`, or else the
+    /// compiled ones. A bundle that cannot be used is logged by the name of its variable, and the compiled roots are used.
+    pub(super) fn from_env() -> Self {
+        for name in BUNDLES {
+            let Some(path) = variable(name) else { continue };
+            let problem = match std::fs::read(&path) {
+                Ok(pem) => match usable(&pem) {
+                    Ok(_) => return Self::Pem(pem),
+                    Err(error) => error.to_string(),
+                },
+                Err(error) => format!("the file cannot be read: {error}"),
+            };
+            notice::warn_once(&format!("{name}={path:?} is ignored, and the compiled root certificates are used: {problem}"));
+        }
+        if variable(FOLDERS).is_some() { Self::Native } else { Self::Compiled }
+    }
+
+    /// Says whether these certificates can be used, as far as that is known without reading files.
+    pub(super) fn check(&self) -> Result<(), RootsError> {
+        match self {
+            Self::Pem(pem) => usable(pem).map(drop),
+            Self::Compiled | Self::Native => Ok(()),
+        }
+    }
+
+    /// All valid certificates, in PEM format, which is all that the SDK's HTTP client takes. It panics on those that are not valid.
+    pub(super) fn pem(&self) -> String {
+        match self {
+            Self::Compiled => compiled(),
+            Self::Pem(pem) => usable(pem).map_or_else(|_| compiled(), |valid| encoded(&valid)),
+            Self::Native => {
+                let mut native = rustls_native_certs::load_native_certs().certs;
+                native.retain(is_root);
+                if native.is_empty() {
+                    notice::warn_once(
+                        "the operating system has no root certificates, and the compiled ones are used: set SSL_CERT_FILE",
+                    );
+                    return compiled();
+                }
+                encoded(&native)
+            }
+        }
+    }
+}
+
+fn compiled() -> String {
+    encoded(webpki_root_certs::TLS_SERVER_ROOT_CERTS)
+}
+
+/// The certificates of a bundle that are valid roots: at least one.
+fn usable(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let mut roots = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| RootsError::NotPem(error.to_string()))?;
+    let found = roots.len();
+    roots.retain(is_root);
+    if roots.is_empty() { Err(RootsError::NoRoot { found }) } else { Ok(roots) }
+}
+
+fn is_root(certificate: &CertificateDer<'_>) -> bool {
+    webpki::anchor_from_trusted_cert(certificate).is_ok()
+}
+
+fn encoded(certificates: &[CertificateDer<'_>]) -> String {
+    let bytes: usize = certificates.iter().map(|certificate| certificate.len() * 4 / 3 + 64).sum();
+    let mut pem = String::with_capacity(bytes);
+    for certificate in certificates {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        base64::engine::general_purpose::STANDARD.encode_string(certificate, &mut pem);
+        pem.push_str("\n-----END CERTIFICATE-----\n");
+    }
+    pem
+}

@@ -1,0 +1,185 @@
+//! The functions under test, each as a user would write it.
+
+use crate::support::function_main;
+use aws_config::SdkConfig;
+use aws_sdk_sqs::{
+    Client,
+    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef},
+    error::BoxError,
+};
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use http_body_util::Empty;
+use hyper_util::{client::legacy, rt::TokioExecutor};
+use lambda_lifecycle::{
+    Error, LambdaEvent, Lifecycle,
+    aws_sdk::{self, ConnectOnly, HttpsClient, Roots},
+    http_client, service_fn,
+};
+use serde_json::{Value, json};
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::runtime::Builder;
+
+const QUEUE: &str = "https://localhost/123456789012/orders";
+
+pub(crate) fn main(probe: &str) -> ExitCode {
+    function_main(Builder::new_multi_thread(), run(probe))
+}
+
+async fn run(probe: &str) -> Result<(), Error> {
+    match probe {
+        "configuration" => {
+            let life = Lifecycle::from_env();
+            let config = aws_sdk::config().await;
+            life.run(service_fn(async |_: LambdaEvent<Value>| describe(&config).await)).await
+        }
+        "bundle" => {
+            let refused = HttpsClient::with_roots(Roots::Pem(b"no certificate".to_vec()));
+            let refused = refused.expect_err("it is no bundle").to_string();
+            Lifecycle::from_env().run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(&refused))).await
+        }
+        "http" => over_plain_http().await,
+        "drops on thaw" => {
+            let https = HttpsClient::from_env();
+            let thawed = https.clone();
+            let life = Lifecycle::builder().on_thaw(Duration::ZERO, move |_| thawed.drop_connections()).build();
+            serve(life, &https.loader().load().await, probe).await
+        }
+        "slow connection" => {
+            let life = Lifecycle::from_env();
+            let config = aws_sdk::config().await;
+            let client = Client::new(&config);
+            // As much as the first one has: none may take it all.
+            for _ in 0..3 {
+                life.init("queue", aws_sdk::connect(first_call(&client))).await?;
+            }
+            life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>("served"))).await
+        }
+        _ => serve(Lifecycle::from_env(), &aws_sdk::config().await, probe).await,
+    }
+}
+
+async fn first_call(client: &Client) -> Result<aws_sdk_sqs::operation::send_message::SendMessageOutput, SendError> {
+    client.send_message().queue_url(QUEUE).message_body("{}").customize().interceptor(ConnectOnly).send().await
+}
+
+type SendError = aws_sdk_sqs::error::SdkError<aws_sdk_sqs::operation::send_message::SendMessageError>;
+
+/// Opens a connection as `probe` says, and sends a message for each event. Responds with what became of it.
+async fn serve(life: Lifecycle, config: &SdkConfig, probe: &str) -> Result<(), Error> {
+    let calls = Calls::default();
+    let client = Client::from_conf(aws_sdk_sqs::config::Builder::from(config).interceptor(calls.clone()).build());
+    let connected = match probe {
+        "no connection" => None,
+        "calls" => Some(life.init("queue", aws_sdk::connect(client.list_queues().send())).await?),
+        _ => Some(life.init("queue", aws_sdk::connect(first_call(&client))).await?),
+    };
+    life.run(service_fn(async |_: LambdaEvent<Value>| {
+        let before = calls.attempts();
+        let sent = client.send_message().queue_url(QUEUE).message_body("{}").send().await;
+        let error = sent.err().map(|error| format!("{error:?}"));
+        Ok::<_, Error>(json!({
+            "connected": connected,
+            "sent": error.is_none(),
+            "attempts": calls.attempts() - before,
+            "error": error,
+        }))
+    }))
+    .await
+}
+
+/// Counts the attempts of all calls.
+#[derive(Clone, Debug, Default)]
+struct Calls(Arc<AtomicU64>);
+
+impl Calls {
+    fn attempts(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Calls {
+    fn name(&self) -> &'static str {
+        "attempts"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// What clients would use, and what a client of SQS does.
+async fn describe(config: &SdkConfig) -> Result<Value, Error> {
+    use aws_sdk_sqs::config::ProvideCredentials;
+    let credentials = match config.credentials_provider() {
+        Some(provider) => match provider.provide_credentials().await {
+            Ok(credentials) => json!({
+                "key": credentials.access_key_id(),
+                "secret": credentials.secret_access_key(),
+                "token": credentials.session_token(),
+            }),
+            Err(error) => json!({ "error": error.to_string() }),
+        },
+        None => Value::Null,
+    };
+    let reached = Reached::default();
+    let client = Client::new(config);
+    let refused = client.list_queues().customize().interceptor(reached.clone()).send().await;
+    Ok(json!({
+        "region": config.region().map(ToString::to_string),
+        "credentials": credentials,
+        "endpoint": reached.0.get(),
+        "refused": refused.err().map(|error| format!("{error:?}")),
+        "attempts": config.retry_config().map(aws_config::retry::RetryConfig::max_attempts),
+        "retry mode": config.retry_config().map(|retry| format!("{:?}", retry.mode())),
+        "connect timeout": config.timeout_config().and_then(aws_config::timeout::TimeoutConfig::connect_timeout).map(|time| time.as_millis()),
+    }))
+}
+
+/// Keeps the endpoint of a call, and ends the call before it is sent.
+#[derive(Clone, Debug, Default)]
+struct Reached(Arc<OnceLock<String>>);
+
+#[dyn_dispatch_hint]
+impl Intercept for Reached {
+    fn name(&self) -> &'static str {
+        "endpoint"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.get_or_init(|| context.request().uri().to_owned());
+        Err("the endpoint is all that is asked for".into())
+    }
+}
+
+async fn over_plain_http() -> Result<(), Error> {
+    let life = Lifecycle::from_env();
+    let url = std::env::var("URL")?;
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+    let connected = life.init("prices", http_client::connect(&client, &url)).await?;
+    let refused = life.init("nowhere", http_client::connect(&client, "not a URL")).await?;
+    let uri: http::Uri = url.parse()?;
+    life.run(service_fn(async |_: LambdaEvent<Value>| {
+        let response = client.get(uri.clone()).await?;
+        Ok::<_, Error>(json!({ "connected": connected, "refused": refused, "status": response.status().as_u16() }))
+    }))
+    .await
+}
