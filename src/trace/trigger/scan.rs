@@ -1,0 +1,113 @@
+//! Keys and values of JSON text, found without decoding it.
+//!
+//! A value is skipped by its quotes and brackets and is not checked: of text that is no JSON the result is arbitrary, and never a panic.
+
+use memchr::memchr_iter;
+
+/// The members of an object: each key as it is written, and the text from its value on. None, where the text is no object.
+pub(super) fn members(text: &[u8]) -> Members<'_> {
+    Members(Parts::new(text, b'{'))
+}
+
+/// The elements of an array, each as the text from it on. None, where the text is no array.
+pub(super) fn elements(text: &[u8]) -> Elements<'_> {
+    Elements(Parts::new(text, b'['))
+}
+
+/// What is between the quotes, where the text begins with a string.
+pub(super) fn string(text: &[u8]) -> Option<&[u8]> {
+    let inside = text.strip_prefix(b"\"")?;
+    Some(&inside[..end_of_string(inside)])
+}
+
+pub(super) struct Members<'event>(Parts<'event>);
+
+impl<'event> Iterator for Members<'event> {
+    type Item = (&'event [u8], &'event [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let member = self.0.next()?;
+        let key = string(member)?;
+        let value = member.get(key.len() + 2..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        self.0.last = value;
+        Some((key, value))
+    }
+}
+
+pub(super) struct Elements<'event>(Parts<'event>);
+
+impl<'event> Iterator for Elements<'event> {
+    type Item = &'event [u8];
+
+    fn next(&mut self) -> Option<&'event [u8]> {
+        let element = self.0.next()?;
+        self.0.last = element;
+        Some(element)
+    }
+}
+
+/// What stands between the brackets, from comma to comma.
+struct Parts<'event> {
+    /// Where the last value begins: it is skipped when the next one is wanted, not for a reader who has found what it looked for.
+    last: &'event [u8],
+    begun: bool,
+}
+
+impl<'event> Parts<'event> {
+    fn new(text: &'event [u8], bracket: u8) -> Self {
+        Self { last: text.strip_prefix(&[bracket]).unwrap_or_default(), begun: false }
+    }
+
+    fn next(&mut self) -> Option<&'event [u8]> {
+        let part = if std::mem::replace(&mut self.begun, true) {
+            skip(self.last).trim_ascii_start().strip_prefix(b",")?
+        } else {
+            self.last
+        };
+        let part = part.trim_ascii_start();
+        (!matches!(part.first(), None | Some(b']' | b'}'))).then_some(part)
+    }
+}
+
+/// The text behind the value it begins with.
+fn skip(text: &[u8]) -> &[u8] {
+    match text.first() {
+        Some(b'"') => behind_string(&text[1..]),
+        Some(b'{') => behind_brackets(text, b'{', b'}'),
+        Some(b'[') => behind_brackets(text, b'[', b']'),
+        _ => {
+            let end = text.iter().position(|byte| matches!(byte, b',' | b']' | b'}'));
+            &text[end.unwrap_or(text.len())..]
+        }
+    }
+}
+
+/// Counts the brackets of one kind outside of strings: in JSON those of the other kind are balanced between them.
+fn behind_brackets(text: &[u8], open: u8, close: u8) -> &[u8] {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        at += 1;
+        if byte == b'"' {
+            at += end_of_string(&text[at..]) + 1;
+        } else if byte == open {
+            depth += 1;
+        } else if byte == close {
+            depth -= 1;
+            if depth == 0 {
+                return &text[at..];
+            }
+        }
+    }
+    &[]
+}
+
+fn behind_string(inside: &[u8]) -> &[u8] {
+    inside.get(end_of_string(inside) + 1..).unwrap_or_default()
+}
+
+/// Where the quote is that ends a string: one behind an even number of backslashes.
+fn end_of_string(inside: &[u8]) -> usize {
+    let is_escaped = |quote: usize| inside[..quote].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
+    memchr_iter(b'"', inside).find(|quote| !is_escaped(*quote)).unwrap_or(inside.len())
+}

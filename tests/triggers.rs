@@ -1,0 +1,243 @@
+//! Which service made an event: the public examples of `aws_lambda_events`, and events that say one thing and are another.
+
+use lambda_lifecycle::Trigger;
+use serde_json::{Value, json};
+use std::{fs, path::PathBuf, process::Command};
+
+/// What the names of the examples begin with, behind `example-`. The first that fits counts.
+const EXAMPLES: [(&str, Trigger); 69] = [
+    ("activemq", Trigger::Mq),
+    ("alb-lambda-target-request", Trigger::LoadBalancer),
+    ("alb-lambda-target-response", Trigger::Direct),
+    ("apigw-console", Trigger::ApiGatewayV1),
+    ("apigw-custom-auth-request", Trigger::Authorizer),
+    ("apigw-custom-auth-response", Trigger::Direct),
+    ("apigw-request", Trigger::ApiGatewayV1),
+    ("apigw-response", Trigger::Direct),
+    ("apigw-restapi", Trigger::ApiGatewayV1),
+    ("apigw-sam-http", Trigger::ApiGatewayV2),
+    ("apigw-sam-rest", Trigger::ApiGatewayV1),
+    ("apigw-v2-custom-authorizer", Trigger::Authorizer),
+    ("apigw-v2-request", Trigger::ApiGatewayV2),
+    ("apigw-websocket", Trigger::WebSocket),
+    // What a resolver's template makes of a request, the function does not see.
+    ("appsync-batchinvoke", Trigger::Direct),
+    ("appsync-invoke", Trigger::Direct),
+    ("appsync-identity", Trigger::Direct),
+    ("appsync-direct-resolver", Trigger::AppSync),
+    ("appsync-lambda-auth-request", Trigger::Authorizer),
+    ("appsync-lambda-auth-response", Trigger::Direct),
+    ("autoscaling", Trigger::EventBridge),
+    ("bedrock", Trigger::Direct),
+    ("clientvpn", Trigger::Direct),
+    ("cloudformation-custom-resource-provider-response", Trigger::Direct),
+    ("cloudformation-custom-resource-response", Trigger::Direct),
+    ("cloudformation-custom-resource", Trigger::CloudFormation),
+    ("cloudwatch-alarm-sns", Trigger::Sns),
+    ("cloudwatch-alarm", Trigger::CloudWatchAlarm),
+    // A record of CloudTrail names the service that was called.
+    ("cloudwatch-cloudtrail", Trigger::Direct),
+    ("cloudwatch_logs", Trigger::CloudWatchLogs),
+    ("code_commit", Trigger::CodeCommit),
+    ("codebuild", Trigger::EventBridge),
+    ("codedeploy-lifecycle", Trigger::Direct),
+    ("codedeploy", Trigger::EventBridge),
+    ("codepipeline_job", Trigger::CodePipeline),
+    ("codepipeline", Trigger::EventBridge),
+    ("cognito", Trigger::Cognito),
+    ("config", Trigger::Config),
+    ("connect", Trigger::Connect),
+    ("controltower", Trigger::Direct),
+    ("documentdb", Trigger::DocumentDb),
+    // A lone record.
+    ("dynamodb-event-record", Trigger::Direct),
+    ("dynamodb", Trigger::DynamoDb),
+    ("ecr", Trigger::EventBridge),
+    ("eventbridge-schedule", Trigger::Schedule),
+    ("eventbridge", Trigger::EventBridge),
+    ("firehose", Trigger::Firehose),
+    ("iot-custom-auth-request", Trigger::Authorizer),
+    ("iot-custom-auth-response", Trigger::Direct),
+    ("iot_", Trigger::Iot),
+    ("kafka", Trigger::Kafka),
+    ("kinesis-event", Trigger::Kinesis),
+    ("kinesis-firehose-event", Trigger::Firehose),
+    ("kinesis-firehose-response", Trigger::Direct),
+    ("lex-event", Trigger::Lex),
+    ("lex-response", Trigger::Direct),
+    ("rabbitmq", Trigger::Mq),
+    ("s3-event", Trigger::S3),
+    ("s3-object-lambda", Trigger::S3ObjectLambda),
+    ("secretsmanager", Trigger::SecretsManager),
+    ("ses", Trigger::Ses),
+    ("sns-event", Trigger::Sns),
+    // What a topic sends to a web server.
+    ("sns-subscription", Trigger::Direct),
+    ("sns-unsubscribe", Trigger::Direct),
+    // The response of a call to SQS.
+    ("sqs-api", Trigger::Direct),
+    ("sqs-batch-response", Trigger::Direct),
+    ("sqs-event", Trigger::Sqs),
+    ("vpc-lattice-response", Trigger::Direct),
+    ("vpc-lattice", Trigger::VpcLattice),
+];
+
+/// Where Cargo keeps the examples that the package brings.
+fn examples() -> Vec<(String, Vec<u8>)> {
+    let rustc = Command::new("rustc").arg("-vV").output().unwrap();
+    let rustc = String::from_utf8(rustc.stdout).unwrap();
+    let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    // For this platform alone: packages that only others need are not on the machine.
+    let arguments = ["metadata", "--format-version=1", "--all-features", "--offline", "--locked", "--filter-platform", host];
+    let output = Command::new(env!("CARGO")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let package = packages.iter().find(|package| package["name"] == "aws_lambda_events").unwrap();
+    let folder = PathBuf::from(package["manifest_path"].as_str().unwrap()).with_file_name("src").join("fixtures");
+    let mut examples: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap()))
+        .collect();
+    examples.sort();
+    examples
+}
+
+fn expected(example: &str) -> Option<Trigger> {
+    let name = example.strip_prefix("example-").unwrap_or(example);
+    EXAMPLES.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, trigger)| *trigger)
+}
+
+#[test]
+fn public_examples_have_their_label() {
+    let examples = examples();
+    assert!(examples.len() > 150, "{} examples", examples.len());
+    let wrong: Vec<_> = examples
+        .iter()
+        .map(|(name, event)| (name, Some(Trigger::recognize(event)), expected(name)))
+        .filter(|(_, found, expected)| found != expected)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `sam local` and many tools sort the keys, or write the event without its spaces.
+#[test]
+fn the_order_of_keys_does_not_matter() {
+    // Sorted, it says what it is behind the request, where nobody reads on: `sam local` makes none of these.
+    for (name, event) in examples().into_iter().filter(|(name, _)| !name.ends_with("without-identity-source")) {
+        let Ok(Value::Object(members)) = serde_json::from_slice(&event) else { continue };
+        let mut members: Vec<String> = members.iter().map(|(key, value)| format!("{}:{value}", json!(key))).collect();
+        members.sort();
+        let sorted = format!("{{{}}}", members.join(","));
+        assert_eq!(Some(Trigger::recognize(sorted.as_bytes())), expected(&name), "{name}: {sorted}");
+    }
+}
+
+/// What an event holds is its sender's: every example inside of another one, as a value, as text, and among a batch's.
+#[test]
+fn an_event_inside_of_another_one_is_not_seen() {
+    let inner: Vec<Value> = examples().iter().filter_map(|(_, event)| serde_json::from_slice(event).ok()).collect();
+    for event in inner {
+        let text = event.to_string();
+        for (outer, trigger) in [
+            (json!({ "input": event }), Trigger::Direct),
+            (json!({ "before": text, "input": [event], "text": text }), Trigger::Direct),
+            (
+                json!({ "version": "0", "id": "1", "detail-type": "Order", "source": "shop", "detail": event }),
+                Trigger::EventBridge,
+            ),
+            (json!({ "Records": [{ "body": text, "messageId": "1", "eventSource": "aws:sqs" }] }), Trigger::Sqs),
+            (json!({ "Records": [{ "dynamodb": event, "eventSource": "aws:dynamodb" }] }), Trigger::DynamoDb),
+            (json!({ "Records": [null, 1, "x", [], {}, { "a": event, "eventSource": "aws:sqs" }] }), Trigger::Sqs),
+            (json!([{ "body": text, "eventSource": "aws:sqs" }]), Trigger::Sqs),
+        ] {
+            assert_eq!(Trigger::recognize(outer.to_string().as_bytes()), trigger, "{outer}");
+        }
+    }
+}
+
+#[test]
+fn events_that_no_example_shows() {
+    let sqs = json!({ "messageId": "1", "eventSource": "aws:sqs" });
+    let arn = |service: &str| format!("arn:aws:{service}:eu-west-1:123456789012:stream/orders");
+    for (event, trigger) in [
+        (json!({ "version": "2.0", "routeKey": "POST /orders", "requestContext": {} }), Trigger::ApiGatewayV2),
+        (
+            json!({ "version": "2.0", "routeKey": "$default", "requestContext": { "domainName": "x.lambda-url.eu-west-1.on.aws" } }),
+            Trigger::FunctionUrl,
+        ),
+        (
+            json!({ "version": "2.0", "rawPath": "/x.lambda-url.y", "requestContext": { "domainName": "a.example.com", "http": {} } }),
+            Trigger::ApiGatewayV2,
+        ),
+        (json!({ "resource": "/{proxy+}", "httpMethod": "GET" }), Trigger::ApiGatewayV1),
+        (json!({ "requestContext": { "elb": {} }, "httpMethod": "GET" }), Trigger::LoadBalancer),
+        (json!({ "requestContext": { "connectionId": "c", "routeKey": "$default" }, "body": "x" }), Trigger::WebSocket),
+        (
+            json!({ "version": "1.0", "requestContext": { "condition": "Success" }, "requestPayload": {}, "responsePayload": {} }),
+            Trigger::Destination,
+        ),
+        (json!({ "detail-type": "Scheduled Event", "source": "aws.scheduler", "detail": "{}" }), Trigger::Schedule),
+        (json!({ "detail-type": "Scheduled Event", "source": "calendar", "detail": {} }), Trigger::EventBridge),
+        (json!({ "detail-type": "Order", "source": "shop", "detail": { "title": "Scheduled Event" } }), Trigger::EventBridge),
+        (json!({ "Records": [], "window": {}, "eventSourceARN": arn("kinesis") }), Trigger::Kinesis),
+        (json!({ "Records": [], "window": {}, "eventSourceARN": arn("dynamodb") }), Trigger::DynamoDb),
+        (json!({ "eventSource": "SelfManagedKafka", "bootstrapServers": "b", "records": {} }), Trigger::Kafka),
+        (
+            json!({ "invocationSchemaVersion": "2.0", "invocationId": "i", "job": {}, "tasks": [{ "s3Key": "k" }] }),
+            Trigger::S3Batch,
+        ),
+        (json!({ "messageVersion": "1.0", "bot": {}, "sessionState": {}, "inputTranscript": "x" }), Trigger::Lex),
+        (json!({ "DurableExecutionArn": "arn", "CheckpointToken": "t", "InitialExecutionState": {} }), Trigger::DurableExecution),
+        (json!({ "Execution": {}, "State": {}, "StateMachine": {} }), Trigger::StepFunctions),
+        (json!({ "httpMethod": "GET", "agent": {}, "parameters": [{ "name": "resource" }] }), Trigger::Direct),
+        (json!([sqs, sqs]), Trigger::Sqs),
+        (json!({ "eventSource": "aws:sqs", "body": "a lone record" }), Trigger::Direct),
+        (json!({ "Records": [] }), Trigger::Direct),
+        (json!({ "Records": [{ "eventSource": "of:mine" }] }), Trigger::Direct),
+        (json!({ "Records": "aws:sqs", "requestContext": "elb", "source": 1, "detail-type": null }), Trigger::EventBridge),
+        (json!({ "order": 1 }), Trigger::Direct),
+        (json!([]), Trigger::Direct),
+        (json!(null), Trigger::Direct),
+        (json!("Records"), Trigger::Direct),
+    ] {
+        assert_eq!(Trigger::recognize(event.to_string().as_bytes()), trigger, "{event}");
+    }
+}
+
+/// However far a key stands from the front, and whatever stands before it.
+#[test]
+fn no_length_hides_a_key() {
+    for filler in [
+        json!("\\\"}{][,:".repeat(10_000)),
+        json!(vec!["}]\"{["; 10_000]),
+        json!(vec![-1.5e3; 10_000]),
+        serde_json::from_str(&format!("{}{}", "[".repeat(100), "]".repeat(100))).unwrap(),
+    ] {
+        let event = format!(r#" {{ "a" : {filler} , "requestContext" : {filler}, "source": "shop",	"detail-type" : "x" }} "#);
+        assert_eq!(Trigger::recognize(event.as_bytes()), Trigger::EventBridge);
+        let event = format!(r#"{{"Records":[{{"body":{filler},"eventSource":"aws:sqs"}}]}}"#);
+        assert_eq!(Trigger::recognize(event.as_bytes()), Trigger::Sqs);
+    }
+}
+
+/// Text that is cut off anywhere, or whose bytes are other ones, is no reason to panic or to overflow the stack.
+#[test]
+fn text_that_is_no_json_has_some_label() {
+    for (_, event) in examples() {
+        let step = event.len() / 12 + 1;
+        for end in (0..event.len()).step_by(step) {
+            Trigger::recognize(&event[..end]);
+            let mut changed = event.clone();
+            for byte in *b"\"\\{}[],: \xff" {
+                changed[end] = byte;
+                Trigger::recognize(&changed);
+            }
+        }
+    }
+    for bracket in ["[", "{\"a\":", "[{\"a\":", "]", "}", "\"", "\\", "{\"\\"] {
+        Trigger::recognize(bracket.repeat(100_000).as_bytes());
+    }
+}
