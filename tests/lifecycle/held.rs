@@ -73,7 +73,9 @@ impl HeldFunction {
             .env("AWS_LAMBDA_FUNCTION_NAME", "probe")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "2048")
-            .env("AWS_XRAY_DAEMON_ADDRESS", xray.daemon.address());
+            .env("AWS_XRAY_DAEMON_ADDRESS", xray.daemon.address())
+            // A third of it is left for the documents once the posts have had their time: no machine is so slow.
+            .env("LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET", "6000");
         if at_once > 1 {
             command.env("AWS_LAMBDA_MAX_CONCURRENCY", at_once.to_string());
             command.env("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances");
