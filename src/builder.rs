@@ -81,6 +81,24 @@ impl Builder {
         self
     }
 
+    /// Whether `_X_AMZN_TRACE_ID` is set to the trace header of each invocation, where one runs at a time. Default: yes, as AWS asks of a
+    /// runtime and as `lambda_runtime` does.
+    ///
+    /// Clients of the AWS SDK read it when they have no interceptor of [`aws_sdk`](crate::aws_sdk): they send it along, and Lambda stops
+    /// functions that call each other without end. Other libraries find their parent span by it. Where several invocations run at once
+    /// it is never set.
+    ///
+    /// Setting a variable while other threads read it is sound for readers in Rust, which share a lock. For C code it depends on the libc:
+    ///
+    /// - glibc keeps every value, so a reader always finds memory that is valid. That costs about 160 bytes for each invocation.
+    /// - musl frees the value before. C code that reads any variable at that moment, in a thread of its own, may read freed memory.
+    ///
+    /// Switch it off where nothing reads the variable, or where such a thread runs with musl.
+    pub fn trace_variable(mut self, on: bool) -> Self {
+        self.settings.trace_variable = on;
+        self
+    }
+
     /// A span exporter beside X-Ray's, for any other backend; with `export(Export::None)` instead of it.
     ///
     /// It gets the spans of an invocation after the response was posted. It runs in a task of its own and has until the
@@ -259,7 +277,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Each variable, and the method that sets the same in code.
-    const BOTH: [(&str, &str); 17] = [
+    const BOTH: [(&str, &str); 18] = [
         ("LOG", "log"),
         ("TRACE", "trace"),
         ("TRACE_FILTER", "trace_filter"),
@@ -268,6 +286,7 @@ mod tests {
         ("TRACE_PRINT", "trace_print"),
         ("TRACE_IN_PROGRESS", "in_progress"),
         ("TRACE_BUDGET", "trace_budget"),
+        ("TRACE_VARIABLE", "trace_variable"),
         ("TRACE_AWS_ERROR_MESSAGES", "aws_error_messages"),
         ("INIT_BUDGET", "init_budget"),
         ("DEADLINE", "deadline"),

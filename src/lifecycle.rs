@@ -1,6 +1,7 @@
 //! The one call in `main`: all four stages, stacked.
 
 use crate::{
+    EnvironmentError,
     builder::Builder,
     environment,
     init::{InitError, InitPhase, Optional, WriteOnce},
@@ -170,6 +171,40 @@ impl<L> Lifecycle<L> {
         Lifecycle { shared, init, snapstart, layers: Stack::new(layers, layer) }
     }
 
+    /// A [`Runtime`] with the settings of this lifecycle, to place its layers and layers of your own as you like.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn, xray::Redaction};
+    /// use serde_json::Value;
+    /// use tower::Layer;
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Error> {
+    ///     let life = Lifecycle::builder().redact(|_, _| Redaction::Remove).build();
+    ///     let handler = service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(event.payload));
+    ///     life.runtime(life.handler_layer().layer(handler))?.layer(life.runtime_layer()).run().await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`EnvironmentError`](crate::EnvironmentError) outside of Lambda.
+    pub fn runtime<H, T, R, Buffered, Body, D, E>(
+        &self,
+        handler: H,
+    ) -> Result<Runtime<Respond<H, T, Buffered, Body>>, EnvironmentError>
+    where
+        H: Service<LambdaEvent<T>, Response = R>,
+        H::Error: Into<Diagnostic> + Debug,
+        T: for<'de> Deserialize<'de>,
+        R: IntoFunctionResponse<Buffered, Body>,
+        Buffered: Serialize,
+        Body: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+        D: Into<Bytes> + Send,
+        E: Into<Error> + Send + Debug,
+    {
+        Runtime::of(handler, || Arc::clone(&self.shared))
+    }
+
     /// Position A, for a `lambda_runtime::Runtime` of your own: see [`service`](crate::service).
     pub fn runtime_layer(&self) -> RuntimeLayer {
         RuntimeLayer::of(Arc::clone(&self.shared))
@@ -334,7 +369,7 @@ impl<L> Lifecycle<L> {
         L: Layer<LifecycleService<H, T, Buffered, Body>>,
         L::Service: Service<LambdaInvocation, Response = (), Error = Error>,
     {
-        let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
+        let runtime = self.runtime(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
         trace::resolve(&self.shared).await;
         if environment::kind().is_concurrent() {
             notice::warn(format_args!(
@@ -364,7 +399,7 @@ impl<L> Lifecycle<L> {
         L: Layer<LifecycleService<H, T, Buffered, Body>>,
         L::Service: Service<LambdaInvocation, Response = (), Error = Error, Future: Send> + Clone + Send + 'static,
     {
-        let runtime = Runtime::new(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
+        let runtime = self.runtime(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
         trace::resolve(&self.shared).await;
         let runtime = runtime.register_snapstart_resources(self.snapstart);
         shutdown::serve(&self.shared, pin!(runtime.run_concurrent())).await

@@ -11,6 +11,7 @@
 //! | `LAMBDA_LIFECYCLE_TRACE_PRINT` | `on`, `off`: write each finished document to standard output too, to compare it with what X-Ray shows | `off` |
 //! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace: X-Ray takes 500,000, of which Lambda's own segments need some | `480000` |
+//! | `LAMBDA_LIFECYCLE_TRACE_VARIABLE` | `on`, `off`: set `_X_AMZN_TRACE_ID` for each invocation where one runs at a time: see [`Builder::trace_variable`](crate::Builder::trace_variable) | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES` | `on`, `off`: record the message of an AWS service's error beside its code; messages can repeat what was sent | `off` |
 //! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all set-ups of the Init phase | `9000`; none where the platform allows minutes |
 //! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and answer before the deadline | `on` |
@@ -97,6 +98,7 @@ pub(crate) struct Settings {
     pub(crate) trace_print: bool,
     pub(crate) in_progress: bool,
     pub(crate) trace_budget: usize,
+    pub(crate) trace_variable: bool,
     pub(crate) aws_error_messages: bool,
     /// `None`: the default, where the platform has a limit that is worth it.
     pub(crate) init_budget: Option<Duration>,
@@ -122,6 +124,7 @@ impl Default for Settings {
             trace_print: false,
             in_progress: true,
             trace_budget: MAX_TRACE - LAMBDAS_OWN,
+            trace_variable: true,
             aws_error_messages: false,
             init_budget: None,
             deadline: true,
@@ -148,6 +151,7 @@ impl fmt::Debug for Settings {
             .field("trace_print", &self.trace_print)
             .field("in_progress", &self.in_progress)
             .field("trace_budget", &self.trace_budget)
+            .field("trace_variable", &self.trace_variable)
             .field("aws_error_messages", &self.aws_error_messages)
             .field("init_budget", &self.init_budget)
             .field("deadline", &self.deadline)
@@ -258,6 +262,7 @@ impl Settings {
         reader.switch("LAMBDA_LIFECYCLE_TRACE_PRINT", &mut self.trace_print);
         reader.switch("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", &mut self.in_progress);
         reader.set("LAMBDA_LIFECYCLE_TRACE_BUDGET", "a number of bytes", &mut self.trace_budget, |text| text.parse().ok());
+        reader.switch("LAMBDA_LIFECYCLE_TRACE_VARIABLE", &mut self.trace_variable);
         reader.switch("LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES", &mut self.aws_error_messages);
         reader.set("LAMBDA_LIFECYCLE_INIT_BUDGET", MILLISECONDS, &mut self.init_budget, |text| milliseconds(text).map(Some));
         reader.switch("LAMBDA_LIFECYCLE_DEADLINE", &mut self.deadline);

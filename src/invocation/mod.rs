@@ -119,6 +119,8 @@ impl Default for Facts {
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) outcome: Option<Outcome>,
+    /// The error as the log and Lambda have it: redacted.
+    pub(crate) logged: Option<lambda_runtime::Diagnostic>,
     /// What [`Invocation::within`] returned last.
     pub(crate) exceeded: Option<DeadlineExceeded>,
     /// The handler's layer has seen it: without an outcome it was then left unanswered.
@@ -411,6 +413,7 @@ impl Invocation {
             "the invocation failed: {}",
             diagnostic.error_message
         );
+        self.notes().logged = Some(diagnostic.clone());
         diagnostic
     }
 

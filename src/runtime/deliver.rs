@@ -12,7 +12,6 @@ use crate::{
         Body, Connection, Failure, Progress, Reply,
         diagnostic::{self, ERROR_BODY, ERROR_CAUSE, ERROR_TYPE},
     },
-    urls,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
@@ -29,7 +28,7 @@ pub(super) enum Post {
         body: Body,
         progress: Arc<Progress>,
     },
-    /// [Redacted](redacted).
+    /// [Redacted](Shared::redacted).
     Error(Diagnostic),
 }
 
@@ -66,17 +65,6 @@ pub(super) async fn deliver(shared: &Shared, ids: &Ids, answer: &Answer, post: P
     }
     posting.conclude();
     drop(connection);
-}
-
-/// The error as it may leave: its URLs cut, and past the redactor where there is an invocation, which knows it.
-pub(super) fn redacted(mut diagnostic: Diagnostic) -> Diagnostic {
-    match Invocation::try_current() {
-        Some(invocation) => invocation.shared().settings.redacted(diagnostic),
-        None => {
-            diagnostic.error_message = urls::without_secrets(&diagnostic.error_message).into_owned();
-            diagnostic
-        }
-    }
 }
 
 type Kept = Option<Box<dyn Send>>;

@@ -10,13 +10,16 @@ mod snapstart;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trace_variable;
 mod worker;
 
 pub use respond::{Respond, RespondFuture};
 pub(crate) use shared::Shared;
 pub use shared::{EventsRefused, ServiceNotReady};
 
-use crate::{Environment, EnvironmentError, InitializationType, environment::kind, panics::Panic, runtime_api::Client};
+use crate::{
+    Environment, EnvironmentError, InitializationType, environment::kind, invocation, panics::Panic, runtime_api::Client,
+};
 use bytes::Bytes;
 use fault::{Fault, Pause};
 use futures_core::Stream;
@@ -76,11 +79,17 @@ where
 {
     /// A runtime for a handler, in the environment that the variables describe.
     ///
+    /// [`Lifecycle::runtime`](crate::Lifecycle::runtime) makes one that is configured in code.
+    ///
     /// # Errors
     /// [`EnvironmentError`] when a variable that Lambda sets is missing or malformed.
     pub fn new(handler: H) -> Result<Self, EnvironmentError> {
+        Self::of(handler, invocation::Shared::from_env)
+    }
+
+    pub(crate) fn of(handler: H, configured: impl FnOnce() -> Arc<invocation::Shared>) -> Result<Self, EnvironmentError> {
         let client = Client::new(Environment::runtime_api()?);
-        Ok(Self::with(handler, Shared::new(client, kind().max_concurrency())))
+        Ok(Self::with(handler, Shared::new(client, kind().max_concurrency(), configured())))
     }
 
     fn with(handler: H, shared: Shared) -> Self {

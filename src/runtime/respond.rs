@@ -3,7 +3,7 @@
 use super::{
     Shared,
     answer::Answer,
-    deliver::{Post, deliver, redacted},
+    deliver::{Post, deliver},
     event::Ids,
     stream::Streamed,
     worker::Truncated,
@@ -154,7 +154,7 @@ where
                     let polled = caught(|| match this.handler.as_mut().as_pin_mut() {
                         Some(handler) => match handler.poll(cx) {
                             Poll::Pending => Ok(Poll::Pending),
-                            Poll::Ready(Ok(response)) => encode(response).map(Poll::Ready),
+                            Poll::Ready(Ok(response)) => encode(this.shared, response).map(Poll::Ready),
                             Poll::Ready(Err(error)) => Err(Outcome::failed(error.into())),
                         },
                         None => Ok(Poll::Pending),
@@ -170,7 +170,11 @@ where
                 this.handler.set(None);
                 Ok(())
             });
-            let post = dropped.and(made).unwrap_or_else(|outcome| Post::Error(conclude(outcome)));
+            // The handler's layer has done this as well, where there is one. Where there is none the outcome is not known.
+            if Invocation::try_current().is_some_and(|invocation| !invocation.begin_response(None)) {
+                return Poll::Pending;
+            }
+            let post = dropped.and(made).unwrap_or_else(|outcome| Post::Error(conclude(this.shared, outcome)));
             let Some(ids) = this.ids.take() else {
                 return Poll::Ready(Err("a layer removed the request id from the event: no response can be sent".into()));
             };
@@ -180,7 +184,7 @@ where
     }
 }
 
-fn encode<R, Buffered, Streaming, D, E>(response: R) -> Result<Post, Outcome>
+fn encode<R, Buffered, Streaming, D, E>(shared: &Arc<Shared>, response: R) -> Result<Post, Outcome>
 where
     R: IntoFunctionResponse<Buffered, Streaming>,
     Buffered: Serialize,
@@ -195,7 +199,7 @@ where
         }
         FunctionResponse::StreamingResponse(response) => {
             let prelude = prelude(response.metadata_prelude).map_err(unencodable)?;
-            let (body, progress) = Streamed::new(prelude, response.stream);
+            let (body, progress) = Streamed::new(prelude, response.stream, Arc::clone(shared));
             Ok(Post::Streamed { body: Body::Stream(Box::pin(body)), progress })
         }
     }
@@ -210,16 +214,18 @@ fn prelude(mut prelude: MetadataPrelude) -> Result<Bytes, serde_json::Error> {
 }
 
 /// Notes why an invocation failed, and logs it, unless the handler's layer has done so.
-fn conclude(outcome: Outcome) -> Diagnostic {
+fn conclude(shared: &Shared, outcome: Outcome) -> Diagnostic {
     let outcome = outcome.cut();
-    match Invocation::try_current().filter(|invocation| invocation.failure().is_none()) {
-        Some(invocation) => {
-            let diagnostic = invocation.log_failure(&outcome);
-            invocation.set_outcome(outcome);
-            diagnostic
-        }
-        None => redacted(outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()))),
+    let invocation = Invocation::try_current();
+    if let Some(invocation) = invocation.as_ref().filter(|invocation| invocation.failure().is_none()) {
+        let diagnostic = invocation.log_failure(&outcome);
+        invocation.set_outcome(outcome);
+        return diagnostic;
     }
+    let diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()));
+    // What the handler's layer has logged is redacted already.
+    let is_logged = invocation.is_some_and(|invocation| invocation.notes().logged.as_ref() == Some(&diagnostic));
+    if is_logged { diagnostic } else { shared.redacted(diagnostic) }
 }
 
 /// Runs the user's code. A panic becomes an error.

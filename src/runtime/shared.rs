@@ -1,15 +1,17 @@
 //! State that all workers and the innermost service share.
 
 use super::{event, fault::Faults};
-use crate::runtime_api::Client;
+use crate::{Invocation, invocation, runtime_api::Client};
 use http::Uri;
-use lambda_runtime::{Config, Error};
+use lambda_runtime::{Config, Diagnostic, Error};
 use std::sync::{Arc, OnceLock, atomic::AtomicU32};
 
 /// State that all workers and the innermost service share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(super) client: Client,
+    /// What holds for events outside of an invocation.
+    pub(super) configured: Arc<invocation::Shared>,
     pub(super) next: Uri,
     /// Read for the first event.
     config: OnceLock<Arc<Config>>,
@@ -20,10 +22,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(client: Client, workers: u32) -> Self {
+    pub(super) fn new(client: Client, workers: u32, configured: Arc<invocation::Shared>) -> Self {
         Self {
             next: client.endpoint.runtime("invocation/next"),
             client,
+            configured,
             config: OnceLock::new(),
             faults: Faults::default(),
             workers,
@@ -33,6 +36,14 @@ impl Shared {
 
     pub(super) fn config(&self) -> &Arc<Config> {
         self.config.get_or_init(event::config)
+    }
+
+    /// An error as it may leave: its URLs cut, and past the redactor of its invocation, or of the runtime where there is none.
+    pub(super) fn redacted(&self, error: Diagnostic) -> Diagnostic {
+        match Invocation::try_current() {
+            Some(invocation) => invocation.shared().settings.redacted(error),
+            None => self.configured.settings.redacted(error),
+        }
     }
 }
 

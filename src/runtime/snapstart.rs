@@ -9,7 +9,7 @@ use crate::{
     frozen,
     panics::{Panic, catch},
     runtime_api::{
-        Body,
+        Body, Failure,
         diagnostic::{self, ERROR_TYPE},
     },
 };
@@ -48,6 +48,8 @@ async fn next(shared: &Shared) -> Result<(), Error> {
         let request = shared.client.get(shared.client.endpoint.runtime("restore/next"));
         match shared.client.call(request, true).await {
             Ok(reply) if reply.parts.status.is_success() => return Ok(()),
+            // The environment was restored, whatever became of the body: asked again, Lambda would not respond any more.
+            Err(Failure::BodyBroken(parts, _) | Failure::BodyStalled(parts)) if parts.status.is_success() => return Ok(()),
             Ok(reply) => {
                 return Err(
                     format!("/restore/next was refused with status {}: {}", reply.parts.status, reason(&reply.body)).into()
@@ -71,9 +73,12 @@ async fn hook<'a>(name: &str, hook: impl FnOnce() -> BoxFuture<'a, Result<(), Er
     poll_fn(|cx| catch(|| hook.as_mut().poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic))))).await
 }
 
-/// Posts an error after which the process ends, and gives it back.
+/// Posts an error after which the process ends, and gives it back as it may leave in the log and by `main`, which prints it.
 async fn post(shared: &Shared, path: &'static str, kind: &'static str, error: Error) -> Error {
-    let diagnostic = diagnostic::bounded(diagnostic::of_error(&error));
+    let text = error.to_string();
+    let redacted = shared.redacted(diagnostic::of_error(&error));
+    let error = if redacted.error_message == text { error } else { redacted.error_message.as_str().into() };
+    let diagnostic = diagnostic::bounded(redacted);
     let body = Body::Whole(serde_json::to_vec(&diagnostic).unwrap_or_default().into());
     let headers = [(ERROR_TYPE, HeaderValue::from_static(kind))];
     match shared.client.call(shared.client.post(shared.client.endpoint.runtime(path), &headers, body), false).await {

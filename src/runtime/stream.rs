@@ -1,6 +1,6 @@
 //! A streamed response, with a trailer that says why it ended early.
 
-use super::deliver::redacted;
+use super::Shared;
 use crate::{
     Invocation,
     panics::{catch, catch_drop},
@@ -28,12 +28,13 @@ pub(super) struct Streamed<S> {
     /// `None` at its end. Its destructor is the user's code too.
     stream: Option<S>,
     progress: Arc<Progress>,
+    shared: Arc<Shared>,
 }
 
 impl<S> Streamed<S> {
-    pub(super) fn new(prelude: Bytes, stream: S) -> (Self, Arc<Progress>) {
+    pub(super) fn new(prelude: Bytes, stream: S, shared: Arc<Shared>) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
-        (Self { prelude: Some(prelude), stream: Some(stream), progress: Arc::clone(&progress) }, progress)
+        (Self { prelude: Some(prelude), stream: Some(stream), progress: Arc::clone(&progress), shared }, progress)
     }
 }
 
@@ -76,7 +77,7 @@ where
             crate::notice::warn(format_args!("the destructor of a response stream panicked: {panic}"));
         }
         this.progress.end();
-        Poll::Ready(broken.map(|diagnostic| Ok(Frame::trailers(trailer(redacted(diagnostic))))))
+        Poll::Ready(broken.map(|diagnostic| Ok(Frame::trailers(trailer(this.shared.redacted(diagnostic))))))
     }
 }
 

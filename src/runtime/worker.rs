@@ -3,9 +3,10 @@
 use super::{
     EventsRefused, ServiceNotReady, Shared,
     answer::Answer,
-    deliver::{Post, deliver, reason, redacted},
+    deliver::{Post, deliver, reason},
     event::{self, Ids},
     fault::{Fault, Pause},
+    trace_variable,
 };
 use crate::{
     panics,
@@ -102,8 +103,8 @@ where
             Some(Ok((ids, invocation))) => {
                 shared.faults.recovered();
                 pause.reset();
-                if workers == 1 {
-                    set_trace_variable(invocation.context.xray_trace_id.as_deref());
+                if workers == 1 && shared.configured.settings.trace_variable {
+                    trace_variable::set(invocation.context.xray_trace_id.as_deref());
                 }
                 if let Err(source) = handle(shared, service, &ids, invocation).await {
                     not_ready += 1;
@@ -174,7 +175,7 @@ where
         Err(Ended::Failed(error)) => (diagnostic::of_error(&error), "failed"),
         Err(Ended::Panicked(message)) => (diagnostic::panic(format!("a layer panicked: {message}")), "panicked"),
     };
-    let error = redacted(error);
+    let error = shared.redacted(error);
     let message = error.error_message.clone();
     let id = &ids.request_id;
     shared.faults.report(Fault::Unanswered, "next", format_args!("a layer {what} (request {id:?}): {}", error.error_message));
@@ -212,20 +213,4 @@ where
 
 fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Ended> {
     panics::catch(code).map_err(|panic| Ended::Panicked(panic.to_string()))
-}
-
-/// `_X_AMZN_TRACE_ID`, which the AWS SDK and others read where one invocation runs at a time.
-#[allow(unsafe_code)]
-fn set_trace_variable(trace_id: Option<&str>) {
-    const NAME: &str = "_X_AMZN_TRACE_ID";
-    match trace_id.filter(|id| !id.contains('\0')) {
-        // SAFETY: Rust's own readers are kept out by the standard library's lock. C code that reads the environment in another
-        // thread at this moment may see the value of the invocation before: glibc never frees a value that `setenv` has
-        // replaced, and the first call, which may move the table, comes before any handler has run. It is Lambda's contract
-        // that a runtime sets this variable, and `lambda_runtime` sets it in the same way.
-        Some(id) => unsafe { std::env::set_var(NAME, id) },
-        // SAFETY: As above. Removing moves entries of the table, so it is done only where there is one.
-        None if std::env::var_os(NAME).is_some() => unsafe { std::env::remove_var(NAME) },
-        None => {}
-    }
 }

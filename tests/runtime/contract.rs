@@ -14,6 +14,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         }),
         test("an error and its cause for X-Ray pass the redactor", redacted_cause),
         test("_X_AMZN_TRACE_ID follows the invocation", trace_variable),
+        test("_X_AMZN_TRACE_ID is left alone where a variable says so", || {
+            trace_variable_off("serve", &[("LAMBDA_LIFECYCLE_TRACE_VARIABLE", "off")])
+        }),
+        test("_X_AMZN_TRACE_ID is left alone where the builder says so", || trace_variable_off("no-variable", &[])),
     ];
     for (does, endpoint, kind) in [
         ("house before_snapshot fails", "/init/error", "Runtime.InitError"),
@@ -73,6 +77,21 @@ async fn trace_variable() -> Tested {
         let posted = stage.api.posted(&id).await.text();
         let expected = json!(header).to_string();
         ensure(posted == expected, posted)?;
+    }
+    Ok(())
+}
+
+async fn trace_variable_off(probe: &str, env: &[(&str, &str)]) -> Tested {
+    for inherited in [None, Some("Root=1-0")] {
+        let inherited_env = inherited.map(|value| ("_X_AMZN_TRACE_ID", value));
+        let env: Vec<_> = env.iter().copied().chain(inherited_env).collect();
+        let stage = Stage::start(probe, 1, Fake::default(), &env).await?;
+        for number in 0..2 {
+            let id = stage.event(number, r#"{"do":"variable"}"#);
+            let posted = stage.api.posted(&id).await.text();
+            let expected = json!(inherited).to_string();
+            ensure(posted == expected, posted)?;
+        }
     }
     Ok(())
 }

@@ -22,6 +22,9 @@ async fn run(probe: &str) -> Result<(), Error> {
     if probe == "shutdown" {
         life = life.on_shutdown(async || println!("shut down"));
     }
+    if probe == "no-variable" {
+        life = life.trace_variable(false);
+    }
     if probe == "redacting" {
         life = life.redact(
             |_, value| if value.contains("no stock") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep },

@@ -1,8 +1,10 @@
 //! Layers that take the event elsewhere, or do not wait for its response.
 
 use super::{Log, Runtime, api, api::Wrong, echo, faults::patiently};
-use lambda_runtime::{Error, LambdaInvocation, service_fn};
-use std::time::Duration;
+use crate::{Invocation, invocation, service::RuntimeLayer};
+use lambda_runtime::{Error, LambdaEvent, LambdaInvocation, service_fn};
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
 use tower::{Layer, Service, layer::layer_fn};
 
 fn posts(fake: &api::Fake, id: &str) -> Vec<String> {
@@ -119,4 +121,39 @@ async fn a_service_that_is_not_ready_any_more_does_not_serve_on() {
             running.abort();
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_handlers_layer_a_response_is_waited_for_at_shutdown() {
+    for (wrong, posted) in [("response", "1"), ("error", "{")] {
+        let (fake, shared) = super::api(1);
+        fake.wrong(wrong, [Wrong::Stall]);
+        let configured = invocation::Shared::with_defaults();
+        let runtime = Runtime::with(service_fn(echo), shared).layer(RuntimeLayer::of(Arc::clone(&configured)));
+        let running = tokio::spawn(runtime.run_concurrent());
+        fake.event("first", &[], posted);
+        patiently(fake.posted("first"), wrong).await;
+        // What a shutdown waits for, on demand: responses that are on their way.
+        assert_eq!(configured.stages.len(), 1, "{wrong}");
+        running.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_handlers_layer_an_invocation_that_was_cut_off_does_not_respond() {
+    let (fake, shared) = super::api(1);
+    let handler = async |event: LambdaEvent<Value>| {
+        // As a shutdown does when it has looked through the invocations in progress.
+        Invocation::current().notes().cut_off = event.payload == 1;
+        Ok::<_, Error>(event.payload)
+    };
+    let runtime = Runtime::with(service_fn(handler), shared).layer(RuntimeLayer::of(invocation::Shared::with_defaults()));
+    let running = tokio::spawn(runtime.run_concurrent());
+    fake.event("whole", &[], "0");
+    fake.event("cut off", &[], "1");
+    patiently(fake.posted("whole"), "whole").await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(posts(&fake, "cut%20off"), Vec::<String>::new());
+    assert_eq!(fake.lock().handed_out, ["whole", "cut off"]);
+    running.abort();
 }
