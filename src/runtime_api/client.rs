@@ -1,6 +1,7 @@
 //! As many connections as there are requests at once: one on demand, one for each worker on Managed Instances.
 
 use super::{Body, Connection, Endpoint, Failure, Progress, Reply};
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
     header::{HOST, USER_AGENT},
@@ -74,13 +75,22 @@ impl Client {
         }
     }
 
-    /// As [`send`](Self::send), for a request that is not repeated and whose connection is kept where it can be.
+    /// As [`send`](Self::send), for a request that is not repeated and whose connection is kept where it can be. A refusal is one, whatever
+    /// becomes of its body.
     pub(crate) async fn call(&self, request: Request<Body>, long_poll: bool) -> Result<Reply, Failure> {
         let (ended, connection) = self.send(request, long_poll, None).await;
-        if let (Ok(_), Some(connection)) = (&ended, connection) {
-            self.keep(connection);
+        match (ended, connection) {
+            (Ok(reply), connection) => {
+                if let Some(connection) = connection {
+                    self.keep(connection);
+                }
+                Ok(reply)
+            }
+            (Err(Failure::BodyBroken(parts, _) | Failure::BodyStalled(parts)), _) if !parts.status.is_success() => {
+                Ok(Reply { parts: *parts, body: Bytes::new() })
+            }
+            (Err(failure), _) => Err(failure),
         }
-        ended
     }
 
     /// The connection is fit for another request, or found not to be when that comes.

@@ -1,7 +1,10 @@
 //! One connection to the Runtime API. The task that waits for a response drives it, so nothing runs while
 //! the environment is frozen or a handler is at work.
 
-use super::{Address, Body, Endpoint, Progress, counted::Counted};
+use super::{
+    Address, Body, Endpoint, Progress,
+    counted::{Counted, Moved},
+};
 use crate::{
     causes::Causes,
     clock::{self, timers_run},
@@ -15,10 +18,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -80,8 +80,7 @@ pub(crate) struct Reply {
 pub(crate) struct Connection {
     sender: SendRequest<Body>,
     driver: Driver,
-    /// Bytes that went either way.
-    moved: Arc<AtomicU64>,
+    moved: Arc<Moved>,
 }
 
 struct Driver {
@@ -146,7 +145,7 @@ impl Connection {
         .await
     }
 
-    /// Sends a request and reads the response to its end. The head of the response is waited for without end where
+    /// Sends a request and reads the response to its end. The first byte of the response is waited for without end where
     /// `long_poll` is set: an event may be hours away.
     pub(crate) async fn exchange(
         &mut self,
@@ -157,7 +156,8 @@ impl Connection {
         // Unconstrained, so that pending means that there is no response, and never that the task has used up its turn.
         let mut response = pin!(unconstrained(self.sender.try_send_request(request)));
         let mut stall = Stall::new(&self.moved, progress);
-        let driver = &mut self.driver;
+        let read_before = self.moved.read();
+        let (driver, moved) = (&mut self.driver, &self.moved);
         let response = poll_fn(|cx| {
             driver.drive(cx);
             let mut polled = response.as_mut().poll(cx);
@@ -171,7 +171,7 @@ impl Connection {
                     Some(request) => Failure::NotSent(Box::new(request)),
                     None => Failure::Broken(error.into_error()),
                 })),
-                Poll::Pending if long_poll => Poll::Pending,
+                Poll::Pending if long_poll && moved.read() == read_before => Poll::Pending,
                 Poll::Pending => stall.poll(cx).map(|()| Err(Failure::Stalled)),
             }
         })
@@ -221,6 +221,7 @@ async fn connect(endpoint: &Endpoint) -> io::Result<Io> {
         Address::Name(name) => TcpStream::connect(name).await?,
         #[cfg(test)]
         Address::Memory(connections, refusals) => {
+            use std::sync::atomic::Ordering;
             let refused = |left: u32| left.checked_sub(1);
             if refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, refused).is_ok() {
                 return Err(io::ErrorKind::ConnectionRefused.into());
@@ -239,7 +240,7 @@ async fn connect(endpoint: &Endpoint) -> io::Result<Io> {
 
 /// Notices that nothing moves.
 struct Stall<'p> {
-    moved: &'p AtomicU64,
+    moved: &'p Moved,
     progress: Option<&'p Progress>,
     sleep: Option<Pin<Box<Sleep>>>,
     before: u64,
@@ -247,8 +248,8 @@ struct Stall<'p> {
 }
 
 impl<'p> Stall<'p> {
-    fn new(moved: &'p AtomicU64, progress: Option<&'p Progress>) -> Self {
-        Self { moved, progress, sleep: None, before: moved.load(Ordering::Relaxed), intervals: 0 }
+    fn new(moved: &'p Moved, progress: Option<&'p Progress>) -> Self {
+        Self { moved, progress, sleep: None, before: moved.all(), intervals: 0 }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -261,7 +262,7 @@ impl<'p> Stall<'p> {
                 return Poll::Pending;
             }
             self.sleep = None;
-            let moved = self.moved.load(Ordering::Relaxed);
+            let moved = self.moved.all();
             let goes_on = self.progress.is_some_and(Progress::waits_for_the_stream) || moved != self.before;
             self.before = moved;
             self.intervals = if goes_on { 0 } else { self.intervals + 1 };

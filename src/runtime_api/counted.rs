@@ -11,24 +11,38 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection, and how many bytes it has read and written.
+/// How many bytes went over a connection.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    read: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Moved {
+    pub(super) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Either way.
+    pub(super) fn all(&self) -> u64 {
+        self.read() + self.written.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection whose bytes are counted.
 pub(super) struct Counted<Io> {
     io: Io,
-    moved: Arc<AtomicU64>,
+    moved: Arc<Moved>,
 }
 
 impl<Io> Counted<Io> {
-    pub(super) fn new(io: Io, moved: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(io: Io, moved: Arc<Moved>) -> Self {
         Self { io, moved }
-    }
-
-    fn count(&self, bytes: usize) {
-        self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     fn counted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         written.map_ok(|bytes| {
-            self.count(bytes);
+            self.moved.written.fetch_add(bytes as u64, Ordering::Relaxed);
             bytes
         })
     }
@@ -38,7 +52,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Counted<Io> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
-        self.count(buffer.filled().len() - before);
+        self.moved.read.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
         read
     }
 }

@@ -63,7 +63,15 @@ async fn run(client: Client, registered: oneshot::Sender<()>) {
         next.headers_mut().insert(IDENTIFIER, id.clone());
         // Lambda's Init phase waits for this request, so it must arrive.
         match client.call(next, true).await {
-            Ok(_) => return,
+            Ok(reply) if reply.parts.status.is_success() => return,
+            // The Extensions API calls this state beyond recovery, so asking again is of no use.
+            Ok(reply) => {
+                let status = reply.parts.status;
+                notice::warn(format_args!(
+                    "the extension's request for an event was refused with status {status}: shutdown hooks may not run here"
+                ));
+                return;
+            }
             Err(failure) if !told => {
                 told = true;
                 notice::warn(format_args!("the extension's request for an event failed and is repeated: {failure}"));
@@ -104,7 +112,10 @@ async fn identifier(client: &Client) -> Result<HeaderValue, String> {
 mod tests {
     use super::*;
     use crate::{
-        runtime::tests::api::{Fake, Wrong},
+        runtime::tests::{
+            Log,
+            api::{Fake, Wrong},
+        },
         runtime_api::Endpoint,
     };
     use tokio::time::{Instant, timeout};
@@ -145,6 +156,18 @@ mod tests {
         asked(&fake, 1).await;
         let next = fake.lock().requests.last().cloned().expect("a request");
         assert_eq!(next.header(IDENTIFIER), Some("extension-1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_request_for_the_extensions_event_is_logged() {
+        let (log, _guard) = Log::start();
+        let (fake, client) = api();
+        fake.wrong("next", [Wrong::Status(403)]);
+        register_with(client).await;
+        asked(&fake, 1).await;
+        tokio::time::sleep(PATIENCE).await;
+        assert_eq!(fake.lock().requests.len(), 2);
+        assert_eq!(log.of("level"), ["WARN"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -59,6 +59,8 @@ pub(crate) enum Wrong {
     CloseEarly,
     /// Sends half of a head, then closes.
     HalfAHead,
+    /// Sends half of a head, and nothing more happens.
+    StallInHead,
     /// Sends the head and half of the body, then closes.
     HalfABody,
     /// Closes it so that the other side gets an error.
@@ -225,13 +227,14 @@ impl Fake {
                 return Some(None);
             }
             Some(Wrong::Late) => tokio::time::sleep(Duration::from_secs(10)).await,
-            _ if waits_for_ever => std::future::pending().await,
+            None if waits_for_ever => std::future::pending().await,
             _ => {}
         }
-        let has_event = is_next && !matches!(wrong, Some(Wrong::Status(_)));
+        let has_event = is_next && !matches!(wrong, Some(Wrong::Status(_) | Wrong::StatusHalfABody(_)));
         let event = if has_event { self.next_event().await } else { (Vec::new(), r#"{"status":"OK"}"#.to_owned()) };
         let again = posted_for.as_ref().is_some_and(|id| self.lock().responded.contains(id));
-        if wrong == Some(Wrong::HalfAHead) && has_event {
+        let half = matches!(wrong, Some(Wrong::HalfAHead | Wrong::StallInHead));
+        if half && has_event {
             // The client cannot have received it.
             self.lock().events.push_front(event.clone());
         }
@@ -255,22 +258,22 @@ impl Fake {
         let half_a_body = response.len() + body.len() / 2;
         response.push_str(&body);
         let sent = match wrong {
-            Some(Wrong::HalfAHead) => half_a_head,
+            Some(Wrong::HalfAHead | Wrong::StallInHead) => half_a_head,
             Some(Wrong::HalfABody | Wrong::StatusHalfABody(_) | Wrong::StallInBody) => half_a_body,
             _ => response.len(),
         };
-        if status == 202 && wrong != Some(Wrong::HalfAHead) {
+        if status == 202 && !half {
             self.lock().responded.extend(posted_for);
         }
         let id = headers.iter().find(|(name, _)| *name == "lambda-runtime-aws-request-id");
-        if let Some((_, id)) = id.filter(|_| wrong != Some(Wrong::HalfAHead)) {
+        if let Some((_, id)) = id.filter(|_| !half) {
             let mut api = self.lock();
             api.responded.retain(|responded| responded != id);
             api.handed_out.push(id.clone());
         }
         connection.write_all(&response.as_bytes()[..sent]).await.ok()?;
         connection.flush().await.ok()?;
-        if wrong == Some(Wrong::StallInBody) {
+        if matches!(wrong, Some(Wrong::StallInHead | Wrong::StallInBody)) {
             std::future::pending::<()>().await;
         }
         let closes = matches!(wrong, Some(Wrong::HalfAHead | Wrong::HalfABody | Wrong::StatusHalfABody(_) | Wrong::CloseAfter));

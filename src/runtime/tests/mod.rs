@@ -1,12 +1,13 @@
 //! The loop against a Runtime API in memory, in paused time: nothing here depends on the machine's speed.
 
-#[expect(dead_code, reason = "some faults need a socket: tests/runtime")]
 pub(crate) mod api;
 mod documented;
 mod faults;
 mod layers;
 mod posts;
+mod redaction;
 mod streams;
+mod table;
 
 use super::{Runtime, Shared};
 use crate::{
@@ -32,19 +33,19 @@ use tracing::{
 };
 use tracing_subscriber::{layer::SubscriberExt, registry::LookupSpan};
 
-/// Fields `fault` and `outcome` of the lines that were logged.
+/// Levels and text fields of the lines that were logged.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(String, String)>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<(String, String)>>>);
 
 impl Log {
     /// Collects what this thread logs.
-    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn start() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
         (log, guard)
     }
 
-    fn of(&self, field: &str) -> Vec<String> {
+    pub(crate) fn of(&self, field: &str) -> Vec<String> {
         self.0.lock().expect("no panic").iter().filter(|(name, _)| name == field).map(|(_, value)| value.clone()).collect()
     }
 }
@@ -58,6 +59,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> tracing_subscriber::Layer<S> 
             }
             fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
         }
+        self.0.lock().expect("no panic").push(("level".to_owned(), event.metadata().level().to_string()));
         event.record(&mut Fields(self));
     }
 }
@@ -197,7 +199,7 @@ fn api(workers: u32) -> (Fake, Shared) {
         }
     });
     let refusals = Arc::clone(&fake.refusals);
-    (fake, Shared::new(Client::new(Endpoint::in_memory(connect, refusals)), workers))
+    (fake, Shared::new(Client::new(Endpoint::in_memory(connect, refusals)), workers, invocation::Shared::with_defaults()))
 }
 
 /// Echoes in the background, with so many workers.
