@@ -4,7 +4,8 @@ use crate::{
     Export, Flush, Invocation, Report, TraceParent, Unfinished,
     export::Given,
     invocation::Hooks,
-    settings::Settings,
+    notice::Problem,
+    settings::{FILTER, Settings},
     xray::{Redaction, Redactor},
 };
 use opentelemetry_sdk::trace::SpanExporter;
@@ -27,7 +28,7 @@ pub struct Builder {
     pub(crate) given: Given,
     pub(crate) hooks: Hooks,
     /// What is wrong with what was set.
-    pub(crate) problems: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Builder {
@@ -63,7 +64,8 @@ impl Builder {
         match directives.parse() {
             Ok(targets) => self.settings.trace_filter = targets,
             Err(error) => {
-                self.problems.push(format!("`Builder::trace_filter` was given {directives:?} and the default is used: {error}"))
+                let problem = Problem::invalid("Builder::trace_filter", directives, FILTER);
+                self.problems.push(problem.because(error));
             }
         }
         self

@@ -1,7 +1,7 @@
 //! The clock of deadlines: Tokio's, which tests can pause. Elsewhere it is the system's monotonic clock. And what has passed since a moment, however
 //! much of it the environment was frozen.
 
-use crate::notice;
+use crate::notice::{self, Data, Warning};
 use std::{
     sync::OnceLock,
     time::{Duration, Instant, SystemTime},
@@ -35,9 +35,7 @@ pub(crate) fn timers_run() -> bool {
         // Without unwinding the question cannot be asked: the answer would end the process.
         let run = cfg!(panic = "abort") || crate::panics::catch(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok();
         if !run {
-            notice::warn(format_args!(
-                "this Tokio runtime has no timers, so no deadline can be kept: build it with `enable_time` or `enable_all`"
-            ));
+            notice::log(Warning::TimersMissing, Data::default());
         }
         run
     })

@@ -29,7 +29,7 @@
 use crate::{
     Invocation, budget,
     causes::Causes,
-    notice,
+    notice::{self, Data, Warning},
     trace::{self, ClientSpan},
     urls,
     xray::{TRACE_HEADER, TraceHeader},
@@ -123,11 +123,8 @@ where
             }
         }
     };
-    notice::warn(format_args!(
-        "no connection was opened ahead of the first invocation, which opens it itself: {}: {}",
-        urls::without_secrets(url.as_ref()),
-        urls::without_secrets(&failure)
-    ));
+    let (url, failure) = (urls::without_secrets(url.as_ref()), urls::without_secrets(&failure));
+    notice::log(Warning::ConnectionNotOpened, Data { name: Some(&url), ..Data::error(&failure) });
     Ok(false)
 }
 

@@ -6,7 +6,7 @@ use crate::{
     environment,
     init::{InitError, InitPhase, Optional, WriteOnce},
     invocation::Shared,
-    notice,
+    notice::{self, Data, Warning},
     runtime::{Respond, Runtime},
     service::{HandlerLayer, HandlerService, Payload, RuntimeLayer, RuntimeService, TrackedStream},
     shutdown,
@@ -310,7 +310,7 @@ impl<L> Lifecycle<L> {
         let first = self.init.attempt(name.into(), async { setup().await }).await;
         let value = first
             .inspect_err(|error| {
-                notice::warn(format_args!("{}; it is tried again at first use", urls::without_secrets(&error.to_string())))
+                notice::log(Warning::InitOptionalFailed, Data::error(&urls::without_secrets(&error.to_string())));
             })
             .ok();
         Optional::new(value, setup)
@@ -372,9 +372,7 @@ impl<L> Lifecycle<L> {
         let runtime = self.runtime(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
         trace::resolve(&self.shared).await;
         if environment::kind().is_concurrent() {
-            notice::warn(format_args!(
-                "this environment takes many events at a time, and `run` serves one: use `run_concurrent` or `serve`"
-            ));
+            notice::log(Warning::OneEventAtATime, Data::default());
         }
         let runtime = runtime.register_snapstart_resources(self.snapstart);
         shutdown::serve(&self.shared, pin!(runtime.run())).await
@@ -439,7 +437,7 @@ impl Builder {
         problems.extend(settings.read_env());
         problems.extend(subscribe(&settings));
         for problem in problems {
-            notice::warn_once(&problem);
+            problem.log_once();
         }
         tracing::debug!("{settings:?}");
         let init = InitPhase::begin(&settings);

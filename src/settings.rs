@@ -30,7 +30,8 @@
 
 use crate::{
     environment::variable,
-    notice, urls,
+    notice::{Problem, Warning},
+    urls,
     xray::{MAX_TRACE, Redactor},
 };
 use lambda_runtime::Diagnostic;
@@ -171,9 +172,7 @@ impl Settings {
     /// The defaults, and what the environment says over them. Each invalid variable is logged once in a process.
     pub(crate) fn from_env() -> Self {
         let mut settings = Self::default();
-        for problem in settings.read_env() {
-            notice::warn_once(&problem);
-        }
+        settings.read_env().into_iter().for_each(Problem::log_once);
         settings
     }
 
@@ -197,7 +196,7 @@ impl Settings {
     }
 
     /// Takes over what the environment says, and tells what of it is not understood.
-    pub(crate) fn read_env(&mut self) -> Vec<String> {
+    pub(crate) fn read_env(&mut self) -> Vec<Problem> {
         // One look at all variables: most functions set none of these, and asking for each of them costs a search through all.
         let set = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
         let set: Vec<_> = set.filter(|(name, _)| may_be_ours(name)).collect();
@@ -238,14 +237,12 @@ impl Settings {
         asked.into_inner()
     }
 
-    fn read(&mut self, get: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    fn read(&mut self, get: &dyn Fn(&str) -> Option<String>) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut reader = Reader { get, problems: &mut problems };
         reader.switch("LAMBDA_LIFECYCLE_LOG", &mut self.log);
         reader.switch("LAMBDA_LIFECYCLE_TRACE", &mut self.trace);
-        reader.set("LAMBDA_LIFECYCLE_TRACE_FILTER", "a filter like info,my_crate=debug", &mut self.trace_filter, |text| {
-            text.parse().ok()
-        });
+        reader.set("LAMBDA_LIFECYCLE_TRACE_FILTER", FILTER, &mut self.trace_filter, |text| text.parse().ok());
         reader.set("LAMBDA_LIFECYCLE_TRACE_PARENT", "xray or w3c", &mut self.trace_parent, |text| match text {
             "xray" => Some(TraceParent::XRay),
             "w3c" => Some(TraceParent::W3c),
@@ -291,7 +288,7 @@ fn may_be_ours(name: &str) -> bool {
 }
 
 /// Variables that look like ours and are not, each with the closest one.
-fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Problem> {
     /// Of a name that does not begin like ours: it may be somebody else's.
     const TYPOS: usize = 3;
     let mut known = None;
@@ -302,7 +299,7 @@ fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
             let distance = |known: &String| distance(&name.to_ascii_uppercase(), known);
             let closest = known.iter().min_by_key(|known| distance(known))?;
             let ours = name.starts_with(PREFIX) || distance(closest) <= TYPOS;
-            ours.then(|| format!("{name} is not a setting and is ignored: did you mean {closest}?"))
+            ours.then(|| Problem { expected: Some(closest.clone()), name: Some(name), ..Problem::new(Warning::SettingUnknown) })
         })
         .collect()
 }
@@ -322,6 +319,9 @@ fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
+/// What a filter of levels looks like.
+pub(crate) const FILTER: &str = "a filter like info,my_crate=debug";
+
 const MILLISECONDS: &str = "a number of milliseconds";
 
 fn milliseconds(text: &str) -> Option<Duration> {
@@ -330,7 +330,7 @@ fn milliseconds(text: &str) -> Option<Duration> {
 
 struct Reader<'p> {
     get: &'p dyn Fn(&str) -> Option<String>,
-    problems: &'p mut Vec<String>,
+    problems: &'p mut Vec<Problem>,
 }
 
 impl Reader<'_> {
@@ -338,7 +338,7 @@ impl Reader<'_> {
         let Some(text) = self.text(name) else { return };
         match parse(text.trim()) {
             Some(value) => *target = value,
-            None => self.not_understood(name, &text, wanted),
+            None => self.problems.push(Problem::invalid(name, &text, wanted)),
         }
     }
 
@@ -346,12 +346,6 @@ impl Reader<'_> {
     #[inline(never)]
     fn text(&self, name: &str) -> Option<String> {
         (self.get)(name).filter(|text| !text.trim().is_empty())
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn not_understood(&mut self, name: &str, text: &str, wanted: &str) {
-        self.problems.push(format!("{name}={text:?} is not understood, the default stays: expected {wanted}"));
     }
 
     fn switch(&mut self, name: &str, target: &mut bool) {
@@ -368,7 +362,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn read(pairs: &[(&'static str, &'static str)]) -> (Settings, Vec<String>) {
+    fn read(pairs: &[(&'static str, &'static str)]) -> (Settings, Vec<Problem>) {
         let variables: BTreeMap<_, _> = pairs.iter().copied().collect();
         let mut settings = Settings::default();
         let problems = settings.read(&|name| variables.get(name).map(ToString::to_string));
@@ -397,7 +391,8 @@ mod tests {
             assert!(may_be_ours(written), "{written}");
             let problems = unknown_variables([written.to_owned()].into_iter());
             let [problem] = problems.as_slice() else { panic!("{written}: {problems:?}") };
-            assert!(problem.starts_with(written) && problem.ends_with(&format!(" {meant}?")), "{problem}");
+            let named = (problem.warning, problem.name.as_deref(), problem.expected.as_deref());
+            assert_eq!(named, (Warning::SettingUnknown, Some(written), Some(meant)));
         }
     }
 
@@ -406,7 +401,7 @@ mod tests {
         let others =
             ["LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR", "LAMBDA_LOG_BUCKET", "LAMBDA_LAYER_VERSION", "LÄMBDA_LIFE", "L", ""];
         let names = Settings::variables().into_iter().chain(others.map(str::to_owned)).filter(|name| may_be_ours(name));
-        assert_eq!(unknown_variables(names), Vec::<String>::new());
+        assert_eq!(unknown_variables(names), Vec::<Problem>::new());
     }
 
     #[test]
@@ -418,7 +413,7 @@ mod tests {
             ("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze"),
             ("LAMBDA_LIFECYCLE_TRACE_FILTER", "warn,orders=debug"),
         ]);
-        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(problems, Vec::<Problem>::new());
         assert!(!settings.trace);
         assert_eq!(settings.init_budget, Some(Duration::from_millis(1_500)));
         assert_eq!(settings.grace, Some(Duration::ZERO));
@@ -437,7 +432,9 @@ mod tests {
         ] {
             let (settings, problems) = read(&[(name, "maybe, who knows")]);
             assert_eq!(problems.len(), 1, "{name}");
-            assert!(problems[0].contains(name) && problems[0].contains("expected"), "{}", problems[0]);
+            let named = (problems[0].warning, problems[0].name.as_deref(), problems[0].value.as_deref());
+            assert_eq!(named, (Warning::SettingInvalid, Some(name), Some("maybe, who knows")));
+            assert!(problems[0].expected.is_some(), "{name}");
             assert_eq!(format!("{settings:?}"), format!("{:?}", Settings::default()), "{name}");
         }
     }

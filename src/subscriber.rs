@@ -5,6 +5,7 @@
 
 use crate::{
     logs::{self, Log},
+    notice::{Problem, Warning},
     settings::Settings,
     thread_end,
     trace::{self, RecordingFilter, SpanRegistry},
@@ -19,16 +20,15 @@ use tracing::{
 use tracing_core::span::Current;
 
 /// Sets the global subscriber if none is set, and says what the environment asked for in vain.
-pub(crate) fn subscribe(settings: &Settings) -> Vec<String> {
+pub(crate) fn subscribe(settings: &Settings) -> Vec<Problem> {
     let (log, trace) = (settings.log, settings.trace);
     match present() {
         Present::None => {}
         Present::Ours { records } => {
-            let hidden = "an earlier lifecycle of this process has set a subscriber that records no spans: build the one with \
-                          a trace first";
-            return Vec::from_iter((trace && !records).then(|| hidden.to_owned()));
+            let hidden = trace && !records;
+            return Vec::from_iter(hidden.then(|| Problem::new(Warning::EarlierLifecycleRecordsNothing)));
         }
-        Present::Other => return Vec::from_iter(trace.then(|| what_hides_spans(settings)).flatten()),
+        Present::Other => return Vec::from_iter(trace.then(|| what_hides_spans(settings)).flatten().map(Problem::new)),
     }
     let (log, problems) = log.then(|| logs::from_env(settings.redactor.clone())).unzip();
     if log.is_some() || trace {
@@ -69,21 +69,13 @@ fn present() -> Present {
 }
 
 /// Why the subscriber that is set already does not record for X-Ray.
-fn what_hides_spans(settings: &Settings) -> Option<String> {
+fn what_hides_spans(settings: &Settings) -> Option<Warning> {
     if !trace::layer_is_taken() {
-        return Some(
-            "a tracing subscriber is set already, and it records nothing for X-Ray: build it with \
-             `tracing_subscriber::registry().with(Lifecycle::tracing_layer())`"
-                .to_owned(),
-        );
+        return Some(Warning::SubscriberRecordsNothing);
     }
     // What hides a span of this crate's hides those of others: a filter at INFO, or one that names crates.
     let wanted = settings.trace_filter.would_enable(module_path!(), &Level::INFO);
-    (wanted && !tracing::span_enabled!(Level::INFO)).then(|| {
-        "a filter of the tracing subscriber as a whole hides spans from the trace: give it to the log alone, with \
-         `fmt::layer().with_filter(..)`"
-            .to_owned()
-    })
+    (wanted && !tracing::span_enabled!(Level::INFO)).then_some(Warning::FilterHidesSpans)
 }
 
 /// Events to the log, spans and their errors to the trace.

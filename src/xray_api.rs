@@ -12,7 +12,10 @@
 //! In Lambda the daemon is cheaper: a datagram costs microseconds, a call of the API milliseconds that are billed. The function's role
 //! needs `xray:PutTraceSegments`. An invocation that is killed is not in the trace: only the daemon is told when one begins.
 
-use crate::{clock::timers_run, notice};
+use crate::{
+    clock::timers_run,
+    notice::{Problem, Warning},
+};
 use aws_sdk_xray::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
@@ -108,6 +111,17 @@ pub enum XRayApiError {
     },
 }
 
+impl XRayApiError {
+    fn warning(&self) -> Warning {
+        match self {
+            Self::Unreachable { .. } => Warning::XRayApiUnreachable,
+            Self::NoCall { .. } => Warning::XRayApiNotCalled,
+            Self::Refused { .. } => Warning::XRayApiRefused,
+            Self::Unprocessed { .. } => Warning::XRayApiUnprocessed,
+        }
+    }
+}
+
 impl XRayApi {
     /// A destination with a client of your configuration: region, credentials, retries, HTTP.
     pub fn new(client: Client) -> Self {
@@ -149,7 +163,7 @@ impl XRayApi {
         let api = self.clone();
         let sending = tokio::spawn(async move {
             if let Err(error) = api.send(documents).await {
-                notice::warn_once(&error.to_string());
+                Problem::new(error.warning()).because(error).log_once();
             }
         });
         let waited = match until {
@@ -157,7 +171,7 @@ impl XRayApi {
             _ => sending.await.is_ok(),
         };
         if !waited {
-            notice::warn_once("X-Ray's API did not respond before the deadline: the call goes on, the invocation does not wait");
+            Problem::new(Warning::XRayApiDelayed).log_once();
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use lambda_lifecycle::xray::{Batch, DaemonAddress, Sent, UdpEmitter, UdpStats};
+use lambda_lifecycle::xray::{Batch, DaemonAddress, Sent, UdpEmitter, UdpLoss, UdpStats};
 
 fn receiver() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -33,7 +33,7 @@ async fn what_a_reader_takes_only_while_we_wait_arrives_whole() {
         let mut expected = UdpStats::default();
         (expected.sent, expected.bytes) = (number as u64, (number * size) as u64);
         assert_eq!(emitter.stats(), expected);
-        assert_eq!(emitter.notice(), None);
+        assert_eq!(emitter.first_loss(), None);
     }
 }
 
@@ -56,10 +56,10 @@ async fn an_absent_daemon_costs_one_line_and_no_error() {
     assert!(emitter.send_all(documents(), tokio::time::sleep).await < 10, "the rest would be for nobody");
     let stats = emitter.stats();
     assert!(stats.refused > 0 && stats.failed == 0 && stats.sent + stats.skipped == 10, "{stats:?}");
-    assert!(emitter.notice().is_some_and(|text| text.contains("AWS_XRAY_DAEMON_ADDRESS")));
+    assert_eq!(emitter.first_loss(), Some(UdpLoss::NoDaemon));
     let tried = std::time::Instant::now();
     assert_eq!(emitter.send_all(documents(), tokio::time::sleep).await, 1, "one to see whether somebody listens now");
-    assert_eq!(emitter.notice(), None);
+    assert_eq!(emitter.first_loss(), None);
     assert!(emitter.is_unheard() && clone.is_unheard());
     // However slow the machine is, nobody is expected before so much time has passed.
     assert!(!emitter.is_worth_a_try() || tried.elapsed() >= Duration::from_millis(100), "nobody can have come since");

@@ -3,7 +3,7 @@
 use crate::{
     Invocation, Report,
     invocation::{CURRENT, Hooks, ShutdownHook, Work},
-    notice,
+    notice::{self, Data, Warning},
     panics::{self, Panic},
 };
 use opentelemetry::{Context, context::FutureExt as _};
@@ -19,9 +19,9 @@ impl Hooks {
     pub(crate) async fn run_after(&self, report: &Report, context: &Context, until: Option<Instant>) {
         for hook in &self.after {
             let invocation = report.invocation.clone();
-            let Ok(work) = guarded("a hook after the response", || hook(report.clone())) else { continue };
+            let Ok(work) = guarded("after_response", || hook(report.clone())) else { continue };
             let work: Work = Box::pin(CURRENT.scope(invocation, work).with_context(context.clone()));
-            if !ended_in_time("a hook after the response", tokio::spawn(work), until).await {
+            if !ended_in_time("after_response", tokio::spawn(work), until).await {
                 return;
             }
         }
@@ -29,14 +29,14 @@ impl Hooks {
 
     pub(crate) fn run_unfinished(&self, invocation: &Invocation, count: usize) {
         for hook in &self.unfinished {
-            let _ = guarded("an on_unfinished hook", || hook(invocation, count));
+            let _ = guarded("on_unfinished", || hook(invocation, count));
         }
     }
 
     pub(crate) fn run_thaw(&self, slept: Duration) {
         for (gap, hook) in &self.thaw {
             if slept >= *gap {
-                let _ = guarded("an on_thaw hook", || hook(slept));
+                let _ = guarded("on_thaw", || hook(slept));
             }
         }
     }
@@ -45,7 +45,7 @@ impl Hooks {
     pub(crate) async fn run_shutdown(&self, until: Option<Instant>) {
         for hook in self.take_shutdown().into_iter().rev() {
             let cancelled = CancellationToken::new();
-            if !ended_in_time("a shutdown hook", on_a_thread(hook, cancelled.clone()), until).await {
+            if !ended_in_time("on_shutdown", on_a_thread(hook, cancelled.clone()), until).await {
                 cancelled.cancel();
                 return;
             }
@@ -53,8 +53,13 @@ impl Hooks {
     }
 }
 
-fn guarded<T>(what: &str, hook: impl FnOnce() -> T) -> Result<T, ()> {
-    panics::catch(hook).map_err(|panic| crate::notice::error(format_args!("{what} panicked: {panic}")))
+/// `name` is the method of the builder that registered the hook.
+fn guarded<T>(name: &str, hook: impl FnOnce() -> T) -> Result<T, ()> {
+    panics::catch(hook).map_err(|panic| report_panic(name, &panic))
+}
+
+fn report_panic(name: &str, panic: &Panic) {
+    notice::log(Warning::HookPanicked, Data { name: Some(name), ..Data::error(panic) });
 }
 
 /// Starts a shutdown hook. One that blocks its thread must not keep the others and the last flush from running.
@@ -74,7 +79,7 @@ fn on_a_thread(hook: ShutdownHook, cancelled: CancellationToken) -> JoinHandle<(
 }
 
 /// False when the time is over.
-async fn ended_in_time(what: &str, task: JoinHandle<()>, until: Option<Instant>) -> bool {
+async fn ended_in_time(name: &str, task: JoinHandle<()>, until: Option<Instant>) -> bool {
     let abort = task.abort_handle();
     let ended = match until {
         Some(until) => tokio::time::timeout_at(until.into(), task).await,
@@ -83,13 +88,13 @@ async fn ended_in_time(what: &str, task: JoinHandle<()>, until: Option<Instant>)
     match ended {
         Ok(joined) => {
             if let Some(panic) = joined.err().and_then(Panic::of_task) {
-                crate::notice::error(format_args!("{what} panicked: {panic}"));
+                report_panic(name, &panic);
             }
             true
         }
         Err(_) => {
             abort.abort();
-            notice::error(format_args!("{what} was not done in its time and is cancelled"));
+            notice::log(Warning::HookCancelled, Data::name(name));
             false
         }
     }

@@ -11,7 +11,7 @@ pub(crate) use stage::{after_posting, nothing_follows, release};
 use crate::{
     Invocation, context,
     invocation::{CURRENT, Work},
-    notice,
+    notice::{self, Data, Warning},
 };
 use opentelemetry::context::FutureExt as _;
 use std::future::Future;
@@ -38,7 +38,7 @@ impl Invocation {
 /// Begins work at once, inside its invocation.
 fn spawn_now(owner: &Invocation, work: Work) {
     let Ok(handle) = Handle::try_current() else {
-        return notice::warn(format_args!("after_response outside of an invocation and of a Tokio runtime: the work is dropped"));
+        return notice::log(Warning::WorkDropped, Data::default());
     };
     let here = context::current();
     let is_owners = owner.is_detached() || here.get::<Invocation>().is_some_and(|invocation| invocation.is(owner));

@@ -4,7 +4,7 @@ use super::spawn_now;
 use crate::{
     Invocation, Report, Unfinished, clock, environment, frozen,
     invocation::{CURRENT, Work},
-    notice,
+    notice::{self, Data, Warning},
     panics::Panic,
     trace,
 };
@@ -33,7 +33,7 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
     let recorded = invocation.is_recorded();
     if invocation.deadline().is_some_and(|kill| posted > kill) {
         // Only where timeouts are not enforced: elsewhere this process would be gone.
-        notice::error(format_args!("the answer came after the deadline: the caller has an error instead"));
+        notice::log(Warning::LateResponse, Data::default());
         invocation.annotate("late_answer", true);
     }
     if recorded {
@@ -151,7 +151,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done 
             Some(Err(error)) => {
                 done.panicked += 1;
                 if let Some(panic) = Panic::of_task(error) {
-                    notice::error(format_args!("work after the response panicked: {panic}"));
+                    notice::log(Warning::WorkPanicked, Data::error(&panic));
                 }
             }
             None if tasks.is_empty() && invocation.deferred().is_empty() => return done,
@@ -163,13 +163,10 @@ pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done 
     done.unfinished = tasks.len();
     invocation.shared().hooks.run_unfinished(invocation, done.unfinished);
     if freezes(invocation) {
-        tracing::info!(unfinished = done.unfinished, "work after the response goes on in the next invocation, if there is one");
+        notice::log(Warning::WorkFrozen, Data::unfinished(done.unfinished));
         tasks.detach_all();
     } else {
-        tracing::warn!(
-            unfinished = done.unfinished,
-            "work after the response was not done in its time and is cancelled: move it to a queue, or raise the timeout"
-        );
+        notice::log(Warning::WorkCancelled, Data::unfinished(done.unfinished));
         invocation.token().cancel();
         // Not waited for: a task that blocks a thread does not end when it is told to.
         tasks.abort_all();
@@ -185,7 +182,7 @@ pub(crate) fn leave(invocation: &Invocation, context: &OtelContext) {
     if freezes(invocation) {
         tasks.detach_all();
     } else if !tasks.is_empty() {
-        tracing::warn!(unfinished = tasks.len(), "work after the response was stored when its time was over, and is cancelled");
+        notice::log(Warning::WorkStoredLate, Data::unfinished(tasks.len()));
     }
 }
 

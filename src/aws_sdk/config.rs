@@ -1,7 +1,10 @@
 //! An `SdkConfig` from what Lambda sets in the environment.
 
 use super::{https::HttpsClient, traced};
-use crate::{environment::variable, notice};
+use crate::{
+    environment::variable,
+    notice::{Problem, Warning},
+};
 use aws_config::{
     BehaviorVersion, ConfigLoader, Region, SdkConfig,
     ecs::EcsCredentialsProvider,
@@ -96,7 +99,7 @@ fn with_valid_retries(loader: ConfigLoader) -> ConfigLoader {
         }
         invalid = true;
         if !text.is_empty() {
-            notice::warn_once(&format!("{name}={text:?} is ignored and the SDK's default is used: expected {expected}"));
+            Problem::invalid(name, &text, expected).log_once();
         }
     };
     read("AWS_MAX_ATTEMPTS", "a number from 1", &mut |text| {
@@ -126,10 +129,7 @@ fn log_fallback(variable: &str) {
 fn warn_without_credentials() {
     let has_profiles = variable("HOME").is_some_and(|home| Path::new(&home).join(".aws").is_dir());
     if !has_profiles {
-        notice::warn_once(
-            "calls of AWS SDK clients may fail, because neither AWS_ACCESS_KEY_ID nor AWS_CONTAINER_CREDENTIALS_FULL_URI is set and \
-             there are no profiles",
-        );
+        Problem { name: Some(ACCESS_KEY.to_owned()), ..Problem::new(Warning::AwsCredentialsMissing) }.log_once();
     }
 }
 
@@ -148,9 +148,7 @@ impl ProvideRegion for LambdaRegion {
         future::ProvideRegion::new(async {
             let region = if self.profiles { ProfileFileRegionProvider::new().region().await } else { None };
             if region.is_none() {
-                notice::warn_once(
-                    "calls of AWS SDK clients will fail, because AWS_REGION is not set: set it to a region like eu-west-1",
-                );
+                Problem { name: Some("AWS_REGION".to_owned()), ..Problem::new(Warning::AwsRegionMissing) }.log_once();
             }
             region
         })

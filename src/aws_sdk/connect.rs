@@ -1,6 +1,11 @@
 //! Connections that are opened before the first invocation needs them.
 
-use crate::{budget, causes::Causes, notice, urls};
+use crate::{
+    budget,
+    causes::Causes,
+    notice::{self, Data, Warning},
+    urls,
+};
 use aws_smithy_runtime_api::{
     box_error::BoxError,
     client::{
@@ -57,10 +62,7 @@ where
         Ok(Err(failure)) => Causes(&failure).to_string(),
         Err(limit) => format!("there was no response within {} ms", limit.as_millis()),
     };
-    notice::warn(format_args!(
-        "no connection was opened ahead of the first invocation, which opens it itself: {}",
-        urls::without_secrets(&failure)
-    ));
+    notice::log(Warning::ConnectionNotOpened, Data::error(&urls::without_secrets(&failure)));
     Ok(false)
 }
 
@@ -103,9 +105,7 @@ impl Intercept for ConnectOnly {
     ) -> Result<(), BoxError> {
         let closed = context.response().headers().get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         if closed {
-            notice::warn(format_args!(
-                "the service closed the connection that was opened ahead of the first invocation: give `connect` a call without `ConnectOnly`"
-            ));
+            notice::log(Warning::ConnectionClosed, Data::default());
         }
         Ok(())
     }

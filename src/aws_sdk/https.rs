@@ -1,7 +1,12 @@
 //! The HTTP client that all clients of an `SdkConfig` share.
 
 use super::roots::{Roots, RootsError};
-use crate::{clock::Moment, environment::variable, frozen, notice};
+use crate::{
+    clock::Moment,
+    environment::variable,
+    frozen,
+    notice::{Problem, Warning},
+};
 use aws_smithy_http_client::{
     Connector,
     proxy::ProxyConfig,
@@ -200,7 +205,8 @@ impl HttpConnector for Used {
 fn proxies() -> ProxyConfig {
     for name in PROXIES {
         if variable(name).is_some_and(|url| !is_proxy(&url)) {
-            notice::warn_once(&format!("{name} is not a valid proxy URL and is ignored: expected `http://host:port`"));
+            let expected = Some("http://host:port".to_owned());
+            Problem { name: Some(name.to_owned()), expected, ..Problem::new(Warning::SettingInvalid) }.log_once();
         }
     }
     ProxyConfig::from_env()

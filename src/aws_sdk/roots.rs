@@ -1,6 +1,9 @@
 //! The root certificates that the HTTP client trusts.
 
-use crate::{environment::variable, notice};
+use crate::{
+    environment::variable,
+    notice::{Problem, Warning},
+};
 use base64::Engine;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
@@ -50,7 +53,9 @@ impl Roots {
                 },
                 Err(error) => format!("the file cannot be read: {error}"),
             };
-            notice::warn_once(&format!("{name}={path:?} is ignored, and the compiled root certificates are used: {problem}"));
+            let value = Some(path);
+            let invalid = Problem { name: Some(name.to_owned()), value, ..Problem::new(Warning::RootCertificatesInvalid) };
+            invalid.because(problem).log_once();
         }
         if variable(FOLDERS).is_some() { Self::Native } else { Self::Compiled }
     }
@@ -72,9 +77,7 @@ impl Roots {
                 let mut native = rustls_native_certs::load_native_certs().certs;
                 native.retain(is_root);
                 if native.is_empty() {
-                    notice::warn_once(
-                        "the operating system has no root certificates, and the compiled ones are used: set SSL_CERT_FILE",
-                    );
+                    Problem::new(Warning::RootCertificatesMissing).log_once();
                     return compiled();
                 }
                 encoded(&native)

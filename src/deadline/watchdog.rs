@@ -7,7 +7,8 @@
 use crate::{
     Invocation,
     invocation::{Deadline, Shared},
-    notice, panics, trace,
+    notice::{self, Data, Warning},
+    panics, trace,
 };
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
@@ -72,9 +73,7 @@ fn thread() -> Option<&'static Watch> {
             match thread {
                 Ok(_) => Some(Watch { state: Mutex::default(), changed: Condvar::new() }),
                 Err(error) => {
-                    notice::warn(format_args!(
-                        "no watchdog: a handler that blocks past its deadline will not be reported ({error})"
-                    ));
+                    notice::log(Warning::WatchdogMissing, Data::error(&error));
                     None
                 }
             }

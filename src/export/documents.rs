@@ -6,9 +6,10 @@ use crate::xray_api::XRayApi;
 use crate::{
     Environment, Export,
     clock::timers_run,
-    environment, notice,
+    environment,
+    notice::{self, Data, Warning},
     settings::Settings,
-    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Redactor, StdoutEmitter, UdpEmitter},
+    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Redactor, StdoutEmitter, UdpEmitter, UdpLoss},
 };
 use opentelemetry::{
     TraceId,
@@ -193,18 +194,15 @@ impl Documents {
             Export::Api if self.api.is_some() => Some(Transport::Api(SyncMutex::default())),
             #[cfg(feature = "xray-api")]
             Export::Api => {
-                notice::warn(format_args!(
-                    "no spans are sent to X-Ray: `Export::Api` needs a client; set it with `Builder::xray_api`"
-                ));
+                notice::log(Warning::XRayApiMissing, Data::default());
                 None
             }
             Export::Udp => {
                 let address = match Environment::current().xray_daemon_address.as_deref() {
                     Some(written) => DaemonAddress::parse(written)
                         .inspect_err(|error| {
-                            notice::warn(format_args!(
-                                "AWS_XRAY_DAEMON_ADDRESS={written:?} cannot be used, nothing is sent to X-Ray: {error}"
-                            ));
+                            let data = Data { value: Some(written), ..Data::error(error) };
+                            notice::log(Warning::DaemonAddressInvalid, Data { name: Some("AWS_XRAY_DAEMON_ADDRESS"), ..data });
                         })
                         .ok()?,
                     // As AWS's X-Ray SDKs do.
@@ -215,7 +213,7 @@ impl Documents {
                         Some(Transport::Udp(Box::new(Udp { immediate: SyncMutex::new(immediate), paced: Mutex::new(paced) })))
                     }
                     Err(error) => {
-                        notice::warn(format_args!("nothing is sent to X-Ray: {error}"));
+                        notice::log(Warning::DaemonSocketUnavailable, Data::error(&error));
                         None
                     }
                 }
@@ -304,9 +302,7 @@ impl Documents {
         if before >= QUEUED {
             static LOGGED: Once = Once::new();
             LOGGED.call_once(|| {
-                notice::warn(format_args!(
-                    "spans are made faster than the X-Ray daemon's buffer may be filled: some are left out; sample less"
-                ));
+                notice::log(Warning::SpansOverPace, Data::default());
             });
             if before >= 2 * QUEUED {
                 return keep(scrubbed(take()));
@@ -337,11 +333,8 @@ impl Documents {
         match &mut emitter {
             Some(emitter) => {
                 emitter.send_all(encoder.batch.packed(), pause).await;
-                match emitter.notice() {
-                    // Outside Lambda there is as a rule no daemon at the default address.
-                    Some(notice) if Environment::current().xray_daemon_address.is_none() => tracing::debug!("{notice}"),
-                    Some(notice) => notice::warn(format_args!("{notice}")),
-                    None => {}
+                if let Some(loss) = emitter.first_loss() {
+                    report(loss);
                 }
             }
             None => transport.send_now(&mut encoder.batch),
@@ -517,64 +510,20 @@ fn lock<T>(mutex: &SyncMutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::export::tests::{TRACE, span, within};
-    use futures_util::FutureExt as _;
-    use std::{collections::BTreeSet, net::UdpSocket, pin::pin};
-
-    /// Documents that go to a socket which nobody reads meanwhile.
-    pub(in crate::export) fn documents() -> (Documents, UdpSocket) {
-        let daemon = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let address = daemon.local_addr().expect("an address");
-        let emitter = || UdpEmitter::connect(address).expect("a socket");
-        let udp = Udp { immediate: SyncMutex::new(emitter()), paced: Mutex::new(emitter()) };
-        let documents = Documents { transport: OnceLock::new(), ..Documents::default() };
-        documents.transport.set(Some(Transport::Udp(Box::new(udp)))).expect("it is empty");
-        (documents, daemon)
-    }
-
-    /// As many batches as invocations may be cut off, each of its own span and a few others.
-    fn batches() -> Vec<(Vec<SpanData>, Option<Sending>)> {
-        let batch = |_| {
-            let spans: Vec<SpanData> = (0..64).map(|_| span()).collect();
-            let main = spans[0].span_context.span_id();
-            let frame = Frame::under(TRACE, SpanId::from(1)).invocation();
-            (spans, Some(Sending { here: Some(TRACE), main, frame }))
-        };
-        (0..64).map(batch).collect()
-    }
-
-    #[tokio::test]
-    async fn the_documents_of_a_shutdown_do_not_leave_in_one_burst() {
-        let (documents, _daemon) = documents();
-        let batches = batches();
-        let mut sending = pin!(documents.send_last(&batches, Some(Instant::now() + Duration::from_secs(60))));
-        assert_eq!(sending.as_mut().now_or_never(), None);
-        within(sending).await;
-    }
-
-    #[tokio::test]
-    async fn what_the_pace_has_no_time_for_leaves_at_the_end() {
-        let (documents, daemon) = documents();
-        daemon.set_nonblocking(true).expect("a socket");
-        let batch = || (vec![span()], None);
-        let batches = [batch(), batch(), batch()];
-        let turn = match documents.transport() {
-            Some(Transport::Udp(udp)) => udp.paced.lock().await,
-            _ => unreachable!("it is a socket"),
-        };
-        // Somebody has the turn, and has it until after the end.
-        for until in [Some(Instant::now()), None] {
-            within(documents.send_last(&batches, until)).await;
-            let mut came = BTreeSet::new();
-            let mut datagram = [0; 2_000];
-            while let Ok(length) = daemon.recv(&mut datagram) {
-                came.insert(datagram[..length].to_vec());
-            }
-            assert_eq!(came.len(), 3);
+/// Logs that documents are lost. Outside Lambda there is as a rule no daemon at the default address.
+#[cold]
+#[inline(never)]
+fn report(loss: UdpLoss) {
+    let warning = match loss {
+        UdpLoss::NoDaemon if Environment::current().xray_daemon_address.is_none() => {
+            return tracing::debug!("no X-Ray daemon is listening at the default address");
         }
-        drop(turn);
-    }
+        UdpLoss::NoDaemon => Warning::DaemonMissing,
+        UdpLoss::Failed => Warning::DaemonSocketFailed,
+        UdpLoss::TooLarge => Warning::DocumentTooLong,
+    };
+    notice::log(warning, Data::default());
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,7 +1,8 @@
 //! Exporters of the user's own, beside X-Ray's documents: off the executor, one batch at a time, bounded in time and memory.
 
 use crate::{
-    Environment, notice,
+    Environment,
+    notice::{self, Data, Warning},
     panics::{self, Panic},
     urls,
     xray::Redactor,
@@ -180,7 +181,7 @@ impl Slot {
         let error = urls::without_secrets(error).into_owned();
         let mut told = lock(&self.told);
         if told.len() < TOLD && !told.contains(&error) {
-            notice::warn(format_args!("an exporter did not take its spans: {error}"));
+            notice::log(Warning::ExporterFailed, Data::error(&error));
             told.push(error);
         }
     }
@@ -191,7 +192,7 @@ impl Slot {
         waiting.extend(spans.iter().take(room).cloned());
         let left_out = spans.len().saturating_sub(room) as u64;
         if left_out > 0 && self.left_out.fetch_add(left_out, Ordering::Relaxed) == 0 {
-            notice::warn(format_args!("an exporter does not keep up: spans beyond {WAITING} are left out for it"));
+            notice::log(Warning::ExporterOverrun, Data::default());
         }
     }
 
@@ -227,7 +228,7 @@ impl Slot {
             }
         };
         if !in_time {
-            notice::warn(format_args!("an exporter was not done before the deadline: it goes on, the invocation does not wait"));
+            notice::log(Warning::ExporterDelayed, Data::default());
         }
     }
 
@@ -256,10 +257,9 @@ impl Slot {
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.tell(&error.to_string()),
-            Err(Some(panic)) => notice::warn(format_args!(
-                "an exporter panicked, its spans are lost: {}",
-                urls::without_secrets(&panic.to_string())
-            )),
+            Err(Some(panic)) => {
+                notice::log(Warning::ExporterPanicked, Data::error(&urls::without_secrets(&panic.to_string())));
+            }
             // The runtime ends.
             Err(None) => {}
         }

@@ -14,6 +14,7 @@ use crate::{
     cut::{self, Cut},
     environment::{self, EnvironmentError},
     invocation::error_type,
+    notice::{self, Data, Warning},
     panics,
     settings::Settings,
     trace::{TRACER, exception},
@@ -154,7 +155,8 @@ impl InitPhase {
             if let Some(redactor) = &self.redactor {
                 diagnostic.error_type = redactor.error_type(diagnostic.error_type);
             }
-            tracing::error!(error_type = diagnostic.error_type, "{}", diagnostic.error_message);
+            let data = Data { error_type: Some(&diagnostic.error_type), ..Data::error(&diagnostic.error_message) };
+            notice::log(Warning::InitFailed, data);
             report::post(&diagnostic).await;
         }
         ended
@@ -236,13 +238,8 @@ impl InitPhase {
 #[cold]
 #[inline(never)]
 fn report_blocked(name: &str, blocked: Duration, budget: Duration) {
-    tracing::warn!(
-        target: "lambda_lifecycle",
-        initializer = name,
-        blocked_ms = u64::try_from(blocked.as_millis()).unwrap_or(u64::MAX),
-        budget_ms = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX),
-        "an initializer blocked its thread until the budget of the Init phase was used up: use `init_blocking`, or do it at first use"
-    );
+    let ms = |time: Duration| Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    notice::log(Warning::InitBlocked, Data { elapsed_ms: ms(blocked), budget_ms: ms(budget), ..Data::name(name) });
 }
 
 /// The same error, once it has said what it is.

@@ -1,7 +1,7 @@
 //! `POST /runtime/init/error`: Lambda learns why a function did not start, and its caller with it.
 
 use crate::{
-    notice,
+    notice::{self, Data, Warning},
     runtime_api::{
         Body, Client,
         diagnostic::{self, ERROR_TYPE},
@@ -25,14 +25,14 @@ pub(super) async fn post(diagnostic: &Diagnostic) {
     let sent = if crate::clock::timers_run() {
         match tokio::time::timeout(Duration::from_millis(500), call).await {
             Ok(sent) => sent,
-            Err(_) => return notice::warn(format_args!("the init error could not be posted within 500 ms")),
+            Err(_) => return notice::log(Warning::InitErrorNotPosted, Data::error(&"no response within 500 ms")),
         }
     } else {
         call.await
     };
     match sent {
         Ok(reply) if reply.parts.status.is_success() => {}
-        Ok(reply) => notice::warn(format_args!("the init error was refused with status {}", reply.parts.status)),
-        Err(failure) => notice::warn(format_args!("the init error could not be posted: {failure}")),
+        Ok(reply) => notice::log(Warning::InitErrorNotPosted, Data::error(&format_args!("status {}", reply.parts.status))),
+        Err(failure) => notice::log(Warning::InitErrorNotPosted, Data::error(&failure)),
     }
 }

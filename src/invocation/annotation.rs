@@ -1,6 +1,7 @@
 //! What the code in an invocation makes searchable.
 
 use super::{Invocation, Notes};
+use crate::notice::{self, Data, Warning};
 use opentelemetry::{KeyValue, Value};
 use std::{borrow::Cow, sync::Once};
 
@@ -123,11 +124,7 @@ impl Invocation {
         let AnnotationValue(value) = value.into();
         if !self.notes().annotate(key, value) {
             static LOGGED: Once = Once::new();
-            LOGGED.call_once(|| {
-                crate::notice::warn(format_args!(
-                    "an invocation was annotated with more than {ANNOTATIONS} keys: {key:?} and further ones are ignored"
-                ));
-            });
+            LOGGED.call_once(|| notice::log(Warning::TooManyAnnotations, Data::name(key)));
         }
     }
 }

@@ -1,6 +1,10 @@
 //! The points in time of one invocation, and the error for the moment they have passed.
 
-use crate::{clock::timers_run, notice, settings::Settings};
+use crate::{
+    clock::timers_run,
+    notice::{self, Data, Warning},
+    settings::Settings,
+};
 use std::{
     fmt,
     sync::Once,
@@ -66,10 +70,8 @@ fn fitting(name: &str, set: Option<Duration>, time: Duration, told: &Once) -> Op
         return Some(set);
     }
     told.call_once(|| {
-        notice::warn(format_args!(
-            "{name}, or what the builder says of it, is as long as the invocation ({} ms): the default counts",
-            set.as_millis()
-        ));
+        let elapsed_ms = u64::try_from(set.as_millis()).ok();
+        notice::log(Warning::MarginTooLong, Data { budget_ms: elapsed_ms, ..Data::name(name) });
     });
     None
 }

@@ -24,6 +24,7 @@ use crate::{
     environment::Start,
     frozen,
     ids::ProcessIds,
+    notice::{self, Data, Warning},
     xray::{Frame, Sampled, TraceHeader},
 };
 use http::HeaderValue;
@@ -407,12 +408,8 @@ impl Invocation {
             error_message: outcome.as_str().to_owned(),
         });
         let diagnostic = self.0.shared.settings.redacted(diagnostic);
-        tracing::error!(
-            outcome = outcome.as_str(),
-            error_type = diagnostic.error_type,
-            "the invocation failed: {}",
-            diagnostic.error_message
-        );
+        let data = Data { error_type: Some(&diagnostic.error_type), ..Data::error(&diagnostic.error_message) };
+        notice::log(Warning::InvocationFailed, Data { outcome: Some(outcome.as_str()), ..data });
         self.notes().logged = Some(diagnostic.clone());
         diagnostic
     }

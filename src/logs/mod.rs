@@ -8,10 +8,12 @@
 //!
 //! What is logged and what is recorded in the trace are separate: no log level switches a trace off. See
 //! [Lambda's advanced logging controls](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html).
+//!
+#![doc = include_str!("../../docs/warnings.md")]
 
 mod line;
 
-use crate::{environment::variable, xray::Redactor};
+use crate::{environment::variable, notice::Problem, settings::FILTER, xray::Redactor};
 use line::Format;
 use std::{cell::RefCell, io::Write};
 use tracing::{Event, Metadata, level_filters::LevelFilter};
@@ -62,19 +64,19 @@ pub(crate) fn highest_level(targets: &Targets) -> LevelFilter {
 }
 
 /// The log as the environment asks for it, and what was wrong with how it asked.
-pub(crate) fn from_env(redactor: Option<Redactor>) -> (Log, Vec<String>) {
+pub(crate) fn from_env(redactor: Option<Redactor>) -> (Log, Vec<Problem>) {
     let mut problems = Vec::new();
     let format = match variable("AWS_LAMBDA_LOG_FORMAT") {
         Some(format) if format.eq_ignore_ascii_case("json") => Format::Json,
         Some(format) if !format.eq_ignore_ascii_case("text") => {
-            problems.push(format!("AWS_LAMBDA_LOG_FORMAT={format:?} is neither JSON nor Text: logging as text"));
+            problems.push(Problem::invalid("AWS_LAMBDA_LOG_FORMAT", &format, "JSON or Text"));
             Format::Text
         }
         _ => Format::Text,
     };
     let targets = match variable("RUST_LOG") {
         Some(directives) => directives.parse().unwrap_or_else(|error| {
-            problems.push(format!("RUST_LOG={directives:?} is not understood ({error}): logging at INFO"));
+            problems.push(Problem::invalid("RUST_LOG", &directives, FILTER).because(error));
             Targets::new().with_default(LevelFilter::INFO)
         }),
         None => Targets::new().with_default(lambda_level(&mut problems)),
@@ -82,7 +84,7 @@ pub(crate) fn from_env(redactor: Option<Redactor>) -> (Log, Vec<String>) {
     (Log { format, targets, redactor }, problems)
 }
 
-fn lambda_level(problems: &mut Vec<String>) -> LevelFilter {
+fn lambda_level(problems: &mut Vec<Problem>) -> LevelFilter {
     let Some(level) = variable("AWS_LAMBDA_LOG_LEVEL") else { return LevelFilter::INFO };
     match level.to_ascii_uppercase().as_str() {
         "TRACE" => LevelFilter::TRACE,
@@ -91,7 +93,7 @@ fn lambda_level(problems: &mut Vec<String>) -> LevelFilter {
         "WARN" => LevelFilter::WARN,
         "ERROR" | "FATAL" => LevelFilter::ERROR,
         _ => {
-            problems.push(format!("AWS_LAMBDA_LOG_LEVEL={level:?} is no level of Lambda's: logging at INFO"));
+            problems.push(Problem::invalid("AWS_LAMBDA_LOG_LEVEL", &level, "TRACE, DEBUG, INFO, WARN, ERROR or FATAL"));
             LevelFilter::INFO
         }
     }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Invocation, Outcome,
+    notice::{self, Data, Warning},
     runtime_api::{
         Body, Connection, Failure, Progress, Reply,
         diagnostic::{self, ERROR_BODY, ERROR_CAUSE, ERROR_TYPE},
@@ -216,10 +217,11 @@ fn conclude(outcome: Outcome, is_error: bool) {
     let (name, kind) = (outcome.as_str(), outcome.diagnostic().map(|diagnostic| diagnostic.error_type.clone()));
     let counts = !is_error && invocation.as_ref().is_none_or(|invocation| invocation.set_undelivered(outcome));
     if counts {
-        tracing::error!(outcome = name, error_type = kind, "the invocation failed: {message}");
+        let data = Data { outcome: Some(name), error_type: kind.as_deref(), ..Data::error(&message) };
+        notice::log(Warning::InvocationFailed, data);
     } else {
         // Why it failed has been logged already, and stays its outcome.
-        crate::notice::warn(format_args!("the error of the invocation was not delivered: {message}"));
+        notice::log(Warning::ErrorUndelivered, Data::error(&message));
     }
 }
 

@@ -1,13 +1,17 @@
 //! Faults of the Runtime API. Each is logged at once, repetitions are logged rarely, and the pauses between attempts grow.
 
-use crate::{clock, runtime_api::Failure};
+use crate::{
+    clock,
+    notice::{self, Data, Warning},
+    runtime_api::Failure,
+};
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// The kind of a fault: the field `fault` of its log line.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// No connection could be made.
@@ -22,28 +26,25 @@ pub(crate) enum Fault {
     MissingRequestId,
     /// An event broke off after its headers.
     EventLost,
-    /// A header that cannot be understood.
-    HeaderIgnored,
     /// A layer ended an invocation, or panicked, without a response.
     Unanswered,
     /// A worker panicked.
     WorkerPanicked,
 }
 
-const KINDS: usize = 9;
+const KINDS: usize = 8;
 
 impl Fault {
-    pub(crate) fn as_str(self) -> &'static str {
+    fn warning(self) -> Warning {
         match self {
-            Self::Unreachable => "unreachable",
-            Self::ConnectionBroken => "connection_broken",
-            Self::Stalled => "stalled",
-            Self::Refused => "refused",
-            Self::MissingRequestId => "missing_request_id",
-            Self::EventLost => "event_lost",
-            Self::HeaderIgnored => "header_ignored",
-            Self::Unanswered => "unanswered",
-            Self::WorkerPanicked => "worker_panicked",
+            Self::Unreachable => Warning::RuntimeApiUnreachable,
+            Self::ConnectionBroken => Warning::RuntimeApiConnectionBroken,
+            Self::Stalled => Warning::RuntimeApiStalled,
+            Self::Refused => Warning::RuntimeApiRefused,
+            Self::MissingRequestId => Warning::EventWithoutRequestId,
+            Self::EventLost => Warning::EventLost,
+            Self::Unanswered => Warning::InvocationUnanswered,
+            Self::WorkerPanicked => Warning::WorkerPanicked,
         }
     }
 
@@ -82,7 +83,7 @@ impl Faults {
     /// Logs a fault, unless one of its kind was logged a moment ago.
     #[cold]
     #[inline(never)]
-    pub(super) fn report(&self, fault: Fault, endpoint: &str, message: fmt::Arguments<'_>) {
+    pub(super) fn report(&self, fault: Fault, endpoint: &str, error: fmt::Arguments<'_>) {
         let repeated = {
             let mut state = self.state();
             let logged = &mut state.kinds[fault as usize];
@@ -94,7 +95,8 @@ impl Faults {
             logged.at = Some(now);
             std::mem::take(&mut logged.unlogged)
         };
-        log(fault, endpoint, repeated, message);
+        let data = Data { endpoint: Some(endpoint), repeated: Some(repeated), ..Data::error(&error) };
+        notice::log(fault.warning(), data);
     }
 
     /// Logs that a header is ignored, once for each header.
@@ -108,7 +110,7 @@ impl Faults {
             }
             state.headers.push(header);
         }
-        log(Fault::HeaderIgnored, "next", 0, format_args!("header `{header}` is ignored: {problem}"));
+        notice::log(Warning::HeaderIgnored, Data { name: Some(header), ..Data::error(&problem) });
     }
 
     /// A request for an event failed.
@@ -121,19 +123,13 @@ impl Faults {
         let failed = std::mem::take(&mut self.state().failed);
         // One alone is a connection that was closed while it was not used.
         if failed > 1 {
-            tracing::info!(target: "lambda_lifecycle", failed, "the Runtime API sends events again");
+            notice::log(Warning::RuntimeApiRecovered, Data { repeated: Some(failed), ..Data::default() });
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-#[cold]
-#[inline(never)]
-fn log(fault: Fault, endpoint: &str, repeated: u32, message: fmt::Arguments<'_>) {
-    tracing::warn!(target: "lambda_lifecycle", fault = fault.as_str(), endpoint, repeated, "Runtime API: {message}");
 }
 
 const FIRST: Duration = Duration::from_millis(50);

@@ -186,7 +186,7 @@ where
                 Ok(stopped) => return Err(stopped.into_error()),
                 Err(error) => {
                     let panic = Panic::of_task(error).map_or_else(|| "cancelled".to_owned(), |panic| panic.to_string());
-                    shared.faults.report(Fault::WorkerPanicked, "next", format_args!("a worker is replaced: {panic}"));
+                    shared.faults.report(Fault::WorkerPanicked, "next", format_args!("{panic}"));
                     pause.wait().await;
                     workers.spawn(worker(service.clone()));
                 }

@@ -3,6 +3,7 @@
 use super::Shared;
 use crate::{
     Invocation,
+    notice::{self, Data, Warning},
     panics::{catch, catch_drop},
     runtime_api::{
         Progress,
@@ -74,7 +75,7 @@ where
         };
         // The caller has had all of it, whatever its destructor does.
         if let Err(panic) = catch_drop(this.stream.take()) {
-            crate::notice::warn(format_args!("the destructor of a response stream panicked: {panic}"));
+            notice::log(Warning::ResponseDropPanicked, Data::error(&panic));
         }
         this.progress.end();
         Poll::Ready(broken.map(|diagnostic| Ok(Frame::trailers(trailer(this.shared.redacted(diagnostic))))))

@@ -130,11 +130,7 @@ type Fetched = Result<(Ids, LambdaInvocation), ()>;
 fn event(shared: &Shared, parts: response::Parts, body: Bytes) -> Fetched {
     let Some(ids) = Ids::of(&parts.headers) else {
         let names: Vec<&str> = names(&parts.headers).collect();
-        shared.faults.report(
-            Fault::MissingRequestId,
-            "next",
-            format_args!("an event without a request id is dropped; its headers are {names:?}"),
-        );
+        shared.faults.report(Fault::MissingRequestId, "next", format_args!("its headers are {names:?}"));
         return Err(());
     };
     let context = event::context(&parts.headers, &ids, shared.config(), &shared.faults);
@@ -147,7 +143,7 @@ fn names(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Lambda waits for the response to an event of which we know no more than its head.
 fn truncated(shared: &Shared, mut parts: response::Parts, why: &str) -> Fetched {
-    shared.faults.report(Fault::EventLost, "next", format_args!("an event is incomplete: {why}"));
+    shared.faults.report(Fault::EventLost, "next", format_args!("{why}"));
     parts.extensions.insert(Truncated(why.to_owned()));
     event(shared, parts, Bytes::new())
 }

@@ -5,7 +5,8 @@ use crate::{
     environment::{self, Start},
     ids,
     invocation::{Deadline, Facts, Shared},
-    notice, trace,
+    notice::{self, Data, Warning},
+    trace,
     xray::{Sampled, TraceHeader},
 };
 use http::HeaderMap;
@@ -57,11 +58,9 @@ fn hint_once(header: &TraceHeader) {
     static MALFORMED: Once = Once::new();
     static UNTRACED: Once = Once::new();
     if let Some(problem) = header.ignored() {
-        MALFORMED.call_once(|| notice::warn(format_args!("a part of the trace header is ignored: {problem}")));
+        MALFORMED.call_once(|| notice::log(Warning::TraceHeaderIgnored, Data::error(&problem)));
     }
     if header.root().is_some() && header.sampled() != Sampled::Yes {
-        UNTRACED.call_once(|| {
-            tracing::info!("This invocation is not sampled. Enable active tracing (`TracingConfig: Active`) to record traces.");
-        });
+        UNTRACED.call_once(|| notice::log(Warning::NotSampled, Data::default()));
     }
 }

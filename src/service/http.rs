@@ -7,6 +7,7 @@ use crate::{
     Invocation,
     deadline::Alarm,
     invocation::{Outcome, Shared},
+    notice::{self, Data, Warning},
 };
 use lambda_http::{Body, IntoResponse, Request, RequestExt, request::RequestContext};
 use opentelemetry::KeyValue;
@@ -318,7 +319,8 @@ const TIMEOUT_BODY: &str = r#"{"message":"Gateway Timeout"}"#;
 /// The deadline's answer to an HTTP caller.
 fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
     let exceeded = invocation.exceeded();
-    tracing::error!(after_ms = exceeded.after().as_millis(), "the request was not answered before the deadline: 504");
+    let elapsed_ms = u64::try_from(exceeded.after().as_millis()).ok();
+    notice::log(Warning::RequestTimedOut, Data { elapsed_ms, ..Data::default() });
     {
         let mut notes = invocation.notes();
         notes.http_status = Some(504);

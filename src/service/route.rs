@@ -1,6 +1,9 @@
 //! The route of a request, where the router is axum's: only a layer on each of its routes sees which one matched.
 
-use crate::{Invocation, notice};
+use crate::{
+    Invocation,
+    notice::{self, Data, Warning},
+};
 use opentelemetry::KeyValue;
 use std::{
     any::{Any, type_name},
@@ -60,11 +63,7 @@ pub(crate) fn with_route<S: 'static>(mut service: S) -> S {
     if let Some(router) = (&mut service as &mut dyn Any).downcast_mut::<axum::Router>() {
         *router = std::mem::take(router).layer(RouteLayer { _private: () });
     } else if hides_routes(type_name::<S>()) && !MADE.load(Ordering::Relaxed) {
-        notice::warn(format_args!(
-            "the routes of requests are not recorded: {} is not the `axum::Router` of axum 0.8. Put `service::RouteLayer` on the \
-             router itself, or use axum 0.8",
-            type_name::<S>()
-        ));
+        notice::log(Warning::RoutesHidden, Data::name(type_name::<S>()));
     }
     service
 }

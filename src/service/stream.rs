@@ -4,6 +4,7 @@ use crate::{
     Invocation, clock,
     deadline::Alarm,
     invocation::{CURRENT, Outcome},
+    notice::{self, Data, Warning},
     panics,
 };
 use bytes::Bytes;
@@ -50,7 +51,7 @@ impl<St> TrackedStream<St> {
         };
         if let Some(diagnostic) = outcome.diagnostic() {
             let message = self.invocation.shared().settings.error_text(&diagnostic.error_message);
-            tracing::error!(outcome = outcome.as_str(), "the body of the answer broke off: {message}");
+            notice::log(Warning::ResponseBodyBroken, Data { outcome: Some(outcome.as_str()), ..Data::error(&message) });
         }
         if !self.invocation.begin_response(Some(outcome)) {
             return Poll::Pending;

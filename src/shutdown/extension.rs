@@ -3,7 +3,7 @@
 use crate::{
     clock,
     invocation::Work,
-    notice,
+    notice::{self, Data, Warning},
     runtime_api::{Body, Client},
 };
 use bytes::Bytes;
@@ -40,9 +40,7 @@ async fn register_with(client: Client) {
         biased;
         _ = registered => {}
         () = clock::sleep(REGISTERING) => {
-            notice::warn(format_args!(
-                "the registration of an extension has had no response for a second: until it has one, shutdown hooks do not run"
-            ));
+            notice::log(Warning::ExtensionDelayed, Data::default());
         }
     }
 }
@@ -52,7 +50,7 @@ async fn run(client: Client, registered: oneshot::Sender<()>) {
     let id = match identifier(&client).await {
         Ok(id) => id,
         Err(refused) => {
-            notice::warn(format_args!("no extension could be registered, so shutdown hooks will not run here: {refused}"));
+            notice::log(Warning::ExtensionRefused, Data::error(&refused));
             return;
         }
     };
@@ -67,14 +65,11 @@ async fn run(client: Client, registered: oneshot::Sender<()>) {
             // The Extensions API calls this state beyond recovery, so asking again is of no use.
             Ok(reply) => {
                 let status = reply.parts.status;
-                notice::warn(format_args!(
-                    "the extension's request for an event was refused with status {status}: shutdown hooks may not run here"
-                ));
-                return;
+                return notice::log(Warning::ExtensionRefused, Data::error(&format_args!("event/next: status {status}")));
             }
             Err(failure) if !told => {
                 told = true;
-                notice::warn(format_args!("the extension's request for an event failed and is repeated: {failure}"));
+                notice::log(Warning::ExtensionRetried, Data { endpoint: Some("event/next"), ..Data::error(&failure) });
             }
             Err(_) => {}
         }
@@ -100,7 +95,7 @@ async fn identifier(client: &Client) -> Result<HeaderValue, String> {
             Err(failure) if attempt == ATTEMPTS => return Err(failure.to_string()),
             Err(failure) => {
                 if attempt == 1 {
-                    notice::warn(format_args!("the registration of an extension failed and is repeated: {failure}"));
+                    notice::log(Warning::ExtensionRetried, Data { endpoint: Some("register"), ..Data::error(&failure) });
                 }
                 clock::sleep(PAUSE).await;
             }
@@ -167,7 +162,7 @@ mod tests {
         asked(&fake, 1).await;
         tokio::time::sleep(PATIENCE).await;
         assert_eq!(fake.lock().requests.len(), 2);
-        assert_eq!(log.of("level"), ["WARN"]);
+        assert_eq!(log.of("code"), ["extension_refused"]);
     }
 
     #[tokio::test(start_paused = true)]

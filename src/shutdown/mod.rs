@@ -5,7 +5,12 @@ mod extension;
 #[cfg(unix)]
 mod signal;
 
-use crate::{causes::Causes, invocation::Shared, panics, trace};
+use crate::{
+    causes::Causes,
+    invocation::Shared,
+    notice::{self, Data, Warning},
+    panics, trace,
+};
 use lambda_runtime::Error;
 use std::{
     fmt::{self, Debug, Formatter},
@@ -75,7 +80,7 @@ pub(crate) async fn serve(
     let ended = ended.map_err(|source| ServeError { source });
     if let Err(error) = &ended {
         // Before the hooks, which may hang.
-        crate::notice::error(format_args!("{error}"));
+        notice::log(Warning::ServingFailed, Data::error(error));
     }
     Box::pin(async {
         if let Some(listener) = listener {
@@ -113,7 +118,7 @@ async fn listen(shutdown: &Arc<Shutdown>) -> Option<Listener> {
             Some(listener)
         }
         Err(error) => {
-            crate::notice::warn(format_args!("shutdown hooks will not run: SIGTERM cannot be listened for ({error})"));
+            notice::log(Warning::ShutdownUnavailable, Data::error(&error));
             None
         }
     }
@@ -121,7 +126,7 @@ async fn listen(shutdown: &Arc<Shutdown>) -> Option<Listener> {
 
 #[cfg(not(unix))]
 async fn listen(_: &Arc<Shutdown>) -> Option<Listener> {
-    crate::notice::warn(format_args!("shutdown hooks will not run at the end of the environment: this system has no SIGTERM"));
+    notice::log(Warning::ShutdownUnavailable, Data::error(&"this system has no SIGTERM"));
     None
 }
 
@@ -156,7 +161,7 @@ async fn end(shared: &Shared, timers: bool) {
     let stages = &shared.stages;
     stages.close();
     if timers && tokio::time::timeout(draining(budget), stages.wait()).await.is_err() {
-        tracing::warn!(unfinished = stages.len(), "invocations, or work after their responses, are cut off by the shutdown");
+        notice::log(Warning::ShutdownCutOff, Data::unfinished(stages.len()));
     }
     let until_hooks = until(hooks(budget));
     // Beside the hooks: either may need all of the time.

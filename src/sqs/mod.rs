@@ -50,7 +50,7 @@
 //! message from one that failed. So:
 //!
 //! - Choose the batch size, the concurrency and the function's timeout so that a batch ends before its deadline. When one does not, the
-//!   library logs a warning with the number of messages that were not started (`unbegun`).
+//!   library logs a warning with the number of messages that were not started (`not_started`).
 //! - Set `maxReceiveCount` to 5 or more, as AWS recommends for event source mappings.
 //! - In a FIFO queue a failed message returns what follows it in its group, which counts as received too. Keep batches of such queues
 //!   small.

@@ -8,7 +8,14 @@ use super::{
     lanes::{Lane, Waiting, distinct, lanes},
     span::{BatchSpan, MessageSpan},
 };
-use crate::{Invocation, cut, decode, handler::Handler, hop::Producer, panics, sns::Notification};
+use crate::{
+    Invocation, cut, decode,
+    handler::Handler,
+    hop::Producer,
+    notice::{self, Data, Warning},
+    panics,
+    sns::Notification,
+};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
     future::{Future, poll_fn},
@@ -179,17 +186,14 @@ where
 
     fn tell(&self, index: usize, failure: &Failure) {
         let (id, receive_count, _) = &self.messages[index];
-        tracing::error!(
-            message_id = id,
-            receive_count,
-            error_type = failure.error_type(),
-            "a message failed and comes back: {}",
-            self.invocation.shared().settings.error_text(&failure.to_string())
-        );
+        let text = failure.to_string();
+        let error = self.invocation.shared().settings.error_text(&text);
+        let of_message = Data { message_id: Some(id), receive_count: Some(*receive_count), ..Data::error(&error) };
+        notice::log(Warning::MessageFailed, Data { error_type: Some(failure.error_type()), ..of_message });
         if let Some(hook) = &self.batch.on_failure {
             let message = FailedMessage { id, receive_count: *receive_count, failure, invocation: self.invocation };
             if let Err(panic) = panics::catch(|| hook(message)) {
-                tracing::error!(message_id = id, "the hook for failed messages panicked: {panic}");
+                notice::log(Warning::MessageHookPanicked, Data { error: Some(&panic), ..of_message });
             }
         }
     }
@@ -205,12 +209,7 @@ where
         }
         let (failed, unfinished, unbegun) = (state(FAILED).count(), state(BEGUN).count(), state(WAITING).count());
         if self.is_closed() && unfinished + unbegun > 0 {
-            tracing::warn!(
-                unfinished,
-                unbegun,
-                "the deadline came before the end of the batch: its unfinished messages come back. \
-                 Raise the function's timeout or lower the batch size"
-            );
+            notice::log(Warning::BatchCutOff, Data { not_started: Some(unbegun), ..Data::unfinished(unfinished) });
         }
         if let Some(span) = self.span {
             span.end(failed, unfinished + unbegun);

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     Invocation,
     invocation::{Own, Shared, SpanBuffer},
+    notice::{self, Data, Warning},
 };
 use opentelemetry::{
     KeyValue,
@@ -41,10 +42,8 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
     open.append(&mut invocation.spans().take());
     deliver_now(invocation.shared(), own.as_ref(), open);
     // Last, because the blocked thread may hold what a log needs.
-    tracing::error!(
-        request_id = invocation.request_id(),
-        "the handler blocks its thread past the deadline, in {name:?}: use spawn_blocking, and give way with an await"
-    );
+    let data = Data { invocation: Some(invocation.request_id()), ..Data::name(&name) };
+    notice::log(Warning::HandlerBlocked, data);
 }
 
 /// Sends what is known of the invocations in progress when the environment ends: the finished spans as they are, the open ones as faults that end

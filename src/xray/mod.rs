@@ -20,7 +20,8 @@ pub use self::{
     propagator::Propagator,
     redaction::Redaction,
     transport::{
-        AddressError, DAEMON_ADDRESS_VARIABLE, DAEMON_HEADER, DaemonAddress, Sent, StdoutEmitter, UdpEmitter, UdpError, UdpStats,
+        AddressError, DAEMON_ADDRESS_VARIABLE, DAEMON_HEADER, DaemonAddress, Sent, StdoutEmitter, UdpEmitter, UdpError, UdpLoss,
+        UdpStats,
     },
 };
 pub(crate) use document::non_finite;

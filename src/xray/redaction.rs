@@ -1,7 +1,10 @@
 //! What a redactor is shown of a span, and what becomes of it.
 
 use super::document::as_text;
-use crate::panics;
+use crate::{
+    notice::{self, Data, Warning},
+    panics,
+};
 use opentelemetry::{Array, KeyValue, StringValue, Value, trace::Status};
 use opentelemetry_sdk::trace::SpanData;
 use std::{
@@ -56,7 +59,7 @@ impl Redactor {
         decided.unwrap_or_else(|_| {
             // Not `Once`: the line itself passes the redactor, which may panic again.
             if !REPORTED.swap(true, Ordering::Relaxed) {
-                tracing::error!("the redactor panicked at the value of {key:?}: it is left out");
+                notice::log(Warning::RedactorPanicked, Data::name(key));
             }
             Redaction::Remove
         })

@@ -1,6 +1,7 @@
 //! What `aws_sdk::config` makes of the environment.
 
 use crate::{
+    function::Probe,
     service::temporary_file,
     support::{Stage, Tested, ensure, test},
 };
@@ -102,7 +103,7 @@ const CASES: [Case; 14] = [
 ];
 
 async fn configured(change: impl FnOnce(FunctionBuilder) -> FunctionBuilder) -> Result<Stage, Failed> {
-    Stage::with("configuration", TraceMode::PassThrough, |function| {
+    Stage::with(Probe::Configuration, TraceMode::PassThrough, |function| {
         let home = ("HOME", std::env::temp_dir().join("lambda-lifecycle-no-home"));
         let function = LAMBDA.iter().fold(function.env(home.0, home.1), |function, (name, value)| function.env(name, value));
         change(function)
@@ -127,9 +128,9 @@ async fn variables((_, set, expected): &Case) -> Tested {
     expected.iter().try_for_each(|(pointer, value)| says(&described, pointer, value))
 }
 
-/// Whether a warning names the variable.
+/// Whether a line of the library names the variable.
 fn warned(stage: &Stage, variable: &str) -> bool {
-    stage.function.logs().iter().any(|line| line.text.contains("WARN") && line.text.contains(variable))
+    !stage.reported_as("name", variable).is_empty()
 }
 
 async fn container() -> Tested {
@@ -228,7 +229,7 @@ async fn bundles() -> Tested {
 }
 
 async fn bundle_in_code() -> Tested {
-    let stage = Stage::new("bundle", TraceMode::PassThrough).await?;
+    let stage = Stage::new(Probe::Bundle, TraceMode::PassThrough).await?;
     let answer = stage.invoke(json!({})).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))
 }

@@ -15,6 +15,7 @@ use lambda_lifecycle::{
     aws_sdk::{self, ConnectOnly, HttpsClient, Roots},
     http_client, service_fn,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
     process::ExitCode,
@@ -28,30 +29,51 @@ use tokio::runtime::Builder;
 
 const QUEUE: &str = "https://localhost/123456789012/orders";
 
-pub(crate) fn main(probe: &str) -> ExitCode {
+/// The functions. `PROBE` names the one that a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Probe {
+    /// Returns the configuration of its clients.
+    Configuration,
+    /// Returns why a bundle that its code has is refused.
+    Bundle,
+    /// Calls a URL without the SDK.
+    Http,
+    /// Opens a connection in the Init phase, and sends a message for each event.
+    Connects,
+    /// The same, with a call of the service.
+    ConnectsWithCall,
+    /// The same, and drops connections on thaw.
+    DropsOnThaw,
+    /// Opens no connection in the Init phase.
+    NoConnection,
+    /// Opens three connections in the Init phase, and sends nothing.
+    SlowConnections,
+}
+
+pub(crate) fn main(probe: Probe) -> ExitCode {
     function_main(Builder::new_multi_thread(), run(probe))
 }
 
-async fn run(probe: &str) -> Result<(), Error> {
+async fn run(probe: Probe) -> Result<(), Error> {
     match probe {
-        "configuration" => {
+        Probe::Configuration => {
             let life = Lifecycle::from_env();
             let config = aws_sdk::config().await;
             life.run(service_fn(async |_: LambdaEvent<Value>| describe(&config).await)).await
         }
-        "bundle" => {
+        Probe::Bundle => {
             let refused = HttpsClient::with_roots(Roots::Pem(b"no certificate".to_vec()));
             let refused = refused.expect_err("it is no bundle").to_string();
             Lifecycle::from_env().run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(&refused))).await
         }
-        "http" => over_plain_http().await,
-        "drops on thaw" => {
+        Probe::Http => over_plain_http().await,
+        Probe::DropsOnThaw => {
             let https = HttpsClient::from_env();
             let thawed = https.clone();
             let life = Lifecycle::builder().on_thaw(Duration::ZERO, move |_| thawed.drop_connections()).build();
             serve(life, &https.loader().load().await, probe).await
         }
-        "slow connection" => {
+        Probe::SlowConnections => {
             let life = Lifecycle::from_env();
             let config = aws_sdk::config().await;
             let client = Client::new(&config);
@@ -61,7 +83,9 @@ async fn run(probe: &str) -> Result<(), Error> {
             }
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>("served"))).await
         }
-        _ => serve(Lifecycle::from_env(), &aws_sdk::config().await, probe).await,
+        Probe::Connects | Probe::ConnectsWithCall | Probe::NoConnection => {
+            serve(Lifecycle::from_env(), &aws_sdk::config().await, probe).await
+        }
     }
 }
 
@@ -72,12 +96,12 @@ async fn first_call(client: &Client) -> Result<aws_sdk_sqs::operation::send_mess
 type SendError = aws_sdk_sqs::error::SdkError<aws_sdk_sqs::operation::send_message::SendMessageError>;
 
 /// Opens a connection as `probe` says, and sends a message for each event. Responds with what became of it.
-async fn serve(life: Lifecycle, config: &SdkConfig, probe: &str) -> Result<(), Error> {
+async fn serve(life: Lifecycle, config: &SdkConfig, probe: Probe) -> Result<(), Error> {
     let calls = Calls::default();
     let client = Client::from_conf(aws_sdk_sqs::config::Builder::from(config).interceptor(calls.clone()).build());
     let connected = match probe {
-        "no connection" => None,
-        "calls" => Some(life.init("queue", aws_sdk::connect(client.list_queues().send())).await?),
+        Probe::NoConnection => None,
+        Probe::ConnectsWithCall => Some(life.init("queue", aws_sdk::connect(client.list_queues().send())).await?),
         _ => Some(life.init("queue", aws_sdk::connect(first_call(&client))).await?),
     };
     life.run(service_fn(async |_: LambdaEvent<Value>| {

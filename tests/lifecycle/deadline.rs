@@ -74,7 +74,7 @@ async fn part_of_the_work() -> Tested {
 async fn blocked(how: Do, culprit: &str) -> Tested {
     let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
     let begun = stage.begin_within(UNTIL_KILLED, how);
-    stage.wait_for_problems(1).await?;
+    stage.wait_for_code("handler_blocked", 1).await?;
     stage.traces.wait_for(2, |document| document.fault).await?;
     stage.function.expire();
     let answer = begun.answer("a handler that blocks").await?;
@@ -89,8 +89,7 @@ async fn blocked(how: Do, culprit: &str) -> Tested {
     ensure(told(&document), format!("{:?}", document.exceptions()))?;
     let inner = stage.traces.find(|document| document.name == culprit);
     ensure(inner.len() == 1 && inner[0].fault && told(&inner[0]), format!("{inner:?}"))?;
-    let problems = stage.problems();
-    ensure(problems.len() == 1, format!("{problems:?}"))?;
+    ensure(stage.codes() == ["handler_blocked"], format!("{:?}", stage.problems()))?;
     ensure(stage.invoke(json!({})).await?.result.is_ok() && stage.processes() == 2, "no new process serves")
 }
 
@@ -115,7 +114,7 @@ async fn late_answer() -> Tested {
     let answer = begun.answer("a handler that blocks").await?;
     held.release();
     ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
-    stage.wait_for_logs("the answer came after the deadline", 1).await?;
+    stage.wait_for_code("late_response", 1).await?;
     ensure(stage.processes() == 1, "the process did not live")
 }
 
@@ -146,8 +145,8 @@ async fn too_long(variable: &'static str) -> Tested {
         let remaining = value(&answer).map_or(0, |body| body["remaining_ms"].as_u64().unwrap_or(u64::MAX));
         ensure(remaining <= 100, format!("{variable}: cancelled {remaining} ms before the kill"))?;
     }
-    let problems = stage.problems();
-    ensure(problems.iter().filter(|line| line.contains(variable)).count() == 1, format!("{problems:?}"))
+    let reported = stage.reported_as("code", "margin_too_long");
+    ensure(reported.len() == 1 && reported[0]["fields"]["name"] == variable, format!("{reported:?}"))
 }
 
 async fn grace_and_reserve() -> Tested {

@@ -41,8 +41,10 @@ async fn malformed_log_settings() -> Tested {
             .await?;
     stage.invoke(Do::Log).await?;
     stage.settle().await?;
-    for problem in ["AWS_LAMBDA_LOG_LEVEL=", "AWS_LAMBDA_LOG_FORMAT="] {
-        ensure(stage.logged(problem).len() == 1, format!("{problem} is not told once"))?;
+    // As text, which is the default that applies.
+    ensure(stage.codes() == ["setting_invalid", "setting_invalid"], format!("{:?}", stage.problems()))?;
+    for field in ["name=AWS_LAMBDA_LOG_LEVEL ", "name=AWS_LAMBDA_LOG_FORMAT "] {
+        ensure(stage.logged(field).len() == 1, format!("{field}: {:?}", stage.problems()))?;
     }
     ensure(stage.logged("a line of the user's").len() == 1, "the user's line is not logged")
 }

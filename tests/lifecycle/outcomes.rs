@@ -290,7 +290,7 @@ async fn deadline_while_blocking(kind: Kind) -> Tested {
             blocked && document.fault && tells(document, "blocking query")
         };
         ensure(stage.traces.wait_for(1, reported).await?.len() == 1, "it is reported twice")?;
-        stage.wait_for_problems(1).await?;
+        stage.wait_for_code("handler_blocked", 1).await?;
         stage.function.expire();
     }
     let answer = begun.answer("a handler that blocks").await?;
@@ -368,7 +368,7 @@ async fn hung_work(kind: Kind) -> Tested {
     for answer in &at_once(&stage, &kind, Do::HangingWork).await? {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
-    stage.wait_for_reports("unfinished", kind.at_once).await?;
+    stage.wait_for_code("work_cancelled", kind.at_once).await?;
     if kind.is_traced() {
         let cancelled = |document: &Document| document.name == "after response" && document.fault;
         stage.traces.wait_for(kind.at_once, cancelled).await?;
@@ -383,7 +383,7 @@ async fn panicking_hook(kind: Kind) -> Tested {
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
     stage.wait_for_logs("hook three", kind.at_once).await?;
-    stage.wait_for_problems(kind.at_once).await?;
+    stage.wait_for_code("hook_panicked", kind.at_once).await?;
     serves_on(&stage, &kind, 1).await
 }
 
@@ -410,7 +410,7 @@ async fn absent_daemon(kind: Kind) -> Tested {
         stage.settle().await?;
     }
     if kind.is_traced() {
-        stage.wait_for_problems(1).await?;
+        stage.wait_for_code("daemon_missing", 1).await?;
     }
     let problems = stage.problems();
     ensure(problems.len() == usize::from(kind.is_traced()), format!("{problems:?}"))?;

@@ -2,7 +2,7 @@
 
 use crate::{
     behavior::Probe,
-    support::{Tested, ensure, test, this_program, within},
+    support::{Tested, code, ensure, test, this_program, within},
 };
 use axum::{
     Router,
@@ -75,7 +75,7 @@ async fn loop_ends() -> Tested {
     let said = String::from_utf8(output.stdout)?;
     ensure(output.status.code() == Some(1), format!("{:?}", output.status))?;
     ensure(said.contains("hook one") && said.contains("hook two"), format!("the hooks did not run: {said}"))?;
-    let logged = said.lines().filter(|line| line.starts_with("ERROR") && line.contains("500 Internal Server Error"));
+    let logged = said.lines().filter(|line| code(line).as_deref() == Some("serving_failed") && line.contains("500"));
     ensure(logged.count() == 1, format!("the cause is not logged once: {said}"))?;
     ensure(said.contains("no more events are served"), format!("the error is not returned: {said}"))
 }
@@ -117,7 +117,7 @@ async fn comes_late() -> Tested {
     let mut function = function(Probe::Value, &address.to_string()).spawn()?;
     let mut lines = BufReader::new(function.stdout.take().ok_or("no output")?).lines();
     let refused = async {
-        while !lines.next_line().await?.ok_or("the function ended")?.contains("onnection refused") {}
+        while code(&lines.next_line().await?.ok_or("the function ended")?).as_deref() != Some("runtime_api_unreachable") {}
         Ok::<_, Failed>(())
     };
     within("a refused connection", refused).await??;
@@ -165,7 +165,7 @@ async fn serves_without(status: u16) -> Tested {
     let mut lines = BufReader::new(function.stdout.take().ok_or("no output")?).lines();
     let mut warnings = 0;
     while let Some(line) = lines.next_line().await? {
-        warnings += u32::from(line.starts_with("WARN  lambda_lifecycle") && line.contains(&status.to_string()));
+        warnings += u32::from(code(&line).as_deref() == Some("extension_refused") && line.contains(&status.to_string()));
     }
     ensure(warnings == 1, format!("{warnings} warnings"))
 }

@@ -30,10 +30,9 @@ async fn no_text() -> Tested {
     for _ in 0..2 {
         ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
     }
-    for variable in ["AWS_XRAY_DAEMON_ADDRESS", "RUST_LOG"] {
-        let problems = stage.problems();
-        let named = problems.iter().filter(|line| line.contains(variable)).count();
-        ensure(named == 1, format!("{variable}: {problems:?}"))?;
+    for (variable, code) in [("AWS_XRAY_DAEMON_ADDRESS", "daemon_address_invalid"), ("RUST_LOG", "setting_invalid")] {
+        let named = stage.reported_as("name", variable);
+        ensure(named.len() == 1 && named[0]["fields"]["code"] == code, format!("{variable}: {:?}", stage.problems()))?;
     }
     Ok(())
 }
@@ -67,7 +66,10 @@ async fn misspelled() -> Tested {
     for _ in 0..2 {
         stage.invoke(json!({})).await?;
     }
-    ensure(stage.logged("LAMBDA_LIFECYCLE_TRACE").len() == 1, "it is not told once")
+    let unknown = stage.reported_as("code", "setting_unknown");
+    let [unknown] = unknown.as_slice() else { return Err(format!("{unknown:?}").into()) };
+    let (written, meant) = (&unknown["fields"]["name"], &unknown["fields"]["expected"]);
+    ensure(written == "LAMBDA_LIFECYLE_TRACE" && meant == "LAMBDA_LIFECYCLE_TRACE", unknown.to_string())
 }
 
 async fn no_bounds() -> Tested {
@@ -84,8 +86,7 @@ async fn malformed_daemon_address() -> Tested {
         ensure(stage.invoke(json!({})).await?.result.is_ok(), "an invocation failed")?;
         stage.settle().await?;
     }
-    let problems = stage.problems();
-    ensure(problems.len() == 1, format!("{problems:?}"))
+    ensure(stage.codes() == ["daemon_address_invalid"], format!("{:?}", stage.problems()))
 }
 
 async fn bad_settings() -> Tested {
@@ -102,7 +103,8 @@ async fn bad_settings() -> Tested {
     let answer = stage.invoke(json!({})).await?;
     stage.document(&answer).await?;
     for name in SETTINGS {
-        ensure(stage.logged(&format!("{name}=")).len() == 1, format!("{name} is not told once"))?;
+        let named = stage.reported_as("name", name);
+        ensure(named.len() == 1 && named[0]["fields"]["code"] == "setting_invalid", format!("{name}: {named:?}"))?;
     }
     Ok(())
 }

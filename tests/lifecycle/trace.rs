@@ -198,7 +198,7 @@ async fn not_sampled() -> Tested {
             stage.invoke(json!({})).await?;
             stage.settle().await?;
         }
-        let logged = stage.logged("TracingConfig: Active").len();
+        let logged = stage.reported_as("code", "not_sampled").len();
         ensure(logged == lines, format!("{mode:?}: logged {logged} times"))?;
     }
     Ok(())

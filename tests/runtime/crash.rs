@@ -2,6 +2,7 @@
 
 use crate::{
     api::{Dice, Fake, Wrong},
+    function::{Do, Probe},
     stage::{Stage, Tested, WORKERS, ensure, find, has, test, trace_id},
 };
 use lambda_lifecycle_sandbox::xray::Problem;
@@ -40,10 +41,11 @@ async fn crash(workers: u32) -> Tested {
         let fits = endpoint != "next" || !matches!(wrong, Wrong::Status(_));
         (fits && dice.roll(5) == 0).then_some(wrong)
     }));
-    let mut stage = Stage::start("serve", workers, api, &[]).await?;
-    let whats = ["{}", r#"{"do":"fail"}"#, r#"{"do":"stream"}"#, r#"{"do":"panic"}"#, r#"{"do":"stream and fail"}"#, "{"];
+    let mut stage = Stage::start(Probe::Serve, workers, api, &[]).await?;
+    let acts = [Do::Fail, Do::Stream, Do::Panic, Do::StreamAndFail].map(|act| act.to_string());
+    let bodies = ["{}", &acts[0], &acts[1], &acts[2], &acts[3], "{"];
     for number in 0..INVOCATIONS {
-        stage.event(number, whats[number as usize % whats.len()]);
+        stage.event(number, bodies[number as usize % bodies.len()]);
     }
     stage.output.wait_for(INVOCATIONS as usize, |line| has(line, "ended")).await?;
     ensure(stage.runs(), format!("seed {seed}: the process ended"))?;

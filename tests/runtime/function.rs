@@ -4,89 +4,160 @@ use crate::support::function_main;
 use bytes::Bytes;
 use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, Report, service_fn, xray::Redaction};
 use lambda_runtime::{BoxFuture, FunctionResponse, MetadataPrelude, SnapStartResource, StreamResponse};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::{pin::Pin, process::ExitCode, sync::Arc};
+use std::{
+    fmt::{self, Display, Formatter},
+    pin::Pin,
+    process::ExitCode,
+    sync::Arc,
+};
 use tokio::runtime::Builder;
 
-pub(crate) fn main(probe: &str) -> ExitCode {
+/// The functions. `PROBE` names the one that a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Probe {
+    /// Does what its events ask for.
+    Serve,
+    /// The same with a shutdown hook.
+    Shutdown,
+    /// The same without `_X_AMZN_TRACE_ID`.
+    NoVariable,
+    /// The same with a redactor.
+    Redacting,
+    /// Has an initializer that fails.
+    InitFails,
+}
+
+/// The request of an event; any other event is returned as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do")]
+pub(crate) enum Do {
+    Fail,
+    Panic,
+    /// Return the client context and the identity as bytes.
+    Raw,
+    /// Return the trace header in the environment.
+    Variable,
+    /// Return the context.
+    Context,
+    Stream,
+    /// Break off the stream.
+    StreamAndFail,
+}
+
+impl Display for Do {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        json!(self).fmt(f)
+    }
+}
+
+/// Resources with SnapStart hooks, in the order of their registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Resource {
+    Foundation,
+    House,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Hook {
+    BeforeSnapshot,
+    AfterRestore,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Failing {
+    Fails,
+    Panics,
+}
+
+/// The hook that fails, if one does, and how. `SNAPSTART` is one of these as JSON where there are hooks.
+pub(crate) type FailingHook = Option<(Resource, Hook, Failing)>;
+
+pub(crate) fn main(probe: Probe) -> ExitCode {
     let concurrent = std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some();
     let builder = if concurrent { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     function_main(builder, run(probe))
 }
 
-async fn run(probe: &str) -> Result<(), Error> {
+async fn run(probe: Probe) -> Result<(), Error> {
     let mut life = Lifecycle::builder().after_response(async |report: Report| {
         let (id, outcome) = (report.invocation.request_id(), report.outcome.map_or("none", |outcome| outcome.as_str()));
         println!("{}", json!({ "ended": id, "as": outcome }));
     });
-    if probe == "shutdown" {
+    if probe == Probe::Shutdown {
         life = life.on_shutdown(async || println!("shut down"));
     }
-    if probe == "no-variable" {
+    if probe == Probe::NoVariable {
         life = life.trace_variable(false);
     }
-    if probe == "redacting" {
+    if probe == Probe::Redacting {
         life = life.redact(
             |_, value| if value.contains("no stock") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep },
         );
     }
     let mut life = life.build();
-    for name in ["foundation", "house"] {
-        if let Ok(does) = std::env::var("SNAPSTART") {
-            life = life.register_snapstart_resource(Arc::new(Resource { name, does }));
+    if let Ok(failing) = std::env::var("SNAPSTART") {
+        let failing: FailingHook = serde_json::from_str(&failing)?;
+        for resource in [Resource::Foundation, Resource::House] {
+            life = life.register_snapstart_resource(Arc::new(Hooks { resource, failing }));
         }
     }
-    if probe == "init-fails" {
+    if probe == Probe::InitFails {
         life.init("database", async { Err::<(), _>("no database") }).await?;
     }
     life.run_concurrent(service_fn(handler)).await
 }
 
-/// Says when its hooks run, and does what its variable says: `house after_restore fails`.
-struct Resource {
-    name: &'static str,
-    does: String,
+/// Prints each of its hooks that runs.
+struct Hooks {
+    resource: Resource,
+    failing: FailingHook,
 }
 
-impl Resource {
-    async fn run(&self, hook: &'static str) -> Result<(), Error> {
-        println!("{}", json!({ "hook": format!("{} {hook}", self.name) }));
-        match self.does.strip_prefix(self.name).and_then(|does| does.trim().strip_prefix(hook)).map(str::trim) {
-            Some("fails") => Err("no new connection".into()),
-            Some("panics") => panic!("fuse was lit"),
+impl Hooks {
+    async fn run(&self, hook: Hook) -> Result<(), Error> {
+        println!("{}", json!({ "hook": (self.resource, hook) }));
+        match self.failing {
+            Some((resource, failing, how)) if (resource, failing) == (self.resource, hook) => match how {
+                Failing::Fails => Err("no new connection".into()),
+                Failing::Panics => panic!("fuse was lit"),
+            },
             _ => Ok(()),
         }
     }
 }
 
-impl SnapStartResource for Resource {
+impl SnapStartResource for Hooks {
     fn before_snapshot(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.run("before_snapshot"))
+        Box::pin(self.run(Hook::BeforeSnapshot))
     }
 
     fn after_restore(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.run("after_restore"))
+        Box::pin(self.run(Hook::AfterRestore))
     }
 }
 
 type Chunks = Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Error>> + Send>>;
 
 async fn handler(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Chunks>, Error> {
-    let does = event.payload["do"].as_str().unwrap_or_default().to_owned();
-    match does.as_str() {
-        "fail" => Err("no stock".into()),
-        "panic" => panic!("fuse was lit"),
-        "raw" => {
+    let Ok(act) = serde_json::from_value(event.payload.clone()) else {
+        return Ok(FunctionResponse::BufferedResponse(event.payload));
+    };
+    match act {
+        Do::Fail => Err("no stock".into()),
+        Do::Panic => panic!("fuse was lit"),
+        Do::Raw => {
             let invocation = Invocation::current();
             let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             let raw = json!({ "client": text(invocation.client_context()), "identity": text(invocation.cognito_identity()) });
             Ok(FunctionResponse::BufferedResponse(raw))
         }
-        "variable" => Ok(FunctionResponse::BufferedResponse(json!(std::env::var("_X_AMZN_TRACE_ID").ok()))),
-        "context" => Ok(FunctionResponse::BufferedResponse(serde_json::to_value(&event.context)?)),
-        "stream" | "stream and fail" => {
+        Do::Variable => Ok(FunctionResponse::BufferedResponse(json!(std::env::var("_X_AMZN_TRACE_ID").ok()))),
+        Do::Context => Ok(FunctionResponse::BufferedResponse(serde_json::to_value(&event.context)?)),
+        Do::Stream | Do::StreamAndFail => {
             let stream = futures_util::stream::unfold(0, move |chunk| {
-                let fails = does.ends_with("fail");
+                let fails = act == Do::StreamAndFail;
                 async move {
                     match chunk {
                         0..3 => Some((Ok(Bytes::from(format!("chunk {chunk};"))), chunk + 1)),
@@ -98,6 +169,5 @@ async fn handler(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Ch
             let metadata_prelude = MetadataPrelude::default();
             Ok(FunctionResponse::StreamingResponse(StreamResponse { metadata_prelude, stream: Box::pin(stream) }))
         }
-        _ => Ok(FunctionResponse::BufferedResponse(event.payload)),
     }
 }

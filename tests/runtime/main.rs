@@ -13,8 +13,8 @@ mod stage;
 mod support;
 
 fn main() -> std::process::ExitCode {
-    if let Some(probe) = std::env::var_os("PROBE") {
-        return function::main(&probe.to_string_lossy());
+    if let Some(probe) = support::named("PROBE") {
+        return function::main(probe);
     }
     support::run([contract::tests(), faults::tests(), crash::tests()])
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     api::{End, Fake},
+    function::Probe,
     support::{XRay, this_program, within},
 };
 use libtest_mimic::Failed;
@@ -85,6 +86,11 @@ pub(crate) fn find<'v>(line: &'v Value, field: &str) -> &'v Value {
     if top.is_null() { &line["fields"][field] } else { top }
 }
 
+/// Whether a line of the library's has this code.
+pub(crate) fn code_is(line: &str, code: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|line| find(&line, "code") == code)
+}
+
 pub(crate) struct Stage {
     pub(crate) api: Fake,
     pub(crate) xray: XRay,
@@ -94,7 +100,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Starts the function `probe`; what its Runtime API does wrong is decided before.
-    pub(crate) async fn start(probe: &str, workers: u32, api: Fake, env: &[(&str, &str)]) -> Result<Self, Failed> {
+    pub(crate) async fn start(probe: Probe, workers: u32, api: Fake, env: &[(&str, &str)]) -> Result<Self, Failed> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let server = api.clone();
@@ -108,7 +114,8 @@ impl Stage {
         let mut command = Command::new(this_program());
         command
             .env_clear()
-            .envs([("PROBE", probe), ("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "1")])
+            .env("PROBE", format!("{probe:?}"))
+            .envs([("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "1")])
             .envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"), ("AWS_LAMBDA_RUNTIME_API", &address)])
             .envs([("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("AWS_XRAY_DAEMON_ADDRESS", &xray.daemon.address())])
             .envs(env.iter().copied())

@@ -8,7 +8,15 @@ use lambda_lifecycle_sandbox::{
 };
 use libtest_mimic::Failed;
 use serde_json::Value;
-use std::{cell::RefCell, fmt::Display, future::Future, ops::Deref, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    fmt::{Debug, Display},
+    future::Future,
+    ops::Deref,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 /// Milliseconds. What is cut off waits for most of it, and hooks then have two seconds on a busy machine.
 const SHUTDOWN_BUDGET: &str = "9000";
@@ -58,16 +66,16 @@ impl Deref for Stage {
 
 impl Stage {
     /// The function `probe` of this program, as [`Stage::function`] describes it.
-    pub(crate) async fn new(probe: impl Display, mode: TraceMode) -> Result<Self, Failed> {
+    pub(crate) async fn new(probe: impl Debug, mode: TraceMode) -> Result<Self, Failed> {
         Self::with(probe, mode, |function| function).await
     }
 
     pub(crate) async fn with(
-        probe: impl Display,
+        probe: impl Debug,
         mode: TraceMode,
         change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
     ) -> Result<Self, Failed> {
-        Self::of_program(this_program(), |function| change(function.env("PROBE", probe.to_string()).trace_mode(mode))).await
+        Self::of_program(this_program(), |function| change(function.env("PROBE", format!("{probe:?}")).trace_mode(mode))).await
     }
 
     pub(crate) async fn of_program(
@@ -222,15 +230,20 @@ impl Stage {
         self.logged("").into_iter().filter(|line| is_problem(line)).collect()
     }
 
-    /// Waits for so many of them.
-    pub(crate) async fn wait_for_problems(&self, count: usize) -> Tested {
+    /// Their codes, in the order of the log.
+    pub(crate) fn codes(&self) -> Vec<String> {
+        self.problems().iter().filter_map(|line| code(line)).collect()
+    }
+
+    /// Waits for so many lines of the library with this code.
+    pub(crate) async fn wait_for_code(&self, wanted: &str, count: usize) -> Tested {
         let mut logs = self.function.subscribe_logs().from_start();
         let waiting = async {
             for _ in 0..count {
-                logs.find(|line| line.output != Output::Platform && is_problem(&line.text)).await;
+                logs.find(|line| line.output != Output::Platform && code(&line.text).as_deref() == Some(wanted)).await;
             }
         };
-        Ok(within(format!("{count} warnings or errors of the library"), waiting).await?)
+        Ok(within(format!("{count} log lines with the code {wanted}"), waiting).await?)
     }
 
     /// Waits for so many log lines of the library that have this field.
@@ -266,9 +279,17 @@ fn is_problem(line: &str) -> bool {
     }
 }
 
-/// The target of a line is the module that logs it.
+/// The code of a line of the library, whichever subscriber writes it.
+pub(crate) fn code(line: &str) -> Option<String> {
+    if let Ok(line) = serde_json::from_str::<Value>(line) {
+        return line["fields"]["code"].as_str().map(str::to_owned);
+    }
+    // As text the value is in quotes where `fmt::layer()` writes it.
+    line.split_whitespace().find_map(|word| word.strip_prefix("code=")).map(|code| code.trim_matches('"').to_owned())
+}
+
 fn is_library(target: &str) -> bool {
-    target == "lambda_lifecycle" || target.starts_with("lambda_lifecycle::")
+    target == "lambda_lifecycle"
 }
 
 /// An invocation that runs.

@@ -78,7 +78,7 @@ async fn retried() -> Tested {
     stage.is_sound()?;
     ensure(stage.api.put_calls() == [5, 2], format!("{:?}", stage.api.put_calls()))?;
     ensure(stage.sent().len() == 5, format!("{:?}", stage.sent()))?;
-    ensure(stage.logged("did not process").is_empty(), "told, though nothing was lost")?;
+    ensure(stage.codes().is_empty(), "told, though nothing was lost")?;
     stage.counts_are("sent: 5, left_out: 0, retried: 2, unprocessed: 0, unsent: 0")
 }
 
@@ -90,8 +90,10 @@ async fn unprocessed() -> Tested {
         stage.make_spans(5).await?;
     }
     ensure(stage.api.put_calls() == [6, 6, 6, 6], format!("{:?}", stage.api.put_calls()))?;
-    let told = stage.logged("did not process a document, sent twice: ThrottledException: try again");
-    ensure(told.len() == 1, format!("{told:?}"))?;
+    let reported = stage.reported_as("code", "xray_api_unprocessed");
+    let reason =
+        |line: &serde_json::Value| line["fields"]["error"].as_str().is_some_and(|error| error.contains("ThrottledException"));
+    ensure(reported.len() == 1 && reason(&reported[0]), format!("{reported:?}"))?;
     stage.counts_are("sent: 10, left_out: 0, retried: 12, unprocessed: 2, unsent: 0")?;
     stage.one_process()
 }
@@ -116,7 +118,7 @@ async fn absent() -> Tested {
     let stage = WithApi::with(|function, _| function.env("XRAY_ENDPOINT", format!("http://{address}"))).await?;
     stage.make_spans(60).await?;
     stage.make_spans(1).await?;
-    ensure(stage.logged("X-Ray's API does not answer").len() == 1, format!("{:?}", stage.function.logs()))?;
+    ensure(stage.codes() == ["xray_api_unreachable"], format!("{:?}", stage.problems()))?;
     stage.counts_are("sent: 0, left_out: 0, retried: 0, unprocessed: 0, unsent: 63")?;
     stage.one_process()
 }
@@ -125,7 +127,7 @@ async fn no_credentials() -> Tested {
     let stage = WithApi::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("NO_CREDENTIALS", "on")).await?;
     stage.make_spans(1).await?;
     stage.make_spans(1).await?;
-    ensure(stage.logged("a call of X-Ray's API cannot be made").len() == 1, format!("{:?}", stage.function.logs()))?;
+    ensure(stage.codes() == ["xray_api_not_called"], format!("{:?}", stage.problems()))?;
     stage.counts_are("unsent: 4")?;
     stage.one_process()
 }

@@ -18,17 +18,17 @@ pub(super) async fn patiently<T>(what: impl Future<Output = T>, case: &str) -> T
 
 /// A fault at `/next`, and the `fault` field of its log line.
 const AT_NEXT: [(Wrong, &str); 11] = [
-    (Wrong::Close, "connection_broken"),
-    (Wrong::CloseEarly, "connection_broken"),
-    (Wrong::HalfAHead, "connection_broken"),
-    (Wrong::Garbage, "connection_broken"),
-    (Wrong::Status(400), "refused"),
-    (Wrong::Status(403), "refused"),
-    (Wrong::Status(404), "refused"),
-    (Wrong::Status(410), "refused"),
-    (Wrong::Status(500), "refused"),
-    (Wrong::Status(302), "refused"),
-    (Wrong::NoRequestId, "missing_request_id"),
+    (Wrong::Close, "runtime_api_connection_broken"),
+    (Wrong::CloseEarly, "runtime_api_connection_broken"),
+    (Wrong::HalfAHead, "runtime_api_connection_broken"),
+    (Wrong::Garbage, "runtime_api_connection_broken"),
+    (Wrong::Status(400), "runtime_api_refused"),
+    (Wrong::Status(403), "runtime_api_refused"),
+    (Wrong::Status(404), "runtime_api_refused"),
+    (Wrong::Status(410), "runtime_api_refused"),
+    (Wrong::Status(500), "runtime_api_refused"),
+    (Wrong::Status(302), "runtime_api_refused"),
+    (Wrong::NoRequestId, "event_without_request_id"),
 ];
 
 #[tokio::test(start_paused = true)]
@@ -39,7 +39,7 @@ async fn no_fault_at_next_ends_a_worker() {
             let (log, _guard) = Log::start();
             let (fake, watch, running) = serve(workers);
             // As often as each worker bears in a row, and once more in all would be too often.
-            let times = if line == "refused" { 4 } else { 3 * workers as usize };
+            let times = if line == "runtime_api_refused" { 4 } else { 3 * workers as usize };
             fake.wrong("next", std::iter::repeat_n(wrong, times));
             for event in 0..times + 3 {
                 fake.event(&format!("e{event}"), &[], r#"{"n":1}"#);
@@ -49,7 +49,7 @@ async fn no_fault_at_next_ends_a_worker() {
             let posted = patiently(fake.posted(&last), &case).await;
             assert_eq!((posted.endpoint(), posted.text().as_str()), ("response", r#"{"n":1}"#), "{case}");
             assert!(!running.is_finished(), "{case}");
-            let lines = log.of("fault");
+            let lines = log.faults();
             assert!(!lines.is_empty() && lines.iter().all(|fault| fault == line), "{case}: {lines:?}");
             assert_eq!(watch.outcome(&last).unwrap_or("unknown"), "unknown", "{case}");
             running.abort();
@@ -74,7 +74,7 @@ async fn an_event_that_breaks_off_gets_an_error_and_has_an_outcome() {
             assert_eq!(patiently(fake.posted("whole"), &case).await.text(), "2", "{case}");
             assert_eq!(watch.outcome("broken"), Some("undecodable_event"), "{case}");
             assert_eq!(
-                (log.of("fault"), log.of("outcome")),
+                (log.faults(), log.of("outcome")),
                 (vec!["event_lost".into()], vec!["undecodable_event".into()]),
                 "{case}"
             );
@@ -164,7 +164,7 @@ async fn refusals_without_end_end_the_loop_with_their_reason() {
         fake.wrong("next", std::iter::repeat_n(Wrong::Status(403), 1_000));
         let ended = patiently(running, "403").await.expect("no panic").expect_err("an error");
         assert!(ended.to_string().contains("403"), "{ended}");
-        assert_eq!(log.of("fault"), ["refused"]);
+        assert_eq!(log.faults(), ["runtime_api_refused"]);
         let requests = fake.lock().requests.len();
         assert!(requests >= 5 * workers as usize && requests < 12 * workers as usize, "{requests}");
     }
@@ -202,7 +202,7 @@ async fn an_api_that_is_gone_for_a_minute_costs_few_attempts_and_lines() {
         let (_, running) = run(service_fn(echo), shared);
         let began = Instant::now();
         tokio::time::sleep(Duration::from_secs(60)).await;
-        let (connections, lines) = (fake.lock().connections, log.of("fault").len());
+        let (connections, lines) = (fake.lock().connections, log.faults().len());
         assert!(connections < 25 * workers as usize, "{connections} attempts in {:?}", began.elapsed());
         assert!((1..20).contains(&lines), "{lines} lines");
         // It is there again, and so is every worker.
@@ -226,7 +226,7 @@ async fn without_an_event_the_loop_asks_again_and_logs_nothing() {
     let began = Instant::now();
     patiently(fake.posted("first"), "204").await;
     assert!(began.elapsed() <= Duration::from_millis(20 * 51), "{:?}", began.elapsed());
-    assert_eq!(log.of("fault"), Vec::<String>::new());
+    assert_eq!(log.faults(), Vec::<String>::new());
     running.abort();
 }
 

@@ -69,7 +69,7 @@ async fn every_event_has_one_response_wherever_a_layer_takes_it() {
         fake.event("second", &[], "2");
         local.run_until(patiently(fake.posted("second"), &case)).await;
         assert_eq!(posts(&fake, "first"), expected, "{case}");
-        assert_eq!(log.of("fault").len(), expected.len() - 1, "{case}");
+        assert_eq!(log.faults().len(), expected.len() - 1, "{case}");
         running.abort();
     }
 }

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use lambda_runtime::{Error, LambdaEvent, LambdaInvocation, StreamResponse, service_fn, streaming::Body};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex},
@@ -35,7 +36,7 @@ use tracing_subscriber::{layer::SubscriberExt, registry::LookupSpan};
 
 /// Levels and text fields of the lines that were logged.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<(String, String)>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
 
 impl Log {
     /// Collects what this thread logs.
@@ -46,21 +47,30 @@ impl Log {
     }
 
     pub(crate) fn of(&self, field: &str) -> Vec<String> {
-        self.0.lock().expect("no panic").iter().filter(|(name, _)| name == field).map(|(_, value)| value.clone()).collect()
+        self.0.lock().expect("no panic").iter().filter_map(|line| line.get(field).cloned()).collect()
+    }
+
+    /// The codes of the faults of the Runtime API: they alone name an endpoint.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let lines = self.0.lock().expect("no panic");
+        lines.iter().filter(|line| line.contains_key("endpoint")).filter_map(|line| line.get("code").cloned()).collect()
     }
 }
 
 impl<S: Subscriber + for<'span> LookupSpan<'span>> tracing_subscriber::Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        struct Fields<'l>(&'l Log);
-        impl Visit for Fields<'_> {
+        #[derive(Default)]
+        struct Fields(BTreeMap<&'static str, String>);
+        impl Visit for Fields {
             fn record_str(&mut self, field: &Field, value: &str) {
-                self.0.0.lock().expect("no panic").push((field.name().to_owned(), value.to_owned()));
+                self.0.insert(field.name(), value.to_owned());
             }
             fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
         }
-        self.0.lock().expect("no panic").push(("level".to_owned(), event.metadata().level().to_string()));
-        event.record(&mut Fields(self));
+        let level = event.metadata().level().to_string();
+        let mut fields = Fields(BTreeMap::from([("level", level)]));
+        event.record(&mut fields);
+        self.0.lock().expect("no panic").push(fields.0);
     }
 }
 

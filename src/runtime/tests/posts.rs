@@ -166,7 +166,7 @@ async fn a_slow_stream_is_not_taken_for_a_stall() {
     let (_, running) = run(slow, shared);
     fake.event("s", &[], "{}");
     assert!(fake.posted("s").await.text().ends_with("\0xxx"));
-    assert_eq!(log.of("fault"), Vec::<String>::new());
+    assert_eq!(log.faults(), Vec::<String>::new());
     running.abort();
 }
 
@@ -209,7 +209,7 @@ async fn whatever_a_layer_does_the_event_has_a_response_and_the_loop_goes_on() {
             for event in 0..2 * workers {
                 assert_eq!(fake.posted(&format!("e{event}")).await.text(), "2", "{case}");
             }
-            assert_eq!(log.of("fault"), ["unanswered"], "{case}");
+            assert_eq!(log.faults(), ["invocation_unanswered"], "{case}");
             let of_it = fake.lock().requests.iter().filter(|request| request.line.contains("/first/")).count();
             assert_eq!(of_it, 1, "{case}");
             running.abort();

@@ -59,7 +59,7 @@ async fn a_stream_goes_on_after_a_response_that_came_early() {
     assert!(posted.text().ends_with("\0xxx"), "{}", posted.text());
     assert_eq!(outcome(&watch, "s").await, "unknown");
     goes_on(&fake, 1).await;
-    assert_eq!((log.of("fault"), log.of("outcome")), (vec![], vec![]));
+    assert_eq!((log.faults(), log.of("outcome")), (vec![], vec![]));
     running.abort();
 }
 
@@ -102,7 +102,7 @@ async fn a_caller_with_a_slow_line_gets_the_whole_stream() {
     fake.event("s", &[], "{}");
     assert_eq!(outcome(&watch, "s").await, "unknown");
     assert!(patiently(fake.posted("s"), "slow").await.body.len() > LARGE);
-    assert_eq!(log.of("fault"), Vec::<String>::new());
+    assert_eq!(log.faults(), Vec::<String>::new());
     running.abort();
 }
 

@@ -105,7 +105,9 @@ async fn a_restore_at_fault_is_logged_and_goes_on_or_ends_with_its_reason() {
         fake.wrong("next", [wrong]);
         let ended = restored(&fake, &shared, false, &case).await;
         match wrong {
-            Wrong::Status(100) => assert!(ended.is_ok() && log.of("fault") == ["connection_broken"], "{case}: {ended:?}"),
+            Wrong::Status(100) => {
+                assert!(ended.is_ok() && log.faults() == ["runtime_api_connection_broken"], "{case}: {ended:?}")
+            }
             Wrong::Status(204) => assert!(ended.is_ok(), "{case}: {ended:?}"),
             // Said by the error, which ends the process and is logged there.
             Wrong::Status(_) | Wrong::StatusHalfABody(_) => {
@@ -113,7 +115,7 @@ async fn a_restore_at_fault_is_logged_and_goes_on_or_ends_with_its_reason() {
             }
             _ => {
                 assert!(ended.is_ok(), "{case}: {ended:?}");
-                assert!(!log.of("fault").is_empty() || is_harmless("restore/next", wrong), "{case}");
+                assert!(!log.faults().is_empty() || is_harmless("restore/next", wrong), "{case}");
             }
         }
     }
@@ -129,6 +131,6 @@ async fn the_error_of_a_hook_comes_back_whatever_becomes_of_its_post() {
         let ended = restored(&fake, &shared, true, &case).await.expect_err("an error");
         assert_eq!(ended.to_string(), "no connection", "{case}");
         let success = matches!(wrong, Wrong::Late | Wrong::CloseAfter | Wrong::Status(204));
-        assert_eq!(log.of("fault").is_empty(), success, "{case}");
+        assert_eq!(log.faults().is_empty(), success, "{case}");
     }
 }

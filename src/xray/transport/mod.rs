@@ -11,7 +11,7 @@ use self::pacer::{Pace, Pacer};
 pub use self::{
     address::{AddressError, DAEMON_ADDRESS_VARIABLE, DaemonAddress},
     stdout::StdoutEmitter,
-    udp::{Sent, UdpEmitter, UdpError, UdpStats},
+    udp::{Sent, UdpEmitter, UdpError, UdpLoss, UdpStats},
 };
 
 /// What stands before a document in its datagram.

@@ -58,6 +58,18 @@ pub struct UdpStats {
     pub skipped: u64,
 }
 
+/// Why documents are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UdpLoss {
+    /// No daemon is listening at the address.
+    NoDaemon,
+    /// The socket did not take some documents.
+    Failed,
+    /// A document was too long for a datagram.
+    TooLarge,
+}
+
 /// Sends documents to the daemon over one connected, non-blocking socket.
 ///
 /// A failed or oversized datagram never costs another one. Nothing here resolves names or blocks after construction.
@@ -68,7 +80,7 @@ pub struct UdpEmitter {
     retry: Duration,
     pacer: Pacer,
     stats: UdpStats,
-    noted: bool,
+    reported: bool,
     /// Nobody listened when it was last looked; of the socket, so of all its clones.
     absent: Arc<AtomicBool>,
     /// When that was found here.
@@ -112,7 +124,7 @@ impl UdpEmitter {
             retry,
             pacer: Pacer::new(Pace::default(), Instant::now()),
             stats: UdpStats::default(),
-            noted: false,
+            reported: false,
             absent: Arc::default(),
             refused_at: None,
         }
@@ -226,17 +238,15 @@ impl UdpEmitter {
         self.stats
     }
 
-    /// A text for the log, once in the emitter's life, when documents do not get out.
-    pub fn notice(&mut self) -> Option<&'static str> {
-        let text = match self.stats {
-            UdpStats { refused: 1.., .. } => {
-                "nobody listens at the X-Ray daemon's address: spans are lost; check AWS_XRAY_DAEMON_ADDRESS and the function's tracing mode"
-            }
-            UdpStats { failed: 1.., .. } => "the X-Ray daemon's socket refuses some documents: spans are lost",
-            UdpStats { too_large: 1.., .. } => "a document was too long for a datagram: its span is lost",
+    /// Why documents do not get out, once in the emitter's life.
+    pub fn first_loss(&mut self) -> Option<UdpLoss> {
+        let loss = match self.stats {
+            UdpStats { refused: 1.., .. } => UdpLoss::NoDaemon,
+            UdpStats { failed: 1.., .. } => UdpLoss::Failed,
+            UdpStats { too_large: 1.., .. } => UdpLoss::TooLarge,
             _ => return None,
         };
-        (!std::mem::replace(&mut self.noted, true)).then_some(text)
+        (!std::mem::replace(&mut self.reported, true)).then_some(loss)
     }
 }
 

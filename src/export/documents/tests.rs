@@ -1,0 +1,58 @@
+use super::*;
+use crate::export::tests::{TRACE, span, within};
+use futures_util::FutureExt as _;
+use std::{collections::BTreeSet, net::UdpSocket, pin::pin};
+
+/// Documents that go to a socket which nobody reads meanwhile.
+pub(in crate::export) fn documents() -> (Documents, UdpSocket) {
+    let daemon = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = daemon.local_addr().expect("an address");
+    let emitter = || UdpEmitter::connect(address).expect("a socket");
+    let udp = Udp { immediate: SyncMutex::new(emitter()), paced: Mutex::new(emitter()) };
+    let documents = Documents { transport: OnceLock::new(), ..Documents::default() };
+    documents.transport.set(Some(Transport::Udp(Box::new(udp)))).expect("it is empty");
+    (documents, daemon)
+}
+
+/// As many batches as invocations may be cut off, each of its own span and a few others.
+fn batches() -> Vec<(Vec<SpanData>, Option<Sending>)> {
+    let batch = |_| {
+        let spans: Vec<SpanData> = (0..64).map(|_| span()).collect();
+        let main = spans[0].span_context.span_id();
+        let frame = Frame::under(TRACE, SpanId::from(1)).invocation();
+        (spans, Some(Sending { here: Some(TRACE), main, frame }))
+    };
+    (0..64).map(batch).collect()
+}
+
+#[tokio::test]
+async fn the_documents_of_a_shutdown_do_not_leave_in_one_burst() {
+    let (documents, _daemon) = documents();
+    let batches = batches();
+    let mut sending = pin!(documents.send_last(&batches, Some(Instant::now() + Duration::from_secs(60))));
+    assert_eq!(sending.as_mut().now_or_never(), None);
+    within(sending).await;
+}
+
+#[tokio::test]
+async fn what_the_pace_has_no_time_for_leaves_at_the_end() {
+    let (documents, daemon) = documents();
+    daemon.set_nonblocking(true).expect("a socket");
+    let batch = || (vec![span()], None);
+    let batches = [batch(), batch(), batch()];
+    let turn = match documents.transport() {
+        Some(Transport::Udp(udp)) => udp.paced.lock().await,
+        _ => unreachable!("it is a socket"),
+    };
+    // Somebody has the turn, and has it until after the end.
+    for until in [Some(Instant::now()), None] {
+        within(documents.send_last(&batches, until)).await;
+        let mut came = BTreeSet::new();
+        let mut datagram = [0; 2_000];
+        while let Ok(length) = daemon.recv(&mut datagram) {
+            came.insert(datagram[..length].to_vec());
+        }
+        assert_eq!(came.len(), 3);
+    }
+    drop(turn);
+}
