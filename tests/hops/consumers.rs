@@ -1,9 +1,11 @@
 //! The other end: what a consumer makes of what it is given.
 
 use crate::{
+    function::{Do, Probe, Sending},
     services::{Services, invoke},
     support::{Tested, ensure, test, within},
 };
+use lambda_lifecycle::xray::{TraceHeader, format_trace_id};
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
     function::{Function, TraceMode},
@@ -59,14 +61,14 @@ struct Ran {
     trace_id: String,
 }
 
-async fn worker(probe: &str, records: Vec<Value>) -> Result<Ran, Failed> {
+async fn worker(probe: Probe, records: Vec<Value>) -> Result<Ran, Failed> {
     let stage = Services::new().await?;
     let call = json!({
         "name": "producer", "id": CALL, "trace_id": PRODUCER, "start_time": 1_478_293_361.0, "end_time": 1_478_293_362.0,
     });
     stage.traces.put_platform_segment(call);
     let function = stage.function(probe, TraceMode::Active, |function| function).await;
-    let answer = invoke(&function, &json!({ "Records": records })).await?;
+    let answer = invoke(&function, json!({ "Records": records })).await?;
     stage.settle(&function).await?;
     let trace_id = answer.trace_id.clone();
     let answer = serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?;
@@ -80,7 +82,7 @@ impl Ran {
 
     fn handled(&self, id: &str) -> Result<Value, Failed> {
         let lines = self.function.logs().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line.text).ok());
-        let mut lines = lines.filter(|line| line.to_string().contains("handled") && line.to_string().contains(id));
+        let mut lines = lines.filter(|line| line["fields"]["handled"] == id);
         Ok(lines.next().ok_or("the message was not handled")?)
     }
 }
@@ -90,7 +92,7 @@ fn linked(document: &Document) -> Vec<(&str, &str)> {
 }
 
 async fn message() -> Tested {
-    let ran = worker("worker", vec![record("m1", &json!({}), Some(&sampled())), record("m2", &json!({}), None)]).await?;
+    let ran = worker(Probe::Worker, vec![record("m1", &json!({}), Some(&sampled())), record("m2", &json!({}), None)]).await?;
     let document = ran.of_message("m1")?;
     ensure(linked(&document) == [(PRODUCER, CALL)], format!("{:?}", document.links))?;
     ensure(document.annotation("producer_trace_id") == Some(PRODUCER), format!("{:?}", document.annotations))?;
@@ -110,7 +112,7 @@ async fn w3c() -> Tested {
     both["messageAttributes"] = json!({ "traceparent": { "stringValue": TRACEPARENT, "dataType": "String" } });
     let mut alone = record("m2", &json!({}), None);
     alone["messageAttributes"] = both["messageAttributes"].clone();
-    let ran = worker("worker", vec![both, alone]).await?;
+    let ran = worker(Probe::Worker, vec![both, alone]).await?;
     let w3c = (W3C_TRACE, "00f067aa0ba902b7");
     ensure(linked(&*ran.of_message("m1")?) == [(PRODUCER, CALL), w3c], "not both are linked")?;
     let alone = ran.of_message("m2")?;
@@ -120,30 +122,30 @@ async fn w3c() -> Tested {
 async fn links() -> Tested {
     let header = |producer: usize| format!("Root=1-5759e988-{producer:024x};Parent={CALL};Sampled=1");
     let few = (0..6).map(|number| record(&format!("m{number}"), &json!({}), Some(&header(1 + number % 3)))).collect();
-    let ran = worker("worker", few).await?;
+    let ran = worker(Probe::Worker, few).await?;
     let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
     ensure(batch.links.len() == 3, format!("{} links for three producers", batch.links.len()))?;
     let many = (0..30).map(|number| record(&format!("m{number}"), &json!({}), Some(&header(1 + number)))).collect();
-    let ran = worker("worker", many).await?;
+    let ran = worker(Probe::Worker, many).await?;
     let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
     ensure(batch.links.len() == 20, format!("{} links for thirty producers", batch.links.len()))
 }
 
 async fn not_sampled() -> Tested {
     let header = format!("Root={PRODUCER};Parent={CALL};Sampled=0;Lineage=a87bd80c:1");
-    let failing = json!({ "do": "fail" });
-    let ran = worker("worker", vec![record("m1", &json!({}), Some(&header)), record("m2", &failing, Some(&header))]).await?;
+    let failing = Do::Fail.body();
+    let ran = worker(Probe::Worker, vec![record("m1", &json!({}), Some(&header)), record("m2", &failing, Some(&header))]).await?;
     ensure(ran.answer == json!({ "batchItemFailures": [{ "itemIdentifier": "m2" }] }), ran.answer.to_string())?;
     let messages = ran.stage.traces.find(|document| document.annotation("message_id").is_some() || document.name == "work");
     ensure(messages.is_empty(), format!("{} documents", messages.len()))?;
     let line = ran.handled("m1")?;
-    ensure(line.to_string().contains(&header), format!("not handed on: {line}"))
+    ensure(line["fields"]["header"] == header, format!("not handed on: {line}"))
 }
 
 async fn budget() -> Tested {
-    let body = |number: usize| if number == 7 { json!({ "do": "fail" }) } else { json!({}) };
+    let body = |number: usize| if number == 7 { Do::Fail.body() } else { json!({}) };
     let records = (0..10).map(|number| record(&format!("m{number}"), &body(number), Some(&sampled()))).collect();
-    let ran = worker("worker-budget", records).await?;
+    let ran = worker(Probe::WorkerBudget, records).await?;
     let names = |name: &str| ran.stage.traces.find(|document| document.name == name);
     let mut messages: Vec<String> =
         names("process").iter().filter_map(|document| document.annotation("message_id").map(str::to_owned)).collect();
@@ -154,12 +156,14 @@ async fn budget() -> Tested {
     let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
     ensure(batch.metadata["default"]["messaging.batch.recorded_if_failed"] == 8, format!("{:?}", batch.metadata))?;
     // What such a message calls hangs on the batch.
-    let line = ran.handled("m5")?.to_string();
-    ensure(line.contains(&batch.id) && line.contains(&ran.trace_id), line)
+    let line = ran.handled("m5")?;
+    let header = TraceHeader::parse(line["fields"]["header"].as_str().unwrap_or_default());
+    let (root, parent) = (header.root().map(format_trace_id), header.parent().map(|parent| parent.to_string()));
+    ensure((root, parent) == (Some(ran.trace_id), Some(batch.id.clone())), line.to_string())
 }
 
 async fn continued() -> Tested {
-    let ran = worker("worker-continues", vec![record("m1", &json!({ "do": "fail" }), Some(&sampled()))]).await?;
+    let ran = worker(Probe::WorkerContinues, vec![record("m1", &Do::Fail.body(), Some(&sampled()))]).await?;
     let message = ran.of_message("m1")?;
     ensure(message.trace_id == PRODUCER && message.parent_id.as_deref() == Some(CALL), format!("{}", message.raw))?;
     ensure(message.raw.get("type").is_none() && message.fault, format!("no segment: {}", message.raw))?;
@@ -167,25 +171,25 @@ async fn continued() -> Tested {
     ensure(linked(&message) == [(&*ran.trace_id, &*batch.id)], "it does not link back to its batch")?;
     let work = ran.stage.only("the work", |document| document.name == "work")?;
     ensure(work.trace_id == PRODUCER && work.parent_id.as_ref() == Some(&message.id), "the work is not in the producer's trace")?;
-    let line = ran.handled("m1")?.to_string();
-    ensure(line.contains(&format!("Root={PRODUCER};Parent={};Sampled=1", message.id)), line)
+    let line = ran.handled("m1")?;
+    let header = format!("Root={PRODUCER};Parent={};Sampled=1", message.id);
+    ensure(line["fields"]["header"] == header, line.to_string())
 }
 
 async fn from_sns() -> Tested {
     let wrapped = json!({
         "Type": "Notification", "MessageId": "n1", "TopicArn": "arn:aws:sns:us-east-1:000000000000:placed",
-        "Message": "{\"do\":\"fail\"}", "Timestamp": "2026-11-01T00:00:00.000Z", "SignatureVersion": "1",
+        "Message": Do::Fail.body().to_string(), "Timestamp": "2026-11-01T00:00:00.000Z", "SignatureVersion": "1",
         "MessageAttributes": { "traceparent": { "Type": "String", "Value": TRACEPARENT } },
     });
     let ran =
-        worker("worker-sns", vec![record("m1", &wrapped, Some(&sampled())), record("m2", &json!({ "do": "succeed" }), None)])
-            .await?;
+        worker(Probe::WorkerSns, vec![record("m1", &wrapped, Some(&sampled())), record("m2", &Do::Succeed.body(), None)]).await?;
     let back = json!({ "batchItemFailures": [{ "itemIdentifier": "m1" }, { "itemIdentifier": "m2" }] });
     ensure(ran.answer == back, ran.answer.to_string())?;
     let message = ran.of_message("m1")?;
     ensure(linked(&message) == [(PRODUCER, CALL), (W3C_TRACE, "00f067aa0ba902b7")], format!("{:?}", message.links))?;
-    let line = ran.handled("m1")?.to_string();
-    ensure(line.contains("placed"), line)?;
+    let line = ran.handled("m1")?;
+    ensure(line["fields"]["topic"] == "placed", line.to_string())?;
     let bare = ran.of_message("m2")?;
     let told = bare
         .exceptions()
@@ -195,13 +199,13 @@ async fn from_sns() -> Tested {
 }
 
 async fn raw() -> Tested {
-    let ran = worker("worker-raw", vec![record("m1", &json!("plain text"), None), record("m2", &json!("{"), None)]).await?;
+    let ran = worker(Probe::WorkerRaw, vec![record("m1", &json!("plain text"), None), record("m2", &json!("{"), None)]).await?;
     ensure(ran.answer == json!({ "batchItemFailures": [{ "itemIdentifier": "m2" }] }), ran.answer.to_string())
 }
 
 async fn foreign_event() -> Tested {
     let stage = Services::new().await?;
-    let function = stage.function("worker", TraceMode::Active, |function| function).await;
+    let function = stage.function(Probe::Worker, TraceMode::Active, |function| function).await;
     for (event, part) in [
         (json!({ "Records": [{ "eventSource": "aws:s3", "s3": {} }] }), "NotAnSqsEvent"),
         (json!({ "order": 1 }), "missing field `Records`"),
@@ -216,9 +220,9 @@ async fn foreign_event() -> Tested {
 
 async fn sns() -> Tested {
     let stage = Services::new().await?;
-    let consumer = stage.function("sns", TraceMode::Active, |function| function).await;
+    let consumer = stage.function(Probe::Sns, TraceMode::Active, |function| function).await;
     stage.topic.subscribe_function(Arc::new(consumer.clone()));
-    let id = publish(&stage, "Publish", &consumer).await?;
+    let id = publish(&stage, Sending::Publish, 1, &consumer).await?;
     let span = stage.only("the notification", |document| document.name == "process orders")?;
     ensure(span.trace_id == id, format!("in trace {} and not {id}", span.trace_id))?;
     let work = stage.only("the work", |document| document.name == "work")?;
@@ -227,20 +231,20 @@ async fn sns() -> Tested {
 
 async fn event_bridge() -> Tested {
     let stage = Services::new().await?;
-    let consumer = stage.function("bus", TraceMode::Active, |function| function).await;
+    let consumer = stage.function(Probe::Bus, TraceMode::Active, |function| function).await;
     stage.bus.target_function(Arc::new(consumer.clone()));
-    let id = publish(&stage, "PutEvents", &consumer).await?;
+    let id = publish(&stage, Sending::Events { headers: Vec::new() }, 2, &consumer).await?;
     let spans = stage.traces.find(|document| document.name == "process placed");
     ensure(spans.len() == 2 && spans.iter().all(|span| span.trace_id == id), format!("{spans:?}"))?;
     ensure(spans.iter().all(|span| span.annotation("detail_type") == Some("placed")), "the kind of event is not annotated")
 }
 
 async fn panicking() -> Tested {
-    let order = json!({ "do": "panic" });
+    let order = Do::Panic.body();
     let sns = json!({ "Message": order.to_string(), "MessageId": "m1", "TopicArn": "arn:aws:sns:us-east-1:000000000000:orders" });
     for (probe, event) in [
-        ("sns", json!({ "Records": [{ "EventSource": "aws:sns", "Sns": sns }] })),
-        ("bus", json!({ "source": "shop", "detail-type": "placed", "detail": order })),
+        (Probe::Sns, json!({ "Records": [{ "EventSource": "aws:sns", "Sns": sns }] })),
+        (Probe::Bus, json!({ "source": "shop", "detail-type": "placed", "detail": order })),
     ] {
         let stage = Services::new().await?;
         let function = stage.function(probe, TraceMode::Active, |function| function).await;
@@ -251,16 +255,15 @@ async fn panicking() -> Tested {
         let span = stage.only("the hop", |document| document.name.starts_with("process "))?;
         let exceptions = span.exceptions();
         let kinds: Vec<_> = exceptions.iter().filter_map(|exception| exception.kind.as_deref()).collect();
-        ensure(span.fault && kinds == ["Lifecycle.Panic"], format!("{probe}: {exceptions:?}"))?;
+        ensure(span.fault && kinds == ["Lifecycle.Panic"], format!("{probe:?}: {exceptions:?}"))?;
     }
     Ok(())
 }
 
-/// Has a function send, and waits until the consumer has handled all of it.
-async fn publish(stage: &Services, how: &str, consumer: &Function) -> Result<String, Failed> {
-    let producer = stage.function("interceptor", TraceMode::Active, |function| function).await;
-    let wanted = if how == "PutEvents" { 2 } else { 1 };
-    let answer = invoke(&producer, &json!({ "how": how })).await?;
+/// Has a function send, and waits until the consumer has handled all of it: so many.
+async fn publish(stage: &Services, sending: Sending, wanted: usize, consumer: &Function) -> Result<String, Failed> {
+    let producer = stage.function(Probe::Interceptor, TraceMode::Active, |function| function).await;
+    let answer = invoke(&producer, sending).await?;
     stage.traces.wait_for(wanted, |document| document.name.starts_with("process ") && document.end.is_some()).await?;
     within("the producer to be at rest", producer.wait_frozen()).await?;
     stage.settle(consumer).await?;

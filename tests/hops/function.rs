@@ -17,32 +17,141 @@ use lambda_lifecycle::{
     sqs::{self, Message},
     xray::TraceHeader,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{process::ExitCode, time::Duration};
 use tokio::runtime::Builder;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-pub(crate) fn main(probe: &str) -> ExitCode {
+/// The functions. `PROBE` names the one that a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Probe {
+    /// Sends with SDK clients that have an interceptor.
+    Interceptor,
+    /// Sends with clients that have it twice.
+    TwoInterceptors,
+    /// Sends with clients on a traced HTTP client.
+    Traced,
+    /// Calls a URL.
+    Http,
+    /// Takes messages from a queue.
+    Worker,
+    /// The same with a budget of two spans.
+    WorkerBudget,
+    /// The same in the traces of the producers.
+    WorkerContinues,
+    /// Takes messages that SNS wrapped.
+    WorkerSns,
+    /// Takes messages as text.
+    WorkerRaw,
+    /// Takes notifications of SNS.
+    Sns,
+    /// Takes events of EventBridge.
+    Bus,
+}
+
+/// The request to a sender.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do")]
+pub(crate) enum Sending {
+    Message,
+    /// Two messages, with these trace headers.
+    MessageBatch {
+        headers: Vec<String>,
+    },
+    Publish,
+    /// Two notifications.
+    PublishBatch,
+    /// Two events, with these trace headers.
+    Events {
+        headers: Vec<String>,
+    },
+    ToUnknownQueue,
+    ToUnknownTopic,
+    /// Receive for longer than the invocation has.
+    LongPoll,
+    /// Receive in work that was frozen past its own deadline, and log how that ended.
+    LongPollInFrozenWork,
+    /// Receive, and drop the call.
+    DroppedPoll,
+    /// Send nothing until the gate opens.
+    NothingUntil {
+        gate: String,
+    },
+}
+
+impl From<Sending> for Value {
+    fn from(sending: Sending) -> Self {
+        json!(sending)
+    }
+}
+
+/// Around what the function [`Probe::Http`] calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Inside {
+    #[default]
+    Nothing,
+    Span,
+    /// A span without a parent that `tracing` knows.
+    Root,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Call {
+    pub(crate) url: String,
+    pub(crate) inside: Inside,
+}
+
+/// The request of a message, a notification or an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Do {
+    #[default]
+    Succeed,
+    Fail,
+    Panic,
+}
+
+/// The body of a message. It may be empty.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Body {
+    #[serde(default, rename = "do")]
+    pub(crate) act: Do,
+}
+
+impl Do {
+    pub(crate) fn body(self) -> Value {
+        json!(Body { act: self })
+    }
+
+    fn run(self) -> Result<(), Error> {
+        match self {
+            Self::Succeed => Ok(()),
+            Self::Fail => Err("no stock".into()),
+            Self::Panic => panic!("planned"),
+        }
+    }
+}
+
+pub(crate) fn main(probe: Probe) -> ExitCode {
     function_main(Builder::new_multi_thread(), run(probe))
 }
 
-async fn run(probe: &str) -> Result<(), Error> {
+async fn run(probe: Probe) -> Result<(), Error> {
     let life = Lifecycle::from_env();
     match probe {
-        "interceptor" | "two interceptors" | "traced" => {
+        Probe::Interceptor | Probe::TwoInterceptors | Probe::Traced => {
             let clients = Clients::connect(probe).await;
             life.run_concurrent(service_fn(move |event| send(clients.clone(), event))).await
         }
-        "http" => life.run(service_fn(call)).await,
-        "worker" => life.run_concurrent(sqs::batch(handle)).await,
-        "worker-budget" => life.run_concurrent(sqs::batch(handle).span_budget(2)).await,
-        "worker-continues" => life.run_concurrent(sqs::batch(handle).continue_traces()).await,
-        "worker-sns" => life.run_concurrent(sqs::batch(handle).from_sns()).await,
-        "worker-raw" => life.run_concurrent(sqs::batch_raw(raw)).await,
-        "sns" => life.run_concurrent(sns::notifications(notified)).await,
-        "bus" => life.run_concurrent(event_bridge::events(happened)).await,
-        other => Err(format!("no probe is named {other}").into()),
+        Probe::Http => life.run(service_fn(call)).await,
+        Probe::Worker => life.run_concurrent(sqs::batch(handle)).await,
+        Probe::WorkerBudget => life.run_concurrent(sqs::batch(handle).span_budget(2)).await,
+        Probe::WorkerContinues => life.run_concurrent(sqs::batch(handle).continue_traces()).await,
+        Probe::WorkerSns => life.run_concurrent(sqs::batch(handle).from_sns()).await,
+        Probe::WorkerRaw => life.run_concurrent(sqs::batch_raw(raw)).await,
+        Probe::Sns => life.run_concurrent(sns::notifications(notified)).await,
+        Probe::Bus => life.run_concurrent(event_bridge::events(happened)).await,
     }
 }
 
@@ -54,9 +163,9 @@ struct Clients {
 }
 
 impl Clients {
-    async fn connect(how: &str) -> Self {
+    async fn connect(probe: Probe) -> Self {
         let http = aws_smithy_http_client::Builder::new().build_http();
-        if how == "traced" {
+        if probe == Probe::Traced {
             let config = aws_config::from_env().http_client(traced(http)).load().await;
             return Self {
                 queues: aws_sdk_sqs::Client::new(&config),
@@ -66,7 +175,7 @@ impl Clients {
         }
         let config = aws_config::from_env().http_client(http).load().await;
         let mut sqs = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new());
-        if how == "two interceptors" {
+        if probe == Probe::TwoInterceptors {
             sqs = sqs.interceptor(TraceInterceptor::new());
         }
         let sns = aws_sdk_sns::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
@@ -79,91 +188,85 @@ impl Clients {
     }
 }
 
-/// Sends as the event says: `{"how": "SendMessage", "headers": ["Root=…", …]}`.
-async fn send(clients: Clients, event: LambdaEvent<Value>) -> Result<Value, Error> {
+async fn send(clients: Clients, event: LambdaEvent<Sending>) -> Result<Value, Error> {
     let variable = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
     let (queue, topic) = (variable("QUEUE_URL")?, variable("TOPIC_ARN")?);
-    let headers: Vec<TraceHeader> =
-        event.payload["headers"].as_array().into_iter().flatten().filter_map(Value::as_str).map(TraceHeader::parse).collect();
-    let bodies = || (0..2).map(|number| (number.to_string(), json!({ "do": "succeed" }).to_string()));
-    match event.payload["how"].as_str().unwrap_or_default() {
-        "SendMessage" => {
+    let bodies = || (0..2).map(|number| (number.to_string(), Do::Succeed.body().to_string()));
+    match event.payload {
+        Sending::Message => {
             clients.queues.send_message().queue_url(queue).message_body("{}").send().await?;
         }
-        "SendMessageBatch" => {
+        Sending::MessageBatch { headers } => {
             let mut entries = Vec::new();
             for (at, (id, body)) in bodies().enumerate() {
                 let mut entry = SendMessageBatchRequestEntry::builder().id(id).message_body(body);
-                if let Some(header) = headers.get(at) {
+                if let Some(header) = headers.get(at).map(|header| TraceHeader::parse(header)) {
                     let value = MessageSystemAttributeValue::builder().data_type("String");
-                    let value = value.string_value(trace_header_value(header)).build()?;
+                    let value = value.string_value(trace_header_value(&header)).build()?;
                     entry = entry.message_system_attributes(AwsTraceHeader, value);
                 }
                 entries.push(entry.build()?);
             }
             clients.queues.send_message_batch().queue_url(queue).set_entries(Some(entries)).send().await?;
         }
-        "Publish" => {
+        Sending::Publish => {
             clients.topics.publish().topic_arn(topic).message("{}").send().await?;
         }
-        "PublishBatch" => {
+        Sending::PublishBatch => {
             let entries = bodies().map(|(id, body)| PublishBatchRequestEntry::builder().id(id).message(body).build());
             let entries = entries.collect::<Result<Vec<_>, _>>()?;
             clients.topics.publish_batch().topic_arn(topic).set_publish_batch_request_entries(Some(entries)).send().await?;
         }
-        "PutEvents" => {
+        Sending::Events { headers } => {
             let mut call = clients.bus.put_events();
             for (at, (_, body)) in bodies().enumerate() {
                 let entry = PutEventsRequestEntry::builder().source("shop").detail_type("placed").detail(body);
-                let header = headers.get(at).map(trace_header_value);
+                let header = headers.get(at).map(|header| trace_header_value(&TraceHeader::parse(header)));
                 call = call.entries(entry.set_trace_header(header).build());
             }
             call.send().await?;
         }
-        "unknown queue" => {
+        Sending::ToUnknownQueue => {
             let url = format!("{queue}-unknown");
             let refused = clients.queues.send_message().queue_url(url).message_body("{}").send().await;
             return Ok(json!(refused.is_err()));
         }
-        "unknown topic" => {
+        Sending::ToUnknownTopic => {
             let refused = clients.topics.publish().topic_arn(format!("{topic}-unknown")).message("{}").send().await;
             return Ok(json!(refused.is_err()));
         }
-        "long poll" => {
+        Sending::LongPoll => {
             // The queue is empty: the service answers after 20 seconds, the invocation has less.
             let polled = clients.queues.receive_message().queue_url(queue).wait_time_seconds(20).send().await;
             return Ok(json!(polled.is_err_and(|error| matches!(error, aws_sdk_sqs::error::SdkError::TimeoutError(_)))));
         }
-        "long poll in frozen work" => Invocation::current().after_response(async move {
+        Sending::LongPollInFrozenWork => Invocation::current().after_response(async move {
             tokio::time::sleep(Invocation::current().remaining() + Duration::from_millis(50)).await;
             let polled = clients.queues.receive_message().queue_url(queue).wait_time_seconds(1).send().await;
-            match polled {
-                Ok(_) => tracing::info!("the frozen call was answered"),
-                Err(error) => tracing::info!("the frozen call failed: {error:?}"),
-            }
+            let error = polled.err().map(|error| format!("{error:?}"));
+            tracing::info!(frozen_call_succeeded = error.is_none(), error, "a call of frozen work has ended");
         }),
-        "wait" => wait_at(event.payload["gate"].as_str().unwrap_or_default()).await,
-        "dropped" => {
+        Sending::NothingUntil { gate } => wait_at(&gate).await,
+        Sending::DroppedPoll => {
             let call = clients.queues.receive_message().queue_url(queue).wait_time_seconds(20).send();
             return Ok(json!(tokio::time::timeout(Duration::from_millis(200), call).await.is_err()));
         }
-        other => return Err(format!("no way to send is named {other}").into()),
     }
     Ok(Value::Null)
 }
 
 /// Calls the URL in the event, through the layer and with plain headers.
-async fn call(event: LambdaEvent<Value>) -> Result<Value, Error> {
-    let url = event.payload["url"].as_str().unwrap_or_default().to_owned();
+async fn call(event: LambdaEvent<Call>) -> Result<Value, Error> {
+    let Call { url, inside } = event.payload;
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new());
     let mut client = TraceLayer::new().layer(client.build_http::<http_body_util::Empty<bytes::Bytes>>());
     let request = http::Request::get(&url).body(http_body_util::Empty::new())?;
     let calling = async { client.call(request).await };
-    let status = match event.payload["inside"].as_str() {
+    let status = match inside {
         // `tracing` knows of no span here, so this one is a root to it.
-        Some("a root") => calling.instrument(tracing::info_span!(parent: tracing::Span::current(), "outer")).await?.status(),
-        Some("a span") => calling.instrument(tracing::info_span!("outer")).await?.status(),
-        _ => calling.await?.status(),
+        Inside::Root => calling.instrument(tracing::info_span!(parent: tracing::Span::current(), "outer")).await?.status(),
+        Inside::Span => calling.instrument(tracing::info_span!("outer")).await?.status(),
+        Inside::Nothing => calling.await?.status(),
     };
     let status = status.as_u16();
     let headers = http_client::headers();
@@ -171,12 +274,12 @@ async fn call(event: LambdaEvent<Value>) -> Result<Value, Error> {
     Ok(json!({ "status": status, "x-amzn-trace-id": header("x-amzn-trace-id"), "traceparent": header("traceparent") }))
 }
 
-async fn handle(message: Message<Value>) -> Result<(), Error> {
+async fn handle(message: Message<Body>) -> Result<(), Error> {
     let header = message.invocation.trace_header().map(|header| header.to_string());
     let topic = message.notification.as_ref().map(|notification| notification.topic());
-    tracing::info!(message_id = message.id, header, topic, body = %message.body, "handled");
+    tracing::info!(handled = message.id, header, topic, "a message");
     work().await;
-    if message.body["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }
+    message.body.act.run()
 }
 
 #[tracing::instrument]
@@ -186,14 +289,12 @@ async fn raw(message: Message<String>) -> Result<(), Error> {
     if message.body == "plain text" { Ok(()) } else { Err(message.body.into()) }
 }
 
-async fn notified(notification: Notification<Value>) -> Result<(), Error> {
+async fn notified(notification: Notification<Body>) -> Result<(), Error> {
     work().await;
-    assert!(notification.message["do"] != "panic", "planned");
-    if notification.message["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }
+    notification.message.act.run()
 }
 
-async fn happened(event: EventBridgeEvent<Value>) -> Result<(), Error> {
+async fn happened(event: EventBridgeEvent<Body>) -> Result<(), Error> {
     work().await;
-    assert!(event.detail["do"] != "panic", "planned");
-    if event.detail["do"] == "fail" { Err("no stock".into()) } else { Ok(()) }
+    event.detail.act.run()
 }

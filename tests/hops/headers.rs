@@ -2,6 +2,7 @@
 //! at a time and several at once.
 
 use crate::{
+    function::{Call, Inside, Probe, Sending},
     runtime_api::ManagedFunction,
     services::{Services, invoke, invoke_event},
     support::{Gate, Tested, ensure, test, within},
@@ -26,7 +27,9 @@ const MIXED: [&str; 2] = [
 /// A way to send.
 struct Way {
     name: &'static str,
+    /// The AWS operation.
     operation: &'static str,
+    send: fn(Vec<String>) -> Sending,
     mixed: bool,
     /// X-Ray's name for the service.
     service: &'static str,
@@ -39,6 +42,7 @@ const WAYS: [Way; 7] = [
     Way {
         name: "SendMessage",
         operation: "SendMessage",
+        send: |_| Sending::Message,
         mixed: false,
         service: "SQS",
         arrives: |stage| vec![&stage.direct],
@@ -47,6 +51,7 @@ const WAYS: [Way; 7] = [
     Way {
         name: "SendMessageBatch",
         operation: "SendMessageBatch",
+        send: |headers| Sending::MessageBatch { headers },
         mixed: false,
         service: "SQS",
         arrives: |stage| vec![&stage.direct],
@@ -55,6 +60,7 @@ const WAYS: [Way; 7] = [
     Way {
         name: "SendMessageBatch of mixed traces",
         operation: "SendMessageBatch",
+        send: |headers| Sending::MessageBatch { headers },
         mixed: true,
         service: "SQS",
         arrives: |stage| vec![&stage.direct],
@@ -63,6 +69,7 @@ const WAYS: [Way; 7] = [
     Way {
         name: "SNS → SQS",
         operation: "Publish",
+        send: |_| Sending::Publish,
         mixed: false,
         service: "SNS",
         arrives: |stage| vec![&stage.raw, &stage.wrapped],
@@ -71,6 +78,7 @@ const WAYS: [Way; 7] = [
     Way {
         name: "SNS batch → SQS",
         operation: "PublishBatch",
+        send: |_| Sending::PublishBatch,
         mixed: false,
         service: "SNS",
         arrives: |stage| vec![&stage.raw, &stage.wrapped],
@@ -79,6 +87,7 @@ const WAYS: [Way; 7] = [
     Way {
         name: "EventBridge",
         operation: "PutEvents",
+        send: |headers| Sending::Events { headers },
         mixed: false,
         service: "EventBridge",
         arrives: |stage| vec![&stage.events],
@@ -87,6 +96,7 @@ const WAYS: [Way; 7] = [
     Way {
         name: "EventBridge of mixed traces",
         operation: "PutEvents",
+        send: |headers| Sending::Events { headers },
         mixed: true,
         service: "EventBridge",
         arrives: |stage| vec![&stage.events],
@@ -97,11 +107,11 @@ const WAYS: [Way; 7] = [
 pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = Vec::new();
     for way in &WAYS {
-        for client in ["interceptor", "traced"] {
-            tests.push(test(format!("{} × {client} × sequential, header in the environment", way.name), move || {
+        for client in [Probe::Interceptor, Probe::Traced] {
+            tests.push(test(format!("{} × {client:?} × sequential, header in the environment", way.name), move || {
                 sequential(way, client)
             }));
-            tests.push(test(format!("{} × {client} × concurrent, none in the environment", way.name), move || {
+            tests.push(test(format!("{} × {client:?} × concurrent, none in the environment", way.name), move || {
                 concurrent(way, client)
             }));
         }
@@ -117,9 +127,9 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests
 }
 
-fn event(way: &Way) -> Value {
+fn event(way: &Way) -> Sending {
     let headers: &[&str] = if way.mixed { &MIXED } else { &[] };
-    json!({ "how": way.operation, "headers": headers })
+    (way.send)(headers.iter().map(ToString::to_string).collect())
 }
 
 fn headers(queue: &Queue) -> Vec<String> {
@@ -156,20 +166,20 @@ fn arrived_from_the_call(stage: &Services, traces: &TraceStore, way: &Way, trace
     Ok(())
 }
 
-async fn sequential(way: &'static Way, client: &'static str) -> Tested {
+async fn sequential(way: &'static Way, client: Probe) -> Tested {
     let stage = Services::new().await?;
     let function = stage.function(client, TraceMode::Active, |function| function).await;
-    let answer = invoke(&function, &event(way)).await?;
+    let answer = invoke(&function, event(way)).await?;
     stage.settle(&function).await?;
     arrived_from_the_call(&stage, &stage.traces, way, &answer.trace_id)
 }
 
-async fn concurrent(way: &'static Way, client: &'static str) -> Tested {
+async fn concurrent(way: &'static Way, client: Probe) -> Tested {
     let stage = Services::new().await?;
     let function = ManagedFunction::start(&stage, client).await?;
     let traces: Vec<String> =
         (1..=if way.mixed { 1 } else { 4 }).map(|number| format!("1-6553f1{number:02}-{number:024x}")).collect();
-    let payload = event(way);
+    let payload = Value::from(event(way));
     let invocations = traces.iter().map(|trace| {
         let header = format!("Root={trace};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a87bd80c:1");
         let (function, payload) = (&function, &payload);
@@ -189,37 +199,39 @@ async fn concurrent(way: &'static Way, client: &'static str) -> Tested {
 
 async fn not_sampled(way: &'static Way) -> Tested {
     let came = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=a87bd80c:1|68fd508a:5";
-    for client in ["interceptor", "traced"] {
+    for client in [Probe::Interceptor, Probe::Traced] {
         let stage = Services::new().await?;
         let function = stage.function(client, TraceMode::Raw(came.to_owned()), |function| function).await;
-        invoke(&function, &event(way)).await?;
+        invoke(&function, event(way)).await?;
         stage.settle(&function).await?;
         ensure(stage.traces.datagrams().is_empty(), "documents were sent")?;
         for queue in (way.arrives)(&stage) {
             let expected: Vec<&str> = if way.mixed { MIXED.to_vec() } else { vec![came; way.messages] };
-            ensure(headers(queue) == expected, format!("{client}: {:?}", headers(queue)))?;
+            ensure(headers(queue) == expected, format!("{client:?}: {:?}", headers(queue)))?;
         }
     }
     Ok(())
 }
 
 async fn refused() -> Tested {
-    for client in ["interceptor", "traced"] {
+    for client in [Probe::Interceptor, Probe::Traced] {
         let stage = Services::new().await?;
         let function = stage.function(client, TraceMode::Active, |function| function).await;
-        for (how, service, part) in [("unknown queue", "SQS", "NonExistentQueue"), ("unknown topic", "SNS", "NotFound")] {
-            let answer = invoke(&function, &json!({ "how": how })).await?;
+        for (send, service, part) in
+            [(Sending::ToUnknownQueue, "SQS", "NonExistentQueue"), (Sending::ToUnknownTopic, "SNS", "NotFound")]
+        {
+            let answer = invoke(&function, send).await?;
             ensure(answer.result.as_deref() == Ok(&b"true"[..]), "the call was not refused")?;
             stage.settle(&function).await?;
             let call = stage.only("the call", |document| document.name == service)?;
             ensure(call.error && !call.fault, format!("error {}, fault {}", call.error, call.fault))?;
-            if client == "traced" {
+            if client == Probe::Traced {
                 // It sees the head of the answer only, and the sandbox's queue says its code in the body.
                 continue;
             }
             let exceptions = call.exceptions();
             let kind = exceptions.first().and_then(|exception| exception.kind.as_deref()).unwrap_or_default();
-            ensure(kind.contains(part), format!("{how}: {exceptions:?}"))?;
+            ensure(kind.contains(part), format!("{service}: {exceptions:?}"))?;
         }
     }
     Ok(())
@@ -229,8 +241,8 @@ async fn bounded() -> Tested {
     let stage = Services::new().await?;
     // There is plenty of time to answer after the soft point, which is what bounds the call.
     let grace = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "9000");
-    let function = stage.function("interceptor", TraceMode::Active, grace).await;
-    let payload = json!({ "how": "long poll" }).to_string().into();
+    let function = stage.function(Probe::Interceptor, TraceMode::Active, grace).await;
+    let payload = Value::from(Sending::LongPoll).to_string().into();
     let event = Event { payload, timeout: Some(Duration::from_secs(10)), ..Event::default() };
     let answer = invoke_event(&function, event).await?;
     ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("no timeout: {:?}", answer.result))?;
@@ -243,28 +255,29 @@ async fn bounded() -> Tested {
 async fn outlived() -> Tested {
     let stage = Services::new().await?;
     let change = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze");
-    let function = stage.function("interceptor", TraceMode::Active, change).await;
-    let payload = json!({ "how": "long poll in frozen work" }).to_string().into();
+    let function = stage.function(Probe::Interceptor, TraceMode::Active, change).await;
+    let payload = Value::from(Sending::LongPollInFrozenWork).to_string().into();
     invoke_event(&function, Event { payload, timeout: Some(Duration::from_secs(4)), ..Event::default() }).await?;
     // It goes on in the next invocation, past the deadline of its own.
     let gate = Gate::new().await?;
-    let waiting = json!({ "how": "wait", "gate": gate.address()? });
+    let waiting = Sending::NothingUntil { gate: gate.address()? };
     let told = async {
         let held = gate.held().await?;
         let mut lines = function.subscribe_logs().from_start();
-        let line = within("what became of the call", lines.find(|line| line.text.contains("the frozen call"))).await?;
+        let succeeded = |text: &str| serde_json::from_str::<Value>(text).ok()?["fields"]["frozen_call_succeeded"].as_bool();
+        let line = within("the end of the call", lines.find(|line| succeeded(&line.text).is_some())).await?;
         held.release();
-        Ok(line.text)
+        Ok((succeeded(&line.text), line.text))
     };
-    let (_, told) = tokio::try_join!(invoke(&function, &waiting), told)?;
-    ensure(told.contains("was answered"), told)
+    let (_, told) = tokio::try_join!(invoke(&function, waiting), told)?;
+    ensure(told.0 == Some(true), told.1)
 }
 
 async fn dropped() -> Tested {
-    for client in ["interceptor", "traced"] {
+    for client in [Probe::Interceptor, Probe::Traced] {
         let stage = Services::new().await?;
         let function = stage.function(client, TraceMode::Active, |function| function).await;
-        let answer = invoke(&function, &json!({ "how": "dropped" })).await?;
+        let answer = invoke(&function, Sending::DroppedPoll).await?;
         ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("it ended: {:?}", answer.result))?;
         stage.settle(&function).await?;
         let call = stage.only("the call", |document| document.name == "SQS")?;
@@ -276,8 +289,8 @@ async fn dropped() -> Tested {
 
 async fn two_interceptors() -> Tested {
     let stage = Services::new().await?;
-    let function = stage.function("two interceptors", TraceMode::Active, |function| function).await;
-    invoke(&function, &json!({ "how": "SendMessage" })).await?;
+    let function = stage.function(Probe::TwoInterceptors, TraceMode::Active, |function| function).await;
+    invoke(&function, Sending::Message).await?;
     stage.settle(&function).await?;
     let call = stage.only("the call", |document| document.name == "SQS")?;
     ensure(!call.fault && !call.error, format!("{:?}", call.exceptions()))
@@ -288,16 +301,16 @@ async fn inside_a_span() -> Tested {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/orders", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, server).await });
-    for inside in ["a span", "a root"] {
+    for inside in [Inside::Span, Inside::Root] {
         let stage = Services::new().await?;
-        let function = stage.function("http", TraceMode::Active, |function| function).await;
-        invoke(&function, &json!({ "url": url, "inside": inside })).await?;
+        let function = stage.function(Probe::Http, TraceMode::Active, |function| function).await;
+        invoke(&function, json!(Call { url: url.clone(), inside })).await?;
         stage.settle(&function).await?;
         let (outer, call) = (
             stage.only("the span", |document| document.name == "outer")?,
             stage.only("the call", |document| document.name == "127.0.0.1")?,
         );
-        ensure(call.parent_id.as_ref() == Some(&outer.id), format!("inside {inside} the call hangs elsewhere"))?;
+        ensure(call.parent_id.as_ref() == Some(&outer.id), format!("inside {inside:?} the call hangs elsewhere"))?;
     }
     Ok(())
 }
@@ -314,8 +327,8 @@ async fn plain_http() -> Tested {
     tokio::spawn(async move { axum::serve(listener, server).await });
 
     let stage = Services::new().await?;
-    let function = stage.function("http", TraceMode::Active, |function| function).await;
-    let answer = invoke(&function, &json!({ "url": url })).await?;
+    let function = stage.function(Probe::Http, TraceMode::Active, |function| function).await;
+    let answer = invoke(&function, json!(Call { url, inside: Inside::Nothing })).await?;
     stage.settle(&function).await?;
     let call = stage.only("the call", |document| document.name == "127.0.0.1")?;
     let (xray, w3c) = heard.recv().await.ok_or("no request came")?;

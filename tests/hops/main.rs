@@ -10,8 +10,8 @@ mod services;
 mod support;
 
 fn main() -> std::process::ExitCode {
-    if let Some(probe) = std::env::var_os("PROBE") {
-        return function::main(&probe.to_string_lossy());
+    if let Some(probe) = support::named("PROBE") {
+        return function::main(probe);
     }
     support::run([headers::tests(), consumers::tests()])
 }

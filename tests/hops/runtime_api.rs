@@ -1,6 +1,7 @@
 //! The Runtime API as Managed Instances show it: several events at once, and no trace in the environment.
 
 use crate::{
+    function::Probe,
     services::Services,
     support::{Tested, ensure, patience, this_program, within},
 };
@@ -49,7 +50,7 @@ pub(crate) struct ManagedFunction {
 }
 
 impl ManagedFunction {
-    pub(crate) async fn start(stage: &Services, probe: &str) -> Result<Self, Failed> {
+    pub(crate) async fn start(stage: &Services, probe: Probe) -> Result<Self, Failed> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?.to_string();
         let (send, receive) = mpsc::unbounded_channel();

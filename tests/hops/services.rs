@@ -1,6 +1,9 @@
 //! What is around a function: X-Ray, queues, a topic, a bus.
 
-use crate::support::{Stage, Tested, XRay, this_program, within};
+use crate::{
+    function::Probe,
+    support::{Stage, Tested, XRay, this_program, within},
+};
 use lambda_lifecycle_sandbox::{
     Answer, Event, Invoke,
     event_bridge::EventBridge,
@@ -51,9 +54,9 @@ impl Services {
     }
 
     /// Variables by which a function finds what is here.
-    pub(crate) fn variables(&self, probe: &str) -> Vec<(&'static str, String)> {
+    pub(crate) fn variables(&self, probe: Probe) -> Vec<(&'static str, String)> {
         vec![
-            ("PROBE", probe.to_owned()),
+            ("PROBE", format!("{probe:?}")),
             ("QUEUE_URL", self.direct.url.clone()),
             ("TOPIC_ARN", self.topic.arn.clone()),
             ("AWS_ENDPOINT_URL_SQS", self.sqs.endpoint()),
@@ -64,7 +67,7 @@ impl Services {
 
     pub(crate) async fn function(
         &self,
-        probe: &str,
+        probe: Probe,
         mode: TraceMode,
         change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
     ) -> Function {
@@ -83,8 +86,8 @@ impl Services {
     }
 }
 
-pub(crate) async fn invoke(function: &Function, payload: &Value) -> Result<Answer, Failed> {
-    invoke_event(function, Event { payload: payload.to_string().into(), ..Event::default() }).await
+pub(crate) async fn invoke(function: &Function, payload: impl Into<Value>) -> Result<Answer, Failed> {
+    invoke_event(function, Event { payload: payload.into().to_string().into(), ..Event::default() }).await
 }
 
 /// The answer, which is none of an error.

@@ -16,17 +16,35 @@ use lambda_lifecycle_sandbox::{
     xray::{Document, Kind},
 };
 use lambda_runtime::{Runtime, tower::Layer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{process::ExitCode, time::Duration};
-use support::{Stage, Tested, ensure, function_error, function_main, test, value};
+use support::{Stage, Tested, ensure, function_error, function_main, named, test, value};
 use tokio::runtime::Builder;
 
 /// Of an invocation that is to meet its deadline.
 const SHORT: Duration = Duration::from_secs(1);
 
+/// The layer of a function. `PROBE` names it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum Probe {
+    Runtime,
+    Handler,
+    Http,
+}
+
+/// The request of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Do {
+    Succeed,
+    Fail,
+    /// Wait for the deadline.
+    Wait,
+}
+
 fn main() -> ExitCode {
-    if let Ok(layer) = std::env::var("PROBE") {
-        return function(&layer);
+    if let Some(layer) = named("PROBE") {
+        return function(layer);
     }
     support::run([vec![
         test("a runtime layer alone traces, runs background work and guesses no outcome", runtime_layer),
@@ -35,24 +53,24 @@ fn main() -> ExitCode {
     ]])
 }
 
-fn function(layer: &str) -> ExitCode {
+fn function(layer: Probe) -> ExitCode {
     function_main(Builder::new_current_thread(), async {
         match layer {
-            "runtime" => Runtime::new(service_fn(handle)).layer(RuntimeLayer::new()).run().await,
-            "handler" => Runtime::new(HandlerLayer::new().layer(service_fn(handle))).run().await,
-            _ => lambda_http::run(HttpLayer::new().layer(lambda_http::service_fn(serve))).await,
+            Probe::Runtime => Runtime::new(service_fn(handle)).layer(RuntimeLayer::new()).run().await,
+            Probe::Handler => Runtime::new(HandlerLayer::new().layer(service_fn(handle))).run().await,
+            Probe::Http => lambda_http::run(HttpLayer::new().layer(lambda_http::service_fn(serve))).await,
         }
     })
 }
 
-async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
+async fn handle(event: LambdaEvent<Do>) -> Result<Value, Error> {
     let invocation = Invocation::current();
     let request_id = invocation.request_id().to_owned();
     invocation.after_response(async move { println!("background work of {request_id}") });
-    match event.payload.as_str() {
-        Some("fail") => Err("no stock".into()),
-        Some("wait") => Ok(invocation.within(std::future::pending::<Value>()).await?),
-        _ => Ok(json!({ "request_id": invocation.request_id(), "deadline": invocation.deadline().is_some() })),
+    match event.payload {
+        Do::Fail => Err("no stock".into()),
+        Do::Wait => Ok(invocation.within(std::future::pending::<Value>()).await?),
+        Do::Succeed => Ok(json!({ "request_id": invocation.request_id(), "deadline": invocation.deadline().is_some() })),
     }
 }
 
@@ -65,10 +83,10 @@ async fn serve(request: Request) -> Result<String, Error> {
 }
 
 async fn runtime_layer() -> Tested {
-    let stage = Stage::new("runtime", TraceMode::Active).await?;
-    for payload in ["succeed", "fail"] {
-        let answer = stage.invoke(json!(payload)).await?;
-        ensure(answer.result.is_ok() == (payload == "succeed"), format!("{answer:?}"))?;
+    let stage = Stage::new(Probe::Runtime, TraceMode::Active).await?;
+    for act in [Do::Succeed, Do::Fail] {
+        let answer = stage.invoke(json!(act)).await?;
+        ensure(answer.result.is_ok() == (act == Do::Succeed), format!("{answer:?}"))?;
         stage.wait_for_logs(&format!("background work of {}", answer.request_id), 1).await?;
         stage.settle().await?;
         let ours = |document: &Document| document.trace_id == answer.trace_id && document.annotation("trigger").is_some();
@@ -86,11 +104,11 @@ async fn runtime_layer() -> Tested {
 }
 
 async fn handler_layer() -> Tested {
-    let stage = Stage::new("handler", TraceMode::Active).await?;
-    let answer = stage.invoke(json!("succeed")).await?;
+    let stage = Stage::new(Probe::Handler, TraceMode::Active).await?;
+    let answer = stage.invoke(json!(Do::Succeed)).await?;
     ensure(value(&answer)? == json!({ "request_id": answer.request_id, "deadline": true }), format!("{answer:?}"))?;
     stage.wait_for_logs(&format!("background work of {}", answer.request_id), 1).await?;
-    let answer = stage.invoke_within(SHORT, json!("wait")).await?;
+    let answer = stage.invoke_within(SHORT, json!(Do::Wait)).await?;
     ensure(function_error(&answer)?.0 == "Lifecycle.DeadlineExceeded", format!("{answer:?}"))?;
     stage.settle().await?;
     let ours = stage.traces.find(|document| document.annotation("trigger").is_some());
@@ -98,7 +116,7 @@ async fn handler_layer() -> Tested {
 }
 
 async fn http_layer() -> Tested {
-    let stage = Stage::new("http", TraceMode::Active).await?;
+    let stage = Stage::new(Probe::Http, TraceMode::Active).await?;
     let request = |path: &str, timeout| Event { timeout, ..http(path) };
     let answer = stage.invoke_event(request("/", None)).await?;
     let response = value(&answer)?;

@@ -1,5 +1,6 @@
 //! The functions under test and what events ask of them, each in one enum: a test names a variant, and the function acts on it.
 
+use crate::support::named;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt;
@@ -79,14 +80,6 @@ pub(crate) enum Probe {
     /// With the user's own tower layers.
     UserLayers,
     UserLayersHttp,
-}
-
-impl Probe {
-    /// The function that this process is, if it is one.
-    pub(crate) fn of_this_process() -> Option<Self> {
-        let name = std::env::var("PROBE").ok()?;
-        Some(serde_json::from_value(name.into()).expect("PROBE names a function"))
-    }
 }
 
 impl fmt::Display for Probe {
@@ -248,8 +241,7 @@ pub(crate) enum Exporting {
 
 impl Exporting {
     pub(crate) fn of_this_process() -> Self {
-        let name = std::env::var("EXPORTER").ok();
-        name.map_or(Self::Works, |name| serde_json::from_value(name.into()).expect("EXPORTER names a behavior"))
+        named("EXPORTER").unwrap_or_default()
     }
 }
 

@@ -27,7 +27,7 @@ mod trace;
 mod user_layers;
 
 fn main() -> std::process::ExitCode {
-    if let Some(probe) = behavior::Probe::of_this_process() {
+    if let Some(probe) = support::named("PROBE") {
         return function::main(probe);
     }
     support::run([

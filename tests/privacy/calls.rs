@@ -1,11 +1,12 @@
 //! Every way in, as events.
 
+use crate::function::{Asked, Do, Probe};
 use lambda_lifecycle_sandbox::Event;
 use serde_json::{Value, json};
 
 /// One event for one function.
 pub(crate) struct Call {
-    pub(crate) probe: &'static str,
+    pub(crate) probe: Probe,
     pub(crate) event: Event,
     pub(crate) variables: Vec<(&'static str, &'static str)>,
 }
@@ -18,16 +19,21 @@ impl Call {
     }
 }
 
-pub(crate) fn call(probe: &'static str, payload: &Value) -> Call {
+pub(crate) fn call(probe: Probe, payload: &Value) -> Call {
     Call { probe, event: Event { payload: payload.to_string().into(), ..Event::default() }, variables: Vec::new() }
+}
+
+/// An event that asks a function to do something with a text.
+pub(crate) fn ask(probe: Probe, act: Do, text: &str) -> Call {
+    call(probe, &json!(Asked { act, text: text.to_owned() }))
 }
 
 /// Calls of one function stand together.
 pub(crate) fn calls() -> Vec<Call> {
     let mut calls = vec![Call {
-        probe: "value",
+        probe: Probe::Value,
         event: Event {
-            payload: json!({ "do": "nothing", "secret": "MARKED-event-value-x", "MARKED-event-key-x": 1 }).to_string().into(),
+            payload: json!({ "do": Do::Nothing, "secret": "MARKED-event-value-x", "MARKED-event-key-x": 1 }).to_string().into(),
             client_context: Some(json!({ "custom": { "secret": "MARKED-client-context-x" } }).to_string()),
             tenant_id: Some("MARKED-tenant-x".to_owned()),
             ..Event::default()
@@ -36,26 +42,26 @@ pub(crate) fn calls() -> Vec<Call> {
     }];
     let url = "http://user:MARKED-url-password-x@127.0.0.1:1/path?token=MARKED-url-query-x";
     for (act, text) in [
-        ("error", "MARKED-error-x"),
-        ("panic", "MARKED-panic-x"),
-        ("error event", "MARKED-error-event-x"),
-        ("info event", "MARKED-info-event-x"),
-        ("log field", "MARKED-log-field-x"),
-        ("span field", "MARKED-span-field-x"),
-        ("span name", "MARKED-span-name-x"),
-        ("span event", "MARKED-span-event-x"),
-        ("link", "MARKED-link-x"),
-        ("status", "MARKED-status-x"),
-        ("annotation", "MARKED-annotation-x"),
-        ("aws json", "MARKED-aws-json-x"),
-        ("aws xml", "MARKED-aws-xml-x"),
-        ("aws json traced", "MARKED-aws-json-x"),
-        ("aws xml traced", "MARKED-aws-xml-x"),
-        ("http client", url),
-        ("http client, logged", url),
-        ("http client, returned", url),
+        (Do::Fail, "MARKED-error-x"),
+        (Do::Panic, "MARKED-panic-x"),
+        (Do::LogError, "MARKED-error-event-x"),
+        (Do::LogInfo, "MARKED-info-event-x"),
+        (Do::LogField, "MARKED-log-field-x"),
+        (Do::SpanField, "MARKED-span-field-x"),
+        (Do::SpanName, "MARKED-span-name-x"),
+        (Do::SpanEvent, "MARKED-span-event-x"),
+        (Do::SpanLink, "MARKED-link-x"),
+        (Do::SpanStatus, "MARKED-status-x"),
+        (Do::Annotate, "MARKED-annotation-x"),
+        (Do::AwsJson, "MARKED-aws-json-x"),
+        (Do::AwsXml, "MARKED-aws-xml-x"),
+        (Do::AwsJsonTraced, "MARKED-aws-json-x"),
+        (Do::AwsXmlTraced, "MARKED-aws-xml-x"),
+        (Do::CallUrl, url),
+        (Do::CallUrlAndLog, url),
+        (Do::CallUrlAndReturn, url),
     ] {
-        calls.push(call("value", &json!({ "do": act, "text": text })));
+        calls.push(ask(Probe::Value, act, text));
     }
     for order in [
         json!({ "quantity": "MARKED-decoding-value-x" }),
@@ -67,21 +73,23 @@ pub(crate) fn calls() -> Vec<Call> {
         json!({ "own": "missing field `MARKED-decoding-missing-field-x`" }),
         json!({ "own": "MARKED-decoding-own-words-x at line 1 column 2" }),
     ] {
-        calls.push(call("typed", &order));
+        calls.push(call(Probe::Typed, &order));
     }
-    for (act, text) in [("fail", "MARKED-stream-error-x"), ("panic", "MARKED-stream-panic-x"), ("fail", url), ("panic", url)] {
-        calls.push(call("stream", &json!({ "do": act, "text": text })));
+    for (act, text) in
+        [(Do::Fail, "MARKED-stream-error-x"), (Do::Panic, "MARKED-stream-panic-x"), (Do::Fail, url), (Do::Panic, url)]
+    {
+        calls.push(ask(Probe::Stream, act, text));
     }
-    calls.push(call("type", &json!("MARKED-error-type-x")));
-    calls.push(call("http", &request()));
-    calls.push(call("sqs", &batch()));
-    calls.push(Call { variables: vec![("TEXT", "MARKED-init-error-x")], ..call("init fails", &Value::Null) });
-    calls.push(Call { variables: vec![("TEXT", "MARKED-init-panic-x")], ..call("init panics", &Value::Null) });
-    calls.push(call("init fails with a type", &json!("MARKEDInitTypeX")));
+    calls.push(call(Probe::ErrorType, &json!("MARKED-error-type-x")));
+    calls.push(call(Probe::Http, &request()));
+    calls.push(call(Probe::Sqs, &batch()));
+    calls.push(Call { variables: vec![("TEXT", "MARKED-init-error-x")], ..call(Probe::InitFails, &Value::Null) });
+    calls.push(Call { variables: vec![("TEXT", "MARKED-init-panic-x")], ..call(Probe::InitPanics, &Value::Null) });
+    calls.push(call(Probe::InitFailsWithType, &json!("MARKEDInitTypeX")));
     // The URL of what could not be reached.
     calls.push(Call {
         variables: vec![("TEXT", "postgres://app:MARKED-url-password-x@db/orders?token=MARKED-url-query-x: refused")],
-        ..call("init fails", &Value::Null)
+        ..call(Probe::InitFails, &Value::Null)
     });
     calls
 }
@@ -130,9 +138,9 @@ pub(crate) fn batch() -> Value {
         })
     };
     json!({ "Records": [
-        message("MARKED-message-id-x", &json!({ "do": "fail", "text": "MARKED-message-error-x", "secret": "MARKED-message-body-x" })),
-        message("2", &json!({ "do": "panic", "text": "MARKED-message-panic-x" })),
-        message("3", &json!({ "do": "succeed", "text": "MARKED-message-body-x" })),
+        message("MARKED-message-id-x", &json!({ "do": Do::Fail, "text": "MARKED-message-error-x", "secret": "MARKED-message-body-x" })),
+        message("2", &json!({ "do": Do::Panic, "text": "MARKED-message-panic-x" })),
+        message("3", &json!({ "do": Do::Nothing, "text": "MARKED-message-body-x" })),
         message("4", &json!({ "do": ["MARKED-decoding-message-x"], "text": "" })),
     ] })
 }

@@ -21,7 +21,7 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanExporter},
 };
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, process::ExitCode, task::Poll};
 use tokio::runtime::Builder;
@@ -29,13 +29,78 @@ use tower::{Layer, Service};
 use tracing::info_span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-pub(crate) fn main(probe: &str) -> ExitCode {
+/// The functions. `PROBE` names the one that a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Probe {
+    /// Does what its events ask for.
+    Value,
+    /// Fails with an error whose type is marked.
+    ErrorType,
+    /// Streams its response.
+    Stream,
+    /// Takes events of a type that knows its fields.
+    Typed,
+    Http,
+    Sqs,
+    SqsWithGroups,
+    InitFails,
+    /// Fails with an error whose Rust type is marked.
+    InitFailsWithType,
+    InitPanics,
+}
+
+impl Probe {
+    pub(crate) fn is_init(self) -> bool {
+        matches!(self, Self::InitFails | Self::InitFailsWithType | Self::InitPanics)
+    }
+}
+
+/// The request of an event or a message: each brings its text somewhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Do {
+    Nothing,
+    Fail,
+    Panic,
+    LogError,
+    LogInfo,
+    LogField,
+    SpanField,
+    SpanName,
+    SpanEvent,
+    SpanLink,
+    SpanStatus,
+    Annotate,
+    /// Call AWS in JSON, with an interceptor.
+    AwsJson,
+    /// Call AWS in XML, with an interceptor.
+    AwsXml,
+    /// Call AWS in JSON, on a traced HTTP client.
+    AwsJsonTraced,
+    /// Call AWS in XML, on a traced HTTP client.
+    AwsXmlTraced,
+    /// Call the URL in the text, which fails.
+    CallUrl,
+    /// The same, and log the error.
+    CallUrlAndLog,
+    /// The same, and return the error.
+    CallUrlAndReturn,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    #[serde(rename = "do")]
+    pub(crate) act: Do,
+    #[serde(default)]
+    pub(crate) text: String,
+}
+
+pub(crate) fn main(probe: Probe) -> ExitCode {
     // As the documentation of `Builder::redact` says.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     function_main(Builder::new_current_thread(), run(probe))
 }
 
-async fn run(probe: &str) -> Result<(), Error> {
+async fn run(probe: Probe) -> Result<(), Error> {
     let builder = Lifecycle::builder().exporter(Printer);
     let builder = if std::env::var_os("REDACT").is_some() {
         builder
@@ -46,17 +111,16 @@ async fn run(probe: &str) -> Result<(), Error> {
     let life = builder.build();
     let text = std::env::var("TEXT").unwrap_or_default();
     match probe {
-        "value" => life.run_concurrent(service_fn(value)).await,
-        "type" => life.run_concurrent(service_fn(async |_: LambdaEvent<Value>| Err::<(), _>(typed()))).await,
-        "stream" => life.run_concurrent(service_fn(stream)).await,
-        "typed" => life.run_concurrent(service_fn(async |_: LambdaEvent<Order>| Ok::<_, Error>(()))).await,
-        "http" => life.serve(Router::new().route("/orders/{id}", post(async |_: Bytes| "done"))).await,
-        "sqs" => life.run_concurrent(sqs::batch(handle)).await,
-        "sqs with groups" => life.run_concurrent(sqs::batch(handle).record_group_ids()).await,
-        "init fails" => life.init("database", async { Err::<(), _>(text) }).await.map_err(Into::into),
-        "init fails with a type" => life.init("database", async { Err::<(), _>(MARKEDInitTypeX) }).await.map_err(Into::into),
-        "init panics" => life.init("database", async { panic_with::<Result<(), Error>>(&text) }).await.map_err(Into::into),
-        other => Err(format!("no probe is named {other}").into()),
+        Probe::Value => life.run_concurrent(service_fn(value)).await,
+        Probe::ErrorType => life.run_concurrent(service_fn(async |_: LambdaEvent<Value>| Err::<(), _>(typed()))).await,
+        Probe::Stream => life.run_concurrent(service_fn(stream)).await,
+        Probe::Typed => life.run_concurrent(service_fn(async |_: LambdaEvent<Order>| Ok::<_, Error>(()))).await,
+        Probe::Http => life.serve(Router::new().route("/orders/{id}", post(async |_: Bytes| "done"))).await,
+        Probe::Sqs => life.run_concurrent(sqs::batch(handle)).await,
+        Probe::SqsWithGroups => life.run_concurrent(sqs::batch(handle).record_group_ids()).await,
+        Probe::InitFails => life.init("database", async { Err::<(), _>(text) }).await.map_err(Into::into),
+        Probe::InitFailsWithType => life.init("database", async { Err::<(), _>(MARKEDInitTypeX) }).await.map_err(Into::into),
+        Probe::InitPanics => life.init("database", async { panic_with::<Result<(), Error>>(&text) }).await.map_err(Into::into),
     }
 }
 
@@ -64,28 +128,27 @@ fn panic_with<T>(text: &str) -> T {
     panic!("{text}")
 }
 
-async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
-    let text = event.payload["text"].as_str().unwrap_or_default().to_owned();
-    let act = event.payload["do"].as_str().unwrap_or_default();
+async fn value(event: LambdaEvent<Asked>) -> Result<Value, Error> {
+    let Asked { act, text } = event.payload;
     let span = info_span!("work");
     match act {
-        "nothing" => {}
-        "error" => return Err(text.into()),
-        "panic" => panic_with(&text),
-        "error event" => span.in_scope(|| tracing::error!("no stock of {text}")),
-        "info event" => tracing::info!("sold {text}"),
-        "log field" => tracing::warn!(text, "sold"),
-        "span field" => info_span!("field", text).in_scope(|| ()),
-        "span name" => info_span!("name", "otel.name" = text).in_scope(|| ()),
-        "span event" => span.add_event("sold", vec![KeyValue::new("what", text)]),
-        "link" => {
+        Do::Nothing => {}
+        Do::Fail => return Err(text.into()),
+        Do::Panic => panic_with(&text),
+        Do::LogError => span.in_scope(|| tracing::error!("no stock of {text}")),
+        Do::LogInfo => tracing::info!("sold {text}"),
+        Do::LogField => tracing::warn!(text, "sold"),
+        Do::SpanField => info_span!("field", text).in_scope(|| ()),
+        Do::SpanName => info_span!("name", "otel.name" = text).in_scope(|| ()),
+        Do::SpanEvent => span.add_event("sold", vec![KeyValue::new("what", text)]),
+        Do::SpanLink => {
             let other =
                 SpanContext::new(TraceId::from(1_u128 << 96 | 1), SpanId::from(1), TraceFlags::SAMPLED, true, TraceState::NONE);
             span.add_link_with_attributes(other, vec![KeyValue::new("what", text)]);
         }
-        "status" => span.set_status(Status::error(text)),
-        "annotation" => Invocation::current().annotate("what", text),
-        "http client" | "http client, logged" | "http client, returned" => {
+        Do::SpanStatus => span.set_status(Status::error(text)),
+        Do::Annotate => Invocation::current().annotate("what", text),
+        Do::CallUrl | Do::CallUrlAndLog | Do::CallUrlAndReturn => {
             // What reqwest's errors say.
             let refused = |request: http::Request<()>| async move {
                 let error = format!("error sending request for url ({})", request.uri());
@@ -94,15 +157,18 @@ async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             let called = TraceLayer::new().layer(tower::service_fn(refused)).call(http::Request::get(&text).body(())?).await;
             if let Err(error) = called {
                 match act {
-                    "http client, logged" => {
+                    Do::CallUrlAndLog => {
                         span.in_scope(|| tracing::error!(error = &error as &dyn std::error::Error, "refused: {error}"))
                     }
-                    "http client, returned" => return Err(error.into()),
+                    Do::CallUrlAndReturn => return Err(error.into()),
                     _ => {}
                 }
             }
         }
-        act => call_aws(act, &text).await?,
+        Do::AwsJson => call_aws(true, false, &text).await?,
+        Do::AwsXml => call_aws(false, false, &text).await?,
+        Do::AwsJsonTraced => call_aws(true, true, &text).await?,
+        Do::AwsXmlTraced => call_aws(false, true, &text).await?,
     }
     Ok(json!("done"))
 }
@@ -119,12 +185,11 @@ fn typed() -> Diagnostic {
 
 /// A stream that breaks off.
 async fn stream(
-    event: LambdaEvent<Value>,
+    event: LambdaEvent<Asked>,
 ) -> Result<StreamResponse<impl Stream<Item = Result<Vec<u8>, Error>> + Unpin + Send + 'static>, Error> {
-    let text = event.payload["text"].as_str().unwrap_or_default().to_owned();
-    let panics = event.payload["do"] == "panic";
+    let Asked { act, text } = event.payload;
     let stream = futures_util::stream::poll_fn(move |_| -> Poll<Option<Result<Vec<u8>, Error>>> {
-        if panics {
+        if act == Do::Panic {
             panic_with(&text)
         }
         Poll::Ready(Some(Err(text.clone().into())))
@@ -133,12 +198,11 @@ async fn stream(
 }
 
 /// Calls a service that refuses, and repeats what it was sent.
-async fn call_aws(act: &str, text: &str) -> Result<(), Error> {
+async fn call_aws(is_json: bool, is_traced: bool, text: &str) -> Result<(), Error> {
     let http = aws_smithy_http_client::Builder::new().build_http();
-    let is_traced = act.ends_with(" traced");
     let config = aws_config::from_env();
     let config = if is_traced { config.http_client(traced(http)) } else { config.http_client(http) }.load().await;
-    let refused = if act.starts_with("aws json") {
+    let refused = if is_json {
         let client = aws_sdk_sqs::config::Builder::from(&config);
         let client = if is_traced { client } else { client.interceptor(TraceInterceptor::new()) }.build();
         let call =
@@ -153,16 +217,10 @@ async fn call_aws(act: &str, text: &str) -> Result<(), Error> {
     if refused { Ok(()) } else { Err("the service did not refuse".into()) }
 }
 
-#[derive(Deserialize)]
-struct Body {
-    r#do: String,
-    text: String,
-}
-
-async fn handle(message: Message<Body>) -> Result<(), Error> {
-    match message.body.r#do.as_str() {
-        "fail" => Err(message.body.text.into()),
-        "panic" => panic_with(&message.body.text),
+async fn handle(message: Message<Asked>) -> Result<(), Error> {
+    match message.body.act {
+        Do::Fail => Err(message.body.text.into()),
+        Do::Panic => panic_with(&message.body.text),
         _ => Ok(()),
     }
 }

@@ -11,8 +11,8 @@ mod support;
 mod table;
 
 fn main() -> std::process::ExitCode {
-    if let Some(probe) = std::env::var_os("PROBE") {
-        return function::main(&probe.to_string_lossy());
+    if let Some(probe) = support::named("PROBE") {
+        return function::main(probe);
     }
     support::run([table::tests(), settings::tests()])
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     calls::Call,
+    function::Probe,
     support::{Stage, XRay, this_program, within},
 };
 use lambda_lifecycle_sandbox::{
@@ -64,7 +65,7 @@ impl Outputs {
         change: impl Fn(FunctionBuilder) -> FunctionBuilder,
     ) -> Result<Self, Failed> {
         let (xray, service) = (XRay::start().await?, echo().await?);
-        let mut functions: Vec<(&str, Vec<_>, Function)> = Vec::new();
+        let mut functions: Vec<(Probe, Vec<_>, Function)> = Vec::new();
         let mut outputs = Self::default();
         for Call { probe, event, variables } in calls {
             let known = functions.iter().find(|(name, with, _)| *name == probe && (variables.is_empty() || *with == variables));
@@ -72,7 +73,7 @@ impl Outputs {
                 Some((.., function)) => function.clone(),
                 None => {
                     let mut builder = Stage::function("orders", this_program(), &xray)
-                        .env("PROBE", probe)
+                        .env("PROBE", format!("{probe:?}"))
                         .env("AWS_ENDPOINT_URL", &service)
                         .log_format(if way == Way::Plain { "Text" } else { "JSON" });
                     for (key, value) in &variables {
@@ -89,7 +90,7 @@ impl Outputs {
             if let Err(Failure::Function { error_type, error_message }) =
                 within("an answer", function.invoke(event)).await?.result
             {
-                let is_init = probe.starts_with("init");
+                let is_init = probe.is_init();
                 // The sandbox answers a failed Init phase with what was posted.
                 let output = if is_init { Output::InitError } else { Output::ErrorResponse };
                 outputs.add(output, format!("{error_type}: {error_message}"));

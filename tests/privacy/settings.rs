@@ -1,12 +1,12 @@
 //! What is left out by default, and is there where it is asked for.
 
 use crate::{
-    calls::{batch, call},
+    calls::{ask, batch, call},
+    function::{Do, Probe},
     outputs::{Output, Outputs, Way},
     support::{Tested, ensure, test},
 };
 use libtest_mimic::Trial;
-use serde_json::json;
 use std::collections::BTreeSet;
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -17,14 +17,14 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn group_ids() -> Tested {
-    let outputs = Outputs::of(vec![call("sqs with groups", &batch())], Way::Plain, |function| function).await?;
+    let outputs = Outputs::of(vec![call(Probe::SqsWithGroups, &batch())], Way::Plain, |function| function).await?;
     let found = outputs.with("MARKED-message-group-x");
     ensure(found == BTreeSet::from([Output::Datagrams, Output::Exporter]), format!("{found:?}"))
 }
 
 async fn aws_messages() -> Tested {
-    let ways = ["aws json", "aws xml", "aws json traced", "aws xml traced"];
-    let calls = || ways.map(|act| call("value", &json!({ "do": act, "text": "MARKED" }))).into();
+    let acts = [Do::AwsJson, Do::AwsXml, Do::AwsJsonTraced, Do::AwsXmlTraced];
+    let calls = || acts.map(|act| ask(Probe::Value, act, "MARKED")).into();
     let trace = BTreeSet::from([Output::Datagrams, Output::Exporter]);
     let asked =
         Outputs::of(calls(), Way::Plain, |function| function.env("LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES", "on")).await?;

@@ -16,6 +16,7 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanExporter},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
     collections::{HashMap, HashSet},
@@ -29,6 +30,7 @@ use std::{
     },
 };
 use support::{Stage, Tested, ensure, patience, this_program, value, within};
+use tokio::runtime::Builder;
 
 const AT_ONCE: usize = 64;
 const WARM_UP: usize = 1_000;
@@ -37,15 +39,24 @@ const SPANS_EACH: usize = 6;
 /// `handler` and the invocation.
 const SPANS_OF_A_LOOK: usize = 2;
 
+/// The functions. `PROBE` names the one that a process is.
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum Probe {
+    Soak,
+}
+
+/// The request of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Do {
+    /// Make spans.
+    Work,
+    /// Return what the process holds.
+    Look,
+}
+
 fn main() -> ExitCode {
-    if std::env::var_os("PROBE").is_some() {
-        return match function() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("Error: {error:?}");
-                ExitCode::FAILURE
-            }
-        };
+    if let Some(Probe::Soak) = support::named("PROBE") {
+        return support::function_main(Builder::new_multi_thread(), function());
     }
     let count = std::env::var("SOAK_INVOCATIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(4_000);
     let name = format!("{count} invocations, {AT_ONCE} at a time, leave nothing behind and lose nothing");
@@ -53,7 +64,6 @@ fn main() -> ExitCode {
     support::run([vec![support::test_unbounded(name, move || soak(count))]])
 }
 
-#[tokio::main(worker_threads = 2)]
 async fn function() -> Result<(), Error> {
     let path = std::env::var("SPANS")?;
     let file = OpenOptions::new().append(true).create(true).open(path)?;
@@ -62,8 +72,8 @@ async fn function() -> Result<(), Error> {
 }
 
 #[tracing::instrument(skip_all)]
-async fn handler(event: LambdaEvent<Value>) -> Result<Value, Error> {
-    if event.payload["do"] == "look" {
+async fn handler(event: LambdaEvent<Do>) -> Result<Value, Error> {
+    if event.payload == Do::Look {
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         return Ok(json!({ "exported": EXPORTED.load(Ordering::Relaxed), "tasks": tasks }));
     }
@@ -111,7 +121,7 @@ async fn soak(count: usize) -> Tested {
     let spans = Scratch::new();
     // Documents leave to the exporter alone: there is no daemon.
     let function = Function::builder("soak", this_program())
-        .env("PROBE", "soak")
+        .env("PROBE", format!("{:?}", Probe::Soak))
         .env("SPANS", &spans.0)
         .managed(AT_ONCE)
         .trace_mode(TraceMode::Active)
@@ -150,7 +160,7 @@ impl Traces {
     /// Invokes so often. The last of them may still be flushing.
     async fn invoke(&mut self, function: &Function, count: usize) -> Tested {
         use futures_util::StreamExt;
-        let mut answers = futures_util::stream::iter(0..count).map(|_| one(function, json!({}))).buffer_unordered(AT_ONCE);
+        let mut answers = futures_util::stream::iter(0..count).map(|_| one(function, Do::Work)).buffer_unordered(AT_ONCE);
         while let Some(answer) = answers.next().await {
             let answer = answer?;
             ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("{:?}", answer.result))?;
@@ -166,7 +176,7 @@ impl Traces {
         // The flush of an invocation holds nobody, and what comes while it is at work leaves with the next one's.
         let body = within("all spans to be written", async {
             loop {
-                let answer = one(function, json!({ "do": "look" })).await?;
+                let answer = one(function, Do::Look).await?;
                 self.ids.push(answer.trace_id.clone());
                 self.spans += SPANS_OF_A_LOOK;
                 let body = value(&answer)?;
@@ -186,8 +196,8 @@ impl Traces {
     }
 }
 
-async fn one(function: &Function, event: Value) -> Result<Answer, Failed> {
-    let event = Event { payload: event.to_string().into(), ..Event::default() };
+async fn one(function: &Function, act: Do) -> Result<Answer, Failed> {
+    let event = Event { payload: json!(act).to_string().into(), ..Event::default() };
     Ok(within("an answer", function.invoke(event)).await?)
 }
 

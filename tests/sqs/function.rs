@@ -13,14 +13,31 @@ use serde_json::{Value, json};
 use std::{fs::OpenOptions, future::pending, io::Write, process::ExitCode, time::Duration};
 use tokio::runtime::Builder;
 
-pub(crate) fn main(probe: &str) -> ExitCode {
-    let threads = probe.ends_with("with workers");
+/// The functions. `PROBE` names the one that a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Probe {
+    /// Handles the messages of a batch one by one.
+    OneByOne,
+    /// The same on a runtime of several threads.
+    OneByOneOnThreads,
+    /// Handles the messages of a batch at once.
+    AtOnce,
+    /// Sixteen at once.
+    Worker,
+    /// A handler without the library.
+    Plain,
+    /// Sends messages.
+    Producer,
+}
+
+pub(crate) fn main(probe: Probe) -> ExitCode {
+    let threads = probe == Probe::OneByOneOnThreads;
     let builder = if threads { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     function_main(builder, run(probe))
 }
 
-async fn run(probe: &str) -> Result<(), Error> {
-    if probe.ends_with("with workers") {
+async fn run(probe: Probe) -> Result<(), Error> {
+    if probe == Probe::OneByOneOnThreads {
         // Timers of others keep Tokio's clock up to date beside a thread that is blocked.
         tokio::spawn(async {
             loop {
@@ -29,18 +46,19 @@ async fn run(probe: &str) -> Result<(), Error> {
         });
     }
     match probe {
-        "one by one" | "one by one with workers" => Lifecycle::from_env().run_concurrent(sqs::batch(handle).concurrency(1)).await,
-        "at once" => Lifecycle::from_env().run_concurrent(sqs::batch(handle)).await,
-        "worker" => Lifecycle::from_env().run_concurrent(sqs::batch(handle).concurrency(16)).await,
-        "plain" => lambda_runtime::run(service_fn(plain)).await,
-        "producer" => {
+        Probe::OneByOne | Probe::OneByOneOnThreads => {
+            Lifecycle::from_env().run_concurrent(sqs::batch(handle).concurrency(1)).await
+        }
+        Probe::AtOnce => Lifecycle::from_env().run_concurrent(sqs::batch(handle)).await,
+        Probe::Worker => Lifecycle::from_env().run_concurrent(sqs::batch(handle).concurrency(16)).await,
+        Probe::Plain => lambda_runtime::run(service_fn(plain)).await,
+        Probe::Producer => {
             let http = aws_smithy_http_client::Builder::new().build_http();
             let config = aws_config::from_env().http_client(http).load().await;
             let config = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
             let client = aws_sdk_sqs::Client::from_conf(config);
             Lifecycle::from_env().run(service_fn(|event| produce(&client, event))).await
         }
-        other => Err(format!("no probe is named {other}").into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A batch of ten whose seventh message never ends: with the batch runner, and with what one writes without it.
 
 use crate::{
-    function::Plan,
+    function::{Plan, Probe},
     support::{Stage, Tested, XRay, ensure, test, this_program, within},
 };
 use lambda_lifecycle_sandbox::{
@@ -38,7 +38,7 @@ fn soft_soon(function: FunctionBuilder) -> FunctionBuilder {
 
 /// The ids as sent, and the first batch of them.
 async fn first_batch(
-    probe: &str,
+    probe: Probe,
     change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
     plan: impl Fn(usize) -> Plan,
 ) -> Result<(Vec<String>, Arc<Batch>, TraceStore), Failed> {
@@ -49,7 +49,7 @@ async fn first_batch(
         let body = json!({ "number": number, "plan": plan(number) });
         sent.push(queue.send(json!({ "MessageBody": body.to_string() })).await?);
     }
-    let worker = Stage::function(probe, this_program(), &xray).env("PROBE", probe);
+    let worker = Stage::function("worker", this_program(), &xray).env("PROBE", format!("{probe:?}"));
     let worker = Stage::build(change(worker)).await;
     let mapping = EventSourceMapping::builder(&queue, Arc::new(worker.clone())).batch_size(10).report_batch_item_failures(true);
     let mapping = mapping.start()?;
@@ -62,7 +62,7 @@ async fn first_batch(
 }
 
 async fn one_by_one() -> Tested {
-    let (sent, batch, traces) = first_batch("one by one", soft_soon, seventh(Plan::Hang)).await?;
+    let (sent, batch, traces) = first_batch(Probe::OneByOne, soft_soon, seventh(Plan::Hang)).await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     ensure(batch.deleted == sent[..6], format!("deleted: {:?}", batch.deleted))?;
     ensure(batch.failed == sent[6..], format!("back: {:?}", batch.failed))?;
@@ -73,21 +73,21 @@ async fn one_by_one() -> Tested {
 }
 
 async fn at_once() -> Tested {
-    let (sent, batch, _) = first_batch("at once", soft_soon, seventh(Plan::Hang)).await?;
+    let (sent, batch, _) = first_batch(Probe::AtOnce, soft_soon, seventh(Plan::Hang)).await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     ensure(batch.failed == [sent[6].clone()], format!("back: {:?}", batch.failed))?;
     ensure(batch.deleted.len() == 9, format!("deleted: {:?}", batch.deleted))
 }
 
 async fn cooperating() -> Tested {
-    let (sent, batch, _) = first_batch("at once", soft_soon, seventh(Plan::Cooperate)).await?;
+    let (sent, batch, _) = first_batch(Probe::AtOnce, soft_soon, seventh(Plan::Cooperate)).await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     ensure(batch.failed == [sent[6].clone()], format!("back: {:?}", batch.failed))
 }
 
 async fn overrunning() -> Tested {
     let (sent, batch, _) = first_batch(
-        "one by one with workers",
+        Probe::OneByOneOnThreads,
         |function| function.timeout(Duration::from_secs(2)),
         |number| match number {
             // The deadline's alarm is set when the handler first waits.
@@ -103,7 +103,7 @@ async fn overrunning() -> Tested {
 }
 
 async fn computing() -> Tested {
-    let (sent, batch, _) = first_batch("at once", soft_soon, |_| Plan::Compute).await?;
+    let (sent, batch, _) = first_batch(Probe::AtOnce, soft_soon, |_| Plan::Compute).await?;
     ensure(batch.outcome == BatchOutcome::Partial, format!("{:?}", batch.outcome))?;
     let done = batch.deleted.len();
     ensure((1..10).contains(&done) && batch.deleted == sent[..done], format!("deleted: {:?}", batch.deleted))?;
@@ -113,7 +113,7 @@ async fn computing() -> Tested {
 async fn plain() -> Tested {
     // Here the kill is what the batch meets.
     let killed = |function: FunctionBuilder| function.timeout(Duration::from_secs(1)).kill_delay(Duration::ZERO);
-    let (sent, batch, _) = first_batch("plain", killed, seventh(Plan::Hang)).await?;
+    let (sent, batch, _) = first_batch(Probe::Plain, killed, seventh(Plan::Hang)).await?;
     ensure(matches!(&batch.outcome, BatchOutcome::Failed(why) if why.contains("timed out")), format!("{:?}", batch.outcome))?;
     ensure(batch.failed == sent && batch.deleted.is_empty(), format!("back: {:?}", batch.failed))
 }

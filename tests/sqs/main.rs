@@ -8,8 +8,8 @@ mod soak;
 mod support;
 
 fn main() -> std::process::ExitCode {
-    if let Some(probe) = std::env::var_os("PROBE") {
-        return function::main(&probe.to_string_lossy());
+    if let Some(probe) = support::named("PROBE") {
+        return function::main(probe);
     }
     support::run([hanging::tests(), soak::tests()])
 }

@@ -3,7 +3,7 @@
 //! `SOAK_MESSAGES=1000 cargo test --test sqs` for a smaller run.
 
 use crate::{
-    function::{Order, Plan},
+    function::{Order, Plan, Probe},
     support::{Stage, Tested, XRay, ensure, patience, test_unbounded, this_program, within},
 };
 use lambda_lifecycle_sandbox::{
@@ -95,7 +95,7 @@ async fn soak(fifo: bool) -> Tested {
     let ledger = Ledger::new(if fifo { "fifo" } else { "standard" })?;
 
     let producer = Stage::function("producer", this_program(), &xray)
-        .env("PROBE", "producer")
+        .env("PROBE", format!("{:?}", Probe::Producer))
         .env("AWS_ENDPOINT_URL_SQS", sqs.endpoint())
         .max_environments(2);
     let producer = Stage::build(producer).await;
@@ -104,7 +104,7 @@ async fn soak(fifo: bool) -> Tested {
 
     // Some of its handlers miss the deadline, and some of its processes are killed at it.
     let worker = Stage::function("worker", this_program(), &xray)
-        .env("PROBE", "worker")
+        .env("PROBE", format!("{:?}", Probe::Worker))
         .env("LEDGER", &ledger.0)
         .timeout(Duration::from_secs(1))
         .kill_delay(Duration::ZERO)
