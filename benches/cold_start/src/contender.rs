@@ -111,6 +111,13 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         ..OURS
     },
     Contender {
+        name: "ours_registry",
+        what: "as ours, with `tracing_subscriber::registry()` and `Lifecycle::tracing_layer()` in place of the library's own subscriber",
+        program: "ours_registry",
+        charted: false,
+        ..OURS
+    },
+    Contender {
         name: "bare_json",
         what: "`lambda_runtime` with its own default log, as JSON; the spans go nowhere",
         package: "bare_json",
