@@ -52,10 +52,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_inside_of_an_initializer_leaves_it_a_part_of_its_budget() {
-        assert_eq!(within(pending::<()>()).await.expect_err("it never ends"), LONGEST);
-        assert_eq!(limit_under(Duration::from_secs(60)).await, LONGEST);
+        // First, because the Init phase goes by the system's clock, which paused time runs ahead of.
         let limit = limit_under(Duration::from_secs(2)).await;
         assert!(limit < Duration::from_secs(2) && !limit.is_zero(), "{limit:?}");
+        assert_eq!(limit_under(Duration::from_secs(60)).await, LONGEST);
+        assert_eq!(within(pending::<()>()).await.expect_err("it never ends"), LONGEST);
         assert_eq!(within(async { 1 }).await, Ok(1));
     }
 }

@@ -110,7 +110,7 @@ impl Builder {
         self
     }
 
-    /// Sends X-Ray's documents to its API instead of the daemon, with this client: for places where no daemon is listening.
+    /// Sends X-Ray's documents to its API instead of the daemon, with this client: where no daemon is listening.
     ///
     /// Sets [`export`](Self::export) to [`Export::Api`].
     #[cfg(feature = "xray-api")]
@@ -151,7 +151,7 @@ impl Builder {
     /// | lines of the library's log | `message`, and each field's name |
     /// | the resource that your exporters receive | the attribute's key |
     ///
-    /// A text passes once for each place it stands in, so the function must give the same result for its own replacement.
+    /// A text passes once for each field that holds it, so the function must give the same result for its own replacement.
     ///
     /// Not covered: responses of your handler that are not errors, log lines that a subscriber of your own writes, and what the library does
     /// not write. The standard panic hook prints panic messages to standard error; to have them redacted, log them instead:

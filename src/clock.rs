@@ -52,10 +52,10 @@ pub(crate) async fn sleep(time: Duration) {
 
 #[cold]
 async fn without_timers(time: Duration) {
-    let (slept, over) = tokio::sync::oneshot::channel();
+    let (done, over) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().spawn(move || {
         std::thread::sleep(time);
-        let _ = slept.send(());
+        let _ = done.send(());
     });
     match thread {
         Ok(_) => drop(over.await),

@@ -1,4 +1,4 @@
-//! What is known of the execution environment: everything Lambda tells a process in its environment variables, read once.
+//! What is known of the execution environment: everything Lambda puts into environment variables, read once.
 //!
 //! Facts of the whole process (the kind of environment, whether this is still the cold start) live here and nowhere else, so
 //! that no clone of a service counts them again.
@@ -71,7 +71,7 @@ pub(crate) fn xray_daemon_address() -> Option<String> {
     variable("AWS_XRAY_DAEMON_ADDRESS").filter(|address| !address.trim().is_empty())
 }
 
-/// A variable that is not empty. What is not UTF-8 is nothing that can be understood, and told as such by whoever reads it.
+/// A variable that is not empty. What is not UTF-8 is nothing that can be understood, and is reported by whoever reads it.
 pub(crate) fn variable(name: &str) -> Option<String> {
     env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
 }

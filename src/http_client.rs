@@ -52,7 +52,7 @@ use tower::{Layer, Service};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The headers that tell a callee about its caller, which is the span that is active here: `x-amzn-trace-id`, and W3C's
+/// The headers that name the caller to a callee, which is the span that is active here: `x-amzn-trace-id`, and W3C's
 /// `traceparent` where the caller is known.
 ///
 /// Empty outside of an invocation, and where Lambda gave no trace.

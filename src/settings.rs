@@ -195,7 +195,7 @@ impl Settings {
         Diagnostic { error_type, error_message }
     }
 
-    /// Takes over what the environment says, and tells what of it is not understood.
+    /// Reads the variables, and returns a problem for each that is invalid.
     pub(crate) fn read_env(&mut self) -> Vec<Problem> {
         // One look at all variables: most functions set none of these, and asking for each of them costs a search through all.
         let set = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
@@ -208,7 +208,7 @@ impl Settings {
         problems
     }
 
-    /// The one setting that is needed before the lifecycle is built, and which no builder sets. What is wrong with it is told then.
+    /// The one setting that is needed before the lifecycle is built, and which no builder sets. A problem with it is logged then.
     pub(crate) fn trace_filter_from_env() -> Targets {
         const NAME: &str = "LAMBDA_LIFECYCLE_TRACE_FILTER";
         let mut settings = Self::default();

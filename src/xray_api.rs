@@ -1,4 +1,4 @@
-//! X-Ray's API instead of its daemon: spans as documents through `PutTraceSegments`, for places where no daemon listens.
+//! X-Ray's API instead of its daemon: spans as documents through `PutTraceSegments`, where no daemon listens.
 //!
 //! ```no_run
 //! use lambda_lifecycle::{Lifecycle, xray_api::XRayApi};
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! In Lambda the daemon is cheaper: a datagram costs microseconds, a call of the API milliseconds that are billed. The function's role
-//! needs `xray:PutTraceSegments`. An invocation that is killed is not in the trace: only the daemon is told when one begins.
+//! needs `xray:PutTraceSegments`. An invocation that is killed is not in the trace: only the daemon gets a document when one begins.
 
 use crate::{
     clock::timers_run,

@@ -168,7 +168,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done 
     } else {
         notice::log(Warning::WorkCancelled, Data::unfinished(done.unfinished));
         invocation.token().cancel();
-        // Not waited for: a task that blocks a thread does not end when it is told to.
+        // Not waited for: a task that blocks a thread does not end when it is aborted.
         tasks.abort_all();
         tokio::task::yield_now().await;
     }

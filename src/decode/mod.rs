@@ -52,7 +52,7 @@ struct Reason {
     /// From the inside to the outside.
     path: Vec<Segment>,
     /// ` at line 1 column 2`, or nothing.
-    place: String,
+    position: String,
 }
 
 /// A step to the value that was not decoded. The keys of maps are values of the event.
@@ -65,7 +65,7 @@ enum Segment {
 
 impl Undecodable {
     fn new(what: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Reason { what: what.into(), path: Vec::new(), place: String::new() }))
+        Self(Box::new(Reason { what: what.into(), path: Vec::new(), position: String::new() }))
     }
 
     fn within(mut self, segment: Segment) -> Self {
@@ -73,16 +73,16 @@ impl Undecodable {
         self
     }
 
-    fn place_if_unknown(&mut self, place: &str) {
-        if self.0.place.is_empty() {
-            place.clone_into(&mut self.0.place);
+    fn position_if_unknown(&mut self, position: &str) {
+        if self.0.position.is_empty() {
+            position.clone_into(&mut self.0.position);
         }
     }
 }
 
 impl fmt::Display for Undecodable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Reason { what, path, place } = &*self.0;
+        let Reason { what, path, position } = &*self.0;
         if !path.is_empty() {
             f.write_char('`')?;
             for (at, segment) in path.iter().rev().enumerate() {
@@ -94,7 +94,7 @@ impl fmt::Display for Undecodable {
             }
             f.write_str("`: ")?;
         }
-        write!(f, "{what}{place}")
+        write!(f, "{what}{position}")
     }
 }
 
@@ -173,13 +173,13 @@ fn own_text(text: &str, expected: Option<&str>) -> Cow<'static, str> {
 }
 
 /// Splits off ` at line 1 column 2`.
-fn split_place(text: &str) -> (&str, &str) {
+fn split_position(text: &str) -> (&str, &str) {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let place = text.rfind(" at line ").filter(|at| {
+    let position = text.rfind(" at line ").filter(|at| {
         let numbers = text[*at..].strip_prefix(" at line ").and_then(|rest| rest.split_once(" column "));
         numbers.is_some_and(|(line, column)| is_number(line) && is_number(column))
     });
-    place.map_or((text, ""), |at| text.split_at(at))
+    position.map_or((text, ""), |at| text.split_at(at))
 }
 
 #[cfg(test)]

@@ -136,9 +136,9 @@ fn a_decode_error_says_what_was_expected_and_where_and_never_what_was_found() {
         (r#"{"quantity":1}"#, "missing field `sku`"),
     ] {
         let message = message(order);
-        let (what, place) = split_place(&message);
+        let (what, position) = split_position(&message);
         assert_eq!(what, expected, "{order}");
-        assert!(place.starts_with(" at line 1 column "), "{order}: {message}");
+        assert!(position.starts_with(" at line 1 column "), "{order}: {message}");
     }
     let unknown = message(r#"{"SECRET":1}"#);
     assert!(unknown.starts_with("unknown field, expected one of `sku`, `") && !unknown.contains("SECRET"), "{unknown}");

@@ -29,10 +29,10 @@ impl Track {
     /// Our error again, or the inner deserializer's own; with the position that only the inner one knows.
     pub(super) fn recover(&self, error: &impl Display) -> Undecodable {
         let text = error.to_string();
-        let (text, place) = super::split_place(&text);
+        let (text, position) = super::split_position(&text);
         let expected = self.expected.take();
         let mut error = self.passing.take().unwrap_or_else(|| Undecodable::new(own_text(text, expected.as_deref())));
-        error.place_if_unknown(place);
+        error.position_if_unknown(position);
         error
     }
 }

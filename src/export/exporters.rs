@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 const WAITING: usize = 10_000;
 
 /// Different errors of one exporter that are logged.
-const TOLD: usize = 16;
+const LOGGED: usize = 16;
 
 /// When spans leave to exporters of your own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -84,7 +84,7 @@ struct Slot {
     last: Mutex<Instant>,
     left_out: AtomicU64,
     /// Errors that were logged.
-    told: Mutex<Vec<String>>,
+    logged: Mutex<Vec<String>>,
     /// Held while the exporter is at work, also by one that outlives its time: it must not be called twice at once.
     at_work: tokio::sync::Mutex<()>,
 }
@@ -132,7 +132,7 @@ impl Exporters {
                 waiting: Mutex::default(),
                 last: Mutex::new(Instant::now()),
                 left_out: AtomicU64::new(0),
-                told: Mutex::default(),
+                logged: Mutex::default(),
                 at_work: tokio::sync::Mutex::default(),
             })
         });
@@ -177,12 +177,12 @@ impl Exporters {
 
 impl Slot {
     /// Logs an error once: it is as a rule the same after every invocation.
-    fn tell(&self, error: &str) {
+    fn log_once(&self, error: &str) {
         let error = urls::without_secrets(error).into_owned();
-        let mut told = lock(&self.told);
-        if told.len() < TOLD && !told.contains(&error) {
+        let mut logged = lock(&self.logged);
+        if logged.len() < LOGGED && !logged.contains(&error) {
             notice::log(Warning::ExporterFailed, Data::error(&error));
-            told.push(error);
+            logged.push(error);
         }
     }
 
@@ -243,20 +243,20 @@ impl Slot {
             }
             *lock(&self.last) = Instant::now();
             match Arc::clone(&self.exporter).hand_over(batch) {
-                Ok(export) => self.told(export.await),
+                Ok(export) => self.ended(export.await),
                 Err(batch) => {
                     lock(&self.waiting).splice(..0, batch);
-                    return self.tell("there is no thread for it, they wait for the next time");
+                    return self.log_once("there is no thread for it, they wait for the next time");
                 }
             }
             first.take();
         }
     }
 
-    fn told(&self, ended: Result<OTelSdkResult, Option<Panic>>) {
+    fn ended(&self, ended: Result<OTelSdkResult, Option<Panic>>) {
         match ended {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.tell(&error.to_string()),
+            Ok(Err(error)) => self.log_once(&error.to_string()),
             Err(Some(panic)) => {
                 notice::log(Warning::ExporterPanicked, Data::error(&urls::without_secrets(&panic.to_string())));
             }

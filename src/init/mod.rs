@@ -83,7 +83,7 @@ impl fmt::Debug for InitError {
 }
 
 impl InitError {
-    /// What Lambda is told.
+    /// The error that is posted to Lambda.
     fn diagnostic(&self, error_type: &str) -> Diagnostic {
         let kind = match self {
             Self::Failed { .. } => error_type,
@@ -162,7 +162,7 @@ impl InitPhase {
         ended
     }
 
-    /// Runs a set-up; its failure is its caller's to tell.
+    /// Runs a set-up; its caller reports a failure.
     pub(crate) async fn attempt<T, E>(
         &self,
         name: Cow<'static, str>,
@@ -214,7 +214,7 @@ impl InitPhase {
                 match tokio::time::timeout_at(until.into(), guarded).await {
                     Ok(ended) => ended,
                     Err(_) => {
-                        // A panic in its drop is told by the panic hook, and must not keep Lambda from being told the reason.
+                        // The panic hook reports a panic in its drop, which must not keep the reason from Lambda.
                         let _ = panics::catch(|| setup.set(None));
                         return Err(InitError::OverBudget { name, budget });
                     }

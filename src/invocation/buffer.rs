@@ -43,7 +43,7 @@ pub(crate) struct SpanBuffer(Arc<Mutex<Buffered>>);
 #[derive(Debug, Default)]
 struct Buffered {
     open: Vec<Option<SpanData>>,
-    /// Places in `open` that are empty.
+    /// Slots of `open` that are empty.
     free: Vec<usize>,
     finished: Vec<SpanData>,
     closed: bool,
@@ -186,7 +186,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Changes the span, unless its end has been told by somebody else.
+    /// Changes the span, unless its end was reported already.
     pub(crate) fn change(&self, change: impl FnOnce(&mut SpanData)) {
         if let Some(span) = self.buffer.lock().get(self.at, self.id) {
             change(span);
@@ -257,8 +257,8 @@ mod tests {
         };
         let open = |trace, id| buffer.open(span(trace, id), own).0;
         let (own_span, before, message, after) = (open(1, 1), open(1, 2), open(2, 3), open(1, 4));
-        for place in [&own_span, &before, &message] {
-            assert!(place.end(SystemTime::UNIX_EPOCH).is_none());
+        for span in [&own_span, &before, &message] {
+            assert!(span.end(SystemTime::UNIX_EPOCH).is_none());
         }
         for span in buffer.close() {
             late.keep(span);

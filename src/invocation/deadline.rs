@@ -64,12 +64,12 @@ fn margin(left: Duration) -> Duration {
 }
 
 /// What was set, unless it would leave no time for any work.
-fn fitting(name: &str, set: Option<Duration>, time: Duration, told: &Once) -> Option<Duration> {
+fn fitting(name: &str, set: Option<Duration>, time: Duration, logged: &Once) -> Option<Duration> {
     let set = set?;
     if set < time {
         return Some(set);
     }
-    told.call_once(|| {
+    logged.call_once(|| {
         let elapsed_ms = u64::try_from(set.as_millis()).ok();
         notice::log(Warning::MarginTooLong, Data { budget_ms: elapsed_ms, ..Data::name(name) });
     });

@@ -440,14 +440,14 @@ impl Invocation {
 
     /// Keeps a span that begins in this invocation; the first one is its own.
     pub(crate) fn open_span(&self, span: SpanData) -> Slot {
-        let (place, first) = self.0.spans.open(span, |span| {
+        let (open, first) = self.0.spans.open(span, |span| {
             let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
             Some(Own { id, frame: self.frame(trace) })
         });
         if first {
             self.0.shared.register(self);
         }
-        place
+        open
     }
 
     /// Where its document stands in this trace: below Lambda's segment, or as a segment of its own.

@@ -3,7 +3,7 @@
 use crate::{cut, deadline::DeadlineExceeded, panics::Panic};
 use lambda_runtime::Diagnostic;
 
-/// The ending of an invocation, as its trace tells it in the annotation `outcome`.
+/// How an invocation ended: the annotation `outcome` of its trace.
 ///
 /// Two more words stand there for invocations that did not end by themselves: `blocked` and `shut_down`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,25 @@ pub enum Outcome {
     Undelivered(Diagnostic),
 }
 
+/// The diagnostic of an outcome, by shared or by mutable reference.
+macro_rules! diagnostic {
+    ($outcome:expr) => {
+        match $outcome {
+            Outcome::Answered => None,
+            Outcome::Failed(diagnostic)
+            | Outcome::Panicked(diagnostic)
+            | Outcome::Undecodable(diagnostic)
+            | Outcome::Unencodable(diagnostic)
+            | Outcome::TooLarge(diagnostic)
+            | Outcome::DeadlineExceeded(diagnostic)
+            | Outcome::StreamBroken(diagnostic)
+            | Outcome::Late(diagnostic)
+            | Outcome::Refused(diagnostic)
+            | Outcome::Undelivered(diagnostic) => Some(diagnostic),
+        }
+    };
+}
+
 impl Outcome {
     /// The searchable word for it.
     pub fn as_str(&self) -> &'static str {
@@ -53,19 +72,7 @@ impl Outcome {
 
     /// What was posted to Lambda instead of an answer.
     pub fn diagnostic(&self) -> Option<&Diagnostic> {
-        match self {
-            Self::Answered => None,
-            Self::Failed(diagnostic)
-            | Self::Panicked(diagnostic)
-            | Self::Undecodable(diagnostic)
-            | Self::Unencodable(diagnostic)
-            | Self::TooLarge(diagnostic)
-            | Self::DeadlineExceeded(diagnostic)
-            | Self::StreamBroken(diagnostic)
-            | Self::Late(diagnostic)
-            | Self::Refused(diagnostic)
-            | Self::Undelivered(diagnostic) => Some(diagnostic),
-        }
+        diagnostic!(self)
     }
 
     /// Its message cut to what Lambda takes.
@@ -78,19 +85,7 @@ impl Outcome {
     }
 
     fn diagnostic_mut(&mut self) -> Option<&mut Diagnostic> {
-        match self {
-            Self::Answered => None,
-            Self::Failed(diagnostic)
-            | Self::Panicked(diagnostic)
-            | Self::Undecodable(diagnostic)
-            | Self::Unencodable(diagnostic)
-            | Self::TooLarge(diagnostic)
-            | Self::DeadlineExceeded(diagnostic)
-            | Self::StreamBroken(diagnostic)
-            | Self::Late(diagnostic)
-            | Self::Refused(diagnostic)
-            | Self::Undelivered(diagnostic) => Some(diagnostic),
-        }
+        diagnostic!(self)
     }
 
     /// An error of the handler. The type of a boxed one says no more than that it is an error, in forty characters.

@@ -32,7 +32,7 @@ pub(crate) struct Log {
 impl Log {
     /// True of events of the wanted levels. Spans belong to the trace.
     pub(crate) fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        // The handler's errors are told by position B, once, with what they are.
+        // The handler's layer logs the handler's errors, once and with their type.
         let twice = || metadata.target() == "lambda_runtime::layers::panic";
         metadata.is_event() && !twice() && self.targets.would_enable(metadata.target(), metadata.level())
     }
@@ -47,7 +47,7 @@ impl Log {
             line.clear();
             line.shrink_to(LONGEST_KEPT);
             self.format.write(line, event, self.redactor.as_ref());
-            // Nobody is left to tell when standard output is gone.
+            // Without standard output there is nowhere to report this.
             let _ = std::io::stdout().lock().write_all(line);
         };
         // A `Debug` of the user's may log in its turn while the line is being written, and a thread when it ends.

@@ -75,7 +75,7 @@ fn deadline(headers: &HeaderMap, faults: &Faults) -> u64 {
     })
 }
 
-/// Parses a header that the caller fills. Its content may be confidential, so only the place of the problem is logged.
+/// Parses a header that the caller fills. Its content may be confidential, so only the position of the problem is logged.
 fn json<T: DeserializeOwned>(headers: &HeaderMap, name: &'static str, faults: &Faults) -> Option<T> {
     let value = headers.get(name).filter(|value| !value.is_empty())?;
     serde_json::from_slice(value.as_bytes())

@@ -130,7 +130,7 @@ impl Connection {
 
     /// False of a connection that the other side has closed, or that is still busy with what it should be done with.
     pub(crate) async fn is_ready(&mut self) -> bool {
-        // Asked once, so a task that has used up its turn must not be told that nothing has come.
+        // Asked once, so a task that has used up its turn must not see that nothing has come.
         unconstrained(poll_fn(|cx| Poll::Ready(matches!(self.poll_ready(cx), Poll::Ready(true))))).await
     }
 

@@ -1,4 +1,4 @@
-//! Counts what goes over a connection, so that a slow one can be told from one that stands still.
+//! Counts what goes over a connection, so that a slow one can be distinguished from one that is stalled.
 
 use std::{
     io::{self, IoSlice},

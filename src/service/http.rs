@@ -190,7 +190,7 @@ fn forwarded_for(request: &Request) -> Option<IpAddr> {
     ip_address(named.split(',').next()?)
 }
 
-/// An IP address without its port, which load balancers can be told to write. Nothing else: what a sender writes there may be anything.
+/// An IP address without its port, which load balancers can be configured to write. Nothing else: what a sender writes there may be anything.
 fn ip_address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);

@@ -1,4 +1,4 @@
-//! The three places to stand: a `tower` layer each.
+//! The three `tower` layers.
 //!
 //! ```text
 //!  GET /next ─► A runtime    headers, raw body, the moment after the response was posted
@@ -25,6 +25,22 @@
 //! let life = Lifecycle::builder().grace(Duration::from_millis(200)).build();
 //! let handler = service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(event.payload));
 //! Runtime::new(life.handler_layer().layer(handler)).layer(life.runtime_layer()).run().await
+//! # }
+//! ```
+//!
+//! A `tower` layer that you add with [`Lifecycle::layer`](crate::Lifecycle::layer) is outside of all three, around the whole invocation:
+//!
+//! ```no_run
+//! use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
+//! use lambda_runtime::{LambdaInvocation, tower::util::MapRequestLayer};
+//! use serde_json::Value;
+//!
+//! # async fn main_() -> Result<(), Error> {
+//! let life = Lifecycle::from_env().layer(MapRequestLayer::new(|event: LambdaInvocation| {
+//!     tracing::info!(bytes = event.body.len(), "an event arrived");
+//!     event
+//! }));
+//! life.run_concurrent(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(event.payload))).await
 //! # }
 //! ```
 //!

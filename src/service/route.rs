@@ -21,7 +21,7 @@ static MADE: AtomicBool = AtomicBool::new(false);
 /// [`Lifecycle::serve`](crate::Lifecycle::serve) as it is.
 ///
 /// `serve` records the routes of a plain `axum::Router`. A router inside of other services, or nested into another framework,
-/// needs this layer on its routes: `axum` tells the matched path to its routes only. It compiles with the version of axum that
+/// needs this layer on its routes: only routes get the matched path from `axum`. It compiles with the version of axum that
 /// this library depends on, and with no other.
 ///
 /// ```no_run
@@ -57,7 +57,7 @@ impl Default for RouteLayer {
 /// Gives an axum router a layer on each of its routes. Other services stay as they are.
 ///
 /// A trait with an implementation for `Router` and one for every other service is not possible: `Router` is a service as well, so
-/// the two overlap (E0119), and with a marker type that tells them apart the compiler cannot choose (E0283). So the type is
+/// the two overlap (E0119), and with a marker type that distinguishes them the compiler cannot choose (E0283). So the type is
 /// compared when it is known, once, and a router that this misses is reported.
 pub(crate) fn with_route<S: 'static>(mut service: S) -> S {
     if let Some(router) = (&mut service as &mut dyn Any).downcast_mut::<axum::Router>() {

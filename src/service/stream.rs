@@ -20,7 +20,7 @@ use std::{
 /// A streamed body that ends at the invocation's deadline, and whose end, however it comes, is the invocation's.
 ///
 /// After the first byte there is no typed answer any more. A body that breaks off (an error, a panic, the deadline) ends where it
-/// is; the log and the trace tell why. `lambda_runtime` would write the error's text into the body, and knows no way to mark a
+/// is; the log and the trace say why. `lambda_runtime` would write the error's text into the body, and knows no way to mark a
 /// body as broken. `Invocation::current` works inside the stream.
 pub struct TrackedStream<St> {
     /// `None` when it is over.

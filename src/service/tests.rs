@@ -152,7 +152,7 @@ async fn lifecycles_with_different_settings_work_side_by_side() {
         builder.grace(ms(3_000)).reserve(ms(2_000)).redact(redact)
     });
     let (first, second) = tokio::join!(invoke(&one.life, service_fn(until_soft)), invoke(&two.life, service_fn(until_soft)));
-    // The deadline is told by the system's clock, of which some milliseconds may have passed.
+    // The deadline is a time of the system's clock, of which some milliseconds may have passed.
     let rounded = |posted: Posted| posted.expect("a response").parse::<f64>().map(|ms| (ms / 1_000.0).round());
     assert_eq!((rounded(first), rounded(second)), (Ok(8.0), Ok(5.0)));
     assert_eq!((one.outcomes(), two.outcomes()), (vec!["answered"], vec!["answered"]));

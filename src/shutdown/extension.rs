@@ -55,7 +55,7 @@ async fn run(client: Client, registered: oneshot::Sender<()>) {
         }
     };
     let _ = registered.send(());
-    let mut told = false;
+    let mut logged = false;
     loop {
         let mut next = client.get(client.endpoint.uri("/2020-01-01/extension/event/next"));
         next.headers_mut().insert(IDENTIFIER, id.clone());
@@ -67,8 +67,8 @@ async fn run(client: Client, registered: oneshot::Sender<()>) {
                 let status = reply.parts.status;
                 return notice::log(Warning::ExtensionRefused, Data::error(&format_args!("event/next: status {status}")));
             }
-            Err(failure) if !told => {
-                told = true;
+            Err(failure) if !logged => {
+                logged = true;
                 notice::log(Warning::ExtensionRetried, Data { endpoint: Some("event/next"), ..Data::error(&failure) });
             }
             Err(_) => {}

@@ -95,7 +95,7 @@ pub(crate) async fn serve(
 #[cfg(unix)]
 use signal::Listener;
 
-/// Without Unix signals nobody tells a process that it will end.
+/// Without Unix signals a process does not learn that it will end.
 #[cfg(not(unix))]
 enum Listener {}
 

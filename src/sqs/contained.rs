@@ -19,7 +19,7 @@ pin_project! {
 
     impl<F> PinnedDrop for Contained<F> {
         fn drop(this: Pin<&mut Self>) {
-            // What the panic says was told by the panic hook; the message counts as unfinished anyway.
+            // The panic hook has reported the panic; the message counts as unfinished anyway.
             let _ = this.discard();
         }
     }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 /// A message that waits for its turn.
 pub(super) struct Waiting {
-    /// Its place among the batch's distinct messages.
+    /// Its index among the batch's distinct messages.
     pub(super) index: usize,
     pub(super) record: SqsRecord,
     /// The notification around its body, or what is wrong with it.

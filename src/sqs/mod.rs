@@ -29,7 +29,7 @@
 //! # What becomes of a message
 //!
 //! - Its handler returns `Ok`: it is deleted.
-//! - Its handler returns an error or panics, or its body is of another type: it alone comes back. [`Batch::on_failure`] is told.
+//! - Its handler returns an error or panics, or its body is of another type: it alone comes back. [`Batch::on_failure`] is called.
 //! - The deadline nears: no new message is begun. Those under way have four fifths of the grace period, and what is unfinished then is
 //!   dropped and comes back, with what was never begun. What is finished stays finished, though the batch ran out of time.
 //! - In a FIFO queue the messages of one group are handled in order, and a group's first failure ends it for this batch: what

@@ -46,7 +46,7 @@ enum Plan {
 
 #[derive(Deserialize)]
 struct Body {
-    place: usize,
+    index: usize,
     plan: Plan,
 }
 
@@ -91,13 +91,13 @@ fn cases() -> impl Strategy<Value = Case> {
 
 fn records(case: &Case) -> Vec<SqsRecord> {
     let suffix = if case.fifo { ".fifo" } else { "" };
-    let record = |(place, message): (usize, &Planned)| SqsRecord {
-        message_id: format!("m{place}"),
+    let record = |(index, message): (usize, &Planned)| SqsRecord {
+        message_id: format!("m{index}"),
         body: match message.plan {
-            Plan::Undecodable => "{\"place\":".to_owned(),
+            Plan::Undecodable => "{\"index\":".to_owned(),
             plan => match plan {
-                Plan::Wait(ms) => format!(r#"{{"place":{place},"plan":{{"Wait":{ms}}}}}"#),
-                plan => format!(r#"{{"place":{place},"plan":"{plan:?}"}}"#),
+                Plan::Wait(ms) => format!(r#"{{"index":{index},"plan":{{"Wait":{ms}}}}}"#),
+                plan => format!(r#"{{"index":{index},"plan":"{plan:?}"}}"#),
             },
         },
         attributes: HashMap::from([("MessageGroupId".to_owned(), format!("g{}", message.group))]),
@@ -105,7 +105,7 @@ fn records(case: &Case) -> Vec<SqsRecord> {
         ..SqsRecord::default()
     };
     let times = |message: &Planned| if message.twice { 2 } else { 1 };
-    case.messages.iter().enumerate().flat_map(|(place, message)| vec![record((place, message)); times(message)]).collect()
+    case.messages.iter().enumerate().flat_map(|(index, message)| vec![record((index, message)); times(message)]).collect()
 }
 
 /// What the handler saw.
@@ -144,7 +144,7 @@ async fn handle(app: App, message: Message<Body>) -> Result<(), String> {
     let seen = &*app.seen;
     {
         let mut seen = seen.lock().expect("not poisoned");
-        seen.begun.push((message.body.place, app.began.elapsed()));
+        seen.begun.push((message.body.index, app.began.elapsed()));
         seen.at_once += 1;
         seen.most_at_once = seen.most_at_once.max(seen.at_once);
     }
@@ -160,7 +160,7 @@ async fn handle(app: App, message: Message<Body>) -> Result<(), String> {
         }
         Plan::Hang => std::future::pending().await,
     }
-    seen.lock().expect("not poisoned").done.insert(message.body.place);
+    seen.lock().expect("not poisoned").done.insert(message.body.index);
     Ok(())
 }
 
@@ -193,8 +193,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     runtime.block_on(async {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let app = App { seen: Arc::clone(&seen), began: Instant::now() };
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let hook = Arc::clone(&told);
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let hook = Arc::clone(&reported);
         let mut service = batch(handle)
             .with_state(app.clone())
             .concurrency(case.concurrency)
@@ -209,15 +209,15 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         let named: Vec<&str> = answer.batch_item_failures.iter().map(|item| item.item_identifier.as_str()).collect();
         let distinct: HashSet<&str> = named.iter().copied().collect();
         prop_assert_eq!(named.len(), distinct.len(), "an id is named twice");
-        for place in 0..case.messages.len() {
-            let comes_back = distinct.contains(format!("m{place}").as_str());
-            prop_assert_eq!(comes_back, !seen.done.contains(&place), "message {}", place);
+        for index in 0..case.messages.len() {
+            let comes_back = distinct.contains(format!("m{index}").as_str());
+            prop_assert_eq!(comes_back, !seen.done.contains(&index), "message {}", index);
         }
         prop_assert_eq!(named.len() + seen.done.len(), case.messages.len(), "a name that is no message's");
 
         prop_assert_eq!(seen.at_once, 0, "work was left behind");
         prop_assert!(seen.most_at_once <= case.concurrency);
-        let begun: HashSet<usize> = seen.begun.iter().map(|(place, _)| *place).collect();
+        let begun: HashSet<usize> = seen.begun.iter().map(|(index, _)| *index).collect();
         prop_assert_eq!(begun.len(), seen.begun.len(), "a message was handled twice");
         let soft =
             Duration::from_secs(case.seconds).saturating_sub(Instant::from_std(deadline.kill) - Instant::from_std(deadline.soft));
@@ -225,27 +225,27 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
 
         if case.fifo {
             for group in 0..6 {
-                let places = |place: &usize| case.messages[*place].group == group;
-                let order: Vec<usize> = seen.begun.iter().map(|(place, _)| *place).filter(places).collect();
+                let is_of_group = |index: &usize| case.messages[*index].group == group;
+                let order: Vec<usize> = seen.begun.iter().map(|(index, _)| *index).filter(is_of_group).collect();
                 prop_assert!(order.is_sorted(), "out of order: {:?}", order);
-                let all: Vec<usize> = (0..case.messages.len()).filter(places).collect();
-                let first_back = all.iter().position(|place| !seen.done.contains(place)).unwrap_or(all.len());
-                prop_assert!(all[first_back..].iter().all(|place| !seen.done.contains(place)), "overtaken in group {}", group);
+                let all: Vec<usize> = (0..case.messages.len()).filter(is_of_group).collect();
+                let first_back = all.iter().position(|index| !seen.done.contains(index)).unwrap_or(all.len());
+                prop_assert!(all[first_back..].iter().all(|index| !seen.done.contains(index)), "overtaken in group {}", group);
             }
         }
 
-        // Every message that was handled and comes back is told, and has its span, whatever the budget.
-        let told = told.lock().expect("not poisoned");
-        let undecodable = |place: &usize| case.messages[*place].plan == Plan::Undecodable;
-        let failed = (0..case.messages.len()).filter(|place| begun.contains(place) && !seen.done.contains(place)).count();
-        let told_undecodable = told.iter().filter(|id| id[1..].parse().is_ok_and(|place| undecodable(&place))).count();
-        prop_assert_eq!(told.len(), failed + told_undecodable);
-        prop_assert_eq!(told.iter().collect::<HashSet<_>>().len(), told.len(), "told twice");
+        // Every message that was handled and comes back is reported, and has its span, whatever the budget.
+        let reported = reported.lock().expect("not poisoned");
+        let undecodable = |index: &usize| case.messages[*index].plan == Plan::Undecodable;
+        let failed = (0..case.messages.len()).filter(|index| begun.contains(index) && !seen.done.contains(index)).count();
+        let reported_undecodable = reported.iter().filter(|id| id[1..].parse().is_ok_and(|index| undecodable(&index))).count();
+        prop_assert_eq!(reported.len(), failed + reported_undecodable);
+        prop_assert_eq!(reported.iter().collect::<HashSet<_>>().len(), reported.len(), "reported twice");
         let spans = invocation.spans().take();
         let faults = spans.iter().filter(|span| matches!(span.status, Status::Error { .. })).count();
         let messages = spans.iter().filter(|span| span.name == "process").count();
         if case.traced {
-            prop_assert_eq!(faults, told.len());
+            prop_assert_eq!(faults, reported.len());
             prop_assert!(messages <= case.budget + faults);
             prop_assert_eq!(spans.len(), messages + 1, "the batch's own span is missing");
         } else {
@@ -268,7 +268,7 @@ proptest! {
 async fn an_event_that_is_no_batch_of_messages_is_refused_before_anything_is_handled() {
     let app = App { seen: Arc::default(), began: Instant::now() };
     let mut service = batch(handle).with_state(app.clone());
-    let record = SqsRecord { message_id: "m1".into(), body: r#"{"place":1,"plan":"Succeed"}"#.into(), ..SqsRecord::default() };
+    let record = SqsRecord { message_id: "m1".into(), body: r#"{"index":1,"plan":"Succeed"}"#.into(), ..SqsRecord::default() };
     let foreign = SqsRecord { event_source: "aws:s3".into(), ..SqsRecord::default() };
     let invocation = invocation(Duration::from_secs(3), "");
     let refused = answer(&mut service, &invocation, vec![record, foreign]).await.expect_err("refused");

@@ -151,7 +151,7 @@ where
         state.store(FAILED, Ordering::Relaxed);
         {
             let _attached = span.context().map(opentelemetry::Context::attach);
-            self.tell(index, &failure);
+            self.report(index, &failure);
         }
         span.end(Some(&failure));
         false
@@ -184,7 +184,7 @@ where
         })
     }
 
-    fn tell(&self, index: usize, failure: &Failure) {
+    fn report(&self, index: usize, failure: &Failure) {
         let (id, receive_count, _) = &self.messages[index];
         let text = failure.to_string();
         let error = self.invocation.shared().settings.error_text(&text);
@@ -205,7 +205,7 @@ where
             messages.filter(move |(_, message)| message.2.load(Ordering::Relaxed) == wanted).map(|(index, _)| index)
         };
         for index in state(BEGUN) {
-            self.tell(index, &Failure::Unfinished);
+            self.report(index, &Failure::Unfinished);
         }
         let (failed, unfinished, unbegun) = (state(FAILED).count(), state(BEGUN).count(), state(WAITING).count());
         if self.is_closed() && unfinished + unbegun > 0 {

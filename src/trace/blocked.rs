@@ -38,7 +38,7 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
         let is_culprit = span.span_context.span_id() == culprit;
         end_as_fault(span, own.as_ref(), "timed out", "blocked", &error, is_culprit);
     }
-    // The open ones first: they tell what happened.
+    // The open ones first: they show what happened.
     open.append(&mut invocation.spans().take());
     deliver_now(invocation.shared(), own.as_ref(), open);
     // Last, because the blocked thread may hold what a log needs.
@@ -52,7 +52,7 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
 /// All of it is taken before this first waits. It leaves at the pace, and the rest at once at `until`.
 pub(crate) async fn report_shutdown(shared: &Shared, until: Option<Instant>) {
     let mut reports: Vec<_> = take_cut_off(shared).collect();
-    // Last, for it tells least.
+    // Last, because it matters least.
     reports.push((None, shared.late.take()));
     deliver_last(shared, reports, until).await;
 }

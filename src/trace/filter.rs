@@ -21,7 +21,7 @@ static RECORDING: AtomicBool = AtomicBool::new(true);
 
 /// Per-layer filter of the recording layer, and what the [default subscriber](crate::subscriber) asks.
 ///
-/// Where invocations come one at a time, whether to record is told to each call site in advance: a span that is not recorded then
+/// Where invocations come one at a time, each call site knows in advance whether to record: a span that is not recorded then
 /// costs one load. Where they run side by side each span asks the context it is made in.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordingFilter {
@@ -40,7 +40,7 @@ impl RecordingFilter {
         Self { targets: settings.trace_filter.clone(), concurrent: environment::kind().is_concurrent() }
     }
 
-    /// What a call site is told in advance.
+    /// The answer that a call site caches.
     pub(crate) fn interest(&self, metadata: &Metadata<'_>) -> Interest {
         match (self.wants(metadata), self.concurrent) {
             (false, _) => Interest::never(),

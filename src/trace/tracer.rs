@@ -94,7 +94,7 @@ impl Tracer for SpanTracer {
 }
 
 /// The invocation that is running here, if this is its trace. Below a span that is a root to `tracing` the context knows of no invocation, and
-/// nothing but the trace tells whose a span is.
+/// only the trace id says whose a span is.
 fn running_in(trace: TraceId) -> Option<Invocation> {
     Invocation::try_current().filter(|invocation| invocation.parent().is_some_and(|parent| parent.trace_id() == trace))
 }

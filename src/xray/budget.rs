@@ -74,8 +74,8 @@ pub(super) fn sorted(pairs: Vec<(u64, usize)>) -> Vec<(u64, usize)> {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) range: Range<usize>,
-    /// Where it names its trace and its parent, which goes without saying inside of its parent's. Of a subsegment; else empty.
-    pub(super) placed: Range<usize>,
+    /// The bytes of its fields `trace_id`, `parent_id` and `type`, which a document inside of its parent's does not have. Empty for a segment.
+    pub(super) parent_fields: Range<usize>,
     pub(super) trace: TraceId,
     pub(super) id: SpanId,
     pub(super) parent: SpanId,
@@ -160,11 +160,11 @@ impl Batch {
         self.buffer.extend_from_slice(DAEMON_HEADER);
         let document = writer.write(span, frame, &mut self.buffer);
         self.report += document.report;
-        let placed = if frame.is_segment() { 0..0 } else { writer.placed() };
+        let parent_fields = if frame.is_segment() { 0..0 } else { writer.parent_fields() };
         let lasted = span.end_time.duration_since(span.start_time).unwrap_or_default();
         self.entries.push(Entry {
             range: start..self.buffer.len(),
-            placed,
+            parent_fields,
             trace: frame.trace_id(),
             id: span.span_context.span_id(),
             parent: frame.parent_id(),

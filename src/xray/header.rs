@@ -56,7 +56,7 @@ pub struct TraceHeader {
 }
 
 impl TraceHeader {
-    /// Reads a header. Garbage gives an empty header; [`ignored`](Self::ignored) tells what was passed over.
+    /// Reads a header. Garbage gives an empty header; [`ignored`](Self::ignored) names what was passed over.
     pub fn parse(text: &str) -> Self {
         let mut header = Self::default();
         let mut extras = String::new();
@@ -137,7 +137,7 @@ impl TraceHeader {
         }
     }
 
-    /// The header that names `context` as the caller. Its W3C tracestate has no place in it and is left out.
+    /// The header that names `context` as the caller. It has no field for W3C's tracestate, which is left out.
     pub fn from_span_context(context: &SpanContext) -> Self {
         let sampled = if context.is_sampled() { Sampled::Yes } else { Sampled::No };
         Self::new(context.trace_id(), Some(context.span_id()), sampled)
@@ -313,7 +313,7 @@ pub fn format_trace_id(id: TraceId) -> String {
 /// What stands before and behind the first `at`, which is ASCII. The standard library's way is made for long texts.
 fn split(text: &str, at: u8) -> (&str, Option<&str>) {
     match text.bytes().position(|byte| byte == at) {
-        Some(place) => (&text[..place], Some(&text[place + 1..])),
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),
     }
 }

@@ -23,7 +23,7 @@ struct Forest {
 
 struct Node {
     parent: Option<usize>,
-    /// Children whose own children are not known to be in their place yet.
+    /// Children whose own children are not all nested yet.
     pending: usize,
     first: Option<usize>,
     last: Option<usize>,
@@ -82,24 +82,25 @@ impl Batch {
         // invocation's own document.
         let important = forest.important(&self.entries);
         let own = order.len() - 1;
-        let weight = |(place, (at, _)): (usize, &(usize, Range<usize>))| match place {
-            place if place == own => u64::MAX,
+        let weight = |(position, (at, _)): (usize, &(usize, Range<usize>))| match position {
+            position if position == own => u64::MAX,
             _ => u64::from(important[*at]) << 63 | self.entries[*at].lasted(),
         };
         let by_weight = sorted(order.iter().enumerate().map(|one| (weight(one), one.0)).collect());
-        self.packed.extend(by_weight.into_iter().map(|(_, place)| order[place].1.clone()));
+        self.packed.extend(by_weight.into_iter().map(|(_, position)| order[position].1.clone()));
     }
 
-    /// As deep as [`DEPTH`].
+    /// Copies the children's documents, already written, without the fields that a nested document does not have: whether a child is nested is
+    /// known only once its parent is written too, and how large both are. Recurses as deep as [`DEPTH`].
     fn write_children(&mut self, forest: &Forest, node: &Node) {
         let mut next = node.first;
         let mut before: &[u8] = b",\"subsegments\":[";
         while let Some(at) = next {
             self.buffer.extend_from_slice(before);
             before = b",";
-            let (document, placed) = (self.entries[at].document(), self.entries[at].placed.clone());
-            self.buffer.extend_from_within(document.start..placed.start);
-            self.buffer.extend_from_within(placed.end..document.end - 1);
+            let (document, parent_fields) = (self.entries[at].document(), self.entries[at].parent_fields.clone());
+            self.buffer.extend_from_within(document.start..parent_fields.start);
+            self.buffer.extend_from_within(parent_fields.end..document.end - 1);
             self.write_children(forest, &forest.nodes[at]);
             next = forest.nodes[at].next;
         }
@@ -113,7 +114,7 @@ impl Forest {
         let by_id = entries.iter().enumerate().filter(|(_, entry)| entry.kept).map(|(at, entry)| (number(entry.id), at));
         let by_id = sorted(by_id.collect());
         let parent = |entry: &Entry| {
-            if !entry.kept || entry.placed.is_empty() {
+            if !entry.kept || entry.parent_fields.is_empty() {
                 return None;
             }
             let found = by_id.binary_search_by_key(&number(entry.parent), |(id, _)| *id).ok()?;
@@ -140,7 +141,7 @@ impl Forest {
         for leaf in leaves {
             let mut ready = Some(leaf);
             while let Some(at) = ready {
-                ready = forest.place(at);
+                ready = forest.nest(at);
             }
         }
         forest
@@ -159,8 +160,8 @@ impl Forest {
         important
     }
 
-    /// Puts a document into its parent's if there is room. Gives the parent if it was the last that this waited for.
-    fn place(&mut self, at: usize) -> Option<usize> {
+    /// Nests a document in its parent's if there is room. Returns the parent if this was its last pending child.
+    fn nest(&mut self, at: usize) -> Option<usize> {
         let (bytes, depth) = (self.nodes[at].bytes, self.nodes[at].depth);
         let parent = self.nodes[at].parent?;
         let above = &mut self.nodes[parent];

@@ -101,7 +101,7 @@ async fn a_stream_that_fails_ends_with_a_trailer() {
     running.abort();
 }
 
-/// The error that a trailer tells.
+/// The error in a trailer.
 fn trailed(posted: &super::api::Request) -> Value {
     let body = BASE64_STANDARD.decode(posted.trailer("lambda-runtime-function-error-body").expect("a body")).expect("base64");
     serde_json::from_slice(&body).expect("JSON")
@@ -112,15 +112,18 @@ async fn a_trailer_tells_no_secrets_of_a_url() {
     let (fake, shared) = super::api(1);
     let (_, running) = run(service_fn(stream), shared);
     fake.event("s", &[], r#"{"then":"fail at a URL"}"#);
-    let told = trailed(&fake.posted("s").await);
-    assert_eq!(told, json!({ "errorType": "Error", "errorMessage": "no connection to http://host/path" }));
+    let trailer = trailed(&fake.posted("s").await);
+    assert_eq!(trailer, json!({ "errorType": "Error", "errorMessage": "no connection to http://host/path" }));
     running.abort();
     let (fake, shared) = super::api(1);
     let (_, running) = run(service_fn(super::bomb), shared);
     fake.event("s", &[], "{}");
-    let told = trailed(&fake.posted("s").await);
-    assert_eq!(told["errorType"], "Lifecycle.Panic");
-    assert!(told["errorMessage"].as_str().is_some_and(|text| text.ends_with("no connection to http://host/path")), "{told}");
+    let trailer = trailed(&fake.posted("s").await);
+    assert_eq!(trailer["errorType"], "Lifecycle.Panic");
+    assert!(
+        trailer["errorMessage"].as_str().is_some_and(|text| text.ends_with("no connection to http://host/path")),
+        "{trailer}"
+    );
     running.abort();
 }
 

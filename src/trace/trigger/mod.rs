@@ -1,4 +1,4 @@
-//! What invoked the function, told from the structure of the event.
+//! What invoked the function, recognized from the structure of the event.
 
 mod recognize;
 mod scan;

@@ -25,7 +25,7 @@ macro_rules! keys {
 }
 
 keys! {
-    /// The keys at the top of an event that tell it from others.
+    /// The keys at the top of an event that distinguish it from others.
     Key:
     AlarmData = b"alarmData",
     Arguments = b"arguments",

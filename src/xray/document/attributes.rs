@@ -195,38 +195,38 @@ pub(super) fn slot(key: &str, server: bool) -> Option<(Slot, bool)> {
     })
 }
 
-/// Where an attribute was put.
+/// What an attribute becomes in the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Mapping {
     /// A field of its own, provided that the field gets written.
     Field(Slot),
     /// Annotation or metadata.
-    Free,
+    Unmapped,
     /// Written as an annotation.
-    Annotated,
+    Annotation,
     /// Set again later; the last value counts, as OpenTelemetry says.
     Superseded,
 }
 
 const VACANT: u32 = u32::MAX;
 
-/// The attributes of one span, sorted out. Lives in the writer so that its memory is reused.
+/// What the attributes of one span become. Lives in the writer so that its memory is reused.
 #[derive(Debug)]
-pub(super) struct Places {
-    pub(super) of: Vec<Place>,
+pub(super) struct Mappings {
+    pub(super) of: Vec<Mapping>,
     slots: [u32; SLOTS],
     /// Slots held by a current name.
     current: u64,
     used: u64,
 }
 
-impl Default for Places {
+impl Default for Mappings {
     fn default() -> Self {
         Self { of: Vec::new(), slots: [VACANT; SLOTS], current: 0, used: 0 }
     }
 }
 
-impl Places {
+impl Mappings {
     pub(super) fn sort(&mut self, attributes: &[KeyValue], server: bool) {
         self.of.clear();
         self.slots = [VACANT; SLOTS];
@@ -240,33 +240,33 @@ impl Places {
             if seen[word] & bit != 0
                 && let Some(earlier) = attributes[..at].iter().rposition(|earlier| earlier.key.as_str() == key)
             {
-                self.of[earlier] = Place::Superseded;
+                self.of[earlier] = Mapping::Superseded;
             }
             seen[word] |= bit;
             let Some((slot, current)) = slot(key, server) else {
-                self.of.push(Place::Free);
+                self.of.push(Mapping::Unmapped);
                 continue;
             };
             let slot_bit = 1 << slot as u8;
             if !current && self.current & slot_bit != 0 {
-                self.of.push(Place::Free);
+                self.of.push(Mapping::Unmapped);
                 continue;
             }
             self.current |= if current { slot_bit } else { 0 };
             let holder = std::mem::replace(&mut self.slots[slot as usize], at as u32);
-            if let Some(place @ Place::Field(_)) = self.of.get_mut(holder as usize) {
-                *place = Place::Free;
+            if let Some(mapping @ Mapping::Field(_)) = self.of.get_mut(holder as usize) {
+                *mapping = Mapping::Unmapped;
             }
-            self.of.push(Place::Field(slot));
+            self.of.push(Mapping::Field(slot));
         }
     }
 
     /// Forgets what was written, for another attempt at the same span.
     pub(super) fn restart(&mut self) {
         self.used = 0;
-        for place in &mut self.of {
-            if *place == Place::Annotated {
-                *place = Place::Free;
+        for mapping in &mut self.of {
+            if *mapping == Mapping::Annotation {
+                *mapping = Mapping::Unmapped;
             }
         }
     }

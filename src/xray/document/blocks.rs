@@ -114,11 +114,11 @@ impl<'a> Render<'a> {
         }
         let changed = writer.finish();
         self.report.sanitized += u32::from(changed);
-        let told = pieces[1].is_empty() && (pieces[0] == self.span.name || self.is_service_and_operation(origin, &pieces[0]));
-        changed || !told
+        let repeated = pieces[1].is_empty() && (pieces[0] == self.span.name || self.is_service_and_operation(origin, &pieces[0]));
+        changed || !repeated
     }
 
-    /// `SQS.SendMessage`: both halves stand in the document, so the whole needs no place of its own.
+    /// `SQS.SendMessage`: both halves stand in the document, so the whole needs no field of its own.
     fn is_service_and_operation(&self, origin: Origin, service: &str) -> bool {
         let rest = self.span.name.strip_prefix(service).and_then(|rest| rest.strip_prefix(['.', '/']));
         let operation = self.get(Slot::AwsOperation).or_else(|| self.get(Slot::RpcMethod)).map(|attribute| &attribute.value);
@@ -138,7 +138,7 @@ impl<'a> Render<'a> {
     fn aws_name(&mut self) -> Cow<'a, str> {
         for slot in [Slot::PeerService, Slot::AwsService, Slot::RpcService] {
             if let Some(service) = self.text(slot) {
-                self.places.mark_used(slot);
+                self.mappings.mark_used(slot);
                 return service;
             }
         }
@@ -158,7 +158,7 @@ impl<'a> Render<'a> {
         let none = Cow::Borrowed("");
         let one = |name| [name, none.clone(), none.clone()];
         if let Some(peer) = self.text(Slot::PeerService) {
-            self.places.mark_used(Slot::PeerService);
+            self.mappings.mark_used(Slot::PeerService);
             return one(peer);
         }
         let host = self.host();
@@ -176,7 +176,7 @@ impl<'a> Render<'a> {
             return one(part);
         }
         if host.is_some() && self.get(Slot::ServerAddress).is_some() {
-            self.places.mark_used(Slot::ServerAddress);
+            self.mappings.mark_used(Slot::ServerAddress);
         }
         one(host.unwrap_or_default())
     }
@@ -326,7 +326,7 @@ impl<'a> Render<'a> {
         json::key(self.out, quoted!("url"));
         if !self.string(&url) {
             for slot in [Slot::HttpTarget, Slot::UrlPath, Slot::UrlQuery, Slot::UrlScheme, Slot::HttpHost] {
-                self.places.mark_used(slot);
+                self.mappings.mark_used(slot);
             }
         }
     }
@@ -341,7 +341,7 @@ impl<'a> Render<'a> {
             self.operation();
         }
         if origin == Origin::Aws {
-            self.places.mark_used(Slot::RpcSystem);
+            self.mappings.mark_used(Slot::RpcSystem);
         }
         for (key, slot) in [
             (quoted!("account_id"), Slot::AwsAccount),
@@ -375,7 +375,7 @@ impl<'a> Render<'a> {
             json::key(self.out, quoted!("operation"));
             let operation = method.rsplit(['/', '.']).next().unwrap_or(&method);
             if !self.string(operation) && operation.len() == method.len() {
-                self.places.mark_used(Slot::RpcMethod);
+                self.mappings.mark_used(Slot::RpcMethod);
             }
         } else if let Some((_, operation)) = self.span_name().split_once(['.', '/']) {
             json::key(self.out, quoted!("operation"));
@@ -389,14 +389,14 @@ impl<'a> Render<'a> {
             Value::Array(Array::String(tables)) if tables.len() == 1 => {
                 json::key(self.out, quoted!("table_name"));
                 if !self.string(tables[0].as_str()) {
-                    self.places.mark_used(Slot::AwsTable);
+                    self.mappings.mark_used(Slot::AwsTable);
                 }
             }
             Value::Array(Array::String(tables)) if !tables.is_empty() => {
                 json::key(self.out, quoted!("table_names"));
                 let limit = self.string_limit();
                 self.value(&attribute.value, limit);
-                self.places.mark_used(Slot::AwsTable);
+                self.mappings.mark_used(Slot::AwsTable);
             }
             _ => _ = self.text_field(quoted!("table_name"), Slot::AwsTable),
         }
@@ -443,8 +443,8 @@ impl<'a> Render<'a> {
             self.out.push(b'}');
         }
         self.out.push(b']');
-        self.places.mark_used(Slot::LogGroups);
-        self.places.mark_used(Slot::LogGroupArns);
+        self.mappings.mark_used(Slot::LogGroups);
+        self.mappings.mark_used(Slot::LogGroupArns);
     }
 
     pub(super) fn sql(&mut self) {
@@ -462,16 +462,16 @@ impl<'a> Render<'a> {
             json::key(self.out, quoted!("url"));
             if !self.string(&[&*host, colon, port, "/", &*database].concat()) {
                 for slot in [Slot::ServerAddress, Slot::ServerPort, Slot::DbNamespace] {
-                    self.places.mark_used(slot);
+                    self.mappings.mark_used(slot);
                 }
             }
         }
         if let Some(query) = self.text(Slot::DbQuery) {
-            // The schema sets no limit; a statement cut at 250 characters would tell little.
+            // The schema sets no limit; a statement cut at 250 characters would say little.
             let limit = if self.level < super::Level::ShortValues { super::MAX_DOCUMENT } else { 250 };
             json::key(self.out, quoted!("sanitized_query"));
             self.report.cut += u32::from(json::cut_string(self.out, &query, limit));
-            self.places.mark_used(Slot::DbQuery);
+            self.mappings.mark_used(Slot::DbQuery);
         } else {
             self.query_without_text();
         }

@@ -68,7 +68,7 @@ impl<'e> Exception<'e> {
     }
 }
 
-/// The event tells of an error, under whatever name.
+/// The event describes an error, under whatever name.
 pub(super) fn is_exception(event: &Event) -> bool {
     event.name == "exception" || has_exception(event) || is_logged_error(event)
 }
@@ -106,7 +106,7 @@ impl Render<'_> {
         let span = self.span;
         let most = if self.level == Level::Bare { 1 } else { MAX_EXCEPTIONS };
         let mut written = 0;
-        let (mut last, mut told) = (None, false);
+        let (mut last, mut described) = (None, false);
         for exception in span.events.iter().filter(|event| is_exception(event)) {
             let exception = Exception::of_event(exception);
             if written >= most || self.is_over() {
@@ -114,7 +114,7 @@ impl Render<'_> {
                 continue;
             }
             last = exception.message.or(last);
-            told |= matches!((exception.message, &span.status), (Some(message), Status::Error { description })
+            described |= matches!((exception.message, &span.status), (Some(message), Status::Error { description })
                 if message.as_str() == description.as_ref());
             self.exception(exception, &mut written, most);
         }
@@ -125,14 +125,14 @@ impl Render<'_> {
                 self.exception(exception, &mut written, most);
             }
             for slot in [Slot::ExceptionType, Slot::ExceptionMessage, Slot::ExceptionStack] {
-                self.places.mark_used(slot);
+                self.mappings.mark_used(slot);
             }
         }
         if written == 0 {
             self.exception_of_status(&mut written);
-        } else if let (false, Status::Error { description }) = (told, &span.status) {
+        } else if let (false, Status::Error { description }) = (described, &span.status) {
             // Kept for the metadata only if no exception says the same.
-            self.untold_status = !description.is_empty() && last.is_none_or(|message| message.as_str() != *description);
+            self.undescribed_status = !description.is_empty() && last.is_none_or(|message| message.as_str() != *description);
         }
         if self.out.len() == list {
             self.out.truncate(cause.start());

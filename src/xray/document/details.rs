@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use opentelemetry::{Array, KeyValue, Value, trace::Status};
 
 use super::{
-    attributes::{Place, Slot},
+    attributes::{Mapping, Slot},
     cause,
     json::{self, quoted},
     name::{annotation_key, metadata_key},
@@ -36,13 +36,13 @@ impl Render<'_> {
                     _ => false,
                 }
         };
-        self.places.mark_used(Slot::Annotations);
+        self.mappings.mark_used(Slot::Annotations);
         let annotations = self.open(quoted!("annotations"));
         // The attributes written, to find a second key of the same spelling.
         let (mut written, mut number) = ([0; MAX_ANNOTATIONS], 0);
         for (at, attribute) in span.attributes.iter().enumerate() {
-            let place = self.places.of[at];
-            if place == Place::Superseded || !chosen(attribute.key.as_str(), &self.options.annotations) {
+            let mapping = self.mappings.of[at];
+            if mapping == Mapping::Superseded || !chosen(attribute.key.as_str(), &self.options.annotations) {
                 continue;
             }
             let key = attribute.key.as_str();
@@ -66,8 +66,8 @@ impl Render<'_> {
             written[number] = at;
             number += 1;
             // What had to be cut is metadata too.
-            if place == Place::Free && self.report.cut == cut {
-                self.places.of[at] = Place::Annotated;
+            if mapping == Mapping::Unmapped && self.report.cut == cut {
+                self.mappings.of[at] = Mapping::Annotation;
             }
         }
         self.close(&annotations);
@@ -115,12 +115,12 @@ impl Render<'_> {
             let default = self.open(quoted!("default"));
             let span = self.span;
             for (at, attribute) in span.attributes.iter().enumerate() {
-                let told = match self.places.of[at] {
-                    Place::Field(slot) => self.places.is_used(slot),
-                    Place::Free => false,
-                    Place::Annotated | Place::Superseded => true,
+                let written = match self.mappings.of[at] {
+                    Mapping::Field(slot) => self.mappings.is_used(slot),
+                    Mapping::Unmapped => false,
+                    Mapping::Annotation | Mapping::Superseded => true,
                 };
-                if !told && !self.is_over() {
+                if !written && !self.is_over() {
                     self.pair(attribute, self.value_limit());
                 }
             }
@@ -155,7 +155,7 @@ impl Render<'_> {
                 self.report.cut += u32::from(json::cut_string(self.out, &name, self.value_limit()));
             }
         }
-        if self.untold_status
+        if self.undescribed_status
             && let Status::Error { description } = &span.status
         {
             json::key(self.out, quoted!("status_description"));
@@ -177,7 +177,7 @@ impl Render<'_> {
         let mut written = 0;
         for event in &self.span.events.events {
             let exception = cause::is_exception(event);
-            let told = |attribute: &&KeyValue| exception && cause::in_exception(event, attribute);
+            let is_in_cause = |attribute: &&KeyValue| exception && cause::in_exception(event, attribute);
             if cause::is_only_exception(event) {
                 continue;
             }
@@ -193,7 +193,7 @@ impl Render<'_> {
             json::key(self.out, quoted!("time"));
             json::time(self.out, event.timestamp);
             let attributes = self.open(quoted!("attributes"));
-            for attribute in event.attributes.iter().filter(|attribute| !told(attribute)) {
+            for attribute in event.attributes.iter().filter(|attribute| !is_in_cause(attribute)) {
                 self.pair(attribute, self.value_limit());
             }
             self.close(&attributes);

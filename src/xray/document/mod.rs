@@ -8,7 +8,7 @@ use opentelemetry_sdk::trace::SpanData;
 use super::redaction::{Redaction, Redactor};
 
 use self::{
-    attributes::Places,
+    attributes::Mappings,
     render::{Level, Render},
 };
 
@@ -238,9 +238,9 @@ pub struct Document {
 #[derive(Debug, Default)]
 pub struct DocumentWriter {
     options: DocumentOptions,
-    places: Places,
-    /// Where the last document names its trace and its parent.
-    placed: Range<usize>,
+    mappings: Mappings,
+    /// The bytes of the fields `trace_id`, `parent_id` and `type` of the last document.
+    parent_fields: Range<usize>,
 }
 
 impl DocumentWriter {
@@ -249,9 +249,9 @@ impl DocumentWriter {
         Self { options, ..Self::default() }
     }
 
-    /// Where the last document names its trace and its parent, in the buffer it was written to.
-    pub(super) fn placed(&self) -> Range<usize> {
-        self.placed.clone()
+    /// The bytes of the fields `trace_id`, `parent_id` and `type` of the last document, in the buffer it was written to.
+    pub(super) fn parent_fields(&self) -> Range<usize> {
+        self.parent_fields.clone()
     }
 
     /// Appends the document of `span` to `out`. A document that would be over [`MAX_DOCUMENT`] is shed until it fits: long values,
@@ -269,14 +269,15 @@ impl DocumentWriter {
         // Enough for most documents, so that a fresh buffer does not grow step by step.
         out.reserve(1_024);
         let start = out.len();
-        self.places.sort(&span.attributes, render::is_server(span));
+        self.mappings.sort(&span.attributes, render::is_server(span));
         let mut level = Level::Full;
         loop {
-            self.places.restart();
-            let (flags, mut report, placed) = Render::new(span, frame, &self.options, &mut self.places, level, out).document();
+            self.mappings.restart();
+            let (flags, mut report, parent_fields) =
+                Render::new(span, frame, &self.options, &mut self.mappings, level, out).document();
             let len = out.len() - start;
             if len <= MAX_DOCUMENT || level == Level::Bare {
-                self.placed = placed;
+                self.parent_fields = parent_fields;
                 report.truncated = u32::from(level > Level::Full);
                 return Document { len, flags, report };
             }

@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use super::{
     DocumentOptions, Flags, Frame, MAX_DOCUMENT, Report,
-    attributes::{Places, Slot},
+    attributes::{Mappings, Slot},
     json::{self, quoted},
 };
 use crate::xray::hex;
@@ -55,12 +55,12 @@ pub(super) struct Render<'a> {
     pub(super) span: &'a SpanData,
     pub(super) frame: &'a Frame,
     pub(super) options: &'a DocumentOptions,
-    pub(super) places: &'a mut Places,
+    pub(super) mappings: &'a mut Mappings,
     pub(super) level: Level,
     pub(super) report: Report,
     pub(super) out: &'a mut Vec<u8>,
     /// The status says something that no exception does.
-    pub(super) untold_status: bool,
+    pub(super) undescribed_status: bool,
     end: usize,
 }
 
@@ -75,12 +75,12 @@ impl<'a> Render<'a> {
         span: &'a SpanData,
         frame: &'a Frame,
         options: &'a DocumentOptions,
-        places: &'a mut Places,
+        mappings: &'a mut Mappings,
         level: Level,
         out: &'a mut Vec<u8>,
     ) -> Self {
         let end = out.len() + MAX_DOCUMENT;
-        Self { span, frame, options, places, level, report: Report::default(), out, untold_status: false, end }
+        Self { span, frame, options, mappings, level, report: Report::default(), out, undescribed_status: false, end }
     }
 
     /// Also says where the document names its trace and its parent.
@@ -105,7 +105,7 @@ impl<'a> Render<'a> {
             self.out.extend_from_slice(&hex::span_id(frame.parent_id));
         }
         self.out.extend_from_slice(if frame.segment { b"\"" } else { b"\",\"type\":\"subsegment\"" });
-        let placed = begins..self.out.len();
+        let parent_fields = begins..self.out.len();
         json::key(self.out, quoted!("start_time"));
         json::time(self.out, span.start_time);
         if frame.in_progress {
@@ -141,7 +141,7 @@ impl<'a> Render<'a> {
         }
         self.metadata(renamed);
         self.out.push(b'}');
-        (flags, self.report, placed)
+        (flags, self.report, parent_fields)
     }
 
     pub(super) fn status_error(&self) -> bool {
@@ -154,7 +154,7 @@ impl<'a> Render<'a> {
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&'a KeyValue> {
-        self.places.get(&self.span.attributes, slot)
+        self.mappings.get(&self.span.attributes, slot)
     }
 
     /// The value of a slot, unless it is empty.
@@ -187,7 +187,7 @@ impl<'a> Render<'a> {
         let Some(text) = self.text(slot) else { return false };
         json::key(self.out, key);
         if !self.string(&text) {
-            self.places.mark_used(slot);
+            self.mappings.mark_used(slot);
         }
         true
     }
@@ -198,11 +198,11 @@ impl<'a> Render<'a> {
         if let Some(KeyValue { value: Value::I64(number @ 0..), .. }) = self.get(slot) {
             json::key(self.out, key);
             json::integer(self.out, *number);
-            self.places.mark_used(slot);
+            self.mappings.mark_used(slot);
         } else if let Some(number) = self.text(slot).and_then(|text| text.trim().parse::<u64>().ok()) {
             json::key(self.out, key);
             json::unsigned(self.out, number);
-            self.places.mark_used(slot);
+            self.mappings.mark_used(slot);
         }
     }
 

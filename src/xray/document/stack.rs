@@ -14,9 +14,9 @@ pub(super) fn frames(text: &str) -> impl Iterator<Item = StackFrame<'_>> {
     std::iter::from_fn(move || {
         let label = lines.find_map(numbered)?;
         let (mut path, mut line) = (None, None);
-        if let Some(place) = lines.peek().and_then(|next| next.strip_prefix("at ")) {
+        if let Some(location_text) = lines.peek().and_then(|next| next.strip_prefix("at ")) {
             lines.next();
-            let (file, number) = location(place.trim_ascii());
+            let (file, number) = location(location_text.trim_ascii());
             (path, line) = (Some(file), number);
         }
         Some(StackFrame { label: without_hash(label), path, line })
@@ -31,21 +31,21 @@ fn numbered(line: &str) -> Option<&str> {
 }
 
 /// `path:line:column`, where the path may have colons of its own.
-fn location(place: &str) -> (&str, Option<u32>) {
+fn location(location_text: &str) -> (&str, Option<u32>) {
     let numbered = |text: &'_ str| -> Option<(usize, u32)> {
         let (before, number) = text.rsplit_once(':')?;
         Some((before.len(), number.parse().ok()?))
     };
-    match numbered(place) {
-        Some((end, last)) => match numbered(&place[..end]) {
-            Some((start, line)) => (&place[..start], Some(line)),
-            None => (&place[..end], Some(last)),
+    match numbered(location_text) {
+        Some((end, last)) => match numbered(&location_text[..end]) {
+            Some((start, line)) => (&location_text[..start], Some(line)),
+            None => (&location_text[..end], Some(last)),
         },
-        None => (place, None),
+        None => (location_text, None),
     }
 }
 
-/// Legacy symbol names end in `::h` and sixteen digits that tell nobody anything.
+/// Legacy symbol names end in `::h` and sixteen digits that mean nothing to a reader.
 fn without_hash(label: &str) -> &str {
     match label.len().checked_sub(16).and_then(|hash| label.split_at_checked(hash)) {
         Some((name, hash)) if hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => name.strip_suffix("::h").unwrap_or(label),

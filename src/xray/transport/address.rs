@@ -122,7 +122,7 @@ impl std::str::FromStr for DaemonAddress {
     }
 }
 
-/// A name such as `localhost` may have addresses of both kinds. The daemon listens on IPv4 where it is told nothing else.
+/// A name such as `localhost` may have addresses of both kinds. The daemon listens on IPv4 by default.
 fn preferred(found: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
     let mut first = None;
     for address in found {
@@ -139,7 +139,7 @@ fn is_host_and_port(text: &str) -> bool {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match bracketed {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        // A host of such a name could not be told from the prefix.
+        // A host of such a name could not be distinguished from the prefix.
         None if host.eq_ignore_ascii_case("udp") || host.eq_ignore_ascii_case("tcp") => false,
         None => !host.is_empty() && !host.contains([':', '[', ']', '/']),
     };
