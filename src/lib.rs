@@ -41,6 +41,7 @@ pub mod http_client;
 mod ids;
 pub mod init;
 mod invocation;
+mod lenient;
 mod lifecycle;
 pub mod logs;
 mod notice;

@@ -27,6 +27,7 @@ use crate::{
     Invocation, decode,
     handler::Handler,
     hop::{self, Producer, consumer},
+    lenient::null_as_default,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use opentelemetry::{KeyValue, Value, context::FutureExt as _, trace::Link};
@@ -57,10 +58,10 @@ pub struct Notification<T> {
     #[serde(default)]
     pub subject: Option<String>,
     /// When it was published, in ISO 8601.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub timestamp: String,
     /// The publisher's own attributes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub message_attributes: HashMap<String, NotificationAttribute>,
 }
 
@@ -69,9 +70,10 @@ pub struct Notification<T> {
 #[serde(rename_all = "PascalCase", default)]
 pub struct NotificationAttribute {
     /// `String`, `String.Array`, `Number` or `Binary`.
-    #[serde(rename = "Type")]
+    #[serde(rename = "Type", deserialize_with = "null_as_default")]
     pub data_type: String,
     /// The value; of a `Binary` in base64.
+    #[serde(deserialize_with = "null_as_default")]
     pub value: String,
 }
 
@@ -110,13 +112,13 @@ pub struct SnsRecord {
     pub sns: Notification<String>,
 }
 
-/// A service that handles notifications. Made by [`notifications`].
+/// A service that handles notifications. Made by [`notifications`] and [`notifications_raw`].
 #[must_use = "hand it to `Lifecycle::run_concurrent`"]
 pub struct Notifications<H, Args, T, State = ()> {
     state: State,
     handler: H,
     args: PhantomData<fn() -> Args>,
-    decode: fn(&str) -> Result<T, decode::Undecodable>,
+    decode: fn(String) -> Result<T, decode::Undecodable>,
 }
 
 impl<H, Args, T, State> fmt::Debug for Notifications<H, Args, T, State> {
@@ -134,7 +136,25 @@ where
     T: DeserializeOwned,
     H: Handler<Args, State, Notification<T>>,
 {
-    Notifications { state: (), handler, args: PhantomData, decode: decode::from_str }
+    Notifications { state: (), handler, args: PhantomData, decode: |text| decode::from_str(&text) }
+}
+
+/// As [`notifications`], with the messages as they came: for topics whose publishers send text, such as AWS Budgets or CloudFormation.
+///
+/// ```
+/// use lambda_lifecycle::{Error, sns::{self, Notification}};
+///
+/// async fn notice(notification: Notification<String>) -> Result<(), Error> {
+///     println!("{}: {}", notification.subject.unwrap_or_default(), notification.message);
+///     Ok(())
+/// }
+/// let service = sns::notifications_raw(notice);
+/// ```
+pub fn notifications_raw<H, Args, State>(handler: H) -> Notifications<H, Args, String>
+where
+    H: Handler<Args, State, Notification<String>>,
+{
+    Notifications { state: (), handler, args: PhantomData, decode: Ok }
 }
 
 impl<H, Args, T> Notifications<H, Args, T> {
@@ -195,7 +215,7 @@ where
 {
     async fn handle(&self, notification: Notification<String>) -> Result<(), Diagnostic> {
         let (text, around) = notification.take();
-        let message = (self.decode)(&text).map_err(|error| Diagnostic {
+        let message = (self.decode)(text).map_err(|error| Diagnostic {
             error_type: "Lifecycle.UndecodableMessage".to_owned(),
             error_message: format!("the message is not a valid {}: {error}", decode::type_name::<T>()),
         })?;

@@ -1,24 +1,35 @@
 //! What Lambda sends for a batch of messages, and what it takes as an answer.
 
-use crate::{Invocation, sns::Notification, xray::TraceHeader};
-use serde::{Deserialize, Serialize};
+use crate::{
+    Invocation,
+    lenient::{Field, Shape},
+    sns::Notification,
+    xray::TraceHeader,
+};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
 use std::{
     collections::HashMap,
+    fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// An event of an SQS event source mapping. See
+/// An event of an SQS event source mapping, or the bare array of its records that EventBridge Pipes hands over. See
 /// [Using Lambda with Amazon SQS](https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event).
-#[derive(Clone, Debug, Default, Deserialize)]
+///
+/// Unlike the type of `aws_lambda_events` it decodes whatever is in a record, so that an odd one spoils no other.
+#[derive(Clone, Debug, Default)]
 pub struct SqsEvent {
     /// The messages, at most 10,000.
-    #[serde(rename = "Records")]
     pub records: Vec<SqsRecord>,
 }
 
 /// One message as it stands in the event.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+///
+/// A field that is not there, or null, is empty. So is one of another type than SQS's: its message fails, with the name of the field.
+#[derive(Clone, Debug, Default)]
 pub struct SqsRecord {
     /// Names the message in the answer.
     pub message_id: String,
@@ -31,13 +42,13 @@ pub struct SqsRecord {
     /// `aws:sqs`.
     pub event_source: String,
     /// The ARN of the queue.
-    #[serde(rename = "eventSourceARN")]
     pub event_source_arn: String,
+    /// A field that its sender cannot have meant.
+    pub(super) wrong: Option<&'static str>,
 }
 
 /// An attribute that the sender gave a message.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageAttribute {
     /// The value of a `String` or `Number`.
     pub string_value: Option<String>,
@@ -45,6 +56,94 @@ pub struct MessageAttribute {
     pub binary_value: Option<String>,
     /// `String`, `Number` or `Binary`, with a label of the sender's behind a dot.
     pub data_type: String,
+}
+
+impl<'de> Deserialize<'de> for SqsEvent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EventVisitor)
+    }
+}
+
+struct EventVisitor;
+
+impl<'de> Visitor<'de> for EventVisitor {
+    type Value = SqsEvent;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event of SQS")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SqsEvent, A::Error> {
+        let mut records = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "Records" {
+                records = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        let records: Vec<Field<SqsRecord>> = records.ok_or_else(|| A::Error::missing_field("Records"))?;
+        Ok(SqsEvent { records: records.into_iter().map(SqsRecord::from).collect() })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<SqsEvent, A::Error> {
+        let records = Vec::<Field<SqsRecord>>::deserialize(SeqAccessDeserializer::new(elements))?;
+        Ok(SqsEvent { records: records.into_iter().map(SqsRecord::from).collect() })
+    }
+}
+
+/// What is no object has no id, and no other field.
+impl From<Field<Self>> for SqsRecord {
+    fn from(field: Field<Self>) -> Self {
+        field.or_default("", &mut None)
+    }
+}
+
+impl Shape for SqsRecord {
+    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let (mut record, mut wrong, mut body) = (Self::default(), None, Field::Absent);
+        while let Some(key) = map.next_key::<String>()? {
+            let wrong = &mut wrong;
+            match &*key {
+                "messageId" => record.message_id = map.next_value::<Field<_>>()?.or_default("messageId", wrong),
+                "body" => body = map.next_value()?,
+                "attributes" => record.attributes = map.next_value::<Field<_>>()?.or_default("attributes", wrong),
+                "messageAttributes" => {
+                    record.message_attributes = map.next_value::<Field<_>>()?.or_default("messageAttributes", wrong);
+                }
+                "eventSource" => record.event_source = map.next_value::<Field<_>>()?.or_default("eventSource", wrong),
+                "eventSourceARN" => record.event_source_arn = map.next_value::<Field<_>>()?.or_default("eventSourceARN", wrong),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        match body {
+            Field::Is(body) => record.body = body,
+            Field::Absent | Field::Wrong => wrong = Some("body"),
+        }
+        record.wrong = wrong;
+        Ok(Some(record))
+    }
+}
+
+impl Shape for MessageAttribute {
+    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let (mut attribute, mut wrong) = (Self::default(), None);
+        while let Some(key) = map.next_key::<String>()? {
+            let wrong = &mut wrong;
+            let text = |field: Field<String>| (field != Field::Absent).then_some(field);
+            match &*key {
+                "stringValue" => {
+                    attribute.string_value = text(map.next_value()?).map(|field| field.or_default("stringValue", wrong));
+                }
+                "binaryValue" => {
+                    attribute.binary_value = text(map.next_value()?).map(|field| field.or_default("binaryValue", wrong));
+                }
+                "dataType" => attribute.data_type = map.next_value::<Field<_>>()?.or_default("dataType", wrong),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(wrong.is_none().then_some(attribute))
+    }
 }
 
 impl SqsRecord {
@@ -136,6 +235,7 @@ pub struct BatchItemFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn an_event_of_lambda_decodes() {
@@ -150,6 +250,70 @@ mod tests {
         assert_eq!((record.message_id.as_str(), record.queue(), record.receive_count()), ("m1", "my-queue", 3));
         assert_eq!(record.age(UNIX_EPOCH + Duration::from_millis(1_545_082_650_183)), Some(Duration::from_secs(1)));
         assert!(record.trace_header().and_then(|header| header.parent()).is_some());
+    }
+
+    fn records(json: &serde_json::Value) -> Vec<SqsRecord> {
+        serde_json::from_str::<SqsEvent>(&json.to_string()).expect("decodes").records
+    }
+
+    #[test]
+    fn a_record_of_any_kind_spoils_no_other() {
+        let sound = json!({ "messageId": "sound", "body": "{}" });
+        for (field, values) in [
+            ("body", vec![json!(null), json!(1), json!({}), json!([])]),
+            ("attributes", vec![json!(1), json!("x"), json!([1]), json!({ "SentTimestamp": 1 })]),
+            (
+                "messageAttributes",
+                vec![
+                    json!(true),
+                    json!([]),
+                    json!({ "a": 1 }),
+                    json!({ "a": { "dataType": 1 } }),
+                    json!({ "a": { "stringValue": {} } }),
+                ],
+            ),
+            ("eventSource", vec![json!(1.5)]),
+            ("eventSourceARN", vec![json!(["x"])]),
+        ] {
+            for value in values {
+                let mut odd = json!({ "messageId": "odd", "body": "{}" });
+                odd[field] = value;
+                for event in [json!({ "Records": [odd, sound] }), json!([odd, sound])] {
+                    let [odd, sound] = &*records(&event) else { panic!("two records") };
+                    assert_eq!((&*odd.message_id, odd.wrong), ("odd", Some(field)), "{event}");
+                    assert_eq!((&*sound.message_id, sound.wrong), ("sound", None), "{event}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn null_is_as_good_as_nothing() {
+        let event = json!({ "Records": [{ "messageId": "m", "body": "b", "attributes": null, "messageAttributes": null,
+            "eventSource": null, "eventSourceARN": null }, { "messageId": "n", "body": "b", "attributes": { "MessageGroupId": null },
+            "messageAttributes": { "a": null, "b": { "stringValue": "x", "binaryValue": null, "dataType": null } } }] });
+        let records = records(&event);
+        assert!(records.iter().all(|record| record.wrong.is_none()), "{records:?}");
+        assert_eq!(records[1].attribute("b"), Some("x"));
+        assert_eq!((records[1].message_attributes.len(), records[1].attributes.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_no_record_has_no_id() {
+        for odd in [
+            json!(null),
+            json!(1),
+            json!("x"),
+            json!([]),
+            json!({}),
+            json!({ "messageId": null, "body": "" }),
+            json!({ "messageId": 1 }),
+        ] {
+            assert_eq!(records(&json!([odd]))[0].message_id, "", "{odd}");
+        }
+        for event in ["{}", "null", "1", r#"{"Records":1}"#, r#"{"Records":{}}"#] {
+            assert!(serde_json::from_str::<SqsEvent>(event).is_err(), "{event}");
+        }
     }
 
     #[test]

@@ -162,6 +162,9 @@ where
         record: SqsRecord,
         notification: Option<Result<Box<Notification<()>>, String>>,
     ) -> Result<(), Failure> {
+        if let Some(field) = record.wrong {
+            return Err(Failure::Undecodable(format!("`{field}` of the message is not what SQS sends")));
+        }
         let (receive_count, age) = (record.receive_count(), record.age(SystemTime::now()));
         let message_group_id = record.message_group_id().map(str::to_owned);
         let notification = notification.transpose().map_err(Failure::Undecodable)?;

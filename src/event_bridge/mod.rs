@@ -22,6 +22,8 @@
 //! the interceptor of `aws_sdk` sends it. Through a queue it is
 //! [`sqs::batch`](crate::sqs::batch) with [`EventBridgeEvent`] as the body's type.
 
+mod detail;
+
 use crate::{
     Invocation,
     handler::Handler,
@@ -29,7 +31,7 @@ use crate::{
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use opentelemetry::{KeyValue, Value, context::FutureExt as _};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use std::{
     fmt,
     future::Future,
@@ -41,8 +43,11 @@ use tower::Service;
 
 /// An event of EventBridge. See
 /// [Event structure](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+///
+/// A detail may come as text that holds JSON, as EventBridge Scheduler sends it: it is decoded as if it were not quoted, unless `T` takes
+/// text. A detail that is missing or null is what `T` makes of null, such as `()` or `None`, or else of `{}`. Other fields may be missing
+/// or null.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventBridgeEvent<T> {
     /// What happened, in the source's own form.
@@ -52,19 +57,14 @@ pub struct EventBridgeEvent<T> {
     /// Who put it.
     pub source: String,
     /// EventBridge's id of it.
-    #[serde(default)]
     pub id: String,
     /// The account it comes from.
-    #[serde(default)]
     pub account: String,
     /// The region it comes from.
-    #[serde(default)]
     pub region: String,
     /// When it happened, in ISO 8601.
-    #[serde(default)]
     pub time: String,
     /// ARNs of what it is about.
-    #[serde(default)]
     pub resources: Vec<String>,
 }
 
