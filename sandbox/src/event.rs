@@ -76,6 +76,13 @@ pub enum Failure {
     /// The process ended without an answer.
     #[error("Runtime exited: {0}")]
     Exited(String),
+    /// The kernel killed the process because it used more memory than the function has; see
+    /// [`FunctionBuilder::limit`](crate::function::FunctionBuilder::limit).
+    #[error("Runtime exited with error: signal: killed (the process used more than {memory_mb} MB)")]
+    OutOfMemory {
+        /// The function's memory.
+        memory_mb: u32,
+    },
     /// The answer was larger than 6 MB (413 to the runtime).
     #[error("Response payload size exceeded maximum allowed payload size (6291556 bytes).")]
     TooLarge,

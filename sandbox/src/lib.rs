@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![forbid(unsafe_code)]
 
+pub mod control_groups;
 mod event;
 pub mod event_bridge;
 pub mod function;

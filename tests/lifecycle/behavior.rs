@@ -104,6 +104,8 @@ pub(crate) enum Do {
         secret: String,
     },
     Abort,
+    /// Use twice the memory that the function has.
+    Allocate,
     /// Return more than Lambda takes.
     Big,
     /// Be refused by a layer of the user's.

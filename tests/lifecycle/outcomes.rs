@@ -9,6 +9,7 @@ use crate::{
 use futures_util::{FutureExt, future::BoxFuture};
 use lambda_lifecycle_sandbox::{
     Answer, Event, Failure,
+    control_groups::ControlGroups,
     function::{EventKind, Exit, FunctionBuilder},
     xray::Document,
 };
@@ -19,7 +20,7 @@ use std::{fmt::Display, time::Duration};
 type Body = fn(Kind) -> BoxFuture<'static, Tested>;
 
 /// The outcomes, by the names the documentation gives them.
-const CASES: [(&str, Body); 29] = [
+const CASES: [(&str, Body); 30] = [
     ("answer", |kind| Case::new(Probe::Value, Do::Nothing).answered("answered").shown(kind)),
     ("error", |kind| Case::new(Probe::Value, Do::Fail).refused("Error", "no stock", "failed").shown(kind)),
     ("panic in the handler", |kind| {
@@ -71,6 +72,7 @@ const CASES: [(&str, Body); 29] = [
     ("refused response", |kind| delivery::otherwise(kind).boxed()),
     ("broken connection", |kind| delivery::broken(kind).boxed()),
     ("`process::abort`", |kind| abort(kind).boxed()),
+    ("memory used up", |kind| out_of_memory(kind).boxed()),
     ("kill by the platform", |kind| kill_by_the_platform(kind).boxed()),
     ("SIGTERM while idle", |kind| sigterm_while_idle(kind).boxed()),
     ("SIGTERM while busy", |kind| sigterm_while_busy(kind).boxed()),
@@ -313,6 +315,31 @@ async fn abort(kind: Kind) -> Tested {
     stage.settle().await?;
     silent_unless_traced(&stage, &kind)?;
     ensure(!kind.is_traced() || stage.unfinished() > 0, "the invocation is not in its trace")?;
+    let processes = stage.processes();
+    serves_on(&stage, &kind, processes + usize::from(!kind.is_managed())).await
+}
+
+async fn out_of_memory(kind: Kind) -> Tested {
+    let groups = match ControlGroups::find() {
+        Ok(groups) => groups,
+        Err(error) => {
+            println!("skipped: {error}");
+            return Ok(());
+        }
+    };
+    let stage = kind.stage(Probe::Value, |function| function.memory(128).limit(groups)).await?;
+    for answer in at_once(&stage, &kind, Do::Allocate).await? {
+        ensure(answer.result == Err(Failure::OutOfMemory { memory_mb: 128 }), format!("{:?}", answer.result))?;
+    }
+    stage.settle().await?;
+    silent_unless_traced(&stage, &kind)?;
+    if kind.is_traced() {
+        ensure(stage.unfinished() > 0, "the invocation is not in its trace")?;
+        let lambdas = |document: &Document| document.origin.as_deref() == Some("AWS::Lambda::Function");
+        let segments = stage.traces.find(lambdas);
+        let faults = segments.iter().filter(|segment| segment.fault).count();
+        ensure(faults == kind.at_once, format!("{faults} faults in Lambda's segments {segments:?}"))?;
+    }
     let processes = stage.processes();
     serves_on(&stage, &kind, processes + usize::from(!kind.is_managed())).await
 }

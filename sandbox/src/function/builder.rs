@@ -5,7 +5,7 @@ use super::{
     post_fault::{PostFault, PostFaults},
     settings::Settings,
 };
-use crate::xray::TraceStore;
+use crate::{control_groups::ControlGroups, xray::TraceStore};
 use std::{ffi::OsStr, path::PathBuf, time::Duration};
 
 /// Describes a function; begun by [`Function::builder`].
@@ -77,9 +77,23 @@ impl FunctionBuilder {
         self
     }
 
-    /// Memory in MB, 128 where none is set. The function is told; nothing limits it.
-    pub fn memory_mb(mut self, memory: u32) -> Self {
-        self.0.memory_mb = memory;
+    /// Memory in MB, 128 where none is set. The function finds it in `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`; [`limit`](Self::limit) enforces it.
+    pub fn memory(mut self, mb: u32) -> Self {
+        self.0.memory_mb = mb;
+        self
+    }
+
+    /// Gives each process the CPU share and the memory that Lambda gives a function of this [memory](Self::memory) size. Without this, nothing
+    /// limits it.
+    ///
+    /// - CPU: memory / 1,769 MB of a core, as a quota for each 20 ms, from the end of the Init phase on. Init itself runs at full speed, except
+    ///   under provisioned concurrency, on Managed Instances, and where it is repeated inside an invocation.
+    /// - Memory: from the start. A process that needs more is killed by the kernel, and its invocation fails with
+    ///   [`Failure::OutOfMemory`](crate::Failure::OutOfMemory).
+    ///
+    /// [`EventKind::CpuLimited`](super::EventKind::CpuLimited) is on the timeline when the quota applies.
+    pub fn limit(mut self, groups: ControlGroups) -> Self {
+        self.0.limit = Some(groups);
         self
     }
 

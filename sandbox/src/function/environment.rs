@@ -16,9 +16,10 @@ use super::{
         error::{ApiError, FunctionError},
     },
     job::Job,
+    limited::Limited,
     message::{Api, Ended, EnvironmentState, Message, Status, Work},
     platform_log::PlatformLog,
-    process::Process,
+    process::{Process, SpawnError},
     session::{Ending, Phase, Session, Start},
     shared::Shared,
     timeline::EventKind,
@@ -150,10 +151,17 @@ impl Environment {
                 let init = Start { deadline, suppressed, managed: self.shared.settings.managed };
                 self.session = Some(Session::new(log, server, process, init));
                 self.write(EventKind::Spawned { pid, suppressed });
+                if suppressed || !self.shared.settings.is_init_boosted() {
+                    self.limit_cpu();
+                }
                 self.set_state(EnvironmentState::Initialising);
             }
             Err(error) => {
-                let error = FunctionError::new("Runtime.InvalidEntrypoint", format!("the program does not start: {error}"));
+                let error_type = match &error {
+                    SpawnError::Program(_) => "Runtime.InvalidEntrypoint",
+                    SpawnError::Limit(_) => "Sandbox.NotLimited",
+                };
+                let error = FunctionError::new(error_type, error.to_string());
                 let (error_type, error_message) = (error.error_type.clone(), error.error_message.clone());
                 self.shared.timeline.write(number, None, EventKind::InitError { error_type, error_message });
                 self.init_failed = false;
@@ -163,7 +171,7 @@ impl Environment {
         }
     }
 
-    async fn spawn(&self, environment: u32) -> std::io::Result<(Server, Process)> {
+    async fn spawn(&self, environment: u32) -> Result<(Server, Process), SpawnError> {
         let server = Server::start(Api {
             post_faults: self.shared.settings.post_faults.clone(),
             environment,
@@ -171,8 +179,19 @@ impl Environment {
         })
         .await?;
         let command = self.shared.settings.command(&server.address);
-        let process = Process::spawn(command, environment, &self.shared.logs, &self.shared.reaper)?;
+        let (settings, reaper) = (&self.shared.settings, &self.shared.reaper);
+        let limited = settings.limit.as_ref().map(|groups| Limited::new(groups, settings.memory_mb, reaper)).transpose()?;
+        let process = Process::spawn(command, environment, &self.shared.logs, reaper, limited)?;
         Ok((server, process))
+    }
+
+    fn limit_cpu(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        match session.process.limit_cpu() {
+            Ok(Some(quota)) => self.write(EventKind::CpuLimited { quota }),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the CPU share of a function is not limited"),
+        }
     }
 
     async fn serve(&mut self, call: Call) {
@@ -241,6 +260,7 @@ impl Environment {
             }
             let took = session.init_done();
             self.write(EventKind::InitDone { took });
+            self.limit_cpu();
             self.init_failed = false;
         }
         if self.is_to_be_restored() {

@@ -34,6 +34,7 @@ mod environment;
 mod history;
 mod invocation;
 mod job;
+mod limited;
 mod logs;
 mod message;
 mod platform_log;

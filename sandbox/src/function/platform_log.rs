@@ -109,6 +109,11 @@ impl PlatformLog {
             Some(Failure::Exited(exit)) => {
                 self.write(format!("RequestId: {request_id} Error: Runtime exited with error: {exit}\tRuntime.ExitError"));
             }
+            Some(Failure::OutOfMemory { .. }) => {
+                self.write(format!(
+                    "RequestId: {request_id} Error: Runtime exited with error: signal: killed\tRuntime.ExitError"
+                ));
+            }
             _ => {}
         }
         self.write(format!("END RequestId: {request_id}"));
@@ -134,7 +139,12 @@ impl PlatformLog {
             metrics.insert("billedDurationMs".to_owned(), json!(milliseconds(billed).ceil()));
         }
         metrics.insert("memorySizeMB".to_owned(), json!(settings.memory_mb));
-        if let Some(used) = peak_memory_mb(self.pid) {
+        // Of a process that was killed for it, the kernel no longer says so.
+        let used = match report.failure {
+            Some(Failure::OutOfMemory { memory_mb }) => Some(u64::from(*memory_mb)),
+            _ => peak_memory_mb(self.pid),
+        };
+        if let Some(used) = used {
             metrics.insert("maxMemoryUsedMB".to_owned(), json!(used));
         }
         metrics
@@ -188,6 +198,7 @@ fn status(failure: Option<&Failure>) -> (&'static str, Option<&str>) {
         None => ("success", None),
         Some(Failure::TimedOut { .. }) => ("timeout", None),
         Some(Failure::Exited(_)) => ("error", Some("Runtime.ExitError")),
+        Some(Failure::OutOfMemory { .. }) => ("error", Some("Runtime.OutOfMemory")),
         Some(Failure::Function { error_type, .. }) => ("error", Some(error_type)),
         Some(Failure::TooLarge) => ("error", Some("Function.ResponseSizeTooLarge")),
     }

@@ -2,9 +2,11 @@
 
 use super::{
     history::History,
+    limited::{self, Limited},
     logs::{LogLine, Output, capture},
     reaper::Reaper,
 };
+use crate::control_groups::{CpuQuota, GroupError};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -64,6 +66,17 @@ pub(crate) struct Process {
     output: Vec<JoinHandle<()>>,
     reaper: Arc<Reaper>,
     exit: Option<Exit>,
+    limited: Option<Limited>,
+    out_of_memory: bool,
+}
+
+/// Why there is no process.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpawnError {
+    #[error("the program does not start: {0}")]
+    Program(#[from] io::Error),
+    #[error("the process cannot be limited: {0}")]
+    Limit(#[from] GroupError),
 }
 
 impl Process {
@@ -72,9 +85,10 @@ impl Process {
         environment: u32,
         logs: &Arc<History<LogLine>>,
         reaper: &Arc<Reaper>,
-    ) -> io::Result<Self> {
+        limited: Option<Limited>,
+    ) -> Result<Self, SpawnError> {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(if limited.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -83,6 +97,10 @@ impl Process {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let group = Pid::from_raw(id.ok_or_else(|| io::Error::other("the process has no id"))?);
         reaper.add(group);
+        if let Some(limited) = &limited {
+            limited.add(group.as_raw().unsigned_abs())?;
+        }
+        let waits = child.stdin.take();
         let mut output = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             output.push(tokio::spawn(capture(stdout, Output::Stdout, environment, Arc::clone(logs))));
@@ -90,11 +108,23 @@ impl Process {
         if let Some(stderr) = child.stderr.take() {
             output.push(tokio::spawn(capture(stderr, Output::Stderr, environment, Arc::clone(logs))));
         }
-        Ok(Self { child, group, output, reaper: Arc::clone(reaper), exit: None })
+        // Last, so that the Init phase is timed from here.
+        waits.map_or(Ok(()), limited::release)?;
+        Ok(Self { child, group, output, reaper: Arc::clone(reaper), exit: None, limited, out_of_memory: false })
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.group.as_raw().unsigned_abs()
+    }
+
+    /// The process has the CPU share of its memory size from here on. `None` where nothing changes.
+    pub(crate) fn limit_cpu(&mut self) -> Result<Option<CpuQuota>, GroupError> {
+        self.limited.as_mut().map_or(Ok(None), Limited::limit_cpu)
+    }
+
+    /// Whether it ended because the function's memory was used up.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        self.out_of_memory
     }
 
     /// Sends a signal to the whole group, unless the process is gone: its number may belong to another by then.
@@ -120,6 +150,9 @@ impl Process {
             // Children it left behind.
             let _ = killpg(self.group, Signal::SIGKILL);
             self.reaper.remove(self.group);
+            let killed = self.exit == Some(Exit::Signal(Signal::SIGKILL as i32));
+            let limited = self.limited.take();
+            self.out_of_memory = killed && limited.is_some_and(|limited| limited.is_out_of_memory());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Everything that is decided before a function runs.
 
-use super::{post_fault::PostFaults, trace_header::TraceMode};
-use crate::{ids::new_request_id, xray::TraceStore};
+use super::{limited, post_fault::PostFaults, trace_header::TraceMode};
+use crate::{control_groups::ControlGroups, ids::new_request_id, xray::TraceStore};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(super) init_limit: Option<Duration>,
     pub(crate) restore_limit: Duration,
     pub(crate) memory_mb: u32,
+    /// Where the groups are made that limit its processes to their CPU share and memory.
+    pub(crate) limit: Option<ControlGroups>,
     pub(crate) version: String,
     pub(super) handler: String,
     pub(crate) trace_mode: TraceMode,
@@ -55,6 +57,7 @@ impl Settings {
             init_limit: None,
             restore_limit: Duration::from_secs(10),
             memory_mb: 128,
+            limit: None,
             version: "$LATEST".to_owned(),
             handler: "bootstrap".to_owned(),
             trace_mode: TraceMode::default(),
@@ -83,6 +86,12 @@ impl Settings {
 
     pub(crate) fn logs_json(&self) -> bool {
         self.log_format.eq_ignore_ascii_case("json")
+    }
+
+    /// Whether Lambda lets the Init phase run at full speed. See "Understanding the Lambda execution environment lifecycle" in AWS' developer
+    /// guide: it does so on demand, but neither where Init lies ahead of requests for good, nor where it is repeated inside an invocation.
+    pub(crate) fn is_init_boosted(&self) -> bool {
+        self.is_on_demand() || self.is_initialized_as("snap-start")
     }
 
     pub(crate) fn is_initialized_as(&self, kind: &str) -> bool {
@@ -114,7 +123,10 @@ impl Settings {
     /// See "Defined runtime environment variables" in AWS' developer guide. `_X_AMZN_TRACE_ID` is not among them: with a custom
     /// runtime it is the runtime that sets it, for each invocation.
     pub(crate) fn command(&self, runtime_api: &str) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.limit {
+            Some(_) => limited::waiting(&self.program),
+            None => Command::new(&self.program),
+        };
         command.args(&self.args).env_clear();
         for kept in ["PATH", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(kept) {

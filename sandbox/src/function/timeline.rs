@@ -4,6 +4,7 @@ use super::{
     history::{History, Subscription},
     process::Exit,
 };
+use crate::control_groups::CpuQuota;
 use std::{
     fmt,
     sync::Arc,
@@ -49,6 +50,12 @@ pub enum EventKind {
     InitDone {
         /// Time since the process was started.
         took: Duration,
+    },
+    /// From here on the process has the CPU share of its memory size; see
+    /// [`FunctionBuilder::limit`](super::FunctionBuilder::limit).
+    CpuLimited {
+        /// How much CPU time it may use.
+        quota: CpuQuota,
     },
     /// The Init phase failed: an error was posted, or the process ended.
     InitError {
@@ -110,6 +117,8 @@ pub enum EventKind {
     Sigterm,
     /// SIGKILL was sent.
     Killed,
+    /// The kernel killed a process because the function's memory was used up.
+    OutOfMemory,
     /// The process is gone.
     Exited {
         /// How it ended.
@@ -129,6 +138,7 @@ impl fmt::Display for TimelineEvent {
             EventKind::InitDone { took } => {
                 write!(f, "init done after {:.3} ms", took.as_secs_f64() * 1e3)
             }
+            EventKind::CpuLimited { quota } => write!(f, "CPU limited to {quota}"),
             EventKind::InitError { error_type, error_message } => write!(f, "init error {error_type}: {error_message}"),
             EventKind::InitTimedOut => write!(f, "init timed out"),
             EventKind::RestoreNextCalled => write!(f, "waits to be restored"),
@@ -149,6 +159,7 @@ impl fmt::Display for TimelineEvent {
             EventKind::TimedOut => write!(f, "timed out"),
             EventKind::Sigterm => write!(f, "SIGTERM"),
             EventKind::Killed => write!(f, "SIGKILL"),
+            EventKind::OutOfMemory => write!(f, "out of memory"),
             EventKind::Exited { exit } => write!(f, "ended: {exit}"),
         }?;
         match &self.request_id {

@@ -153,7 +153,9 @@ fn finish(segment: &mut Map<String, Value>, end: Option<(SystemTime, Option<&Fai
     };
     segment.insert("end_time".into(), json!(seconds(over)));
     match failure {
-        Some(Failure::TimedOut { .. } | Failure::Exited(_)) => segment.insert("fault".into(), json!(true)),
+        Some(Failure::TimedOut { .. } | Failure::Exited(_) | Failure::OutOfMemory { .. }) => {
+            segment.insert("fault".into(), json!(true))
+        }
         Some(Failure::Function { .. } | Failure::TooLarge) => segment.insert("error".into(), json!(true)),
         None => None,
     };
@@ -244,6 +246,7 @@ mod tests {
         for (failure, flag) in [
             (Failure::TimedOut { seconds: 3 }, "fault"),
             (Failure::Exited(String::new()), "fault"),
+            (Failure::OutOfMemory { memory_mb: 128 }, "fault"),
             (Failure::Function { error_type, error_message }, "error"),
             (Failure::TooLarge, "error"),
         ] {

@@ -85,7 +85,7 @@ fn function_error(failure: &Failure) -> String {
     let (kind, message) = match failure {
         Failure::Function { error_type, error_message } => (error_type.as_str(), error_message.clone()),
         Failure::TimedOut { .. } => ("Sandbox.Timedout", failure.to_string()),
-        Failure::Exited(_) => ("Runtime.ExitError", failure.to_string()),
+        Failure::Exited(_) | Failure::OutOfMemory { .. } => ("Runtime.ExitError", failure.to_string()),
         Failure::TooLarge => ("Function.ResponseSizeTooLarge", failure.to_string()),
     };
     json!({ "errorType": kind, "errorMessage": message }).to_string()

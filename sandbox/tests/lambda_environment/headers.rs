@@ -26,7 +26,7 @@ async fn describe(function: &Function, event: Event) -> Result<Value, Failed> {
 }
 
 async fn context() -> Outcome {
-    let function = probe("").memory_mb(256).build().await;
+    let function = probe("").memory(256).build().await;
     let event = Event {
         client_context: Some(r#"{"custom":{"key":"value"}}"#.to_owned()),
         tenant_id: Some("tenant-7".to_owned()),

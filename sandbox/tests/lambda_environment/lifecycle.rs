@@ -143,7 +143,7 @@ async fn warm_up() -> Outcome {
 async fn variables() -> Outcome {
     let function = probe("")
         .env("MINE", "1")
-        .memory_mb(512)
+        .memory(512)
         .version("7")
         .log_format("JSON")
         .xray("127.0.0.1:2000")

@@ -38,7 +38,7 @@ fn last(function: &Function) -> Result<String, Failed> {
 }
 
 async fn start_end_report() -> Outcome {
-    let function = probe("").memory_mb(256).build().await;
+    let function = probe("").memory(256).build().await;
     let answer = invoke(&function, json!({ "print": "from the function" })).await;
     function.wait_frozen().await;
     printed(&function, "from the function").await;

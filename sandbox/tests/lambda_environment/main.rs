@@ -8,6 +8,7 @@ mod failures;
 mod headers;
 mod http;
 mod lifecycle;
+mod limits;
 mod logs;
 mod managed;
 mod probe;
@@ -22,10 +23,14 @@ fn main() -> std::process::ExitCode {
     if let Some(gate) = std::env::var_os(lifecycle::SANDBOX_TO_BE_KILLED) {
         return lifecycle::sandbox_to_be_killed(&gate);
     }
+    if let Some(gate) = std::env::var_os(limits::SANDBOX_TO_BE_KILLED) {
+        return limits::sandbox_to_be_killed(&gate);
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     let tests = [
         lifecycle::tests(),
         failures::tests(),
+        limits::tests(),
         answers::tests(),
         headers::tests(),
         extensions::tests(),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     future::Future,
+    os::unix::process::CommandExt,
     pin::Pin,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
@@ -35,6 +36,10 @@ struct Task {
     panic: bool,
     abort: bool,
     exit: Option<i32>,
+    /// Uses so many MB of memory.
+    allocate: Option<usize>,
+    /// Starts a program that leaves the process group, and prints its id.
+    leave_behind: bool,
     error: Option<String>,
     /// Answer with this many bytes.
     size: Option<usize>,
@@ -100,6 +105,10 @@ async fn run(mode: &str) -> ExitCode {
     match mode {
         "init-exit" => return ExitCode::from(3),
         "init-hang" => std::future::pending().await,
+        "init-gate" => wait_at(&std::env::var("GATE").unwrap_or_default()).await,
+        "init-allocate" => {
+            std::hint::black_box(vec![1_u8; 256 << 20]);
+        }
         "init-error" => {
             raw::init_error("Probe.NoDatabase", "no database");
             return ExitCode::FAILURE;
@@ -151,6 +160,13 @@ async fn handle(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Chu
     }
     if let Some(code) = task.exit {
         std::process::exit(code);
+    }
+    if let Some(mb) = task.allocate {
+        std::hint::black_box(vec![1_u8; mb << 20]);
+    }
+    if task.leave_behind {
+        let left = std::process::Command::new("sleep").arg("1000").process_group(0).spawn()?;
+        println!("left behind {}", left.id());
     }
     if let Some(message) = task.error {
         return Err(message.into());

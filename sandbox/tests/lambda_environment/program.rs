@@ -1,6 +1,7 @@
 //! The program `lambda-sandbox`, with this binary as the function.
 
 use crate::{
+    limits::permitted,
     raw::{Reply, request, send},
     support::{Gate, Outcome, ensure, ensure_eq, trial},
 };
@@ -12,6 +13,7 @@ use nix::{
 use serde_json::{Value, json};
 use std::{
     ffi::OsStr,
+    os::unix::fs::MetadataExt,
     process::{Output, Stdio},
 };
 use tokio::{
@@ -24,6 +26,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("the_program_shows_logs_and_trace_of_every_invocation", shows),
         trial("the_program_runs_a_function_as_managed_instances_do", managed),
         trial("the_program_tells_a_failed_invocation", failure),
+        trial("limit_the_program_limits_a_function", limited),
+        trial("limit_the_program_says_why_it_cannot", not_limited),
         trial("the_program_ends_with_everything_it_started", ends),
         trial("the_program_says_what_is_wrong_with_its_command_line", usage),
     ]
@@ -97,6 +101,44 @@ async fn shows() -> Outcome {
     ensure_eq(Some(&context["memory"]), Some(&json!(512)))?;
     sandbox.read_to(reply.header("x-amzn-requestid").ok_or("an id")?).await?;
     Ok(())
+}
+
+async fn limited() -> Outcome {
+    if permitted().is_none() {
+        return Ok(());
+    }
+    let mut sandbox = Sandbox::start(&["--memory", "128", "--limit"]).await?;
+    let reply = sandbox.post(INVOKE, json!({ "allocate": 256 })).await?;
+    let error: Value = serde_json::from_str(&reply.body)?;
+    ensure_eq(Some(&error["errorType"]), Some(&json!("Runtime.ExitError")))?;
+    sandbox.read_to("Runtime.OutOfMemory").await?;
+    let reply = sandbox.post(INVOKE, json!({ "allocate": 16, "answer": 1 })).await?;
+    ensure_eq(reply.body.as_str(), "1")
+}
+
+async fn not_limited() -> Outcome {
+    let this = std::env::current_exe()?;
+    let mut command = program();
+    // Who may do this is not who is refused.
+    if std::fs::metadata("/proc/self")?.uid() == 0 {
+        command.uid(65_534);
+    } else if permitted().is_some() {
+        println!("skipped: this user may make control groups, and cannot become another one");
+        return Ok(());
+    }
+    let output = match command.args([OsStr::new("--limit"), this.as_os_str()]).output().await {
+        Ok(output) => output,
+        Err(error) => {
+            println!("skipped: another user cannot run the program: {error}");
+            return Ok(());
+        }
+    };
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure_eq(output.status.code(), Some(1))?;
+    ensure(
+        error.starts_with("lambda-sandbox: ") && error.contains("control groups") && error.contains("without the limit"),
+        error,
+    )
 }
 
 async fn managed() -> Outcome {

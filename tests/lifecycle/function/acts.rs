@@ -110,6 +110,7 @@ pub(super) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             }
         }
         Do::Abort => std::process::abort(),
+        Do::Allocate => drop(std::hint::black_box(vec![1_u8; 256 << 20])),
         Do::Spawn => {
             let kept = invocation.spawn(async { Invocation::current().request_id().to_owned() }).await?;
             return Ok(json!(kept == invocation.request_id()));

@@ -7,7 +7,7 @@ use self::{
     options::{Command, Options, USAGE},
     watch::{Logs, Watched},
 };
-use lambda_lifecycle_sandbox::{function::Function, url::FunctionUrl, xray::Daemon};
+use lambda_lifecycle_sandbox::{control_groups::ControlGroups, function::Function, url::FunctionUrl, xray::Daemon};
 use std::{
     error::Error,
     net::{Ipv4Addr, SocketAddr},
@@ -53,11 +53,12 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     // Before anything is started that would have to be ended.
     let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let groups = if options.limit { Some(ControlGroups::find()?) } else { None };
     let daemon = Daemon::start().await?;
     let xray = daemon.address();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
     let program = options.program.display().to_string();
-    let function = build(options, &daemon).await;
+    let function = build(options, groups, &daemon).await;
     let watched = Watched::new(function.clone(), daemon);
     let listening = FunctionUrl::start_at(address, watched).await;
     let url = listening.map_err(|error| format!("cannot listen on {address}: {error}; choose another --port"))?;
@@ -87,11 +88,11 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn build(options: Options, daemon: &Daemon) -> Function {
+async fn build(options: Options, groups: Option<ControlGroups>, daemon: &Daemon) -> Function {
     let name = options.program.file_name().unwrap_or(options.program.as_os_str()).to_string_lossy().into_owned();
     let mut function = Function::builder(name, options.program)
         .timeout(options.timeout)
-        .memory_mb(options.memory)
+        .memory(options.memory)
         .trace_mode(options.trace)
         .xray(daemon.address())
         .trace_store(daemon.store());
@@ -100,6 +101,9 @@ async fn build(options: Options, daemon: &Daemon) -> Function {
     }
     for (key, value) in options.env {
         function = function.env(key, value);
+    }
+    if let Some(groups) = groups {
+        function = function.limit(groups);
     }
     if let Some(concurrency) = options.managed {
         function = function.managed(concurrency);

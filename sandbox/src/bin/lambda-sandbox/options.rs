@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     ffi::{OsStr, OsString},
     path::PathBuf,
+    str::FromStr,
     time::Duration,
 };
 
@@ -18,7 +19,8 @@ Runtime API. Log lines are printed as they come, and the X-Ray trace of every in
 
 Options:
   --timeout TIME     the function's timeout, as in 3s, 500ms or 2m                     [default: 3s]
-  --memory MB        AWS_LAMBDA_FUNCTION_MEMORY_SIZE; nothing limits it                [default: 128]
+  --memory MB        the function's memory, as in AWS_LAMBDA_FUNCTION_MEMORY_SIZE      [default: 128]
+  --limit            gives it the CPU share and the memory of that size; needs root or a delegated control group
   --env KEY=VALUE    sets a variable of the function; may be repeated
   --managed N        runs it as Managed Instances do: N invocations in one process at a time
   --trace MODE       active, pass-through, pass-through-not-sampled or not-sampled     [default: active]
@@ -42,6 +44,7 @@ pub(crate) struct Options {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) timeout: Duration,
     pub(crate) memory: u32,
+    pub(crate) limit: bool,
     pub(crate) managed: Option<usize>,
     pub(crate) trace: TraceMode,
     pub(crate) port: u16,
@@ -56,6 +59,8 @@ pub(crate) enum UsageError {
     Unknown(String),
     #[error("{option} needs a value: {expected}")]
     NoValue { option: String, expected: &'static str },
+    #[error("{option} takes no value, but got {value}")]
+    NotAValue { option: String, value: String },
     #[error("{option} {value}: expected {expected}")]
     BadValue { option: String, value: String, expected: &'static str },
 }
@@ -68,6 +73,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         env: Vec::new(),
         timeout: Duration::from_secs(3),
         memory: 128,
+        limit: false,
         managed: None,
         trace: TraceMode::Active,
         port: 9000,
@@ -90,7 +96,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             "-h" | "--help" => return Ok(Command::Help),
             "-V" | "--version" => return Ok(Command::Version),
             "--timeout" => options.timeout = value.parsed("a time as in 3s, 500ms or 2m", duration)?,
-            "--memory" => options.memory = value.parsed("a number of MB", |text| text.parse().ok())?,
+            "--memory" => options.memory = value.parsed("a number of MB, at least 1", positive)?,
+            "--limit" => options.limit = value.none()?,
             "--env" => options.env.push(value.parsed("KEY=VALUE", variable)?),
             "--managed" => options.managed = Some(value.parsed("a number of invocations, at least 1", positive)?),
             "--trace" => options.trace = value.parsed("active, pass-through, pass-through-not-sampled or not-sampled", mode)?,
@@ -111,6 +118,12 @@ struct Value<'a> {
 }
 
 impl Value<'_> {
+    /// Of an option that has none.
+    fn none(&mut self) -> Result<bool, UsageError> {
+        let option = self.option.to_owned();
+        self.inline.take().map_or(Ok(true), |value| Err(UsageError::NotAValue { option, value }))
+    }
+
     fn parsed<T>(&mut self, expected: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, UsageError> {
         let option = self.option.to_owned();
         let next = || self.args.pop_front().map(|value| value.to_string_lossy().into_owned());
@@ -139,8 +152,8 @@ fn variable(text: &str) -> Option<(String, String)> {
     (!key.is_empty()).then(|| (key.to_owned(), value.to_owned()))
 }
 
-fn positive(text: &str) -> Option<usize> {
-    text.parse().ok().filter(|number| *number > 0)
+fn positive<N: FromStr + PartialOrd + Default>(text: &str) -> Option<N> {
+    text.parse().ok().filter(|number| *number > N::default())
 }
 
 fn mode(text: &str) -> Option<TraceMode> {
@@ -166,11 +179,13 @@ mod tests {
 
     #[test]
     fn options_end_at_the_program_and_the_rest_is_its_own() {
-        let line = "--timeout 500ms --memory=256 --env A=1 --env B=x=y --managed 4 --trace pass-through --port 0 ./f --port x";
+        let line =
+            "--timeout 500ms --memory=256 --limit --env A=1 --env B=x=y --managed 4 --trace pass-through --port 0 ./f --port x";
         let options = run(line).expect("a command line");
         assert_eq!((options.timeout, options.memory), (Duration::from_millis(500), 256));
         assert_eq!(options.env, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "x=y".to_owned())]);
         assert_eq!((options.managed, options.port), (Some(4), 0));
+        assert!(options.limit && !run("./f --limit").expect("a program").limit);
         assert!(matches!(options.trace, TraceMode::PassThrough));
         assert_eq!((options.program, options.args), (PathBuf::from("./f"), vec!["--port".into(), "x".into()]));
         assert_eq!(run("-- --odd").expect("a program").program, PathBuf::from("--odd"));
@@ -187,6 +202,8 @@ mod tests {
             ("--timeout 0s f", "--timeout 0s: expected a time as in 3s, 500ms or 2m"),
             ("--timeout 4294967296m f", "--timeout 4294967296m: expected a time as in 3s, 500ms or 2m"),
             ("--managed 0 f", "--managed 0: expected a number of invocations, at least 1"),
+            ("--memory 0 f", "--memory 0: expected a number of MB, at least 1"),
+            ("--limit=yes f", "--limit takes no value, but got yes"),
             ("--env A f", "--env A: expected KEY=VALUE"),
             ("--trace yes f", "--trace yes: expected active, pass-through, pass-through-not-sampled or not-sampled"),
             ("--port 70000 f", "--port 70000: expected a port"),

@@ -10,7 +10,6 @@ use crate::{
         api::error::FunctionError,
         job::timed_out,
         message::{Ended, Work},
-        process::Exit,
         session::{Ending, Phase},
         timeline::EventKind,
     },
@@ -134,9 +133,18 @@ impl Environment {
         let (initialising, restoring) = (session.init_took.is_none() || !session.ready, session.restoring);
         let (ending, suppressed, served) = (session.ending.take(), session.suppressed, session.served);
         let (log, init_took) = session.init_log();
+        let out_of_memory = session.process.is_out_of_memory();
         let (process, mut invocations) = session.into_parts();
         let exit = process.wait(self.shared.settings.exit_grace(Duration::ZERO)).await;
+        if out_of_memory {
+            self.shared.timeline.write(number, request_id.as_deref(), EventKind::OutOfMemory);
+        }
         self.shared.timeline.write(number, request_id.as_deref(), EventKind::Exited { exit });
+        let exited = if out_of_memory {
+            Failure::OutOfMemory { memory_mb: self.shared.settings.memory_mb }
+        } else {
+            Failure::Exited(exit.to_string())
+        };
 
         let settings = &self.shared.settings;
         let mut done = invocations.len();
@@ -146,7 +154,7 @@ impl Environment {
             let waiting = std::mem::take(&mut self.shutdown);
             Box::new(move || waiting.into_iter().for_each(|reply| drop(reply.send(Some(ended.clone())))))
         } else if initialising || restoring {
-            let failure = self.init_failure(number, ending, exit);
+            let failure = self.init_failure(number, ending, exited);
             if initialising {
                 log.init_report(&self.shared.settings, init_took, suppressed, &failure);
             }
@@ -161,7 +169,7 @@ impl Environment {
         } else {
             let failure = match ending {
                 Some(Ending::Extension(error)) => function_failure(error),
-                _ => Failure::Exited(exit.to_string()),
+                _ => exited,
             };
             for invocation in invocations.values_mut() {
                 invocation.fail(failure.clone(), settings);
@@ -180,16 +188,16 @@ impl Environment {
         self.release(0, tell).await;
     }
 
-    fn init_failure(&self, number: u32, ending: Option<Ending>, exit: Exit) -> Failure {
+    fn init_failure(&self, number: u32, ending: Option<Ending>, exited: Failure) -> Failure {
         match ending {
             Some(Ending::InitError(error) | Ending::Extension(error)) => function_failure(error),
             Some(Ending::InitTimedOut) => timed_out(self.shared.settings.timeout),
             Some(Ending::RestoreTimedOut) => function_failure(restore_timed_out(&self.shared.settings)),
             _ => {
                 let error_type = "Runtime.ExitError".to_owned();
-                let error_message = format!("Runtime exited before it asked for an event: {exit}");
+                let error_message = format!("the process ended before it asked for an event: {exited}");
                 self.shared.timeline.write(number, None, EventKind::InitError { error_type, error_message });
-                Failure::Exited(exit.to_string())
+                exited
             }
         }
     }
