@@ -3,14 +3,13 @@
 //! `cargo run --example order_pipeline` runs it with its worker; the README says how to deploy it.
 
 use aws_sdk_sqs::error::DisplayErrorContext;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use axum::{
     Json, Router,
     extract::{Path, State},
     http::StatusCode,
     routing::{get, post},
 };
-use lambda_lifecycle::{Error, Invocation, Lifecycle, aws_sdk::TraceInterceptor};
+use lambda_lifecycle::{Error, Invocation, Lifecycle, aws_sdk};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -92,10 +91,9 @@ struct Queue {
 impl Queue {
     async fn connect() -> Result<Self, Error> {
         let url = std::env::var("QUEUE_URL").map_err(|_| "QUEUE_URL is not set: it names the queue that orders go to")?;
-        let https = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let config = aws_config::from_env().http_client(https).load().await;
-        let config = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
-        Ok(Self { client: aws_sdk_sqs::Client::from_conf(config), url })
+        let client = aws_sdk_sqs::Client::new(&aws_sdk::config().await);
+        aws_sdk::connect(client.list_queues().customize().interceptor(aws_sdk::ConnectOnly).send()).await?;
+        Ok(Self { client, url })
     }
 
     async fn send(&self, order: &Order) -> Result<String, Error> {

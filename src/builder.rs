@@ -253,7 +253,9 @@ impl Builder {
     }
 
     /// Called before the handler when the environment has slept at least `gap` since its last invocation: with the time it slept.
-    /// The place to drop connections that are dead by now. It must be quick: the caller waits.
+    ///
+    /// The place to drop connections that are dead by now, with `aws_sdk::HttpsClient::drop_connections` for one. It must be quick: the caller
+    /// waits. It runs in the function's Tokio runtime, so it may spawn a task that opens new ones beside the handler.
     pub fn on_thaw(mut self, gap: Duration, hook: impl Fn(Duration) + Send + Sync + 'static) -> Self {
         self.hooks.thaw.push((gap, Box::new(hook)));
         self

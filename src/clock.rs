@@ -20,6 +20,12 @@ impl Moment {
         Self(Instant::now(), SystemTime::now())
     }
 
+    /// A moment so long ago on the monotonic clock and on the wall clock.
+    #[cfg(all(test, feature = "aws-sdk"))]
+    pub(crate) fn ago(monotonic: Duration, wall: Duration) -> Self {
+        Self(Instant::now().checked_sub(monotonic).expect("the machine has run that long"), SystemTime::now() - wall)
+    }
+
     pub(crate) fn elapsed(self) -> Duration {
         self.0.elapsed().max(self.1.elapsed().unwrap_or_default())
     }

@@ -12,7 +12,7 @@
 //! - [`Lifecycle`] is the call in `main`; [`Invocation`] is what a handler sees of it.
 //! - Stages: [`init`], [`deadline`], [`trace`], [`after_response`]; they run in three layers: [`service`].
 //! - Hops in: [`sqs`] for messages from a queue, [`sns`] and [`event_bridge`] for what comes without one.
-//! - Hops out: `aws_sdk` for the clients of the AWS SDK, [`http_client`] for any other.
+//! - Hops out: `aws_sdk` for the clients of the AWS SDK, which it also configures and connects, [`http_client`] for any other.
 //! - [`xray`] is the wire: header, documents, daemon; `xray_api` sends to X-Ray's API where there is no daemon.
 //! - [`settings`] is what environment variables can set, in one table; [`Builder`] sets the same in code, and hooks, exporters, redaction.
 //!

@@ -27,8 +27,8 @@ use std::{convert::Infallible, error::Error, future::Future};
 
 /// Opens the connection that a call needs, in the Init phase, so that the first invocation finds it open.
 ///
-/// Give it the call that your handler makes first, with [`ConnectOnly`]. The SDK then resolves the endpoint and the credentials, connects and
-/// shakes hands as it does for the call, and sends an unsigned `HEAD` to the endpoint's host in its place. That needs no permission,
+/// Give it a call to the host that your handler calls first, with [`ConnectOnly`]. The SDK then resolves the endpoint and the credentials,
+/// connects and shakes hands as it does for the call, and sends an unsigned `HEAD` to the host in its place. That needs no permission,
 /// and reads and writes nothing:
 ///
 /// ```no_run
@@ -37,10 +37,12 @@ use std::{convert::Infallible, error::Error, future::Future};
 /// # async fn main_() -> Result<(), Error> {
 /// let life = Lifecycle::from_env();
 /// let queues = aws_sdk_sqs::Client::new(&aws_sdk::config().await);
-/// let first_call = queues.send_message().queue_url("https://sqs.eu-west-1.amazonaws.com/123456789012/orders").message_body("{}");
-/// life.init("orders queue", aws_sdk::connect(first_call.customize().interceptor(ConnectOnly).send())).await?;
+/// life.init("queues", aws_sdk::connect(queues.list_queues().customize().interceptor(ConnectOnly).send())).await?;
 /// # Ok(()) }
 /// ```
+///
+/// Most services have one host for all calls. Where the host depends on the call, name what the handler will use: the bucket of S3,
+/// the table of DynamoDB, which has an endpoint for each account, and the same client.
 ///
 /// Without [`ConnectOnly`] the call is made, and every response of the service counts as connected, `AccessDenied` too. Choose a call that
 /// writes nothing, such as `get_queue_attributes`.

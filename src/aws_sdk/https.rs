@@ -154,17 +154,22 @@ impl Shared {
     }
 }
 
+impl Connectors {
+    /// Their connections may be dead. The pool's own limit counts on a clock that may stand still in a freeze.
+    fn are_stale(&self) -> bool {
+        self.used.elapsed() > IDLE || self.restores != frozen::restores()
+    }
+}
+
 impl HttpClient for HttpsClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         let key = (settings.connect_timeout(), settings.read_timeout());
         let mut connectors = self.0.connectors();
-        let restores = frozen::restores();
-        // The pool's own limit counts on a clock that may stand still in a freeze.
-        if connectors.used.elapsed() > IDLE || connectors.restores != restores {
+        if connectors.are_stale() {
             connectors.of.clear();
         }
         connectors.used = Moment::now();
-        connectors.restores = restores;
+        connectors.restores = frozen::restores();
         let connector = match connectors.of.iter().find(|(known, _)| *known == key) {
             Some((_, connector)) => connector.clone(),
             None => {
@@ -215,4 +220,32 @@ fn proxies() -> ProxyConfig {
 fn is_proxy(url: &str) -> bool {
     let Ok(url) = url.parse::<http::Uri>() else { return false };
     url.authority().is_some() && matches!(url.scheme_str(), None | Some("http" | "https"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_stale_when_they_were_idle_for_long_on_either_clock() {
+        let after = |used| Connectors { used, restores: frozen::restores(), of: Vec::new() }.are_stale();
+        assert!(!after(Moment::now()));
+        let (short, long) = (IDLE / 2, IDLE * 2);
+        assert!(!after(Moment::ago(short, short)));
+        assert!(after(Moment::ago(long, long)));
+        assert!(after(Moment::ago(Duration::ZERO, long)), "the monotonic clock stood still");
+        assert!(after(Moment::ago(long, Duration::ZERO)), "the wall clock was set back");
+        let restored = Connectors { used: Moment::now(), restores: frozen::restores().wrapping_add(1), of: Vec::new() };
+        assert!(restored.are_stale());
+    }
+
+    #[test]
+    fn a_proxy_is_a_host_with_or_without_a_scheme() {
+        for url in ["http://proxy:3128", "https://user:secret@proxy", "proxy:3128", "10.0.0.1:8080"] {
+            assert!(is_proxy(url), "{url}");
+        }
+        for url in ["socks5://proxy:1080", "/proxy", "http://", "a b"] {
+            assert!(!is_proxy(url), "{url}");
+        }
+    }
 }

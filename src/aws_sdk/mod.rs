@@ -1,28 +1,95 @@
-//! Calls that go out: one span for every call of every AWS SDK client, and the trace header from that very span.
-//!
-//! By itself the SDK sends the header of the environment, whose parent is the function's segment and not the call, and under
-//! concurrency it sends none. With the interceptor the queue's node, and the worker's trace behind it, hang on the call that sent
-//! the message:
+//! Clients of the AWS SDK: their configuration on Lambda, connections that are open before the first invocation, and a span for each
+//! call.
 //!
 //! ```no_run
-//! use lambda_lifecycle::aws_sdk::TraceInterceptor;
+//! use lambda_lifecycle::{Error, Lifecycle, aws_sdk::{self, ConnectOnly}};
+//!
+//! # async fn main_() -> Result<(), Error> {
+//! let life = Lifecycle::from_env();
+//! let queues = aws_sdk_sqs::Client::new(&aws_sdk::config().await);
+//! life.init("queues", aws_sdk::connect(queues.list_queues().customize().interceptor(ConnectOnly).send())).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! The first call of a function is its dearest: the SDK's default cryptography initializes itself, certificates are read, a name is resolved
+//! and TLS shakes hands, with the caller waiting at the CPU share of a small function. Here the cryptography is ring, and the rest happens in
+//! the Init phase, at full speed. `docs/fast-cold-start.md` leads there step by step.
+//!
+//! # Configuration
+//!
+//! [`config`] returns an `SdkConfig` for all clients. [`loader`] takes settings of yours first. Both build on `aws_config`, with the parts that Lambda
+//! needs:
+//!
+//! | what | from |
+//! |---|---|
+//! | region | `AWS_REGION`, or else `AWS_DEFAULT_REGION` |
+//! | credentials | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` |
+//! | credentials under SnapStart, and in containers | `AWS_CONTAINER_CREDENTIALS_FULL_URI` or `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`, with `AWS_CONTAINER_AUTHORIZATION_TOKEN` or `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`; never through a proxy |
+//! | endpoints | `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`, `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT` |
+//! | retries | `AWS_MAX_ATTEMPTS`, `AWS_RETRY_MODE` |
+//! | whatever else `aws_config` reads from a variable | that variable |
+//! | root certificates and proxies | the variables of [`HttpsClient`] |
+//! | HTTP client | [`HttpsClient`], with the spans and the time limit of [`traced`] |
+//! | behavior version, timeouts, defaults of retries | the SDK |
+//!
+//! There are no profile files, no instance metadata and no STS, unless `AWS_PROFILE`, `AWS_CONFIG_FILE`, `AWS_SHARED_CREDENTIALS_FILE` or
+//! `AWS_WEB_IDENTITY_TOKEN_FILE` is set, or the environment has no credentials: `aws_config` then loads the credentials with all its sources. Sources that are
+//! features of `aws_config`, such as `sso`, are there if you enable them in your own dependency on it. ring is not validated for FIPS: where
+//! that is required, set `loader().http_client(..)` to a client of yours.
+//!
+//! A missing region, missing credentials, invalid numbers of retries, an invalid proxy and a bundle of certificates that cannot be used are
+//! logged once as a warning that names the variable. Call [`Lifecycle::from_env`](crate::Lifecycle::from_env) first, so that there is a log.
+//!
+//! # Connections
+//!
+//! [`connect`] opens a connection in the Init phase. The first call then makes no handshake.
+//!
+//! A connection may die while the environment is frozen. The client does not use one again that was idle for 50 seconds, and the SDK replaces one
+//! that the service has closed without a failed attempt. Where a gateway forgets connections earlier, drop them at the thaw, and open new ones while
+//! the handler begins:
+//!
+//! ```no_run
+//! use lambda_lifecycle::{Lifecycle, aws_sdk::{self, ConnectOnly, HttpsClient}};
+//! use std::{sync::{Arc, OnceLock}, time::Duration};
+//!
+//! # async fn main_() {
+//! let https = HttpsClient::from_env();
+//! let client = Arc::new(OnceLock::<aws_sdk_sqs::Client>::new());
+//! let (thawed, queues) = (https.clone(), Arc::clone(&client));
+//! let life = Lifecycle::builder()
+//!     .on_thaw(Duration::from_secs(20), move |_slept| {
+//!         thawed.drop_connections();
+//!         if let Some(queues) = queues.get().cloned() {
+//!             tokio::spawn(async move {
+//!                 aws_sdk::connect(queues.list_queues().customize().interceptor(ConnectOnly).send()).await
+//!             });
+//!         }
+//!     })
+//!     .build();
+//! let _ = client.set(aws_sdk_sqs::Client::new(&https.loader().load().await));
+//! # }
+//! ```
+//!
+//! # Spans
+//!
+//! By itself the SDK sends the trace header of the environment, whose parent is the function's segment and not the call, and under
+//! concurrency it sends none. Clients of [`config`] record a span for each attempt of a call and send the header from it, so that the queue's node,
+//! and the worker's trace behind it, hang on the call that sent the message. An attempt ends with the time of its invocation: at the moment
+//! the token is cancelled it fails with [`DeadlineExceeded`](crate::DeadlineExceeded), so that the handler can still respond.
+//!
+//! [`TraceInterceptor`] sees more, because it sees calls: one span over all attempts, the error's code where the body has it, and a
+//! limit on the call's whole time. An `SdkConfig` has no list of interceptors, so give it to each client:
+//!
+//! ```no_run
+//! use lambda_lifecycle::aws_sdk::{self, TraceInterceptor};
 //!
 //! # async fn client() -> aws_sdk_sqs::Client {
-//! let config = aws_config::load_from_env().await;
-//! let config = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
+//! let config = aws_sdk_sqs::config::Builder::from(&aws_sdk::config().await).interceptor(TraceInterceptor::new()).build();
 //! aws_sdk_sqs::Client::from_conf(config)
 //! # }
 //! ```
 //!
-//! The span says which service, operation and region, the request id, the HTTP status, the retries, the error with the code the
-//! service gave it, and what was worked on: queue, topic, table, bucket, stream, event bus or function. The error's message is recorded only where
-//! [`Builder::aws_error_messages`](crate::Builder::aws_error_messages) asks for it: services repeat in it what they were sent. A call may take no longer
-//! than its invocation has: it fails with a timeout at the moment the token is cancelled, so that the handler can still answer. A call
-//! that is dropped ends as cancelled.
-//!
-//! # All clients at once
-//!
-//! An `SdkConfig` has no list of interceptors, but it has the HTTP client that all clients share. [`traced`] wraps that one:
+//! Its clients get their spans from there alone. With an HTTP client of yours, [`traced`] records the attempts of all clients that share it:
 //!
 //! ```no_run
 //! use aws_smithy_http_client::{Builder, tls::{Provider, rustls_provider::CryptoMode}};
@@ -36,8 +103,10 @@
 //! # }
 //! ```
 //!
-//! It sees requests and the heads of responses, not calls: a span for each attempt, an error's code only where a header has it, and
-//! no bound on the call's time. A client that has the interceptor too gets its spans from there alone.
+//! A span says which service, operation and region, the request id, the HTTP status, the retries, the error with the code the
+//! service gave it, and what was worked on: queue, topic, table, bucket, stream, event bus or function. The error's message is recorded only where
+//! [`Builder::aws_error_messages`](crate::Builder::aws_error_messages) asks for it: services repeat in it what they were sent. A call
+//! that is dropped ends as cancelled.
 //!
 //! # Messages of several traces in one call
 //!
@@ -95,6 +164,11 @@ pub fn trace_header_value(header: &TraceHeader) -> String {
         _ => value,
     }
 }
+
+/// The code of the page is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/fast-cold-start.md")]
+struct FastColdStart;
 
 fn describe_response(span: &mut ClientSpan, response: &HttpResponse) {
     span.set_attribute(KeyValue::new("http.response.status_code", i64::from(response.status().as_u16())));

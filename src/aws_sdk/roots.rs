@@ -5,6 +5,7 @@ use crate::{
     notice::{Problem, Warning},
 };
 use base64::Engine;
+use memchr::memmem;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 /// Names a file with root certificates, in the order in which they count: the AWS SDKs' own, and OpenSSL's.
@@ -19,6 +20,9 @@ pub enum Roots {
     /// Mozilla's root certificates, compiled into the function. Nothing is read from the file system.
     #[default]
     Compiled,
+    /// The roots of Amazon Trust Services alone, which sign the endpoints of AWS services: five certificates to read instead of more than a hundred.
+    /// Not for other endpoints, such as an emulator or a store that is compatible with S3, nor for a proxy that inspects TLS.
+    Amazon,
     /// Those of the operating system.
     Native,
     /// These certificates and no others, in PEM format.
@@ -64,7 +68,7 @@ impl Roots {
     pub(super) fn check(&self) -> Result<(), RootsError> {
         match self {
             Self::Pem(pem) => usable(pem).map(drop),
-            Self::Compiled | Self::Native => Ok(()),
+            Self::Compiled | Self::Amazon | Self::Native => Ok(()),
         }
     }
 
@@ -72,6 +76,7 @@ impl Roots {
     pub(super) fn pem(&self) -> String {
         match self {
             Self::Compiled => compiled(),
+            Self::Amazon => encoded(amazon()),
             Self::Pem(pem) => usable(pem).map_or_else(|_| compiled(), |valid| encoded(&valid)),
             Self::Native => {
                 let mut native = rustls_native_certs::load_native_certs().certs;
@@ -90,6 +95,14 @@ fn compiled() -> String {
     encoded(webpki_root_certs::TLS_SERVER_ROOT_CERTS)
 }
 
+/// Amazon Root CA 1 to 4, and Starfield Services Root Certificate Authority - G2, which Amazon owns too.
+fn amazon() -> impl Iterator<Item = &'static CertificateDer<'static>> {
+    let of_amazon = |certificate: &&CertificateDer<'_>| {
+        [&b"Amazon Root CA"[..], b"Starfield Services Root"].iter().any(|name| memmem::find(certificate, name).is_some())
+    };
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter(of_amazon)
+}
+
 /// The certificates of a bundle that are valid roots: at least one.
 fn usable(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, RootsError> {
     let mut roots = CertificateDer::pem_slice_iter(pem)
@@ -104,13 +117,36 @@ fn is_root(certificate: &CertificateDer<'_>) -> bool {
     webpki::anchor_from_trusted_cert(certificate).is_ok()
 }
 
-fn encoded(certificates: &[CertificateDer<'_>]) -> String {
-    let bytes: usize = certificates.iter().map(|certificate| certificate.len() * 4 / 3 + 64).sum();
-    let mut pem = String::with_capacity(bytes);
+fn encoded<'c>(certificates: impl IntoIterator<Item = &'c CertificateDer<'c>>) -> String {
+    let mut pem = String::new();
     for certificate in certificates {
         pem.push_str("-----BEGIN CERTIFICATE-----\n");
         base64::engine::general_purpose::STANDARD.encode_string(certificate, &mut pem);
         pem.push_str("\n-----END CERTIFICATE-----\n");
     }
     pem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_compiled_roots_are_valid_and_amazons_are_among_them() {
+        let count = |roots: Roots| usable(roots.pem().as_bytes()).map_or(0, |roots| roots.len());
+        assert_eq!(count(Roots::Compiled), webpki_root_certs::TLS_SERVER_ROOT_CERTS.len());
+        assert_eq!(count(Roots::Amazon), 5);
+    }
+
+    #[test]
+    fn a_bundle_counts_by_its_valid_certificates() {
+        let invalid = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let mixed = Roots::Pem(format!("a comment\n{invalid}{}", Roots::Amazon.pem()).into_bytes());
+        assert!(mixed.check().is_ok());
+        assert_eq!(mixed.pem(), Roots::Amazon.pem());
+        let check = |text: &str| Roots::Pem(text.as_bytes().to_vec()).check();
+        assert!(matches!(check(invalid), Err(RootsError::NoRoot { found: 1 })));
+        assert!(matches!(check(""), Err(RootsError::NoRoot { found: 0 })));
+        assert!(matches!(check("-----BEGIN CERTIFICATE-----\n"), Err(RootsError::NotPem(_))));
+    }
 }

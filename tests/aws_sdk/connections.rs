@@ -109,8 +109,10 @@ async fn refused() -> Tested {
 async fn unreachable() -> Tested {
     let service = Service::start(Manner::Usual).await?;
     let nobody = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
-    for probe in [Probe::Connects, Probe::ConnectsWithCall] {
-        let endpoint = format!("https://localhost:{nobody}");
+    let closed = format!("https://localhost:{nobody}");
+    for (probe, endpoint) in
+        [(Probe::Connects, closed.as_str()), (Probe::ConnectsWithCall, &closed), (Probe::Connects, "not a URL")]
+    {
         let stage = function(probe, &service, |function| function.env("AWS_ENDPOINT_URL", endpoint)).await?;
         let said = connects_later(&stage).await?;
         ensure(said["sent"] == false, said.to_string())?;

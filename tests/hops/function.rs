@@ -238,7 +238,12 @@ async fn send(clients: Clients, event: LambdaEvent<Sending>) -> Result<Value, Er
         Sending::LongPoll => {
             // The queue is empty: the service answers after 20 seconds, the invocation has less.
             let polled = clients.queues.receive_message().queue_url(queue).wait_time_seconds(20).send().await;
-            return Ok(json!(polled.is_err_and(|error| matches!(error, aws_sdk_sqs::error::SdkError::TimeoutError(_)))));
+            return Ok(json!(match polled {
+                Err(aws_sdk_sqs::error::SdkError::TimeoutError(_)) => "timeout".to_owned(),
+                // The HTTP client's: with `?` it ends the invocation.
+                Err(error) => return Err(error.into()),
+                Ok(_) => "answered".to_owned(),
+            }));
         }
         Sending::LongPollInFrozenWork => Invocation::current().after_response(async move {
             tokio::time::sleep(Invocation::current().remaining() + Duration::from_millis(50)).await;

@@ -9,7 +9,7 @@ use crate::{
 };
 use lambda_lifecycle::xray::TraceHeader;
 use lambda_lifecycle_sandbox::{
-    Event,
+    Event, Invoke,
     function::{FunctionBuilder, TraceMode},
     sqs::{Queue, StoredMessage},
     xray::{Document, TraceStore},
@@ -119,6 +119,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     }
     tests.push(test("a refused call is an error with the service's code, in both protocols", refused));
     tests.push(test("a call may take no longer than its invocation has", bounded));
+    tests.push(test("an attempt of a shared HTTP client may take no longer than its invocation has", attempts_bounded));
     tests.push(test("a call of work that has outlived its invocation has the time it asks for", outlived));
     tests.push(test("a client with two interceptors has one span of a call", two_interceptors));
     tests.push(test("a dropped call ends as cancelled", dropped));
@@ -245,11 +246,28 @@ async fn bounded() -> Tested {
     let payload = Value::from(Sending::LongPoll).to_string().into();
     let event = Event { payload, timeout: Some(Duration::from_secs(10)), ..Event::default() };
     let answer = invoke_event(&function, event).await?;
-    ensure(answer.result.as_deref() == Ok(&b"true"[..]), format!("no timeout: {:?}", answer.result))?;
+    ensure(answer.result.as_deref() == Ok(&br#""timeout""#[..]), format!("no timeout: {:?}", answer.result))?;
     stage.settle(&function).await?;
     let call = stage.only("the call", |document| document.name == "SQS")?;
     let kind = call.exceptions().first().and_then(|exception| exception.kind.clone());
     ensure(call.fault && kind.as_deref() == Some("TimeoutError"), format!("{:?}", call.exceptions()))
+}
+
+/// The HTTP client bounds each attempt, is not asked for another one, and its error is the deadline's.
+async fn attempts_bounded() -> Tested {
+    let stage = Services::new().await?;
+    let grace = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "9000");
+    let function = stage.function(Probe::Traced, TraceMode::Active, grace).await;
+    let payload = json!({ "how": "long poll" }).to_string().into();
+    let event = Event { payload, timeout: Some(Duration::from_secs(10)), ..Event::default() };
+    let answer = within("the answer", function.invoke(event)).await?;
+    ensure(answer.result.is_err(), format!("no error: {:?}", answer.result))?;
+    stage.settle(&function).await?;
+    let call = stage.only("the attempt", |document| document.name == "SQS")?;
+    let kind = call.exceptions().first().and_then(|exception| exception.kind.clone());
+    ensure(call.fault && kind.as_deref() == Some("DispatchFailure"), format!("{:?}", call.exceptions()))?;
+    let outcome = stage.only("the invocation", |document| document.annotations.contains_key("outcome"))?;
+    ensure(outcome.annotations["outcome"] == "deadline_exceeded", format!("{:?}", outcome.annotations))
 }
 
 async fn outlived() -> Tested {
