@@ -258,7 +258,7 @@ async fn attempts_bounded() -> Tested {
     let stage = Services::new().await?;
     let grace = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "9000");
     let function = stage.function(Probe::Traced, TraceMode::Active, grace).await;
-    let payload = json!({ "how": "long poll" }).to_string().into();
+    let payload = Value::from(Sending::LongPoll).to_string().into();
     let event = Event { payload, timeout: Some(Duration::from_secs(10)), ..Event::default() };
     let answer = within("the answer", function.invoke(event)).await?;
     ensure(answer.result.is_err(), format!("no error: {:?}", answer.result))?;
