@@ -15,8 +15,6 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
-#[cfg(feature = "http")]
-use lambda_http::request::LambdaRequest;
 use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent, LambdaInvocation, SnapStartResource};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -33,6 +31,8 @@ use tower::{
 };
 use tracing::Subscriber;
 use tracing_subscriber::{Layer as SubscriberLayer, registry::LookupSpan};
+#[cfg(feature = "http")]
+use {crate::service::HttpAdapter, lambda_http::request::LambdaRequest};
 
 /// What [`Lifecycle::layer`] wraps: positions A and B of [`service`](crate::service) around a handler of events of the type `T`.
 pub type LifecycleService<H, T, Buffered, Body> =
@@ -41,9 +41,6 @@ pub type LifecycleService<H, T, Buffered, Body> =
 /// What [`Lifecycle::layer`] wraps where [`Lifecycle::serve`] serves the service `S`. `R` is lambda_http's type of responses.
 #[cfg(feature = "http")]
 pub type HttpLifecycleService<S, R> = LifecycleService<HttpAdapter<S>, LambdaRequest, R, lambda_runtime::streaming::Body>;
-
-#[cfg(feature = "http")]
-type HttpAdapter<S> = lambda_http::Adapter<'static, http::Response<lambda_http::Body>, crate::service::HttpService<S>>;
 
 /// The life of a function: set up in the Init phase, stopped before its deadline, traced, flushed after its answers.
 ///
@@ -409,6 +406,13 @@ impl<L> Lifecycle<L> {
     /// request's extensions. A request that is not answered before the deadline
     /// is answered with 504. Runs as [`run_concurrent`](Self::run_concurrent) does.
     ///
+    /// Events of API Gateway (REST, HTTP and WebSocket APIs), function URLs, load balancers and VPC Lattice are served. The router sees the
+    /// path of the API's route, without the stage and without the base path of a domain of your own: `/orders/7` of
+    /// `https://api.example.com/shop/orders/7`. Set `AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH` to any value to get the path as it came.
+    ///
+    /// An event of which no request can be made, because its host or its base64 body is invalid, is answered with 400 and logged
+    /// (`request_invalid`). Characters that no query may hold are percent-encoded.
+    ///
     /// # Errors
     /// As [`run`](Self::run).
     #[cfg(feature = "http")]
@@ -426,7 +430,7 @@ impl<L> Lifecycle<L> {
         #[cfg(feature = "axum")]
         let service = crate::service::with_route(service);
         let service = self.http_layer().layer(service);
-        self.run_concurrent(HttpAdapter::from(service)).await
+        self.run_concurrent(HttpAdapter::new(service)).await
     }
 }
 

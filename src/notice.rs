@@ -53,6 +53,7 @@ warnings! {
     LateResponse = "late_response", Error, "the response came after the function's timeout: the caller has an error instead";
     HandlerBlocked = "handler_blocked", Error, "the handler blocks its thread past the deadline: use `spawn_blocking`, or await in between";
     RequestTimedOut = "request_timed_out", Error, "the request had no response before the deadline: the caller gets 504";
+    RequestInvalid = "request_invalid", Warn, "an event holds an HTTP request that is invalid: the caller gets 400";
     ResponseBodyBroken = "response_body_broken", Error, "the body of the response broke off";
     ResponseDropPanicked = "response_drop_panicked", Warn, "the destructor of a response stream panicked";
 

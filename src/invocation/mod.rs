@@ -129,6 +129,8 @@ pub(crate) struct Notes {
     pub(crate) attributes: Vec<KeyValue>,
     pub(crate) annotations: Vec<KeyValue>,
     pub(crate) http_status: Option<u16>,
+    /// No request could be made of the event: the caller gets 400.
+    pub(crate) request_invalid: bool,
     /// Errors that were logged outside of any span of `tracing`.
     pub(crate) errors: u32,
     /// The response is being posted, or a stream of it.

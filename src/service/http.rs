@@ -2,7 +2,7 @@
 //!
 //! Outside the adapter the answer is a private type in which nobody can read a status.
 
-use super::alone::Alone;
+use super::{alone::Alone, path};
 use crate::{
     Invocation,
     deadline::Alarm,
@@ -104,7 +104,12 @@ where
                 None => (Invocation::current(), None),
             },
         };
-        without_stage(&mut request);
+        let invalid = std::mem::take(&mut invocation.notes().request_invalid);
+        if invalid {
+            let response = respond(http::StatusCode::BAD_REQUEST, r#"{"message":"Bad Request"}"#);
+            return HttpFuture { state: State::Invalid { response: Some(response) }, invocation, keeper };
+        }
+        path::without_stage(&mut request);
         if invocation.is_recorded() {
             describe(&invocation, &request);
         }
@@ -117,42 +122,6 @@ where
     }
 }
 
-/// Takes API Gateway's stage off the path: a router knows `/orders`, not `/prod/orders`.
-///
-/// lambda_http puts the stage in front, or leaves it there. Where `AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH` is set, which is
-/// lambda_http's own way to say how it should be, the path stays as it is.
-fn without_stage(request: &mut Request) {
-    if std::env::var_os("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH").is_some() {
-        return;
-    }
-    let (stage, asked) = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV1(context)) => (context.stage.as_deref(), context.path.as_deref()),
-        Some(RequestContext::ApiGatewayV2(context)) => (context.stage.as_deref(), None),
-        _ => (None, None),
-    };
-    let Some(stage) = stage.filter(|stage| *stage != "$default" && !stage.is_empty()) else { return };
-    let behind_stage = |path: &str| path.strip_prefix('/')?.strip_prefix(stage).map(str::to_owned);
-    // `/orders/7` in the stage `orders`: the path begins as the stage does, which lambda_http takes for the stage, and has none in front.
-    let path = request.raw_http_path();
-    if asked.and_then(behind_stage).is_some_and(|asked| asked == path)
-        && behind_stage(path).is_some_and(|rest| rest.starts_with('/'))
-    {
-        return;
-    }
-    let Some(target) = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str) else { return };
-    let Some(rest) = behind_stage(target) else { return };
-    let rest = match rest.bytes().next() {
-        Some(b'/') => rest,
-        None | Some(b'?') => format!("/{rest}"),
-        Some(_) => return,
-    };
-    let mut parts = request.uri().clone().into_parts();
-    parts.path_and_query = rest.parse().ok();
-    if let Ok(uri) = http::Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-}
-
 /// What OpenTelemetry's HTTP conventions ask of a server span, but for the query: it may hold what must stay inside.
 fn describe(invocation: &Invocation, request: &Request) {
     invocation.note(KeyValue::new("http.request.method", request.method().as_str().to_owned()));
@@ -160,6 +129,9 @@ fn describe(invocation: &Invocation, request: &Request) {
     if let Some(host) = request.uri().host() {
         invocation.note(KeyValue::new("url.scheme", request.uri().scheme_str().unwrap_or("https").to_owned()));
         invocation.note(KeyValue::new("server.address", host.to_owned()));
+        if let Some(port) = request.uri().port_u16() {
+            invocation.note(KeyValue::new("server.port", i64::from(port)));
+        }
     }
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     if let Some(agent) = header(http::header::USER_AGENT) {
@@ -227,6 +199,7 @@ type Collecting = Pin<Box<dyn Future<Output = http::Response<Body>> + Send>>;
 pin_project! {
     #[project = StateProjection]
     enum State<F> {
+        Invalid { response: Option<http::Response<Body>> },
         AtWork { #[pin] inner: F },
         CollectingBody { body: Collecting },
     }
@@ -263,6 +236,7 @@ where
         let mut this = self.project();
         loop {
             let polled = match this.state.as_mut().project() {
+                StateProjection::Invalid { response } => response.take().map_or(Poll::Pending, Poll::Ready),
                 StateProjection::AtWork { inner } => match inner.poll(cx) {
                     Poll::Ready(answer) => {
                         this.state.set(State::CollectingBody { body: answer?.into_response() });
@@ -326,8 +300,13 @@ fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
         notes.http_status = Some(504);
         notes.outcome.get_or_insert(Outcome::exceeded(&exceeded));
     }
-    let mut response = http::Response::new(Body::Text(TIMEOUT_BODY.to_owned()));
-    *response.status_mut() = http::StatusCode::GATEWAY_TIMEOUT;
+    respond(http::StatusCode::GATEWAY_TIMEOUT, TIMEOUT_BODY)
+}
+
+/// A response of the library's own.
+fn respond(status: http::StatusCode, body: &str) -> http::Response<Body> {
+    let mut response = http::Response::new(Body::Text(body.to_owned()));
+    *response.status_mut() = status;
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     response
 }

@@ -52,6 +52,8 @@
 //! | [`HandlerLayer`] | `Invocation::current`, the token, [`within`](crate::Invocation::within), the fallback, typed errors, ids in the log | nothing is traced; work after the response begins when the handler has ended |
 //! | `HttpLayer` (feature `http`) | the invocation in the request's extensions, the token, 504 at the deadline | as `HandlerLayer` |
 
+#[cfg(feature = "http")]
+mod adapter;
 mod alone;
 mod begin;
 #[cfg(feature = "axum")]
@@ -59,6 +61,8 @@ mod extract;
 mod handler;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
+mod path;
 mod payload;
 #[cfg(feature = "axum")]
 mod route;
@@ -67,6 +71,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "http")]
+pub use adapter::HttpAdapter;
 pub use handler::{HandlerFuture, HandlerLayer, HandlerService};
 #[cfg(feature = "http")]
 pub use http::{HttpFuture, HttpLayer, HttpService};

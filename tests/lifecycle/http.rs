@@ -13,6 +13,8 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("http: API Gateway v1 and a load balancer reach the routes", other_gateways),
         test("http: the stage of API Gateway is no part of the path", http_stage),
+        test("http: an event that holds no valid request gets a 400", invalid_requests),
+        test("http: the document's URL has the port", port),
         test("http: a request that is not answered before the deadline gets a 504", http_deadline),
         test("Managed Instances: the axum function serves eight at a time, each its own", axum_at_once),
     ]
@@ -63,7 +65,21 @@ async fn http_stage() -> Tested {
     let mut alike = v1.clone();
     alike["requestContext"]["stage"] = json!("orders");
     alike["requestContext"]["path"] = json!("/orders/orders/7");
-    for event in [v2, v1, alike] {
+    // Resources that begin as the stage does, on a domain of one's own; and a base path there.
+    let mut own_domain = v1.clone();
+    own_domain["requestContext"]["stage"] = json!("orders");
+    own_domain["requestContext"]["resourcePath"] = json!("/orders/{id}");
+    own_domain["requestContext"]["path"] = json!("/orders/7");
+    let mut base_path = own_domain.clone();
+    base_path["path"] = json!("/shop/orders/7");
+    let mut lattice = json!({
+        "version": "2.0", "path": "/orders/7", "method": "GET", "headers": { "host": ["svc.example.com"] }, "body": "",
+        "requestContext": { "serviceNetworkArn": "arn:aws:vpc-lattice:eu-west-1:1:servicenetwork/sn-1", "region": "eu-west-1",
+            "serviceArn": "arn:aws:vpc-lattice:eu-west-1:1:service/svc-1", "identity": {}, "timeEpoch": "1696331543569073",
+            "targetGroupArn": "arn:aws:vpc-lattice:eu-west-1:1:targetgroup/tg-1" },
+    });
+    lattice["queryStringParameters"] = json!({ "a": ["1"] });
+    for event in [v2, v1, alike, own_domain, base_path, lattice] {
         let answer = stage.invoke(event).await?;
         let body = value(&answer)?;
         ensure(body["statusCode"] == 200, body.to_string())?;
@@ -71,6 +87,44 @@ async fn http_stage() -> Tested {
         ensure(document.annotation("route") == Some("GET /orders/{id}"), format!("{:?}", document.annotations))?;
     }
     Ok(())
+}
+
+async fn invalid_requests() -> Tested {
+    let stage = Stage::new(Probe::Http, TraceMode::Active).await?;
+    let change = |change: fn(&mut Value)| {
+        let mut event = http_event("/orders/7");
+        change(&mut event);
+        event
+    };
+    for event in [
+        change(|event| event["headers"]["host"] = json!("1234567890.execute-api.{dns_suffix}")),
+        change(|event| event["headers"]["host"] = json!("a b/c?d")),
+        change(|event| (event["body"], event["isBase64Encoded"]) = (json!("!!!"), json!(true))),
+    ] {
+        let answer = stage.invoke(event.clone()).await?;
+        let body = value(&answer)?;
+        ensure(body["statusCode"] == 400, format!("{event}: {body}"))?;
+        let document = stage.document(&answer).await?;
+        ensure(document.error && !document.fault, format!("{:?}", document.raw))?;
+    }
+    ensure(stage.codes() == ["request_invalid"; 3], format!("{:?}", stage.codes()))?;
+    for event in [
+        change(|event| event["rawQueryString"] = json!("scope=openid profile&q={\"a\":1}")),
+        change(|event| event["headers"]["x-forwarded-proto"] = json!("https, http")),
+    ] {
+        let body = value(&stage.invoke(event.clone()).await?)?;
+        ensure(body["statusCode"] == 200, format!("{event}: {body}"))?;
+    }
+    Ok(())
+}
+
+async fn port() -> Tested {
+    let stage = Stage::new(Probe::Http, TraceMode::Active).await?;
+    let mut event = http_event("/orders/7");
+    event["headers"]["host"] = json!("api.example.com:8443");
+    let document = stage.document(&stage.invoke(event).await?).await?;
+    let url = &document.raw["http"]["request"]["url"];
+    ensure(url == "https://api.example.com:8443/orders/7", url.to_string())
 }
 
 async fn http_deadline() -> Tested {

@@ -1,0 +1,344 @@
+//! lambda_http's adapter, which is given only what it can turn into a request: of other events it panics.
+
+use super::HttpService;
+use crate::{
+    Invocation,
+    notice::{self, Data, Warning},
+    panics,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderValue, header::HOST};
+use lambda_http::{Body, Request, aws_lambda_events::apigw::ApiGatewayV2httpRequest, request::LambdaRequest};
+use lambda_runtime::LambdaEvent;
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
+use tower::Service;
+
+type Inner<S> = lambda_http::Adapter<'static, http::Response<Body>, HttpService<S>>;
+
+/// The service that [`Lifecycle::serve`](crate::Lifecycle::serve) makes of an HTTP service: from events to responses in the form that
+/// their gateway takes.
+///
+/// What lambda_http does not take is mended where its meaning is plain: characters that no query may hold are percent-encoded, and
+/// of a list in `X-Forwarded-Proto` the first counts. Another host, path or base64 body that is invalid is responded to with 400.
+pub struct HttpAdapter<S> {
+    inner: Inner<S>,
+}
+
+impl<S> HttpAdapter<S>
+where
+    Inner<S>: From<HttpService<S>>,
+{
+    pub(crate) fn new(service: HttpService<S>) -> Self {
+        Self { inner: Inner::from(service) }
+    }
+}
+
+impl<S> fmt::Debug for HttpAdapter<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpAdapter").finish_non_exhaustive()
+    }
+}
+
+impl<S> Clone for HttpAdapter<S>
+where
+    Inner<S>: Clone,
+{
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<S> Service<LambdaEvent<LambdaRequest>> for HttpAdapter<S>
+where
+    Inner<S>: Service<LambdaEvent<LambdaRequest>>,
+{
+    type Response = <Inner<S> as Service<LambdaEvent<LambdaRequest>>>::Response;
+    type Error = <Inner<S> as Service<LambdaEvent<LambdaRequest>>>::Error;
+    type Future = <Inner<S> as Service<LambdaEvent<LambdaRequest>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut event: LambdaEvent<LambdaRequest>) -> Self::Future {
+        if let Some(mut parts) = Parts::of(&mut event.payload)
+            && let Err(invalid) = parts.mend()
+        {
+            parts.blank();
+            notice::log(Warning::RequestInvalid, Data::name(invalid));
+            // Only inside of the adapter can a response be made: `HttpService` makes it instead of calling the router.
+            Invocation::current().notes().request_invalid = true;
+        }
+        self.inner.call(event)
+    }
+}
+
+/// What of an event becomes the request's URI and body.
+struct Parts<'r> {
+    headers: &'r mut HeaderMap,
+    /// Stands in for a host that the request does not name.
+    domain: Option<&'r mut Option<String>>,
+    path: &'r mut Option<String>,
+    query: Option<&'r mut Option<String>>,
+    body: &'r mut Option<String>,
+    is_base64: &'r mut bool,
+}
+
+impl<'r> Parts<'r> {
+    fn of(request: &'r mut LambdaRequest) -> Option<Self> {
+        Some(match request {
+            LambdaRequest::ApiGatewayV1(event) => Self {
+                headers: &mut event.headers,
+                domain: Some(&mut event.request_context.domain_name),
+                path: &mut event.path,
+                query: None,
+                body: &mut event.body,
+                is_base64: &mut event.is_base64_encoded,
+            },
+            LambdaRequest::ApiGatewayV2(event) => Self {
+                headers: &mut event.headers,
+                domain: Some(&mut event.request_context.domain_name),
+                path: &mut event.raw_path,
+                query: Some(&mut event.raw_query_string),
+                body: &mut event.body,
+                is_base64: &mut event.is_base64_encoded,
+            },
+            LambdaRequest::Alb(event) => Self {
+                headers: &mut event.headers,
+                domain: None,
+                path: &mut event.path,
+                query: None,
+                body: &mut event.body,
+                is_base64: &mut event.is_base64_encoded,
+            },
+            LambdaRequest::WebSocket(event) => Self {
+                headers: &mut event.headers,
+                domain: Some(&mut event.request_context.domain_name),
+                path: &mut event.path,
+                query: None,
+                body: &mut event.body,
+                is_base64: &mut event.is_base64_encoded,
+            },
+            LambdaRequest::VpcLatticeV2(event) => Self {
+                headers: &mut event.headers,
+                domain: None,
+                path: &mut event.path,
+                query: None,
+                body: &mut event.body,
+                is_base64: &mut event.is_base64_encoded,
+            },
+            // A variant that another crate of the build switches on.
+            #[allow(unreachable_patterns)]
+            _ => return None,
+        })
+    }
+
+    /// Names the part that cannot be mended.
+    fn mend(&mut self) -> Result<(), &'static str> {
+        self.mend_protocol();
+        if let Some(Some(query)) = self.query.as_deref_mut()
+            && let Some(encoded) = encode(query)
+        {
+            *query = encoded;
+        }
+        if *self.is_base64 && self.body.as_deref().is_some_and(|body| !is_base64(body)) {
+            return Err("body");
+        }
+        let header = self.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = header.or(self.domain.as_deref().and_then(|domain| domain.as_deref()));
+        let path = self.path.as_deref().unwrap_or_default();
+        if host.is_none_or(is_plain_host) && is_plain_path(path) {
+            return Ok(());
+        }
+        if !host.unwrap_or_default().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte)) {
+            return Err("host");
+        }
+        converts(host, path).then_some(()).ok_or("host or path")
+    }
+
+    /// Each proxy on the way may add its own to the list: the first is the client's.
+    fn mend_protocol(&mut self) {
+        let Some(value) = self.headers.get_mut("x-forwarded-proto") else { return };
+        let text = value.to_str().unwrap_or_default();
+        if matches!(text, "https" | "http") {
+            return;
+        }
+        let first = text.split(',').next().unwrap_or_default().trim().to_ascii_lowercase();
+        *value = HeaderValue::from_static(if first == "http" { "http" } else { "https" });
+    }
+
+    /// Leaves an event that converts whatever it was.
+    fn blank(self) {
+        self.headers.remove(HOST);
+        *self.path = Some("/".to_owned());
+        *self.body = None;
+        *self.is_base64 = false;
+        if let Some(domain) = self.domain {
+            *domain = None;
+        }
+    }
+}
+
+/// A name that needs no closer look: most hosts.
+fn is_plain_host(host: &str) -> bool {
+    let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    // Labels of other alphabets, and addresses, have rules of their own.
+    let ends_with_letter = host.bytes().last().is_some_and(|byte| byte.is_ascii_alphabetic());
+    plain && ends_with_letter && !host.starts_with('.') && !host.contains("xn--")
+}
+
+fn is_plain_path(path: &str) -> bool {
+    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte))
+}
+
+/// Whether lambda_http takes them. It says so by a panic alone, so that it is asked about odd ones only.
+fn converts(host: Option<&str>, path: &str) -> bool {
+    let mut event = ApiGatewayV2httpRequest::default();
+    if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
+        event.headers.insert(HOST, host);
+    }
+    event.raw_path = Some(path.to_owned());
+    panics::catch(|| Request::from(LambdaRequest::ApiGatewayV2(event))).is_ok()
+}
+
+/// A query with what it must not hold percent-encoded; `None` where there is nothing to encode.
+fn encode(query: &str) -> Option<String> {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%[]|^`\\".contains(byte);
+    if query.bytes().all(|byte| is_allowed(&byte)) {
+        return None;
+    }
+    Some(query.bytes().fold(String::with_capacity(query.len() + 16), |mut encoded, byte| {
+        if is_allowed(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+        encoded
+    }))
+}
+
+/// Whether a body decodes, without decoding all of it.
+fn is_base64(body: &str) -> bool {
+    let bytes = body.as_bytes();
+    let (whole, last) = bytes.split_at(bytes.len() - bytes.len().min(4));
+    let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    bytes.len().is_multiple_of(4) && whole.iter().all(in_alphabet) && STANDARD.decode(last).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn event(change: impl FnOnce(&mut Value)) -> LambdaRequest {
+        let mut event = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": "/orders", "rawQueryString": "", "headers": { "host": "example.com" },
+            "requestContext": { "http": { "method": "POST", "path": "/orders" }, "stage": "$default", "domainName": "example.com" },
+            "body": "x", "isBase64Encoded": false,
+        });
+        change(&mut event);
+        serde_json::from_value(event).expect("an event")
+    }
+
+    /// The request that comes out, or what was invalid. Neither panics.
+    fn request(change: impl FnOnce(&mut Value)) -> Result<Request, &'static str> {
+        let mut event = event(change);
+        let mended = Parts::of(&mut event).expect("a known event").mend();
+        if mended.is_err() {
+            Parts::of(&mut event).expect("a known event").blank();
+        }
+        let request = Request::from(event);
+        mended.map(|()| request)
+    }
+
+    fn uri(change: impl FnOnce(&mut Value)) -> Result<String, &'static str> {
+        request(change).map(|request| request.uri().to_string())
+    }
+
+    #[test]
+    fn what_is_plain_is_left_as_it_is() {
+        let query = "a=1&b=%20+x&c[]=|^`\\&d=/?:@!$'()*,;~";
+        assert_eq!(uri(|event| event["rawQueryString"] = json!(query)), Ok(format!("https://example.com/orders?{query}")));
+        assert_eq!(encode(query), None);
+    }
+
+    #[test]
+    fn a_query_is_percent_encoded() {
+        for (query, encoded) in [
+            ("scope=openid profile", "scope=openid%20profile"),
+            ("q={\"a\":1}", "q=%7B%22a%22:1%7D"),
+            ("a=<b>", "a=%3Cb%3E"),
+            ("name=Jos\u{e9}", "name=Jos%C3%A9"),
+            ("a b\u{0}", "a%20b%00"),
+            ("a#b", "a%23b"),
+        ] {
+            assert_eq!(uri(|event| event["rawQueryString"] = json!(query)), Ok(format!("https://example.com/orders?{encoded}")));
+        }
+        // Whatever it holds.
+        for byte in 0..=255_u8 {
+            assert!(uri(|event| event["rawQueryString"] = json!(char::from(byte).to_string())).is_ok(), "{byte}");
+        }
+    }
+
+    #[test]
+    fn of_a_list_of_protocols_the_first_counts() {
+        for (forwarded, scheme) in [
+            ("https, http", "https"),
+            ("http,https", "http"),
+            ("HTTP", "http"),
+            ("wss", "https"),
+            ("", "https"),
+            (" ", "https"),
+            ("a b://c", "https"),
+        ] {
+            let uri = uri(|event| event["headers"]["x-forwarded-proto"] = json!(forwarded));
+            assert_eq!(uri, Ok(format!("{scheme}://example.com/orders")), "{forwarded}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_taken_or_refused_and_never_a_reason_to_panic() {
+        for host in ["example.com:8443", "localhost", "127.0.0.1:3000", "[::1]:80", "a_b.example.com", "xn--bcher-kva.example"] {
+            assert!(request(|event| event["headers"]["host"] = json!(host)).is_ok(), "{host}");
+        }
+        for host in
+            ["1234.execute-api.{dns_suffix}", "a b/c?d", "a:99999", "256.256.256.256", "xn--a", "a%00b", "a|b", "<>", "[::", ":"]
+        {
+            let refused = request(|event| event["headers"]["host"] = json!(host));
+            assert!(refused.is_err_and(|part| part.contains("host")), "{host}");
+        }
+        for byte in 32..=126_u8 {
+            let odd = char::from(byte);
+            for host in [format!("{odd}"), format!("a{odd}b"), format!("a{odd}"), format!("{odd}a:{odd}")] {
+                let _ = request(|event| event["headers"]["host"] = json!(host));
+            }
+        }
+    }
+
+    #[test]
+    fn paths_are_taken_or_refused_and_never_a_reason_to_panic() {
+        for path in ["/orders/ä", "/a b", "/{id}", "/a\"b", "/%zz", "//", "/a?b", "/a#b", "", "orders", "/a|b^c`d"] {
+            let taken = request(|event| event["rawPath"] = json!(path));
+            assert!(taken.is_ok(), "{path}");
+        }
+        for byte in 0..=255_u8 {
+            let _ = request(|event| event["rawPath"] = json!(format!("/{}", char::from(byte))));
+        }
+    }
+
+    #[test]
+    fn a_body_in_base64_is_checked() {
+        for (body, expected) in [("", Some("")), ("eA==", Some("x")), ("eHg=", Some("xx")), ("eHh4", Some("xxx"))] {
+            let body = request(|event| (event["body"], event["isBase64Encoded"]) = (json!(body), json!(true)));
+            let body = body.ok().map(|request| String::from_utf8_lossy(request.body()).into_owned());
+            assert_eq!(body.as_deref(), expected);
+        }
+        for body in ["!!!", "eA", "eA=", "eB==", "e A=", "eHh4eA", "=eHh", "eA==eA==", "eHh4\n", "eH\u{e9}4", "\u{e9}\u{e9}"] {
+            let refused = request(|event| (event["body"], event["isBase64Encoded"]) = (json!(body), json!(true)));
+            assert_eq!(refused.err(), Some("body"), "{body}");
+        }
+    }
+}
