@@ -1,11 +1,11 @@
 //! The lifecycle's options.
 
 use crate::{
-    Export, Flush, Invocation, Report, TraceParent, Unfinished,
+    Export, Flush, Invocation, Report, TraceParent, Unfinished, directives,
     export::Given,
     invocation::Hooks,
     notice::Problem,
-    settings::{FILTER, Settings},
+    settings::Settings,
     xray::{Redaction, Redactor},
 };
 use opentelemetry_sdk::trace::SpanExporter;
@@ -61,12 +61,8 @@ impl Builder {
     /// For the subscriber that [`build`](Self::build) sets. [`Lifecycle::tracing_layer`](crate::Lifecycle::tracing_layer) is made
     /// before, and takes the variable or a filter around it. An invalid filter is logged and the default stays.
     pub fn trace_filter(mut self, directives: &str) -> Self {
-        match directives.parse() {
-            Ok(targets) => self.settings.trace_filter = targets,
-            Err(error) => {
-                let problem = Problem::invalid("Builder::trace_filter", directives, FILTER);
-                self.problems.push(problem.because(error));
-            }
+        if let Some(targets) = directives::parse("Builder::trace_filter", directives, &mut self.problems) {
+            self.settings.trace_filter = targets;
         }
         self
     }

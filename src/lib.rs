@@ -31,6 +31,7 @@ mod context;
 mod cut;
 pub mod deadline;
 mod decode;
+mod directives;
 mod environment;
 pub mod event_bridge;
 mod export;

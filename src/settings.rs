@@ -29,6 +29,7 @@
 //! daemon listens, `127.0.0.1:2000` when it is unset or empty, as in AWS's X-Ray SDKs.
 
 use crate::{
+    directives,
     environment::variable,
     notice::{Problem, Warning},
     urls,
@@ -242,7 +243,10 @@ impl Settings {
         let mut reader = Reader { get, problems: &mut problems };
         reader.switch("LAMBDA_LIFECYCLE_LOG", &mut self.log);
         reader.switch("LAMBDA_LIFECYCLE_TRACE", &mut self.trace);
-        reader.set("LAMBDA_LIFECYCLE_TRACE_FILTER", FILTER, &mut self.trace_filter, |text| text.parse().ok());
+        let filter = "LAMBDA_LIFECYCLE_TRACE_FILTER";
+        if let Some(targets) = get(filter).and_then(|text| directives::parse(filter, &text, reader.problems)) {
+            self.trace_filter = targets;
+        }
         reader.set("LAMBDA_LIFECYCLE_TRACE_PARENT", "xray or w3c", &mut self.trace_parent, |text| match text {
             "xray" => Some(TraceParent::XRay),
             "w3c" => Some(TraceParent::W3c),
@@ -320,7 +324,6 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 /// What a filter of levels looks like.
-pub(crate) const FILTER: &str = "a filter like info,my_crate=debug";
 
 const MILLISECONDS: &str = "a number of milliseconds";
 

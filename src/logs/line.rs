@@ -107,15 +107,20 @@ fn text(line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids, fields: &Fields) {
     }
 }
 
-/// A line break inside an event would make two log events of it.
+/// A line break inside an event would make two log events of it, and other control characters would steer the terminal that shows it.
 fn push_one_line(line: &mut Vec<u8>, text: &str) {
-    let text = text.trim_end();
-    for (index, part) in text.split(['\n', '\r']).enumerate() {
-        if index > 0 {
-            line.push(b' ');
+    let mut rest = text.trim_end();
+    while let Some(at) = rest.find(|letter: char| letter.is_control() && letter != '\t') {
+        line.extend_from_slice(&rest.as_bytes()[..at]);
+        let mut letters = rest[at..].chars();
+        match letters.next() {
+            None | Some('\n' | '\r') => line.push(b' '),
+            // Writing into memory cannot fail.
+            Some(control) => drop(write!(line, "{}", control.escape_default())),
         }
-        line.extend_from_slice(part.as_bytes());
+        rest = letters.as_str();
     }
+    line.extend_from_slice(rest.as_bytes());
 }
 
 fn json(line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids, fields: &Fields) {
@@ -307,6 +312,16 @@ mod tests {
     fn a_line_of_text_has_every_field() {
         let expected = "INFO  orders: sold price=1.5 tax=NaN rest=-inf by=tea bag by=-3\n";
         assert_eq!(line(Format::Text, log), expected);
+    }
+
+    #[test]
+    fn a_line_of_text_has_no_control_character() {
+        let controls: String = (0..=0x9f_u8).map(char::from).filter(|letter| letter.is_control() && *letter != '\t').collect();
+        let line = line(Format::Text, || tracing::info!(target: "orders", a = %controls, "{controls}\u{1b}[2J ä"));
+        let (text, end) = line.split_at(line.len() - 1);
+        assert_eq!(end, "\n");
+        assert!(!text.contains(|letter: char| letter.is_control() && letter != '\t'), "{text:?}");
+        assert!(text.contains("\\u{1b}[2J ä") && text.contains("\\u{0}"), "{text:?}");
     }
 
     #[test]

@@ -6,6 +6,9 @@
 //! | `RUST_LOG` | levels by target: `info,my_crate=debug` | |
 //! | `AWS_LAMBDA_LOG_LEVEL` | `TRACE` to `FATAL`, where `RUST_LOG` is not set | `INFO` |
 //!
+//! `RUST_LOG` has levels by target only: a directive for spans or fields is ignored, and a warning names it. Where `RUST_LOG` is set,
+//! `AWS_LAMBDA_LOG_LEVEL` says nothing.
+//!
 //! What is logged and what is recorded in the trace are separate: no log level switches a trace off. See
 //! [Lambda's advanced logging controls](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html).
 //!
@@ -13,7 +16,7 @@
 
 mod line;
 
-use crate::{environment::variable, notice::Problem, settings::FILTER, xray::Redactor};
+use crate::{directives, environment::variable, notice::Problem, xray::Redactor};
 use line::Format;
 use std::{cell::RefCell, io::Write};
 use tracing::{Event, Metadata, level_filters::LevelFilter};
@@ -75,10 +78,9 @@ pub(crate) fn from_env(redactor: Option<Redactor>) -> (Log, Vec<Problem>) {
         _ => Format::Text,
     };
     let targets = match variable("RUST_LOG") {
-        Some(directives) => directives.parse().unwrap_or_else(|error| {
-            problems.push(Problem::invalid("RUST_LOG", &directives, FILTER).because(error));
-            Targets::new().with_default(LevelFilter::INFO)
-        }),
+        Some(text) => {
+            directives::parse("RUST_LOG", &text, &mut problems).unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+        }
         None => Targets::new().with_default(lambda_level(&mut problems)),
     };
     (Log { format, targets, redactor }, problems)
