@@ -323,8 +323,6 @@ fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-/// What a filter of levels looks like.
-
 const MILLISECONDS: &str = "a number of milliseconds";
 
 fn milliseconds(text: &str) -> Option<Duration> {
