@@ -16,13 +16,15 @@ use syn::{
 const MOST: usize = 3;
 
 /// The folders of the crates whose imports are checked.
-const ROOTS: [&str; 7] = [
+const ROOTS: [&str; 9] = [
     "src",
     "sandbox/src",
     "sandbox/src/bin/lambda-sandbox",
     "benches",
     "benches/cold_start/src",
+    "benches/first_response/src",
     "benches/invocation",
+    "benches/report/src",
     "benches/scaling",
 ];
 

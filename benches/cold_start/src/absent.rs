@@ -1,6 +1,7 @@
 //! What becomes of an invocation when nobody receives its spans: no daemon, and a collector that refuses connections.
 
-use crate::{environment, error::Error, format, measured::Measured, sinks::Sinks};
+use crate::{environment, error::Error, measured::Measured, sinks::Sinks};
+use bench_report::format;
 
 /// Invocations of a process. A flush that fails takes long.
 const INVOCATIONS: usize = 5;

@@ -1,10 +1,10 @@
 //! Builds a contender as it would be deployed, and counts what went into it.
 
 use crate::{contender::Contender, error::Error};
+use bench_report::deployed;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
-    io::ErrorKind,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -31,22 +31,8 @@ pub(crate) fn build(contenders: &Path, contender: &Contender) -> Result<Built, E
     let tree = cargo(contenders, &["tree", "--locked", "-p", package, "-e", "normal", "--prefix", "none", "--no-dedupe"])?;
     let crates: BTreeSet<&str> = tree.lines().map(|line| line.trim_end_matches(" (proc-macro)")).collect();
     let own = crates.iter().filter(|line| line.starts_with(&format!("{package} v")) || line.starts_with("work v")).count();
-    let program = deploy(&program)?;
+    let program = deployed::copy(&program)?;
     Ok(Built { size: std::fs::metadata(&program)?.len(), program, crates: crates.len() - own })
-}
-
-/// A copy written in one piece, as a deployment's is. What a linker wrote bit by bit lies in the page cache in small pieces, differently after each
-/// build, and is mapped more slowly for it.
-fn deploy(program: &Path) -> Result<PathBuf, Error> {
-    let deployed = program.with_extension("deployed");
-    // Never over a file that may be running, or in the page cache already.
-    match std::fs::remove_file(&deployed) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    std::fs::write(&deployed, std::fs::read(program)?)?;
-    std::fs::set_permissions(&deployed, std::fs::metadata(program)?.permissions())?;
-    Ok(deployed)
 }
 
 /// What `cargo` says on its standard output.

@@ -1,24 +1,16 @@
 //! The two charts beside the tables: `benches/cold_start.svg` and `benches/invocation.svg`, of the contenders that are `charted`.
 
-mod panel;
-
-use crate::{error::Error, machine::Machine, measured::Measured, samples::median};
-use panel::{Area, Bar, Frame, Panel, Style, Tone, count, number, text};
-use plotters::{
-    prelude::{IntoDrawingArea, Rectangle, SVGBackend},
-    style::{Color, RGBColor, WHITE, text_anchor::HPos},
+use crate::{error::Error, measured::Measured};
+use bench_report::{
+    machine::Machine,
+    panel::{Bar, Frame, LONGEST, Panel, Tone, number},
+    sheet::{EDGE, HEAD, Sheet, WIDTH},
+    statistics::median,
 };
 use std::{fs, io, path::Path};
 
-const WIDTH: i32 = 1000;
-const EDGE: i32 = 20;
 /// The names' column.
 const NAMES: i32 = 190;
-/// Above the rows: title and legend.
-const HEAD: i32 = 84;
-/// Below them: axis and caption.
-const FOOT: i32 = 118;
-const BORDER: RGBColor = RGBColor(208, 215, 222);
 const NAMED: &str = "bare: lambda_runtime alone. ours: this library, all four stages. _json: with a JSON log, else without one. _static: linked statically.";
 const SHARED: &str =
     "One machine, and a shared one: compare ratios, not microseconds. Every number, and how to take it: benches/RESULTS.md";
@@ -60,22 +52,39 @@ fn rows(all: &[Measured]) -> Vec<Row> {
     all.iter().filter(|of| of.contender.charted).map(row).collect()
 }
 
+fn names(rows: &[Row]) -> Vec<(&str, bool)> {
+    rows.iter().map(|row| (row.name.as_str(), row.ours)).collect()
+}
+
 fn cold_start(rows: &[Row], caption: &str) -> io::Result<String> {
     let times = rows.iter().map(|row| {
         let bar = |to, tone, lane| Bar { from: 0.0, to, tone, lane, text: number(to, 0) };
         (row.ours, vec![bar(row.to_next, Tone::Dark, 0), bar(row.first_answer, Tone::Light, 1)])
     });
-    let times = Panel { axis: "microseconds from the start of the process", lanes: 2, reference: None, rows: times.collect() };
+    let times = Panel {
+        axis: "microseconds from the start of the process",
+        lanes: 2,
+        longest: LONGEST,
+        reference: None,
+        rows: times.collect(),
+    };
     let instructions = rows.iter().map(|row| {
         let bar = |to| Bar { from: 0.0, to, tone: Tone::Dark, lane: 0, text: format!("{to:.2} ×") };
         (row.ours, row.instructions.map(bar).into_iter().collect())
     });
     let counted = rows.iter().any(|row| row.instructions.is_some());
     let axis = if counted { "instructions to the first /next, × bare" } else { "instructions were not counted" };
-    let instructions = Panel { axis, lanes: 1, reference: counted.then_some(1.0), rows: instructions.collect() };
+    let instructions =
+        Panel { axis, lanes: 1, longest: LONGEST, reference: counted.then_some(1.0), rows: instructions.collect() };
     let height = 40;
-    let sheet = Sheet { title: "A cold start", legend: ["to the first /next", "to the first answer"], caption, height };
-    sheet.draw(rows, |area| {
+    let sheet = Sheet {
+        title: "A cold start",
+        legend: ["to the first /next", "to the first answer"],
+        notes: &[NAMED, caption, SHARED],
+        names: NAMES,
+        height,
+    };
+    sheet.draw(&names(rows), |area| {
         times.draw(area, Frame { left: EDGE + NAMES, right: 660, top: HEAD, height }, 54)?;
         instructions.draw(area, Frame { left: 700, right: WIDTH - EDGE, top: HEAD, height }, 54)
     })
@@ -89,60 +98,17 @@ fn invocation(rows: &[Row], caption: &str) -> io::Result<String> {
         (row.ours, vec![before, Bar { from: answer, to: whole, tone: Tone::Light, lane: 0, text: label }])
     });
     let axis = "microseconds, as Lambda's end of the connection sees them";
-    let panel = Panel { axis, lanes: 1, reference: None, rows: bars.collect() };
+    let panel = Panel { axis, lanes: 1, longest: LONGEST, reference: None, rows: bars.collect() };
     let height = 32;
     let title = "A warm invocation with ten spans, 10 ms after the one before";
-    let sheet = Sheet { title, legend: ["from the event to the answer", "from the answer to the next /next"], caption, height };
-    sheet.draw(rows, |area| panel.draw(area, Frame { left: EDGE + NAMES, right: WIDTH - EDGE, top: HEAD, height }, 110))
-}
-
-/// What surrounds the panels.
-struct Sheet<'a> {
-    title: &'a str,
-    /// Of the dark bars, and of the light ones.
-    legend: [&'a str; 2],
-    caption: &'a str,
-    /// Of one row, in pixels.
-    height: i32,
-}
-
-impl Sheet<'_> {
-    fn draw(&self, rows: &[Row], panels: impl FnOnce(&Area<'_>) -> io::Result<()>) -> io::Result<String> {
-        let mut svg = String::new();
-        let bottom = HEAD + self.height * count(rows);
-        let height = bottom + FOOT;
-        let area = SVGBackend::with_string(&mut svg, (WIDTH.unsigned_abs(), height.unsigned_abs())).into_drawing_area();
-        // A sheet of its own, for a page may be dark.
-        area.fill(&WHITE).map_err(io::Error::other)?;
-        area.draw(&Rectangle::new([(0, 0), (WIDTH - 1, height - 1)], BORDER.stroke_width(1))).map_err(io::Error::other)?;
-        text(&area, self.title, (EDGE, 28), 18, Style { bold: true, ..Style::INK })?;
-        self.draw_legend(&area)?;
-        for (number, row) in (0..).zip(rows) {
-            let middle = HEAD + self.height * number + self.height / 2;
-            text(&area, &row.name, (EDGE + NAMES - 10, middle), 13, Style { bold: row.ours, h: HPos::Right, ..Style::INK })?;
-        }
-        panels(&area)?;
-        for (line, said) in (0..).zip([NAMED, self.caption, SHARED]) {
-            text(&area, said, (EDGE, bottom + 60 + 18 * line), 12, Style::QUIET)?;
-        }
-        area.present().map_err(io::Error::other)?;
-        drop(area);
-        Ok(svg)
-    }
-
-    fn draw_legend(&self, area: &Area<'_>) -> io::Result<()> {
-        let mut left = EDGE;
-        for (tone, what) in [Tone::Dark, Tone::Light].into_iter().zip(self.legend) {
-            for ours in [true, false] {
-                let square = Rectangle::new([(left, 50), (left + 11, 61)], tone.color(ours).filled());
-                area.draw(&square).map_err(io::Error::other)?;
-                left += 14;
-            }
-            text(area, what, (left + 4, 56), 13, Style::INK)?;
-            left += 34 + 7 * count(what.as_bytes());
-        }
-        text(area, "blue: this library", (left, 56), 13, Style { color: Tone::Dark.color(true), ..Style::INK })
-    }
+    let sheet = Sheet {
+        title,
+        legend: ["from the event to the answer", "from the answer to the next /next"],
+        notes: &[NAMED, caption, SHARED],
+        names: NAMES,
+        height,
+    };
+    sheet.draw(&names(rows), |area| panel.draw(area, Frame { left: EDGE + NAMES, right: WIDTH - EDGE, top: HEAD, height }, 110))
 }
 
 #[cfg(test)]

@@ -7,11 +7,9 @@ use crate::{
     build::{self, Built},
     contender::{CONCURRENT, Contender},
     error::Error,
-    format,
-    process::Usage,
-    samples::median,
     sinks::Sinks,
 };
+use bench_report::{format, process::Usage, statistics::median};
 use std::{
     path::Path,
     process::{Command, Stdio},

@@ -1,6 +1,7 @@
 //! An environment of the sandbox: looked at when it is initialised, and then in warm invocations.
 
-use crate::{contender::Contender, error::Error, process::Usage, samples::Samples, sinks::Sinks};
+use crate::{contender::Contender, error::Error, samples::Samples, sinks::Sinks};
+use bench_report::process::Usage;
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
     function::{EventKind, Function, TimelineEvent},

@@ -1,12 +1,9 @@
 //! What a process holds when it waits for its first event, without the sandbox, so that nothing but the program and the kernel has a say.
 
-use crate::{
-    bootstrap,
-    contender::Contender,
-    error::Error,
+use crate::{bootstrap, contender::Contender, error::Error, sinks::Sinks};
+use bench_report::{
     process::{self, Usage},
-    samples::median,
-    sinks::Sinks,
+    statistics::median,
 };
 use std::{
     net::TcpListener,

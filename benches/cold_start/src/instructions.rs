@@ -1,6 +1,7 @@
 //! Instructions to the first `/next`: the one figure that does not depend on what else the machine does.
 
-use crate::{bootstrap, contender::Contender, error::Error, samples::median, sinks::Sinks};
+use crate::{bootstrap, contender::Contender, error::Error, sinks::Sinks};
+use bench_report::statistics::median;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

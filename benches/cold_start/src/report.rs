@@ -1,13 +1,11 @@
 //! The tables.
 
-use crate::{
-    absent, build, concurrent,
-    contender::CONTENDERS,
-    error::Error,
+use crate::{absent, build, concurrent, contender::CONTENDERS, error::Error, measured::Measured, samples::Samples};
+use bench_report::{
     format::{grouped, head, kilobytes, line, ratio, spread},
     machine::{self, Machine},
-    measured::Measured,
-    samples::{Samples, median},
+    section,
+    statistics::median,
 };
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -129,11 +127,7 @@ pub(crate) fn tables(
 
 /// Puts the tables between the two marks.
 pub(crate) fn write(file: &Path, tables: &str) -> Result<(), Error> {
-    let old = fs::read_to_string(file)?;
-    let (before, rest) = old.split_once(BEGIN).ok_or(Error::NoMarker(BEGIN))?;
-    let (_, after) = rest.split_once(END).ok_or(Error::NoMarker(END))?;
-    fs::write(file, format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", tables.trim_end()))?;
-    Ok(())
+    if section::replace(file, BEGIN, END, tables)? { Ok(()) } else { Err(Error::NoMarker(BEGIN)) }
 }
 
 fn about(text: &mut String, machine: &Machine, rounds: usize, contenders: &Path) -> Result<(), Error> {

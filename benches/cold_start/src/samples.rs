@@ -27,15 +27,3 @@ pub(crate) struct Samples {
     /// Documents, requests or lines that carried spans.
     pub(crate) exported: u64,
 }
-
-/// A quantile of the samples, by the nearest rank; 0 of none.
-pub(crate) fn quantile(samples: &[f64], quantile: f64) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let rank = (quantile * (sorted.len().saturating_sub(1)) as f64).round() as usize;
-    sorted.get(rank).copied().unwrap_or_default()
-}
-
-pub(crate) fn median(samples: &[f64]) -> f64 {
-    quantile(samples, 0.5)
-}

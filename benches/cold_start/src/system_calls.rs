@@ -1,6 +1,7 @@
 //! System calls to the first `/next`, those of the dynamic linker included.
 
-use crate::{bootstrap, contender::Contender, error::Error, samples::median, sinks::Sinks};
+use crate::{bootstrap, contender::Contender, error::Error, sinks::Sinks};
+use bench_report::statistics::median;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -10,25 +10,25 @@ use plotters::{
 };
 use std::io;
 
-pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const INK: RGBColor = RGBColor(31, 35, 40);
-pub(super) const QUIET: RGBColor = RGBColor(101, 109, 118);
+pub const QUIET: RGBColor = RGBColor(101, 109, 118);
 const GRID: RGBColor = RGBColor(223, 227, 231);
 const PAPER: RGBColor = RGBColor(255, 255, 255);
 /// More than this many times the middle bar would leave no room to tell the others apart.
-const LONGEST: f64 = 4.0;
+pub const LONGEST: f64 = 4.0;
 
 /// Which of a panel's series a bar belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub enum Tone {
     Dark,
     Light,
 }
 
 impl Tone {
     /// Ours stand out.
-    pub(super) fn color(self, ours: bool) -> RGBColor {
+    pub fn color(self, ours: bool) -> RGBColor {
         match (self, ours) {
             (Self::Dark, true) => RGBColor(9, 105, 218),
             (Self::Light, true) => RGBColor(128, 184, 245),
@@ -39,34 +39,36 @@ impl Tone {
 }
 
 #[derive(Debug)]
-pub(super) struct Bar {
-    pub(super) from: f64,
-    pub(super) to: f64,
-    pub(super) tone: Tone,
+pub struct Bar {
+    pub from: f64,
+    pub to: f64,
+    pub tone: Tone,
     /// Which of the row's lanes, from the top.
-    pub(super) lane: i32,
+    pub lane: i32,
     /// What stands at its end.
-    pub(super) text: String,
+    pub text: String,
 }
 
 #[derive(Debug)]
-pub(super) struct Panel {
-    pub(super) axis: &'static str,
-    pub(super) lanes: i32,
+pub struct Panel {
+    pub axis: &'static str,
+    pub lanes: i32,
+    /// How many times as long as the middle bar the longest may be before it is cut.
+    pub longest: f64,
     /// A line through all rows.
-    pub(super) reference: Option<f64>,
+    pub reference: Option<f64>,
     /// With whether it is ours.
-    pub(super) rows: Vec<(bool, Vec<Bar>)>,
+    pub rows: Vec<(bool, Vec<Bar>)>,
 }
 
 /// Where a panel's bars are, in pixels.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Frame {
-    pub(super) left: i32,
-    pub(super) right: i32,
-    pub(super) top: i32,
+pub struct Frame {
+    pub left: i32,
+    pub right: i32,
+    pub top: i32,
     /// Of one row.
-    pub(super) height: i32,
+    pub height: i32,
 }
 
 impl Panel {
@@ -75,12 +77,12 @@ impl Panel {
         let mut ends: Vec<f64> =
             self.rows.iter().filter_map(|(_, bars)| bars.iter().map(|bar| bar.to).reduce(f64::max)).collect();
         ends.sort_by(f64::total_cmp);
-        let longest = ends.get(ends.len() / 2).map_or(1.0, |middle| middle * LONGEST);
+        let longest = ends.get(ends.len() / 2).map_or(1.0, |middle| middle * self.longest);
         ends.into_iter().rfind(|&end| end <= longest).filter(|&end| end > 0.0).unwrap_or(1.0)
     }
 
     /// `label` is the room kept right of the longest bar.
-    pub(super) fn draw(&self, area: &Area<'_>, frame: Frame, label: i32) -> io::Result<()> {
+    pub fn draw(&self, area: &Area<'_>, frame: Frame, label: i32) -> io::Result<()> {
         let Frame { left, right, top, height } = frame;
         let (end, bottom) = (self.end(), top + height * count(&self.rows));
         let axis = RangedCoordf64::from(0.0..end);
@@ -123,20 +125,20 @@ impl Panel {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Style {
-    pub(super) color: RGBColor,
-    pub(super) bold: bool,
-    pub(super) h: HPos,
-    pub(super) v: VPos,
+pub struct Style {
+    pub color: RGBColor,
+    pub bold: bool,
+    pub h: HPos,
+    pub v: VPos,
 }
 
 impl Style {
-    pub(super) const INK: Self = Self { color: INK, bold: false, h: HPos::Left, v: VPos::Center };
-    pub(super) const QUIET: Self = Self { color: QUIET, ..Self::INK };
+    pub const INK: Self = Self { color: INK, bold: false, h: HPos::Left, v: VPos::Center };
+    pub const QUIET: Self = Self { color: QUIET, ..Self::INK };
 }
 
 /// Text of so many pixels.
-pub(super) fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, style: Style) -> io::Result<()> {
+pub fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, style: Style) -> io::Result<()> {
     // The backend divides by this.
     let font = (FontFamily::SansSerif, f64::from(size) * 1.24, if style.bold { FontStyle::Bold } else { FontStyle::Normal });
     let style: TextStyle<'_> = font.into_text_style(area).color(&style.color).pos(Pos::new(style.h, style.v));
@@ -148,12 +150,12 @@ fn line(area: &Area<'_>, points: [(i32, i32); 2], color: RGBColor) -> io::Result
 }
 
 /// With commas between thousands.
-pub(super) fn number(value: f64, decimals: usize) -> String {
+pub fn number(value: f64, decimals: usize) -> String {
     if decimals > 0 { format!("{value:.decimals$}") } else { crate::format::grouped(value.round() as u64) }
 }
 
 /// So that pixels can be multiplied with it.
-pub(super) fn count<T>(all: &[T]) -> i32 {
+pub fn count<T>(all: &[T]) -> i32 {
     i32::try_from(all.len()).unwrap_or(i32::MAX)
 }
 
@@ -163,7 +165,7 @@ mod tests {
 
     fn end(values: &[f64]) -> f64 {
         let bar = |&to: &f64| (false, vec![Bar { from: 0.0, to, tone: Tone::Dark, lane: 0, text: String::new() }]);
-        Panel { axis: "", lanes: 1, reference: None, rows: values.iter().map(bar).collect() }.end()
+        Panel { axis: "", lanes: 1, reference: None, longest: super::LONGEST, rows: values.iter().map(bar).collect() }.end()
     }
 
     #[test]

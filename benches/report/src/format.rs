@@ -1,22 +1,22 @@
 //! Numbers and lines of the tables.
 
-use crate::samples::quantile;
+use crate::statistics::quantile;
 use std::fmt::Write as _;
 
-pub(crate) fn head(text: &mut String, titles: &[&str]) {
+pub fn head(text: &mut String, titles: &[&str]) {
     let _ = writeln!(text, "| {} |\n|---{}|", titles.join(" | "), "|---:".repeat(titles.len() - 1));
 }
 
-pub(crate) fn line(text: &mut String, name: &str, cells: &[String]) {
+pub fn line(text: &mut String, name: &str, cells: &[String]) {
     let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
 }
 
 /// Nanoseconds as microseconds: the median, with the 10th and the 90th percentile.
-pub(crate) fn spread(samples: &[f64]) -> String {
+pub fn spread(samples: &[f64]) -> String {
     format!("{} ({} to {})", middle(samples), microseconds(samples, 0.1), microseconds(samples, 0.9))
 }
 
-pub(crate) fn middle(samples: &[f64]) -> String {
+pub fn middle(samples: &[f64]) -> String {
     microseconds(samples, 0.5)
 }
 
@@ -24,11 +24,11 @@ fn microseconds(samples: &[f64], rank: f64) -> String {
     grouped((quantile(samples, rank) / 1e3).round() as u64)
 }
 
-pub(crate) fn kilobytes(bytes: f64) -> String {
+pub fn kilobytes(bytes: f64) -> String {
     grouped((bytes / 1024.0).round() as u64)
 }
 
-pub(crate) fn ratio(value: Option<f64>, base: Option<f64>) -> String {
+pub fn ratio(value: Option<f64>, base: Option<f64>) -> String {
     match (value, base) {
         (Some(value), Some(base)) if base > 0.0 => format!("{:.3}", value / base),
         _ => "not counted".to_owned(),
@@ -36,7 +36,7 @@ pub(crate) fn ratio(value: Option<f64>, base: Option<f64>) -> String {
 }
 
 /// With a comma between thousands.
-pub(crate) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

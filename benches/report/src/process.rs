@@ -4,20 +4,20 @@ use std::{fs, io};
 
 /// One look at a process.
 #[derive(Debug)]
-pub(crate) struct Usage {
+pub struct Usage {
     /// CPU time of all its living threads, in nanoseconds.
-    pub(crate) cpu: f64,
+    pub cpu: f64,
     /// Minor and major page faults.
-    pub(crate) faults: f64,
+    pub faults: f64,
     /// Resident memory, in bytes.
-    pub(crate) resident: f64,
+    pub resident: f64,
     /// The part of it that is no file's, in bytes.
-    pub(crate) anonymous: f64,
-    pub(crate) threads: f64,
+    pub anonymous: f64,
+    pub threads: f64,
 }
 
 impl Usage {
-    pub(crate) fn of(pid: u32) -> io::Result<Self> {
+    pub fn of(pid: u32) -> io::Result<Self> {
         let mut cpu = 0;
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
@@ -39,7 +39,7 @@ impl Usage {
 }
 
 /// Whether its main thread waits for something.
-pub(crate) fn sleeps(pid: u32) -> io::Result<bool> {
+pub fn sleeps(pid: u32) -> io::Result<bool> {
     Ok(stat(pid)?.trim_start().starts_with('S'))
 }
 

@@ -2,16 +2,16 @@
 
 use std::{fs, process::Command};
 
-pub(crate) struct Machine {
+pub struct Machine {
     /// To the minute, UTC.
-    pub(crate) date: String,
-    pub(crate) cpu: String,
-    pub(crate) cores: usize,
-    pub(crate) kernel: String,
+    pub date: String,
+    pub cpu: String,
+    pub cores: usize,
+    pub kernel: String,
 }
 
 impl Machine {
-    pub(crate) fn here() -> std::io::Result<Self> {
+    pub fn here() -> std::io::Result<Self> {
         let cpu = fs::read_to_string("/proc/cpuinfo")?;
         let name = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         Ok(Self {
@@ -23,13 +23,13 @@ impl Machine {
     }
 
     /// The date without the time of day.
-    pub(crate) fn day(&self) -> &str {
+    pub fn day(&self) -> &str {
         self.date.split(' ').next().unwrap_or_default()
     }
 }
 
 /// The first line a program says of itself.
-pub(crate) fn said(program: &str, args: &[&str]) -> String {
+pub fn said(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let output = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     output.lines().next().map_or("unknown", str::trim).to_owned()

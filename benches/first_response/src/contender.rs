@@ -1,0 +1,64 @@
+//! Who is measured.
+
+/// A function and how it is built.
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    /// What it is, for the table's reader.
+    pub(crate) what: &'static str,
+    /// Its package in `contenders`, which has a program of this name.
+    pub(crate) package: &'static str,
+    /// Variables of its build. Each set of variables has a target folder of its own.
+    pub(crate) build: &'static [(&'static str, &'static str)],
+    /// Whether it is linked statically.
+    pub(crate) linked_statically: bool,
+    /// Whether it uses this library.
+    pub(crate) ours: bool,
+}
+
+/// What the goals of this library are compared with.
+pub(crate) const DEFAULTS: &str = "sdk_defaults";
+/// What the goals are for.
+pub(crate) const OURS: &str = "ours";
+
+const SDK: Contender = Contender {
+    name: DEFAULTS,
+    what: "`lambda_runtime` and `aws_config::load_defaults`, with the SDK's default features: TLS with aws-lc",
+    package: "sdk_defaults",
+    build: &[],
+    linked_statically: false,
+    ours: false,
+};
+
+/// In the order of the tables.
+pub(crate) const CONTENDERS: &[Contender] = &[
+    SDK,
+    Contender {
+        name: "sdk_no_jitter",
+        what: "the same, built with `AWS_LC_SYS_NO_JITTER_ENTROPY=1`",
+        build: &[("AWS_LC_SYS_NO_JITTER_ENTROPY", "1")],
+        ..SDK
+    },
+    Contender { name: "sdk_ring", what: "the same, with ring", package: "sdk_ring", ..SDK },
+    Contender {
+        name: "sdk_config",
+        what: "`lambda_runtime` and this library's `aws_sdk::config()`",
+        package: "sdk_config",
+        ours: true,
+        ..SDK
+    },
+    Contender {
+        name: OURS,
+        what: "this library with all stages and its defaults, `aws_sdk::config()`, and `aws_sdk::connect` in the Init phase",
+        package: "ours",
+        ours: true,
+        ..SDK
+    },
+    Contender {
+        name: "ours_static",
+        what: "the same, linked statically with glibc",
+        package: "ours",
+        linked_statically: true,
+        ours: true,
+        ..SDK
+    },
+];

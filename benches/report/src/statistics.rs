@@ -1,0 +1,13 @@
+//! Of many samples the ones that tell.
+
+/// A quantile of the samples, by the nearest rank; 0 of none.
+pub fn quantile(samples: &[f64], quantile: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (quantile * (sorted.len().saturating_sub(1)) as f64).round() as usize;
+    sorted.get(rank).copied().unwrap_or_default()
+}
+
+pub fn median(samples: &[f64]) -> f64 {
+    quantile(samples, 0.5)
+}
