@@ -34,6 +34,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("limit_what_leaves_the_process_group_ends_with_the_environment", left_behind),
         trial("limit_each_function_has_groups_of_its_own", apart),
         trial("limit_a_function_sees_the_variables_it_would_see_without", variables),
+        trial("limit_groups_go_with_a_process_that_ends", ended),
         trial("limit_groups_go_with_a_dropped_function", dropped),
         trial("limit_groups_go_with_a_killed_sandbox", killed_sandbox),
         trial("limit_without_the_option_nothing_changes", without),
@@ -214,6 +215,22 @@ async fn variables() -> Outcome {
         names.push(seen.keys().filter(|name| *name != "_").cloned().collect::<BTreeSet<_>>());
     }
     ensure_eq(&names[0], &names[1])
+}
+
+async fn ended() -> Outcome {
+    let Some(groups) = permitted() else { return Ok(()) };
+    let gate = Gate::new().await?;
+    let function = limited("", &groups).build().await;
+    let call = invoke(&function, json!({ "gate": gate.address()?, "leave_behind": true, "exit": 7 }));
+    let seen = async {
+        let held = gate.held().await?;
+        let own = folders(&function, &groups).await?;
+        held.release();
+        Ok::<_, Failed>(own)
+    };
+    let (answer, own) = tokio::try_join!(async { Ok(call.await) }, seen)?;
+    ensure_eq(answer.result, Err(Failure::Exited("exit status 7".to_owned())))?;
+    gone(&own).await
 }
 
 async fn dropped() -> Outcome {

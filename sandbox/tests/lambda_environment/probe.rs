@@ -151,6 +151,10 @@ async fn handle(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Chu
     if let Some(gate) = task.gate {
         wait_at(&gate).await;
     }
+    if task.leave_behind {
+        let left = std::process::Command::new("sleep").arg("1000").process_group(0).spawn()?;
+        println!("left behind {}", left.id());
+    }
     if task.hang {
         std::future::pending::<()>().await;
     }
@@ -163,10 +167,6 @@ async fn handle(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Chu
     }
     if let Some(mb) = task.allocate {
         std::hint::black_box(vec![1_u8; mb << 20]);
-    }
-    if task.leave_behind {
-        let left = std::process::Command::new("sleep").arg("1000").process_group(0).spawn()?;
-        println!("left behind {}", left.id());
     }
     if let Some(message) = task.error {
         return Err(message.into());
