@@ -7,6 +7,7 @@ use crate::{
 };
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const BROKEN: [Wrong; 6] = [Wrong::Close, Wrong::CloseEarly, Wrong::Reset, Wrong::HalfAHead, Wrong::Garbage, Wrong::Hesitate];
 
@@ -31,6 +32,9 @@ pub(crate) fn tests() -> Vec<Trial> {
             tests.push(test(format!("init/error × {wrong:?} × {workers}"), move || init_error(wrong, workers)));
         }
         tests.push(test(format!("every header of an event is odd × {workers}"), move || odd_headers(workers)));
+        // Measures, and takes a minute. What CI can rely on is counted in paused time: `an_api_that_is_gone_for_a_minute_costs_few_attempts_and_lines`.
+        let measured = test(format!("CPU time while the Runtime API is gone for a minute × {workers}"), move || gone(workers));
+        tests.push(measured.with_ignored_flag(true));
     }
     for wrong in BROKEN.into_iter().chain([Wrong::Status(403), Wrong::Status(500)]) {
         tests.push(test(format!("restore/next × {wrong:?}"), move || restore(wrong, 1)));
@@ -96,6 +100,21 @@ async fn restore(wrong: Wrong, times: usize) -> Tested {
     ensure(posted.header("lambda-runtime-function-error-type") == Some("Runtime.InitError"), format!("{posted:?}"))?;
     ensure(body["errorMessage"].as_str().is_some_and(|message| message.contains("/restore/next")), body.to_string())?;
     stage.output.wait_for(1, |line| code_is(line, "serving_failed") && line.contains("/restore/next")).await
+}
+
+/// What a process costs whose Runtime API is gone: `cargo test --release --test runtime -- --ignored --nocapture gone`.
+async fn gone(workers: u32) -> Tested {
+    const MINUTE: Duration = Duration::from_secs(60);
+    // Nothing listens on the port of the discard service.
+    let mut stage = Stage::start(Probe::Serve, workers, Fake::default(), &[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9")]).await?;
+    stage.output.wait_for(1, |line| has(line, "code")).await?;
+    let before = stage.cpu_time()?;
+    tokio::time::sleep(MINUTE).await;
+    let used = stage.cpu_time()?.saturating_sub(before);
+    let (share, lines) = (used.as_secs_f64() / MINUTE.as_secs_f64(), stage.output.lines().len());
+    println!("{workers} workers: {used:?} of CPU time in a minute, {:.3} % of a CPU, {lines} lines", 100.0 * share);
+    ensure(stage.runs(), "the process ended")?;
+    ensure(share < 0.01 && lines < 20, format!("{share} of a CPU, {lines} lines"))
 }
 
 async fn odd_headers(workers: u32) -> Tested {

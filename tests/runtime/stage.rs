@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::{
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -140,6 +141,17 @@ impl Stage {
         let arn = "arn:aws:lambda:eu-west-1:000000000000:function:f";
         self.api.event(&id, &[("lambda-runtime-trace-id", &trace), ("lambda-runtime-invoked-function-arn", arn)], body);
         id
+    }
+
+    /// CPU time of all threads of the process that live.
+    pub(crate) fn cpu_time(&self) -> Result<Duration, Failed> {
+        let process = self.child.id().ok_or("the process has ended")?;
+        let mut nanoseconds = 0;
+        for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+            let times = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanoseconds += times.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
     }
 
     pub(crate) fn runs(&mut self) -> bool {
