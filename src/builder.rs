@@ -2,10 +2,11 @@
 
 use crate::{
     Export, Flush, Invocation, Report, TraceParent, Unfinished, directives,
-    export::Given,
+    export::{Given, queue},
     invocation::Hooks,
     notice::Problem,
     settings::Settings,
+    shutdown::OnShutdown,
     xray::{Redaction, Redactor},
 };
 use opentelemetry_sdk::trace::SpanExporter;
@@ -27,6 +28,7 @@ pub struct Builder {
     pub(crate) settings: Settings,
     pub(crate) given: Given,
     pub(crate) hooks: Hooks,
+    pub(crate) on_shutdown: Option<OnShutdown>,
     /// What is wrong with what was set.
     pub(crate) problems: Vec<Problem>,
 }
@@ -102,7 +104,8 @@ impl Builder {
     /// It gets the spans of an invocation after the response was posted. It runs in a task of its own and has until the
     /// invocation's hard point; one that hangs, fails or panics costs its own spans and nothing else.
     pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
-        self.given.exporters.push(Box::new(exporter));
+        self.given.exporters.push(queue(exporter));
+        self.on_shutdown = Some(OnShutdown::new());
         self
     }
 
@@ -238,7 +241,7 @@ impl Builder {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.hooks.push_after(hook);
+        self.hooks.push_after(hook, |hooks, report, context, until| Box::pin(hooks.run_after(report, context, until)));
         self
     }
 
@@ -267,6 +270,7 @@ impl Builder {
         F: Future<Output = ()> + Send + 'static,
     {
         self.hooks.push_shutdown(hook);
+        self.on_shutdown = Some(OnShutdown::new());
         self
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     notice::{self, Data, Warning},
     runtime::{Respond, Runtime},
     service::{HandlerLayer, HandlerService, Payload, RuntimeLayer, RuntimeService, TrackedStream},
-    shutdown,
+    settings,
+    shutdown::{self, OnShutdown},
     subscriber::subscribe,
     trace, urls,
 };
@@ -68,6 +69,7 @@ pub type HttpLifecycleService<S, R> = LifecycleService<HttpAdapter<S>, LambdaReq
 /// `L` is what [`layer`](Self::layer) has put around the invocations; nothing by default.
 pub struct Lifecycle<L = Identity> {
     shared: Arc<Shared>,
+    on_shutdown: Option<OnShutdown>,
     init: InitPhase,
     snapstart: Vec<Arc<dyn SnapStartResource>>,
     layers: L,
@@ -164,8 +166,8 @@ impl<L> Lifecycle<L> {
     /// }
     /// ```
     pub fn layer<Outer>(self, layer: Outer) -> Lifecycle<Stack<L, Outer>> {
-        let Self { shared, init, snapstart, layers } = self;
-        Lifecycle { shared, init, snapstart, layers: Stack::new(layers, layer) }
+        let Self { shared, on_shutdown, init, snapstart, layers } = self;
+        Lifecycle { shared, on_shutdown, init, snapstart, layers: Stack::new(layers, layer) }
     }
 
     /// A [`Runtime`] with the settings of this lifecycle, to place its layers and layers of your own as you like.
@@ -204,18 +206,30 @@ impl<L> Lifecycle<L> {
 
     /// Position A, for a `lambda_runtime::Runtime` of your own: see [`service`](crate::service).
     pub fn runtime_layer(&self) -> RuntimeLayer {
-        RuntimeLayer::of(Arc::clone(&self.shared))
+        settings::warn_of_unknown_variables();
+        self.layer_a()
     }
 
     /// Position B, for a `lambda_runtime::Runtime` of your own: see [`service`](crate::service).
     pub fn handler_layer<Buffered, Body>(&self) -> HandlerLayer<Buffered, Body> {
-        HandlerLayer::of(Arc::clone(&self.shared))
+        settings::warn_of_unknown_variables();
+        self.layer_b()
     }
 
     /// Position C, for an adapter of your own around a router: see [`service`](crate::service).
     #[cfg(feature = "http")]
     pub fn http_layer(&self) -> crate::service::HttpLayer {
+        settings::warn_of_unknown_variables();
         crate::service::HttpLayer::of(Arc::clone(&self.shared))
+    }
+
+    /// The layer of position A, without a look at the names of all variables, which the loop has after its first event.
+    fn layer_a(&self) -> RuntimeLayer {
+        RuntimeLayer::of(Arc::clone(&self.shared))
+    }
+
+    fn layer_b<Buffered, Body>(&self) -> HandlerLayer<Buffered, Body> {
+        HandlerLayer::of(Arc::clone(&self.shared))
     }
 
     /// Runs a set-up of the Init phase: timed, traced as `init <name>`, within the phase's budget, its failure posted to Lambda.
@@ -366,13 +380,13 @@ impl<L> Lifecycle<L> {
         L: Layer<LifecycleService<H, T, Buffered, Body>>,
         L::Service: Service<LambdaInvocation, Response = (), Error = Error>,
     {
-        let runtime = self.runtime(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
+        let runtime = self.runtime(self.layer_b().layer(handler))?.layer(self.layer_a()).layer(self.layers);
         trace::resolve(&self.shared).await;
         if environment::kind().is_concurrent() {
             notice::log(Warning::OneEventAtATime, Data::default());
         }
         let runtime = runtime.register_snapstart_resources(self.snapstart);
-        shutdown::serve(&self.shared, pin!(runtime.run())).await
+        shutdown::serve(&self.shared, self.on_shutdown, pin!(runtime.run())).await
     }
 
     /// Serves as many events at a time as the environment asks for: one on demand, `AWS_LAMBDA_MAX_CONCURRENCY` on Managed
@@ -394,10 +408,10 @@ impl<L> Lifecycle<L> {
         L: Layer<LifecycleService<H, T, Buffered, Body>>,
         L::Service: Service<LambdaInvocation, Response = (), Error = Error, Future: Send> + Clone + Send + 'static,
     {
-        let runtime = self.runtime(self.handler_layer().layer(handler))?.layer(self.runtime_layer()).layer(self.layers);
+        let runtime = self.runtime(self.layer_b().layer(handler))?.layer(self.layer_a()).layer(self.layers);
         trace::resolve(&self.shared).await;
         let runtime = runtime.register_snapstart_resources(self.snapstart);
-        shutdown::serve(&self.shared, pin!(runtime.run_concurrent())).await
+        shutdown::serve(&self.shared, self.on_shutdown, pin!(runtime.run_concurrent())).await
     }
 
     /// Serves HTTP: an axum router, or any `Service` of `http::Request`, behind API Gateway, a function URL or a load balancer.
@@ -429,7 +443,7 @@ impl<L> Lifecycle<L> {
     {
         #[cfg(feature = "axum")]
         let service = crate::service::with_route(service);
-        let service = self.http_layer().layer(service);
+        let service = crate::service::HttpLayer::of(Arc::clone(&self.shared)).layer(service);
         self.run_concurrent(HttpAdapter::new(service)).await
     }
 }
@@ -437,7 +451,7 @@ impl<L> Lifecycle<L> {
 impl Builder {
     /// The lifecycle. Sets the global subscriber, if the log or the trace is wanted and none is set.
     pub fn build(self) -> Lifecycle {
-        let Self { mut settings, given, hooks, mut problems } = self;
+        let Self { mut settings, given, hooks, on_shutdown, mut problems } = self;
         problems.extend(settings.read_env());
         problems.extend(subscribe(&settings));
         for problem in problems {
@@ -445,6 +459,7 @@ impl Builder {
         }
         tracing::debug!("{settings:?}");
         let init = InitPhase::begin(&settings);
-        Lifecycle { shared: Shared::new(settings, hooks, given), init, snapstart: Vec::new(), layers: Identity::new() }
+        let shared = Shared::new(settings, hooks, given);
+        Lifecycle { shared, on_shutdown, init, snapstart: Vec::new(), layers: Identity::new() }
     }
 }

@@ -23,7 +23,7 @@
 //! | `LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET` | milliseconds from SIGTERM to the end of the last flush | `450` |
 //!
 //! An invalid value is logged once and the default is used. A variable whose name is unknown, as it is when it is misspelled, is logged with
-//! the closest name.
+//! the closest name, after the first response or when the function ends.
 //!
 //! Of other variables the library reads those of the [log](crate::logs), those that Lambda sets, and `AWS_XRAY_DAEMON_ADDRESS`: where the X-Ray
 //! daemon listens, `127.0.0.1:2000` when it is unset or empty, as in AWS's X-Ray SDKs.
@@ -41,6 +41,7 @@ use std::{
     cell::{Cell, RefCell},
     fmt,
     str::FromStr,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 use tracing_subscriber::filter::Targets;
@@ -174,6 +175,7 @@ impl Settings {
     pub(crate) fn from_env() -> Self {
         let mut settings = Self::default();
         settings.read_env().into_iter().for_each(Problem::log_once);
+        warn_of_unknown_variables();
         settings
     }
 
@@ -197,16 +199,10 @@ impl Settings {
     }
 
     /// Reads the variables, and returns a problem for each that is invalid.
+    ///
+    /// Searches for one name after the other: a copy of all variables costs more than twice as many instructions.
     pub(crate) fn read_env(&mut self) -> Vec<Problem> {
-        // One look at all variables: most functions set none of these, and asking for each of them costs a search through all.
-        let set = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-        let set: Vec<_> = set.filter(|(name, _)| may_be_ours(name)).collect();
-        let ours = |name: &str| set.iter().find(|(other, _)| other == name).filter(|(_, value)| !value.is_empty());
-        let mut problems = self.read(&|name| {
-            if may_be_ours(name) { ours(name).map(|(_, value)| value.to_string_lossy().into_owned()) } else { variable(name) }
-        });
-        problems.extend(unknown_variables(set.iter().map(|(name, _)| name.clone())));
-        problems
+        self.read(&variable)
     }
 
     /// The one setting that is needed before the lifecycle is built, and which no builder sets. A problem with it is logged then.
@@ -285,6 +281,19 @@ impl Settings {
 }
 
 const PREFIX: &str = "LAMBDA_LIFECYCLE_";
+
+/// Logs each variable whose name looks like one of ours and is not, once in a process.
+///
+/// It copies all variables, so a lifecycle calls it after the first response, when nobody waits, or when the function ends earlier.
+#[cold]
+#[inline(never)]
+pub(crate) fn warn_of_unknown_variables() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::Relaxed) {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| may_be_ours(name));
+        unknown_variables(names).into_iter().for_each(Problem::log_once);
+    }
+}
 
 /// True of our own variables, and of no other that is common: `LAMBDA_TASK_ROOT` and `LAMBDA_RUNTIME_DIR` are Lambda's.
 fn may_be_ours(name: &str) -> bool {

@@ -28,7 +28,7 @@ impl Invocation {
     {
         let work: Work = Box::pin(future);
         // No response follows outside of an invocation, nor one more in one that is over: the work would never run.
-        let refused = if self.is_detached() { Err(work) } else { self.deferred().push(work) };
+        let refused = if self.is_detached() { Err(work) } else { self.deferred().push(work, &stage::STAGE) };
         if let Err(work) = refused {
             spawn_now(self, work);
         }

@@ -3,7 +3,7 @@
 use super::spawn_now;
 use crate::{
     Invocation, Report, Unfinished, clock, environment, frozen,
-    invocation::{CURRENT, Work},
+    invocation::{CURRENT, Done, Stage, Work},
     notice::{self, Data, Warning},
     panics::Panic,
     trace,
@@ -15,6 +15,10 @@ use opentelemetry::{
 };
 use std::{future::poll_fn, task::Poll, time::Instant};
 use tokio::task::JoinSet;
+
+/// What is done with stored work.
+pub(super) static STAGE: Stage =
+    Stage { run: |invocation, context| Box::pin(background_work(invocation, context)), leave, begin: spawn_now };
 
 /// True where the stage after the response has nothing to do, which is not worth a task: of an invocation that is not recorded, on time, side by
 /// side with others. Elsewhere it is no task, and remembers when it ended.
@@ -41,7 +45,7 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
         trace::deliver(&invocation, context.span().span_context().span_id()).await;
     }
     // An exporter that hangs must not cost the work its time.
-    let ((), done) = tokio::join!(trace::export(&invocation), background_work(&invocation, &context));
+    let ((), done) = tokio::join!(trace::export(&invocation), stored_work(&invocation, &context));
     let hooks = &invocation.shared().hooks;
     if !hooks.after.is_empty() {
         let report = Report {
@@ -53,12 +57,16 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
             invocation: invocation.clone(),
         };
         let until = invocation.timing().map(|deadline| deadline.after_response(clock::now()));
-        hooks.run_after(&report, &context, until).await;
+        if let Some(run_after) = hooks.run_after {
+            run_after(hooks, &report, &context, until).await;
+        }
     }
     // What hooks, or tasks of the handler's, have stored meanwhile.
     while !invocation.deferred().close_if_empty() {
-        if background_work(&invocation, &context).await.unfinished > 0 {
-            leave(&invocation, &context);
+        if stored_work(&invocation, &context).await.unfinished > 0
+            && let Some(stage) = invocation.deferred().stage()
+        {
+            (stage.leave)(&invocation, &context);
         }
     }
     if recorded {
@@ -68,6 +76,14 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
         invocation.close_spans();
     }
     frozen::begin();
+}
+
+/// Runs the work that was stored for after the response, where there is any.
+async fn stored_work(invocation: &Invocation, context: &OtelContext) -> Done {
+    match invocation.deferred().stage() {
+        Some(stage) => (stage.run)(invocation, context).await,
+        None => Done::default(),
+    }
 }
 
 /// Runs the work that was stored for after the response, in a span of its own.
@@ -108,17 +124,12 @@ async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done
 
 /// Begins what a handler has stored where no runtime layer runs the stage: as soon as the handler has ended.
 pub(crate) fn release(invocation: &Invocation) {
-    for work in invocation.deferred().close() {
-        spawn_now(invocation, work);
+    let stored = invocation.deferred().close();
+    if let Some(stage) = invocation.deferred().stage() {
+        for work in stored {
+            (stage.begin)(invocation, work);
+        }
     }
-}
-
-/// What became of the work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Done {
-    pub(crate) finished: usize,
-    pub(crate) panicked: usize,
-    pub(crate) unfinished: usize,
 }
 
 /// Runs the stored work, and what that work stores in its turn, until all is done or its time is over.
@@ -176,7 +187,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done 
 }
 
 /// Ends the stage, though something was stored when its time was over.
-pub(crate) fn leave(invocation: &Invocation, context: &OtelContext) {
+fn leave(invocation: &Invocation, context: &OtelContext) {
     let mut tasks = JoinSet::new();
     begin(invocation.deferred().close(), invocation, context, &mut tasks);
     if freezes(invocation) {

@@ -48,7 +48,7 @@ pub enum Flush {
 type Exported = Pin<Box<dyn Future<Output = Result<OTelSdkResult, Option<Panic>>> + Send>>;
 
 /// A `SpanExporter` of any type. What only exporters need is here, so that it is compiled for functions that have one.
-pub(crate) trait AnyExporter: Send + Sync + fmt::Debug {
+trait AnyExporter: Send + Sync + fmt::Debug {
     /// Tells the exporter whose spans it gets.
     fn introduce(&mut self, redactor: Option<&Redactor>);
 
@@ -77,6 +77,38 @@ impl<T: SpanExporter + 'static> AnyExporter for T {
     }
 }
 
+type Flushing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An exporter with the spans that wait for it. A trait, so that a function without an exporter has none of the code behind it.
+pub(crate) trait Queue: Send + Sync + fmt::Debug {
+    /// Tells the exporter whose spans it gets.
+    fn introduce(&mut self, redactor: Option<&Redactor>);
+
+    fn keep(&self, spans: &[SpanData]);
+
+    /// When spans were handed over last.
+    fn last(&self) -> Instant;
+
+    /// Hands over what waits, and waits for that, at most until `until`. What comes while the exporter is at work is its next batch, for which
+    /// nobody waits.
+    fn flush(self: Arc<Self>, until: Option<Instant>) -> Flushing;
+
+    /// As `flush`, and waits for what the exporter is at work on first.
+    fn flush_all(self: Arc<Self>, until: Option<Instant>) -> Flushing;
+}
+
+/// The queue of an exporter.
+pub(crate) fn queue(exporter: impl SpanExporter + 'static) -> Box<dyn Queue> {
+    Box::new(Slot {
+        exporter: Arc::new(exporter),
+        waiting: Mutex::default(),
+        last: Mutex::new(Instant::now()),
+        left_out: AtomicU64::new(0),
+        logged: Mutex::default(),
+        at_work: tokio::sync::Mutex::default(),
+    })
+}
+
 #[derive(Debug)]
 struct Slot {
     exporter: Arc<dyn AnyExporter>,
@@ -91,7 +123,7 @@ struct Slot {
 
 #[derive(Debug)]
 pub(crate) struct Exporters {
-    slots: Vec<Arc<Slot>>,
+    queues: Vec<Arc<dyn Queue>>,
     flush: Flush,
 }
 
@@ -124,20 +156,13 @@ fn redacted(resource: Resource, redactor: Option<&Redactor>) -> Resource {
 
 impl Exporters {
     /// `None` without an exporter.
-    pub(crate) fn new(exporters: Vec<Box<dyn AnyExporter>>, flush: Flush, redactor: Option<&Redactor>) -> Option<Self> {
-        let slots = exporters.into_iter().map(|mut exporter| {
-            exporter.introduce(redactor);
-            Arc::new(Slot {
-                exporter: exporter.into(),
-                waiting: Mutex::default(),
-                last: Mutex::new(Instant::now()),
-                left_out: AtomicU64::new(0),
-                logged: Mutex::default(),
-                at_work: tokio::sync::Mutex::default(),
-            })
+    pub(crate) fn new(queues: Vec<Box<dyn Queue>>, flush: Flush, redactor: Option<&Redactor>) -> Option<Self> {
+        let queues = queues.into_iter().map(|mut queue| {
+            queue.introduce(redactor);
+            queue.into()
         });
-        let slots: Vec<Arc<Slot>> = slots.collect();
-        (!slots.is_empty()).then_some(Self { slots, flush })
+        let queues: Vec<Arc<dyn Queue>> = queues.collect();
+        (!queues.is_empty()).then_some(Self { queues, flush })
     }
 
     /// True where spans wait for shutdown.
@@ -147,31 +172,80 @@ impl Exporters {
 
     /// Keeps an invocation's spans for every exporter.
     pub(crate) fn keep(&self, spans: &[SpanData]) {
-        for slot in &self.slots {
-            slot.keep(spans);
+        for queue in &self.queues {
+            queue.keep(spans);
         }
     }
 
     /// Hands over what waits to the exporters whose turn it is, and waits for them, at most until `until`.
     pub(crate) async fn flush_due(&self, until: Option<Instant>) {
         let now = Instant::now();
-        for slot in &self.slots {
+        for queue in &self.queues {
             let due = match self.flush {
                 Flush::EveryInvocation => true,
-                Flush::Every(interval) => now.duration_since(*lock(&slot.last)) >= interval,
+                Flush::Every(interval) => now.duration_since(queue.last()) >= interval,
                 Flush::OnShutdown => false,
             };
             if due {
-                slot.flush(until).await;
+                Arc::clone(queue).flush(until).await;
             }
         }
     }
 
     /// Hands over all that waits, also behind what the exporters are at work on.
     pub(crate) async fn flush(&self, until: Option<Instant>) {
-        for slot in &self.slots {
-            slot.flush_all(until).await;
+        for queue in &self.queues {
+            Arc::clone(queue).flush_all(until).await;
         }
+    }
+}
+
+impl Queue for Slot {
+    fn introduce(&mut self, redactor: Option<&Redactor>) {
+        // Nobody else has it before it is used.
+        if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
+            exporter.introduce(redactor);
+        }
+    }
+
+    fn keep(&self, spans: &[SpanData]) {
+        let mut waiting = lock(&self.waiting);
+        let room = WAITING.saturating_sub(waiting.len());
+        waiting.extend(spans.iter().take(room).cloned());
+        let left_out = spans.len().saturating_sub(room) as u64;
+        if left_out > 0 && self.left_out.fetch_add(left_out, Ordering::Relaxed) == 0 {
+            notice::log(Warning::ExporterOverrun, Data::default());
+        }
+    }
+
+    fn last(&self) -> Instant {
+        *lock(&self.last)
+    }
+
+    fn flush(self: Arc<Self>, until: Option<Instant>) -> Flushing {
+        Box::pin(async move {
+            if lock(&self.waiting).is_empty() {
+                return;
+            }
+            let (first, done) = oneshot::channel();
+            tokio::spawn(Arc::clone(&self).draining(Some(first)));
+            self.wait(until, Box::pin(async { _ = done.await })).await;
+        })
+    }
+
+    fn flush_all(self: Arc<Self>, until: Option<Instant>) -> Flushing {
+        Box::pin(async move {
+            if lock(&self.waiting).is_empty() && self.at_work.try_lock().is_ok() {
+                return;
+            }
+            let slot = Arc::clone(&self);
+            let all = async move {
+                drop(slot.at_work.lock().await);
+                // Its own task ends with the runtime only.
+                _ = tokio::spawn(slot.draining(None)).await;
+            };
+            self.wait(until, Box::pin(all)).await;
+        })
     }
 }
 
@@ -186,40 +260,7 @@ impl Slot {
         }
     }
 
-    fn keep(&self, spans: &[SpanData]) {
-        let mut waiting = lock(&self.waiting);
-        let room = WAITING.saturating_sub(waiting.len());
-        waiting.extend(spans.iter().take(room).cloned());
-        let left_out = spans.len().saturating_sub(room) as u64;
-        if left_out > 0 && self.left_out.fetch_add(left_out, Ordering::Relaxed) == 0 {
-            notice::log(Warning::ExporterOverrun, Data::default());
-        }
-    }
-
-    /// Hands over what waits, and waits for that, at most until `until`. What comes while the exporter is at work is its next batch, for which
-    /// nobody waits.
-    async fn flush(self: &Arc<Self>, until: Option<Instant>) {
-        if lock(&self.waiting).is_empty() {
-            return;
-        }
-        let (first, done) = oneshot::channel();
-        tokio::spawn(Arc::clone(self).drain(Some(first)));
-        self.wait(until, async { _ = done.await }).await;
-    }
-
-    async fn flush_all(self: &Arc<Self>, until: Option<Instant>) {
-        if lock(&self.waiting).is_empty() && self.at_work.try_lock().is_ok() {
-            return;
-        }
-        let all = async {
-            drop(self.at_work.lock().await);
-            // Its own task ends with the runtime only.
-            _ = tokio::spawn(Arc::clone(self).drain(None)).await;
-        };
-        self.wait(until, all).await;
-    }
-
-    async fn wait(&self, until: Option<Instant>, ended: impl Future<Output = ()>) {
+    async fn wait(&self, until: Option<Instant>, ended: Flushing) {
         let in_time = match until {
             Some(until) => tokio::time::timeout_at(until.into(), ended).await.is_ok(),
             None => {
@@ -230,6 +271,11 @@ impl Slot {
         if !in_time {
             notice::log(Warning::ExporterDelayed, Data::default());
         }
+    }
+
+    /// [`drain`](Self::drain) for a task: boxed, because each type of task is compiled anew.
+    fn draining(self: Arc<Self>, first: Option<oneshot::Sender<()>>) -> Flushing {
+        Box::pin(self.drain(first))
     }
 
     /// Hands over what waits, batch by batch, until nothing does. Drops `first` after the first batch.
@@ -305,7 +351,7 @@ pub(super) mod tests {
     }
 
     fn exporters(gate: &Gate) -> Arc<Exporters> {
-        Arc::new(Exporters::new(vec![Box::new(gate.clone())], Flush::EveryInvocation, None).expect("an exporter"))
+        Arc::new(Exporters::new(vec![queue(gate.clone())], Flush::EveryInvocation, None).expect("an exporter"))
     }
 
     #[tokio::test]

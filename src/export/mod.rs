@@ -8,7 +8,7 @@ mod tests;
 
 pub(crate) use documents::{Documents, Sending};
 pub use exporters::Flush;
-pub(crate) use exporters::{AnyExporter, Exporters};
+pub(crate) use exporters::{Exporters, Queue, queue};
 
 use crate::settings::Settings;
 use opentelemetry::trace::{SpanId, SpanKind};
@@ -19,7 +19,7 @@ use std::time::Instant;
 /// What the builder was given to send spans with.
 #[derive(Debug, Default)]
 pub(crate) struct Given {
-    pub(crate) exporters: Vec<Box<dyn AnyExporter>>,
+    pub(crate) exporters: Vec<Box<dyn Queue>>,
     pub(crate) flush: Flush,
     #[cfg(feature = "xray-api")]
     pub(crate) api: Option<crate::xray_api::XRayApi>,

@@ -1,6 +1,10 @@
 //! Both destinations of spans together, and what the tests of this folder have in common.
 
-use super::{Destinations, Exporters, Flush, Sending, documents::tests::documents, exporters::tests::Gate};
+use super::{
+    Destinations, Exporters, Flush, Sending,
+    documents::tests::documents,
+    exporters::{queue, tests::Gate},
+};
 use crate::xray::Frame;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
@@ -45,7 +49,7 @@ async fn the_last_flush_has_the_spans_of_an_invocation_at_the_pace() {
     let (documents, _daemon) = documents();
     let gate = Gate::closed();
     gate.through.add_permits(SPANS);
-    let exporters = Exporters::new(vec![Box::new(gate.clone())], Flush::OnShutdown, None);
+    let exporters = Exporters::new(vec![queue(gate.clone())], Flush::OnShutdown, None);
     let destinations = Destinations { documents, exporters };
     let spans: Vec<SpanData> = (0..SPANS).map(|_| span()).collect();
     let main = spans[0].span_context.span_id();

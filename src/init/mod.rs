@@ -16,7 +16,7 @@ use crate::{
     invocation::error_type,
     notice::{self, Data, Warning},
     panics,
-    settings::Settings,
+    settings::{self, Settings},
     trace::{TRACER, exception},
     urls,
     xray::{Redaction, Redactor},
@@ -155,6 +155,8 @@ impl InitPhase {
             if let Some(redactor) = &self.redactor {
                 diagnostic.error_type = redactor.error_type(diagnostic.error_type);
             }
+            // A misspelled setting may be the reason.
+            settings::warn_of_unknown_variables();
             let data = Data { error_type: Some(&diagnostic.error_type), ..Data::error(&diagnostic.error_message) };
             notice::log(Warning::InitFailed, data);
             report::post(&diagnostic).await;

@@ -10,30 +10,36 @@ use std::{
 /// Work of any kind. Boxed where it is spawned: Tokio's part of a task is compiled for each type of future.
 pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The work an invocation has stored for after its response.
-#[derive(Default)]
-pub(crate) struct Deferred(Mutex<Stored>);
+/// The work an invocation has stored for after its response, and what is done with it: an `S`.
+pub(crate) struct Deferred<S: 'static>(Mutex<Stored<S>>);
 
-#[derive(Default)]
-struct Stored {
+struct Stored<S: 'static> {
     work: Vec<Work>,
+    stage: Option<&'static S>,
     closed: bool,
-    /// The stage, where it waits for work that is under way.
-    stage: Option<Waker>,
+    /// The stage's task, where it waits for work that is under way.
+    waiting: Option<Waker>,
 }
 
-impl Deferred {
+impl<S> Default for Deferred<S> {
+    fn default() -> Self {
+        Self(Mutex::new(Stored { work: Vec::new(), stage: None, closed: false, waiting: None }))
+    }
+}
+
+impl<S> Deferred<S> {
     /// Stores work, or gives it back where the stage is over.
-    pub(crate) fn push(&self, work: Work) -> Result<(), Work> {
+    pub(crate) fn push(&self, work: Work, stage: &'static S) -> Result<(), Work> {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if stored.closed {
             return Err(work);
         }
         stored.work.push(work);
-        let stage = stored.stage.take();
+        stored.stage = Some(stage);
+        let waiting = stored.waiting.take();
         drop(stored);
-        if let Some(stage) = stage {
-            stage.wake();
+        if let Some(waiting) = waiting {
+            waiting.wake();
         }
         Ok(())
     }
@@ -58,6 +64,11 @@ impl Deferred {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).closed
     }
 
+    /// `None` where nothing was ever stored.
+    pub(crate) fn stage(&self) -> Option<&'static S> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).stage
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).work.is_empty()
     }
@@ -72,7 +83,7 @@ impl Deferred {
         if !stored.work.is_empty() {
             return Poll::Ready(());
         }
-        stored.stage = Some(cx.waker().clone());
+        stored.waiting = Some(cx.waker().clone());
         Poll::Pending
     }
 }

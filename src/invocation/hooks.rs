@@ -1,11 +1,13 @@
 //! What the builder was given to be called with an invocation.
 
 use super::{Invocation, Outcome, Work};
+use opentelemetry::Context;
 use std::{
     fmt,
     future::Future,
+    pin::Pin,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 type AfterHook = Box<dyn Fn(Report) -> Work + Send + Sync>;
@@ -31,10 +33,35 @@ pub struct Report {
     pub after_response: Duration,
 }
 
+/// What became of the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) finished: usize,
+    pub(crate) panicked: usize,
+    pub(crate) unfinished: usize,
+}
+
+type Running<'i> = Pin<Box<dyn Future<Output = Done> + Send + 'i>>;
+
+/// What is done with stored work. It comes with the work, so that a function that stores none does not contain the code behind it.
+pub(crate) struct Stage {
+    /// Runs what is stored, in a span of its own.
+    pub(crate) run: for<'i> fn(&'i Invocation, &'i Context) -> Running<'i>,
+    /// Begins what is stored when the stage has no more time.
+    pub(crate) leave: fn(&Invocation, &Context),
+    /// Begins a piece of work at once.
+    pub(crate) begin: fn(&Invocation, Work),
+}
+
+/// Runs the hooks after a response. It comes with the first of them, so that a function without one does not contain it.
+pub(crate) type RunAfter =
+    for<'h> fn(&'h Hooks, &'h Report, &'h Context, Option<Instant>) -> Pin<Box<dyn Future<Output = ()> + Send + 'h>>;
+
 /// The hooks of a lifecycle.
 #[derive(Default)]
 pub(crate) struct Hooks {
     pub(crate) after: Vec<AfterHook>,
+    pub(crate) run_after: Option<RunAfter>,
     pub(crate) unfinished: Vec<UnfinishedHook>,
     pub(crate) thaw: Vec<(Duration, ThawHook)>,
     shutdown: Mutex<Vec<ShutdownHook>>,
@@ -51,11 +78,12 @@ impl fmt::Debug for Hooks {
 }
 
 impl Hooks {
-    pub(crate) fn push_after<F>(&mut self, hook: impl Fn(Report) -> F + Send + Sync + 'static)
+    pub(crate) fn push_after<F>(&mut self, hook: impl Fn(Report) -> F + Send + Sync + 'static, run_after: RunAfter)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         self.after.push(Box::new(move |report| Box::pin(hook(report))));
+        self.run_after = Some(run_after);
     }
 
     pub(crate) fn push_shutdown<F>(&mut self, hook: impl FnOnce() -> F + Send + 'static)

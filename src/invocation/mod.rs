@@ -14,7 +14,7 @@ pub(crate) use deadline::Deadline;
 pub use deadline::DeadlineExceeded;
 pub(crate) use deferred::{Deferred, Work};
 pub use hooks::Report;
-pub(crate) use hooks::{Hooks, ShutdownHook};
+pub(crate) use hooks::{Done, Hooks, ShutdownHook, Stage};
 pub use outcome::Outcome;
 pub(crate) use outcome::error_type;
 pub(crate) use shared::Shared;
@@ -80,7 +80,7 @@ struct Inner {
     polled: AtomicBool,
     idle: Option<Duration>,
     spans: SpanBuffer,
-    deferred: Deferred,
+    deferred: Deferred<Stage>,
     notes: Mutex<Notes>,
 }
 
@@ -465,7 +465,7 @@ impl Invocation {
         }
     }
 
-    pub(crate) fn deferred(&self) -> &Deferred {
+    pub(crate) fn deferred(&self) -> &Deferred<Stage> {
         &self.0.deferred
     }
 

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     panics,
     runtime_api::{Failure, Reply, diagnostic},
+    settings,
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, response};
@@ -59,7 +60,7 @@ where
 {
     let mut pause = Pause::default();
     let mut refusals = 0;
-    let (mut not_ready, mut was_ready) = (0, false);
+    let (mut not_ready, mut was_ready, mut has_served) = (0, false, false);
     loop {
         let request = shared.client.get(shared.next.clone());
         let event = match shared.client.call(request, true).await {
@@ -114,6 +115,9 @@ where
                     }
                 } else {
                     (not_ready, was_ready) = (0, true);
+                }
+                if !std::mem::replace(&mut has_served, true) {
+                    settings::warn_of_unknown_variables();
                 }
             }
             Some(Err(())) => {

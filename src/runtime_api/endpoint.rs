@@ -62,7 +62,7 @@ impl Endpoint {
 
     /// An endpoint of the Runtime API that has no parameter.
     pub(crate) fn runtime(&self, path: &str) -> Uri {
-        self.uri(&format!("/{VERSION}/runtime/{path}"))
+        self.uri(&["/", VERSION, "/runtime/", path].concat())
     }
 
     /// `/runtime/invocation/{id}/{what}`. The id goes into the path as it came; what a path must not hold is escaped.

@@ -7,11 +7,11 @@ mod signal;
 
 use crate::{
     causes::Causes,
-    invocation::Shared,
+    invocation::{Hooks, Shared},
     notice::{self, Data, Warning},
     panics, trace,
 };
-use lambda_runtime::Error;
+use lambda_runtime::{BoxFuture, Error};
 use std::{
     fmt::{self, Debug, Formatter},
     future::{Future, poll_fn},
@@ -52,22 +52,45 @@ impl Debug for ServeError {
     }
 }
 
+/// What only a function with shutdown hooks needs, or with an exporter whose spans wait for shutdown. The builder hands it over with those, so
+/// that no other function contains the code behind it.
+#[derive(Clone, Copy)]
+pub(crate) struct OnShutdown {
+    listen: fn(Arc<Shutdown>) -> BoxFuture<'static, Option<Listener>>,
+    run_hooks: for<'h> fn(&'h Hooks, Option<Instant>) -> BoxFuture<'h, ()>,
+}
+
+impl Debug for OnShutdown {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("OnShutdown")
+    }
+}
+
+impl OnShutdown {
+    pub(crate) fn new() -> Self {
+        Self { listen: |shutdown| Box::pin(listen(shutdown)), run_hooks: |hooks, until| Box::pin(hooks.run_shutdown(until)) }
+    }
+}
+
 /// Serves until it ends by itself, or until the platform ends the environment.
 ///
 /// The future is pinned by the caller: it is several kilobytes, and an argument of an async function is kept beside its pinned copy. It
 /// lives to the end: dropping it would end the spans of invocations in progress as if they were over.
 pub(crate) async fn serve(
     shared: &Arc<Shared>,
+    on_shutdown: Option<OnShutdown>,
     mut serving: Pin<&mut impl Future<Output = Result<(), Error>>>,
 ) -> Result<(), Error> {
     let serving = poll_fn(|cx| {
         panics::catch(|| serving.as_mut().poll(cx))
             .unwrap_or_else(|panic| Poll::Ready(Err(format!("the loop panicked: {panic}").into())))
     });
-    let shutdown = Arc::new(Shutdown { shared: Arc::clone(shared), done: OnceCell::new() });
+    let shutdown = Arc::new(Shutdown { shared: Arc::clone(shared), optional: on_shutdown, done: OnceCell::new() });
     let wanted = shared.hooks.has_shutdown() || shared.destinations.flush_at_shutdown();
-    // Boxed, for as a rule nobody wants it, and it would make the future of every function larger.
-    let mut listener = if wanted { Box::pin(listen(&shutdown)).await } else { None };
+    let mut listener = match on_shutdown.filter(|_| wanted) {
+        Some(on_shutdown) => (on_shutdown.listen)(Arc::clone(&shutdown)).await,
+        None => None,
+    };
     let ended = tokio::select! {
         biased;
         () = over(listener.as_mut()) => {
@@ -77,6 +100,7 @@ pub(crate) async fn serve(
         // Polled on while the environment ends, so that a response in progress gets out.
         ended = serving => ended,
     };
+    crate::settings::warn_of_unknown_variables();
     let ended = ended.map_err(|source| ServeError { source });
     if let Err(error) = &ended {
         // Before the hooks, which may hang.
@@ -111,8 +135,8 @@ impl Listener {
 }
 
 #[cfg(unix)]
-async fn listen(shutdown: &Arc<Shutdown>) -> Option<Listener> {
-    match Listener::start(Arc::clone(shutdown)) {
+async fn listen(shutdown: Arc<Shutdown>) -> Option<Listener> {
+    match Listener::start(shutdown) {
         Ok(listener) => {
             extension::register().await;
             Some(listener)
@@ -125,7 +149,7 @@ async fn listen(shutdown: &Arc<Shutdown>) -> Option<Listener> {
 }
 
 #[cfg(not(unix))]
-async fn listen(_: &Arc<Shutdown>) -> Option<Listener> {
+async fn listen(_: Arc<Shutdown>) -> Option<Listener> {
     notice::log(Warning::ShutdownUnavailable, Data::error(&"this system has no SIGTERM"));
     None
 }
@@ -139,20 +163,21 @@ async fn over(listener: Option<&mut Listener>) {
 }
 
 /// What is done once when a function ends, by whoever notices it first.
-struct Shutdown {
+pub(crate) struct Shutdown {
     shared: Arc<Shared>,
+    optional: Option<OnShutdown>,
     done: OnceCell<()>,
 }
 
 impl Shutdown {
     /// Returns when it is done, also where somebody else does it.
     async fn run(&self, timers: bool) {
-        self.done.get_or_init(|| end(&self.shared, timers)).await;
+        self.done.get_or_init(|| end(&self.shared, self.optional, timers)).await;
     }
 }
 
 /// Without timers nothing is bounded but by the platform's kill.
-async fn end(shared: &Shared, timers: bool) {
+async fn end(shared: &Shared, optional: Option<OnShutdown>, timers: bool) {
     let began = Instant::now();
     let budget = shared.settings.shutdown_budget;
     // No end where it is beyond all clocks.
@@ -165,6 +190,11 @@ async fn end(shared: &Shared, timers: bool) {
     }
     let until_hooks = until(hooks(budget));
     // Beside the hooks: either may need all of the time.
-    tokio::join!(trace::report_shutdown(shared, until_hooks), shared.hooks.run_shutdown(until_hooks));
+    let hooks = async {
+        if let Some(optional) = optional {
+            (optional.run_hooks)(&shared.hooks, until_hooks).await;
+        }
+    };
+    tokio::join!(trace::report_shutdown(shared, until_hooks), hooks);
     trace::flush(shared, until(budget)).await;
 }
