@@ -160,6 +160,19 @@ impl Intercept for TraceInterceptor {
         Ok(())
     }
 
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // Whoever uses a presigned URL makes a call of another trace. The header is not signed, so it can go.
+        if context.request().uri().contains("X-Amz-Signature=") {
+            context.request_mut().headers_mut().remove(TRACE_HEADER);
+        }
+        Ok(())
+    }
+
     fn read_after_execution(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
@@ -168,6 +181,11 @@ impl Intercept for TraceInterceptor {
     ) -> Result<(), BoxError> {
         let Some(call) = config.load::<Call>() else { return Ok(()) };
         let Some(mut span) = call.span().take() else { return Ok(()) };
+        let Some(result) = context.output_or_error() else {
+            // Presigning ends before the request is sent: nothing was called.
+            span.discard();
+            return Ok(());
+        };
         if let Some(response) = context.response() {
             super::describe_response(&mut span, response);
         }
@@ -175,7 +193,7 @@ impl Intercept for TraceInterceptor {
         if attempts > 1 {
             span.set_attribute(KeyValue::new("http.request.resend_count", i64::from(attempts - 1)));
         }
-        if let Some(Err(failure)) = context.output_or_error() {
+        if let Err(failure) = result {
             let messages = call.messages;
             let error = context.response().and_then(|response| error::of_response(response, messages));
             super::fail(&mut span, error.unwrap_or_else(|| error::of_failure(failure, messages)));

@@ -193,6 +193,15 @@ impl Slot {
         }
     }
 
+    /// Forgets the span, as if it had never begun.
+    pub(crate) fn discard(&self) {
+        let mut buffered = self.buffer.lock();
+        if buffered.get(self.at, self.id).is_some() {
+            buffered.open[self.at] = None;
+            buffered.free.push(self.at);
+        }
+    }
+
     /// Ends the span. Gives it back where its buffer is closed and has nowhere to put it.
     pub(crate) fn end(&self, time: SystemTime) -> Option<SpanData> {
         let mut guard = self.buffer.lock();

@@ -26,6 +26,12 @@ impl ClientSpan {
         received.with_parent(self.span.span_context().span_id(), Sampled::Yes)
     }
 
+    /// Leaves no trace of a call that was never made.
+    pub(crate) fn discard(mut self) {
+        self.ended = true;
+        self.span.discard();
+    }
+
     /// Ends the span of a call that has ended.
     pub(crate) fn end(mut self) {
         self.ended = true;

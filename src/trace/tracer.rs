@@ -113,6 +113,13 @@ impl Span {
         Self { context, slot: invocation.is_recorded().then(|| invocation.open_span(span)) }
     }
 
+    /// Leaves no trace of it.
+    pub(super) fn discard(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.discard();
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut SpanData)) {
         if let Some(slot) = &self.slot {
             slot.change(change);

@@ -26,6 +26,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("connect: a service that does not respond leaves the other initializers their time", silent),
         test("connect: a service that closes the connection is a warning", closes),
         test("connect: a plain HTTP client too", plain_http),
+        test("presigning is not a call: no span, and no trace header for whoever uses the URL", presigned),
         test("freeze: a connection that the service closed meanwhile fails no call and is not retried", closed_in_a_freeze),
         test("freeze: connections dropped on thaw are not used again", dropped_on_thaw),
         test("freeze: what a gateway forgot fails the first attempt where nothing is dropped", forgotten_in_a_freeze),
@@ -232,4 +233,19 @@ async fn snap_start() -> Tested {
     let stage = function(Probe::Connects, &service, |function| function.initialization_type("snap-start")).await?;
     sent_at_once(&invoke(&stage).await?, true)?;
     ensure(service.handshakes() == 2, format!("{} handshakes", service.handshakes()))
+}
+
+async fn presigned() -> Tested {
+    let service = Service::start(Manner::Usual).await?;
+    let stage = function(Probe::Presigns, &service, |function| function.trace_mode(TraceMode::Active)).await?;
+    let answer = stage.invoke(json!({})).await?;
+    stage.settle().await?;
+    let said: Value = serde_json::from_slice(&answer.result.clone().map_err(|error| format!("{error:?}"))?)?;
+    ensure(said["uri"].as_str().is_some_and(|uri| uri.contains("X-Amz-Signature=")), said.to_string())?;
+    let headers = said["headers"].as_array().ok_or("no headers")?;
+    ensure(!headers.iter().any(|name| name == "x-amzn-trace-id"), said.to_string())?;
+    let calls = stage.traces.find(|document| document.raw["namespace"] == "aws");
+    let names: Vec<_> = calls.iter().map(|document| &document.name).collect();
+    ensure(names == ["SQS"], format!("{names:?}"))?;
+    stage.document(&answer).await.map(drop)
 }

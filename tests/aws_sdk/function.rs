@@ -2,6 +2,10 @@
 
 use crate::support::function_main;
 use aws_config::SdkConfig;
+use aws_sdk_polly::{
+    presigning::PresigningConfig,
+    types::{OutputFormat, VoiceId},
+};
 use aws_sdk_sqs::{
     Client,
     config::{ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef},
@@ -12,7 +16,7 @@ use http_body_util::Empty;
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use lambda_lifecycle::{
     Error, LambdaEvent, Lifecycle,
-    aws_sdk::{self, ConnectOnly, HttpsClient, Roots},
+    aws_sdk::{self, ConnectOnly, HttpsClient, Roots, TraceInterceptor},
     http_client, service_fn,
 };
 use serde::Deserialize;
@@ -48,6 +52,8 @@ pub(crate) enum Probe {
     NoConnection,
     /// Opens three connections in the Init phase, and sends nothing.
     SlowConnections,
+    /// Presigns a URL, and then sends a message.
+    Presigns,
 }
 
 pub(crate) fn main(probe: Probe) -> ExitCode {
@@ -72,6 +78,22 @@ async fn run(probe: Probe) -> Result<(), Error> {
             let thawed = https.clone();
             let life = Lifecycle::builder().on_thaw(Duration::ZERO, move |_| thawed.drop_connections()).build();
             serve(life, &https.loader().load().await, probe).await
+        }
+        Probe::Presigns => {
+            let life = Lifecycle::from_env();
+            let config = aws_sdk::config().await;
+            let traced = aws_sdk_polly::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
+            let (speech, queue) = (aws_sdk_polly::Client::from_conf(traced), Client::new(&config));
+            life.run(service_fn(async |_: LambdaEvent<Value>| {
+                let hour = PresigningConfig::expires_in(Duration::from_secs(3_600))?;
+                let (format, voice) = (OutputFormat::Mp3, VoiceId::Joanna);
+                let presigned =
+                    speech.synthesize_speech().text("tea").output_format(format).voice_id(voice).presigned(hour).await?;
+                let headers: Vec<_> = presigned.headers().map(|(name, _)| name.to_owned()).collect();
+                queue.send_message().queue_url(QUEUE).message_body("{}").send().await?;
+                Ok::<_, Error>(json!({ "uri": presigned.uri(), "headers": headers }))
+            }))
+            .await
         }
         Probe::SlowConnections => {
             let life = Lifecycle::from_env();
