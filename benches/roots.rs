@@ -1,9 +1,12 @@
-//! What root certificates cost the first connection of an SDK client: CPU time to the connection that nobody accepts.
+//! The CPU time that root certificates cost the first connection of an SDK client. No server accepts it.
 //!
 //! `cargo bench --manifest-path benches/Cargo.toml --bench roots`.
 
 use aws_sdk_sqs::{Client, config::Credentials};
-use lambda_lifecycle::aws_sdk::{ConnectOnly, HttpsClient, Roots, aws_config::Region};
+use lambda_lifecycle::{
+    aws_config::Region,
+    aws_sdk::{ConnectOnly, HttpsClient, Roots},
+};
 use lambda_lifecycle_benches::measure::{text, thread_cpu};
 use std::time::Duration;
 
@@ -38,9 +41,9 @@ async fn first_connection(roots: Roots) -> Duration {
         .await;
     let client = Client::new(&config);
     let before = thread_cpu();
-    // The port of nobody: it fails when the certificates are read and the TLS client is made.
+    // No server listens on this port: it fails when the certificates are read and the TLS client is made.
     let refused = client.list_queues().customize().interceptor(ConnectOnly).send().await;
-    assert!(refused.is_err(), "somebody listens on port 1");
+    assert!(refused.is_err(), "a server listens on port 1");
     thread_cpu() - before
 }
 

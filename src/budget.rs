@@ -1,4 +1,4 @@
-//! What an initializer has left of the Init phase's budget, for work in it that must never use it up.
+//! The rest of the Init phase's budget, for work in an initializer that must never use it up.
 
 use crate::clock;
 use std::{
@@ -44,7 +44,7 @@ mod tests {
     use crate::{init::InitPhase, settings::Settings};
     use std::{convert::Infallible, future::pending};
 
-    /// Work that never ends, in an initializer that has this budget. Each on a clock of its own.
+    /// Work that never ends, in an initializer that has this budget. Each runs on a separate clock.
     fn limit_under(budget: Duration) -> Duration {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         let phase = InitPhase::begin(&Settings { trace: false, init_budget: Some(budget), ..Settings::default() });

@@ -79,6 +79,8 @@ pub use trace::{Flush, Trigger};
 pub use lambda_runtime::{Error, LambdaEvent, service_fn};
 
 // The crates whose types are in signatures here, in the version that fits.
+#[cfg(feature = "aws-sdk")]
+pub use aws_config;
 #[cfg(feature = "xray-api")]
 pub use aws_sdk_xray;
 #[cfg(feature = "axum")]

@@ -42,7 +42,7 @@ pub async fn config() -> SdkConfig {
 /// As [`config`], with settings of yours: retries, timeouts, a region, credentials, and whatever else `aws_config`'s loader takes.
 ///
 /// ```no_run
-/// use lambda_lifecycle::aws_sdk::{self, aws_config::{retry::RetryConfig, timeout::TimeoutConfig}};
+/// use lambda_lifecycle::{aws_config::{retry::RetryConfig, timeout::TimeoutConfig}, aws_sdk};
 /// use std::time::Duration;
 ///
 /// # async fn main_() {
@@ -57,20 +57,21 @@ pub fn loader() -> ConfigLoader {
 impl HttpsClient {
     /// As [`loader`], with this HTTP client.
     pub fn loader(&self) -> ConfigLoader {
-        // What is wrong with its variables is logged now.
+        // This logs invalid variables.
         self.settings();
-        let loader = with_valid_retries(aws_config::defaults(BehaviorVersion::latest()).http_client(traced(self.clone())));
+        let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(traced(self.clone())).region(LambdaRegion);
+        let loader = with_valid_retries(loader);
         if let Some(name) = OTHER_SOURCES.into_iter().find(|name| variable(name).is_some()) {
             log_fallback(name);
-            return loader.region(LambdaRegion { profiles: true });
+            return loader;
         }
         let container = CONTAINERS.into_iter().any(|name| variable(name).is_some());
         if variable(ACCESS_KEY).is_none() && !container {
             // Not on Lambda: a developer's machine has profiles, a server has metadata.
             warn_without_credentials();
-            return loader.region(LambdaRegion { profiles: true });
+            return loader;
         }
-        let loader = without_profiles(loader.region(LambdaRegion { profiles: false }));
+        let loader = without_profiles(loader);
         let environment = EnvironmentVariableCredentialsProvider::new();
         if !container {
             return loader.credentials_provider(environment);
@@ -133,12 +134,10 @@ fn warn_without_credentials() {
     }
 }
 
-/// The region of the environment, and a warning where there is none.
+/// The region of the environment, or else of a profile, and a warning where there is none. No metadata service is asked: Lambda has none, and
+/// elsewhere a start would wait for it.
 #[derive(Debug)]
-struct LambdaRegion {
-    /// Whether profiles may name it too.
-    profiles: bool,
-}
+struct LambdaRegion;
 
 impl ProvideRegion for LambdaRegion {
     fn region(&self) -> future::ProvideRegion<'_> {
@@ -146,7 +145,7 @@ impl ProvideRegion for LambdaRegion {
             return future::ProvideRegion::ready(Some(Region::new(region)));
         }
         future::ProvideRegion::new(async {
-            let region = if self.profiles { ProfileFileRegionProvider::new().region().await } else { None };
+            let region = ProfileFileRegionProvider::new().region().await;
             if region.is_none() {
                 Problem { name: Some("AWS_REGION".to_owned()), ..Problem::new(Warning::AwsRegionMissing) }.log_once();
             }

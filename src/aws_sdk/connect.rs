@@ -48,7 +48,7 @@ use std::{convert::Infallible, error::Error, future::Future};
 /// writes nothing, such as `get_queue_attributes`.
 ///
 /// The connection fits the calls of this client and of every other client with the same configuration, to the same host. A client has
-/// a pool of connections for each connect timeout and read timeout: one whose timeouts differ opens a connection of its own.
+/// a pool of connections for each connect timeout and read timeout: one whose timeouts differ opens another connection.
 ///
 /// Returns whether a connection is open. A failure is logged as a warning and is not an error, so that it does not fail the Init phase; the
 /// first invocation then connects. It waits at most 5 seconds, and less where the Init phase has less left.

@@ -22,7 +22,7 @@
 //!
 //! | what | from |
 //! |---|---|
-//! | region | `AWS_REGION`, or else `AWS_DEFAULT_REGION` |
+//! | region | `AWS_REGION`, or else `AWS_DEFAULT_REGION`; where neither is set, as on a developer's machine, a profile |
 //! | credentials | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` |
 //! | credentials under SnapStart, and in containers | `AWS_CONTAINER_CREDENTIALS_FULL_URI` or `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`, with `AWS_CONTAINER_AUTHORIZATION_TOKEN` or `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`; never through a proxy |
 //! | endpoints | `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`, `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT` |
@@ -137,7 +137,6 @@ mod interceptor;
 mod resources;
 mod roots;
 
-pub use aws_config;
 pub use config::{config, loader};
 pub use connect::{ConnectOnly, connect};
 pub use http_client::traced;

@@ -45,7 +45,7 @@ pub enum RootsError {
 }
 
 impl Roots {
-    /// What the environment asks for: a bundle in `AWS_CA_BUNDLE` or `SSL_CERT_FILE`, folders in `SSL_CERT_DIR`, or else the
+    /// The roots that the environment asks for: a bundle in `AWS_CA_BUNDLE` or `SSL_CERT_FILE`, folders in `SSL_CERT_DIR`, or else the
     /// compiled ones. A bundle that cannot be used is logged by the name of its variable, and the compiled roots are used.
     pub(super) fn from_env() -> Self {
         for name in BUNDLES {

@@ -1,4 +1,4 @@
-//! What `aws_sdk::config` makes of the environment.
+//! The configuration that `aws_sdk::config` reads from the environment.
 
 use crate::{
     function::Probe,
@@ -17,12 +17,12 @@ pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = vec![
         test("configuration: credentials of a container, as under SnapStart", container),
         test("configuration: a profile is read where a variable names one", profile),
-        test("configuration: without a region there is a warning with the variable's name, and Init goes on", without_region),
+        test("configuration: without a region there is a warning with the variable's name, and Init continues", without_region),
         test(
-            "configuration: without credentials there is a warning with the variable's name, and Init goes on",
+            "configuration: without credentials there is a warning with the variable's name, and Init continues",
             without_credentials,
         ),
-        test("configuration: a bundle that cannot be used is named, and Init goes on", bundles),
+        test("configuration: a bundle that cannot be used is named, and Init continues", bundles),
         test("configuration: a bundle given in code that cannot be used is an error", bundle_in_code),
         test("configuration: a proxy that is not valid is named without its password", invalid_proxy),
     ];
@@ -30,7 +30,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests
 }
 
-/// What Lambda sets.
+/// The variables that Lambda sets.
 const LAMBDA: [(&str, &str); 4] = [
     ("AWS_REGION", "eu-west-1"),
     ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),

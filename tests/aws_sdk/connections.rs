@@ -1,4 +1,4 @@
-//! Connections that are opened before the first invocation, and what becomes of them in a freeze.
+//! Connections that are opened before the first invocation, and how they survive a freeze.
 
 use crate::{
     function::Probe,
@@ -19,10 +19,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("connect: the first call makes no handshake, and nothing was signed, sent or written before it", first_call),
         test("connect: without it the first call makes the handshake", without),
         test("connect: a call that is refused has connected", refused),
-        test("connect: a service that cannot be reached is a warning, and Init goes on", unreachable),
-        test("connect: a certificate that is not trusted is a warning, and Init goes on", untrusted),
-        test("connect: a proxy that refuses is a warning, and Init goes on", refusing_proxy),
-        test("connect: without credentials there is a warning, and Init goes on", without_credentials),
+        test("connect: a service that cannot be reached is a warning, and Init continues", unreachable),
+        test("connect: a certificate that is not trusted is a warning, and Init continues", untrusted),
+        test("connect: a proxy that refuses is a warning, and Init continues", refusing_proxy),
+        test("connect: without credentials there is a warning, and Init continues", without_credentials),
         test("connect: a service that does not respond leaves the other initializers their time", silent),
         test("connect: a service that closes the connection is a warning", closes),
         test("connect: a plain HTTP client too", plain_http),

@@ -69,7 +69,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
         }
         Probe::Bundle => {
             let refused = HttpsClient::with_roots(Roots::Pem(b"no certificate".to_vec()));
-            let refused = refused.expect_err("it is no bundle").to_string();
+            let refused = refused.expect_err("it is not a bundle").to_string();
             Lifecycle::from_env().run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(&refused))).await
         }
         Probe::Http => over_plain_http().await,
@@ -167,7 +167,7 @@ impl Intercept for Calls {
     }
 }
 
-/// What clients would use, and what a client of SQS does.
+/// The settings that clients would use, and the endpoint of a client of SQS.
 async fn describe(config: &SdkConfig) -> Result<Value, Error> {
     use aws_sdk_sqs::config::ProvideCredentials;
     let credentials = match config.credentials_provider() {

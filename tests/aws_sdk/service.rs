@@ -19,14 +19,14 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// What becomes of the connections that are open.
+/// The fate of the connections that are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Fate {
     #[default]
     Kept,
     /// The service closes them in order.
     Closed,
-    /// A gateway forgets them: what is sent next is answered with a reset.
+    /// A gateway forgets them: the next bytes get a reset.
     Forgotten,
 }
 
@@ -51,9 +51,9 @@ struct State {
     received: Mutex<Vec<Received>>,
     /// Calls are refused with `AccessDenied`.
     denies: bool,
-    /// No request is answered.
+    /// No request gets a response.
     silent: bool,
-    /// A `HEAD` is answered, and then the connection is closed.
+    /// The connection is closed after the response to a `HEAD`.
     closes_after_head: bool,
 }
 
@@ -155,7 +155,7 @@ impl State {
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<State>, fates: watch::Receiver<Fate>) {
     while let Ok((stream, _)) = listener.accept().await {
         let (acceptor, state, mut fates) = (acceptor.clone(), Arc::clone(&state), fates.clone());
-        // What was decided before concerns other connections.
+        // An earlier fate concerns other connections.
         fates.mark_unchanged();
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
