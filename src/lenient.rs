@@ -1,5 +1,7 @@
 //! Fields of an envelope that a sender may leave out, or fill with null or a value of another type, without spoiling what is beside them.
 
+#![cfg_attr(not(feature = "sqs"), allow(dead_code, reason = "only events of SQS look at fields of any type"))]
+
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},

@@ -17,6 +17,10 @@ macro_rules! warnings {
     ($($name:ident = $code:literal, $severity:ident, $message:literal;)*) => {
         /// Everything the library logs from INFO on. `docs/warnings.md` has the cause and the remedy of each, in this order.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(
+            not(all(feature = "axum", feature = "aws-sdk", feature = "xray-api")),
+            allow(dead_code, reason = "some are of features that are off")
+        )]
         pub(crate) enum Warning {
             $($name,)*
         }
@@ -249,6 +253,7 @@ impl Problem {
         }
     }
 
+    #[cfg(any(feature = "aws-sdk", feature = "xray-api"))]
     pub(crate) fn because(self, error: impl Display) -> Self {
         Self { error: Some(error.to_string()), ..self }
     }

@@ -130,6 +130,7 @@ pub(crate) struct Notes {
     pub(crate) annotations: Vec<KeyValue>,
     pub(crate) http_status: Option<u16>,
     /// No request could be made of the event: the caller gets 400.
+    #[cfg(feature = "http")]
     pub(crate) request_invalid: bool,
     /// Errors that were logged outside of any span of `tracing`.
     pub(crate) errors: u32,

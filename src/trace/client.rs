@@ -27,6 +27,7 @@ impl ClientSpan {
     }
 
     /// Leaves no trace of a call that was never made.
+    #[cfg(feature = "aws-sdk")]
     pub(crate) fn discard(mut self) {
         self.ended = true;
         self.span.discard();

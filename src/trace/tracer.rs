@@ -114,6 +114,7 @@ impl Span {
     }
 
     /// Leaves no trace of it.
+    #[cfg(feature = "aws-sdk")]
     pub(super) fn discard(&mut self) {
         if let Some(slot) = self.slot.take() {
             slot.discard();
