@@ -61,19 +61,20 @@ async fn by_hand(event: SqsEvent) -> BatchResponse {
 
 fn event(messages: usize, waits: bool) -> SqsEvent {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let record = |number: usize| SqsRecord {
-        message_id: format!("059f36b4-87a3-44ab-83d2-{number:012}"),
-        body: format!(r#"{{"id":{number},"waits":{waits}}}"#),
-        attributes: HashMap::from([
+    let record = |number: usize| {
+        let mut record = SqsRecord::default();
+        record.message_id = format!("059f36b4-87a3-44ab-83d2-{number:012}");
+        record.body = format!(r#"{{"id":{number},"waits":{waits}}}"#);
+        record.attributes = HashMap::from([
             ("ApproximateReceiveCount".to_owned(), "1".to_owned()),
             ("SentTimestamp".to_owned(), now.to_string()),
             ("SenderId".to_owned(), "AIDAIENQZJOLO23YVJ4VO".to_owned()),
             ("ApproximateFirstReceiveTimestamp".to_owned(), now.to_string()),
             ("AWSTraceHeader".to_owned(), format!("Root=1-5759e988-{:024x};Parent=53995c3f42cd8ad8;Sampled=1", number % 10 + 1)),
-        ]),
-        event_source: "aws:sqs".to_owned(),
-        event_source_arn: "arn:aws:sqs:eu-west-1:123456789012:orders".to_owned(),
-        ..SqsRecord::default()
+        ]);
+        "aws:sqs".clone_into(&mut record.event_source);
+        "arn:aws:sqs:eu-west-1:123456789012:orders".clone_into(&mut record.event_source_arn);
+        record
     };
     SqsEvent { records: (0..messages).map(record).collect() }
 }
