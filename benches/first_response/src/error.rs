@@ -5,7 +5,9 @@ use std::time::Duration;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("{0}: usage: first_response [--rounds N] [--only NAME,NAME] [--sizes MB,MB] [--programs FOLDER] [--check] [--write]")]
+    #[error(
+        "{0}: usage: first_response [--rounds N] [--only NAME,NAME] [--sizes MB,MB] [--programs FOLDER] [--one-root] [--check] [--write]"
+    )]
     Usage(String),
     #[error("`cargo {0}` failed: run it by hand in benches/first_response/contenders")]
     Cargo(String),

@@ -5,7 +5,8 @@
 //! `--write` they are printed only.
 //!
 //! - `--rounds 100` measures longer, `--only sdk_defaults,ours` measures those alone, `--sizes 128` at this share alone.
-//! - `--programs FOLDER` builds nothing, and measures the programs of the contenders' names in this folder.
+//! - `--one-root` gives the contenders the root certificate of the endpoint alone, without the system's: what is left out is what reading them costs.
+//! - `--programs FOLDER` builds nothing, and measures those contenders of which this folder has the program.
 //! - `--check` compares the figures with the goals, and fails where one is missed.
 //!
 //! It needs control groups: run it as root, or in a delegated group.
@@ -50,10 +51,19 @@ struct Options {
     only: Option<Vec<String>>,
     sizes: Vec<u32>,
     programs: Option<PathBuf>,
+    one_root: bool,
 }
 
 fn options() -> Result<Options, Error> {
-    let mut options = Options { rounds: ROUNDS, write: false, check: false, only: None, sizes: SIZES.to_vec(), programs: None };
+    let mut options = Options {
+        rounds: ROUNDS,
+        write: false,
+        check: false,
+        only: None,
+        sizes: SIZES.to_vec(),
+        programs: None,
+        one_root: false,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| Error::Usage(format!("{arg} without a value")));
@@ -66,6 +76,7 @@ fn options() -> Result<Options, Error> {
                     text.parse().ok().filter(|&rounds| rounds > 0).ok_or(Error::Usage(format!("--rounds {text}")))?;
             }
             "--only" => options.only = Some(value()?.split(',').map(str::to_owned).collect()),
+            "--one-root" => options.one_root = true,
             "--programs" => options.programs = Some(value()?.into()),
             "--sizes" => {
                 let text = value()?;
@@ -79,8 +90,8 @@ fn options() -> Result<Options, Error> {
     if let Some(unknown) = options.only.iter().flatten().find(|name| !known(name)) {
         return Err(Error::Usage(format!("--only {unknown}")));
     }
-    if options.write && (options.only.is_some() || options.sizes != SIZES) {
-        return Err(Error::Usage("--write with --only or --sizes".to_owned()));
+    if options.write && (options.only.is_some() || options.sizes != SIZES || options.one_root) {
+        return Err(Error::Usage("--write with --only, --sizes or --one-root".to_owned()));
     }
     Ok(options)
 }
@@ -94,6 +105,7 @@ fn run() -> Result<ExitCode, Error> {
     let mut all = Vec::new();
     for contender in CONTENDERS.iter().filter(wanted) {
         let program = match &options.programs {
+            Some(folder) if !folder.join(contender.name).is_file() => continue,
             Some(folder) => folder.join(contender.name),
             None => {
                 eprintln!("building {}", contender.name);
@@ -102,7 +114,7 @@ fn run() -> Result<ExitCode, Error> {
         };
         all.push(Measured::new(contender, program, &options.sizes));
     }
-    let service = Service::start()?;
+    let service = Service::start(options.one_root)?;
     let handshake = handshake::measure(&service)?;
     let stage = Stage::new(&service, groups)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

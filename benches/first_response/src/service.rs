@@ -30,14 +30,15 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn start() -> Result<Self, Error> {
+    /// With `one_root` the bundle has no root but its own.
+    pub(crate) fn start(one_root: bool) -> Result<Self, Error> {
         let mut authority = CertificateParams::new(Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &authority)?;
 
-        let system = SYSTEM_ROOTS.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+        let system = SYSTEM_ROOTS.iter().filter(|_| !one_root).find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
         let bundle = std::env::temp_dir().join(format!("first_response-{}.pem", std::process::id()));
         fs::write(&bundle, format!("{system}\n{}", authority.pem()))?;
         let roots = 1 + system.matches("-----BEGIN CERTIFICATE-----").count();
