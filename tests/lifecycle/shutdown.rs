@@ -4,7 +4,7 @@ use crate::{
     behavior::{Do, Probe},
     held::HeldFunction,
     kind::{SOON, UNTIL_KILLED, long_reserve},
-    support::{Gate, Stage, Tested, all, ensure, kill, patience, test, within},
+    support::{Gate, Stage, Tested, all, code, ensure, kill, patience, test, within},
 };
 use lambda_lifecycle_sandbox::{
     Event,
@@ -84,7 +84,7 @@ async fn shutdown_without_timers() -> Tested {
     stage.settle().await?;
     let ended = within("the shutdown", stage.function.shutdown()).await?.ended;
     ensure(ended.len() == 1 && ended[0].exit == Exit::Code(0), format!("{ended:?}"))?;
-    let said: Vec<Value> = stage.logged("hook ").into_iter().filter(|line| !line.contains("panicked")).map(Value::from).collect();
+    let said: Vec<Value> = stage.logged("hook ").into_iter().filter(|line| code(line).is_none()).map(Value::from).collect();
     ensure(said == ["hook two", "hook one"], format!("{said:?}"))
 }
 
@@ -95,7 +95,7 @@ async fn idle() -> Tested {
     let ended = within("the shutdown", stage.function.shutdown()).await?.ended;
     let [ended] = ended.as_slice() else { return Err(format!("{ended:?}").into()) };
     ensure(ended.exit == Exit::Code(0) && ended.sigterm, format!("{ended:?}"))?;
-    let said: Vec<String> = stage.logged("hook ").into_iter().filter(|line| !line.contains("panicked")).collect();
+    let said: Vec<String> = stage.logged("hook ").into_iter().filter(|line| code(line).is_none()).collect();
     ensure(said == ["hook two", "hook one"], format!("{said:?}"))?;
     ensure(stage.codes() == ["hook_panicked"], format!("{:?}", stage.problems()))
 }
