@@ -39,6 +39,14 @@ pub(crate) fn measurable() -> impl Iterator<Item = &'static Contender> {
 
 const NO_LOG: &[(&str, &str)] = &[("LAMBDA_LIFECYCLE_LOG", "off")];
 
+/// What Lambda sets for clients of AWS services.
+const SDK: &[(&str, &str)] = &[
+    ("LAMBDA_LIFECYCLE_LOG", "off"),
+    ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+    ("AWS_SECRET_ACCESS_KEY", "none"),
+    ("AWS_SESSION_TOKEN", "none"),
+];
+
 const BARE: Contender = Contender {
     name: "bare",
     what: "`lambda_runtime` alone, no log; the spans go nowhere",
@@ -126,6 +134,25 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         ..BARE
     },
     Contender { name: "ours_json", what: "as ours, with its log as JSON", log_format: "JSON", env: &[], receiver: false, ..OURS },
+    Contender {
+        name: "bare_sdk",
+        what: "as bare, with a client of SQS in its state, configured by `aws_config` with ring; no call is made",
+        package: "bare_sdk",
+        program: "bare_sdk",
+        env: SDK,
+        charted: false,
+        ..BARE
+    },
+    Contender {
+        name: "ours_sdk",
+        what: "as ours, with a client of SQS in its state, configured by `aws_sdk::config`; no call is made; no log",
+        package: "ours_sdk",
+        program: "ours_sdk",
+        env: SDK,
+        receiver: false,
+        charted: false,
+        ..OURS
+    },
     Contender {
         name: "lambda_otel_lite",
         what: "`lambda-otel-lite` with its defaults: OTLP as lines on standard output, before the answer; no log",
