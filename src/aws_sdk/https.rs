@@ -1,6 +1,6 @@
 //! The HTTP client that all clients of an `SdkConfig` share.
 
-use super::roots::{Roots, RootsError};
+use super::roots::{Roots, RootsError, Trusted};
 use crate::{
     clock::Moment,
     environment::variable,
@@ -12,12 +12,17 @@ use aws_smithy_http_client::{
     proxy::ProxyConfig,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::{
-    connector_metadata::ConnectorMetadata,
-    http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
-    orchestrator::HttpRequest,
-    runtime_components::RuntimeComponents,
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        connector_metadata::ConnectorMetadata,
+        http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
+        orchestrator::HttpRequest,
+        runtime_components::{RuntimeComponents, RuntimeComponentsBuilder},
+    },
 };
+use aws_smithy_types::{config_bag::ConfigBag, timeout::TimeoutConfig};
+use aws_types::sdk_config::SharedAsyncSleep;
 use std::{
     borrow::Cow,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -26,6 +31,9 @@ use std::{
 
 /// How long a connection may be idle. Services and load balancers close idle connections after 60 s or more.
 const IDLE: Duration = Duration::from_secs(50);
+
+/// The SDK's default since the behavior version of January 2026.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
 /// The variables that name a proxy.
 const PROXIES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
@@ -62,10 +70,10 @@ pub struct HttpsClient(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    given: Option<Roots>,
+    given: Option<Trusted>,
     proxied: bool,
     /// Read at first use: warnings are then logged, because the subscriber is set.
-    settings: OnceLock<(Roots, ProxyConfig)>,
+    settings: OnceLock<(Trusted, ProxyConfig)>,
     connectors: Mutex<Connectors>,
 }
 
@@ -92,8 +100,7 @@ impl HttpsClient {
     /// # Errors
     /// [`RootsError`] if [`Roots::Pem`] has no valid root certificate.
     pub fn with_roots(roots: Roots) -> Result<Self, RootsError> {
-        roots.check()?;
-        Ok(Self::new(Some(roots), true))
+        Ok(Self::new(Some(Trusted::new(roots)?), true))
     }
 
     /// The same without a proxy, for the endpoints of container credentials: they are in the environment itself.
@@ -101,13 +108,13 @@ impl HttpsClient {
         Self::new(Some(self.settings().0.clone()), false)
     }
 
-    fn new(given: Option<Roots>, proxied: bool) -> Self {
+    fn new(given: Option<Trusted>, proxied: bool) -> Self {
         let connectors = Connectors { used: Moment::now(), restores: frozen::restores(), of: Vec::new() };
         Self(Arc::new(Shared { given, proxied, settings: OnceLock::new(), connectors: Mutex::new(connectors) }))
     }
 
     /// Reads the environment, if that has not happened yet.
-    pub(super) fn settings(&self) -> &(Roots, ProxyConfig) {
+    pub(super) fn settings(&self) -> &(Trusted, ProxyConfig) {
         self.0.settings()
     }
 
@@ -131,16 +138,35 @@ impl Shared {
         self.connectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settings(&self) -> &(Roots, ProxyConfig) {
+    fn settings(&self) -> &(Trusted, ProxyConfig) {
         self.settings.get_or_init(|| {
-            let roots = self.given.clone().unwrap_or_else(Roots::from_env);
+            let roots = self.given.clone().unwrap_or_else(Trusted::from_env);
             (roots, if self.proxied { proxies() } else { ProxyConfig::disabled() })
         })
     }
 
-    fn build(&self, timeouts: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+    /// The connector for these timeouts, without connections that may be dead.
+    fn connector(&self, settings: &HttpConnectorSettings, sleep: Option<SharedAsyncSleep>) -> SharedHttpConnector {
+        let key = (settings.connect_timeout(), settings.read_timeout());
+        let mut connectors = self.connectors();
+        if connectors.are_stale() {
+            connectors.of.clear();
+        }
+        connectors.used = Moment::now();
+        connectors.restores = frozen::restores();
+        match connectors.of.iter().find(|(known, _)| *known == key) {
+            Some((_, connector)) => connector.clone(),
+            None => {
+                let connector = self.build(settings, sleep);
+                connectors.of.push((key, connector.clone()));
+                connector
+            }
+        }
+    }
+
+    fn build(&self, timeouts: &HttpConnectorSettings, sleep: Option<SharedAsyncSleep>) -> SharedHttpConnector {
         let (roots, proxies) = self.settings();
-        let roots = TrustStore::empty().with_pem_certificate(roots.pem());
+        let roots = TrustStore::empty().with_pem_certificate(&*roots.pem());
         // It cannot fail in this version; the default trusts the operating system's roots.
         let tls = TlsContext::builder().with_trust_store(roots).build().unwrap_or_default();
         let mut connector = Connector::builder()
@@ -149,7 +175,7 @@ impl Shared {
             .pool_idle_timeout(IDLE)
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .tls_context(tls);
-        connector.set_sleep_impl(components.sleep_impl());
+        connector.set_sleep_impl(sleep);
         SharedHttpConnector::new(connector.build())
     }
 }
@@ -163,25 +189,20 @@ impl Connectors {
 
 impl HttpClient for HttpsClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        let key = (settings.connect_timeout(), settings.read_timeout());
-        let mut connectors = self.0.connectors();
-        if connectors.are_stale() {
-            connectors.of.clear();
-        }
-        connectors.used = Moment::now();
-        connectors.restores = frozen::restores();
-        let connector = match connectors.of.iter().find(|(known, _)| *known == key) {
-            Some((_, connector)) => connector.clone(),
-            None => {
-                let connector = self.0.build(settings, components);
-                connectors.of.push((key, connector.clone()));
-                connector
-            }
-        };
+        let connector = self.0.connector(settings, components.sleep_impl());
         SharedHttpConnector::new(Used { connector, shared: Arc::clone(&self.0) })
     }
 
-    // Nothing is validated when a client is made: the SDK's own clients then parse all root certificates, once more than needed.
+    /// A client was made: usually in the Init phase, where reading the root certificates costs least.
+    fn validate_base_client_config(&self, components: &RuntimeComponentsBuilder, config: &ConfigBag) -> Result<(), BoxError> {
+        let timeouts = config.load::<TimeoutConfig>();
+        let mut settings = HttpConnectorSettings::builder();
+        // The SDK's own default is not known here yet.
+        settings.set_connect_timeout(timeouts.and_then(TimeoutConfig::connect_timeout).or(Some(CONNECT_TIMEOUT)));
+        settings.set_read_timeout(timeouts.and_then(TimeoutConfig::read_timeout));
+        self.0.connector(&settings.build(), components.sleep_impl());
+        Ok(())
+    }
 
     fn connector_metadata(&self) -> Option<ConnectorMetadata> {
         Some(ConnectorMetadata::new("hyper", Some(Cow::Borrowed("1.x"))))
@@ -237,6 +258,20 @@ mod tests {
         assert!(after(Moment::ago(long, Duration::ZERO)), "the wall clock was set back");
         let restored = Connectors { used: Moment::now(), restores: frozen::restores().wrapping_add(1), of: Vec::new() };
         assert!(restored.are_stale());
+    }
+
+    #[tokio::test]
+    async fn the_pool_of_a_client_is_made_with_the_client() {
+        let https = HttpsClient::with_roots(Roots::Amazon).expect("the roots are valid");
+        // Without them a look for some has a pool of its own.
+        let credentials = aws_sdk_sqs::config::Credentials::new("AKIDEXAMPLE", "none", None, None, "test");
+        let loader = https.loader().region(aws_config::Region::new("eu-west-1")).credentials_provider(credentials);
+        let client = aws_sdk_sqs::Client::new(&loader.endpoint_url("https://127.0.0.1:1").load().await);
+        assert_eq!(https.0.connectors().of.len(), 1);
+        let call = client.list_queues().customize().interceptor(crate::aws_sdk::ConnectOnly).send();
+        assert!(call.await.is_err());
+        let timeouts: Vec<_> = https.0.connectors().of.iter().map(|(timeouts, _)| *timeouts).collect();
+        assert_eq!(timeouts, [(Some(CONNECT_TIMEOUT), None)], "the call uses the same ones");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
 use base64::Engine;
 use memchr::memmem;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use std::borrow::Cow;
 
 /// Names a file with root certificates, in the order in which they count: the AWS SDKs' own, and OpenSSL's.
 const BUNDLES: [&str; 2] = ["AWS_CA_BUNDLE", "SSL_CERT_FILE"];
@@ -44,15 +45,34 @@ pub enum RootsError {
     },
 }
 
-impl Roots {
+/// Roots that can be used, as far as that is known without reading the operating system's.
+#[derive(Clone, Debug)]
+pub(super) enum Trusted {
+    Compiled,
+    Amazon,
+    Native,
+    /// Valid certificates, in PEM format.
+    Pem(String),
+}
+
+impl Trusted {
+    pub(super) fn new(roots: Roots) -> Result<Self, RootsError> {
+        Ok(match roots {
+            Roots::Compiled => Self::Compiled,
+            Roots::Amazon => Self::Amazon,
+            Roots::Native => Self::Native,
+            Roots::Pem(pem) => Self::Pem(valid_part(pem)?),
+        })
+    }
+
     /// The roots that the environment asks for: a bundle in `AWS_CA_BUNDLE` or `SSL_CERT_FILE`, folders in `SSL_CERT_DIR`, or else the
     /// compiled ones. A bundle that cannot be used is logged by the name of its variable, and the compiled roots are used.
     pub(super) fn from_env() -> Self {
         for name in BUNDLES {
             let Some(path) = variable(name) else { continue };
             let problem = match std::fs::read(&path) {
-                Ok(pem) => match usable(&pem) {
-                    Ok(_) => return Self::Pem(pem),
+                Ok(pem) => match valid_part(pem) {
+                    Ok(pem) => return Self::Pem(pem),
                     Err(error) => error.to_string(),
                 },
                 Err(error) => format!("the file cannot be read: {error}"),
@@ -64,30 +84,22 @@ impl Roots {
         if variable(FOLDERS).is_some() { Self::Native } else { Self::Compiled }
     }
 
-    /// Says whether these certificates can be used, as far as that is known without reading files.
-    pub(super) fn check(&self) -> Result<(), RootsError> {
-        match self {
-            Self::Pem(pem) => usable(pem).map(drop),
-            Self::Compiled | Self::Amazon | Self::Native => Ok(()),
-        }
-    }
-
     /// All valid certificates, in PEM format, which is all that the SDK's HTTP client takes. It panics on those that are not valid.
-    pub(super) fn pem(&self) -> String {
-        match self {
+    pub(super) fn pem(&self) -> Cow<'_, str> {
+        Cow::Owned(match self {
+            Self::Pem(pem) => return Cow::Borrowed(pem),
             Self::Compiled => compiled(),
             Self::Amazon => encoded(amazon()),
-            Self::Pem(pem) => usable(pem).map_or_else(|_| compiled(), |valid| encoded(&valid)),
             Self::Native => {
                 let mut native = rustls_native_certs::load_native_certs().certs;
                 native.retain(is_root);
                 if native.is_empty() {
                     Problem::new(Warning::RootCertificatesMissing).log_once();
-                    return compiled();
+                    return Cow::Owned(compiled());
                 }
                 encoded(&native)
             }
-        }
+        })
     }
 }
 
@@ -103,14 +115,18 @@ fn amazon() -> impl Iterator<Item = &'static CertificateDer<'static>> {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter(of_amazon)
 }
 
-/// The certificates of a bundle that are valid roots: at least one.
-fn usable(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, RootsError> {
-    let mut roots = CertificateDer::pem_slice_iter(pem)
+/// A bundle with those of its certificates alone that are valid roots: at least one. As a rule that is the bundle as it is.
+fn valid_part(pem: Vec<u8>) -> Result<String, RootsError> {
+    let mut roots = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| RootsError::NotPem(error.to_string()))?;
     let found = roots.len();
     roots.retain(is_root);
-    if roots.is_empty() { Err(RootsError::NoRoot { found }) } else { Ok(roots) }
+    if roots.is_empty() {
+        return Err(RootsError::NoRoot { found });
+    }
+    let whole = if roots.len() == found { String::from_utf8(pem).ok() } else { None };
+    Ok(whole.unwrap_or_else(|| encoded(&roots)))
 }
 
 fn is_root(certificate: &CertificateDer<'_>) -> bool {
@@ -133,18 +149,22 @@ mod tests {
 
     #[test]
     fn all_compiled_roots_are_valid_and_amazons_are_among_them() {
-        let count = |roots: Roots| usable(roots.pem().as_bytes()).map_or(0, |roots| roots.len());
-        assert_eq!(count(Roots::Compiled), webpki_root_certs::TLS_SERVER_ROOT_CERTS.len());
-        assert_eq!(count(Roots::Amazon), 5);
+        for (roots, count) in [(Trusted::Compiled, webpki_root_certs::TLS_SERVER_ROOT_CERTS.len()), (Trusted::Amazon, 5)] {
+            let pem = roots.pem().into_owned();
+            assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), count);
+            assert_eq!(valid_part(pem.clone().into_bytes()).ok(), Some(pem), "all are valid");
+        }
     }
 
     #[test]
     fn a_bundle_counts_by_its_valid_certificates() {
         let invalid = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let mixed = Roots::Pem(format!("a comment\n{invalid}{}", Roots::Amazon.pem()).into_bytes());
-        assert!(mixed.check().is_ok());
-        assert_eq!(mixed.pem(), Roots::Amazon.pem());
-        let check = |text: &str| Roots::Pem(text.as_bytes().to_vec()).check();
+        let mixed = Trusted::new(Roots::Pem(format!("a comment\n{invalid}{}", Trusted::Amazon.pem()).into_bytes()));
+        assert_eq!(mixed.expect("it has valid ones").pem(), Trusted::Amazon.pem());
+        // A comment that is no UTF-8 is left out with what is not valid.
+        let latin = [b"caf\xe9\n", Trusted::Amazon.pem().as_bytes()].concat();
+        assert_eq!(Trusted::new(Roots::Pem(latin)).expect("it has valid ones").pem(), Trusted::Amazon.pem());
+        let check = |text: &str| Trusted::new(Roots::Pem(text.as_bytes().to_vec()));
         assert!(matches!(check(invalid), Err(RootsError::NoRoot { found: 1 })));
         assert!(matches!(check(""), Err(RootsError::NoRoot { found: 0 })));
         assert!(matches!(check("-----BEGIN CERTIFICATE-----\n"), Err(RootsError::NotPem(_))));
