@@ -119,8 +119,9 @@ fn report_overdue(shared: &Shared) -> Option<Instant> {
         if at > now {
             next = next.into_iter().chain([at]).min();
         } else {
-            invocation.set_watched(false);
             let _ = panics::catch(|| trace::report_blocked(&invocation));
+            // Last, so that who is no longer watched has been looked at.
+            invocation.set_watched(false);
         }
     }
     next
