@@ -1,6 +1,6 @@
 //! Function A: takes orders over HTTP, answers at once, hands them to the worker through a queue.
 //!
-//! `cargo run --example order_pipeline` runs it with its worker; the README says how to deploy it.
+//! `cargo run --example order_pipeline` runs it with its worker; `docs/deploy.md` deploys it.
 
 use aws_sdk_sqs::error::DisplayErrorContext;
 use axum::{

@@ -1,6 +1,6 @@
 //! Function B: does the work of the orders that come through the queue, each message for itself.
 //!
-//! `cargo run --example order_pipeline` runs it behind its API; the README says how to deploy it.
+//! `cargo run --example order_pipeline` runs it behind its API; `docs/deploy.md` deploys it.
 
 use lambda_lifecycle::{
     Error, Lifecycle,

@@ -279,7 +279,7 @@ fn the_maps_name_every_room_and_imports_point_down_in_them() {
     let source = Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let rooms: BTreeSet<&String> = source.0.keys().filter_map(|module| module.first()).collect();
     for (page, heading) in
-        [("README.md", "| room | what happens there |"), ("CONTRIBUTING.md", "| room in `src/` | what it does |")]
+        [("README.md", "| module | what it does |"), ("CONTRIBUTING.md", "| module in `src/` | what it does |")]
     {
         let map = map(page, heading);
         let named: Vec<&String> = map.iter().flatten().filter(|name| !name.ends_with('/')).collect();
@@ -288,7 +288,7 @@ fn the_maps_name_every_room_and_imports_point_down_in_them() {
         let missing: Vec<_> = rooms.iter().filter(|room| !named.contains(room)).collect();
         assert!(missing.is_empty(), "{page} does not name {missing:?}");
     }
-    let map = map("CONTRIBUTING.md", "| room in `src/` | what it does |");
+    let map = map("CONTRIBUTING.md", "| module in `src/` | what it does |");
     let row = |room: &String| map.iter().position(|row| row.contains(room));
     let edges = source.edges();
     let imports =

@@ -1,7 +1,7 @@
-//! When the caller has its answer: with work after the response and with a slow exporter, as ratios to neither.
+//! The time from an event to its response, with work after the response and with a slow exporter, as ratios to a function with neither.
 //!
-//! `cargo bench --manifest-path benches/Cargo.toml --bench answer`. Real processes in the sandbox, interleaved; this program is both
-//! the bench and, where `PROBE` is set, the function.
+//! `cargo bench --manifest-path benches/Cargo.toml --bench response`. Real processes run interleaved in the sandbox. This program is the
+//! bench, and the function where `PROBE` is set.
 
 use lambda_lifecycle::{Error, Export, Invocation, LambdaEvent, Lifecycle, service_fn};
 use lambda_lifecycle_sandbox::{
@@ -72,28 +72,28 @@ async fn bench() {
     }
     let medians: Vec<[Duration; 2]> = functions.iter().map(medians).collect();
     println!("{:36} {:>12} {:>7} {:>14}", "warm, median of 21", "to the post", "ratio", "post to /next");
-    for ((_, name), [answer, after]) in ROWS.iter().zip(&medians) {
-        let ratio = answer.as_secs_f64() / medians[0][0].as_secs_f64();
-        println!("{name:36} {:>9.0} µs {ratio:>7.2} {:>11.1} ms", answer.as_secs_f64() * 1e6, after.as_secs_f64() * 1e3);
+    for ((_, name), [response, after]) in ROWS.iter().zip(&medians) {
+        let ratio = response.as_secs_f64() / medians[0][0].as_secs_f64();
+        println!("{name:36} {:>9.0} µs {ratio:>7.2} {:>11.1} ms", response.as_secs_f64() * 1e6, after.as_secs_f64() * 1e3);
     }
 }
 
-/// From the event to the post of its answer, and from there to the next `/next`; without the first, cold invocation.
+/// The times from the event to the post of its response, and from there to the next `/next`, without the cold invocation.
 fn medians(function: &Function) -> [Duration; 2] {
-    let (mut answers, mut afters) = (Vec::new(), Vec::new());
-    let (mut out, mut answered) = (Duration::ZERO, Duration::ZERO);
+    let (mut responses, mut afters) = (Vec::new(), Vec::new());
+    let (mut out, mut posted) = (Duration::ZERO, Duration::ZERO);
     for event in function.timeline() {
         match event.kind {
             EventKind::EventOut { .. } => out = event.offset,
             EventKind::AnswerIn { .. } => {
-                answered = event.offset;
-                answers.push(answered - out);
+                posted = event.offset;
+                responses.push(posted - out);
             }
-            EventKind::NextCalled if event.request_id.is_some() => afters.push(event.offset - answered),
+            EventKind::NextCalled if event.request_id.is_some() => afters.push(event.offset - posted),
             _ => {}
         }
     }
-    [answers, afters].map(|mut times| {
+    [responses, afters].map(|mut times| {
         times.remove(0);
         times.sort_unstable();
         times[times.len() / 2]
