@@ -21,7 +21,7 @@ type Body = fn(Kind) -> BoxFuture<'static, Tested>;
 
 /// The outcomes, by the names the documentation gives them.
 const CASES: [(&str, Body); 30] = [
-    ("answer", |kind| Case::new(Probe::Value, Do::Nothing).answered("answered").shown(kind)),
+    ("response", |kind| Case::new(Probe::Value, Do::Nothing).answered("answered").shown(kind)),
     ("error", |kind| Case::new(Probe::Value, Do::Fail).refused("Error", "no stock", "failed").shown(kind)),
     ("panic in the handler", |kind| {
         Case::new(Probe::Value, Do::Panic).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
@@ -44,7 +44,7 @@ const CASES: [(&str, Body); 30] = [
         let case = Case::new(Probe::Serialize, Do::Fail);
         case.refused("Lifecycle.UnencodableAnswer", "not today", "unencodable_answer").shown(kind)
     }),
-    ("answer too large", |kind| {
+    ("response too large", |kind| {
         Case::new(Probe::Value, Do::Big).refused("Lifecycle.AnswerTooLarge", "stream it", "answer_too_large").shown(kind)
     }),
     ("deadline while awaiting", |kind| {
@@ -67,7 +67,7 @@ const CASES: [(&str, Body); 30] = [
     ("panic in a stream", |kind| {
         Case::new(Probe::Stream, Do::Panic).broken("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
     }),
-    ("response too large for Lambda", |kind| delivery::too_large(kind).boxed()),
+    ("response refused as too large", |kind| delivery::too_large(kind).boxed()),
     ("late response", |kind| delivery::late(kind).boxed()),
     ("refused response", |kind| delivery::otherwise(kind).boxed()),
     ("broken connection", |kind| delivery::broken(kind).boxed()),
@@ -88,7 +88,7 @@ const CASES: [(&str, Body); 30] = [
 
 /// What only the library's loop does: shutdown, and knowing what became of a response.
 const OURS_ALONE: [&str; 8] = [
-    "response too large for Lambda",
+    "response refused as too large",
     "late response",
     "refused response",
     "broken connection",
@@ -114,8 +114,9 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 fn documented_is_tested() -> Tested {
     let table = include_str!("../../docs/outcomes.md");
+    let rows = table.lines().skip_while(|line| !line.starts_with("| outcome |")).map_while(|line| line.strip_prefix('|'));
     let rows: Vec<&str> =
-        table.lines().filter_map(|line| line.strip_prefix("| ")).filter_map(|row| row.split(" | ").next()).collect();
+        rows.filter_map(|row| row.split('|').next()).map(str::trim).filter(|name| !name.starts_with("--")).collect();
     let tested: Vec<&str> = std::iter::once("outcome").chain(CASES.iter().map(|(name, _)| *name)).collect();
     ensure(rows == tested, format!("the table says {rows:?}, the tests say {tested:?}"))
 }
