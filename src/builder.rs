@@ -2,14 +2,14 @@
 
 use crate::{
     Export, Flush, Invocation, Report, TraceParent, Unfinished, directives,
-    export::{Given, queue},
+    export::{Exporters, Given, queue},
     invocation::Hooks,
     notice::Problem,
     settings::Settings,
     shutdown::OnShutdown,
     xray::{Redaction, Redactor},
 };
-use opentelemetry_sdk::trace::SpanExporter;
+use opentelemetry_sdk::trace::{ShouldSample, SpanExporter};
 use std::{future::Future, time::Duration};
 
 /// Options of a [`Lifecycle`](crate::Lifecycle). What an [environment variable](crate::settings) sets wins over what is set here.
@@ -105,7 +105,27 @@ impl Builder {
     /// invocation's hard point; one that hangs, fails or panics costs its own spans and nothing else.
     pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
         self.given.exporters.push(queue(exporter));
+        self.given.open = Some(Exporters::open);
         self.on_shutdown = Some(OnShutdown::new());
+        self
+    }
+
+    /// Which invocations the exporters get: any sampler of OpenTelemetry's. Default: all of them, because X-Ray's sampling is X-Ray's business.
+    ///
+    /// It is asked once for each invocation, with the parent that the event names and the function's name. `OTEL_TRACES_SAMPLER` and
+    /// `OTEL_TRACES_SAMPLER_ARG` win over it. X-Ray gets what Lambda samples, whatever this says.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::Lifecycle;
+    /// use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler};
+    ///
+    /// let life = Lifecycle::builder()
+    ///     .exporter(InMemorySpanExporter::default())
+    ///     .sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(0.1))))
+    ///     .build();
+    /// ```
+    pub fn sampler(mut self, sampler: impl ShouldSample + 'static) -> Self {
+        self.given.sampler = Some(Box::new(sampler));
         self
     }
 
@@ -303,8 +323,9 @@ mod tests {
     ];
 
     /// Set in code only, and why.
-    const IN_CODE: [(&str, &str); 9] = [
+    const IN_CODE: [(&str, &str); 10] = [
         ("exporter", "an exporter is a value"),
+        ("sampler", "OTEL_TRACES_SAMPLER sets it, with OpenTelemetry's name"),
         ("xray_api", "a client is a value"),
         ("flush", "it concerns exporters, which are set in code"),
         ("annotations", "which attributes may be indexed is decided where they are made"),

@@ -460,6 +460,7 @@ impl Builder {
         tracing::debug!("{settings:?}");
         let init = InitPhase::begin(&settings);
         let shared = Shared::new(settings, hooks, given);
+        tracing::debug!("spans go to: {}", shared.destinations.describe());
         Lifecycle { shared, on_shutdown, init, snapstart: Vec::new(), layers: Identity::new() }
     }
 }

@@ -104,7 +104,8 @@ warnings! {
     WatchdogMissing = "watchdog_missing", Warn, "the watchdog could not start: a handler that blocks past its deadline will not be reported";
     RedactorPanicked = "redactor_panicked", Error, "the redactor panicked: the value is left out";
 
-    NotSampled = "not_sampled", Info, "this invocation is not sampled: enable active tracing (`TracingConfig: Active`) to record traces";
+    NotSampled = "not_sampled", Info,
+        "this invocation is not sampled: enable active tracing (`TracingConfig: Active`) to see invocations in X-Ray";
     TraceHeaderIgnored = "trace_header_ignored", Warn, "a part of the trace header is invalid and was ignored";
     SubscriberRecordsNothing = "subscriber_records_nothing", Warn,
         "the tracing subscriber records nothing for X-Ray: build it with `tracing_subscriber::registry().with(Lifecycle::tracing_layer())`";
@@ -129,6 +130,7 @@ warnings! {
     XRayApiUnprocessed = "xray_api_unprocessed", Warn, "X-Ray's API did not process some documents, which were sent twice";
     XRayApiDelayed = "xray_api_delayed", Warn,
         "X-Ray's API did not respond before the deadline: the call continues, the invocation does not wait";
+    SamplerPanicked = "sampler_panicked", Error, "the sampler panicked: the invocation is sampled";
     ExporterFailed = "exporter_failed", Warn, "an exporter did not take its spans";
     ExporterPanicked = "exporter_panicked", Warn, "an exporter panicked: its spans are lost";
     ExporterDelayed = "exporter_delayed", Warn,

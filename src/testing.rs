@@ -32,6 +32,7 @@
 use crate::{
     Invocation, Lifecycle, after_response,
     deadline::Alarm,
+    export::unmark,
     ids,
     invocation::{CURRENT, Deadline, DeadlineExceeded, Facts, Shared},
     xray::{Sampled, TraceHeader},
@@ -163,7 +164,9 @@ impl TestInvocation {
     /// The spans that have ended so far, in that order.
     pub fn spans(&self) -> Vec<SpanData> {
         let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
-        spans.append(&mut self.invocation.spans().take());
+        let mut ended = self.invocation.spans().take();
+        ended.iter_mut().for_each(unmark);
+        spans.append(&mut ended);
         spans.clone()
     }
 

@@ -52,8 +52,9 @@ const NO_LOG: Variables = &[("LAMBDA_LIFECYCLE_LOG", "off")];
 const CONCURRENT: Variables = &[("AWS_LAMBDA_MAX_CONCURRENCY", "8")];
 const CONCURRENT_NO_LOG: Variables = &[("AWS_LAMBDA_MAX_CONCURRENCY", "8"), ("LAMBDA_LIFECYCLE_LOG", "off")];
 const NO_WATCHDOG: Variables = &[("LAMBDA_LIFECYCLE_WATCHDOG", "off")];
-const UNSENT: Variables = &[("LAMBDA_LIFECYCLE_TRACE_EXPORT", "none")];
-const UNSENT_UNWATCHED: Variables = &[("LAMBDA_LIFECYCLE_TRACE_EXPORT", "none"), ("LAMBDA_LIFECYCLE_WATCHDOG", "off")];
+/// Recorded for a daemon whose address is invalid, so that nothing is sent.
+const UNSENT: Variables = &[("AWS_XRAY_DAEMON_ADDRESS", "nowhere")];
+const UNSENT_UNWATCHED: Variables = &[("AWS_XRAY_DAEMON_ADDRESS", "nowhere"), ("LAMBDA_LIFECYCLE_WATCHDOG", "off")];
 const NOT_ANNOUNCED: Variables = &[("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", "off")];
 
 /// Between two invocations that are measured alone.

@@ -21,7 +21,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row { name: "bare", what: "no subscriber", env: &[] },
     Row { name: "not sampled", what: "ours, not sampled", env: &[] },
     Row { name: "sampled", what: "ours, sampled, sent", env: &[] },
-    Row { name: "sampled unsent", what: "ours, sampled, thrown away", env: &[("LAMBDA_LIFECYCLE_TRACE_EXPORT", "none")] },
+    Row { name: "sampled unsent", what: "ours, sampled, thrown away", env: &[("AWS_XRAY_DAEMON_ADDRESS", "nowhere")] },
     Row { name: "layer batch", what: "OpenTelemetryLayer, batch processor, thrown away", env: &[] },
     Row { name: "layer simple", what: "OpenTelemetryLayer, simple processor, thrown away", env: &[] },
     Row { name: "lite", what: "lambda-otel-lite, thrown away", env: rivals::LITE },

@@ -1,6 +1,10 @@
 //! X-Ray documents: from finished spans to a transport.
 
-use super::scrub::{scrub, scrub_all};
+use super::{
+    YIELDS,
+    scrub::{scrub, scrub_all},
+    wanted::is_for_xray,
+};
 #[cfg(feature = "xray-api")]
 use crate::xray_api::XRayApi;
 use crate::{
@@ -32,9 +36,6 @@ const QUEUED: usize = 4 * 1024 * 1024;
 
 /// Few documents are smaller: what one is taken for until it is written.
 const SMALL: usize = 400;
-
-/// Spans after which the executor has its turn: a big invocation must not keep it from the others.
-const YIELDS: usize = 256;
 
 /// Encoders that are kept for the next invocation.
 const KEPT: usize = 4;
@@ -153,6 +154,23 @@ impl Documents {
     /// Decides about the values of spans, for exporters too.
     pub(super) fn redactor(&self) -> Option<&Redactor> {
         self.redactor.as_ref()
+    }
+
+    /// False where X-Ray is switched off.
+    pub(super) fn are_sent(&self) -> bool {
+        self.export != Export::None
+    }
+
+    /// Where documents go, and of which invocations.
+    pub(super) fn describe(&self) -> String {
+        let what = "invocations that Lambda samples";
+        match self.export {
+            Export::None => "X-Ray: off".to_owned(),
+            Export::Udp => format!("X-Ray daemon: {what}"),
+            Export::Stdout => format!("standard output: X-Ray documents of {what}"),
+            #[cfg(feature = "xray-api")]
+            Export::Api => format!("X-Ray API: {what}"),
+        }
     }
 
     /// True where documents wait for calls of the API.
@@ -276,7 +294,7 @@ impl Documents {
 
     /// Writes the documents of all spans, whatever the budget.
     fn encode_all(&self, encoder: &mut Encoder, spans: &[SpanData], sending: Option<&Sending>) {
-        for span in spans {
+        for span in spans.iter().filter(|span| is_for_xray(span)) {
             let frame = sending.map_or_else(|| frame_of_part(None, span), |sending| sending.frame_of(span));
             encoder.batch.push(&mut encoder.writer, span, &frame);
         }
@@ -370,16 +388,18 @@ impl Documents {
         let Encoder { writer, batch } = encoder;
         let is_main = |span: &&SpanData| span.span_context.span_id() == sending.main;
         let others = if only_main { &[] } else { spans };
-        for (index, span) in others.iter().filter(|span| !is_main(span)).enumerate() {
+        let others = others.iter().filter(|span| is_for_xray(span) && !is_main(span));
+        for (index, span) in others.enumerate() {
             batch.push(writer, span, &frame_of_part(sending.here, span));
             if index % YIELDS == YIELDS - 1 {
                 tokio::task::yield_now().await;
             }
         }
         let mut budget = lock(&self.budget);
-        match spans.iter().find(is_main) {
+        match spans.iter().find(|span| is_for_xray(span) && is_main(span)) {
             Some(span) => {
-                let unwritten = if only_main { u32::try_from(spans.len() - 1).unwrap_or(u32::MAX) } else { 0 };
+                let others = spans.iter().filter(|span| is_for_xray(span)).count() - 1;
+                let unwritten = if only_main { u32::try_from(others).unwrap_or(u32::MAX) } else { 0 };
                 let frame = sending.frame_of(span);
                 let frame = if unwritten > 0 { frame.left_out(unwritten) } else { frame };
                 unwritten + batch.finish(writer, span, frame, &mut budget)

@@ -1,17 +1,23 @@
 //! Exporters of the user's own, beside X-Ray's documents: off the executor, one batch at a time, bounded in time and memory.
 
+use super::{
+    Decision, OfExporters, park,
+    sampling::{self, sample},
+    wanted::{Wanted, is_for_exporters, unmark},
+};
 use crate::{
     Environment,
     notice::{self, Data, Warning},
     panics::{self, Panic},
+    settings::Settings,
     urls,
-    xray::Redactor,
+    xray::{Redactor, TraceHeader},
 };
-use opentelemetry::KeyValue;
+use opentelemetry::{KeyValue, TraceId};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
-    trace::{SpanData, SpanExporter},
+    trace::{SamplingDecision, ShouldSample, SpanData, SpanExporter},
 };
 use std::{
     fmt,
@@ -62,12 +68,11 @@ impl<T: SpanExporter + 'static> AnyExporter for T {
     }
 
     fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>> {
-        let handle = tokio::runtime::Handle::current();
         let load = Arc::new(Mutex::new(Some(batch)));
         let taken = Arc::clone(&load);
         let export = move || {
             let Some(batch) = lock(&taken).take() else { return Ok(Ok(())) };
-            panics::catch(|| handle.block_on(self.export(batch)))
+            panics::catch(|| park::block_on(self.export(batch)))
         };
         // Tokio panics where the system has no thread left, and keeps the work for one that may never come.
         match panics::catch(|| tokio::task::spawn_blocking(export)) {
@@ -125,6 +130,7 @@ struct Slot {
 pub(crate) struct Exporters {
     queues: Vec<Arc<dyn Queue>>,
     flush: Flush,
+    sampler: Box<dyn ShouldSample>,
 }
 
 /// Whose spans they are: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` if they are set, and what
@@ -155,14 +161,29 @@ fn redacted(resource: Resource, redactor: Option<&Redactor>) -> Resource {
 }
 
 impl Exporters {
-    /// `None` without an exporter.
-    pub(crate) fn new(queues: Vec<Box<dyn Queue>>, flush: Flush, redactor: Option<&Redactor>) -> Option<Self> {
-        let queues = queues.into_iter().map(|mut queue| {
-            queue.introduce(redactor);
+    pub(crate) fn open(settings: &Settings, given: OfExporters) -> Self {
+        let queues = given.queues.into_iter().map(|mut queue| {
+            queue.introduce(settings.redactor.as_ref());
             queue.into()
         });
-        let queues: Vec<Arc<dyn Queue>> = queues.collect();
-        (!queues.is_empty()).then_some(Self { queues, flush })
+        Self { queues: queues.collect(), flush: given.flush, sampler: sampling::sampler(given.sampler) }
+    }
+
+    /// Who gets the invocation with this header, of which X-Ray's part is decided.
+    pub(super) fn decide(&self, xray: bool, header: &TraceHeader, root: TraceId) -> Decision {
+        let sampling = sample(&*self.sampler, header.span_context().as_ref(), root);
+        let exporters = sampling.decision == SamplingDecision::RecordAndSample;
+        Decision {
+            wanted: Wanted { xray, exporters, sampled: exporters },
+            has_exporters: true,
+            attributes: sampling.attributes,
+            trace_state: sampling.trace_state,
+        }
+    }
+
+    /// How many there are, and what they get.
+    pub(super) fn describe(&self) -> String {
+        format!("{} exporters: invocations that {:?} samples, sent as {:?} says", self.queues.len(), self.sampler, self.flush)
     }
 
     /// True where spans wait for shutdown.
@@ -170,8 +191,10 @@ impl Exporters {
         self.flush != Flush::EveryInvocation
     }
 
-    /// Keeps an invocation's spans for every exporter.
-    pub(crate) fn keep(&self, spans: &[SpanData]) {
+    /// Keeps those of the spans for every exporter that exporters get.
+    pub(crate) fn keep(&self, spans: &mut Vec<SpanData>) {
+        spans.retain(is_for_exporters);
+        spans.iter_mut().for_each(unmark);
         for queue in &self.queues {
             queue.keep(spans);
         }
@@ -336,6 +359,12 @@ pub(super) mod tests {
             Self { begun: Arc::new(Semaphore::new(0)), through: Arc::new(Semaphore::new(0)), spans: Arc::default() }
         }
 
+        /// The one exporter of a lifecycle.
+        pub(in crate::export) fn exporters(&self, flush: Flush) -> Exporters {
+            let given = OfExporters { queues: vec![queue(self.clone())], flush, sampler: None };
+            Exporters::open(&Settings::default(), given)
+        }
+
         async fn begun(&self) {
             within(self.begun.acquire()).await.expect("open").forget();
         }
@@ -351,19 +380,19 @@ pub(super) mod tests {
     }
 
     fn exporters(gate: &Gate) -> Arc<Exporters> {
-        Arc::new(Exporters::new(vec![queue(gate.clone())], Flush::EveryInvocation, None).expect("an exporter"))
+        Arc::new(gate.exporters(Flush::EveryInvocation))
     }
 
     #[tokio::test]
     async fn what_comes_while_the_exporter_is_at_work_is_exported_after_it() {
         let gate = Gate::closed();
         let exporters = exporters(&gate);
-        exporters.keep(&[span()]);
+        exporters.keep(&mut vec![span()]);
         let first = Arc::clone(&exporters);
         let first = tokio::spawn(async move { first.flush_due(None).await });
         gate.begun().await;
         // The last invocation that there is: nobody comes after it.
-        exporters.keep(&[span(), span()]);
+        exporters.keep(&mut vec![span(), span()]);
         exporters.flush_due(None).await;
         gate.through.add_permits(1);
         within(first).await.expect("no panic");
@@ -377,10 +406,10 @@ pub(super) mod tests {
     async fn nobody_s_deadline_keeps_what_waits_from_being_exported() {
         let gate = Gate::closed();
         let exporters = exporters(&gate);
-        exporters.keep(&[span()]);
+        exporters.keep(&mut vec![span()]);
         exporters.flush_due(Some(Instant::now())).await;
         gate.begun().await;
-        exporters.keep(&[span()]);
+        exporters.keep(&mut vec![span()]);
         exporters.flush_due(Some(Instant::now())).await;
         gate.through.add_permits(2);
         gate.begun().await;
@@ -390,10 +419,10 @@ pub(super) mod tests {
     async fn the_last_flush_waits_for_an_exporter_at_work() {
         let gate = Gate::closed();
         let exporters = exporters(&gate);
-        exporters.keep(&[span()]);
+        exporters.keep(&mut vec![span()]);
         exporters.flush_due(Some(Instant::now())).await;
         gate.begun().await;
-        exporters.keep(&[span(), span()]);
+        exporters.keep(&mut vec![span(), span()]);
         gate.through.add_permits(2);
         within(exporters.flush(None)).await;
         assert_eq!(gate.spans.load(Ordering::Relaxed), 3);

@@ -2,27 +2,66 @@
 
 mod documents;
 mod exporters;
+mod park;
+mod sampling;
 mod scrub;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 pub(crate) use documents::{Documents, Sending};
 pub use exporters::Flush;
 pub(crate) use exporters::{Exporters, Queue, queue};
+#[cfg(feature = "testing")]
+pub(crate) use wanted::unmark;
+pub(crate) use wanted::{Wanted, is_for_xray};
 
-use crate::settings::Settings;
-use opentelemetry::trace::{SpanId, SpanKind};
-use opentelemetry_sdk::trace::SpanData;
-use scrub::scrub_all;
+use crate::{
+    ids::ProcessIds,
+    settings::Settings,
+    xray::{Sampled, TraceHeader},
+};
+use opentelemetry::{
+    KeyValue,
+    trace::{SpanId, SpanKind, TraceState},
+};
+use opentelemetry_sdk::trace::{IdGenerator, ShouldSample, SpanData};
+use scrub::{scrub, scrub_all};
 use std::time::Instant;
+
+/// Spans after which the executor has its turn: a big invocation must not keep it from the others.
+const YIELDS: usize = 256;
 
 /// What the builder was given to send spans with.
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     pub(crate) exporters: Vec<Box<dyn Queue>>,
     pub(crate) flush: Flush,
+    pub(crate) sampler: Option<Box<dyn ShouldSample>>,
+    /// Set with the first exporter, so that a function without one has none of the code behind it.
+    pub(crate) open: Option<fn(&Settings, OfExporters) -> Exporters>,
     #[cfg(feature = "xray-api")]
     pub(crate) api: Option<crate::xray_api::XRayApi>,
+}
+
+/// What concerns the user's exporters alone.
+#[derive(Debug)]
+pub(crate) struct OfExporters {
+    queues: Vec<Box<dyn Queue>>,
+    flush: Flush,
+    sampler: Option<Box<dyn ShouldSample>>,
+}
+
+/// Who gets an invocation.
+#[derive(Debug, Default)]
+pub(crate) struct Decision {
+    pub(crate) wanted: Wanted,
+    /// True where the user has exporters, whether they get this invocation or not: their decision is handed on with `traceparent`.
+    pub(crate) has_exporters: bool,
+    /// What the sampler adds to the invocation's span.
+    pub(crate) attributes: Vec<KeyValue>,
+    /// What the sampler makes of the parent's.
+    pub(crate) trace_state: TraceState,
 }
 
 /// The destinations of one lifecycle.
@@ -39,7 +78,33 @@ impl Destinations {
             #[cfg(feature = "xray-api")]
             given.api,
         );
-        Self { documents, exporters: Exporters::new(given.exporters, given.flush, settings.redactor.as_ref()) }
+        let of_exporters = OfExporters { queues: given.exporters, flush: given.flush, sampler: given.sampler };
+        Self { documents, exporters: given.open.map(|open| open(settings, of_exporters)) }
+    }
+
+    /// Who gets the invocation with this header: X-Ray what Lambda samples, the user's exporters what their sampler says.
+    ///
+    /// Exporters, logs and outgoing calls need a trace to name. A header without a Root gets one, and stays undecided.
+    pub(crate) fn decide(&self, header: &mut TraceHeader) -> Decision {
+        let xray = header.sampled() == Sampled::Yes && header.root().is_some() && self.documents.are_sent();
+        let Some(exporters) = &self.exporters else {
+            return Decision { wanted: Wanted::by_xray(xray), ..Decision::default() };
+        };
+        let root = header.root().unwrap_or_else(|| {
+            let root = ProcessIds.new_trace_id();
+            *header = header.with_root(root);
+            root
+        });
+        exporters.decide(xray, header, root)
+    }
+
+    /// One line that says which destination gets what.
+    pub(crate) fn describe(&self) -> String {
+        let xray = self.documents.describe();
+        match &self.exporters {
+            Some(exporters) => format!("{xray}; {}", exporters.describe()),
+            None => format!("{xray}; no exporters"),
+        }
     }
 
     /// Where X-Ray's documents go.
@@ -48,10 +113,20 @@ impl Destinations {
     }
 
     /// Sends spans to X-Ray, and keeps them for the exporters. There are `waiting` of them, and they are not taken before it is their turn:
-    /// until then a shutdown finds them where they are, and sends them itself.
-    pub(crate) async fn send(&self, waiting: usize, take: impl FnOnce() -> Vec<SpanData>, sending: Sending) {
+    /// until then a shutdown finds them where they are, and sends them itself. `to_xray` says whether X-Ray gets any of them.
+    pub(crate) async fn send(&self, waiting: usize, take: impl FnOnce() -> Vec<SpanData>, sending: Sending, to_xray: bool) {
         let keep = |mut spans: Vec<SpanData>| self.keep_for_exporters(sending.rootless(), &mut spans);
-        self.documents.send(waiting, take, &sending, keep).await;
+        if to_xray {
+            return self.documents.send(waiting, take, &sending, keep).await;
+        }
+        let mut spans = take();
+        for (index, span) in spans.iter_mut().enumerate() {
+            scrub(span, self.documents.redactor());
+            if index % YIELDS == YIELDS - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        keep(spans);
     }
 
     /// As [`send`](Self::send), from any thread, at once and regardless of the pace: for an invocation that is about to be killed.
@@ -119,7 +194,7 @@ impl Destinations {
         }
     }
 
-    fn keep_for_exporters(&self, rootless: Option<SpanId>, spans: &mut [SpanData]) {
+    fn keep_for_exporters(&self, rootless: Option<SpanId>, spans: &mut Vec<SpanData>) {
         let Some(exporters) = &self.exporters else { return };
         // A parent that was made up is known to no other service.
         let is_rootless =

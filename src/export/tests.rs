@@ -1,10 +1,6 @@
 //! Both destinations of spans together, and what the tests of this folder have in common.
 
-use super::{
-    Destinations, Exporters, Flush, Sending,
-    documents::tests::documents,
-    exporters::{queue, tests::Gate},
-};
+use super::{Destinations, Flush, Sending, Wanted, documents::tests::documents, exporters::tests::Gate};
 use crate::xray::Frame;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
@@ -20,7 +16,7 @@ pub(super) const TRACE: TraceId = TraceId::from_bytes(0x5759_e988_bd86_2e3f_e1be
 pub(super) fn span() -> SpanData {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let id = SpanId::from(LAST.fetch_add(1, Ordering::Relaxed) + 1);
-    SpanData {
+    let mut span = SpanData {
         span_context: SpanContext::new(TRACE, id, TraceFlags::SAMPLED, false, TraceState::NONE),
         parent_span_id: SpanId::from(u64::MAX),
         parent_span_is_remote: false,
@@ -34,7 +30,9 @@ pub(super) fn span() -> SpanData {
         links: SpanLinks::default(),
         status: Status::Unset,
         instrumentation_scope: opentelemetry::InstrumentationScope::builder("test").build(),
-    }
+    };
+    Wanted { xray: true, exporters: true, sampled: true }.mark(&mut span);
+    span
 }
 
 /// Waits for what comes at once unless it never does.
@@ -49,12 +47,11 @@ async fn the_last_flush_has_the_spans_of_an_invocation_at_the_pace() {
     let (documents, _daemon) = documents();
     let gate = Gate::closed();
     gate.through.add_permits(SPANS);
-    let exporters = Exporters::new(vec![queue(gate.clone())], Flush::OnShutdown, None);
-    let destinations = Destinations { documents, exporters };
+    let destinations = Destinations { documents, exporters: Some(gate.exporters(Flush::OnShutdown)) };
     let spans: Vec<SpanData> = (0..SPANS).map(|_| span()).collect();
     let main = spans[0].span_context.span_id();
     let sending = Sending { here: Some(TRACE), main, frame: Frame::under(TRACE, SpanId::from(u64::MAX)).invocation() };
-    let sent = destinations.send(SPANS, || spans, sending);
+    let sent = destinations.send(SPANS, || spans, sending, true);
     let flushed = destinations.flush(Some(Instant::now() + Duration::from_secs(60)));
     within(async { tokio::join!(sent, flushed) }).await;
     assert_eq!(gate.spans.load(Ordering::Relaxed), SPANS);

@@ -1,6 +1,6 @@
 //! The spans of one invocation, from their begin until they leave.
 
-use crate::xray::Frame;
+use crate::{export::is_for_xray, xray::Frame};
 use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 use std::{
@@ -29,6 +29,11 @@ impl LateSpans {
 
     pub(crate) fn len(&self) -> usize {
         lock(&self.0).len()
+    }
+
+    /// True where X-Ray gets one of them.
+    pub(crate) fn has_some_for_xray(&self) -> bool {
+        lock(&self.0).iter().any(is_for_xray)
     }
 
     pub(crate) fn take(&self) -> Vec<SpanData> {

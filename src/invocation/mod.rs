@@ -22,16 +22,17 @@ pub(crate) use shared::Shared;
 use crate::{
     clock, context,
     environment::Start,
+    export::{Decision, Wanted},
     frozen,
     ids::ProcessIds,
     notice::{self, Data, Warning},
-    xray::{Frame, Sampled, TraceHeader},
+    xray::{Frame, TraceHeader},
 };
 use http::HeaderValue;
 use opentelemetry::{
     Context, KeyValue, TraceId,
     context::FutureExt as _,
-    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState},
+    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags},
 };
 use opentelemetry_sdk::trace::{IdGenerator, SpanData};
 use std::{
@@ -75,7 +76,7 @@ struct Inner {
     facts: Facts,
     token: OnceLock<CancellationToken>,
     parent: Option<SpanContext>,
-    recorded: bool,
+    wanted: Wanted,
     watched: AtomicBool,
     polled: AtomicBool,
     idle: Option<Duration>,
@@ -178,23 +179,24 @@ impl Invocation {
         Self::new(Shared::detached(), Facts::default())
     }
 
-    pub(crate) fn new(shared: Arc<Shared>, facts: Facts) -> Self {
-        let header = &facts.header;
-        let recorded = facts.traced && shared.settings.trace && header.sampled() == Sampled::Yes && header.root().is_some();
-        let parent = header.span_context().or_else(|| without_parent(header));
+    pub(crate) fn new(shared: Arc<Shared>, mut facts: Facts) -> Self {
+        let traced = facts.traced && shared.settings.trace;
+        let decision = if traced { shared.destinations.decide(&mut facts.header) } else { Decision::default() };
+        let parent = parent_of(&facts.header, &decision);
+        let notes = Notes { attributes: decision.attributes, ..Notes::default() };
         let late = Arc::clone(&shared.late);
         Self(Arc::new(Inner {
             shared,
             facts,
             token: OnceLock::new(),
             parent,
-            recorded,
+            wanted: decision.wanted,
             watched: AtomicBool::new(false),
             polled: AtomicBool::new(false),
             idle: frozen::time(),
             spans: SpanBuffer::new(late),
             deferred: Deferred::default(),
-            notes: Mutex::default(),
+            notes: Mutex::new(notes),
         }))
     }
 
@@ -317,9 +319,14 @@ impl Invocation {
         }
     }
 
-    /// True when Lambda asked for this invocation to be traced.
+    /// True when a destination gets this invocation's spans.
     pub(crate) fn is_recorded(&self) -> bool {
-        self.0.recorded
+        self.0.wanted.anywhere()
+    }
+
+    /// The destinations of its spans.
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.0.wanted
     }
 
     /// True when the trace continues a W3C parent, which is none of Lambda's segments.
@@ -329,7 +336,7 @@ impl Invocation {
 
     /// True when the watchdog is to report it: nothing but a recorded invocation has spans to report.
     pub(crate) fn wants_watchdog(&self) -> bool {
-        self.0.recorded && self.0.facts.deadline.is_some() && self.0.shared.settings.watchdog
+        self.is_recorded() && self.0.facts.deadline.is_some() && self.0.shared.settings.watchdog
     }
 
     /// True until the response was posted, or the watchdog has reported that there is none.
@@ -527,12 +534,17 @@ impl Invocation {
     }
 }
 
-/// A sampled Root without a Parent is no valid context, and the SDK would begin another trace: a parent is made up, which no
-/// document names.
-fn without_parent(header: &TraceHeader) -> Option<SpanContext> {
-    let root = header.root().filter(|_| header.sampled() == Sampled::Yes)?;
-    let parent = ProcessIds.new_span_id();
-    Some(SpanContext::new(root, parent, TraceFlags::SAMPLED, true, TraceState::NONE))
+/// The remote parent of an invocation's span. Where there are exporters it says what their sampler decided, for calls that `traceparent` goes with.
+///
+/// A Root without a Parent is no valid context, and the SDK would begin another trace: a parent is made up, which no destination names.
+fn parent_of(header: &TraceHeader, decision: &Decision) -> Option<SpanContext> {
+    let Decision { wanted, has_exporters, trace_state, .. } = decision;
+    let came = header.span_context();
+    if !has_exporters && (came.is_some() || !wanted.anywhere()) {
+        return came;
+    }
+    let parent = header.parent().unwrap_or_else(|| ProcessIds.new_span_id());
+    Some(SpanContext::new(header.root()?, parent, wanted.flags(TraceFlags::default()), true, trace_state.clone()))
 }
 
 impl fmt::Debug for Invocation {

@@ -1,11 +1,12 @@
 //! An invocation begins: from what Lambda sent with the event.
 
 use crate::{
-    Invocation, clock,
+    Export, Invocation, clock,
     environment::{self, Start},
     ids,
     invocation::{Deadline, Facts, Shared},
     notice::{self, Data, Warning},
+    settings::Settings,
     trace,
     xray::{Sampled, TraceHeader},
 };
@@ -32,7 +33,7 @@ impl Invocation {
         let foreign = parent.is_some();
         let header = parent.or_else(|| context.xray_trace_id.as_deref().map(TraceHeader::parse)).unwrap_or_default();
         if traced && settings.trace {
-            hint_once(&header);
+            hint_once(&header, settings);
         }
         if !traced {
             trace::discard_init();
@@ -53,14 +54,15 @@ impl Invocation {
 }
 
 /// Logs once that a header is malformed, and once that an invocation is not sampled. Under PassThrough, the default of a function, Lambda sends a
-/// header without a decision, or one that says `Sampled=0`; the latter also comes with active tracing, for what was not chosen.
-fn hint_once(header: &TraceHeader) {
+/// header without a decision, or one that says `Sampled=0`; the latter also comes with active tracing, for what was not chosen. Where X-Ray is switched
+/// off, nobody misses the spans.
+fn hint_once(header: &TraceHeader, settings: &Settings) {
     static MALFORMED: Once = Once::new();
     static UNTRACED: Once = Once::new();
     if let Some(problem) = header.ignored() {
         MALFORMED.call_once(|| notice::log(Warning::TraceHeaderIgnored, Data::error(&problem)));
     }
-    if header.root().is_some() && header.sampled() != Sampled::Yes {
+    if header.root().is_some() && header.sampled() != Sampled::Yes && settings.export != Export::None {
         UNTRACED.call_once(|| notice::log(Warning::NotSampled, Data::default()));
     }
 }

@@ -7,6 +7,7 @@
 use super::{event::SqsRecord, failure::Failure};
 use crate::{
     Invocation,
+    export::Wanted,
     hop::{OpenSpan, Producer, begin, consumer},
     trace::Scope,
     xray::{Sampled, TraceHeader, format_trace_id},
@@ -31,6 +32,7 @@ const MAX_LINKS: usize = 20;
 pub(super) struct BatchSpan {
     span: OpenSpan,
     queue: Value,
+    wanted: Wanted,
     /// For work of the batch that is not recorded.
     silent: Scope,
     options: SpanOptions,
@@ -67,9 +69,10 @@ impl BatchSpan {
         let queue = Value::from(StringValue::from(Arc::<str>::from(queue)));
         let messages = KeyValue::new("messaging.batch.message_count", count(producers.len()));
         let span = begin(consumer(name, "aws_sqs", &queue, [messages]).with_links(links), &Context::current());
-        let header = invocation.received_header().with_parent(span.context().span().span_context().span_id(), Sampled::Yes);
-        let silent = Scope { recorded: false, header };
-        Some(Self { span, queue, silent, options, begun: AtomicUsize::new(0) })
+        let came = invocation.received_header();
+        let header = came.with_parent(span.context().span().span_context().span_id(), came.sampled());
+        let silent = Scope { wanted: Wanted::default(), header };
+        Some(Self { span, queue, wanted: invocation.wanted(), silent, options, begun: AtomicUsize::new(0) })
     }
 
     /// The context for what belongs to the batch and to none of its messages.
@@ -80,15 +83,25 @@ impl BatchSpan {
     /// Begins the span of one message, a child of the batch's, or of the call that sent it.
     pub(super) fn begin_message(&self, record: &SqsRecord, producer: Option<&Producer>) -> MessageSpan {
         let header = producer.map(Producer::header);
-        if let Some(header) = header.filter(|header| header.sampled() == Sampled::No) {
-            // Whoever began that trace decided against recording it. It goes on as it came.
-            let scope = Scope { recorded: false, header: header.clone() };
-            return MessageSpan::NotSampled(self.context().with_value(scope));
+        let refused = header.is_some_and(|header| header.sampled() == Sampled::No);
+        // Whoever began that trace decided against recording it in X-Ray.
+        let wanted = if refused { self.wanted.without_xray() } else { self.wanted };
+        // Where X-Ray records the batch, it goes on as it came.
+        let apart = header.filter(|_| refused && self.wanted.xray).map(|header| Scope { wanted, header: header.clone() });
+        if let Some(scope) = apart.as_ref().filter(|_| !wanted.anywhere()) {
+            return MessageSpan::NotSampled(self.context().with_value(scope.clone()));
         }
-        let continued =
-            header.filter(|header| self.options.continues && header.sampled() == Sampled::Yes && header.parent().is_some());
+        let continues = |header: &&TraceHeader| {
+            let is_recorded = header.sampled() == Sampled::Yes || (refused && wanted.exporters);
+            self.options.continues && is_recorded && header.parent().is_some()
+        };
+        let continued = header.filter(continues);
         let span = self.describe(record, producer, continued.is_some());
-        let parent = continued.map_or_else(|| self.context().clone(), |header| self.context_in(header));
+        let parent = match (continued, apart) {
+            (Some(header), _) => self.context_in(header, wanted),
+            (None, Some(scope)) => self.context().with_value(scope),
+            (None, None) => self.context().clone(),
+        };
         if self.begun.fetch_add(1, Ordering::Relaxed) < self.options.budget {
             return MessageSpan::Recorded(begin(span, &parent));
         }
@@ -98,8 +111,8 @@ impl BatchSpan {
     }
 
     /// A context in the producer's trace.
-    fn context_in(&self, header: &TraceHeader) -> Context {
-        let context = self.context().with_value(Scope { recorded: true, header: header.clone() });
+    fn context_in(&self, header: &TraceHeader, wanted: Wanted) -> Context {
+        let context = self.context().with_value(Scope { wanted, header: header.clone() });
         match header.span_context() {
             Some(remote) => context.with_remote_span_context(remote),
             None => context,

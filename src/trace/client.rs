@@ -1,7 +1,7 @@
 //! The span of a call that goes out.
 
 use super::tracer::{Span, TRACER};
-use crate::xray::{Sampled, TraceHeader};
+use crate::xray::TraceHeader;
 use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, SpanBuilder, Status, Tracer},
@@ -23,7 +23,7 @@ impl ClientSpan {
 
     /// The header to send with the call: this span is the caller.
     pub(crate) fn header(&self, received: &TraceHeader) -> TraceHeader {
-        received.with_parent(self.span.span_context().span_id(), Sampled::Yes)
+        received.with_parent(self.span.span_context().span_id(), received.sampled())
     }
 
     /// Leaves no trace of a call that was never made.

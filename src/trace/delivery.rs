@@ -39,7 +39,8 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
         spans.append(&mut shared.late.take());
         spans
     };
-    shared.destinations.send(waiting, take, sending).await;
+    let to_xray = invocation.wanted().xray || shared.late.has_some_for_xray();
+    shared.destinations.send(waiting, take, sending, to_xray).await;
 }
 
 /// Lets the destinations that take time have what was delivered.

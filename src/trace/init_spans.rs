@@ -3,6 +3,7 @@
 use super::tracer::TRACER;
 use crate::{
     Environment, InitializationType, Invocation, environment,
+    export::Wanted,
     invocation::{LateSpans, Slot, SpanBuffer},
 };
 use opentelemetry::{
@@ -25,7 +26,7 @@ const AHEAD: Duration = Duration::from_secs(10);
 static OVER: AtomicBool = AtomicBool::new(false);
 
 /// Where a span of init goes that ends when it is over, and below which span it then belongs.
-static ADOPTER: OnceLock<(Arc<LateSpans>, SpanContext)> = OnceLock::new();
+static ADOPTER: OnceLock<(Arc<LateSpans>, SpanContext, Wanted)> = OnceLock::new();
 
 /// True until the first invocation.
 pub(crate) fn is_in_init() -> bool {
@@ -45,8 +46,8 @@ pub(super) fn open(span: SpanData) -> Slot {
 
 /// Keeps a span of init that ends when init is over. Without an adopter it is dropped.
 pub(super) fn keep_late(span: SpanData) {
-    if let Some((late, adopter)) = ADOPTER.get() {
-        late.keep(under(adopter, span));
+    if let Some((late, adopter, wanted)) = ADOPTER.get() {
+        late.keep(under(adopter, *wanted, span));
     }
 }
 
@@ -58,14 +59,15 @@ pub(crate) fn discard_init() {
 }
 
 fn adopt_rest(invocation: &Invocation, adopter: SpanContext) {
-    let _ = ADOPTER.set((Arc::clone(&invocation.shared().late), adopter));
+    let _ = ADOPTER.set((Arc::clone(&invocation.shared().late), adopter, invocation.wanted()));
 }
 
-/// The same span as a child of `adopter`, in its trace.
-fn under(adopter: &SpanContext, mut span: SpanData) -> SpanData {
+/// The same span as a child of `adopter`, in its trace, for its destinations.
+fn under(adopter: &SpanContext, wanted: Wanted, mut span: SpanData) -> SpanData {
     let own = &span.span_context;
     span.span_context = SpanContext::new(adopter.trace_id(), own.span_id(), own.trace_flags(), false, TraceState::NONE);
     span.parent_span_id = adopter.span_id();
+    wanted.mark(&mut span);
     span
 }
 
@@ -95,7 +97,7 @@ pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
     let ended: HashSet<SpanId> = orphans.iter().map(|span| span.span_context.span_id()).collect();
     for span in orphans {
         let parent = Some(span.parent_span_id).filter(|parent| ended.contains(parent));
-        let mut span = under(&adopter, span);
+        let mut span = under(&adopter, invocation.wanted(), span);
         span.parent_span_id = parent.unwrap_or(span.parent_span_id);
         invocation.spans().adopt(span);
     }

@@ -45,14 +45,15 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
 
     let parent = invocation.context_without_span();
     let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);
-    let span = SpanTracer::prepare(span, &parent);
+    let wanted = invocation.wanted();
+    let span = SpanTracer::prepare(span, &parent, wanted);
     let shared = invocation.shared();
     // Before the handler and not when it first waits: one that aborts, or is out of memory, without ever waiting would leave nothing. Nor from
     // another thread: one that panics at once, where panics abort, would be faster than it.
-    if shared.settings.in_progress {
+    if shared.settings.in_progress && wanted.xray {
         shared.destinations.documents().announce(&span, &invocation.frame(span.span_context.trace_id()));
     }
-    let span = Span::open(invocation, span);
+    let span = Span::open(invocation, span, wanted);
     if shared.is_cut_off() {
         // Nobody would say otherwise how it ended.
         report_begun_late(shared);

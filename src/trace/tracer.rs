@@ -7,7 +7,7 @@ use super::{
     Scope,
     init_spans::{self, is_in_init},
 };
-use crate::{Invocation, ids::ProcessIds, invocation::Slot};
+use crate::{Invocation, export::Wanted, ids::ProcessIds, invocation::Slot};
 use opentelemetry::{
     Context, InstrumentationScope, KeyValue, TraceId, Value,
     trace::{
@@ -36,7 +36,7 @@ fn scope() -> InstrumentationScope {
 
 impl SpanTracer {
     /// What is known of a span when it begins.
-    pub(super) fn prepare(builder: SpanBuilder, parent: &Context) -> SpanData {
+    pub(super) fn prepare(builder: SpanBuilder, parent: &Context, wanted: Wanted) -> SpanData {
         let parent = parent.span();
         let parent = parent.span_context();
         let (trace, flags) = if parent.is_valid() {
@@ -52,7 +52,7 @@ impl SpanTracer {
             span_context: SpanContext::new(
                 trace,
                 ProcessIds.new_span_id(),
-                flags.with_sampled(true),
+                wanted.flags(flags),
                 false,
                 if parent.is_valid() { parent.trace_state().clone() } else { TraceState::NONE },
             ),
@@ -79,17 +79,19 @@ impl Tracer for SpanTracer {
         if parent.is_telemetry_suppressed() {
             return Span { context: SpanContext::NONE, slot: None };
         }
-        let span = Self::prepare(builder, parent);
-        let context = span.span_context.clone();
         let of_parent = parent.get::<Invocation>();
-        let running = if of_parent.is_none() { running_in(context.trace_id()) } else { None };
-        let slot = match of_parent.or(running.as_ref()) {
-            _ if parent.get::<Scope>().is_some_and(|scope| !scope.recorded) => None,
-            Some(invocation) => return Span::open(invocation, span),
-            None if is_in_init() => Some(init_spans::open(span)),
-            None => None,
-        };
-        Span { context, slot }
+        let running = if of_parent.is_none() { running_in(parent.span().span_context().trace_id()) } else { None };
+        let scope = parent.get::<Scope>();
+        if let Some(invocation) = of_parent.or(running.as_ref()) {
+            let wanted = scope.map_or_else(|| invocation.wanted(), |scope| scope.wanted);
+            let span = Self::prepare(builder, parent, wanted);
+            return Span::open(invocation, span, wanted);
+        }
+        // Of init, where it is not known yet who gets it.
+        let span = Self::prepare(builder, parent, Wanted::by_xray(true));
+        let context = span.span_context.clone();
+        let waits = scope.is_none_or(|scope| scope.wanted.anywhere()) && is_in_init();
+        Span { context, slot: waits.then(|| init_spans::open(span)) }
     }
 }
 
@@ -108,9 +110,14 @@ pub(crate) struct Span {
 
 impl Span {
     /// Begins a span of an invocation, which is kept if the invocation is recorded: work may outlive one that is not, in one that is.
-    pub(super) fn open(invocation: &Invocation, span: SpanData) -> Self {
+    pub(super) fn open(invocation: &Invocation, mut span: SpanData, wanted: Wanted) -> Self {
         let context = span.span_context.clone();
-        Self { context, slot: invocation.is_recorded().then(|| invocation.open_span(span)) }
+        let is_kept = invocation.is_recorded() && wanted.anywhere();
+        let slot = is_kept.then(|| {
+            wanted.mark(&mut span);
+            invocation.open_span(span)
+        });
+        Self { context, slot }
     }
 
     /// Leaves no trace of it.
@@ -234,7 +241,7 @@ mod tests {
     #[test]
     fn a_span_that_never_ends_does_not_grow_without_end() {
         let buffer = SpanBuffer::default();
-        let span = SpanTracer::prepare(SpanBuilder::from_name("main"), &Context::new());
+        let span = SpanTracer::prepare(SpanBuilder::from_name("main"), &Context::new(), Wanted::by_xray(true));
         let mut span = Span { context: span.span_context.clone(), slot: Some(buffer.open(span, |_| None).0) };
         for number in 0..30_000 {
             span.add_event("event", vec![]);

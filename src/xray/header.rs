@@ -227,6 +227,11 @@ impl TraceHeader {
         }
     }
 
+    /// The same header of a trace that begins here: without a decision it stays without one.
+    pub(crate) fn with_root(&self, root: TraceId) -> Self {
+        Self { root: Some(root), ..self.clone() }
+    }
+
     /// The caller as OpenTelemetry sees it: remote, without a tracestate. `None` unless both Root and Parent are valid: a header
     /// with a Root alone, as under PassThrough, is no span context.
     pub fn span_context(&self) -> Option<SpanContext> {

@@ -239,6 +239,8 @@ pub(crate) enum Exporting {
     Blocks,
     /// Waits at the gate in `EXPORTER_GATE`.
     WaitsAtGate,
+    /// Prints each span as a line of JSON.
+    Lists,
 }
 
 impl Exporting {

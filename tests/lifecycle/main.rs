@@ -16,6 +16,7 @@ mod logs;
 mod long_errors;
 mod outcomes;
 mod panic_payloads;
+mod recording;
 mod redaction;
 mod runtime_api;
 mod settings;
@@ -40,6 +41,7 @@ fn main() -> std::process::ExitCode {
         trace::tests(),
         redaction::tests(),
         exporters::tests(),
+        recording::tests(),
         subscriber::tests(),
         logs::tests(),
         long_errors::tests(),

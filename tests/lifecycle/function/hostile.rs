@@ -36,11 +36,29 @@ impl SpanExporter for Exporter {
             Exporting::Panics => panic_now(),
             Exporting::Fails => return Err(opentelemetry_sdk::error::OTelSdkError::InternalFailure("collector is down".into())),
             Exporting::WaitsAtGate => wait_at(&std::env::var("EXPORTER_GATE").unwrap_or_default()).await,
+            Exporting::Lists => batch.iter().for_each(list),
             Exporting::Works => {}
         }
         println!("exported {}", batch.iter().map(|span| span.name.as_ref()).collect::<Vec<_>>().join(", "));
         Ok(())
     }
+}
+
+fn list(span: &SpanData) {
+    let context = &span.span_context;
+    let attributes: Vec<&str> = span.attributes.iter().map(|attribute| attribute.key.as_str()).collect();
+    println!(
+        "{}",
+        json!({ "exported": {
+            "name": span.name,
+            "trace_id": context.trace_id().to_string(),
+            "span_id": context.span_id().to_string(),
+            "parent_id": span.parent_span_id.to_string(),
+            "flags": context.trace_flags().to_u8(),
+            "attributes": attributes,
+            "events": span.events.iter().map(|event| event.name.as_ref()).collect::<Vec<_>>(),
+        } })
+    );
 }
 
 /// A service that is not ready, as the event before the last asked it to be.

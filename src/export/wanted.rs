@@ -1,0 +1,70 @@
+//! Which destinations get a span.
+
+use opentelemetry::trace::{SpanContext, TraceFlags};
+use opentelemetry_sdk::trace::SpanData;
+
+/// Marks in the trace flags of a span's data, which no specification uses. The span's context as the user sees it has none of them.
+const XRAY: u8 = 0x80;
+const EXPORTERS: u8 = 0x40;
+
+/// The destinations of an invocation's spans: decided once, when it begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// X-Ray's documents: what Lambda decided.
+    pub(crate) xray: bool,
+    /// The exporters of the user's: what their sampler decided.
+    pub(crate) exporters: bool,
+    /// The sampled flag of the spans' contexts, which W3C's `traceparent` carries: the sampler's decision where there are exporters, Lambda's elsewhere.
+    pub(crate) sampled: bool,
+}
+
+impl Wanted {
+    /// Where only X-Ray could want spans.
+    pub(crate) fn by_xray(xray: bool) -> Self {
+        Self { xray, exporters: false, sampled: xray }
+    }
+
+    /// True where spans are recorded.
+    pub(crate) fn anywhere(self) -> bool {
+        self.xray || self.exporters
+    }
+
+    /// The same for a part of an invocation that X-Ray does not get.
+    #[cfg(feature = "sqs")]
+    pub(crate) fn without_xray(self) -> Self {
+        Self { xray: false, sampled: self.exporters, ..self }
+    }
+
+    /// The flags of a span's context below a parent with these.
+    pub(crate) fn flags(self, parent: TraceFlags) -> TraceFlags {
+        TraceFlags::new(parent.to_u8() & !(XRAY | EXPORTERS)).with_sampled(self.sampled)
+    }
+
+    /// Marks a span for its destinations.
+    pub(crate) fn mark(self, span: &mut SpanData) {
+        let (xray, exporters) = (u8::from(self.xray) * XRAY, u8::from(self.exporters) * EXPORTERS);
+        let flags = self.flags(span.span_context.trace_flags()).to_u8();
+        set_flags(&mut span.span_context, flags | xray | exporters);
+    }
+}
+
+/// True of a span that X-Ray gets.
+pub(crate) fn is_for_xray(span: &SpanData) -> bool {
+    span.span_context.trace_flags().to_u8() & XRAY != 0
+}
+
+/// True of a span that the user's exporters get.
+pub(super) fn is_for_exporters(span: &SpanData) -> bool {
+    span.span_context.trace_flags().to_u8() & EXPORTERS != 0
+}
+
+/// Takes the marks off a span that leaves.
+pub(crate) fn unmark(span: &mut SpanData) {
+    let flags = span.span_context.trace_flags().to_u8() & !(XRAY | EXPORTERS);
+    set_flags(&mut span.span_context, flags);
+}
+
+fn set_flags(context: &mut SpanContext, flags: u8) {
+    let (trace, span) = (context.trace_id(), context.span_id());
+    *context = SpanContext::new(trace, span, TraceFlags::new(flags), context.is_remote(), context.trace_state().clone());
+}

@@ -1,0 +1,263 @@
+//! Which destination gets which invocation.
+
+use crate::{
+    behavior::{Do, Exporting, Probe},
+    support::{Stage, Tested, ensure, test, value},
+};
+use lambda_lifecycle_sandbox::{
+    Answer,
+    function::{FunctionBuilder, TraceMode},
+};
+use libtest_mimic::{Failed, Trial};
+use serde_json::Value;
+
+const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
+const PARENT: &str = "53995c3f42cd8ad8";
+
+/// What Lambda sends with the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Sampled,
+    NotSampled,
+    /// PassThrough, where the caller's decision is handed on or there is none.
+    RootOnly,
+    /// PassThrough in its other form.
+    PassThroughNotSampled,
+    Nothing,
+}
+
+impl Sent {
+    fn mode(self) -> TraceMode {
+        match self {
+            Self::Sampled => TraceMode::Active,
+            Self::NotSampled => TraceMode::Raw(format!("Root={ROOT};Parent={PARENT};Sampled=0")),
+            Self::PassThroughNotSampled => TraceMode::Raw(format!("Root={ROOT};Parent={PARENT};Sampled=0;Lineage=1:a87bd80c:0")),
+            Self::RootOnly => TraceMode::Raw(format!("Root={ROOT};Lineage=1:a87bd80c:0")),
+            Self::Nothing => TraceMode::Absent,
+        }
+    }
+
+    fn has_parent(self) -> bool {
+        !matches!(self, Self::RootOnly | Self::Nothing)
+    }
+
+    /// What a header that is handed on ends with.
+    fn decision(self) -> Option<&'static str> {
+        match self {
+            Self::Sampled => Some("1"),
+            Self::NotSampled | Self::PassThroughNotSampled => Some("0"),
+            Self::RootOnly | Self::Nothing => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Destinations {
+    XRay,
+    Exporter,
+    Both,
+}
+
+impl Destinations {
+    fn have_xray(self) -> bool {
+        self != Self::Exporter
+    }
+
+    fn have_exporter(self) -> bool {
+        self != Self::XRay
+    }
+}
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let mut tests = vec![
+        test("the sampler of the environment decides for the exporters, and for them alone", sampler),
+        test("a sampler that is not known is reported once, and the exporters get everything", unknown_sampler),
+        test("with X-Ray switched off nobody is told to switch on active tracing", no_hint),
+        test("one line at the start says which destination gets what", described),
+    ];
+    for sent in [Sent::Sampled, Sent::NotSampled, Sent::RootOnly, Sent::PassThroughNotSampled, Sent::Nothing] {
+        for managed in [false, true] {
+            let kind = if managed { "Managed Instances" } else { "on demand" };
+            let name = format!("{kind}, {sent:?}: each destination gets its spans, in one trace");
+            tests.push(test(name, move || row(sent, managed)));
+        }
+    }
+    tests
+}
+
+async fn row(sent: Sent, managed: bool) -> Tested {
+    for destinations in [Destinations::XRay, Destinations::Exporter, Destinations::Both] {
+        cell(sent, destinations, managed)
+            .await
+            .map_err(|failed| Failed::from(format!("{sent:?}, {destinations:?}: {}", failed.message().unwrap_or_default())))?;
+    }
+    Ok(())
+}
+
+/// A function that does its work in a span, and has such destinations.
+async fn stage(sent: Sent, destinations: Destinations, managed: bool) -> Result<Stage, Failed> {
+    let probe = if destinations.have_exporter() { Probe::Exporter } else { Probe::Value };
+    let configure = |function: FunctionBuilder| {
+        let function = function.env("EXPORTER", Exporting::Lists.to_string());
+        let function = if managed { function.managed(8) } else { function };
+        if destinations.have_xray() { function } else { function.env("LAMBDA_LIFECYCLE_TRACE_EXPORT", "none") }
+    };
+    Stage::with(probe, sent.mode(), configure).await
+}
+
+async fn cell(sent: Sent, destinations: Destinations, managed: bool) -> Tested {
+    let stage = stage(sent, destinations, managed).await?;
+    let answer = stage.invoke(Do::Log).await?;
+    if destinations.have_exporter() {
+        stage.wait_for_logs("\"exported\"", 2).await?;
+    }
+    let to_xray = destinations.have_xray() && sent == Sent::Sampled;
+    if to_xray {
+        stage.finished_document(&answer).await?;
+    }
+    stage.settle().await?;
+    let exported = exported(&stage);
+    let (server, work) = (named(&exported, "probe"), named(&exported, "work"));
+    let expected = usize::from(destinations.have_exporter());
+    ensure((server.len(), work.len(), exported.len()) == (expected, expected, 2 * expected), format!("{exported:?}"))?;
+    let trace = trace_of(sent, &answer, server.first());
+    if let ([server], [work]) = (server.as_slice(), work.as_slice()) {
+        ensure(server["trace_id"] == work["trace_id"] && work["parent_id"] == server["span_id"], format!("{exported:?}"))?;
+        ensure(xray_form(&server["trace_id"]) == trace, format!("{exported:?} is not in {trace}"))?;
+        ensure(exported.iter().all(|span| span["flags"] == 1), format!("{exported:?}"))?;
+        let parent = server["parent_id"].as_str().unwrap_or_default();
+        let expected = if sent.has_parent() { parent != "0000000000000000" } else { parent == "0000000000000000" };
+        ensure(expected && (sent == Sent::Sampled || !sent.has_parent() || parent == PARENT), format!("{server}"))?;
+    }
+    documents(&stage, to_xray, server.first())?;
+    same_trace_everywhere(&stage, sent, destinations, &answer, &trace, server.first())
+}
+
+/// The documents, and that they are the same spans as the exporter's.
+fn documents(stage: &Stage, to_xray: bool, server: Option<&&Value>) -> Tested {
+    let of_ours = stage.traces.find(|document| document.name == "work" || document.annotation("outcome").is_some());
+    ensure(of_ours.len() == if to_xray { 2 } else { 0 }, format!("{} documents", of_ours.len()))?;
+    stage.documents_are_valid()?;
+    let own = of_ours.iter().find(|document| document.annotation("outcome").is_some());
+    if let (Some(document), Some(server)) = (own, server) {
+        let same = server["span_id"] == document.id && server["parent_id"] == document.parent_id.as_deref().unwrap_or_default();
+        ensure(same, format!("{server} is {} below {:?}", document.id, document.parent_id))?;
+    }
+    Ok(())
+}
+
+/// The log and calls that go out name the same trace, and Lambda's decision is handed on.
+fn same_trace_everywhere(
+    stage: &Stage,
+    sent: Sent,
+    destinations: Destinations,
+    answer: &Answer,
+    trace: &str,
+    server: Option<&&Value>,
+) -> Tested {
+    let has_trace = sent != Sent::Nothing || destinations.have_exporter();
+    let lines = stage.logged("a line of the user's");
+    let line: Value = serde_json::from_str(lines.first().ok_or("no line")?)?;
+    ensure(!has_trace || line.to_string().contains(trace), format!("{line} is not of {trace}"))?;
+    let header = value(answer)?["header"].as_str().unwrap_or_default().to_owned();
+    let field = |name: &str| header.split(';').find_map(|field| field.strip_prefix(name)).map(str::to_owned);
+    let same = field("Root=").as_deref() == has_trace.then_some(trace) && field("Sampled=").as_deref() == sent.decision();
+    ensure(same, format!("{header:?} is not of {trace}"))?;
+    match server {
+        Some(server) => ensure(field("Parent=").as_deref() == server["span_id"].as_str(), format!("{header}: {server}")),
+        None if sent == Sent::Sampled => Ok(()),
+        // What is not recorded is handed on as it came.
+        None => ensure(field("Parent=").is_some() == sent.has_parent(), header),
+    }
+}
+
+/// The trace that all must name.
+fn trace_of(sent: Sent, answer: &Answer, server: Option<&&Value>) -> String {
+    match sent {
+        Sent::Sampled => answer.trace_id.clone(),
+        Sent::Nothing => server.map(|server| xray_form(&server["trace_id"])).unwrap_or_default(),
+        _ => ROOT.to_owned(),
+    }
+}
+
+fn xray_form(trace: &Value) -> String {
+    let digits = trace.as_str().unwrap_or_default();
+    if digits.len() < 8 { String::new() } else { format!("1-{}-{}", &digits[..8], &digits[8..]) }
+}
+
+fn exported(stage: &Stage) -> Vec<Value> {
+    let lines = stage.logged("\"exported\"");
+    lines.iter().filter_map(|line| Some(serde_json::from_str::<Value>(line).ok()?["exported"].take())).collect()
+}
+
+fn named<'s>(spans: &'s [Value], name: &str) -> Vec<&'s Value> {
+    spans.iter().filter(|span| span["name"] == name).collect()
+}
+
+async fn sampler() -> Tested {
+    for (name, argument, sent, expected) in [
+        ("always_off", "", Sent::Sampled, 0),
+        ("parentbased_always_on", "", Sent::NotSampled, 0),
+        ("parentbased_always_on", "", Sent::RootOnly, 1),
+        ("parentbased_always_off", "", Sent::Sampled, 1),
+        ("parentbased_always_off", "", Sent::Nothing, 0),
+        ("traceidratio", "0", Sent::Sampled, 0),
+        ("traceidratio", "1", Sent::Nothing, 1),
+        ("parentbased_traceidratio", "0", Sent::Sampled, 1),
+    ] {
+        let configure = |function: FunctionBuilder| {
+            let function = function.env("EXPORTER", Exporting::Lists.to_string());
+            function.env("OTEL_TRACES_SAMPLER", name).env("OTEL_TRACES_SAMPLER_ARG", argument)
+        };
+        let stage = Stage::with(Probe::Exporter, sent.mode(), configure).await?;
+        let answer = stage.invoke(Do::Log).await?;
+        stage.settle().await?;
+        let spans = exported(&stage);
+        ensure(named(&spans, "probe").len() == expected, format!("{name} {argument}, {sent:?}: {spans:?}"))?;
+        let documents = stage.traces.find(|document| document.annotation("outcome").is_some()).len();
+        ensure(documents == usize::from(sent == Sent::Sampled), format!("{name}, {sent:?}: {documents} documents"))?;
+        // A decision against it leaves Lambda's as it is.
+        let header = value(&answer)?["header"].to_string();
+        let decision = sent.decision().is_none_or(|decision| header.contains(&format!("Sampled={decision}")));
+        ensure(decision && stage.problems().is_empty(), format!("{name}, {sent:?}: {header} {:?}", stage.problems()))?;
+    }
+    Ok(())
+}
+
+async fn unknown_sampler() -> Tested {
+    let configure = |function: FunctionBuilder| {
+        function.env("EXPORTER", Exporting::Lists.to_string()).env("OTEL_TRACES_SAMPLER", "sometimes")
+    };
+    let stage = Stage::with(Probe::Exporter, TraceMode::PassThrough, configure).await?;
+    for _ in 0..2 {
+        stage.invoke(Do::Log).await?;
+        stage.settle().await?;
+    }
+    ensure(named(&exported(&stage), "work").len() == 2, format!("{:?}", exported(&stage)))?;
+    let reported = stage.reported_as("code", "setting_invalid");
+    ensure(reported.len() == 1 && reported[0]["fields"]["value"] == "sometimes", format!("{reported:?}"))
+}
+
+async fn no_hint() -> Tested {
+    let stage = stage(Sent::PassThroughNotSampled, Destinations::Exporter, false).await?;
+    stage.invoke(Do::Log).await?;
+    stage.settle().await?;
+    ensure(stage.reported_as("code", "not_sampled").is_empty(), "the hint appears")?;
+    let stage = self::stage(Sent::PassThroughNotSampled, Destinations::Both, false).await?;
+    stage.invoke(Do::Log).await?;
+    stage.settle().await?;
+    ensure(stage.reported_as("code", "not_sampled").len() == 1, "no hint")
+}
+
+async fn described() -> Tested {
+    let configure = |function: FunctionBuilder| {
+        function
+            .env("AWS_LAMBDA_LOG_LEVEL", "DEBUG")
+            .env("OTEL_TRACES_SAMPLER", "traceidratio")
+            .env("OTEL_TRACES_SAMPLER_ARG", "0.25")
+    };
+    let stage = Stage::with(Probe::Exporter, TraceMode::Active, configure).await?;
+    stage.invoke(Do::Log).await?;
+    let lines = stage.logged("TraceIdRatioBased(0.25)");
+    ensure(lines.len() == 1 && lines[0].contains("X-Ray daemon") && lines[0].contains("DEBUG"), format!("{lines:?}"))
+}
