@@ -59,7 +59,7 @@ pub(crate) fn first_next(api: &TcpListener) -> Option<TcpStream> {
         if request.starts_with(NEXT) {
             return Some(connection);
         }
-        if request.starts_with(b"POST /2020-01-01/extension/register ") {
+        if request.starts_with(REGISTER) {
             connection.write_all(REGISTERED).ok()?;
         }
         // It asks for its next event on this connection, and waits for it as long as it lives.
@@ -67,7 +67,9 @@ pub(crate) fn first_next(api: &TcpListener) -> Option<TcpStream> {
     }
 }
 
-const REGISTERED: &[u8] = b"HTTP/1.1 200 OK\r\nlambda-extension-identifier: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n\
+/// How the registration of an extension begins.
+pub(crate) const REGISTER: &[u8] = b"POST /2020-01-01/extension/register ";
+pub(crate) const REGISTERED: &[u8] = b"HTTP/1.1 200 OK\r\nlambda-extension-identifier: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n\
     content-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 
 /// An answer to a request for the next event: the number makes its trace a different one.

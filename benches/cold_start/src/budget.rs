@@ -11,6 +11,7 @@ use std::{
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Figure {
     Instructions,
+    WarmInstructions,
     PageFaults,
     Syscalls,
     AnonymousKb,
@@ -24,6 +25,7 @@ impl Figure {
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Instructions => "instructions",
+            Self::WarmInstructions => "warm_instructions",
             Self::PageFaults => "page_faults",
             Self::Syscalls => "syscalls",
             Self::AnonymousKb => "anonymous_kb",
@@ -38,6 +40,7 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Instructions => "instructions to the first /next",
+            Self::WarmInstructions => "instructions of a warm invocation",
             Self::PageFaults => "page faults to the first /next",
             Self::Syscalls => "system calls to the first /next",
             Self::AnonymousKb => "anonymous memory at the first /next, KB",
@@ -125,6 +128,11 @@ impl Budget {
     pub(crate) fn contenders(&self) -> BTreeSet<&str> {
         let bases = self.lines().filter_map(|(_, _, line)| line.base());
         self.0.keys().map(String::as_str).chain(bases).collect()
+    }
+
+    /// Whether a line needs this figure of this contender.
+    pub(crate) fn needs(&self, contender: &str, figure: Figure) -> bool {
+        self.lines().any(|(own, its, line)| its == figure && (own == contender || line.base() == Some(contender)))
     }
 
     /// Compares each line with what was measured of a contender.

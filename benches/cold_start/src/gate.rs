@@ -21,13 +21,13 @@ pub(crate) fn check(benches: &Path) -> Result<(), Error> {
     for name in budget.contenders() {
         let contender = CONTENDERS.iter().find(|contender| contender.name == name);
         let contender = contender.ok_or_else(|| Error::NoContender(name.to_owned()))?;
-        measured.insert(name, figures(&benches.join("contenders"), contender, &sinks)?);
+        measured.insert(name, figures(&benches.join("contenders"), contender, &budget, &sinks)?);
     }
     let compared = budget.compare(|contender, figure| measured.get(contender)?.get(&figure).copied());
     report(&compared)
 }
 
-fn figures(contenders: &Path, contender: &Contender, sinks: &Sinks) -> Result<Figures, Error> {
+fn figures(contenders: &Path, contender: &Contender, budget: &Budget, sinks: &Sinks) -> Result<Figures, Error> {
     eprintln!("building and measuring {}", contender.name);
     let built = build::build(contenders, contender)?;
     let footprint = footprint::at_first_next(contender, &built.program, sinks)?;
@@ -40,6 +40,10 @@ fn figures(contenders: &Path, contender: &Contender, sinks: &Sinks) -> Result<Fi
     ]);
     if instructions::valgrind() {
         figures.insert(Figure::Instructions, instructions::to_first_next(contender, &built.program, sinks)? as f64);
+        if budget.needs(contender.name, Figure::WarmInstructions) {
+            let warm = instructions::of_a_warm_invocation(contender, &built.program, sinks)?;
+            figures.insert(Figure::WarmInstructions, warm as f64);
+        }
     }
     if system_calls::strace() {
         figures.insert(Figure::Syscalls, system_calls::to_first_next(contender, &built.program, sinks)? as f64);
@@ -83,7 +87,7 @@ fn profile(line: &Compared<'_>) -> String {
     let build =
         format!("(cd benches/contenders && {unstripped} cargo build --release --target-dir target -p {package} --bin {program})");
     match line.figure {
-        Figure::Instructions => instructions,
+        Figure::Instructions | Figure::WarmInstructions => instructions,
         Figure::PageFaults | Figure::AnonymousKb | Figure::ResidentKb => format!(
             "{build} && readelf --sections --wide benches/contenders/target/release/{program} (.data.rel.ro and .data are written \
              to when it is loaded), and what runs: {instructions}"

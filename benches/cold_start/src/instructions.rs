@@ -1,6 +1,6 @@
-//! Instructions to the first `/next`: the one figure that does not depend on what else the machine does.
+//! Instructions, to the first `/next` and of a warm invocation: the one figure that does not depend on what else the machine does.
 
-use crate::{bootstrap, contender::Contender, error::Error, sinks::Sinks};
+use crate::{bootstrap, contender::Contender, error::Error, served, sinks::Sinks};
 use bench_report::statistics::median;
 use nix::{
     sys::signal::{Signal, kill},
@@ -18,6 +18,8 @@ use std::{
 
 /// Hash seeds and addresses differ from start to start.
 const STARTS: usize = 5;
+/// The first of these invocations begin what all share: threads, a subscriber's caches, buffers that are used again.
+const WARM: (u64, u64) = (10, 30);
 const LONGEST: Duration = Duration::from_mins(1);
 
 /// Whether there is a valgrind.
@@ -28,15 +30,24 @@ pub(crate) fn valgrind() -> bool {
 
 /// The median of some starts under callgrind, each ended at its first `/next`.
 pub(crate) fn to_first_next(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<u64, Error> {
+    let counts: Result<Vec<f64>, Error> = (0..STARTS).map(|_| count(contender, program, sinks, 0)).collect();
+    Ok(median(&counts?) as u64)
+}
+
+/// What one sampled invocation takes more, from `/next` to `/next`, once the first ones have set up what they share.
+pub(crate) fn of_a_warm_invocation(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<u64, Error> {
+    let (few, many) = WARM;
     let mut counts = Vec::new();
     for _ in 0..STARTS {
-        counts.push(count(contender, program, sinks)?);
+        let more = count(contender, program, sinks, many)? - count(contender, program, sinks, few)?;
+        counts.push(more / (many - few) as f64);
     }
     Ok(median(&counts) as u64)
 }
 
-fn count(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<f64, Error> {
-    let incomplete = || Error::Incomplete { contender: contender.name, what: "its first /next under valgrind" };
+/// The instructions of a process that asks for its next event after so many invocations.
+fn count(contender: &Contender, program: &Path, sinks: &Sinks, invocations: u64) -> Result<f64, Error> {
+    let incomplete = || Error::Incomplete { contender: contender.name, what: "its last /next under valgrind" };
     let api = TcpListener::bind("127.0.0.1:0")?;
     // CALLGRIND_OUT keeps the profile, to be read with callgrind_annotate.
     let profile =
@@ -47,11 +58,11 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<f64, Er
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
 
     let (sender, asked) = mpsc::channel();
-    thread::spawn(move || sender.send(bootstrap::first_next(&api)));
+    thread::spawn(move || served::invocations(&api, invocations, &sender));
     let stderr = child.stderr.take().ok_or_else(incomplete)?;
     let (sender, log) = mpsc::channel();
     thread::spawn(move || sender.send(io::read_to_string(stderr)));
-    let connection = asked.recv_timeout(LONGEST).ok().flatten();
+    let asked = asked.recv_timeout(LONGEST);
     if let Ok(pid) = i32::try_from(child.id()) {
         // Not SIGTERM, which a shutdown hook waits for: what it does then would be counted. Not SIGINT, which a job in a shell's background ignores.
         let _ = kill(Pid::from_raw(pid), Signal::SIGUSR1);
@@ -60,7 +71,7 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<f64, Er
     // It has ended, or never will by itself.
     child.kill()?;
     child.wait()?;
-    connection.ok_or_else(incomplete)?;
+    asked.map_err(|_| incomplete())?;
     let log = log.map_err(|_| incomplete())??;
     let collected = log.lines().find_map(|line| line.split_once("Collected :"));
     collected.and_then(|(_, count)| count.trim().parse().ok()).ok_or_else(incomplete)

@@ -20,6 +20,7 @@ mod linked;
 mod measured;
 mod report;
 mod samples;
+mod served;
 mod sinks;
 mod start;
 mod system_calls;
