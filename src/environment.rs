@@ -80,6 +80,11 @@ fn text(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }
 
+/// Whether the function's memory buys less than one core. 1,769 MB are one: see "Configure Lambda function memory" in AWS's developer guide.
+pub(crate) fn has_less_than_a_core() -> bool {
+    text(MEMORY_SIZE).parse().is_ok_and(|mb: u32| mb < 1_769)
+}
+
 /// The execution environment as its variables describe it.
 ///
 /// ```

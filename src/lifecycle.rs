@@ -3,7 +3,7 @@
 use crate::{
     EnvironmentError,
     builder::Builder,
-    environment,
+    deadline, environment,
     init::{InitError, InitPhase, Optional, WriteOnce},
     invocation::Shared,
     notice::{self, Data, Warning},
@@ -381,7 +381,7 @@ impl<L> Lifecycle<L> {
         L::Service: Service<LambdaInvocation, Response = (), Error = Error>,
     {
         let runtime = self.runtime(self.layer_b().layer(handler))?.layer(self.layer_a()).layer(self.layers);
-        trace::resolve(&self.shared).await;
+        prepare(&self.shared).await;
         if environment::kind().is_concurrent() {
             notice::log(Warning::OneEventAtATime, Data::default());
         }
@@ -409,7 +409,7 @@ impl<L> Lifecycle<L> {
         L::Service: Service<LambdaInvocation, Response = (), Error = Error, Future: Send> + Clone + Send + 'static,
     {
         let runtime = self.runtime(self.layer_b().layer(handler))?.layer(self.layer_a()).layer(self.layers);
-        trace::resolve(&self.shared).await;
+        prepare(&self.shared).await;
         let runtime = runtime.register_snapstart_resources(self.snapstart);
         shutdown::serve(&self.shared, self.on_shutdown, pin!(runtime.run_concurrent())).await
     }
@@ -446,6 +446,12 @@ impl<L> Lifecycle<L> {
         let service = crate::service::HttpLayer::of(Arc::clone(&self.shared)).layer(service);
         self.run_concurrent(HttpAdapter::new(service)).await
     }
+}
+
+/// Does in the Init phase what would otherwise delay the first response.
+async fn prepare(shared: &Arc<Shared>) {
+    deadline::prepare(&shared.settings);
+    trace::resolve(shared).await;
 }
 
 impl Builder {

@@ -7,4 +7,4 @@ mod watchdog;
 pub use crate::invocation::DeadlineExceeded;
 pub(crate) use alarm::Alarm;
 pub use fallback::{Fallback, FallbackFuture, fallback};
-pub(crate) use watchdog::{Watched, watch};
+pub(crate) use watchdog::{Watched, prepare, watch};

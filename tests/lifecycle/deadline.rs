@@ -24,6 +24,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a handler that blocks into the reserve and then gives way has one document of each span", blocked_for_a_while),
         test("Managed Instances: an answer after the deadline is told, for the caller has an error", late_answer),
         test("without the watchdog a blocked handler leaves its beginning", unwatched),
+        test("the watchdog of a function with less than one core starts in the Init phase", watchdog_in_init),
         test("a fallback answers the deadline", fallback),
         test("LAMBDA_LIFECYCLE_DEADLINE_GRACE and _RESERVE move the points", grace_and_reserve),
         test("a grace or a reserve as long as the invocation is none: told once, and the default stays", || async {
@@ -125,6 +126,22 @@ async fn unwatched() -> Tested {
     let answer = stage.invoke_within(UNTIL_KILLED, Do::Block).await?;
     ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
     ensure(stage.document(&answer).await?.in_progress, "the invocation is finished in its trace")
+}
+
+async fn watchdog_in_init() -> Tested {
+    for (memory, switch, expected) in [(128, "on", true), (1_768, "on", true), (1_769, "on", false), (128, "off", false)] {
+        let change = |function: FunctionBuilder| function.memory(memory).env("LAMBDA_LIFECYCLE_WATCHDOG", switch);
+        let stage = Stage::with(Probe::Value, TraceMode::Active, change).await?;
+        stage.function.warm_up().await?;
+        let pid = stage.function.pid().ok_or("no process")?;
+        let mut threads = Vec::new();
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            threads.push(std::fs::read_to_string(thread?.path().join("comm"))?);
+        }
+        let started = threads.iter().any(|name| name.trim() == "lambda-watchdog");
+        ensure(started == expected, format!("{memory} MB, {switch}: {threads:?}"))?;
+    }
+    Ok(())
 }
 
 async fn fallback() -> Tested {
