@@ -1,7 +1,7 @@
 //! The lifecycle's options.
 
 use crate::{
-    Export, Flush, Invocation, Report, TraceParent, Unfinished, directives,
+    AnnotationValue, Export, Flush, Invocation, Report, TraceParent, Unfinished, directives,
     export::{Exporters, Given, queue},
     invocation::Hooks,
     notice::Problem,
@@ -9,6 +9,7 @@ use crate::{
     shutdown::OnShutdown,
     xray::{Redaction, Redactor},
 };
+use opentelemetry::KeyValue;
 use opentelemetry_sdk::trace::{ShouldSample, SpanExporter};
 use std::{future::Future, time::Duration};
 
@@ -37,6 +38,36 @@ impl Builder {
     /// Whether to set a global subscriber with a log, if none is set. Default: yes.
     pub fn log(mut self, on: bool) -> Self {
         self.settings.log = on;
+        self
+    }
+
+    /// Whether every log line has the fields of the spans around it. Default: yes, whether or not the spans are recorded.
+    ///
+    /// See [`logs`](crate::logs#context-in-every-line).
+    pub fn log_span_fields(mut self, on: bool) -> Self {
+        self.settings.log_span_fields = on;
+        self
+    }
+
+    /// A key of every log line of this process. [`Invocation::log_key`] sets one for an invocation, which wins over it.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::Lifecycle;
+    ///
+    /// let life = Lifecycle::builder().log_key("stage", "production").log_key("release", 42).build();
+    /// ```
+    pub fn log_key(mut self, key: impl Into<String>, value: impl Into<AnnotationValue>) -> Self {
+        let AnnotationValue(value) = value.into();
+        let key = key.into();
+        self.settings.log_keys.own.retain(|known| known.key.as_str() != key);
+        self.settings.log_keys.own.push(KeyValue::new(key, value));
+        self
+    }
+
+    /// Whether every log line has Powertools' standard keys: `function_name`, `function_version`, `function_memory_size`, `function_arn`,
+    /// `cold_start`, and `service` where `POWERTOOLS_SERVICE_NAME` is set. Default: no.
+    pub fn log_standard_keys(mut self, on: bool) -> Self {
+        self.settings.log_keys.standard = on;
         self
     }
 
@@ -301,8 +332,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Each variable, and the method that sets the same in code.
-    const BOTH: [(&str, &str); 18] = [
+    const BOTH: [(&str, &str); 20] = [
         ("LOG", "log"),
+        ("LOG_SPAN_FIELDS", "log_span_fields"),
+        ("LOG_STANDARD_KEYS", "log_standard_keys"),
         ("TRACE", "trace"),
         ("TRACE_FILTER", "trace_filter"),
         ("TRACE_PARENT", "trace_parent"),
@@ -323,7 +356,8 @@ mod tests {
     ];
 
     /// Set in code only, and why.
-    const IN_CODE: [(&str, &str); 10] = [
+    const IN_CODE: [(&str, &str); 11] = [
+        ("log_key", "a value has a type, and a key of the deployment is a variable that code reads"),
         ("exporter", "an exporter is a value"),
         ("sampler", "OTEL_TRACES_SAMPLER sets it, with OpenTelemetry's name"),
         ("xray_api", "a client is a value"),

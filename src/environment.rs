@@ -101,6 +101,10 @@ pub struct Environment {
     pub function_name: String,
     /// `AWS_LAMBDA_FUNCTION_VERSION`.
     pub function_version: String,
+    /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`, in MB; 0 outside Lambda.
+    pub memory_size: u32,
+    /// `POWERTOOLS_SERVICE_NAME`: the service that the function is a part of, as Powertools for AWS Lambda names it.
+    pub service: Option<String>,
     /// `AWS_REGION`.
     pub region: String,
     /// `AWS_LAMBDA_LOG_GROUP_NAME`.
@@ -162,6 +166,8 @@ impl Environment {
         Self {
             function_name: text("AWS_LAMBDA_FUNCTION_NAME"),
             function_version: text("AWS_LAMBDA_FUNCTION_VERSION"),
+            memory_size: text(MEMORY_SIZE).parse().unwrap_or_default(),
+            service: variable("POWERTOOLS_SERVICE_NAME"),
             region: text("AWS_REGION"),
             log_group: text("AWS_LAMBDA_LOG_GROUP_NAME"),
             log_stream: text("AWS_LAMBDA_LOG_STREAM_NAME"),

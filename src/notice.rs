@@ -116,6 +116,7 @@ warnings! {
     RoutesHidden = "routes_hidden", Warn,
         "the routes of requests are not recorded: put `service::RouteLayer` on the router itself, or use axum 0.8";
     TooManyAnnotations = "too_many_annotations", Warn, "an invocation has too many annotations: this key and further ones are ignored";
+    TooManyLogKeys = "too_many_log_keys", Warn, "an invocation has too many log keys: this key and further ones are ignored";
     DaemonAddressInvalid = "daemon_address_invalid", Warn, "the X-Ray daemon's address is invalid: nothing is sent to X-Ray";
     DaemonSocketUnavailable = "daemon_socket_unavailable", Warn, "no socket to the X-Ray daemon could be opened: nothing is sent to X-Ray";
     DaemonMissing = "daemon_missing", Warn, "no X-Ray daemon is listening: spans are lost";

@@ -4,6 +4,8 @@
 //! | variable | meaning | default |
 //! |---|---|---|
 //! | `LAMBDA_LIFECYCLE_LOG` | `on`, `off`: set a subscriber with a log | `on` |
+//! | `LAMBDA_LIFECYCLE_LOG_SPAN_FIELDS` | `on`, `off`: write the fields of enclosing spans into every log line | `on` |
+//! | `LAMBDA_LIFECYCLE_LOG_STANDARD_KEYS` | `on`, `off`: write the function's name, version and memory, the cold start and the service into every log line | `off` |
 //! | `LAMBDA_LIFECYCLE_TRACE` | `on`, `off`: record and send spans | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_FILTER` | which spans are recorded: `info,my_crate=debug` | `info` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | where the trace comes from: `xray`, or `w3c` for a `traceparent` in the client context | `xray` |
@@ -36,6 +38,7 @@ use crate::{
     xray::{MAX_TRACE, Redactor},
 };
 use lambda_runtime::Diagnostic;
+use opentelemetry::KeyValue;
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
@@ -90,10 +93,19 @@ pub enum Unfinished {
 /// What the segments of the service, and the documents of invocations that begin, may need of a trace's bytes.
 const LAMBDAS_OWN: usize = 20_000;
 
+/// The keys that every line of the log has.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogKeys {
+    pub(crate) own: Vec<KeyValue>,
+    pub(crate) standard: bool,
+}
+
 /// Everything that can be set. Built by [`Lifecycle::builder`](crate::Lifecycle::builder).
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) log: bool,
+    pub(crate) log_span_fields: bool,
+    pub(crate) log_keys: LogKeys,
     pub(crate) trace: bool,
     pub(crate) trace_filter: Targets,
     pub(crate) trace_parent: TraceParent,
@@ -120,6 +132,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             log: true,
+            log_span_fields: true,
+            log_keys: LogKeys::default(),
             trace: true,
             trace_filter: Targets::new().with_default(tracing::Level::INFO),
             trace_parent: TraceParent::default(),
@@ -147,6 +161,8 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("log", &self.log)
+            .field("log_span_fields", &self.log_span_fields)
+            .field("log_keys", &self.log_keys)
             .field("trace", &self.trace)
             .field("trace_filter", &self.trace_filter.to_string())
             .field("trace_parent", &self.trace_parent)
@@ -238,6 +254,8 @@ impl Settings {
         let mut problems = Vec::new();
         let mut reader = Reader { get, problems: &mut problems };
         reader.switch("LAMBDA_LIFECYCLE_LOG", &mut self.log);
+        reader.switch("LAMBDA_LIFECYCLE_LOG_SPAN_FIELDS", &mut self.log_span_fields);
+        reader.switch("LAMBDA_LIFECYCLE_LOG_STANDARD_KEYS", &mut self.log_keys.standard);
         reader.switch("LAMBDA_LIFECYCLE_TRACE", &mut self.trace);
         let filter = "LAMBDA_LIFECYCLE_TRACE_FILTER";
         if let Some(targets) = get(filter).and_then(|text| directives::parse(filter, &text, reader.problems)) {

@@ -5,7 +5,7 @@
 //! it: `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --only bare,ours,ours_registry`. `benches/RESULTS.md` has the table.
 
 use crate::{
-    logs::{self, Log},
+    logs::{self, Log, Scope},
     notice::{Problem, Warning},
     settings::Settings,
     thread_end,
@@ -19,6 +19,7 @@ use tracing::{
     subscriber::{Interest, NoSubscriber},
 };
 use tracing_core::span::Current;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 /// Sets the global subscriber if none is set, and says what the environment asked for in vain.
 pub(crate) fn subscribe(settings: &Settings) -> Vec<Problem> {
@@ -31,7 +32,7 @@ pub(crate) fn subscribe(settings: &Settings) -> Vec<Problem> {
         }
         Present::Other => return Vec::from_iter(trace.then(|| what_hides_spans(settings)).flatten().map(Problem::new)),
     }
-    let (log, problems) = log.then(|| logs::from_env(settings.redactor.clone())).unzip();
+    let (log, problems) = log.then(|| logs::from_env(settings)).unzip();
     if log.is_some() || trace {
         // Somebody else may set a subscriber at this very moment: theirs counts.
         let _ = tracing::subscriber::set_global_default(DefaultSubscriber {
@@ -95,6 +96,22 @@ impl DefaultSubscriber {
         self.recording.as_ref().is_some_and(|filter| filter.records(metadata))
     }
 
+    /// True of a span that the lines below it need. The trace need not record it.
+    fn keeps(&self, metadata: &Metadata<'_>) -> bool {
+        self.log.as_ref().is_some_and(|log| log.keeps(metadata))
+    }
+
+    /// The span of an event, where this thread still has spans.
+    fn span_of(&self, event: &Event<'_>) -> Option<SpanRef<'_, SpanRegistry>> {
+        let spans = self.spans.get().filter(|_| thread_end::has_spans())?;
+        match event.parent() {
+            Some(parent) if is_refused(parent) => None,
+            Some(parent) => spans.span(parent),
+            None if event.is_contextual() => spans.span(spans.current_span().id()?),
+            None => None,
+        }
+    }
+
     fn spans(&self) -> &SpanRegistry {
         self.spans.get_or_init(trace::span_registry)
     }
@@ -118,14 +135,14 @@ fn is_refused(span: &Id) -> bool {
 
 impl Subscriber for DefaultSubscriber {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.logs(metadata) {
+        if self.logs(metadata) || self.keeps(metadata) {
             return Interest::always();
         }
         self.recording.as_ref().map_or_else(Interest::never, |filter| filter.interest(metadata))
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.logs(metadata) || self.records(metadata)
+        self.logs(metadata) || self.keeps(metadata) || self.records(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -136,14 +153,24 @@ impl Subscriber for DefaultSubscriber {
         if !thread_end::has_spans() || attributes.parent().is_some_and(is_refused) {
             return refused();
         }
-        let span = self.spans().new_span(attributes);
+        let kept = self.keeps(attributes.metadata());
+        // What the log does not keep is here because it is recorded.
+        let recorded = !kept || self.records(attributes.metadata());
+        let spans = self.spans();
+        let span = if recorded { spans.new_span(attributes) } else { trace::unrecorded(spans, attributes) };
         thread_end::span_was_made();
+        if kept && let Some(span) = spans.span(&span) {
+            logs::keep(&span, attributes, recorded);
+        }
         span
     }
 
     fn record(&self, span: &Id, values: &Record<'_>) {
         if is_usable(span) {
             self.spans().record(span, values);
+            if let Some(span) = self.spans().span(span) {
+                logs::record(&span, values);
+            }
         }
     }
 
@@ -155,17 +182,16 @@ impl Subscriber for DefaultSubscriber {
 
     fn event(&self, event: &Event<'_>) {
         if let Some(log) = self.log.as_ref().filter(|log| log.wants(event.metadata())) {
-            log.write(event);
+            log.write(event, &Scope::of(self.span_of(event).as_ref()));
         }
         if !self.records(event.metadata()) {
             return;
         }
-        let spans = self.spans.get().filter(|_| thread_end::has_spans());
-        match (event.parent(), spans) {
-            (Some(parent), Some(spans)) if !is_refused(parent) => spans.event(event),
-            (None, Some(spans)) if event.is_contextual() && spans.current_span().id().is_some() => spans.event(event),
-            (Some(_), _) => {}
-            (None, _) => trace::record_error(event),
+        match (self.span_of(event), self.spans.get()) {
+            (Some(span), Some(spans)) if logs::is_recorded(&span) => spans.event(event),
+            // It says whose the event is, though it is not here.
+            (None, _) if event.parent().is_some() => {}
+            _ => trace::record_error(event),
         }
     }
 

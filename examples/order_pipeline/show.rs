@@ -80,13 +80,16 @@ fn word(event: &TimelineEvent) -> Option<String> {
 
 /// Log lines by the trace they belong to.
 fn logs(run: &Run) -> BTreeMap<String, Vec<String>> {
+    const OF_EVERY_LINE: [&str; 7] = ["timestamp", "level", "message", "target", "requestId", "traceId", "spanId"];
     let mut by_trace: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for function in [&run.api, &run.worker] {
         for line in function.logs().into_iter().filter(|line| line.output != Output::Platform) {
             let Ok(entry) = serde_json::from_str::<Value>(&line.text) else { continue };
             let text = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
-            let fields = if entry["fields"].is_null() { String::new() } else { entry["fields"].to_string() };
-            let shown = format!("{:5} {} {} {fields} span {}", text("level"), function.name(), text("message"), text("spanId"));
+            let fields = entry.as_object().into_iter().flatten().filter(|(key, _)| !OF_EVERY_LINE.contains(&key.as_str()));
+            let fields: Vec<_> = fields.map(|(key, value)| format!("{key}={value}")).collect();
+            let (level, message, span) = (text("level"), text("message"), text("spanId"));
+            let shown = format!("{level:5} {} {message} {} span {span}", function.name(), fields.join(" "));
             by_trace.entry(text("traceId")).or_default().push(shown);
         }
     }

@@ -11,9 +11,9 @@ const ANNOTATION: &str = "annotation.";
 /// The most keys that [`Invocation::annotate`] keeps.
 const ANNOTATIONS: usize = 128;
 
-/// The value of an annotation: a string, a number or a boolean, as X-Ray has them.
+/// The value of an annotation or of a log key: a string, a number or a boolean, as X-Ray has them.
 ///
-/// [`Invocation::annotate`] takes whatever converts into it: `&str`, `String`, integers, floats and `bool`. Your own types can too:
+/// [`Invocation::annotate`] and [`Invocation::log_key`] take whatever converts into it: `&str`, `String`, integers, floats and `bool`. Your own types can too:
 ///
 /// ```
 /// use lambda_lifecycle::{AnnotationValue, Invocation};
@@ -34,7 +34,7 @@ const ANNOTATIONS: usize = 128;
 ///
 /// An integer that an `i64` does not hold becomes a float.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AnnotationValue(Value);
+pub struct AnnotationValue(pub(crate) Value);
 
 impl From<&str> for AnnotationValue {
     fn from(value: &str) -> Self {
@@ -127,6 +127,30 @@ impl Invocation {
             LOGGED.call_once(|| notice::log(Warning::TooManyAnnotations, Data::name(key)));
         }
     }
+
+    /// Adds a key to each log line of this invocation, from here to its end.
+    ///
+    /// The last value of a key counts. A field of a span or of the line itself with the same name wins over it. An invocation keeps 128 keys of up
+    /// to 128 bytes; further ones are ignored, which is logged once. [`Builder::log_key`](crate::Builder::log_key) sets keys of all lines of
+    /// the process.
+    ///
+    /// It is a part of the library's log, which a subscriber of your own does not write. Like a field of a log line it passes
+    /// [`Builder::redact`](crate::Builder::redact).
+    ///
+    /// ```
+    /// let invocation = lambda_lifecycle::Invocation::current();
+    /// invocation.log_key("order_id", 42);
+    /// invocation.log_key("plan", "gold");
+    /// tracing::info!("charged");   // … charged order_id=42 plan=gold
+    /// ```
+    pub fn log_key(&self, key: &str, value: impl Into<AnnotationValue>) {
+        // Code of the user's runs here, which must not find the lock taken.
+        let AnnotationValue(value) = value.into();
+        if !self.log().set_key(key, value) {
+            static LOGGED: Once = Once::new();
+            LOGGED.call_once(|| notice::log(Warning::TooManyLogKeys, Data::name(key)));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +169,23 @@ mod tests {
         assert_eq!(annotations.len(), ANNOTATIONS);
         for (number, annotation) in (0_i64..).zip(annotations) {
             assert_eq!(annotation, &KeyValue::new(format!("annotation.key_{number}"), number + 1));
+        }
+    }
+
+    #[test]
+    fn log_keys_are_bounded_and_the_last_value_of_a_key_counts() {
+        let invocation = Invocation::detached();
+        assert!(invocation.log().keys().is_none(), "an invocation without keys keeps something");
+        for round in 0..2 {
+            for number in 0..1_000_i64 {
+                invocation.log_key(&format!("key_{number}"), number + round);
+            }
+        }
+        invocation.log_key(&"ä".repeat(1_000), 1);
+        let keys = invocation.log().keys().expect("keys");
+        assert_eq!(keys.len(), crate::invocation::log::KEYS);
+        for (number, pair) in (0_i64..).zip(keys.iter()) {
+            assert_eq!(pair, &KeyValue::new(format!("key_{number}"), number + 1));
         }
     }
 

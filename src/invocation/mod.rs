@@ -5,6 +5,7 @@ mod buffer;
 mod deadline;
 mod deferred;
 mod hooks;
+mod log;
 mod outcome;
 mod shared;
 
@@ -83,6 +84,7 @@ struct Inner {
     spans: SpanBuffer,
     deferred: Deferred<Stage>,
     notes: Mutex<Notes>,
+    log: log::LogState,
 }
 
 /// What is known of an invocation when it begins.
@@ -197,6 +199,7 @@ impl Invocation {
             spans: SpanBuffer::new(late),
             deferred: Deferred::default(),
             notes: Mutex::new(notes),
+            log: log::LogState::default(),
         }))
     }
 
@@ -527,6 +530,11 @@ impl Invocation {
     #[cfg(feature = "http")]
     pub(crate) fn note(&self, attribute: KeyValue) {
         self.notes().attributes.push(attribute);
+    }
+
+    /// What it keeps for its log.
+    pub(crate) fn log(&self) -> &log::LogState {
+        &self.0.log
     }
 
     pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {

@@ -1,19 +1,18 @@
 //! One event as one line.
 
+use super::{
+    fields::{Fields, Value},
+    scope::Scope,
+};
 use crate::{
-    Invocation, cut, urls,
-    xray::{Redaction, Redactor, format_trace_id, non_finite},
+    Environment, Invocation, cut,
+    settings::LogKeys,
+    urls,
+    xray::{Redaction, Redactor, format_trace_id},
 };
 use opentelemetry::trace::{SpanId, TraceContextExt};
-use std::{
-    borrow::Cow,
-    fmt::{self, Write as _},
-    io::Write as _,
-};
-use tracing::{
-    Event, Level,
-    field::{Field, Visit},
-};
+use std::{borrow::Cow, io::Write as _};
+use tracing::{Event, Level, Metadata};
 use tracing_subscriber::fmt::{
     format::Writer,
     time::{FormatTime, SystemTime as Rfc3339},
@@ -25,91 +24,139 @@ pub(super) enum Format {
     Json,
 }
 
-/// Lambda splits a longer line into several events, of which none is JSON any more: 256 KB, of which each event needs 26 bytes.
+/// Lambda splits a longer line into several events, of which none is JSON any more: 256 KB, of which each event needs 26 bytes. The API of
+/// CloudWatch Logs takes 1 MB since April 2025, but what a function writes passes Lambda first.
 const LONGEST: usize = 256 * 1024 - 100;
 
-/// The ids by which a line finds its invocation and its place in the trace.
-#[derive(Default)]
-struct Ids {
-    request: Option<String>,
-    trace: Option<String>,
-    span: Option<SpanId>,
-    /// Of the invocation's lifecycle, which need not be the one that set the subscriber.
-    redactor: Option<Redactor>,
+/// The most fields of a line that are not the event's own.
+const MOST: usize = 256;
+
+/// What every line of an invocation, or of a process, has.
+#[derive(Clone, Copy)]
+pub(super) struct Keys<'k> {
+    pub(super) redactor: Option<&'k Redactor>,
+    pub(super) keys: &'k LogKeys,
 }
 
-impl Ids {
-    fn of(event: &Event<'_>) -> Self {
+/// Where an event belongs: its invocation and its place in the trace.
+#[derive(Default)]
+struct Place {
+    invocation: Option<Invocation>,
+    span: Option<SpanId>,
+}
+
+impl Place {
+    fn of(event: &Event<'_>, scope: &Scope) -> Self {
         // OpenTelemetry says some things while it holds its context, which must not be asked for then.
         if event.metadata().target() == "opentelemetry" || !crate::context::has_context() {
-            return Self::default();
+            return Self { invocation: scope.invocation.clone(), span: None };
         }
-        let Some(invocation) = Invocation::try_current() else { return Self::default() };
-        let span = opentelemetry::Context::map_current(|context| context.span().span_context().clone());
-        Self {
-            request: Some(invocation.request_id().to_owned()).filter(|id| !id.is_empty()),
-            trace: invocation.received_header().root().map(format_trace_id),
-            span: (invocation.is_recorded() && span.is_valid()).then(|| span.span_id()),
-            redactor: invocation.shared().settings.redactor.clone(),
-        }
+        let Some(invocation) = Invocation::try_current().or_else(|| scope.invocation.clone()) else { return Self::default() };
+        let span = invocation.is_recorded().then(|| {
+            let span = opentelemetry::Context::map_current(|context| context.span().span_context().clone());
+            span.is_valid().then(|| span.span_id())
+        });
+        Self { invocation: Some(invocation), span: span.flatten() }
+    }
+
+    /// The keys by which lines are found, with their values.
+    fn ids(&self) -> Ids<'_> {
+        let invocation = self.invocation.as_ref();
+        let request = invocation.map(Invocation::request_id).filter(|id| !id.is_empty()).map(Cow::Borrowed);
+        let trace = invocation.and_then(|invocation| invocation.received_header().root()).map(format_trace_id).map(Cow::Owned);
+        let span = self.span.map(|span| Cow::Owned(span.to_string()));
+        [("requestId", request), ("traceId", trace), ("spanId", span)]
     }
 }
 
 impl Format {
-    pub(super) fn write(self, line: &mut Vec<u8>, event: &Event<'_>, redactor: Option<&Redactor>) {
-        let (ids, mut fields) = (Ids::of(event), Fields::default());
+    /// `outside` is for lines of no invocation: in one its lifecycle says, which need not be the one that set the subscriber.
+    pub(super) fn write(self, line: &mut Vec<u8>, event: &Event<'_>, scope: &Scope, outside: Keys<'_>) {
+        let mut fields = Fields::default();
         event.record(&mut fields);
+        let place = Place::of(event, scope);
+        let settings = place.invocation.as_ref().map(|invocation| &invocation.shared().settings);
+        let keys = settings.map_or(outside, |settings| Keys { redactor: settings.redactor.as_ref(), keys: &settings.log_keys });
+        let mut parts = Parts { message: Cow::Owned(fields.message), own: fields.named.len(), fields: Vec::with_capacity(16) };
+        parts.fields.extend(fields.named.into_iter().map(|(key, value)| (Cow::Borrowed(key), value)));
+        let of_invocation = place.invocation.as_ref().and_then(|invocation| invocation.log().keys());
+        parts.add_context(scope, of_invocation.as_deref().map_or(&[], Vec::as_slice), place.invocation.as_ref(), keys.keys);
         if *event.metadata().level() <= Level::WARN {
-            fields.cut_urls();
+            parts.cut_urls();
         }
-        if let Some(redactor) = ids.redactor.as_ref().or(redactor) {
-            fields.redact(redactor);
+        if let Some(redactor) = keys.redactor.or(outside.redactor) {
+            parts.redact(redactor);
         }
-        let begin = line.len();
-        self.write_fields(line, event, &ids, &fields);
+        let (begin, ids) = (line.len(), place.ids());
+        self.write_parts(line, event.metadata(), &ids, &parts);
         if line.len() - begin > LONGEST {
             line.truncate(begin);
-            fields.shorten();
-            self.write_fields(line, event, &ids, &fields);
+            parts.shorten();
+            self.write_parts(line, event.metadata(), &ids, &parts);
         }
         line.push(b'\n');
     }
 
-    fn write_fields(self, line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids, fields: &Fields) {
+    fn write_parts(self, line: &mut Vec<u8>, metadata: &Metadata<'_>, ids: &Ids<'_>, parts: &Parts<'_>) {
         match self {
-            Self::Text => text(line, event, ids, fields),
-            Self::Json => json(line, event, ids, fields),
+            Self::Text => text(line, metadata, ids, parts),
+            // Writing JSON into memory cannot fail: keys and values are strings, numbers and booleans.
+            Self::Json => drop(json(line, metadata, ids, parts)),
         }
     }
 }
 
+type Ids<'i> = [(&'static str, Option<Cow<'i, str>>); 3];
+
 /// `LEVEL target: message key=value requestId=… traceId=… spanId=…`; CloudWatch keeps the time of each line itself.
-fn text(line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids, fields: &Fields) {
-    let metadata = event.metadata();
+fn text(line: &mut Vec<u8>, metadata: &Metadata<'_>, ids: &Ids<'_>, parts: &Parts<'_>) {
     let _ = write!(line, "{:5} {}: ", metadata.level(), metadata.target());
-    push_one_line(line, &fields.message);
-    for (key, value) in &fields.rest {
-        let _ = write!(line, " {key}=");
+    push_one_line(line, &parts.message);
+    for (at, (key, value)) in parts.fields.iter().enumerate() {
+        // Fields of the event itself are all shown.
+        if is_id(ids, key, value) || (at >= parts.own && parts.is_overridden(at)) {
+            continue;
+        }
+        line.push(b' ');
+        push_one_line(line, key);
+        line.push(b'=');
         match value {
-            Value::Text(text) => push_one_line(line, text),
+            Value::Text(text) => push_value(line, text),
             // Writing into memory cannot fail.
             number => drop(serde_json::to_writer(&mut *line, number)),
         }
     }
-    if let Some(request) = &ids.request {
-        let _ = write!(line, " requestId={request}");
+    for (key, id) in ids {
+        if let Some(id) = id {
+            let _ = write!(line, " {key}=");
+            push_one_line(line, id);
+        }
     }
-    if let Some(trace) = &ids.trace {
-        let _ = write!(line, " traceId={trace}");
+}
+
+/// In quotes where it would not be clear what belongs to it.
+fn push_value(line: &mut Vec<u8>, text: &str) {
+    let text = text.trim_end();
+    if !text.is_empty() && !text.contains(|letter: char| letter.is_whitespace() || letter == '"') {
+        return push_one_line(line, text);
     }
-    if let Some(span) = &ids.span {
-        let _ = write!(line, " spanId={span}");
+    line.push(b'"');
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', '\\']) {
+        push_untrimmed(line, &rest[..at]);
+        line.extend_from_slice(&[b'\\', rest.as_bytes()[at]]);
+        rest = &rest[at + 1..];
     }
+    push_untrimmed(line, rest);
+    line.push(b'"');
 }
 
 /// A line break inside an event would make two log events of it, and other control characters would steer the terminal that shows it.
 fn push_one_line(line: &mut Vec<u8>, text: &str) {
-    let mut rest = text.trim_end();
+    push_untrimmed(line, text.trim_end());
+}
+
+fn push_untrimmed(line: &mut Vec<u8>, mut rest: &str) {
     while let Some(at) = rest.find(|letter: char| letter.is_control() && letter != '\t') {
         line.extend_from_slice(&rest.as_bytes()[..at]);
         let mut letters = rest[at..].chars();
@@ -123,97 +170,139 @@ fn push_one_line(line: &mut Vec<u8>, text: &str) {
     line.extend_from_slice(rest.as_bytes());
 }
 
-fn json(line: &mut Vec<u8>, event: &Event<'_>, ids: &Ids, fields: &Fields) {
-    let metadata = event.metadata();
+fn json(line: &mut Vec<u8>, metadata: &Metadata<'_>, ids: &Ids<'_>, parts: &Parts<'_>) -> Result<(), serde_json::Error> {
+    use serde::ser::{SerializeMap, Serializer};
     let mut timestamp = String::with_capacity(32);
     let _ = Rfc3339.format_time(&mut Writer::new(&mut timestamp));
-    let mut pairs = serde_json::Serializer::new(line);
-    // Writing JSON into memory cannot fail: keys and values are strings, numbers and booleans.
-    let _ = write_json(&mut pairs, &timestamp, metadata, fields, ids);
-}
-
-fn write_json(
-    out: &mut serde_json::Serializer<&mut Vec<u8>>,
-    timestamp: &str,
-    metadata: &tracing::Metadata<'_>,
-    fields: &Fields,
-    ids: &Ids,
-) -> Result<(), serde_json::Error> {
-    use serde::ser::{SerializeMap, Serializer};
+    let mut out = serde_json::Serializer::new(line);
     let mut map = out.serialize_map(None)?;
-    map.serialize_entry("timestamp", timestamp)?;
+    map.serialize_entry("timestamp", &timestamp)?;
     map.serialize_entry("level", metadata.level().as_str())?;
-    map.serialize_entry("message", fields.message.trim_end())?;
+    map.serialize_entry("message", parts.message.trim_end())?;
     map.serialize_entry("target", metadata.target())?;
-    if let Some(request) = &ids.request {
-        map.serialize_entry("requestId", request)?;
+    for (key, id) in ids {
+        if let Some(id) = id {
+            map.serialize_entry(key, id)?;
+        }
     }
-    if let Some(trace) = &ids.trace {
-        map.serialize_entry("traceId", trace)?;
+    let is_taken = |key: &str| {
+        matches!(key, "timestamp" | "level" | "message" | "target" | "fields")
+            || ids.iter().any(|(known, id)| *known == key && id.is_some())
+    };
+    let mut nested = Vec::new();
+    for (at, (key, value)) in parts.fields.iter().enumerate() {
+        if parts.is_overridden(at) || is_id(ids, key, value) {
+            continue;
+        }
+        if is_taken(key) {
+            nested.push((key, value));
+        } else {
+            map.serialize_entry(key, value)?;
+        }
     }
-    if let Some(span) = &ids.span {
-        map.serialize_entry("spanId", &span.to_string())?;
-    }
-    if !fields.rest.is_empty() {
-        map.serialize_entry("fields", &Rest(&fields.rest))?;
+    if !nested.is_empty() {
+        map.serialize_entry("fields", &Nested(&nested))?;
     }
     map.end()
 }
 
-#[derive(serde::Serialize)]
-#[serde(untagged)]
-enum Value {
-    Text(String),
-    Signed(i64),
-    Unsigned(u64),
-    Float(f64),
-    Bool(bool),
-}
+/// Fields whose names the line itself has.
+struct Nested<'a, 'v>(&'a [(&'a Cow<'v, str>, &'a Value<'v>)]);
 
-/// Fields as a JSON object. The last of a name counts.
-struct Rest<'a>(&'a [(&'static str, Value)]);
-
-impl serde::Serialize for Rest<'_> {
+impl serde::Serialize for Nested<'_, '_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let is_last = |(at, (key, _)): &(usize, &(&str, Value))| self.0[at + 1..].iter().all(|(later, _)| later != key);
-        serializer.collect_map(self.0.iter().enumerate().filter(is_last).map(|(_, (key, value))| (key, value)))
+        serializer.collect_map(self.0.iter().copied())
     }
 }
 
-#[derive(Default)]
-struct Fields {
-    message: String,
-    rest: Vec<(&'static str, Value)>,
+/// True of a field that says what the line says already.
+fn is_id(ids: &Ids<'_>, key: &str, value: &Value<'_>) -> bool {
+    let same = |id: &Cow<'_, str>| matches!(value, Value::Text(text) if text == id);
+    ids.iter().any(|(known, id)| *known == key && id.as_ref().is_some_and(same))
 }
 
-impl Fields {
+/// What a line has beside its ids.
+struct Parts<'v> {
+    message: Cow<'v, str>,
+    /// The event's own, then those of its spans from the inside out, then the invocation's keys and those of the process.
+    fields: Vec<(Cow<'v, str>, Value<'v>)>,
+    /// How many are the event's own.
+    own: usize,
+}
+
+impl<'v> Parts<'v> {
+    fn add_context(
+        &mut self,
+        scope: &'v Scope,
+        of_invocation: &'v [opentelemetry::KeyValue],
+        invocation: Option<&'v Invocation>,
+        keys: &'v LogKeys,
+    ) {
+        let of_spans = scope.fields.iter().flat_map(|fields| fields.iter());
+        let of_spans = of_spans.map(|(key, value)| (Cow::Borrowed(*key), value.borrow()));
+        let keyed = |pair: &'v opentelemetry::KeyValue| (Cow::Borrowed(pair.key.as_str()), Value::of_otel(&pair.value));
+        let mut context = of_spans.chain(of_invocation.iter().map(keyed)).chain(keys.own.iter().map(keyed));
+        self.fields.extend(context.by_ref().take(MOST));
+        let omitted = context.count();
+        if omitted > 0 {
+            self.fields.push((Cow::Borrowed("omitted_fields"), Value::Unsigned(omitted as u64)));
+        }
+        if let Some(tenant) = invocation.and_then(Invocation::tenant_id) {
+            self.fields.push((Cow::Borrowed("tenantId"), Value::Text(Cow::Borrowed(tenant))));
+        }
+        if keys.standard {
+            self.add_standard(invocation);
+        }
+    }
+
+    /// What Powertools has in every line, by its names.
+    fn add_standard(&mut self, invocation: Option<&'v Invocation>) {
+        let environment = Environment::current();
+        let mut add = |key, value| self.fields.push((Cow::Borrowed(key), value));
+        let text = |text: &'v str| Value::Text(Cow::Borrowed(text));
+        add("function_name", text(&environment.function_name));
+        add("function_version", text(&environment.function_version));
+        add("function_memory_size", Value::Unsigned(environment.memory_size.into()));
+        if let Some(invocation) = invocation {
+            add("function_arn", text(invocation.invoked_function_arn()));
+            add("cold_start", Value::Bool(invocation.is_cold_start()));
+        }
+        if let Some(service) = &environment.service {
+            add("service", text(service));
+        }
+    }
+
+    /// True where an earlier field has the same name. Of the event's own fields the last of a name counts.
+    fn is_overridden(&self, at: usize) -> bool {
+        let (key, _) = &self.fields[at];
+        let others = if at < self.own { &self.fields[at + 1..self.own] } else { &self.fields[..at] };
+        others.iter().any(|(other, _)| other == key)
+    }
+
+    fn texts(&mut self) -> impl Iterator<Item = &mut Cow<'v, str>> {
+        let of_fields = self.fields.iter_mut().filter_map(|(_, value)| match value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        });
+        of_fields.chain([&mut self.message])
+    }
+
     /// Cuts texts to their share of the longest line, however many of their bytes JSON has to escape.
     fn shorten(&mut self) {
         // What a text is cut to, and its mark and its key with it.
         const ESCAPED: usize = 6;
         const BESIDE: usize = 100;
-        let texts = self.rest.iter_mut().filter_map(|(_, value)| match value {
-            Value::Text(text) => Some(text),
-            _ => None,
-        });
-        let texts: Vec<_> = texts.chain([&mut self.message]).collect();
-        let share = (LONGEST / 2 / ESCAPED / texts.len()).saturating_sub(BESIDE);
-        for text in texts {
-            cut::shorten(text, share);
+        let share = (LONGEST / 2 / ESCAPED / self.texts().count()).saturating_sub(BESIDE);
+        for text in self.texts().filter(|text| text.len() > share) {
+            cut::shorten(text.to_mut(), share);
         }
     }
 
     /// Errors quote the URLs they are about, with credentials and query.
     fn cut_urls(&mut self) {
-        let cut = |text: &mut String| {
+        for text in self.texts() {
             if let Cow::Owned(shorter) = urls::without_secrets(text) {
-                *text = shorter;
-            }
-        };
-        cut(&mut self.message);
-        for (_, value) in &mut self.rest {
-            if let Value::Text(text) = value {
-                cut(text);
+                *text = Cow::Owned(shorter);
             }
         }
     }
@@ -222,63 +311,29 @@ impl Fields {
     fn redact(&mut self, redactor: &Redactor) {
         match redactor.ask("message", &self.message) {
             Redaction::Keep => {}
-            Redaction::Replace(other) => self.message = other.into_owned(),
-            Redaction::Remove => self.message.clear(),
+            Redaction::Replace(other) => self.message = other,
+            Redaction::Remove => self.message = Cow::Borrowed(""),
         }
-        self.rest.retain_mut(|(key, value)| {
+        let (mut at, own) = (0, self.own);
+        self.fields.retain_mut(|(key, value)| {
             let text = match &*value {
-                Value::Text(text) => Cow::Borrowed(text.as_str()),
+                Value::Text(text) => Cow::Borrowed(text.as_ref()),
                 number => Cow::Owned(serde_json::to_string(number).unwrap_or_default()),
             };
-            match redactor.ask(key, &text) {
+            let decided = redactor.ask(key, &text);
+            at += 1;
+            match decided {
                 Redaction::Keep => true,
                 Redaction::Replace(other) => {
-                    *value = Value::Text(other.into_owned());
+                    *value = Value::Text(other);
                     true
                 }
-                Redaction::Remove => false,
+                Redaction::Remove => {
+                    self.own -= usize::from(at <= own);
+                    false
+                }
             }
         });
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            let _ = write!(self.message, "{value:?}");
-        } else {
-            self.rest.push((field.name(), Value::Text(format!("{value:?}"))));
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            self.message.push_str(value);
-        } else {
-            self.rest.push((field.name(), Value::Text(value.to_owned())));
-        }
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.rest.push((field.name(), Value::Signed(value)));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.rest.push((field.name(), Value::Unsigned(value)));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON has no word for those that are not finite.
-        let value = non_finite(value).map_or(Value::Float(value), |word| Value::Text(word.to_owned()));
-        self.rest.push((field.name(), value));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.rest.push((field.name(), Value::Bool(value)));
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.rest.push((field.name(), Value::Text(value.to_string())));
     }
 }
 
@@ -294,7 +349,9 @@ mod tests {
 
     impl<S: Subscriber> Layer<S> for Lines {
         fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-            self.0.write(&mut self.1.lock().expect("not poisoned"), event, None);
+            let keys = LogKeys::default();
+            let outside = Keys { redactor: None, keys: &keys };
+            self.0.write(&mut self.1.lock().expect("not poisoned"), event, &Scope::default(), outside);
         }
     }
 
@@ -310,8 +367,17 @@ mod tests {
 
     #[test]
     fn a_line_of_text_has_every_field() {
-        let expected = "INFO  orders: sold price=1.5 tax=NaN rest=-inf by=tea bag by=-3\n";
+        let expected = "INFO  orders: sold price=1.5 tax=NaN rest=-inf by=\"tea bag\" by=-3\n";
         assert_eq!(line(Format::Text, log), expected);
+    }
+
+    #[test]
+    fn a_value_of_text_has_its_ends() {
+        let written = line(
+            Format::Text,
+            || tracing::info!(target: "orders", a = "x=y", b = r#"C:\ say "hi" "#, c = "", d = r"C:\x", "sold"),
+        );
+        assert_eq!(written, "INFO  orders: sold a=x=y b=\"C:\\\\ say \\\"hi\\\"\" c=\"\" d=C:\\x\n");
     }
 
     #[test]
@@ -341,10 +407,22 @@ mod tests {
     }
 
     #[test]
+    fn a_field_with_a_name_of_the_line_itself_is_not_lost() {
+        let line =
+            line(Format::Json, || tracing::info!(target: "orders", level = 3, fields = "all", requestId = "other", "sold"));
+        let parsed: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&parsed["level"], &parsed["message"]), (&json!("INFO"), &json!("sold")));
+        assert_eq!(parsed["fields"], json!({ "level": 3, "fields": "all" }));
+        // Outside of an invocation the line has no id of its own.
+        assert_eq!(parsed["requestId"], "other");
+    }
+
+    #[test]
     fn a_json_line_has_no_field_twice_and_no_number_json_has_no_word_for() {
         let line = line(Format::Json, log);
         let parsed: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        assert_eq!(parsed["fields"], json!({ "price": 1.5, "tax": "NaN", "rest": "-inf", "by": -3 }));
+        let own = json!({ "price": parsed["price"], "tax": parsed["tax"], "rest": parsed["rest"], "by": parsed["by"] });
+        assert_eq!(own, json!({ "price": 1.5, "tax": "NaN", "rest": "-inf", "by": -3 }));
         assert_eq!((line.matches("\"by\"").count(), line.matches('\n').count()), (1, 1), "{line}");
     }
 }

@@ -1,4 +1,6 @@
-//! The log: one line an event, text or JSON, each with the request id, the trace id and the span id it belongs to.
+#![doc = include_str!("../../docs/logs.md")]
+//!
+//! # Levels and format
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
@@ -14,12 +16,22 @@
 //!
 #![doc = include_str!("../../docs/warnings.md")]
 
+mod fields;
 mod line;
+mod scope;
 
-use crate::{directives, environment::variable, notice::Problem, xray::Redactor};
-use line::Format;
+pub(crate) use scope::{Scope, is_recorded, keep, record};
+
+use crate::{
+    directives,
+    environment::variable,
+    notice::Problem,
+    settings::{LogKeys, Settings},
+    xray::Redactor,
+};
+use line::{Format, Keys};
 use std::{cell::RefCell, io::Write};
-use tracing::{Event, Metadata, level_filters::LevelFilter};
+use tracing::{Event, Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::filter::Targets;
 
 /// What a thread keeps for its lines.
@@ -29,27 +41,43 @@ const LONGEST_KEPT: usize = 256 * 1024;
 pub(crate) struct Log {
     format: Format,
     targets: Targets,
+    span_fields: bool,
+    // Of lines outside of any invocation.
     redactor: Option<Redactor>,
+    keys: LogKeys,
 }
 
 impl Log {
-    /// True of events of the wanted levels. Spans belong to the trace.
+    /// True of events of the wanted levels.
     pub(crate) fn wants(&self, metadata: &Metadata<'_>) -> bool {
         // The handler's layer logs the handler's errors, once and with their type.
         let twice = || metadata.target() == "lambda_runtime::layers::panic";
         metadata.is_event() && !twice() && self.targets.would_enable(metadata.target(), metadata.level())
     }
 
-    pub(crate) fn max_level(&self) -> LevelFilter {
-        highest_level(&self.targets)
+    /// True of spans whose fields are in the lines below them: those of INFO and above under every level of the log, so that a warning has its
+    /// context too, and others as their level says. None of a target that is switched off.
+    pub(crate) fn keeps(&self, metadata: &Metadata<'_>) -> bool {
+        if !metadata.is_span() || !self.span_fields || metadata.fields().is_empty() {
+            return false;
+        }
+        // `lambda_runtime` has a span whose fields are those of every line.
+        let (target, info) = (metadata.target(), *metadata.level() <= Level::INFO);
+        let level = if info { &Level::ERROR } else { metadata.level() };
+        target.split("::").next() != Some("lambda_runtime") && self.targets.would_enable(target, level)
     }
 
-    pub(crate) fn write(&self, event: &Event<'_>) {
+    pub(crate) fn max_level(&self) -> LevelFilter {
+        let highest = highest_level(&self.targets);
+        if self.span_fields && highest > LevelFilter::OFF { highest.max(LevelFilter::INFO) } else { highest }
+    }
+
+    pub(crate) fn write(&self, event: &Event<'_>, scope: &Scope) {
         thread_local! { static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) }; }
         let write = |line: &mut Vec<u8>| {
             line.clear();
             line.shrink_to(LONGEST_KEPT);
-            self.format.write(line, event, self.redactor.as_ref());
+            self.format.write(line, event, scope, Keys { redactor: self.redactor.as_ref(), keys: &self.keys });
             // Without standard output there is nowhere to report this.
             let _ = std::io::stdout().lock().write_all(line);
         };
@@ -61,13 +89,18 @@ impl Log {
     }
 }
 
+/// True of the span that the library puts around an invocation for subscribers of the user's: its fields are the ids of every line.
+fn is_own(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == "lambda_lifecycle"
+}
+
 /// The highest level that any target may have.
 pub(crate) fn highest_level(targets: &Targets) -> LevelFilter {
     targets.iter().map(|(_, level)| level).chain(targets.default_level()).max().unwrap_or(LevelFilter::OFF)
 }
 
 /// The log as the environment asks for it, and what was wrong with how it asked.
-pub(crate) fn from_env(redactor: Option<Redactor>) -> (Log, Vec<Problem>) {
+pub(crate) fn from_env(settings: &Settings) -> (Log, Vec<Problem>) {
     let mut problems = Vec::new();
     let format = match variable("AWS_LAMBDA_LOG_FORMAT") {
         Some(format) if format.eq_ignore_ascii_case("json") => Format::Json,
@@ -83,7 +116,8 @@ pub(crate) fn from_env(redactor: Option<Redactor>) -> (Log, Vec<Problem>) {
         }
         None => Targets::new().with_default(lambda_level(&mut problems)),
     };
-    (Log { format, targets, redactor }, problems)
+    let (span_fields, redactor, keys) = (settings.log_span_fields, settings.redactor.clone(), settings.log_keys.clone());
+    (Log { format, targets, span_fields, redactor, keys }, problems)
 }
 
 fn lambda_level(problems: &mut Vec<Problem>) -> LevelFilter {

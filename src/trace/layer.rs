@@ -11,7 +11,10 @@ use opentelemetry::{
     trace::{SpanBuilder, TraceContextExt, Tracer},
 };
 use std::sync::atomic::{AtomicBool, Ordering};
-use tracing::Subscriber;
+use tracing::{
+    Subscriber,
+    span::{Attributes, Id},
+};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{
     Layer, Registry,
@@ -26,6 +29,15 @@ pub(crate) type SpanRegistry = Layered<OpenTelemetryLayer<Registry, Rooted>, Reg
 
 pub(crate) fn span_registry() -> SpanRegistry {
     tracing_subscriber::registry().with(recording())
+}
+
+/// Makes a span that is not recorded.
+pub(crate) fn unrecorded(spans: &SpanRegistry, attributes: &Attributes<'_>) -> Id {
+    let spans: &dyn Subscriber = spans;
+    match spans.downcast_ref::<Registry>() {
+        Some(registry) => registry.new_span(attributes),
+        None => spans.new_span(attributes),
+    }
 }
 
 /// The recording layer, for a subscriber of the user's.

@@ -21,7 +21,7 @@ pub(crate) use errors::record as record_error;
 pub(crate) use filter::{Recording, RecordingFilter};
 pub(crate) use foreign_parent::foreign_parent;
 pub(crate) use init_spans::{adopt_init, discard_init};
-pub(crate) use layer::{SpanRegistry, layer, layer_is_taken, span_registry};
+pub(crate) use layer::{SpanRegistry, layer, layer_is_taken, span_registry, unrecorded};
 pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, finish};
 pub(crate) use tracer::{TRACER, exception};

@@ -82,7 +82,7 @@ impl Ran {
 
     fn handled(&self, id: &str) -> Result<Value, Failed> {
         let lines = self.function.logs().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line.text).ok());
-        let mut lines = lines.filter(|line| line["fields"]["handled"] == id);
+        let mut lines = lines.filter(|line| line["handled"] == id);
         Ok(lines.next().ok_or("the message was not handled")?)
     }
 }
@@ -139,7 +139,7 @@ async fn not_sampled() -> Tested {
     let messages = ran.stage.traces.find(|document| document.annotation("message_id").is_some() || document.name == "work");
     ensure(messages.is_empty(), format!("{} documents", messages.len()))?;
     let line = ran.handled("m1")?;
-    ensure(line["fields"]["header"] == header, format!("not handed on: {line}"))
+    ensure(line["header"] == header, format!("not handed on: {line}"))
 }
 
 async fn budget() -> Tested {
@@ -157,7 +157,7 @@ async fn budget() -> Tested {
     ensure(batch.metadata["default"]["messaging.batch.recorded_if_failed"] == 8, format!("{:?}", batch.metadata))?;
     // What such a message calls hangs on the batch.
     let line = ran.handled("m5")?;
-    let header = TraceHeader::parse(line["fields"]["header"].as_str().unwrap_or_default());
+    let header = TraceHeader::parse(line["header"].as_str().unwrap_or_default());
     let (root, parent) = (header.root().map(format_trace_id), header.parent().map(|parent| parent.to_string()));
     ensure((root, parent) == (Some(ran.trace_id), Some(batch.id.clone())), line.to_string())
 }
@@ -173,7 +173,7 @@ async fn continued() -> Tested {
     ensure(work.trace_id == PRODUCER && work.parent_id.as_ref() == Some(&message.id), "the work is not in the producer's trace")?;
     let line = ran.handled("m1")?;
     let header = format!("Root={PRODUCER};Parent={};Sampled=1", message.id);
-    ensure(line["fields"]["header"] == header, line.to_string())
+    ensure(line["header"] == header, line.to_string())
 }
 
 async fn from_sns() -> Tested {
@@ -189,7 +189,7 @@ async fn from_sns() -> Tested {
     let message = ran.of_message("m1")?;
     ensure(linked(&message) == [(PRODUCER, CALL), (W3C_TRACE, "00f067aa0ba902b7")], format!("{:?}", message.links))?;
     let line = ran.handled("m1")?;
-    ensure(line["fields"]["topic"] == "placed", line.to_string())?;
+    ensure(line["topic"] == "placed", line.to_string())?;
     let bare = ran.of_message("m2")?;
     let told = bare
         .exceptions()

@@ -282,7 +282,7 @@ async fn outlived() -> Tested {
     let told = async {
         let held = gate.held().await?;
         let mut lines = function.subscribe_logs().from_start();
-        let succeeded = |text: &str| serde_json::from_str::<Value>(text).ok()?["fields"]["frozen_call_succeeded"].as_bool();
+        let succeeded = |text: &str| serde_json::from_str::<Value>(text).ok()?["frozen_call_succeeded"].as_bool();
         let line = within("the end of the call", lines.find(|line| succeeded(&line.text).is_some())).await?;
         held.release();
         Ok((succeeded(&line.text), line.text))

@@ -163,7 +163,7 @@ async fn too_long(variable: &'static str) -> Tested {
         ensure(remaining <= 100, format!("{variable}: cancelled {remaining} ms before the kill"))?;
     }
     let reported = stage.reported_as("code", "margin_too_long");
-    ensure(reported.len() == 1 && reported[0]["fields"]["name"] == variable, format!("{reported:?}"))
+    ensure(reported.len() == 1 && reported[0]["name"] == variable, format!("{reported:?}"))
 }
 
 async fn grace_and_reserve() -> Tested {

@@ -131,7 +131,7 @@ async fn blocks() -> Tested {
     ensure(stage.invoke(json!({})).await?.result.is_ok(), "the invocation failed")?;
     let lines = stage.reported_as("code", "init_blocked");
     let [line] = lines.as_slice() else { return Err(format!("{lines:?}").into()) };
-    let fields = &line["fields"];
+    let fields = line;
     ensure(fields["name"] == "slow" && fields["budget_ms"] == 100, line.to_string())?;
     ensure(fields["elapsed_ms"].as_u64().is_some_and(|blocked| blocked > 0), line.to_string())
 }

@@ -191,7 +191,7 @@ impl Case {
         silent_unless_traced(&stage, &kind)?;
         let reported = stage.reported("outcome");
         let expected = if self.message.is_some() { kind.at_once } else { 0 };
-        let fit = reported.iter().all(|line| line["level"] == "ERROR" && line["fields"]["outcome"] == self.outcome);
+        let fit = reported.iter().all(|line| line["level"] == "ERROR" && line["outcome"] == self.outcome);
         ensure(fit && reported.len() == expected, format!("{reported:?} instead of {expected} of {}", self.outcome))?;
         serves_on(&stage, &kind, 1).await
     }

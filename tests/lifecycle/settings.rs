@@ -32,7 +32,7 @@ async fn no_text() -> Tested {
     }
     for (variable, code) in [("AWS_XRAY_DAEMON_ADDRESS", "daemon_address_invalid"), ("RUST_LOG", "setting_invalid")] {
         let named = stage.reported_as("name", variable);
-        ensure(named.len() == 1 && named[0]["fields"]["code"] == code, format!("{variable}: {:?}", stage.problems()))?;
+        ensure(named.len() == 1 && named[0]["code"] == code, format!("{variable}: {:?}", stage.problems()))?;
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ async fn misspelled() -> Tested {
     }
     let unknown = stage.reported_as("code", "setting_unknown");
     let [unknown] = unknown.as_slice() else { return Err(format!("{unknown:?}").into()) };
-    let (written, meant) = (&unknown["fields"]["name"], &unknown["fields"]["expected"]);
+    let (written, meant) = (&unknown["name"], &unknown["expected"]);
     ensure(written == "LAMBDA_LIFECYLE_TRACE" && meant == "LAMBDA_LIFECYCLE_TRACE", unknown.to_string())
 }
 
@@ -104,7 +104,7 @@ async fn bad_settings() -> Tested {
     stage.document(&answer).await?;
     for name in SETTINGS {
         let named = stage.reported_as("name", name);
-        ensure(named.len() == 1 && named[0]["fields"]["code"] == "setting_invalid", format!("{name}: {named:?}"))?;
+        ensure(named.len() == 1 && named[0]["code"] == "setting_invalid", format!("{name}: {named:?}"))?;
     }
     Ok(())
 }

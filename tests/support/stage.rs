@@ -217,12 +217,12 @@ impl Stage {
     pub(crate) fn reported(&self, field: &str) -> Vec<Value> {
         let own = self.logged("\"target\":\"lambda_lifecycle").into_iter();
         let lines = own.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
-        lines.filter(|line| line["target"].as_str().is_some_and(is_library) && !line["fields"][field].is_null()).collect()
+        lines.filter(|line| line["target"].as_str().is_some_and(is_library) && !line[field].is_null()).collect()
     }
 
     /// Those in which the field has this value.
     pub(crate) fn reported_as(&self, field: &str, value: &str) -> Vec<Value> {
-        self.reported(field).into_iter().filter(|line| line["fields"][field] == value).collect()
+        self.reported(field).into_iter().filter(|line| line[field] == value).collect()
     }
 
     /// The library's warnings and errors, whichever subscriber writes them.
@@ -251,7 +251,7 @@ impl Stage {
         let mut logs = self.function.subscribe_logs().from_start();
         let has_it = |line: &str| {
             let line: Value = serde_json::from_str(line).unwrap_or_default();
-            line["target"].as_str().is_some_and(is_library) && !line["fields"][field].is_null()
+            line["target"].as_str().is_some_and(is_library) && !line[field].is_null()
         };
         let waiting = async {
             for _ in 0..count {
@@ -282,7 +282,8 @@ fn is_problem(line: &str) -> bool {
 /// The code of a line of the library, whichever subscriber writes it.
 pub(crate) fn code(line: &str) -> Option<String> {
     if let Ok(line) = serde_json::from_str::<Value>(line) {
-        return line["fields"]["code"].as_str().map(str::to_owned);
+        // `fmt::layer().json()` nests the fields of an event.
+        return line["code"].as_str().or(line["fields"]["code"].as_str()).map(str::to_owned);
     }
     // As text the value is in quotes where `fmt::layer()` writes it.
     line.split_whitespace().find_map(|word| word.strip_prefix("code=")).map(|code| code.trim_matches('"').to_owned())

@@ -91,8 +91,7 @@ async fn unprocessed() -> Tested {
     }
     ensure(stage.api.put_calls() == [6, 6, 6, 6], format!("{:?}", stage.api.put_calls()))?;
     let reported = stage.reported_as("code", "xray_api_unprocessed");
-    let reason =
-        |line: &serde_json::Value| line["fields"]["error"].as_str().is_some_and(|error| error.contains("ThrottledException"));
+    let reason = |line: &serde_json::Value| line["error"].as_str().is_some_and(|error| error.contains("ThrottledException"));
     ensure(reported.len() == 1 && reason(&reported[0]), format!("{reported:?}"))?;
     stage.counts_are("sent: 10, left_out: 0, retried: 12, unprocessed: 2, unsent: 0")?;
     stage.one_process()

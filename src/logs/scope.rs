@@ -1,0 +1,103 @@
+//! What the spans around an event add to its line.
+
+use super::fields::{Fields, Named, Value};
+use crate::{Invocation, context::has_context, cut};
+use std::sync::Arc;
+use tracing::span::{Attributes, Record};
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
+
+/// The most bytes of one text, as a span may record a whole argument of its function.
+const LONGEST: usize = 16 * 1024;
+
+/// So many ancestors are looked at. Tasks that spawn the next one inside of their span make an endless chain of them.
+const DEEPEST: usize = 128;
+
+/// An extension of a span whose fields belong to the lines below it.
+struct InLines {
+    fields: Arc<Named>,
+    invocation: Option<Invocation>,
+    /// False of a span that the trace does not have.
+    recorded: bool,
+}
+
+/// Keeps a span's fields for the lines below it, and its invocation for those that have lost it.
+///
+/// The values are formatted before the span's lock is taken: they are the user's code, which may log in its turn.
+pub(crate) fn keep<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>, attributes: &Attributes<'_>, recorded: bool) {
+    let fields = if super::is_own(span.metadata()) {
+        Named::new()
+    } else {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        cut(fields)
+    };
+    let invocation = has_context().then(Invocation::try_current).flatten();
+    span.extensions_mut().replace(InLines { fields: Arc::new(fields), invocation, recorded });
+}
+
+/// Adds fields that a span got later.
+pub(crate) fn record<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>, values: &Record<'_>) {
+    if span.extensions().get::<InLines>().is_none() {
+        return;
+    }
+    let mut fields = Fields::default();
+    values.record(&mut fields);
+    let later = cut(fields);
+    if let Some(kept) = span.extensions_mut().get_mut::<InLines>() {
+        let fields = Arc::make_mut(&mut kept.fields);
+        fields.retain(|(key, _)| later.iter().all(|(other, _)| other != key));
+        fields.extend(later);
+    }
+}
+
+/// False of a span that is kept for the log alone.
+pub(crate) fn is_recorded<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>) -> bool {
+    span.extensions().get::<InLines>().is_none_or(|kept| kept.recorded)
+}
+
+fn cut(fields: Fields) -> Named {
+    let Fields { message, mut named } = fields;
+    if !message.is_empty() {
+        named.push(("message", Value::text(message)));
+    }
+    // Of fields with the same name the last counts.
+    for at in (0..named.len()).rev() {
+        if named[at + 1..].iter().any(|(later, _)| *later == named[at].0) {
+            named.remove(at);
+        }
+    }
+    for (_, value) in &mut named {
+        if let Value::Text(text) = value
+            && text.len() > LONGEST
+        {
+            cut::shorten(text.to_mut(), LONGEST);
+        }
+    }
+    named
+}
+
+/// The spans around one event.
+#[derive(Default)]
+pub(crate) struct Scope {
+    /// Of each span, the innermost first.
+    pub(super) fields: Vec<Arc<Named>>,
+    /// In which the innermost of them was made.
+    pub(super) invocation: Option<Invocation>,
+}
+
+impl Scope {
+    pub(crate) fn of<'s, S: LookupSpan<'s>>(span: Option<&SpanRef<'s, S>>) -> Self {
+        let mut scope = Self::default();
+        for span in span.into_iter().flat_map(SpanRef::scope).take(DEEPEST) {
+            let extensions = span.extensions();
+            let Some(kept) = extensions.get::<InLines>() else { continue };
+            if !kept.fields.is_empty() {
+                scope.fields.push(Arc::clone(&kept.fields));
+            }
+            if scope.invocation.is_none() {
+                scope.invocation.clone_from(&kept.invocation);
+            }
+        }
+        scope
+    }
+}

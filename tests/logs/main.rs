@@ -1,0 +1,14 @@
+//! The log, with real processes: this binary is both the test and, where `PROBE` names one, the function under test.
+
+mod context;
+mod function;
+mod lines;
+#[path = "../support/mod.rs"]
+mod support;
+
+fn main() -> std::process::ExitCode {
+    if let Some(probe) = support::named("PROBE") {
+        return function::main(probe);
+    }
+    support::run([context::tests()])
+}
