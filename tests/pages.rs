@@ -1,0 +1,133 @@
+//! The pages as a whole: links lead to files and headings that exist, the book lists every page, and the repository has one address.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const README_LINES: usize = 150;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The Markdown files of a folder, without those of builds and hidden folders.
+fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            pages(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+}
+
+fn all_pages() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    pages(root(), &mut found);
+    assert!(found.len() > 20, "{found:?}");
+    found
+}
+
+/// The lines outside of code blocks.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    let mut in_code = false;
+    page.lines().filter(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_code ^= is_fence;
+        !in_code && !is_fence
+    })
+}
+
+/// The targets of the links in a line: `[text](target)`.
+fn targets(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// The anchor that GitHub and mdBook give a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+fn has_anchor(page: &str, wanted: &str) -> bool {
+    prose(page).filter(|line| line.starts_with('#')).any(|line| anchor(line.trim_start_matches('#')) == wanted)
+}
+
+#[test]
+fn links_lead_to_files_and_headings() {
+    let mut broken = Vec::new();
+    for page in all_pages() {
+        let content = text(&page);
+        for target in prose(&content).flat_map(targets).filter(|target| !target.contains("://")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let linked = if file.is_empty() { page.clone() } else { page.parent().expect("a folder").join(file) };
+            let leads = linked.exists() && (heading.is_empty() || has_anchor(&text(&linked), heading));
+            if !leads {
+                broken.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_book_lists_every_page_and_each_has_a_title() {
+    let docs = root().join("docs");
+    let summary = text(&docs.join("SUMMARY.md"));
+    let listed: BTreeSet<PathBuf> = prose(&summary).flat_map(targets).map(|target| docs.join(target)).collect();
+    let mut found = Vec::new();
+    pages(&docs, &mut found);
+    found.retain(|page| !page.ends_with("SUMMARY.md"));
+    let missing: Vec<_> = found.iter().filter(|page| !listed.contains(*page)).collect();
+    assert!(missing.is_empty(), "docs/SUMMARY.md does not list {missing:?}");
+    let untitled: Vec<_> = found.iter().filter(|page| !text(page).starts_with("# ")).collect();
+    assert!(untitled.is_empty(), "pages without a title in their first line: {untitled:?}");
+}
+
+#[test]
+fn pages_show_no_hidden_lines_and_no_links_of_rustdoc() {
+    let mut wrong = Vec::new();
+    for page in all_pages() {
+        let content = text(&page);
+        let mut in_rust = false;
+        for line in content.lines() {
+            if line.starts_with("```") {
+                in_rust = !in_rust && line.starts_with("```rust");
+            }
+            if line.contains("](crate::") || (in_rust && line.starts_with("# ")) {
+                wrong.push(format!("{}: {line}", page.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_repository_has_one_address() {
+    let repository = env!("CARGO_PKG_REPOSITORY");
+    let mut files = all_pages();
+    files.extend(
+        ["Cargo.toml", "sandbox/Cargo.toml", "book.toml", ".github/ISSUE_TEMPLATE/config.yml"].map(|file| root().join(file)),
+    );
+    let is_other = |url: &str| url.contains("/lambda-lifecycle") && !format!("https://github.com/{url}").starts_with(repository);
+    for file in files {
+        let content = text(&file);
+        let others: Vec<_> = content.split("https://github.com/").skip(1).map(|url| url.lines().next().unwrap_or(url)).collect();
+        let others: Vec<_> = others.into_iter().filter(|url| is_other(url)).collect();
+        assert!(others.is_empty(), "{} links to another repository than {repository}: {others:?}", file.display());
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = text(&root().join("README.md")).lines().count();
+    assert!(lines <= README_LINES, "README.md has {lines} lines: move details to a page in docs/");
+}
