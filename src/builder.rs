@@ -7,11 +7,13 @@ use crate::{
     notice::Problem,
     settings::Settings,
     shutdown::OnShutdown,
+    trace,
     xray::{Redaction, Redactor},
 };
-use opentelemetry::KeyValue;
+use opentelemetry::{Key, KeyValue, Value};
 use opentelemetry_sdk::trace::{ShouldSample, SpanExporter};
 use std::{future::Future, time::Duration};
+use tracing::level_filters::LevelFilter;
 
 /// Options of a [`Lifecycle`](crate::Lifecycle). What an [environment variable](crate::settings) sets wins over what is set here.
 ///
@@ -30,6 +32,8 @@ pub struct Builder {
     pub(crate) given: Given,
     pub(crate) hooks: Hooks,
     pub(crate) on_shutdown: Option<OnShutdown>,
+    /// Makes the tracer the global one, where an exporter asks for it.
+    pub(crate) install_tracer: Option<fn()>,
     /// What is wrong with what was set.
     pub(crate) problems: Vec<Problem>,
 }
@@ -100,6 +104,16 @@ impl Builder {
         self
     }
 
+    /// Which events of `tracing` become events of the span they are logged in, beside the log. Default: errors, which X-Ray shows as exceptions.
+    ///
+    /// With `LevelFilter::INFO` the lines of `info!` are in the spans that your exporters get; X-Ray shows them in the metadata. The filter of
+    /// [`trace_filter`](Self::trace_filter) applies to them too. For a subscriber of your own set `LAMBDA_LIFECYCLE_TRACE_EVENTS`, because
+    /// [`Lifecycle::tracing_layer`](crate::Lifecycle::tracing_layer) is made before.
+    pub fn trace_events(mut self, level: LevelFilter) -> Self {
+        self.settings.trace_events = level;
+        self
+    }
+
     /// Bytes of documents sent of one trace, of which X-Ray takes 500,000. Default: 480,000, for Lambda's own segments need some.
     pub fn trace_budget(mut self, bytes: usize) -> Self {
         self.settings.trace_budget = bytes;
@@ -130,13 +144,30 @@ impl Builder {
         self
     }
 
-    /// A span exporter beside X-Ray's, for any other backend; with `export(Export::None)` instead of it.
+    /// A span exporter beside X-Ray, for any other backend; with `export(Export::None)` instead of it.
     ///
-    /// It gets the spans of an invocation after the response was posted. It runs in a task of its own and has until the
-    /// invocation's hard point; one that hangs, fails or panics costs its own spans and nothing else.
+    /// It gets the invocations that [`sampler`](Self::sampler) chooses, after their responses, as [`flush`](Self::flush) says. It runs off the executor, on a
+    /// thread that may block and from which the function's Tokio runtime can be reached: exporters with blocking clients work, and those with
+    /// asynchronous ones. It has until the invocation's hard deadline. One that hangs, fails or panics affects only its own spans.
+    ///
+    /// Spans have OpenTelemetry's names and attributes: the invocation's is named `GET /books/{id}` over HTTP, where X-Ray needs the function's name, and
+    /// annotations have their keys without a prefix.
+    ///
+    /// The first exporter also makes the library's tracer the global one of OpenTelemetry, so that spans of
+    /// `opentelemetry::global::tracer` are recorded. To use another one, set it after [`build`](Self::build).
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Export, Lifecycle};
+    /// use opentelemetry_sdk::trace::InMemorySpanExporter;
+    ///
+    /// // `opentelemetry_otlp::SpanExporter::builder().with_http().build()?`, for one.
+    /// let exporter = InMemorySpanExporter::default();
+    /// let life = Lifecycle::builder().export(Export::None).exporter(exporter).build();
+    /// ```
     pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
         self.given.exporters.push(queue(exporter));
         self.given.open = Some(Exporters::open);
+        self.install_tracer = Some(trace::install_global);
         self.on_shutdown = Some(OnShutdown::new());
         self
     }
@@ -167,6 +198,24 @@ impl Builder {
     pub fn xray_api(mut self, api: crate::xray_api::XRayApi) -> Self {
         self.settings.export = Export::Api;
         self.given.api = Some(api);
+        self
+    }
+
+    /// An attribute of the resource that your exporters are told: whose spans they are.
+    ///
+    /// The resource has what the detector of `opentelemetry-aws` finds on Lambda (`faas.name`, `cloud.region` and so on), and the function's name
+    /// as `service.name`. An attribute set here wins over these, and `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` win over it.
+    ///
+    /// ```no_run
+    /// # use opentelemetry_sdk::trace::InMemorySpanExporter;
+    /// let life = lambda_lifecycle::Lifecycle::builder()
+    ///     .exporter(InMemorySpanExporter::default())
+    ///     .resource_attribute("service.namespace", "shop")
+    ///     .resource_attribute("deployment.environment.name", "production")
+    ///     .build();
+    /// ```
+    pub fn resource_attribute(mut self, key: impl Into<Key>, value: impl Into<Value>) -> Self {
+        self.given.resource.push(KeyValue::new(key, value));
         self
     }
 
@@ -332,12 +381,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Each variable, and the method that sets the same in code.
-    const BOTH: [(&str, &str); 20] = [
+    const BOTH: [(&str, &str); 21] = [
         ("LOG", "log"),
         ("LOG_SPAN_FIELDS", "log_span_fields"),
         ("LOG_STANDARD_KEYS", "log_standard_keys"),
         ("TRACE", "trace"),
         ("TRACE_FILTER", "trace_filter"),
+        ("TRACE_EVENTS", "trace_events"),
         ("TRACE_PARENT", "trace_parent"),
         ("TRACE_EXPORT", "export"),
         ("TRACE_PRINT", "trace_print"),
@@ -356,10 +406,11 @@ mod tests {
     ];
 
     /// Set in code only, and why.
-    const IN_CODE: [(&str, &str); 11] = [
+    const IN_CODE: [(&str, &str); 12] = [
         ("log_key", "a value has a type, and a key of the deployment is a variable that code reads"),
         ("exporter", "an exporter is a value"),
         ("sampler", "OTEL_TRACES_SAMPLER sets it, with OpenTelemetry's name"),
+        ("resource_attribute", "OTEL_RESOURCE_ATTRIBUTES sets it, with OpenTelemetry's name"),
         ("xray_api", "a client is a value"),
         ("flush", "it concerns exporters, which are set in code"),
         ("annotations", "which attributes may be indexed is decided where they are made"),

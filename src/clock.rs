@@ -21,7 +21,7 @@ impl Moment {
     }
 
     /// A moment so long ago on the monotonic clock and on the wall clock.
-    #[cfg(all(test, feature = "aws-sdk"))]
+    #[cfg(test)]
     pub(crate) fn ago(monotonic: Duration, wall: Duration) -> Self {
         Self(Instant::now().checked_sub(monotonic).expect("the machine has run that long"), SystemTime::now() - wall)
     }

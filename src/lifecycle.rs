@@ -457,7 +457,7 @@ async fn prepare(shared: &Arc<Shared>) {
 impl Builder {
     /// The lifecycle. Sets the global subscriber, if the log or the trace is wanted and none is set.
     pub fn build(self) -> Lifecycle {
-        let Self { mut settings, given, hooks, on_shutdown, mut problems } = self;
+        let Self { mut settings, given, hooks, on_shutdown, install_tracer, mut problems } = self;
         problems.extend(settings.read_env());
         problems.extend(subscribe(&settings));
         for problem in problems {
@@ -465,6 +465,9 @@ impl Builder {
         }
         tracing::debug!("{settings:?}");
         let init = InitPhase::begin(&settings);
+        if let Some(install) = install_tracer.filter(|_| settings.trace) {
+            install();
+        }
         let shared = Shared::new(settings, hooks, given);
         tracing::debug!("spans go to: {}", shared.destinations.describe());
         Lifecycle { shared, on_shutdown, init, snapstart: Vec::new(), layers: Identity::new() }

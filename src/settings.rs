@@ -8,6 +8,7 @@
 //! | `LAMBDA_LIFECYCLE_LOG_STANDARD_KEYS` | `on`, `off`: write the function's name, version and memory, the cold start and the service into every log line | `off` |
 //! | `LAMBDA_LIFECYCLE_TRACE` | `on`, `off`: record and send spans | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_FILTER` | which spans are recorded: `info,my_crate=debug` | `info` |
+//! | `LAMBDA_LIFECYCLE_TRACE_EVENTS` | which events of `tracing` become events of their span: `off`, `error`, `warn`, `info`, `debug`, `trace` | `error` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | where the trace comes from: `xray`, or `w3c` for a `traceparent` in the client context | `xray` |
 //! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none`, `api` with the feature `xray-api` | `udp` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PRINT` | `on`, `off`: write each finished document to standard output too, to compare it with what X-Ray shows | `off` |
@@ -47,6 +48,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
 /// Where documents go.
@@ -108,6 +110,7 @@ pub(crate) struct Settings {
     pub(crate) log_keys: LogKeys,
     pub(crate) trace: bool,
     pub(crate) trace_filter: Targets,
+    pub(crate) trace_events: LevelFilter,
     pub(crate) trace_parent: TraceParent,
     pub(crate) export: Export,
     pub(crate) trace_print: bool,
@@ -136,6 +139,7 @@ impl Default for Settings {
             log_keys: LogKeys::default(),
             trace: true,
             trace_filter: Targets::new().with_default(tracing::Level::INFO),
+            trace_events: LevelFilter::ERROR,
             trace_parent: TraceParent::default(),
             export: Export::default(),
             trace_print: false,
@@ -165,6 +169,7 @@ impl fmt::Debug for Settings {
             .field("log_keys", &self.log_keys)
             .field("trace", &self.trace)
             .field("trace_filter", &self.trace_filter.to_string())
+            .field("trace_events", &self.trace_events)
             .field("trace_parent", &self.trace_parent)
             .field("export", &self.export)
             .field("trace_print", &self.trace_print)
@@ -221,12 +226,12 @@ impl Settings {
         self.read(&variable)
     }
 
-    /// The one setting that is needed before the lifecycle is built, and which no builder sets. A problem with it is logged then.
-    pub(crate) fn trace_filter_from_env() -> Targets {
-        const NAME: &str = "LAMBDA_LIFECYCLE_TRACE_FILTER";
+    /// With the settings that are needed before the lifecycle is built, for the layer of a subscriber of the user's. A problem with them is logged
+    /// then.
+    pub(crate) fn of_layer_from_env() -> Self {
         let mut settings = Self::default();
-        settings.read(&|name| (name == NAME).then(|| variable(name)).flatten());
-        settings.trace_filter
+        settings.read(&|name| [TRACE_FILTER, TRACE_EVENTS].contains(&name).then(|| variable(name)).flatten());
+        settings
     }
 
     /// Whether a variable of this name is read.
@@ -257,10 +262,11 @@ impl Settings {
         reader.switch("LAMBDA_LIFECYCLE_LOG_SPAN_FIELDS", &mut self.log_span_fields);
         reader.switch("LAMBDA_LIFECYCLE_LOG_STANDARD_KEYS", &mut self.log_keys.standard);
         reader.switch("LAMBDA_LIFECYCLE_TRACE", &mut self.trace);
-        let filter = "LAMBDA_LIFECYCLE_TRACE_FILTER";
-        if let Some(targets) = get(filter).and_then(|text| directives::parse(filter, &text, reader.problems)) {
+        if let Some(targets) = get(TRACE_FILTER).and_then(|text| directives::parse(TRACE_FILTER, &text, reader.problems)) {
             self.trace_filter = targets;
         }
+        let levels = "off, error, warn, info, debug or trace";
+        reader.set(TRACE_EVENTS, levels, &mut self.trace_events, |text| text.parse().ok());
         reader.set("LAMBDA_LIFECYCLE_TRACE_PARENT", "xray or w3c", &mut self.trace_parent, |text| match text {
             "xray" => Some(TraceParent::XRay),
             "w3c" => Some(TraceParent::W3c),
@@ -297,6 +303,9 @@ impl Settings {
         problems
     }
 }
+
+const TRACE_FILTER: &str = "LAMBDA_LIFECYCLE_TRACE_FILTER";
+const TRACE_EVENTS: &str = "LAMBDA_LIFECYCLE_TRACE_EVENTS";
 
 const PREFIX: &str = "LAMBDA_LIFECYCLE_";
 

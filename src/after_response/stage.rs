@@ -13,7 +13,12 @@ use opentelemetry::{
     context::FutureExt as _,
     trace::{SpanBuilder, SpanId, SpanKind, TraceContextExt, Tracer},
 };
-use std::{future::poll_fn, task::Poll, time::Instant};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinSet;
 
 /// What is done with stored work.
@@ -44,8 +49,7 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
         trace::finish(&context, &invocation);
         trace::deliver(&invocation, context.span().span_context().span_id()).await;
     }
-    // An exporter that hangs must not cost the work its time.
-    let ((), done) = tokio::join!(trace::export(&invocation), stored_work(&invocation, &context));
+    let done = work_and_export(&invocation, &context).await;
     let hooks = &invocation.shared().hooks;
     if !hooks.after.is_empty() {
         let report = Report {
@@ -76,6 +80,21 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
         invocation.close_spans();
     }
     frozen::begin();
+}
+
+/// Runs the stored work, and exports the spans. Work that is soon done goes with the invocation's own spans, in one call of an exporter. Longer work
+/// runs beside the call: it must not keep the spans, and an exporter that hangs must not cost the work its time.
+async fn work_and_export(invocation: &Invocation, context: &OtelContext) -> Done {
+    /// As long as a call to a backend far away: work of that length would be waited for anyway.
+    const SOON: Duration = Duration::from_millis(100);
+    let mut work = pin!(stored_work(invocation, context));
+    let may_wait = invocation.shared().destinations.has_exporters() && clock::timers_run();
+    if may_wait && let Ok(done) = tokio::time::timeout(SOON, &mut work).await {
+        trace::export(invocation).await;
+        return done;
+    }
+    let ((), done) = tokio::join!(trace::export(invocation), work);
+    done
 }
 
 /// Runs the work that was stored for after the response, where there is any.

@@ -1,43 +1,34 @@
-//! Exporters of the user's own, beside X-Ray's documents: off the executor, one batch at a time, bounded in time and memory.
+//! The user's exporters: which invocations they get, when they are called, and what they are told of the function.
 
 use super::{
-    Decision, OfExporters, park,
+    Decision, OfExporters, Queue,
+    prepared::prepare,
+    resource::resource,
     sampling::{self, sample},
-    wanted::{Wanted, is_for_exporters, unmark},
+    wanted::{Wanted, is_for_exporters},
 };
-use crate::{
-    Environment,
-    notice::{self, Data, Warning},
-    panics::{self, Panic},
-    settings::Settings,
-    urls,
-    xray::{Redactor, TraceHeader},
-};
-use opentelemetry::{KeyValue, TraceId};
-use opentelemetry_sdk::{
-    Resource,
-    error::OTelSdkResult,
-    trace::{SamplingDecision, ShouldSample, SpanData, SpanExporter},
-};
+use crate::{settings::Settings, xray::TraceHeader};
+use opentelemetry::TraceId;
+use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample, SpanData};
 use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
-
-/// Spans that wait for an exporter which is slow or refuses; more are left out, and counted.
-const WAITING: usize = 10_000;
-
-/// Different errors of one exporter that are logged.
-const LOGGED: usize = 16;
 
 /// When spans leave to exporters of your own.
+///
+/// | policy | calls of the exporter | what is lost, and when |
+/// |---|---|---|
+/// | [`EveryInvocation`](Self::EveryInvocation) | one after each response, or two where background work takes longer than 100 ms | what the exporter fails to send; the spans of an invocation whose environment is killed before its call has ended |
+/// | [`Every`](Self::Every) | one after a response, if the last one was so long ago; the last one at shutdown | as above; and what waits, if the environment is killed, or if the last call takes longer than the shutdown budget |
+/// | [`OnShutdown`](Self::OnShutdown) | one at shutdown | as above. Lambda ends environments without a notice after a crash, a timeout or when memory runs out |
+///
+/// An environment that waits for its next event is frozen, as a rule for minutes, and its waiting spans with it. Lambda announces the end of an
+/// environment to extensions only: the library registers one for `Every` and `OnShutdown`, and for shutdown hooks.
+///
+/// An exporter that fails is not called for a second, and after each further failure twice as long, up to a minute. Spans wait meanwhile, 10,000 at
+/// most; further ones are left out, which is logged (`exporter_overrun`). A batch that an exporter has failed to send is lost: most exporters try
+/// several times themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Flush {
@@ -50,82 +41,6 @@ pub enum Flush {
     OnShutdown,
 }
 
-/// What became of a batch: an exporter may fail, or panic, or its task is cancelled.
-type Exported = Pin<Box<dyn Future<Output = Result<OTelSdkResult, Option<Panic>>> + Send>>;
-
-/// A `SpanExporter` of any type. What only exporters need is here, so that it is compiled for functions that have one.
-trait AnyExporter: Send + Sync + fmt::Debug {
-    /// Tells the exporter whose spans it gets.
-    fn introduce(&mut self, redactor: Option<&Redactor>);
-
-    /// Exports off the executor, for exporters may block: opentelemetry's own do. Gives the spans back where there is no thread for it.
-    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>>;
-}
-
-impl<T: SpanExporter + 'static> AnyExporter for T {
-    fn introduce(&mut self, redactor: Option<&Redactor>) {
-        self.set_resource(&resource(redactor));
-    }
-
-    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>> {
-        let load = Arc::new(Mutex::new(Some(batch)));
-        let taken = Arc::clone(&load);
-        let export = move || {
-            let Some(batch) = lock(&taken).take() else { return Ok(Ok(())) };
-            panics::catch(|| park::block_on(self.export(batch)))
-        };
-        // Tokio panics where the system has no thread left, and keeps the work for one that may never come.
-        match panics::catch(|| tokio::task::spawn_blocking(export)) {
-            Ok(exported) => Ok(Box::pin(async { exported.await.map_err(Panic::of_task)?.map_err(Some) })),
-            Err(_) => Err(lock(&load).take().unwrap_or_default()),
-        }
-    }
-}
-
-type Flushing = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// An exporter with the spans that wait for it. A trait, so that a function without an exporter has none of the code behind it.
-pub(crate) trait Queue: Send + Sync + fmt::Debug {
-    /// Tells the exporter whose spans it gets.
-    fn introduce(&mut self, redactor: Option<&Redactor>);
-
-    fn keep(&self, spans: &[SpanData]);
-
-    /// When spans were handed over last.
-    fn last(&self) -> Instant;
-
-    /// Hands over what waits, and waits for that, at most until `until`. What comes while the exporter is at work is its next batch, for which
-    /// nobody waits.
-    fn flush(self: Arc<Self>, until: Option<Instant>) -> Flushing;
-
-    /// As `flush`, and waits for what the exporter is at work on first.
-    fn flush_all(self: Arc<Self>, until: Option<Instant>) -> Flushing;
-}
-
-/// The queue of an exporter.
-pub(crate) fn queue(exporter: impl SpanExporter + 'static) -> Box<dyn Queue> {
-    Box::new(Slot {
-        exporter: Arc::new(exporter),
-        waiting: Mutex::default(),
-        last: Mutex::new(Instant::now()),
-        left_out: AtomicU64::new(0),
-        logged: Mutex::default(),
-        at_work: tokio::sync::Mutex::default(),
-    })
-}
-
-#[derive(Debug)]
-struct Slot {
-    exporter: Arc<dyn AnyExporter>,
-    waiting: Mutex<Vec<SpanData>>,
-    last: Mutex<Instant>,
-    left_out: AtomicU64,
-    /// Errors that were logged.
-    logged: Mutex<Vec<String>>,
-    /// Held while the exporter is at work, also by one that outlives its time: it must not be called twice at once.
-    at_work: tokio::sync::Mutex<()>,
-}
-
 #[derive(Debug)]
 pub(crate) struct Exporters {
     queues: Vec<Arc<dyn Queue>>,
@@ -133,37 +48,11 @@ pub(crate) struct Exporters {
     sampler: Box<dyn ShouldSample>,
 }
 
-/// Whose spans they are: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` if they are set, and what
-/// [AWS Lambda](https://opentelemetry.io/docs/specs/semconv/resource/faas/) is known to be.
-fn resource(redactor: Option<&Redactor>) -> Resource {
-    let environment = Environment::current();
-    let named = std::env::var_os("OTEL_SERVICE_NAME").is_some_and(|name| !name.is_empty());
-    let known = [
-        ("cloud.region", &environment.region),
-        ("faas.name", &environment.function_name),
-        ("faas.version", &environment.function_version),
-        ("faas.instance", &environment.log_stream),
-    ];
-    let known = known.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| KeyValue::new(key, value.as_str()));
-    let ours = [KeyValue::new("cloud.provider", "aws"), KeyValue::new("cloud.platform", "aws_lambda")];
-    let mut resource = Resource::builder().with_attributes(ours.into_iter().chain(known));
-    if !named && !environment.function_name.is_empty() {
-        resource = resource.with_service_name(environment.function_name.as_str());
-    }
-    redacted(resource.build(), redactor)
-}
-
-fn redacted(resource: Resource, redactor: Option<&Redactor>) -> Resource {
-    let Some(redactor) = redactor else { return resource };
-    let mut attributes: Vec<KeyValue> = resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-    redactor.attributes(&mut attributes);
-    Resource::builder_empty().with_attributes(attributes).build()
-}
-
 impl Exporters {
     pub(crate) fn open(settings: &Settings, given: OfExporters) -> Self {
+        let resource = resource(given.resource, settings.redactor.as_ref());
         let queues = given.queues.into_iter().map(|mut queue| {
-            queue.introduce(settings.redactor.as_ref());
+            queue.introduce(&resource);
             queue.into()
         });
         Self { queues: queues.collect(), flush: given.flush, sampler: sampling::sampler(given.sampler) }
@@ -194,7 +83,7 @@ impl Exporters {
     /// Keeps those of the spans for every exporter that exporters get.
     pub(crate) fn keep(&self, spans: &mut Vec<SpanData>) {
         spans.retain(is_for_exporters);
-        spans.iter_mut().for_each(unmark);
+        spans.iter_mut().for_each(prepare);
         for queue in &self.queues {
             queue.keep(spans);
         }
@@ -220,211 +109,5 @@ impl Exporters {
         for queue in &self.queues {
             Arc::clone(queue).flush_all(until).await;
         }
-    }
-}
-
-impl Queue for Slot {
-    fn introduce(&mut self, redactor: Option<&Redactor>) {
-        // Nobody else has it before it is used.
-        if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
-            exporter.introduce(redactor);
-        }
-    }
-
-    fn keep(&self, spans: &[SpanData]) {
-        let mut waiting = lock(&self.waiting);
-        let room = WAITING.saturating_sub(waiting.len());
-        waiting.extend(spans.iter().take(room).cloned());
-        let left_out = spans.len().saturating_sub(room) as u64;
-        if left_out > 0 && self.left_out.fetch_add(left_out, Ordering::Relaxed) == 0 {
-            notice::log(Warning::ExporterOverrun, Data::default());
-        }
-    }
-
-    fn last(&self) -> Instant {
-        *lock(&self.last)
-    }
-
-    fn flush(self: Arc<Self>, until: Option<Instant>) -> Flushing {
-        Box::pin(async move {
-            if lock(&self.waiting).is_empty() {
-                return;
-            }
-            let (first, done) = oneshot::channel();
-            tokio::spawn(Arc::clone(&self).draining(Some(first)));
-            self.wait(until, Box::pin(async { _ = done.await })).await;
-        })
-    }
-
-    fn flush_all(self: Arc<Self>, until: Option<Instant>) -> Flushing {
-        Box::pin(async move {
-            if lock(&self.waiting).is_empty() && self.at_work.try_lock().is_ok() {
-                return;
-            }
-            let slot = Arc::clone(&self);
-            let all = async move {
-                drop(slot.at_work.lock().await);
-                // Its own task ends with the runtime only.
-                _ = tokio::spawn(slot.draining(None)).await;
-            };
-            self.wait(until, Box::pin(all)).await;
-        })
-    }
-}
-
-impl Slot {
-    /// Logs an error once: it is as a rule the same after every invocation.
-    fn log_once(&self, error: &str) {
-        let error = urls::without_secrets(error).into_owned();
-        let mut logged = lock(&self.logged);
-        if logged.len() < LOGGED && !logged.contains(&error) {
-            notice::log(Warning::ExporterFailed, Data::error(&error));
-            logged.push(error);
-        }
-    }
-
-    async fn wait(&self, until: Option<Instant>, ended: Flushing) {
-        let in_time = match until {
-            Some(until) => tokio::time::timeout_at(until.into(), ended).await.is_ok(),
-            None => {
-                ended.await;
-                true
-            }
-        };
-        if !in_time {
-            notice::log(Warning::ExporterDelayed, Data::default());
-        }
-    }
-
-    /// [`drain`](Self::drain) for a task: boxed, because each type of task is compiled anew.
-    fn draining(self: Arc<Self>, first: Option<oneshot::Sender<()>>) -> Flushing {
-        Box::pin(self.drain(first))
-    }
-
-    /// Hands over what waits, batch by batch, until nothing does. Drops `first` after the first batch.
-    async fn drain(self: Arc<Self>, mut first: Option<oneshot::Sender<()>>) {
-        // Looked at while nobody is at work: who came before that has found somebody at work, and has gone.
-        while !lock(&self.waiting).is_empty() {
-            let Ok(_at_work) = self.at_work.try_lock() else { return };
-            let batch = std::mem::take(&mut *lock(&self.waiting));
-            if batch.is_empty() {
-                continue;
-            }
-            *lock(&self.last) = Instant::now();
-            match Arc::clone(&self.exporter).hand_over(batch) {
-                Ok(export) => self.ended(export.await),
-                Err(batch) => {
-                    lock(&self.waiting).splice(..0, batch);
-                    return self.log_once("there is no thread for it, they wait for the next time");
-                }
-            }
-            first.take();
-        }
-    }
-
-    fn ended(&self, ended: Result<OTelSdkResult, Option<Panic>>) {
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.log_once(&error.to_string()),
-            Err(Some(panic)) => {
-                notice::log(Warning::ExporterPanicked, Data::error(&urls::without_secrets(&panic.to_string())));
-            }
-            // The runtime ends.
-            Err(None) => {}
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::export::tests::{span, within};
-    use std::sync::atomic::AtomicUsize;
-    use tokio::sync::Semaphore;
-
-    /// Counts spans, each batch when it is let through.
-    #[derive(Clone, Debug)]
-    pub(in crate::export) struct Gate {
-        begun: Arc<Semaphore>,
-        pub(in crate::export) through: Arc<Semaphore>,
-        pub(in crate::export) spans: Arc<AtomicUsize>,
-    }
-
-    impl Gate {
-        pub(in crate::export) fn closed() -> Self {
-            Self { begun: Arc::new(Semaphore::new(0)), through: Arc::new(Semaphore::new(0)), spans: Arc::default() }
-        }
-
-        /// The one exporter of a lifecycle.
-        pub(in crate::export) fn exporters(&self, flush: Flush) -> Exporters {
-            let given = OfExporters { queues: vec![queue(self.clone())], flush, sampler: None };
-            Exporters::open(&Settings::default(), given)
-        }
-
-        async fn begun(&self) {
-            within(self.begun.acquire()).await.expect("open").forget();
-        }
-    }
-
-    impl SpanExporter for Gate {
-        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-            self.begun.add_permits(1);
-            self.through.acquire().await.expect("open").forget();
-            self.spans.fetch_add(batch.len(), Ordering::Relaxed);
-            Ok(())
-        }
-    }
-
-    fn exporters(gate: &Gate) -> Arc<Exporters> {
-        Arc::new(gate.exporters(Flush::EveryInvocation))
-    }
-
-    #[tokio::test]
-    async fn what_comes_while_the_exporter_is_at_work_is_exported_after_it() {
-        let gate = Gate::closed();
-        let exporters = exporters(&gate);
-        exporters.keep(&mut vec![span()]);
-        let first = Arc::clone(&exporters);
-        let first = tokio::spawn(async move { first.flush_due(None).await });
-        gate.begun().await;
-        // The last invocation that there is: nobody comes after it.
-        exporters.keep(&mut vec![span(), span()]);
-        exporters.flush_due(None).await;
-        gate.through.add_permits(1);
-        within(first).await.expect("no panic");
-        gate.begun().await;
-        gate.through.add_permits(1);
-        within(exporters.flush(None)).await;
-        assert_eq!(gate.spans.load(Ordering::Relaxed), 3);
-    }
-
-    #[tokio::test]
-    async fn nobody_s_deadline_keeps_what_waits_from_being_exported() {
-        let gate = Gate::closed();
-        let exporters = exporters(&gate);
-        exporters.keep(&mut vec![span()]);
-        exporters.flush_due(Some(Instant::now())).await;
-        gate.begun().await;
-        exporters.keep(&mut vec![span()]);
-        exporters.flush_due(Some(Instant::now())).await;
-        gate.through.add_permits(2);
-        gate.begun().await;
-    }
-
-    #[tokio::test]
-    async fn the_last_flush_waits_for_an_exporter_at_work() {
-        let gate = Gate::closed();
-        let exporters = exporters(&gate);
-        exporters.keep(&mut vec![span()]);
-        exporters.flush_due(Some(Instant::now())).await;
-        gate.begun().await;
-        exporters.keep(&mut vec![span(), span()]);
-        gate.through.add_permits(2);
-        within(exporters.flush(None)).await;
-        assert_eq!(gate.spans.load(Ordering::Relaxed), 3);
     }
 }

@@ -1,8 +1,12 @@
 //! Where finished spans go: X-Ray documents, and exporters of the user's. Knows spans and settings, and no invocation.
 
+mod back_off;
 mod documents;
 mod exporters;
 mod park;
+mod prepared;
+mod queue;
+mod resource;
 mod sampling;
 mod scrub;
 #[cfg(test)]
@@ -10,8 +14,9 @@ mod tests;
 mod wanted;
 
 pub(crate) use documents::{Documents, Sending};
+pub(crate) use exporters::Exporters;
 pub use exporters::Flush;
-pub(crate) use exporters::{Exporters, Queue, queue};
+pub(crate) use queue::{Queue, queue};
 #[cfg(feature = "testing")]
 pub(crate) use wanted::unmark;
 pub(crate) use wanted::{Wanted, is_for_xray};
@@ -38,6 +43,8 @@ pub(crate) struct Given {
     pub(crate) exporters: Vec<Box<dyn Queue>>,
     pub(crate) flush: Flush,
     pub(crate) sampler: Option<Box<dyn ShouldSample>>,
+    /// Attributes of the resource.
+    pub(crate) resource: Vec<KeyValue>,
     /// Set with the first exporter, so that a function without one has none of the code behind it.
     pub(crate) open: Option<fn(&Settings, OfExporters) -> Exporters>,
     #[cfg(feature = "xray-api")]
@@ -50,6 +57,7 @@ pub(crate) struct OfExporters {
     queues: Vec<Box<dyn Queue>>,
     flush: Flush,
     sampler: Option<Box<dyn ShouldSample>>,
+    resource: Vec<KeyValue>,
 }
 
 /// Who gets an invocation.
@@ -78,8 +86,9 @@ impl Destinations {
             #[cfg(feature = "xray-api")]
             given.api,
         );
-        let of_exporters = OfExporters { queues: given.exporters, flush: given.flush, sampler: given.sampler };
-        Self { documents, exporters: given.open.map(|open| open(settings, of_exporters)) }
+        let Given { exporters: queues, flush, sampler, resource, open, .. } = given;
+        let of_exporters = OfExporters { queues, flush, sampler, resource };
+        Self { documents, exporters: open.map(|open| open(settings, of_exporters)) }
     }
 
     /// Who gets the invocation with this header: X-Ray what Lambda samples, the user's exporters what their sampler says.

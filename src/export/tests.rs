@@ -1,6 +1,6 @@
 //! Both destinations of spans together, and what the tests of this folder have in common.
 
-use super::{Destinations, Flush, Sending, Wanted, documents::tests::documents, exporters::tests::Gate};
+use super::{Destinations, Flush, Sending, Wanted, documents::tests::documents, queue::tests::Gate};
 use crate::xray::Frame;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};

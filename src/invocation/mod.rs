@@ -137,6 +137,8 @@ pub(crate) struct Notes {
     pub(crate) request_invalid: bool,
     /// Errors that were logged outside of any span of `tracing`.
     pub(crate) errors: u32,
+    /// Other events that were recorded outside of any.
+    pub(crate) events: u32,
     /// The response is being posted, or a stream of it.
     pub(crate) responding: bool,
     /// The environment ended before an outcome was known, and the trace says so: no response may follow.

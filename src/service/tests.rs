@@ -107,7 +107,7 @@ impl Collected {
 
     fn annotations(&self, key: &str) -> Vec<OtelValue> {
         let attributes = self.spans().into_iter().flat_map(|span| span.attributes);
-        let wanted = attributes.filter(|attribute| attribute.key.as_str().strip_prefix("annotation.") == Some(key));
+        let wanted = attributes.filter(|attribute| attribute.key.as_str() == key);
         wanted.map(|attribute| attribute.value).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Errors that are logged where no span of `tracing` is: they belong to the span that OpenTelemetry's context has, as a rule the invocation's own.
+//! Events where no span of `tracing` is, errors as a rule: they belong to the span that OpenTelemetry's context has, mostly the invocation's own.
 
 use crate::{Invocation, context::has_context};
 use opentelemetry::{
@@ -7,7 +7,7 @@ use opentelemetry::{
 };
 use std::{error::Error, fmt, time::SystemTime};
 use tracing::{
-    Event, Subscriber,
+    Event, Level, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -18,6 +18,9 @@ use tracing_subscriber::{
 
 /// Errors that one invocation keeps this way. Its document has room for sixteen exceptions, and counts the others.
 const MOST: u32 = 128;
+
+/// Other events, where they are recorded.
+const MOST_OTHERS: u32 = 1_000;
 
 /// Characters of one text.
 const LONGEST: usize = 4_000;
@@ -42,7 +45,7 @@ where
     }
 }
 
-/// Adds an error to the active span.
+/// Adds an event to the active span.
 pub(crate) fn record(event: &Event<'_>) {
     let target = event.metadata().target();
     // What the library itself has to say is in the span already, as the outcome.
@@ -53,8 +56,10 @@ pub(crate) fn record(event: &Event<'_>) {
         return add(event, target);
     };
     let mut notes = invocation.notes();
-    notes.errors = notes.errors.saturating_add(1);
-    let is_over = notes.errors > MOST;
+    let is_error = *event.metadata().level() == Level::ERROR;
+    let (count, most) = if is_error { (&mut notes.errors, MOST) } else { (&mut notes.events, MOST_OTHERS) };
+    *count = count.saturating_add(1);
+    let is_over = *count > most;
     drop(notes);
     if is_over {
         invocation.spans().change_own(|span| span.events.dropped_count = span.events.dropped_count.saturating_add(1));
@@ -64,7 +69,10 @@ pub(crate) fn record(event: &Event<'_>) {
 }
 
 fn add(event: &Event<'_>, target: &str) {
-    let mut error = Recorded { name: String::new(), attributes: vec![text("level", "ERROR"), text("target", target)] };
+    let mut error = Recorded {
+        name: String::new(),
+        attributes: vec![text("level", event.metadata().level().as_str()), text("target", target)],
+    };
     event.record(&mut error);
     let Recorded { mut name, attributes } = error;
     if name.is_empty() {

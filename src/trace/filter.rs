@@ -1,10 +1,10 @@
-//! What is recorded: INFO spans of the user's code while an invocation is traced, whatever the log level says.
+//! What is recorded: INFO spans of the user's code, and its errors, while an invocation is recorded, whatever the log level says.
 
 use super::init_spans::is_in_init;
 use crate::{Invocation, context::has_context, environment, invocation::CURRENT, logs::highest_level, settings::Settings};
 use opentelemetry::Context as OtelContext;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tracing::{Level, Metadata, level_filters::LevelFilter, subscriber::Interest};
+use tracing::{Metadata, level_filters::LevelFilter, subscriber::Interest};
 use tracing_subscriber::{
     filter::Targets,
     layer::{Context, Filter},
@@ -26,18 +26,20 @@ static RECORDING: AtomicBool = AtomicBool::new(true);
 #[derive(Clone, Debug)]
 pub(crate) struct RecordingFilter {
     targets: Targets,
+    events: LevelFilter,
     concurrent: bool,
 }
 
 impl RecordingFilter {
     pub(crate) fn new() -> Self {
         // A subscriber is set before the lifecycle is built: the settings of the process are the builder's to make.
-        Self { targets: Settings::trace_filter_from_env(), concurrent: environment::kind().is_concurrent() }
+        Self::of_settings(&Settings::of_layer_from_env())
     }
 
     /// As a lifecycle was configured.
     pub(crate) fn of_settings(settings: &Settings) -> Self {
-        Self { targets: settings.trace_filter.clone(), concurrent: environment::kind().is_concurrent() }
+        let concurrent = environment::kind().is_concurrent();
+        Self { targets: settings.trace_filter.clone(), events: settings.trace_events, concurrent }
     }
 
     /// The answer that a call site caches.
@@ -66,7 +68,7 @@ impl RecordingFilter {
 
     /// The part that never changes for a call site.
     pub(crate) fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        let level = if metadata.is_span() { Level::TRACE } else { Level::ERROR };
+        let level = if metadata.is_span() { LevelFilter::TRACE } else { self.events };
         if *metadata.level() > level {
             return false;
         }
@@ -130,6 +132,7 @@ pub(crate) fn is_recording() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracing::Level;
     use tracing::callsite::DefaultCallsite;
     use tracing::field::FieldSet;
     use tracing::metadata::Kind;
@@ -147,7 +150,7 @@ mod tests {
             Kind::SPAN,
         );
         let fields = FieldSet::new(&[], tracing::callsite::Identifier(&CALLSITE));
-        RecordingFilter { targets: Targets::new().with_default(Level::INFO), concurrent: false }
+        RecordingFilter { targets: Targets::new().with_default(Level::INFO), events: LevelFilter::ERROR, concurrent: false }
             .wants(&Metadata::new("x", target, level, None, None, None, fields, kind))
     }
 

@@ -24,5 +24,6 @@ pub(crate) use init_spans::{adopt_init, discard_init};
 pub(crate) use layer::{SpanRegistry, layer, layer_is_taken, span_registry, unrecorded};
 pub(crate) use scope::{Scope, is_recorded, outgoing_header};
 pub(crate) use span::{begin, finish};
-pub(crate) use tracer::{TRACER, exception};
+pub use tracer::{Span, SpanTracer, TracerProvider};
+pub(crate) use tracer::{TRACER, exception, install_global};
 pub use trigger::Trigger;

@@ -3,7 +3,7 @@
 use super::{
     Trigger,
     blocked::report_begun_late,
-    tracer::{self, Span, SpanTracer, exception},
+    tracer::{self, Span, TRACER, exception},
 };
 use crate::{
     Environment, Invocation,
@@ -46,7 +46,7 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     let parent = invocation.context_without_span();
     let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);
     let wanted = invocation.wanted();
-    let span = SpanTracer::prepare(span, &parent, wanted);
+    let span = TRACER.prepare(span, &parent, wanted);
     let shared = invocation.shared();
     // Before the handler and not when it first waits: one that aborts, or is out of memory, without ever waiting would leave nothing. Nor from
     // another thread: one that panics at once, where panics abort, would be faster than it.

@@ -20,15 +20,57 @@ use std::{borrow::Cow, sync::OnceLock, time::SystemTime};
 /// Attributes, events and links of one span; more are left out, and counted. A span around all of `main` gets every error of a process.
 const MOST: usize = 10_000;
 
-/// The tracer of this process: it keeps no state, for a span belongs to the invocation it is made in.
-pub(crate) static TRACER: SpanTracer = SpanTracer;
+/// The library's own tracer: it keeps no state, for a span belongs to the invocation it is made in.
+pub(crate) static TRACER: SpanTracer = SpanTracer { scope: None };
 
 /// Makes spans of one instrumentation scope. What X-Ray cannot hold of them is left out, and counted, where the document's size is known: here
 /// only what grows without end is limited. Nor is anything sampled: whether to record is decided before a span is made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SpanTracer;
+#[derive(Clone, Debug)]
+pub struct SpanTracer {
+    /// `None` for the library's own.
+    scope: Option<InstrumentationScope>,
+}
 
-/// The instrumentation scope of every span that is made here.
+/// OpenTelemetry's provider of tracers, for [`opentelemetry::global::set_tracer_provider`]: what libraries trace with
+/// `opentelemetry::global::tracer` is recorded in the invocation, as children of the spans around it.
+///
+/// [`Builder::exporter`](crate::Builder::exporter) sets it. Set it yourself where X-Ray is the only destination:
+///
+/// ```no_run
+/// use lambda_lifecycle::{Lifecycle, trace::TracerProvider};
+/// use opentelemetry::{global, trace::Tracer};
+///
+/// global::set_tracer_provider(TracerProvider::new());
+/// let life = Lifecycle::from_env();
+/// // Anywhere in an invocation:
+/// global::tracer("my-library").in_span("look up", |_| ());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TracerProvider {
+    _private: (),
+}
+
+impl TracerProvider {
+    /// The provider. It keeps no state: spans belong to the invocation that is running when they begin.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl trace::TracerProvider for TracerProvider {
+    type Tracer = SpanTracer;
+
+    fn tracer_with_scope(&self, scope: InstrumentationScope) -> SpanTracer {
+        SpanTracer { scope: Some(scope) }
+    }
+}
+
+/// Makes the tracer the global one.
+pub(crate) fn install_global() {
+    opentelemetry::global::set_tracer_provider(TracerProvider::new());
+}
+
+/// The instrumentation scope of the library's own spans, and of those of `tracing`.
 fn scope() -> InstrumentationScope {
     static SCOPE: OnceLock<InstrumentationScope> = OnceLock::new();
     SCOPE.get_or_init(|| InstrumentationScope::builder("lambda-lifecycle").build()).clone()
@@ -36,7 +78,7 @@ fn scope() -> InstrumentationScope {
 
 impl SpanTracer {
     /// What is known of a span when it begins.
-    pub(super) fn prepare(builder: SpanBuilder, parent: &Context, wanted: Wanted) -> SpanData {
+    pub(super) fn prepare(&self, builder: SpanBuilder, parent: &Context, wanted: Wanted) -> SpanData {
         let parent = parent.span();
         let parent = parent.span_context();
         let (trace, flags) = if parent.is_valid() {
@@ -67,7 +109,7 @@ impl SpanTracer {
             events,
             links,
             status: Status::Unset,
-            instrumentation_scope: scope(),
+            instrumentation_scope: self.scope.clone().unwrap_or_else(scope),
         }
     }
 }
@@ -84,11 +126,11 @@ impl Tracer for SpanTracer {
         let scope = parent.get::<Scope>();
         if let Some(invocation) = of_parent.or(running.as_ref()) {
             let wanted = scope.map_or_else(|| invocation.wanted(), |scope| scope.wanted);
-            let span = Self::prepare(builder, parent, wanted);
+            let span = self.prepare(builder, parent, wanted);
             return Span::open(invocation, span, wanted);
         }
         // Of init, where it is not known yet who gets it.
-        let span = Self::prepare(builder, parent, Wanted::by_xray(true));
+        let span = self.prepare(builder, parent, Wanted::by_xray(true));
         let context = span.span_context.clone();
         let waits = scope.is_none_or(|scope| scope.wanted.anywhere()) && is_in_init();
         Span { context, slot: waits.then(|| init_spans::open(span)) }
@@ -103,7 +145,7 @@ fn running_in(trace: TraceId) -> Option<Invocation> {
 
 /// A span whose data is in its invocation's buffer. One that nobody waits for has none.
 #[derive(Debug)]
-pub(crate) struct Span {
+pub struct Span {
     context: SpanContext,
     slot: Option<Slot>,
 }
@@ -241,7 +283,7 @@ mod tests {
     #[test]
     fn a_span_that_never_ends_does_not_grow_without_end() {
         let buffer = SpanBuffer::default();
-        let span = SpanTracer::prepare(SpanBuilder::from_name("main"), &Context::new(), Wanted::by_xray(true));
+        let span = TRACER.prepare(SpanBuilder::from_name("main"), &Context::new(), Wanted::by_xray(true));
         let mut span = Span { context: span.span_context.clone(), slot: Some(buffer.open(span, |_| None).0) };
         for number in 0..30_000 {
             span.add_event("event", vec![]);

@@ -46,6 +46,8 @@ pub(crate) enum Probe {
 
     /// With an exporter that behaves as `EXPORTER` says.
     Exporter,
+    /// With such an exporter, and an axum router.
+    HttpExporter,
     ExporterWithoutThreads,
     ExporterAtShutdown,
 
@@ -154,6 +156,8 @@ pub(crate) enum Do {
         secret: String,
     },
     ExplicitParent,
+    /// Make a span with OpenTelemetry's global tracer, below one of `tracing`.
+    GlobalTracer,
     /// Use OpenTelemetry's methods of a span.
     AskSpan,
     ManySpans {

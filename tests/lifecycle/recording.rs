@@ -2,6 +2,7 @@
 
 use crate::{
     behavior::{Do, Exporting, Probe},
+    http::http_event,
     support::{Stage, Tested, ensure, test, value},
 };
 use lambda_lifecycle_sandbox::{
@@ -9,7 +10,7 @@ use lambda_lifecycle_sandbox::{
     function::{FunctionBuilder, TraceMode},
 };
 use libtest_mimic::{Failed, Trial};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
 const PARENT: &str = "53995c3f42cd8ad8";
@@ -73,6 +74,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("the sampler of the environment decides for the exporters, and for them alone", sampler),
         test("a sampler that is not known is reported once, and the exporters get everything", unknown_sampler),
         test("with X-Ray switched off nobody is told to switch on active tracing", no_hint),
+        test("events are span events for the exporters, from the level that is asked for", events),
+        test("a server span is named after the method and the route for the exporters", route),
+        test("what is traced with OpenTelemetry's global tracer is recorded", global_tracer),
+        test("the spans of work that is soon done go to the exporter with the invocation's, in one call", one_call),
         test("one line at the start says which destination gets what", described),
     ];
     for sent in [Sent::Sampled, Sent::NotSampled, Sent::RootOnly, Sent::PassThroughNotSampled, Sent::Nothing] {
@@ -125,6 +130,8 @@ async fn cell(sent: Sent, destinations: Destinations, managed: bool) -> Tested {
         ensure(server["trace_id"] == work["trace_id"] && work["parent_id"] == server["span_id"], format!("{exported:?}"))?;
         ensure(xray_form(&server["trace_id"]) == trace, format!("{exported:?} is not in {trace}"))?;
         ensure(exported.iter().all(|span| span["flags"] == 1), format!("{exported:?}"))?;
+        let of_xray = |span: &Value| span["attributes"].to_string().contains("annotation.");
+        ensure(!exported.iter().any(of_xray), format!("{exported:?}"))?;
         let parent = server["parent_id"].as_str().unwrap_or_default();
         let expected = if sent.has_parent() { parent != "0000000000000000" } else { parent == "0000000000000000" };
         ensure(expected && (sent == Sent::Sampled || !sent.has_parent() || parent == PARENT), format!("{server}"))?;
@@ -260,4 +267,51 @@ async fn described() -> Tested {
     stage.invoke(Do::Log).await?;
     let lines = stage.logged("TraceIdRatioBased(0.25)");
     ensure(lines.len() == 1 && lines[0].contains("X-Ray daemon") && lines[0].contains("DEBUG"), format!("{lines:?}"))
+}
+
+async fn events() -> Tested {
+    for (level, expected) in [("error", 0), ("info", 1)] {
+        let configure = |function: FunctionBuilder| {
+            function.env("EXPORTER", Exporting::Lists.to_string()).env("LAMBDA_LIFECYCLE_TRACE_EVENTS", level)
+        };
+        let stage = Stage::with(Probe::Exporter, TraceMode::PassThrough, configure).await?;
+        stage.invoke(Do::Log).await?;
+        stage.settle().await?;
+        let spans = exported(&stage);
+        let events = spans.iter().filter_map(|span| span["events"].as_array()).flatten();
+        let found = events.filter(|event| *event == "a line of the user's").count();
+        ensure(found == expected, format!("{level}: {spans:?}"))?;
+    }
+    Ok(())
+}
+
+async fn route() -> Tested {
+    let configure = |function: FunctionBuilder| function.env("EXPORTER", Exporting::Lists.to_string());
+    let stage = Stage::with(Probe::HttpExporter, TraceMode::Active, configure).await?;
+    let answer = stage.invoke(http_event("/orders/7")).await?;
+    let document = stage.document(&answer).await?;
+    let spans = exported(&stage);
+    let server = named(&spans, "GET /orders/{id}");
+    ensure(server.len() == 1 && document.name == "probe", format!("{spans:?} {}", document.name))
+}
+
+async fn global_tracer() -> Tested {
+    let stage = stage(Sent::Sampled, Destinations::Both, false).await?;
+    let answer = stage.invoke(Do::GlobalTracer).await?;
+    stage.document(&answer).await?;
+    let spans = exported(&stage);
+    let (outer, inner) = (named(&spans, "outer"), named(&spans, "inner"));
+    let ([outer], [inner]) = (outer.as_slice(), inner.as_slice()) else { return Err(format!("{spans:?}").into()) };
+    ensure(inner["parent_id"] == outer["span_id"] && inner["scope"] == "a library", format!("{spans:?}"))?;
+    let document = stage.xray.only("the library's", |document| document.name == "inner")?;
+    ensure(inner["span_id"] == document.id, format!("{:?}", document.raw))
+}
+
+async fn one_call() -> Tested {
+    let stage = stage(Sent::NotSampled, Destinations::Exporter, false).await?;
+    stage.invoke(json!({ "after": "the work" })).await?;
+    stage.settle().await?;
+    let (calls, spans) = (stage.logged("{\"call\":"), exported(&stage));
+    // The invocation's and the work's.
+    ensure(calls.len() == 1 && spans.len() == 2, format!("{calls:?} {spans:?}"))
 }

@@ -6,7 +6,7 @@ use crate::{
     support::{hold_thread_at, wait_at},
 };
 use lambda_lifecycle::{Error, Invocation, LambdaEvent};
-use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
 use serde_json::{Value, json};
 use std::{
     future::pending,
@@ -71,6 +71,9 @@ pub(super) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
             tokio::task::consume_budget().await;
         },
         Do::ExplicitParent => tracing::info_span!(parent: tracing::Span::current(), "explicit").in_scope(|| careless("")),
+        Do::GlobalTracer => tracing::info_span!("outer").in_scope(|| {
+            opentelemetry::global::tracer("a library").in_span("inner", |_| ());
+        }),
         Do::AskSpan => {
             let span = tracing::info_span!("asked");
             span.set_attribute("annotation.asked", true);

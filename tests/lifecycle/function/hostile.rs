@@ -36,7 +36,10 @@ impl SpanExporter for Exporter {
             Exporting::Panics => panic_now(),
             Exporting::Fails => return Err(opentelemetry_sdk::error::OTelSdkError::InternalFailure("collector is down".into())),
             Exporting::WaitsAtGate => wait_at(&std::env::var("EXPORTER_GATE").unwrap_or_default()).await,
-            Exporting::Lists => batch.iter().for_each(list),
+            Exporting::Lists => {
+                println!("{}", json!({ "call": batch.len() }));
+                batch.iter().for_each(list);
+            }
             Exporting::Works => {}
         }
         println!("exported {}", batch.iter().map(|span| span.name.as_ref()).collect::<Vec<_>>().join(", "));
@@ -54,6 +57,7 @@ fn list(span: &SpanData) {
             "trace_id": context.trace_id().to_string(),
             "span_id": context.span_id().to_string(),
             "parent_id": span.parent_span_id.to_string(),
+            "scope": span.instrumentation_scope.name(),
             "flags": context.trace_flags().to_u8(),
             "attributes": attributes,
             "events": span.events.iter().map(|event| event.name.as_ref()).collect::<Vec<_>>(),

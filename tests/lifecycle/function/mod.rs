@@ -121,7 +121,9 @@ async fn run(probe: Probe) -> Result<(), Error> {
             tracing::subscriber::with_default(tracing_subscriber::fmt().finish(), || ());
             Lifecycle::from_env()
         }
-        Probe::Exporter | Probe::ExporterWithoutThreads => Lifecycle::builder().exporter(hostile::Exporter).build(),
+        Probe::Exporter | Probe::ExporterWithoutThreads | Probe::HttpExporter => {
+            Lifecycle::builder().exporter(hostile::Exporter).build()
+        }
         Probe::ExporterAtShutdown => Lifecycle::builder().exporter(hostile::Exporter).flush(Flush::OnShutdown).build(),
         _ => Lifecycle::from_env(),
     };
@@ -197,7 +199,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
             .await
         }
         Probe::Stream => life.run_concurrent(service_fn(hostile::stream)).await,
-        Probe::Http => {
+        Probe::Http | Probe::HttpExporter => {
             life.0
                 .serve(Router::new().route("/slow/{kind}", get(hostile::slow)).route("/orders/{id}", get(async || "order")))
                 .await

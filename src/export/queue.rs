@@ -1,0 +1,382 @@
+//! An exporter of the user's own, and the spans that wait for it: off the executor, one batch at a time, bounded in time and memory.
+
+use super::{back_off::BackOff, park};
+use crate::{
+    notice::{self, Data, Warning},
+    panics::{self, Panic},
+    urls,
+};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{SpanData, SpanExporter},
+};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+use tokio::sync::oneshot;
+
+/// Spans that wait for an exporter which is slow or refuses; more are left out, and counted.
+const WAITING: usize = 10_000;
+
+/// Spans of one call: the default of OpenTelemetry's batch processors. Collectors refuse requests that are too large.
+const BATCH: usize = 512;
+
+/// Different errors of one exporter that are logged.
+const LOGGED: usize = 16;
+
+/// What became of a batch: an exporter may fail, or panic, or its task is cancelled.
+type Exported = Pin<Box<dyn Future<Output = Result<OTelSdkResult, Option<Panic>>> + Send>>;
+
+/// A `SpanExporter` of any type. What only exporters need is here, so that it is compiled for functions that have one.
+trait AnyExporter: Send + Sync + fmt::Debug {
+    /// Tells the exporter whose spans it gets.
+    fn introduce(&mut self, resource: &Resource);
+
+    /// Exports off the executor, for exporters may block: opentelemetry's own do. Gives the spans back where there is no thread for it.
+    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>>;
+}
+
+impl<T: SpanExporter + 'static> AnyExporter for T {
+    fn introduce(&mut self, resource: &Resource) {
+        self.set_resource(resource);
+    }
+
+    fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>> {
+        let load = Arc::new(Mutex::new(Some(batch)));
+        let taken = Arc::clone(&load);
+        let export = move || {
+            let Some(batch) = lock(&taken).take() else { return Ok(Ok(())) };
+            panics::catch(|| park::block_on(self.export(batch)))
+        };
+        // Tokio panics where the system has no thread left, and keeps the work for one that may never come.
+        match panics::catch(|| tokio::task::spawn_blocking(export)) {
+            Ok(exported) => Ok(Box::pin(async { exported.await.map_err(Panic::of_task)?.map_err(Some) })),
+            Err(_) => Err(lock(&load).take().unwrap_or_default()),
+        }
+    }
+}
+
+type Flushing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An exporter with the spans that wait for it. A trait, so that a function without an exporter has none of the code behind it.
+pub(crate) trait Queue: Send + Sync + fmt::Debug {
+    /// Tells the exporter whose spans it gets.
+    fn introduce(&mut self, resource: &Resource);
+
+    fn keep(&self, spans: &[SpanData]);
+
+    /// When spans were handed over last.
+    fn last(&self) -> Instant;
+
+    /// Hands over what waits, and waits for that, at most until `until`. What comes while the exporter is at work is its next batch, for which
+    /// nobody waits.
+    fn flush(self: Arc<Self>, until: Option<Instant>) -> Flushing;
+
+    /// As `flush`, and waits for what the exporter is at work on first.
+    fn flush_all(self: Arc<Self>, until: Option<Instant>) -> Flushing;
+}
+
+/// The queue of an exporter.
+pub(crate) fn queue(exporter: impl SpanExporter + 'static) -> Box<dyn Queue> {
+    Box::new(Slot {
+        exporter: Arc::new(exporter),
+        waiting: Mutex::default(),
+        last: Mutex::new(Instant::now()),
+        left_out: AtomicU64::new(0),
+        logged: Mutex::default(),
+        at_work: tokio::sync::Mutex::default(),
+        back_off: Mutex::default(),
+    })
+}
+
+#[derive(Debug)]
+struct Slot {
+    exporter: Arc<dyn AnyExporter>,
+    waiting: Mutex<Vec<SpanData>>,
+    last: Mutex<Instant>,
+    left_out: AtomicU64,
+    /// Errors that were logged.
+    logged: Mutex<Vec<String>>,
+    /// Held while the exporter is at work, also by one that outlives its time: it must not be called twice at once.
+    at_work: tokio::sync::Mutex<()>,
+    back_off: Mutex<BackOff>,
+}
+
+impl Queue for Slot {
+    fn introduce(&mut self, resource: &Resource) {
+        // Nobody else has it before it is used.
+        if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
+            exporter.introduce(resource);
+        }
+    }
+
+    fn keep(&self, spans: &[SpanData]) {
+        let mut waiting = lock(&self.waiting);
+        let room = WAITING.saturating_sub(waiting.len());
+        waiting.extend(spans.iter().take(room).cloned());
+        let left_out = spans.len().saturating_sub(room) as u64;
+        if left_out > 0 && self.left_out.fetch_add(left_out, Ordering::Relaxed) == 0 {
+            notice::log(Warning::ExporterOverrun, Data::default());
+        }
+    }
+
+    fn last(&self) -> Instant {
+        *lock(&self.last)
+    }
+
+    fn flush(self: Arc<Self>, until: Option<Instant>) -> Flushing {
+        Box::pin(async move {
+            if lock(&self.waiting).is_empty() || !lock(&self.back_off).is_over() {
+                return;
+            }
+            let (first, done) = oneshot::channel();
+            tokio::spawn(Arc::clone(&self).draining(Some(first)));
+            self.wait(until, Box::pin(async { _ = done.await })).await;
+        })
+    }
+
+    fn flush_all(self: Arc<Self>, until: Option<Instant>) -> Flushing {
+        Box::pin(async move {
+            if lock(&self.waiting).is_empty() && self.at_work.try_lock().is_ok() {
+                return;
+            }
+            let slot = Arc::clone(&self);
+            let all = async move {
+                drop(slot.at_work.lock().await);
+                // Its own task ends with the runtime only.
+                _ = tokio::spawn(slot.draining(None)).await;
+            };
+            self.wait(until, Box::pin(all)).await;
+        })
+    }
+}
+
+impl Slot {
+    /// Logs an error once: it is as a rule the same after every invocation.
+    fn log_once(&self, error: &str) {
+        let error = urls::without_secrets(error).into_owned();
+        let mut logged = lock(&self.logged);
+        if logged.len() < LOGGED && !logged.contains(&error) {
+            notice::log(Warning::ExporterFailed, Data::error(&error));
+            logged.push(error);
+        }
+    }
+
+    async fn wait(&self, until: Option<Instant>, ended: Flushing) {
+        let in_time = match until {
+            Some(until) => tokio::time::timeout_at(until.into(), ended).await.is_ok(),
+            None => {
+                ended.await;
+                true
+            }
+        };
+        if !in_time {
+            notice::log(Warning::ExporterDelayed, Data::default());
+        }
+    }
+
+    /// [`drain`](Self::drain) for a task: boxed, because each type of task is compiled anew.
+    fn draining(self: Arc<Self>, first: Option<oneshot::Sender<()>>) -> Flushing {
+        Box::pin(self.drain(first))
+    }
+
+    /// Hands over what waits, batch by batch, until nothing does or the exporter fails. Drops `first` when what waits now is handed over.
+    async fn drain(self: Arc<Self>, mut first: Option<oneshot::Sender<()>>) {
+        let mut due = lock(&self.waiting).len();
+        // Looked at while nobody is at work: who came before that has found somebody at work, and has gone.
+        while !lock(&self.waiting).is_empty() {
+            let Ok(_at_work) = self.at_work.try_lock() else { return };
+            let batch = self.next_batch();
+            if batch.is_empty() {
+                continue;
+            }
+            *lock(&self.last) = Instant::now();
+            due = due.saturating_sub(batch.len());
+            match Arc::clone(&self.exporter).hand_over(batch) {
+                Ok(export) => {
+                    let is_taken = self.ended(export.await);
+                    lock(&self.back_off).note(is_taken);
+                    if !is_taken {
+                        return;
+                    }
+                }
+                Err(batch) => {
+                    lock(&self.waiting).splice(..0, batch);
+                    return self.log_once("there is no thread for it, they wait for the next time");
+                }
+            }
+            if due == 0 {
+                first.take();
+            }
+        }
+    }
+
+    fn next_batch(&self) -> Vec<SpanData> {
+        let mut waiting = lock(&self.waiting);
+        let rest = if waiting.len() > BATCH { waiting.split_off(BATCH) } else { Vec::new() };
+        std::mem::replace(&mut *waiting, rest)
+    }
+
+    /// True where the exporter took the batch.
+    fn ended(&self, ended: Result<OTelSdkResult, Option<Panic>>) -> bool {
+        match ended {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => self.log_once(&error.to_string()),
+            Err(Some(panic)) => {
+                notice::log(Warning::ExporterPanicked, Data::error(&urls::without_secrets(&panic.to_string())));
+            }
+            // The runtime ends.
+            Err(None) => {}
+        }
+        false
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{
+        export::{
+            Exporters, Flush, OfExporters,
+            tests::{span, within},
+        },
+        settings::Settings,
+    };
+    use opentelemetry_sdk::error::OTelSdkError;
+    use std::sync::atomic::AtomicUsize;
+    use tokio::sync::Semaphore;
+
+    /// Counts spans, each batch when it is let through.
+    #[derive(Clone, Debug)]
+    pub(in crate::export) struct Gate {
+        begun: Arc<Semaphore>,
+        pub(in crate::export) through: Arc<Semaphore>,
+        pub(in crate::export) spans: Arc<AtomicUsize>,
+    }
+
+    impl Gate {
+        pub(in crate::export) fn closed() -> Self {
+            Self { begun: Arc::new(Semaphore::new(0)), through: Arc::new(Semaphore::new(0)), spans: Arc::default() }
+        }
+
+        /// The one exporter of a lifecycle.
+        pub(in crate::export) fn exporters(&self, flush: Flush) -> Exporters {
+            let given = OfExporters { queues: vec![queue(self.clone())], flush, sampler: None, resource: Vec::new() };
+            Exporters::open(&Settings::default(), given)
+        }
+
+        async fn begun(&self) {
+            within(self.begun.acquire()).await.expect("open").forget();
+        }
+    }
+
+    impl SpanExporter for Gate {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.begun.add_permits(1);
+            self.through.acquire().await.expect("open").forget();
+            self.spans.fetch_add(batch.len(), Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    fn exporters(gate: &Gate) -> Arc<Exporters> {
+        Arc::new(gate.exporters(Flush::EveryInvocation))
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_the_exporter_is_at_work_is_exported_after_it() {
+        let gate = Gate::closed();
+        let exporters = exporters(&gate);
+        exporters.keep(&mut vec![span()]);
+        let first = Arc::clone(&exporters);
+        let first = tokio::spawn(async move { first.flush_due(None).await });
+        gate.begun().await;
+        // The last invocation that there is: nobody comes after it.
+        exporters.keep(&mut vec![span(), span()]);
+        exporters.flush_due(None).await;
+        gate.through.add_permits(1);
+        within(first).await.expect("no panic");
+        gate.begun().await;
+        gate.through.add_permits(1);
+        within(exporters.flush(None)).await;
+        assert_eq!(gate.spans.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn nobody_s_deadline_keeps_what_waits_from_being_exported() {
+        let gate = Gate::closed();
+        let exporters = exporters(&gate);
+        exporters.keep(&mut vec![span()]);
+        exporters.flush_due(Some(Instant::now())).await;
+        gate.begun().await;
+        exporters.keep(&mut vec![span()]);
+        exporters.flush_due(Some(Instant::now())).await;
+        gate.through.add_permits(2);
+        gate.begun().await;
+    }
+
+    #[tokio::test]
+    async fn the_last_flush_waits_for_an_exporter_at_work() {
+        let gate = Gate::closed();
+        let exporters = exporters(&gate);
+        exporters.keep(&mut vec![span()]);
+        exporters.flush_due(Some(Instant::now())).await;
+        gate.begun().await;
+        exporters.keep(&mut vec![span(), span()]);
+        gate.through.add_permits(2);
+        within(exporters.flush(None)).await;
+        assert_eq!(gate.spans.load(Ordering::Relaxed), 3);
+    }
+
+    /// Counts how often it is called, and refuses.
+    #[derive(Clone, Debug, Default)]
+    struct Refusing(Arc<AtomicUsize>);
+
+    impl SpanExporter for Refusing {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Err(OTelSdkError::InternalFailure("refused".into()))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_exporter_that_refuses_is_left_alone_for_a_while_and_asked_once_more_at_the_end() {
+        let refusing = Refusing::default();
+        let given = OfExporters {
+            queues: vec![queue(refusing.clone())],
+            flush: Flush::EveryInvocation,
+            sampler: None,
+            resource: Vec::new(),
+        };
+        let exporters = Exporters::open(&Settings::default(), given);
+        for _ in 0..10 {
+            exporters.keep(&mut vec![span()]);
+            within(exporters.flush_due(None)).await;
+        }
+        assert_eq!(refusing.0.load(Ordering::Relaxed), 1);
+        within(exporters.flush(None)).await;
+        assert_eq!(refusing.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn many_spans_leave_in_batches_and_all_of_them_are_waited_for() {
+        let gate = Gate::closed();
+        gate.through.add_permits(usize::MAX >> 4);
+        let exporters = gate.exporters(Flush::EveryInvocation);
+        exporters.keep(&mut (0..BATCH * 3 + 1).map(|_| span()).collect());
+        within(exporters.flush_due(None)).await;
+        assert_eq!((gate.spans.load(Ordering::Relaxed), gate.begun.available_permits()), (BATCH * 3 + 1, 4));
+    }
+}

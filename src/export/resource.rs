@@ -1,0 +1,75 @@
+//! Whose spans they are, as exporters are told.
+
+use crate::{Environment, environment::variable, xray::Redactor};
+use opentelemetry::{Array, Key, KeyValue, Value};
+use opentelemetry_sdk::{
+    Resource,
+    resource::{EnvResourceDetector, ResourceDetector, SdkProvidedResourceDetector, TelemetryResourceDetector},
+};
+use std::path::Path;
+
+/// A link whose target is the account's id, where a layer or an extension has made one.
+const ACCOUNT: &str = "/tmp/.otel-aws-account-id";
+
+/// What is known of the function, then what code has added, then `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`. The later ones win.
+pub(super) fn resource(in_code: Vec<KeyValue>, redactor: Option<&Redactor>) -> Resource {
+    let mut resource = Resource::builder_empty()
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_attributes(of_lambda(Environment::current(), Path::new(ACCOUNT)))
+        .with_attributes(in_code)
+        .with_detector(Box::new(EnvResourceDetector::new()));
+    if let Some(name) = variable("OTEL_SERVICE_NAME") {
+        resource = resource.with_service_name(name);
+    }
+    redacted(named(resource.build()), redactor)
+}
+
+/// Every resource has a name: outside of Lambda the one that OpenTelemetry gives.
+fn named(resource: Resource) -> Resource {
+    const NAME: Key = Key::from_static_str("service.name");
+    if resource.get(&NAME).is_some() {
+        return resource;
+    }
+    let unknown = SdkProvidedResourceDetector.detect().get(&NAME).unwrap_or_else(|| "unknown_service".into());
+    let attributes = resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+    Resource::builder_empty().with_attributes(attributes).with_attribute(KeyValue::new(NAME, unknown)).build()
+}
+
+/// What the detector of `opentelemetry-aws` finds on
+/// [AWS Lambda](https://opentelemetry.io/docs/specs/semconv/resource/cloud-provider/aws/), and the function's name as the service's.
+fn of_lambda(environment: &Environment, account: &Path) -> Vec<KeyValue> {
+    if environment.function_name.is_empty() {
+        return Vec::new();
+    }
+    let mut found = vec![KeyValue::new("cloud.provider", "aws"), KeyValue::new("cloud.platform", "aws_lambda")];
+    for (key, value) in [
+        ("service.name", &environment.function_name),
+        ("cloud.region", &environment.region),
+        ("faas.name", &environment.function_name),
+        ("faas.version", &environment.function_version),
+        ("faas.instance", &environment.log_stream),
+    ] {
+        if !value.is_empty() {
+            found.push(KeyValue::new(key, value.clone()));
+        }
+    }
+    if let Some(megabytes) = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|size| size.parse::<i64>().ok()) {
+        found.push(KeyValue::new("faas.max_memory", megabytes.saturating_mul(1024 * 1024)));
+    }
+    if !environment.log_group.is_empty() {
+        let group = Value::Array(Array::String(vec![environment.log_group.clone().into()]));
+        found.push(KeyValue::new("aws.log.group.names", group));
+    }
+    let account = std::fs::read_link(account).ok().and_then(|account| account.to_str().map(str::to_owned));
+    if let Some(id) = account.filter(|id| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit())) {
+        found.push(KeyValue::new("cloud.account.id", id));
+    }
+    found
+}
+
+fn redacted(resource: Resource, redactor: Option<&Redactor>) -> Resource {
+    let Some(redactor) = redactor else { return resource };
+    let mut attributes: Vec<KeyValue> = resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    redactor.attributes(&mut attributes);
+    Resource::builder_empty().with_attributes(attributes).build()
+}
