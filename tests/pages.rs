@@ -131,3 +131,39 @@ fn the_readme_is_short() {
     let lines = text(&root().join("README.md")).lines().count();
     assert!(lines <= README_LINES, "README.md has {lines} lines: move details to a page in docs/");
 }
+
+/// The names in code spans of a table's cell.
+fn names(cell: &str) -> BTreeSet<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_variables_of_other_tools_that_are_read_are_those_that_the_page_says_are_honored() {
+    let page = text(&root().join("docs/variables.md"));
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `").map(|row| format!("`{row}")));
+    let cells: Vec<Vec<String>> = rows.map(|row| row.split(" | ").map(str::to_owned).collect()).collect();
+    let is_honored = |row: &&Vec<String>| row[1] == "yes" || row[1] == "`none`";
+    let honored: BTreeSet<String> = cells.iter().filter(is_honored).flat_map(|row| names(&row[0])).collect();
+    let mut sources = Vec::new();
+    rust_files(&root().join("src"), &mut sources);
+    let mut read = BTreeSet::new();
+    for line in sources.iter().map(|path| text(path)).flat_map(|source| source.lines().map(str::to_owned).collect::<Vec<_>>()) {
+        let literals = line.split('"').skip(1).step_by(2).filter(|_| !line.trim_start().starts_with("//"));
+        let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        let of_others = literals.filter(is_name).filter(|name| name.starts_with("OTEL_") || name.starts_with("AWS_XRAY_"));
+        read.extend(of_others.map(str::to_owned));
+    }
+    assert_eq!(read, honored);
+    assert!(honored.len() > 5, "{honored:?}");
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}

@@ -375,7 +375,7 @@ pub(super) mod tests {
         let gate = Gate::closed();
         gate.through.add_permits(usize::MAX >> 4);
         let exporters = gate.exporters(Flush::EveryInvocation);
-        exporters.keep(&mut (0..BATCH * 3 + 1).map(|_| span()).collect());
+        exporters.keep(&mut (0..=BATCH * 3).map(|_| span()).collect());
         within(exporters.flush_due(None)).await;
         assert_eq!((gate.spans.load(Ordering::Relaxed), gate.begun.available_permits()), (BATCH * 3 + 1, 4));
     }

@@ -16,8 +16,10 @@ pub(super) fn resource(in_code: Vec<KeyValue>, redactor: Option<&Redactor>) -> R
     let mut resource = Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes(of_lambda(Environment::current(), Path::new(ACCOUNT)))
-        .with_attributes(in_code)
-        .with_detector(Box::new(EnvResourceDetector::new()));
+        .with_attributes(in_code);
+    if variable("OTEL_RESOURCE_ATTRIBUTES").is_some() {
+        resource = resource.with_detector(Box::new(EnvResourceDetector::new()));
+    }
     if let Some(name) = variable("OTEL_SERVICE_NAME") {
         resource = resource.with_service_name(name);
     }

@@ -21,12 +21,21 @@ const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
 const SAMPLERS: &str =
     "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio";
 
-/// The sampler of the environment, or else the one set in code, or else `always_on`.
+/// The sampler of the environment, or else the one set in code, or else `always_on`. Exporters that the environment switches off get nothing.
 pub(super) fn sampler(in_code: Option<Box<dyn ShouldSample>>) -> Box<dyn ShouldSample> {
+    if are_off(&variable) {
+        return Box::new(Sampler::AlwaysOff);
+    }
     let mut problems = Vec::new();
     let sampler = read(&variable, &mut problems).or(in_code).unwrap_or_else(|| Box::new(Sampler::AlwaysOn));
     problems.into_iter().for_each(Problem::log_once);
     sampler
+}
+
+/// True where the environment switches OpenTelemetry off, or its exporters of traces.
+fn are_off(get: &dyn Fn(&str) -> Option<String>) -> bool {
+    let says = |name: &str, wanted: &str| get(name).is_some_and(|text| text.trim().eq_ignore_ascii_case(wanted));
+    says("OTEL_SDK_DISABLED", "true") || says("OTEL_TRACES_EXPORTER", "none")
 }
 
 /// `None` where the environment names no sampler, or one that is not known.
@@ -94,6 +103,20 @@ mod tests {
             ("", "", ""),
         ] {
             assert_eq!(read_from(value, argument), (read.to_owned(), Vec::new()), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_variables_of_an_sdk_switch_exporters_off() {
+        for (name, value, off) in [
+            ("OTEL_SDK_DISABLED", "true", true),
+            ("OTEL_SDK_DISABLED", "TRUE", true),
+            ("OTEL_SDK_DISABLED", "false", false),
+            ("OTEL_SDK_DISABLED", "1", false),
+            ("OTEL_TRACES_EXPORTER", "none", true),
+            ("OTEL_TRACES_EXPORTER", "otlp", false),
+        ] {
+            assert_eq!(are_off(&|asked| (asked == name).then(|| value.to_owned())), off, "{name}={value}");
         }
     }
 
