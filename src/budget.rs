@@ -41,13 +41,13 @@ pub(crate) async fn within<F: Future>(future: F) -> Result<F::Output, Duration> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{init::InitPhase, settings::Settings};
+    use crate::{init::InitPhase, invocation::Shared, settings::Settings};
     use std::{convert::Infallible, future::pending};
 
     /// Work that never ends, in an initializer that has this budget. Each runs on a separate clock.
     fn limit_under(budget: Duration) -> Duration {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-        let phase = InitPhase::begin(&Settings { trace: false, init_budget: Some(budget), ..Settings::default() });
+        let phase = InitPhase::begin(&Shared::of(Settings { trace: false, init_budget: Some(budget), ..Settings::default() }));
         let waiting = async { Ok::<_, Infallible>(within(pending::<()>()).await.expect_err("it never ends")) };
         runtime.block_on(phase.attempt("connection".into(), waiting)).expect("the initializer ends within its budget")
     }

@@ -249,6 +249,7 @@ impl Builder {
     /// | errors of the invocation and of an initializer, in the trace, in the log and as reported to Lambda | `exception.type`, `exception.message`, `exception.stacktrace` |
     /// | lines of the library's log | `message`, and each field's name |
     /// | the resource that your exporters receive | the attribute's key |
+    /// | dimensions and metadata of metrics | the dimension's name, the key |
     ///
     /// A text passes once for each field that holds it, so the function must give the same result for its own replacement.
     ///
@@ -335,6 +336,57 @@ impl Builder {
         self
     }
 
+    /// The namespace in CloudWatch of the metrics that the library writes: see [`metrics`](crate::metrics). Default: none, and metrics are off.
+    ///
+    /// A namespace has 1 to 255 of the characters `A-Z a-z 0-9 . - _ / # :` and space, and does not begin with `AWS/`. Another one is logged, and
+    /// metrics stay off. See
+    /// [Namespaces](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html#Namespace).
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::Lifecycle;
+    ///
+    /// let life = Lifecycle::builder()
+    ///     .metrics_namespace("Shop")
+    ///     .service_name("orders")
+    ///     .metrics_dimensions([("environment", "production")])
+    ///     .build();
+    /// ```
+    #[cfg(feature = "metrics-emf")]
+    pub fn metrics_namespace(mut self, namespace: impl AsRef<str>) -> Self {
+        self.settings.metrics.set_namespace("Builder::metrics_namespace", namespace.as_ref(), &mut self.problems);
+        self
+    }
+
+    /// Whether the library's own metrics are written beside yours. Default: yes, where there is a namespace.
+    ///
+    /// CloudWatch bills each of them as a custom metric.
+    #[cfg(feature = "metrics-emf")]
+    pub fn metrics_built_in(mut self, on: bool) -> Self {
+        self.settings.metrics.built_in = on;
+        self
+    }
+
+    /// Dimensions of every metric, beside the service. Default: none.
+    ///
+    /// CloudWatch takes 30 dimensions of a metric: the service, and 29 in all from here and from [`Metrics::dimension`](crate::metrics::Metrics).
+    /// Further ones are left out, which is logged. The last value of a name counts.
+    #[cfg(feature = "metrics-emf")]
+    pub fn metrics_dimensions<N: Into<String>, V: Into<String>>(mut self, dimensions: impl IntoIterator<Item = (N, V)>) -> Self {
+        let dimensions = dimensions.into_iter().map(|(name, value)| (name.into(), value.into()));
+        self.settings.metrics.dimensions.extend(dimensions);
+        self
+    }
+
+    /// The name of the service that this function is a part of: the dimension `service` of its metrics. Default: `OTEL_SERVICE_NAME`, else the
+    /// function's name.
+    ///
+    /// `POWERTOOLS_SERVICE_NAME` wins over it, because the functions of a service share that variable.
+    #[cfg(feature = "metrics-emf")]
+    pub fn service_name(mut self, name: impl Into<String>) -> Self {
+        self.settings.metrics.service = Some(name.into());
+        self
+    }
+
     /// Runs after every response, when its background work is over, with a [`Report`] of the invocation. Hooks run one after the
     /// other; one that panics or exceeds the invocation's hard point costs itself alone.
     pub fn after_response<F>(mut self, hook: impl Fn(Report) -> F + Send + Sync + 'static) -> Self
@@ -381,7 +433,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Each variable, and the method that sets the same in code.
-    const BOTH: [(&str, &str); 21] = [
+    const BOTH: [(&str, &str); 23] = [
         ("LOG", "log"),
         ("LOG_SPAN_FIELDS", "log_span_fields"),
         ("LOG_STANDARD_KEYS", "log_standard_keys"),
@@ -403,16 +455,20 @@ mod tests {
         ("AFTER_RESPONSE", "unfinished"),
         ("AFTER_RESPONSE_BUDGET", "after_response_budget"),
         ("SHUTDOWN_BUDGET", "shutdown_budget"),
+        ("METRICS_NAMESPACE", "metrics_namespace"),
+        ("METRICS_BUILT_IN", "metrics_built_in"),
     ];
 
     /// Set in code only, and why.
-    const IN_CODE: [(&str, &str); 12] = [
+    const IN_CODE: [(&str, &str); 14] = [
         ("log_key", "a value has a type, and a key of the deployment is a variable that code reads"),
         ("exporter", "an exporter is a value"),
         ("sampler", "OTEL_TRACES_SAMPLER sets it, with OpenTelemetry's name"),
         ("resource_attribute", "OTEL_RESOURCE_ATTRIBUTES sets it, with OpenTelemetry's name"),
         ("xray_api", "a client is a value"),
         ("flush", "it concerns exporters, which are set in code"),
+        ("metrics_dimensions", "they are pairs of names and values"),
+        ("service_name", "its variable is `POWERTOOLS_SERVICE_NAME`, which functions in all languages share"),
         ("annotations", "which attributes may be indexed is decided where they are made"),
         ("redact", "a redactor is code"),
         ("after_response", "a hook is code"),

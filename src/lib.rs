@@ -13,6 +13,7 @@
 //! - Stages: [`init`], [`deadline`], [`trace`], [`after_response`]; they run in three layers: [`service`].
 //! - Hops in: [`sqs`] for messages from a queue, [`sns`] and [`event_bridge`] for what comes without one.
 //! - Hops out: `aws_sdk` for the clients of the AWS SDK, which it also configures and connects, [`http_client`] for any other.
+//! - `metrics` (feature `metrics-emf`) is what CloudWatch measures: the library's own metrics, and yours.
 //! - [`xray`] is the wire: header, documents, daemon; `xray_api` sends to X-Ray's API where there is no daemon.
 //! - [`settings`] is what environment variables can set, in one table; [`Builder`] sets the same in code, and hooks, exporters, redaction.
 //!
@@ -32,6 +33,8 @@ mod cut;
 pub mod deadline;
 mod decode;
 mod directives;
+#[cfg(feature = "metrics-emf")]
+mod emf;
 mod environment;
 pub mod event_bridge;
 mod export;
@@ -45,6 +48,10 @@ mod invocation;
 mod lenient;
 mod lifecycle;
 pub mod logs;
+#[cfg(feature = "metrics-emf")]
+pub mod metrics;
+#[cfg(not(feature = "metrics-emf"))]
+mod metrics;
 mod notice;
 mod panics;
 pub mod runtime;

@@ -223,6 +223,34 @@ impl<L> Lifecycle<L> {
         crate::service::HttpLayer::of(Arc::clone(&self.shared))
     }
 
+    /// Metrics that belong to no invocation: of the Init phase, or of tasks that run beside invocations. They are written after the next response, or
+    /// when the function ends. For those of an invocation there is [`Invocation::metric`](crate::Invocation::metric).
+    #[cfg(feature = "metrics-emf")]
+    pub fn metrics(&self) -> crate::metrics::Metrics {
+        crate::metrics::Metrics::of_lifecycle(&self.shared)
+    }
+
+    /// A recorder for the macros of the [`metrics`](crate::metrics::facade) crate.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, metrics::facade, service_fn};
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Error> {
+    ///     let life = Lifecycle::builder().metrics_namespace("Shop").build();
+    ///     facade::set_global_recorder(life.metrics_recorder())?;
+    ///     life.run(service_fn(async |event: LambdaEvent<u64>| {
+    ///         facade::counter!("OrdersPlaced", "plan" => "gold").increment(1);
+    ///         Ok::<_, Error>(event.payload)
+    ///     }))
+    ///     .await
+    /// }
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn metrics_recorder(&self) -> crate::metrics::Recorder {
+        crate::metrics::Recorder::new(&self.shared)
+    }
+
     /// The layer of position A, without a look at the names of all variables, which the loop has after its first event.
     fn layer_a(&self) -> RuntimeLayer {
         RuntimeLayer::of(Arc::clone(&self.shared))
@@ -464,12 +492,12 @@ impl Builder {
             problem.log_once();
         }
         tracing::debug!("{settings:?}");
-        let init = InitPhase::begin(&settings);
         if let Some(install) = install_tracer.filter(|_| settings.trace) {
             install();
         }
         let shared = Shared::new(settings, hooks, given);
         tracing::debug!("spans go to: {}", shared.destinations.describe());
+        let init = InitPhase::begin(&shared);
         Lifecycle { shared, on_shutdown, init, snapstart: Vec::new(), layers: Identity::new() }
     }
 }

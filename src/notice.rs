@@ -18,7 +18,7 @@ macro_rules! warnings {
         /// Everything the library logs from INFO on. `docs/warnings.md` has the cause and the remedy of each, in this order.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(
-            not(all(feature = "axum", feature = "aws-sdk", feature = "xray-api")),
+            not(all(feature = "axum", feature = "aws-sdk", feature = "xray-api", feature = "metrics-emf")),
             allow(dead_code, reason = "some are of features that are off")
         )]
         pub(crate) enum Warning {
@@ -137,6 +137,12 @@ warnings! {
     ExporterDelayed = "exporter_delayed", Warn,
         "an exporter was not done before the deadline: it continues, the invocation does not wait";
     ExporterOverrun = "exporter_overrun", Warn, "an exporter does not keep up: some spans are left out for it";
+
+    MetricRefused = "metric_refused", Warn, "a metric is left out: its name or its value is not one that CloudWatch takes";
+    MetricDimensionRefused = "metric_dimension_refused", Warn,
+        "a dimension of metrics is left out: a metric has 30 of them, each with a name and a value";
+    MetricMetadataRefused = "metric_metadata_refused", Warn, "metadata of metrics is left out: its key is invalid, or there are 100 already";
+    MemoryNearLimit = "memory_near_limit", Warn, "the function uses nearly all of its memory: raise its memory size";
 
     ConnectionNotOpened = "connection_not_opened", Warn, "no connection was opened ahead of the first invocation, which opens it itself";
     ConnectionClosed = "connection_closed", Warn,

@@ -24,12 +24,20 @@
 //! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE` | work unfinished after its time: `wait` and then cancel it, `cancel` at once, `freeze` it | `wait` |
 //! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET` | milliseconds `wait` waits | to the hard deadline |
 //! | `LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET` | milliseconds from SIGTERM to the end of the last flush | `450` |
+//! | `LAMBDA_LIFECYCLE_METRICS_NAMESPACE` | CloudWatch's namespace of the metrics, with the feature `metrics-emf` | `POWERTOOLS_METRICS_NAMESPACE`, else metrics are off |
+//! | `LAMBDA_LIFECYCLE_METRICS_BUILT_IN` | `on`, `off`: write the library's own metrics beside yours | `on` |
 //!
 //! An invalid value is logged once and the default is used. A variable whose name is unknown, as it is when it is misspelled, is logged with
 //! the closest name, after the first response or when the function ends.
 //!
 //! Of other variables the library reads those of the [log](crate::logs), those that Lambda sets, and `AWS_XRAY_DAEMON_ADDRESS`: where the X-Ray
 //! daemon listens, `127.0.0.1:2000` when it is unset or empty, as in AWS's X-Ray SDKs.
+
+#[cfg(feature = "metrics-emf")]
+mod metrics;
+
+#[cfg(feature = "metrics-emf")]
+pub(crate) use metrics::Metrics;
 
 use crate::{
     directives,
@@ -129,6 +137,8 @@ pub(crate) struct Settings {
     pub(crate) shutdown_budget: Duration,
     pub(crate) annotations: Vec<String>,
     pub(crate) redactor: Option<Redactor>,
+    #[cfg(feature = "metrics-emf")]
+    pub(crate) metrics: Metrics,
 }
 
 impl Default for Settings {
@@ -157,13 +167,16 @@ impl Default for Settings {
             shutdown_budget: Duration::from_millis(450),
             annotations: Vec::new(),
             redactor: None,
+            #[cfg(feature = "metrics-emf")]
+            metrics: Metrics::default(),
         }
     }
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        let mut shown = f.debug_struct("Settings");
+        shown
             .field("log", &self.log)
             .field("log_span_fields", &self.log_span_fields)
             .field("log_keys", &self.log_keys)
@@ -186,8 +199,10 @@ impl fmt::Debug for Settings {
             .field("after_response_budget", &self.after_response_budget)
             .field("shutdown_budget", &self.shutdown_budget)
             .field("annotations", &self.annotations)
-            .field("redactor", &self.redactor.is_some())
-            .finish()
+            .field("redactor", &self.redactor.is_some());
+        #[cfg(feature = "metrics-emf")]
+        shown.field("metrics", &self.metrics);
+        shown.finish()
     }
 }
 
@@ -300,6 +315,8 @@ impl Settings {
             milliseconds(text).map(Some)
         });
         reader.set("LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET", MILLISECONDS, &mut self.shutdown_budget, milliseconds);
+        #[cfg(feature = "metrics-emf")]
+        self.metrics.read(&mut reader);
         problems
     }
 }

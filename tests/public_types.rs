@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Crates whose types or traits may be in a public signature. Those that users have to name are re-exported from the crate root.
-const ALLOWED: [&str; 27] = [
+const ALLOWED: [&str; 28] = [
     "aws_config",
     // The body of `lambda_http`.
     "aws_lambda_events",
@@ -30,6 +30,7 @@ const ALLOWED: [&str; 27] = [
     "lambda_runtime",
     // The body of `lambda_runtime`.
     "lambda_runtime_api_client",
+    "metrics",
     "once_cell",
     "opentelemetry",
     "opentelemetry_sdk",

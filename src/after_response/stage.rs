@@ -4,6 +4,7 @@ use super::spawn_now;
 use crate::{
     Invocation, Report, Unfinished, clock, environment, frozen,
     invocation::{CURRENT, Done, Stage, Work},
+    metrics,
     notice::{self, Data, Warning},
     panics::Panic,
     trace,
@@ -30,9 +31,14 @@ pub(super) static STAGE: Stage =
 pub(crate) fn nothing_follows(invocation: &Invocation) -> bool {
     let shared = invocation.shared();
     let bare = !invocation.is_recorded() && shared.hooks.after.is_empty() && !shared.destinations.has_exporters();
-    bare && environment::kind().is_concurrent()
+    let nothing = bare
+        && environment::kind().is_concurrent()
         && invocation.deadline().is_none_or(|kill| clock::now() <= kill)
-        && invocation.deferred().close_if_empty()
+        && invocation.deferred().close_if_empty();
+    if nothing {
+        metrics::finished(invocation, &metrics::Spent::default());
+    }
+    nothing
 }
 
 /// What comes between the post and the next event: the invocation's spans leave first, so that nothing that comes after can
@@ -45,13 +51,17 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
         notice::log(Warning::LateResponse, Data::default());
         invocation.annotate("late_answer", true);
     }
+    let mut spent = metrics::Spent::new(&invocation);
     if recorded {
+        spent.flush.start_if(true);
         trace::finish(&context, &invocation);
-        trace::deliver(&invocation, context.span().span_context().span_id()).await;
+        spent.left_out(trace::deliver(&invocation, context.span().span_context().span_id()).await);
+        spent.flush.stop();
     }
-    let done = work_and_export(&invocation, &context).await;
+    let done = work_and_export(&invocation, &context, &mut spent).await;
     let hooks = &invocation.shared().hooks;
     if !hooks.after.is_empty() {
+        spent.work.start_if(true);
         let report = Report {
             outcome: invocation.notes().outcome.clone(),
             finished: done.finished,
@@ -64,6 +74,7 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
         if let Some(run_after) = hooks.run_after {
             run_after(hooks, &report, &context, until).await;
         }
+        spent.work.stop();
     }
     // What hooks, or tasks of the handler's, have stored meanwhile.
     while !invocation.deferred().close_if_empty() {
@@ -75,25 +86,39 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
     }
     if recorded {
         // What hooks, or tasks of the handler's, have ended meanwhile.
-        trace::deliver(&invocation, SpanId::INVALID).await;
+        spent.flush.start_if(true);
+        spent.left_out(trace::deliver(&invocation, SpanId::INVALID).await);
         trace::export(&invocation).await;
+        spent.flush.stop();
         invocation.close_spans();
     }
+    metrics::finished(&invocation, &spent);
     frozen::begin();
 }
 
 /// Runs the stored work, and exports the spans. Work that is soon done goes with the invocation's own spans, in one call of an exporter. Longer work
 /// runs beside the call: it must not keep the spans, and an exporter that hangs must not cost the work its time.
-async fn work_and_export(invocation: &Invocation, context: &OtelContext) -> Done {
+async fn work_and_export(invocation: &Invocation, context: &OtelContext, spent: &mut metrics::Spent) -> Done {
     /// As long as a call to a backend far away: work of that length would be waited for anyway.
     const SOON: Duration = Duration::from_millis(100);
-    let mut work = pin!(stored_work(invocation, context));
+    let metrics::Spent { work: work_time, flush, .. } = spent;
+    let mut work = pin!(async {
+        work_time.start_if(!invocation.deferred().is_empty());
+        let done = stored_work(invocation, context).await;
+        work_time.stop();
+        done
+    });
+    let export = async {
+        flush.start_if(invocation.is_recorded());
+        trace::export(invocation).await;
+        flush.stop();
+    };
     let may_wait = invocation.shared().destinations.has_exporters() && clock::timers_run();
     if may_wait && let Ok(done) = tokio::time::timeout(SOON, &mut work).await {
-        trace::export(invocation).await;
+        export.await;
         return done;
     }
-    let ((), done) = tokio::join!(trace::export(invocation), work);
+    let ((), done) = tokio::join!(export, work);
     done
 }
 

@@ -302,19 +302,22 @@ impl Documents {
     }
 
     /// Sends the documents of spans at the pace. Before they leave `keep` gets the spans as they may leave. The document of the main one says how
-    /// many were left out for want of room.
+    /// many were left out for want of room, and that is returned.
     pub(super) async fn send(
         &self,
         count: usize,
         take: impl FnOnce() -> Vec<SpanData>,
         sending: &Sending,
         keep: impl FnOnce(Vec<SpanData>),
-    ) {
+    ) -> u32 {
         let scrubbed = |mut spans: Vec<SpanData>| {
             scrub_all(&mut spans, self.redactor());
             spans
         };
-        let Some(transport) = self.transport() else { return keep(scrubbed(take())) };
+        let Some(transport) = self.transport() else {
+            keep(scrubbed(take()));
+            return 0;
+        };
         let mut waiting = Waiting::new(&self.queued, (count * SMALL).min(self.trace_budget));
         let before = waiting.before;
         if before >= QUEUED {
@@ -323,7 +326,10 @@ impl Documents {
                 notice::log(Warning::SpansOverPace, Data::default());
             });
             if before >= 2 * QUEUED {
-                return keep(scrubbed(take()));
+                let spans = scrubbed(take());
+                let left_out = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+                keep(spans);
+                return left_out;
             }
         }
         let mut emitter = match transport {
@@ -340,7 +346,8 @@ impl Documents {
             }
         }
         if spans.is_empty() || emitter.as_ref().is_some_and(|emitter| !emitter.is_worth_a_try()) {
-            return keep(spans);
+            keep(spans);
+            return 0;
         }
         let mut encoder = self.encoder();
         let left_out = self.encode(&mut encoder, &spans, sending, before >= QUEUED).await;
@@ -359,6 +366,7 @@ impl Documents {
         }
         self.give_back(encoder);
         self.count_left_out(left_out);
+        left_out
     }
 
     /// Counts documents that the trace's budget had no room for, where the user can ask for counts.

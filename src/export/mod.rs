@@ -122,8 +122,15 @@ impl Destinations {
     }
 
     /// Sends spans to X-Ray, and keeps them for the exporters. There are `waiting` of them, and they are not taken before it is their turn:
-    /// until then a shutdown finds them where they are, and sends them itself. `to_xray` says whether X-Ray gets any of them.
-    pub(crate) async fn send(&self, waiting: usize, take: impl FnOnce() -> Vec<SpanData>, sending: Sending, to_xray: bool) {
+    /// until then a shutdown finds them where they are, and sends them itself. `to_xray` says whether X-Ray gets any of them. Returns how many of
+    /// those it had no room for.
+    pub(crate) async fn send(
+        &self,
+        waiting: usize,
+        take: impl FnOnce() -> Vec<SpanData>,
+        sending: Sending,
+        to_xray: bool,
+    ) -> u32 {
         let keep = |mut spans: Vec<SpanData>| self.keep_for_exporters(sending.rootless(), &mut spans);
         if to_xray {
             return self.documents.send(waiting, take, &sending, keep).await;
@@ -136,6 +143,7 @@ impl Destinations {
             }
         }
         keep(spans);
+        0
     }
 
     /// As [`send`](Self::send), from any thread, at once and regardless of the pace: for an invocation that is about to be killed.

@@ -81,7 +81,7 @@ fn turn_of(address: usize) -> Arc<tokio::sync::Mutex<()>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{init::InitPhase, settings::Settings};
+    use crate::{init::InitPhase, invocation::Shared, settings::Settings};
     use std::{
         fmt::Debug,
         sync::atomic::{AtomicU8, Ordering},
@@ -92,7 +92,7 @@ mod tests {
         init: impl Future<Output = Result<C::Value, &'static str>>,
     ) -> Result<&'static C::Value, String> {
         // The first invocation of the process, in another test, would get the spans.
-        let phase = InitPhase::begin(&Settings { trace: false, ..Settings::default() });
+        let phase = InitPhase::begin(&Shared::of(Settings { trace: false, ..Settings::default() }));
         cell.get_or_try_init(phase.attempt("cell".into(), init)).await.map_err(|error| error.to_string())
     }
 

@@ -13,10 +13,10 @@ use crate::{
     Environment, InitializationType, budget,
     cut::{self, Cut},
     environment::{self, EnvironmentError},
-    invocation::error_type,
+    invocation::{Shared, error_type},
+    metrics,
     notice::{self, Data, Warning},
-    panics,
-    settings::{self, Settings},
+    panics, settings,
     trace::{TRACER, exception},
     urls,
     xray::{Redaction, Redactor},
@@ -32,6 +32,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::pin,
+    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -119,23 +120,26 @@ impl InitError {
 }
 
 /// The Init phase of this process.
-#[derive(Debug)]
 pub(crate) struct InitPhase {
     began: Instant,
     budget: Option<Duration>,
-    traced: bool,
-    redactor: Option<Redactor>,
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for InitPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InitPhase").field("began", &self.began).field("budget", &self.budget).finish_non_exhaustive()
+    }
 }
 
 impl InitPhase {
-    pub(crate) fn begin(settings: &Settings) -> Self {
+    pub(crate) fn begin(shared: &Arc<Shared>) -> Self {
         // Elsewhere the platform allows minutes.
         let bounded = environment::kind().initialization_type == InitializationType::OnDemand;
         Self {
             began: Instant::now(),
-            budget: settings.init_budget.or(bounded.then_some(BUDGET)),
-            traced: settings.trace,
-            redactor: settings.redactor.clone(),
+            budget: shared.settings.init_budget.or(bounded.then_some(BUDGET)),
+            shared: Arc::clone(shared),
         }
     }
 
@@ -152,13 +156,14 @@ impl InitPhase {
         let ended = self.attempt(name, setup).await;
         if let Err(error) = &ended {
             let mut diagnostic = error.diagnostic(error_type::<E>());
-            if let Some(redactor) = &self.redactor {
+            if let Some(redactor) = &self.shared.settings.redactor {
                 diagnostic.error_type = redactor.error_type(diagnostic.error_type);
             }
             // A misspelled setting may be the reason.
             settings::warn_of_unknown_variables();
             let data = Data { error_type: Some(&diagnostic.error_type), ..Data::error(&diagnostic.error_message) };
             notice::log(Warning::InitFailed, data);
+            metrics::init_failed(&self.shared);
             report::post(&diagnostic).await;
         }
         ended
@@ -173,9 +178,11 @@ impl InitPhase {
     where
         E: Into<Error>,
     {
-        let context = if self.traced { begin_span(&name) } else { Context::new() };
+        let context = if self.shared.settings.trace { begin_span(&name) } else { Context::new() };
+        let timer = metrics::InitTimer::begin(&self.shared, &name);
         let ended = self.bounded(name, setup).with_context(context.clone()).await;
-        let ended = ended.map_err(|error| error.redacted(self.redactor.as_ref()));
+        timer.end(&self.shared);
+        let ended = ended.map_err(|error| error.redacted(self.shared.settings.redactor.as_ref()));
         let span = context.span();
         if let Err(error) = &ended {
             let diagnostic = error.diagnostic(error_type::<E>());

@@ -78,6 +78,19 @@ impl From<f32> for AnnotationValue {
     }
 }
 
+#[cfg(feature = "metrics-emf")]
+impl AnnotationValue {
+    /// The value as JSON. A number that is not finite, which JSON has no word for, is a string.
+    pub(crate) fn into_json(self) -> serde_json::Value {
+        match self.0 {
+            Value::Bool(value) => value.into(),
+            Value::I64(value) => value.into(),
+            Value::F64(value) if value.is_finite() => value.into(),
+            other => other.to_string().into(),
+        }
+    }
+}
+
 macro_rules! from_integers {
     ($($integer:ty),*) => {$(
         impl From<$integer> for AnnotationValue {

@@ -6,6 +6,10 @@ mod deadline;
 mod deferred;
 mod hooks;
 mod log;
+#[cfg(feature = "metrics-emf")]
+mod measured;
+#[cfg(feature = "metrics-emf")]
+mod metrics;
 mod outcome;
 mod shared;
 
@@ -16,6 +20,8 @@ pub use deadline::DeadlineExceeded;
 pub(crate) use deferred::{Deferred, Work};
 pub use hooks::Report;
 pub(crate) use hooks::{Done, Hooks, ShutdownHook, Stage};
+#[cfg(feature = "metrics-emf")]
+pub(crate) use measured::Measured;
 pub use outcome::Outcome;
 pub(crate) use outcome::error_type;
 pub(crate) use shared::Shared;
@@ -85,6 +91,8 @@ struct Inner {
     deferred: Deferred<Stage>,
     notes: Mutex<Notes>,
     log: log::LogState,
+    #[cfg(feature = "metrics-emf")]
+    measured: Option<Box<Measured>>,
 }
 
 /// What is known of an invocation when it begins.
@@ -147,6 +155,19 @@ pub(crate) struct Notes {
     pub(crate) concluded: bool,
 }
 
+impl Notes {
+    /// How the invocation ended, in one word.
+    pub(crate) fn outcome_word(&self) -> Option<&'static str> {
+        match &self.outcome {
+            Some(outcome) => Some(outcome.as_str()),
+            // The response could not be made or sent.
+            None if self.handled => Some("unanswered"),
+            // Without the handler's layer the outcome is not known, and is not guessed.
+            None => None,
+        }
+    }
+}
+
 /// An invocation that may be gone.
 #[derive(Clone)]
 pub(crate) struct WeakInvocation(Weak<Inner>);
@@ -189,6 +210,8 @@ impl Invocation {
         let parent = parent_of(&facts.header, &decision);
         let notes = Notes { attributes: decision.attributes, ..Notes::default() };
         let late = Arc::clone(&shared.late);
+        #[cfg(feature = "metrics-emf")]
+        let measured = shared.settings.metrics.is_on().then(Box::default);
         Self(Arc::new(Inner {
             shared,
             facts,
@@ -202,6 +225,8 @@ impl Invocation {
             deferred: Deferred::default(),
             notes: Mutex::new(notes),
             log: log::LogState::default(),
+            #[cfg(feature = "metrics-emf")]
+            measured,
         }))
     }
 
@@ -339,9 +364,21 @@ impl Invocation {
         self.0.facts.foreign
     }
 
-    /// True when the watchdog is to report it: nothing but a recorded invocation has spans to report.
+    /// True when metrics are on.
+    #[cfg(feature = "metrics-emf")]
+    pub(crate) fn is_measured(&self) -> bool {
+        self.0.measured.is_some()
+    }
+
+    #[cfg(not(feature = "metrics-emf"))]
+    #[allow(clippy::unused_self, reason = "the same call with and without the feature")]
+    fn is_measured(&self) -> bool {
+        false
+    }
+
+    /// True when the watchdog is to report it: only an invocation that is recorded or measured has something to report.
     pub(crate) fn wants_watchdog(&self) -> bool {
-        self.is_recorded() && self.0.facts.deadline.is_some() && self.0.shared.settings.watchdog
+        (self.is_recorded() || self.is_measured()) && self.0.facts.deadline.is_some() && self.0.shared.settings.watchdog
     }
 
     /// True until the response was posted, or the watchdog has reported that there is none.
@@ -459,7 +496,8 @@ impl Invocation {
             let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
             Some(Own { id, frame: self.frame(trace) })
         });
-        if first {
+        // A measured one is known since it began.
+        if first && !self.is_measured() {
             self.0.shared.register(self);
         }
         open
@@ -497,6 +535,8 @@ impl Invocation {
     /// Called before a response is posted; a stream has no outcome yet. False where the trace says already that the end of the environment cut
     /// this invocation off: it must not respond then.
     pub(crate) fn begin_response(&self, outcome: Option<Outcome>) -> bool {
+        #[cfg(feature = "metrics-emf")]
+        self.mark_handled();
         let mut notes = self.notes();
         if notes.cut_off {
             return false;

@@ -27,10 +27,12 @@ pub(crate) struct Shared {
     pub(crate) hooks: Hooks,
     pub(crate) destinations: Destinations,
     pub(crate) late: Arc<LateSpans>,
+    #[cfg(feature = "metrics-emf")]
+    pub(crate) metrics: crate::emf::Common,
     /// What a shutdown waits for: responses that are being posted, the stages that follow them, and where several invocations run at once all
     /// handlers.
     pub(crate) stages: TaskTracker,
-    /// Invocations that are recorded, those that are gone among them: for the watchdog and the shutdown.
+    /// Invocations that are recorded or measured, those that are gone among them: for the watchdog and the shutdown.
     known: Mutex<Vec<Known>>,
     /// A shutdown has looked through the buffers.
     cut_off: AtomicBool,
@@ -51,6 +53,8 @@ impl Shared {
             hooks,
             destinations,
             late: Arc::default(),
+            #[cfg(feature = "metrics-emf")]
+            metrics: crate::emf::Common::default(),
             stages: TaskTracker::new(),
             known: Mutex::default(),
             cut_off: AtomicBool::new(false),
@@ -59,12 +63,17 @@ impl Shared {
 
     /// The defaults, whatever the environment says.
     pub(crate) fn with_defaults() -> Arc<Self> {
-        Self::new(Settings::default(), Hooks::default(), Given::default())
+        Self::of(Settings::default())
     }
 
     /// What the environment says, for a layer that is used alone.
     pub(crate) fn from_env() -> Arc<Self> {
-        Self::new(Settings::from_env(), Hooks::default(), Given::default())
+        Self::of(Settings::from_env())
+    }
+
+    /// Without hooks and exporters.
+    pub(crate) fn of(settings: Settings) -> Arc<Self> {
+        Self::new(settings, Hooks::default(), Given::default())
     }
 
     /// For what runs outside of any invocation.

@@ -78,8 +78,7 @@ impl Log {
             line.clear();
             line.shrink_to(LONGEST_KEPT);
             self.format.write(line, event, scope, Keys { redactor: self.redactor.as_ref(), keys: &self.keys });
-            // Without standard output there is nowhere to report this.
-            let _ = std::io::stdout().lock().write_all(line);
+            write_lines(line);
         };
         // A `Debug` of the user's may log in its turn while the line is being written, and a thread when it ends.
         let written = LINE.try_with(|line| line.try_borrow_mut().map(|mut line| write(&mut line)).is_ok());
@@ -87,6 +86,12 @@ impl Log {
             write(&mut Vec::new());
         }
     }
+}
+
+/// Writes whole lines to standard output, with no other line of the process among them.
+pub(crate) fn write_lines(lines: &[u8]) {
+    // Without standard output there is nowhere to report this.
+    let _ = std::io::stdout().lock().write_all(lines);
 }
 
 /// True of the span that the library puts around an invocation for subscribers of the user's: its fields are the ids of every line.

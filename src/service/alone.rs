@@ -1,6 +1,6 @@
 //! What the layers around a layer would do, where they are missing.
 
-use crate::{Invocation, after_response::release, invocation::CURRENT};
+use crate::{Invocation, after_response::release, invocation::CURRENT, metrics};
 use opentelemetry::Context;
 
 /// An invocation that the layer itself has begun.
@@ -22,9 +22,11 @@ impl Alone {
     }
 }
 
-/// However the handler ends, its work for after the response begins then.
+/// However the handler ends, its metrics are written and its work for after the response begins then.
 impl Drop for Alone {
     fn drop(&mut self) {
+        metrics::posted(&self.invocation);
+        metrics::finished(&self.invocation, &metrics::Spent::default());
         release(&self.invocation);
     }
 }

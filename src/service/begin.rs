@@ -5,6 +5,7 @@ use crate::{
     environment::{self, Start},
     ids,
     invocation::{Deadline, Facts, Shared},
+    metrics,
     notice::{self, Data, Warning},
     settings::Settings,
     trace,
@@ -49,7 +50,9 @@ impl Invocation {
         let (client_context, identity) = (raw("lambda-runtime-client-context"), raw("lambda-runtime-cognito-identity"));
         let context = context.clone();
         let facts = Facts { context, received, deadline, header, foreign, start, traced, client_context, identity };
-        Self::new(Arc::clone(shared), facts)
+        let invocation = Self::new(Arc::clone(shared), facts);
+        metrics::begun(&invocation);
+        invocation
     }
 }
 

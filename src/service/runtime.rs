@@ -8,6 +8,7 @@ use crate::{
     deadline::{self, Watched},
     environment,
     invocation::{CURRENT, Shared, Work},
+    metrics,
     trace::{self, Recording},
 };
 use bytes::Bytes;
@@ -172,6 +173,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
             *this.posted = Some(ready!(posted));
             *this.watched = None;
             *this.ended = true;
+            metrics::posted(this.invocation);
             if nothing_follows(this.invocation) {
                 return Poll::Ready(this.posted.take().unwrap_or(Ok(())));
             }
@@ -193,6 +195,8 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
 
 /// A layer of the user's has dropped the invocation: what is known of it leaves with the next one, and its work begins now.
 fn abandon(invocation: &Invocation, context: &OtelContext) {
+    metrics::posted(invocation);
+    metrics::finished(invocation, &metrics::Spent::default());
     if invocation.is_recorded() {
         trace::finish(context, invocation);
         invocation.close_spans();

@@ -8,6 +8,7 @@ mod signal;
 use crate::{
     causes::Causes,
     invocation::{Hooks, Shared},
+    metrics,
     notice::{self, Data, Warning},
     panics, trace,
 };
@@ -196,5 +197,7 @@ async fn end(shared: &Shared, optional: Option<OnShutdown>, timers: bool) {
         }
     };
     tokio::join!(trace::report_shutdown(shared, until_hooks), hooks);
+    // After the hooks, which may record some.
+    metrics::shut_down(shared);
     trace::flush(shared, until(budget)).await;
 }

@@ -41,6 +41,9 @@ struct Run<'r, H, Args, T, State> {
     span: Option<BatchSpan>,
     /// No message is begun from here on.
     soft: Option<Instant>,
+    /// How long ago the oldest message was sent, where metrics are on.
+    #[cfg(feature = "metrics-emf")]
+    oldest: Option<std::time::Duration>,
     /// Per distinct message: its id, its receive count, its state.
     messages: Vec<(String, u32, AtomicU8)>,
 }
@@ -68,6 +71,8 @@ where
         batch,
         invocation,
         soft: invocation.timing().map(|deadline| deadline.soft.into()),
+        #[cfg(feature = "metrics-emf")]
+        oldest: invocation.is_measured().then(|| oldest(&records)).flatten(),
         messages: records
             .iter()
             .map(|record| (record.message_id.clone(), record.receive_count(), AtomicU8::new(WAITING)))
@@ -201,6 +206,21 @@ where
         }
     }
 
+    #[cfg(feature = "metrics-emf")]
+    fn measure(&self, failed: usize, unfinished: usize) {
+        let returned = failed + unfinished;
+        crate::metrics::batch(
+            self.invocation,
+            &crate::metrics::Batch {
+                source: crate::Trigger::Sqs.as_str(),
+                processed: self.messages.len() - returned,
+                failed,
+                returned,
+                oldest: self.oldest,
+            },
+        );
+    }
+
     /// Names all that is not done.
     fn answer(self) -> BatchResponse {
         let state = |wanted: u8| {
@@ -214,12 +234,20 @@ where
         if self.is_closed() && unfinished + unbegun > 0 {
             notice::log(Warning::BatchCutOff, Data { not_started: Some(unbegun), ..Data::unfinished(unfinished) });
         }
+        #[cfg(feature = "metrics-emf")]
+        self.measure(failed, unfinished + unbegun);
         if let Some(span) = self.span {
             span.end(failed, unfinished + unbegun);
         }
         let come_back = self.messages.into_iter().filter(|message| message.2.load(Ordering::Relaxed) != DONE);
         BatchResponse { batch_item_failures: come_back.map(|(id, ..)| BatchItemFailure { item_identifier: id }).collect() }
     }
+}
+
+#[cfg(feature = "metrics-emf")]
+fn oldest(records: &[SqsRecord]) -> Option<std::time::Duration> {
+    let now = SystemTime::now();
+    records.iter().filter_map(|record| record.age(now)).max()
 }
 
 /// Ready when the answer must be made for it to arrive: when four fifths of the grace period have passed. Never without a deadline.

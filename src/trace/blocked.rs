@@ -7,6 +7,7 @@ use super::{
 use crate::{
     Invocation,
     invocation::{Own, Shared, SpanBuffer},
+    metrics,
     notice::{self, Data, Warning},
 };
 use opentelemetry::{
@@ -14,17 +15,32 @@ use opentelemetry::{
     trace::{Event, Status},
 };
 use opentelemetry_sdk::trace::SpanData;
-use std::time::{Instant, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Instant, SystemTime},
+};
 
 /// Sends the invocation's documents, unless its outcome is known: the finished ones as they are, the open ones as faults that end now. None of
 /// them is sent again should the handler give way after all.
 pub(crate) fn report_blocked(invocation: &Invocation) {
+    let Some(culprit) = send_blocked(invocation) else { return };
+    metrics::blocked(invocation);
+    // Last, because the blocked thread may hold what a log needs.
+    if let Some(name) = culprit {
+        let data = Data { invocation: Some(invocation.request_id()), ..Data::name(&name) };
+        notice::log(Warning::HandlerBlocked, data);
+    }
+}
+
+/// `None` where the invocation is not blocked, else the span that blocks it, where there is one.
+#[allow(clippy::option_option, reason = "an invocation that is not recorded has no span")]
+fn send_blocked(invocation: &Invocation) -> Option<Option<Cow<'static, str>>> {
     let mut notes = invocation.notes();
     // A handler that has given way is no longer to blame: it is the response that takes its time. Without the handler's layer no response is
     // made at the deadline, and one that merely waits blocks nothing.
     let waits = !invocation.is_polled() && (!notes.handled || notes.responding);
     if notes.outcome.is_some() || notes.concluded || waits {
-        return;
+        return None;
     }
     let (own, mut open) = invocation.spans().take_open();
     if let Some(span) = of_invocation(own.as_ref(), &mut open) {
@@ -32,7 +48,7 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
     }
     drop(notes);
     let culprit = open.iter().max_by_key(|span| span.start_time).map(|span| (span.span_context.span_id(), span.name.clone()));
-    let Some((culprit, name)) = culprit else { return };
+    let Some((culprit, name)) = culprit else { return Some(None) };
     let error = ("Lifecycle.Blocked", format!("timed out: the thread is blocked in {name}"));
     for span in &mut open {
         let is_culprit = span.span_context.span_id() == culprit;
@@ -41,9 +57,7 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
     // The open ones first: they show what happened.
     open.append(&mut invocation.spans().take());
     deliver_now(invocation.shared(), own.as_ref(), open);
-    // Last, because the blocked thread may hold what a log needs.
-    let data = Data { invocation: Some(invocation.request_id()), ..Data::name(&name) };
-    notice::log(Warning::HandlerBlocked, data);
+    Some(Some(name))
 }
 
 /// Sends what is known of the invocations in progress when the environment ends: the finished spans as they are, the open ones as faults that end
@@ -65,7 +79,12 @@ pub(super) fn report_begun_late(shared: &Shared) {
 }
 
 fn take_cut_off(shared: &Shared) -> impl Iterator<Item = (Option<Own>, Vec<SpanData>)> {
-    shared.take_known().map(|(invocation, buffer)| cut_off(invocation.as_ref(), &buffer))
+    shared.take_known().map(|(invocation, buffer)| {
+        if let Some(invocation) = &invocation {
+            metrics::cut_off(invocation);
+        }
+        cut_off(invocation.as_ref(), &buffer)
+    })
 }
 
 fn cut_off(invocation: Option<&Invocation>, buffer: &SpanBuffer) -> (Option<Own>, Vec<SpanData>) {

@@ -24,15 +24,15 @@ pub(crate) async fn resolve(shared: &Arc<Shared>) {
     }
 }
 
-/// Sends what has finished, among it perhaps the span `main`, whose document says how many were left out for want of room.
-pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
+/// Sends what has finished, among it perhaps the span `main`, whose document says how many were left out for want of room. Returns that number.
+pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) -> u32 {
     let shared = invocation.shared();
     let waiting = invocation.spans().finished() + shared.late.len();
     if waiting == 0 {
-        return;
+        return 0;
     }
     // Nothing is recorded without a trace.
-    let Some(trace) = invocation.received_header().root() else { return };
+    let Some(trace) = invocation.received_header().root() else { return 0 };
     let sending = Sending { here: Some(trace), main, frame: invocation.frame(trace) };
     let take = || {
         let mut spans = invocation.spans().take();
@@ -40,7 +40,7 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) {
         spans
     };
     let to_xray = invocation.wanted().xray || shared.late.has_some_for_xray();
-    shared.destinations.send(waiting, take, sending, to_xray).await;
+    shared.destinations.send(waiting, take, sending, to_xray).await
 }
 
 /// Lets the destinations that take time have what was delivered.

@@ -91,13 +91,7 @@ impl Notes {
             return;
         }
         let status = self.http_status;
-        let word = match &self.outcome {
-            Some(outcome) => Some(outcome.as_str()),
-            // The response could not be made or sent.
-            None if self.handled => Some("unanswered"),
-            // Without the handler's layer the outcome is not known, and is not guessed.
-            None => None,
-        };
+        let word = self.outcome_word();
         if let Some(word) = word {
             tracer::set(span, KeyValue::new("annotation.outcome", word));
         }

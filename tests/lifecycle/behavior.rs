@@ -51,6 +51,11 @@ pub(crate) enum Probe {
     ExporterWithoutThreads,
     ExporterAtShutdown,
 
+    /// Records metrics of its own, with the facade too.
+    Metrics,
+    /// The same for each message of a batch.
+    MetricsBatch,
+
     InitWorks,
     InitFails,
     InitPanics,
@@ -200,6 +205,19 @@ pub(crate) enum Do {
         gate: String,
     },
     TickingSpans,
+
+    /// Record these values, in the handler, in a task and after the response.
+    Measure {
+        values: Vec<i32>,
+    },
+    /// Record what CloudWatch does not take.
+    MeasureBadly,
+    /// Record a value in a task when the invocation is over.
+    MeasureLate {
+        gate: String,
+    },
+    /// Record values without end, until they are written.
+    MeasureALot,
 }
 
 impl Do {

@@ -30,6 +30,10 @@ pub(crate) fn long_grace(function: FunctionBuilder) -> FunctionBuilder {
     function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "40000")
 }
 
+/// The namespace and the service of the metrics of every function in an environment of a kind.
+pub(crate) const NAMESPACE: &str = "Shop";
+pub(crate) const SERVICE: &str = "orders";
+
 /// A kind of environment.
 #[derive(Clone)]
 pub(crate) struct Kind {
@@ -73,7 +77,10 @@ impl Kind {
             Loop::Ours => function,
             Loop::LambdaRuntime => function.env("LOOP", "lambda_runtime"),
         };
-        Stage::with(probe, self.mode.clone(), |function| served(managed(change(function)))).await
+        let measured = |function: FunctionBuilder| {
+            function.env("POWERTOOLS_METRICS_NAMESPACE", NAMESPACE).env("POWERTOOLS_SERVICE_NAME", SERVICE)
+        };
+        Stage::with(probe, self.mode.clone(), |function| measured(served(managed(change(function))))).await
     }
 }
 

@@ -5,6 +5,8 @@ mod after_response;
 mod behavior;
 mod deadline;
 mod delivery;
+#[path = "../emf/mod.rs"]
+mod emf;
 mod exporters;
 mod function;
 mod held;
@@ -14,6 +16,7 @@ mod invocation;
 mod kind;
 mod logs;
 mod long_errors;
+mod metrics;
 mod outcomes;
 mod panic_payloads;
 mod recording;
@@ -45,6 +48,7 @@ fn main() -> std::process::ExitCode {
         subscriber::tests(),
         logs::tests(),
         long_errors::tests(),
+        metrics::tests(),
         http::tests(),
         settings::tests(),
         runtime_api::tests(),

@@ -4,6 +4,7 @@ use crate::{
     behavior::{Do, Exporting, Probe},
     delivery,
     kind::{KINDS, Kind, LATER, Loop, SOON, STREAMING, UNTIL_KILLED, long_grace, long_reserve},
+    metrics,
     support::{Begun, Stage, Tested, all, ensure, function_error, kill, patience, test, within},
 };
 use futures_util::{FutureExt, future::BoxFuture};
@@ -104,12 +105,18 @@ pub(crate) fn tests() -> Vec<Trial> {
         for kind in KINDS {
             if !OURS_ALONE.contains(&name) {
                 let kind = kind.under(Loop::LambdaRuntime);
-                tests.push(test(format!("{name} × {} × lambda_runtime's loop", kind.name), move || body(kind)));
+                tests.push(test(format!("{name} × {} × lambda_runtime's loop", kind.name), move || measured(name, body, kind)));
             }
-            tests.push(test(format!("{name} × {}", kind.name), move || body(kind)));
+            tests.push(test(format!("{name} × {}", kind.name), move || measured(name, body, kind)));
         }
     }
     tests
+}
+
+/// Shows an outcome, and that the metrics of its functions tell the same.
+async fn measured(name: &'static str, body: Body, kind: Kind) -> Tested {
+    body(kind.clone()).await?;
+    metrics::tell_of(name, &kind).await
 }
 
 fn documented_is_tested() -> Tested {
@@ -281,9 +288,7 @@ async fn hanging(stage: &Stage, kind: &Kind) -> Result<Vec<Begun>, Failed> {
 }
 
 async fn deadline_while_blocking(kind: Kind) -> Tested {
-    // Untraced there is nothing to be seen before the kill.
-    let delay = if kind.is_traced() { patience() } else { Duration::ZERO };
-    let stage = kind.stage(Probe::Value, |function| function.kill_delay(delay)).await?;
+    let stage = kind.stage(Probe::Value, |function| function.kill_delay(patience())).await?;
     // One: on Managed Instances more would block every thread, the answer to the others with them.
     let event = Event { payload: Do::Block.to_string().into(), timeout: Some(UNTIL_KILLED), ..Event::default() };
     let begun = stage.begin(event);
@@ -294,8 +299,9 @@ async fn deadline_while_blocking(kind: Kind) -> Tested {
         };
         ensure(stage.traces.wait_for(1, reported).await?.len() == 1, "it is reported twice")?;
         stage.wait_for_code("handler_blocked", 1).await?;
-        stage.function.expire();
     }
+    stage.wait_for_logs("\"outcome\":\"blocked\"", 1).await?;
+    stage.function.expire();
     let answer = begun.answer("a handler that blocks").await?;
     ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
     let problems = stage.problems();

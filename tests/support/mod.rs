@@ -9,7 +9,7 @@ mod xray;
 pub(crate) use gate::{Gate, hold_thread_at, wait_at};
 pub(crate) use lambda_lifecycle_sandbox::wait::{patience, within};
 pub(crate) use named::named;
-pub(crate) use stage::{Begun, Stage, all, code, function_error, kill, this_program, value};
+pub(crate) use stage::{Begun, Stage, all, code, function_error, functions, kill, this_program, value};
 pub(crate) use xray::XRay;
 
 use lambda_lifecycle::Error;

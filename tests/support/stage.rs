@@ -35,6 +35,11 @@ pub(super) fn with_states(failed: Failed) -> Failed {
     format!("{message}\n{state}").into()
 }
 
+/// The functions of this thread's test, in the order in which they were built.
+pub(crate) fn functions() -> Vec<Function> {
+    FUNCTIONS.with_borrow(Vec::clone)
+}
+
 pub(super) fn forget() {
     // Their end is nothing that this must be borrowed for.
     drop(FUNCTIONS.take());

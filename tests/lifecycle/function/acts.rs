@@ -1,11 +1,11 @@
 //! What the function does that does what its events ask for.
 
-use super::{panic_now, rare};
+use super::{measured, panic_now, rare};
 use crate::{
     behavior::Do,
     support::{hold_thread_at, wait_at},
 };
-use lambda_lifecycle::{Error, Invocation, LambdaEvent};
+use lambda_lifecycle::{Error, Invocation, LambdaEvent, metrics::Unit};
 use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
 use serde_json::{Value, json};
 use std::{
@@ -20,6 +20,7 @@ pub(super) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
     let invocation = Invocation::current();
+    invocation.metric("Calls", 1, Unit::Count);
     if let Some(note) = event.payload["after"].as_str() {
         let note = note.to_owned();
         invocation.after_response(async move { tracing::info!(note, "after the response") });
@@ -133,6 +134,7 @@ pub(super) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         | Do::AnnotateAndHang
         | Do::WorkThroughHandle { .. }
         | Do::WorkWithoutEnd) => rare::act(act).await,
+        act @ (Do::Measure { .. } | Do::MeasureBadly | Do::MeasureLate { .. } | Do::MeasureALot) => measured::act(act).await?,
         // Asked of other functions.
         act @ (Do::Endless | Do::BadError | Do::Refuse) => panic!("{act} is not for this function"),
         Do::Nothing => {}

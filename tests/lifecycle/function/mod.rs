@@ -2,11 +2,14 @@
 
 mod acts;
 mod hostile;
+mod measured;
 mod rare;
 
 use crate::behavior::Probe;
 use axum::{Router, routing::get};
-use lambda_lifecycle::{Error, Flush, LambdaEvent, Lifecycle, Report, deadline::fallback, service_fn, xray::Redaction};
+use lambda_lifecycle::{
+    Error, Flush, LambdaEvent, Lifecycle, Report, deadline::fallback, metrics::Unit, service_fn, sqs, xray::Redaction,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
@@ -121,6 +124,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
             tracing::subscriber::with_default(tracing_subscriber::fmt().finish(), || ());
             Lifecycle::from_env()
         }
+        Probe::Metrics | Probe::MetricsBatch => measured::lifecycle()?,
         Probe::Exporter | Probe::ExporterWithoutThreads | Probe::HttpExporter => {
             Lifecycle::builder().exporter(hostile::Exporter).build()
         }
@@ -129,6 +133,13 @@ async fn run(probe: Probe) -> Result<(), Error> {
     };
     let life = Life(life);
     match probe {
+        Probe::Metrics => {
+            life.metrics().record("Started", 1, Unit::Count);
+            life.init("first", async { Ok::<_, Error>(()) }).await?;
+            life.init("second", async { Ok::<_, Error>(()) }).await?;
+            life.run_concurrent(service_fn(acts::value)).await
+        }
+        Probe::MetricsBatch => life.run_concurrent(sqs::batch_raw(measured::message).concurrency(1)).await,
         Probe::Fallback => life.run_concurrent(fallback(service_fn(acts::value), |_| json!("fallback"))).await,
         Probe::InitOptional => {
             static TRIES: AtomicU32 = AtomicU32::new(0);

@@ -1,0 +1,28 @@
+//! What is measured in one invocation, until it is written.
+
+use crate::emf::Store;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+/// The metrics of an invocation.
+#[derive(Debug, Default)]
+pub(crate) struct Measured(Mutex<State>);
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) store: Store,
+    /// When the handler had ended.
+    pub(crate) handled: Option<Instant>,
+    /// What the library measures is written: it is counted once, whatever ends the invocation.
+    pub(crate) concluded: bool,
+    /// The last metrics are written: what comes from here on is written at once.
+    pub(crate) closed: bool,
+}
+
+impl Measured {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,51 @@
+//! What became of a batch.
+
+use super::base;
+use crate::{
+    Environment, Invocation,
+    emf::{Record, Resolution, Series, Unit, milliseconds},
+};
+use std::time::Duration;
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch {
+    /// The kind of source, as the annotation `trigger` has it.
+    pub(crate) source: &'static str,
+    /// Items that their handler is done with.
+    pub(crate) processed: usize,
+    /// Items that failed.
+    pub(crate) failed: usize,
+    /// Items that the source will send again: those that failed, and those for which there was no time.
+    pub(crate) returned: usize,
+    /// How long ago the oldest was sent, when the batch came.
+    pub(crate) oldest: Option<Duration>,
+}
+
+/// Records what became of a batch.
+pub(crate) fn batch(invocation: &Invocation, batch: &Batch) {
+    let shared = invocation.shared();
+    let Some(measured) = invocation.measured().filter(|_| shared.settings.metrics.built_in) else { return };
+    let dimensions = vec![
+        ("function_name".to_owned(), Environment::current().function_name.clone()),
+        ("event_source".to_owned(), batch.source.to_owned()),
+    ];
+    let common = &base(shared).dimensions;
+    let mut state = measured.lock();
+    let mut record = |name, unit, value| {
+        // Its names and values are valid.
+        let _ = state.store.record(
+            common,
+            &dimensions,
+            Series { name, unit, resolution: Resolution::Standard },
+            value,
+            Record::Sample,
+        );
+    };
+    record("BatchItemsProcessed", Unit::Count, batch.processed as f64);
+    record("BatchItemsFailed", Unit::Count, batch.failed as f64);
+    record("BatchItemsReturned", Unit::Count, batch.returned as f64);
+    if let Some(oldest) = batch.oldest {
+        record("BatchOldestItemAge", Unit::Milliseconds, milliseconds(oldest));
+    }
+}

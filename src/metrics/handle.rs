@@ -1,0 +1,205 @@
+//! The user's own metrics.
+
+use super::{stage, value::MetricValue};
+use crate::{
+    AnnotationValue, Invocation,
+    emf::{self, Base, Dimensions, MOST_DIMENSIONS, Record, Refused, Resolution, Series, Store, Unit},
+    invocation::Shared,
+    notice::{self, Data, Warning},
+};
+use std::sync::{Arc, Once};
+
+/// Records metrics with dimensions of their own.
+///
+/// [`Invocation::metrics`] makes one for an invocation, and [`Lifecycle::metrics`](crate::Lifecycle::metrics) one for what runs outside of any.
+/// Metrics of the same dimensions share a line of the log. Where metrics are off, it does nothing.
+///
+/// ```
+/// use lambda_lifecycle::{Invocation, metrics::Unit};
+///
+/// let gold = Invocation::current().metrics().dimension("plan", "gold");
+/// gold.record("OrdersPlaced", 1, Unit::Count);
+/// gold.high_resolution().record("PaymentLatency", 83.5, Unit::Milliseconds);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it records nothing by itself"]
+pub struct Metrics {
+    owner: Owner,
+    dimensions: Dimensions,
+    resolution: Resolution,
+}
+
+#[derive(Clone, Debug)]
+enum Owner {
+    /// Metrics are off.
+    Nobody,
+    Invocation(Invocation),
+    Lifecycle(Arc<Shared>),
+}
+
+impl Invocation {
+    /// Records a value of a metric of yours, with the dimensions `service` and those of
+    /// [`Builder::metrics_dimensions`](crate::Builder::metrics_dimensions).
+    ///
+    /// Values of one name in one invocation become an array. They are written after the response. Where metrics are off, this does nothing; a
+    /// value that is not a finite number is left out, counted as `MetricsLeftOut`, and logged once.
+    ///
+    /// ```
+    /// use lambda_lifecycle::{Invocation, metrics::Unit};
+    ///
+    /// # let (items, elapsed) = (vec![1], std::time::Duration::from_millis(7));
+    /// let invocation = Invocation::current();
+    /// invocation.metric("OrdersPlaced", 1, Unit::Count);
+    /// invocation.metric("ItemsPerOrder", items.len(), Unit::Count);
+    /// invocation.metric("PaymentLatency", elapsed, Unit::Milliseconds);
+    /// ```
+    pub fn metric(&self, name: &str, value: impl Into<MetricValue>, unit: Unit) {
+        if self.is_measured() {
+            let series = Series { name, unit, resolution: Resolution::Standard };
+            record_in(self, &Dimensions::new(), series, value.into().in_unit(unit), Record::Sample);
+        }
+    }
+
+    /// Metrics with dimensions of their own, or of a high resolution.
+    pub fn metrics(&self) -> Metrics {
+        let owner = if self.is_measured() { Owner::Invocation(self.clone()) } else { Owner::Nobody };
+        Metrics { owner, dimensions: Dimensions::new(), resolution: Resolution::Standard }
+    }
+
+    /// Adds a member to the lines of this invocation's own metrics that is no metric and no dimension: for Logs Insights, where the number of its
+    /// values costs nothing. An order's id, for one.
+    ///
+    /// The last value of a key counts; there is room for 100 keys.
+    pub fn metrics_metadata(&self, key: &str, value: impl Into<AnnotationValue>) {
+        let Some(measured) = self.measured() else { return };
+        // Code of the user's runs here, which must not find the lock taken.
+        let value = value.into().into_json();
+        let described = measured.lock().store.describe(key, value);
+        if described.is_err() {
+            static LOGGED: Once = Once::new();
+            LOGGED.call_once(|| notice::log(Warning::MetricMetadataRefused, Data::name(key)));
+        }
+    }
+}
+
+impl Metrics {
+    /// For what belongs to no invocation.
+    pub(crate) fn of_lifecycle(shared: &Arc<Shared>) -> Self {
+        let owner = if shared.settings.metrics.is_on() { Owner::Lifecycle(Arc::clone(shared)) } else { Owner::Nobody };
+        Self { owner, dimensions: Dimensions::new(), resolution: Resolution::Standard }
+    }
+
+    /// The same with one dimension more, or with another value of one.
+    ///
+    /// A metric has at most 30 dimensions: `service`, the default ones, and these. One that there is no room for, or that has no name or no
+    /// value, is left out and logged once. CloudWatch takes ASCII; other characters become `_`. Each combination of values is a metric of its own on
+    /// the bill, so use values of which there are few.
+    pub fn dimension(mut self, name: &str, value: &str) -> Self {
+        let common = match &self.owner {
+            Owner::Nobody => return self,
+            Owner::Invocation(invocation) => base(invocation.shared()),
+            Owner::Lifecycle(shared) => base(shared),
+        };
+        add_dimension(&mut self.dimensions, &common.dimensions, name, value);
+        self
+    }
+
+    /// The same with metrics that CloudWatch stores by the second instead of by the minute.
+    pub fn high_resolution(mut self) -> Self {
+        self.resolution = Resolution::High;
+        self
+    }
+
+    /// Records a value, as [`Invocation::metric`] does.
+    pub fn record(&self, name: &str, value: impl Into<MetricValue>, unit: Unit) {
+        if matches!(self.owner, Owner::Nobody) {
+            return;
+        }
+        let value = value.into().in_unit(unit);
+        self.keep(Series { name, unit, resolution: self.resolution }, value, Record::Sample);
+    }
+
+    fn keep(&self, series: Series<'_>, value: f64, record: Record) {
+        match &self.owner {
+            Owner::Nobody => {}
+            Owner::Invocation(invocation) => record_in(invocation, &self.dimensions, series, value, record),
+            Owner::Lifecycle(shared) => record_outside(shared, &self.dimensions, series, value, record),
+        }
+    }
+}
+
+/// Adds a dimension, unless there is no room for it beside the `common` ones.
+pub(super) fn add_dimension(dimensions: &mut Dimensions, common: &[(String, String)], name: &str, value: &str) {
+    let (Some(valid), Some(of)) = (emf::name(name), emf::value(value)) else { return refuse_dimension(name, value) };
+    if let Some((_, known)) = dimensions.iter_mut().find(|(known, _)| *known == valid) {
+        *known = of.into_owned();
+        return;
+    }
+    let replaces = |(other, _): &&(String, String)| dimensions.iter().all(|(name, _)| name != other) && *other != valid;
+    if common.iter().filter(replaces).count() + dimensions.len() < MOST_DIMENSIONS {
+        dimensions.push((valid.into_owned(), of.into_owned()));
+    } else {
+        refuse_dimension(name, value);
+    }
+}
+
+#[cold]
+fn refuse_dimension(name: &str, value: &str) {
+    static LOGGED: Once = Once::new();
+    LOGGED.call_once(|| notice::log(Warning::MetricDimensionRefused, Data { value: Some(value), ..Data::name(name) }));
+}
+
+/// Records a value in an invocation, or writes it at once where the invocation's last metrics are written.
+pub(super) fn record_in(invocation: &Invocation, dimensions: &Dimensions, series: Series<'_>, value: f64, record: Record) {
+    let Some(measured) = invocation.measured() else { return };
+    let common = &base(invocation.shared()).dimensions;
+    let mut state = measured.lock();
+    let recorded = state.store.record(common, dimensions, series, value, record);
+    let full = (state.closed || state.store.is_full()).then(|| state.store.take());
+    drop(state);
+    if let Some(store) = full {
+        stage::write_now(invocation, &store);
+    }
+    if let Err(refused) = recorded {
+        refuse_metric(series.name, value, refused);
+    }
+}
+
+/// Records a value that belongs to no invocation.
+pub(super) fn record_outside(shared: &Shared, dimensions: &Dimensions, series: Series<'_>, value: f64, record: Record) {
+    let common = &base(shared).dimensions;
+    let recorded = {
+        let mut store: std::sync::MutexGuard<'_, Store> = shared.metrics.outside();
+        store.record(common, dimensions, series, value, record)
+    };
+    stage::write_outside_if_full(shared);
+    if let Err(refused) = recorded {
+        refuse_metric(series.name, value, refused);
+    }
+}
+
+#[cold]
+fn refuse_metric(name: &str, value: f64, refused: Refused) {
+    static LOGGED: Once = Once::new();
+    LOGGED.call_once(|| {
+        let value = value.to_string();
+        let expected = match refused {
+            Refused::Name => "a name that no dimension has",
+            Refused::Value | Refused::Room => "a finite number",
+        };
+        notice::log(Warning::MetricRefused, Data { value: Some(&value), expected: Some(expected), ..Data::name(name) });
+    });
+}
+
+/// The namespace and the dimensions of all metrics of a lifecycle.
+pub(crate) fn base(shared: &Shared) -> &Base {
+    shared.metrics.base(|| {
+        let settings = &shared.settings.metrics;
+        let mut dimensions = Dimensions::new();
+        add_dimension(&mut dimensions, &[], "service", &settings.service());
+        for (name, value) in &settings.dimensions {
+            add_dimension(&mut dimensions, &[], name, value);
+        }
+        Base { namespace: settings.namespace.clone().unwrap_or_default(), dimensions, redactor: shared.settings.redactor.clone() }
+    })
+}

@@ -1,0 +1,55 @@
+//! What the stage after the response takes.
+
+use crate::{Invocation, clock};
+use std::time::{Duration, Instant};
+
+/// The time that the parts of the stage have taken, where metrics are on.
+#[derive(Debug, Default)]
+pub(crate) struct Spent {
+    /// Sending spans.
+    pub(crate) flush: Stopwatch,
+    /// Work that was stored for after the response, and hooks.
+    pub(crate) work: Stopwatch,
+    pub(super) spans_left_out: u32,
+}
+
+/// Adds up the time between its starts and its stops.
+#[derive(Debug, Default)]
+pub(crate) struct Stopwatch {
+    is_on: bool,
+    started: Option<Instant>,
+    pub(super) total: Option<Duration>,
+}
+
+impl Spent {
+    pub(crate) fn new(invocation: &Invocation) -> Self {
+        let watch = || Stopwatch { is_on: invocation.is_measured(), ..Stopwatch::default() };
+        Self { flush: watch(), work: watch(), spans_left_out: 0 }
+    }
+
+    /// Whether anything was measured.
+    pub(super) fn has_some(&self) -> bool {
+        self.flush.total.is_some() || self.work.total.is_some() || self.spans_left_out > 0
+    }
+
+    /// Counts spans that X-Ray had no room for.
+    pub(crate) fn left_out(&mut self, spans: u32) {
+        self.spans_left_out = self.spans_left_out.saturating_add(spans);
+    }
+}
+
+impl Stopwatch {
+    /// Starts it where metrics are on.
+    pub(crate) fn start_if(&mut self, condition: bool) {
+        if condition && self.is_on {
+            self.started = Some(clock::now());
+        }
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some(started) = self.started.take() {
+            let passed = clock::now().saturating_duration_since(started);
+            self.total = Some(self.total.unwrap_or_default() + passed);
+        }
+    }
+}
