@@ -1,4 +1,4 @@
-//! What the platform is asked to run, and what came of it.
+//! Invocations that the platform is asked to run, and their results.
 
 use bytes::Bytes;
 use std::{
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 pub struct Event {
     /// The JSON the handler receives.
     pub payload: Bytes,
-    /// An `x-amzn-trace-id` that came with the request: its trace is continued. Without one a new trace is begun.
+    /// An `x-amzn-trace-id` of the request, whose trace is continued. Without one a new trace starts.
     pub trace_header: Option<String>,
     /// Trace headers of the messages in this event; Lambda puts links to them on its own `AWS::Lambda` segment.
     pub linked: Vec<String>,
@@ -26,37 +26,37 @@ pub struct Event {
     pub timeout: Option<Duration>,
 }
 
-/// What the caller of a function got.
+/// The result of an invocation, as its caller sees it.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The invocation's request id.
     pub request_id: String,
     /// `Root` of the trace this invocation belongs to, as in `1-5759e988-bd862e3fe1be46a994272793`.
     pub trace_id: String,
-    /// The function's answer, or why there is none.
+    /// The function's response, or the reason why there is none.
     pub result: Result<Bytes, Failure>,
-    /// True when the function streamed its answer.
+    /// True if the function streamed its response.
     pub streamed: bool,
-    /// When the caller had the whole answer.
+    /// The time when the caller had the whole response.
     pub at: SystemTime,
 }
 
-/// A streamed answer while it comes.
+/// A streamed response in progress.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum StreamPart {
-    /// The function has begun to stream.
+    /// The function has started to stream.
     Begun {
         /// The invocation's request id.
         request_id: String,
         /// `Root` of the trace this invocation belongs to.
         trace_id: String,
     },
-    /// What came next. The first bytes are the head, as `lambda_runtime` writes it.
+    /// The next part. The first bytes are the head, as `lambda_runtime` writes it.
     Data(Bytes),
 }
 
-/// Why a caller got no answer.
+/// Why a caller got no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The function posted an error: `{"errorType", "errorMessage"}`.
@@ -73,7 +73,7 @@ pub enum Failure {
         /// The function's timeout, rounded.
         seconds: u64,
     },
-    /// The process ended without an answer.
+    /// The process ended without a response.
     #[error("Runtime exited: {0}")]
     Exited(String),
     /// The kernel killed the process because it used more memory than the function has; see
@@ -83,19 +83,19 @@ pub enum Failure {
         /// The function's memory.
         memory_mb: u32,
     },
-    /// The answer was larger than 6 MB (413 to the runtime).
+    /// The response was larger than 6 MB (413 to the runtime).
     #[error("Response payload size exceeded maximum allowed payload size (6291556 bytes).")]
     TooLarge,
 }
 
 /// Whatever can run an event: a function of the sandbox, or a stand-in for one in a test.
 pub trait Invoke: Send + Sync + 'static {
-    /// Runs one event to its answer. Waits while the function is busy.
+    /// Runs one event and returns its result. Waits while the function is busy.
     fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>>;
 
-    /// Runs one event to its answer, and hands on what the function streams while it does.
+    /// Runs one event and returns its result. Passes on the parts that the function streams in the meantime.
     ///
-    /// A receiver that is slow slows the function down; one that is dropped does not. By default everything is in the answer
+    /// A receiver that is slow slows the function down; one that is dropped does not. By default everything is in the result
     /// only.
     fn invoke_streaming(
         &self,

@@ -1,11 +1,11 @@
 //! A function URL: HTTP in front of a function.
 //!
-//! Requests become events of payload format 2.0, answers become HTTP again, as described in "Invoking Lambda function URLs" in AWS'
-//! developer guide. A streamed answer is passed on while it comes.
+//! Requests become events of payload format 2.0, and results become HTTP again, as described in "Invoking Lambda function URLs" in AWS'
+//! developer guide. A streamed response is passed on in parts.
 //!
-//! As with AWS' emulator, one path is Lambda's own: what is posted to `/2015-03-31/functions/function/invocations` is the event as
-//! it stands, and the answer is the function's, by the rules of the `Invoke` API: a function error has the header
-//! `x-amz-function-error`, and `x-amz-invocation-type: Event` asks for no answer but 202.
+//! As with AWS' emulator, one path belongs to Lambda: a post to `/2015-03-31/functions/function/invocations` is an unchanged event, and its
+//! response follows the rules of the `Invoke` API. A function error has the header `x-amz-function-error`, and `x-amz-invocation-type:
+//! Event` gets 202 at once.
 //!
 //! ```no_run
 //! use lambda_lifecycle_sandbox::{function::Function, url::FunctionUrl};
@@ -57,7 +57,7 @@ impl FunctionUrl {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), function).await
     }
 
-    /// Listens on an address; port 0 stands for a free one.
+    /// Listens on an address; port 0 chooses a free one.
     ///
     /// # Errors
     ///

@@ -29,7 +29,7 @@ pub fn patience() -> Duration {
 #[error("not within {waited:?}: {what}; set {PATIENCE} on a slow machine\n{state}")]
 #[non_exhaustive]
 pub struct Expired {
-    /// What was waited for, the innermost wait last.
+    /// The open waits, the innermost last.
     pub what: String,
     /// How long.
     pub waited: Duration,
@@ -59,13 +59,13 @@ async fn within_patience<T>(what: impl Into<String>, waited: Duration, future: i
 /// The waits that are open, each with the thread that began it.
 static WAITS: Mutex<Vec<(u64, ThreadId, String)>> = Mutex::new(Vec::new());
 
-/// What can be shown when a wait is in vain.
+/// A description that an expired wait can show.
 pub(crate) trait Describe: Send + Sync {
-    /// What it is and what has become of it, in lines.
+    /// Its name and state, in lines.
     fn describe(&self) -> String;
 }
 
-/// What is described when a wait expires, each with the thread that built it.
+/// The descriptions for an expired wait, each with the thread that built it.
 static DESCRIBED: Mutex<Vec<(ThreadId, Weak<dyn Describe>)>> = Mutex::new(Vec::new());
 
 /// Nothing panics while it holds one of these.

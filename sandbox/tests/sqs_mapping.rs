@@ -1,4 +1,4 @@
-//! The event source mapping: what the function gets, and what its answer does to the messages.
+//! The event source mapping: the events of the function, and the effect of its responses on the messages.
 
 mod sqs_support;
 
@@ -55,7 +55,7 @@ async fn the_event_is_lambdas() {
     assert_eq!(call.event.linked, [header('1')]);
     let [record] = &call.records()[..] else { panic!("one record") };
     let mut record = record.clone();
-    // What differs from run to run.
+    // These values differ between runs.
     for time in ["SentTimestamp", "ApproximateFirstReceiveTimestamp"] {
         let time = record["attributes"].as_object_mut().unwrap().remove(time).unwrap();
         assert!(time.as_str().unwrap().parse::<u64>().unwrap() > 1_700_000_000_000, "milliseconds: {time}");
@@ -121,7 +121,7 @@ async fn messages_reported_as_failed_come_again_and_the_others_are_deleted() {
     assert_eq!(seen[1].deleted, [ids[1].clone()]);
 }
 
-/// The outcome of a batch of two, `a` and `b`, for an answer in which `A` stands for the id of `a`.
+/// The outcome of a batch of two, `a` and `b`, for a response in which `A` is the id of `a`.
 async fn outcome(sqs: &Sqs, name: &str, report: bool, answer: &str) -> (BatchOutcome, usize, usize) {
     let queue = sqs.create_queue(name, QueueOptions::default()).await.unwrap();
     for body in ["a", "b"] {
@@ -159,7 +159,7 @@ async fn answers_are_read_as_strictly_as_lambda_reads_them() {
         (r#"{"batchItemFailures":[{"itemIdentifier":""}]}"#, "is empty"),
         (r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#, "no string"),
         (r#"{"batchItemFailures":[{"itemIdentifier":7}]}"#, "no string"),
-        (r#"{"batchItemFailures":[{"itemIdentifier":"A"},{"itemIdentifier":"unknown"}]}"#, "no message of the batch"),
+        (r#"{"batchItemFailures":[{"itemIdentifier":"A"},{"itemIdentifier":"unknown"}]}"#, "not a message of the batch"),
     ];
     for (index, answer) in succeed.iter().enumerate() {
         let outcome = outcome(&sqs, &format!("succeed-{index}"), true, answer).await;
@@ -175,7 +175,7 @@ async fn answers_are_read_as_strictly_as_lambda_reads_them() {
         assert!(reason.contains(why), "{answer}: {reason}");
         assert_eq!((failed, deleted), (2, 0), "{answer}");
     }
-    // Without ReportBatchItemFailures an answer is an answer.
+    // Without ReportBatchItemFailures, every response is a success.
     for (index, answer) in partly.iter().copied().chain(fail.iter().map(|(answer, _)| *answer)).enumerate() {
         let outcome = outcome(&sqs, &format!("plain-{index}"), false, answer).await;
         assert_eq!(outcome, (BatchOutcome::Succeeded, 0, 2), "{answer}");

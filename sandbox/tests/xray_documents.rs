@@ -1,4 +1,4 @@
-//! What the daemon accepts and what it rejects, and why.
+//! Documents that the daemon accepts, and documents that it rejects.
 
 use bytes::Bytes;
 use lambda_lifecycle_sandbox::xray::{Cause, Daemon, Kind, MAX_DATAGRAM_BYTES, Problem, SHED_ABOVE_BYTES, TraceStore};
@@ -190,7 +190,7 @@ async fn bad_identities_and_times_are_rejected() {
         (json!({"end_time": 1_700_000_000.0}), "/end_time: 1700000000 is before start_time"),
         (
             json!({"start_time": 1_700_000_000_250_u64, "end_time": null, "in_progress": true}),
-            "/start_time: 1700000000250 is no time",
+            "/start_time: 1700000000250 is not a time",
         ),
     ];
     for (changes, reason) in cases {
@@ -210,8 +210,8 @@ async fn bad_annotations_metadata_and_blocks_are_rejected() {
         (json!({"metadata": {"AWS.x": {}}}), "/metadata: `AWS.x`: keys that begin with `AWS.` are reserved"),
         (json!({"metadata": {"default": {"AWS.x": 1}}}), "/metadata: `AWS.x`: keys that begin with `AWS.` are reserved"),
         (json!({"aws": {"request_id": "r".repeat(251)}}), "/aws/request_id: a string of 251 characters"),
-        (json!({"http": {"response": {"status": 99}}}), "/http/response/status: 99 is no HTTP status"),
-        (json!({"http": {"response": {"content_length": -1}}}), "/http/response/content_length: -1 is no length"),
+        (json!({"http": {"response": {"status": 99}}}), "/http/response/status: 99 is not an HTTP status"),
+        (json!({"http": {"response": {"content_length": -1}}}), "/http/response/content_length: -1 is not a length"),
     ];
     for (changes, reason) in cases {
         assert_rejected(changes, reason).await;
@@ -237,7 +237,7 @@ async fn bad_causes_links_and_nested_subsegments_are_rejected() {
             json!({"links": [{"trace_id": TRACE, "id": "53995c3f42cd8ad1", "attributes": 1}]}),
             "/links/0/attributes: must be an object",
         ),
-        (json!({"links": [{"trace_id": TRACE, "id": "53995c3f42cd8ad1", "span": 1}]}), "/links/0/span: is no field of a link"),
+        (json!({"links": [{"trace_id": TRACE, "id": "53995c3f42cd8ad1", "span": 1}]}), "/links/0/span: is not a field of a link"),
         (
             json!({"subsegments": [{"id": "53995c3f42cd8ad9", "name": "n", "start_time": 1.7e9, "end_time": 1.7e9}]}),
             "/subsegments/0/id: `53995c3f42cd8ad9` occurs twice",

@@ -1,4 +1,4 @@
-//! What a store makes of the documents it receives, in what order and by what way they come.
+//! The traces of a store, for every order and way in which documents arrive.
 
 use lambda_lifecycle_sandbox::{
     wait::patience,
@@ -66,7 +66,7 @@ async fn check_finds_orphans_duplicates_rejected_and_unfinished_documents() {
     let unfinished = child("aaaaaaaaaaaaaaa3", None);
     let mut bad = child("aaaaaaaaaaaaaaa4", Some(1.0));
     bad["end_time"] = json!("late");
-    // An identical copy is no problem: a datagram may come twice.
+    // An identical copy is fine, because a datagram may arrive twice.
     let copy = twice.clone();
     let store = receive(&[root(), orphan, twice, copy, differs, unfinished, bad]).await;
 
@@ -256,6 +256,6 @@ async fn an_endpoint_that_does_not_answer_is_told() {
     store.put_platform_segment(root());
     let forwarder = Forwarder::start(&store, &endpoint).unwrap();
     within("the failure", forwarder.flush()).await;
-    assert!(forwarder.failures()[0].contains("does not answer"), "{:?}", forwarder.failures());
+    assert!(forwarder.failures()[0].contains("does not respond"), "{:?}", forwarder.failures());
     assert!(Forwarder::start(&store, "https://xray.eu-west-1.amazonaws.com").is_err());
 }

@@ -83,7 +83,7 @@ fn path_of(own: &str, fits: impl Fn(&str) -> bool) -> Option<&str> {
     })
 }
 
-/// Where a path of the hierarchy is in the file system. What is outside of the mount, as in a container, is where the mount is.
+/// The folder of a path of the hierarchy. A path outside of the mount, as in a container, is the mount itself.
 fn folder(mount: &Mount, path: &str) -> PathBuf {
     let inside = Path::new(path).strip_prefix(&mount.root).ok();
     inside.map(|path| mount.at.join(path)).filter(|folder| folder.is_dir()).unwrap_or_else(|| mount.at.clone())
@@ -104,7 +104,7 @@ mod tests {
 
     const ROOT: &str = "24 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n";
 
-    /// A folder that stands for `/sys/fs/cgroup`, with these groups in it.
+    /// A folder in place of `/sys/fs/cgroup`, with these groups in it.
     fn root(name: &str, groups: &[&str]) -> PathBuf {
         let root = std::env::temp_dir().join(format!("control-groups-{}-find-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&root);

@@ -12,16 +12,16 @@ const NAMES_TRIED: u64 = 10_000;
 
 static CREATED: AtomicU64 = AtomicU64::new(0);
 
-/// What could not be done to a control group.
+/// A failed operation on a control group.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {}: {source}", path.display())]
 #[non_exhaustive]
 pub struct GroupError {
-    /// What was done.
+    /// The operation.
     pub action: String,
     /// To which file or folder.
     pub path: PathBuf,
-    /// What the kernel said.
+    /// The error of the kernel.
     pub source: io::Error,
 }
 
@@ -190,7 +190,7 @@ mod tests {
         path::{Path, PathBuf},
     };
 
-    /// A folder that stands for the root of a hierarchy.
+    /// A folder in place of the root of a hierarchy.
     struct Root(PathBuf);
 
     impl Root {

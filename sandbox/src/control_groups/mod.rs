@@ -29,7 +29,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 /// The place where this process may make control groups.
 ///
 /// Groups are made below the group of this process, or, with version 2, below the nearest of its ancestors that allows it. Each process of a
-/// function gets a group of its own, which is removed when the process ends, when its function is dropped, and when the sandbox is killed.
+/// function gets a separate group, which is removed when the process ends, when its function is dropped, and when the sandbox is killed.
 #[derive(Clone)]
 pub struct ControlGroups(Arc<Hierarchy>);
 
@@ -42,7 +42,7 @@ pub enum ControlGroupsError {
         "no control groups with the controllers `cpu` and `memory` are mounted ({mounts}); mount cgroup2 at /sys/fs/cgroup, or run without the limit"
     )]
     NotMounted {
-        /// What was found instead.
+        /// The hierarchies that were found instead.
         mounts: String,
     },
     /// They are mounted, but this process may not use them.
@@ -52,7 +52,7 @@ pub enum ControlGroupsError {
         Tried(tried)
     )]
     NotPermitted {
-        /// What was tried, in this order.
+        /// The attempts, in this order.
         tried: Vec<GroupError>,
     },
 }

@@ -47,7 +47,7 @@ mod tests {
             let expected = CpuQuota { quota: Duration::from_micros(micros), period: Duration::from_millis(20) };
             assert_eq!(CpuQuota::of_memory(mb), expected, "{mb} MB");
         }
-        // What no function has, and the kernel would refuse.
+        // No function has such a size, and the kernel would refuse it.
         assert_eq!(CpuQuota::of_memory(1).quota, Duration::from_millis(1));
     }
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{control_groups::ControlGroups, xray::TraceStore};
 use std::{ffi::OsStr, path::PathBuf, time::Duration};
 
-/// Describes a function; begun by [`Function::builder`].
+/// Describes a function. [`Function::builder`] creates one.
 #[derive(Clone, Debug)]
 #[must_use = "a function runs only once it is built"]
 pub struct FunctionBuilder(Settings);
@@ -36,16 +36,16 @@ impl FunctionBuilder {
         self
     }
 
-    /// The function's timeout, which every invocation is told as its deadline: 3 s where none is set, as on AWS.
+    /// The function's timeout, which sets the deadline of every invocation. Default: 3 s, as on AWS.
     ///
-    /// What happens then is up to [`kill_delay`](Self::kill_delay).
+    /// [`kill_delay`](Self::kill_delay) decides what happens then.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.0.timeout = timeout;
         self
     }
 
-    /// How much later than the deadline that was told, or than the limit of Init or restore, the platform acts: it kills the
-    /// process, or, with [`managed`](Self::managed), tells the caller. None where nothing is set, as on AWS.
+    /// How much later than the deadline that the function received, or than the limit of Init or restore, the platform acts: it kills the
+    /// process, or, with [`managed`](Self::managed), gives the caller an error. Default: none, as on AWS.
     ///
     /// Set it in tests that are about the function's deadline and not about the kill: on a busy machine the function then has the
     /// time to do what it does at its deadline. [`Function::expire`] ends the delay early. A runtime of Managed Instances has as much
@@ -109,7 +109,7 @@ impl FunctionBuilder {
         self
     }
 
-    /// What the function is told of its trace. The default is [`TraceMode::Active`], other than on AWS.
+    /// The trace header that the function receives. The default is [`TraceMode::Active`], unlike on AWS.
     pub fn trace_mode(mut self, mode: TraceMode) -> Self {
         self.0.trace_mode = mode;
         self
@@ -146,9 +146,9 @@ impl FunctionBuilder {
         self
     }
 
-    /// What goes wrong with the first `times` responses, errors among them, that the function posts.
+    /// The fault of the first `times` responses, including errors, that the function posts.
     ///
-    /// On AWS these are rare and hard to bring about; a runtime must bear them all the same.
+    /// On AWS these are rare and hard to cause, but a runtime must handle them.
     pub fn post_fault(mut self, fault: PostFault, times: usize) -> Self {
         self.0.post_faults = PostFaults::new(fault, times);
         self
@@ -158,7 +158,7 @@ impl FunctionBuilder {
     /// 1), which is `AWS_LAMBDA_MAX_CONCURRENCY`; `AWS_LAMBDA_INITIALIZATION_TYPE` is `lambda-managed-instances`.
     ///
     /// [`build`](Self::build) starts the process, ahead of requests. It is never frozen, and timeouts are not enforced: at the
-    /// deadline the caller gets [`Failure::TimedOut`](crate::Failure::TimedOut), the process runs on, and a late answer is
+    /// deadline the caller gets [`Failure::TimedOut`](crate::Failure::TimedOut), the process runs on, and a late response is
     /// refused with 410.
     pub fn managed(mut self, concurrency: usize) -> Self {
         self.0.managed = true;
@@ -166,7 +166,7 @@ impl FunctionBuilder {
         self.initialization_type("lambda-managed-instances")
     }
 
-    /// `AWS_LAMBDA_LOG_FORMAT`: `Text`, which is the default, or `JSON`. The function is told, and Lambda's own lines in
+    /// `AWS_LAMBDA_LOG_FORMAT`: `Text`, which is the default, or `JSON`. The function receives the variable, and Lambda's lines in
     /// [`Function::logs`] follow it.
     pub fn log_format(mut self, format: impl Into<String>) -> Self {
         self.0.log_format = format.into();

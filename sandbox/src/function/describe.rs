@@ -1,4 +1,4 @@
-//! What a wait that expires shows of a function.
+//! The description of a function that an expired wait shows.
 
 use super::shared::Shared;
 use crate::wait::Describe;

@@ -73,7 +73,7 @@ impl Environment {
             };
             tokio::select! {
                 biased;
-                // What the process has said counts before its end does.
+                // Calls of the process count before its end does.
                 message = messages.recv() => match message {
                     Some(message) => self.receive(message).await,
                     None => return,
@@ -90,7 +90,7 @@ impl Environment {
         }
     }
 
-    /// While there is work. What it is at rest the pool says, which knows whether there is more.
+    /// Runs while there is work. The pool knows whether there is more, and sets the state afterwards.
     fn set_state(&self, state: EnvironmentState) {
         let pid = self.session.as_ref().map(|session| session.process.pid());
         let status = Status { number: self.number, pid, state };
@@ -112,7 +112,7 @@ impl Environment {
                 }
             }
             Message::Api { environment, call } => {
-                // A call of an earlier process gets no answer from here, which its server reports as 410 Gone.
+                // A call of an earlier process gets no response from here, which its server reports as 410 Gone.
                 if self.session.as_ref().is_some_and(|session| session.number == environment) {
                     self.serve(call).await;
                 }
@@ -312,11 +312,11 @@ impl Environment {
         }
     }
 
-    /// So much work is done: takes the events that wait longest, if there are any. Those who waited for this environment are told when its state
-    /// says so already, and before anything else is begun.
+    /// Takes the events that wait longest after `done` units of work, if there are any. Callers that waited for this environment are notified once
+    /// its state has changed, and before other work starts.
     async fn release(&mut self, done: usize, tell: impl FnOnce() + Send) {
         self.done += done;
-        // What is being shut down is released when the process is gone.
+        // An environment that shuts down is released when its process is gone.
         let next = if self.shut_down_if_idle() { Vec::new() } else { self.settle() };
         tell();
         for job in next {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use std::time::{Instant, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
-/// An invocation that was begun.
+/// A started invocation.
 pub(crate) struct Invocation {
     job: Job,
     pub(crate) clock: Clock,
@@ -30,7 +30,7 @@ pub(crate) struct Invocation {
     ended: bool,
     stage: Stage,
     segments: Segments,
-    /// What went wrong first; the caller may nevertheless have an answer, when it went wrong afterwards.
+    /// The first failure. The caller may still have a response, if the failure came afterwards.
     failure: Option<Failure>,
     /// When the runtime got the event.
     started: Option<Instant>,
@@ -41,9 +41,9 @@ pub(crate) struct Invocation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Running,
-    /// The runtime is writing its answer.
+    /// The runtime is writing its response.
     Posting,
-    /// The connection broke off in the middle of the answer.
+    /// The connection broke off in the middle of the response.
     Truncated,
     Posted,
     /// The deadline has passed.
@@ -78,13 +78,13 @@ impl Invocation {
         self.log.start(settings, &self.job.request_id);
     }
 
-    /// What the runtime's poll is answered with.
+    /// The response to the runtime's poll.
     pub(crate) fn next_event(&self, settings: &Settings) -> NextEvent {
         let deadline = self.clock.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let event = &self.job.event;
         let fields = [
             ("lambda-runtime-aws-request-id", Some(self.job.request_id.clone())),
-            // One attempt of the request; runtimes hand it back with the answer.
+            // One attempt of the request; runtimes return it with the response.
             ("lambda-runtime-invocation-id", Some(new_request_id())),
             ("lambda-runtime-deadline-ms", Some(deadline.to_string())),
             ("lambda-runtime-invoked-function-arn", Some(settings.arn())),
@@ -106,7 +106,7 @@ impl Invocation {
         NextEvent { headers, payload: event.payload.clone() }
     }
 
-    /// What an extension that wants INVOKE is told.
+    /// The event for an extension that subscribes to INVOKE.
     pub(crate) fn extension_event(&self, settings: &Settings) -> serde_json::Value {
         serde_json::json!({
             "eventType": "INVOKE",
@@ -117,7 +117,7 @@ impl Invocation {
         })
     }
 
-    /// Says where a stream goes on its way, where somebody wants it so.
+    /// Sets the receiver of a stream in progress, if there is one.
     pub(crate) fn post_begins(&mut self, kind: PostKind) -> Result<Option<mpsc::Sender<StreamPart>>, ApiError> {
         match self.stage {
             Stage::Running => {
@@ -156,7 +156,7 @@ impl Invocation {
         }
         let (result, refused) = match post.outcome {
             _ if self.stage == Stage::TimedOut => (None, Some(ApiError::gone())),
-            // A process that ended tells more than the connection it left behind: its end, or the deadline, decides.
+            // The end of a process says more than the connection it left behind: its end, or the deadline, decides.
             Outcome::Truncated => (None, Some(ApiError::truncated())),
             Outcome::Answer(body) => (Some(Ok(body)), None),
             Outcome::Error(error) => {
@@ -195,7 +195,7 @@ impl Invocation {
         self.job.answer(result, streamed);
     }
 
-    /// The runtime asks for its next event: only allowed once it has answered this one.
+    /// The runtime requests its next event, which is allowed only once it has responded to this one.
     pub(crate) fn next_called(&mut self, settings: &Settings) -> Result<(), ApiError> {
         match self.stage {
             Stage::Posted => Ok(()),
@@ -220,7 +220,7 @@ impl Invocation {
         !matches!(self.stage, Stage::Running | Stage::Posting)
     }
 
-    /// The deadline has passed. An answer the caller already has stays.
+    /// The deadline has passed. A response that the caller already has stays.
     pub(crate) fn time_out(&mut self, settings: &Settings) {
         self.stage = Stage::TimedOut;
         self.fail(timed_out(self.job.timeout(settings)), settings);
@@ -233,7 +233,7 @@ impl Invocation {
         self.job.answer(Err(failure), false);
     }
 
-    /// With several invocations at once Lambda's segments end with the answer: which `/next` follows it cannot be told.
+    /// With several invocations at once, Lambda's segments end with the response, because any of them could be the one that a `/next` ends.
     fn end_with_answer(&mut self, settings: &Settings) {
         if settings.managed {
             self.end(settings);

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
-/// An event and the one who waits for its answer.
+/// An event and the caller that waits for its result.
 pub(crate) struct Job {
     pub(crate) request_id: String,
     pub(crate) trace: Trace,
     pub(super) event: Event,
     pub(super) received: SystemTime,
     caller: Option<oneshot::Sender<Answer>>,
-    /// Where a streamed answer goes while it comes.
+    /// The receiver of a streamed response in progress.
     pub(super) stream: Option<mpsc::Sender<StreamPart>>,
     /// Set early when the Init phase is repeated inside the invocation: the function's timeout covers both.
     pub(crate) clock: Option<Clock>,
@@ -24,7 +24,7 @@ pub(crate) struct Job {
 pub(crate) struct Clock {
     /// When the platform acts.
     pub(crate) deadline: Instant,
-    /// What the function is told.
+    /// The event as the function receives it.
     pub(crate) wall: SystemTime,
 }
 
@@ -60,7 +60,7 @@ impl Job {
         })
     }
 
-    /// Tells the caller, who may have gone. Only the first answer counts.
+    /// Sends the result to the caller, which may be gone. Only the first result counts.
     pub(crate) fn answer(&mut self, result: Result<Bytes, Failure>, streamed: bool) {
         if let Some(caller) = self.caller.take() {
             let (request_id, trace_id) = (self.request_id.clone(), self.trace.root.clone());

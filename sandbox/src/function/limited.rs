@@ -90,7 +90,7 @@ impl Limited {
 impl Drop for Limited {
     fn drop(&mut self) {
         let Some(mut left) = self.left.take() else { return };
-        // What is killed ends sooner at full speed.
+        // A killed process ends sooner at full speed.
         left.group.release();
         if !left.remove() {
             // Should there be no thread, or should this process end first, the reaper does it.

@@ -1,4 +1,4 @@
-//! What a function's processes write to stdout and stderr, and what Lambda adds.
+//! Lines that a function's processes write to stdout and stderr, and lines that Lambda adds.
 
 use super::history::History;
 use std::{sync::Arc, time::SystemTime};
@@ -30,7 +30,7 @@ pub struct LogLine {
     pub environment: u32,
     /// Where it was written to; filter by this to see the function's own lines only.
     pub output: Output,
-    /// The line without its end. Bytes that are no UTF-8 are replaced; after 256 KB a new line is begun, as CloudWatch does.
+    /// The line without its end. Bytes that are not UTF-8 are replaced; after 256 KB a new line starts, as in CloudWatch.
     pub text: String,
 }
 

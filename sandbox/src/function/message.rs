@@ -1,4 +1,4 @@
-//! What an environment is told, what it says of itself, and the way there.
+//! Messages to an environment, its reports, and the channel between them.
 
 use super::{
     api::{
@@ -12,7 +12,7 @@ use super::{
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// What an execution environment is doing.
+/// The state of an execution environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvironmentState {
     /// No process has been started yet.
@@ -50,7 +50,7 @@ pub(crate) struct Status {
     pub(crate) state: EnvironmentState,
 }
 
-/// What is asked of an environment that is free.
+/// A request to a free environment.
 pub(crate) enum Work {
     Job(Box<Job>),
     WarmUp(oneshot::Sender<Result<(), WarmUpError>>),
@@ -76,7 +76,7 @@ pub enum WarmUpError {
     Dropped,
 }
 
-/// What an environment is told.
+/// A message to an environment.
 pub(crate) enum Message {
     Work(Work),
     Api {
@@ -97,7 +97,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// A call that nobody answers comes from a process whose environment is gone.
+    /// A call without a response comes from a process whose environment is gone.
     pub(crate) async fn call<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, ApiError> {
         let (reply, answer) = oneshot::channel();
         let message = Message::Api { environment: self.environment, call: call(reply) };

@@ -7,10 +7,10 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! let function = Function::builder("orders", "target/debug/bootstrap").timeout(Duration::from_secs(1)).build().await;
-//! let answer = function.invoke(Event { payload: r#"{"id": 7}"#.into(), ..Event::default() }).await;
-//! println!("{:?}", answer.result);
+//! let response = function.invoke(Event { payload: r#"{"id": 7}"#.into(), ..Event::default() }).await;
+//! println!("{:?}", response.result);
 //!
-//! // The caller has its answer; the function may still be at work, until it asks for its next event and is frozen.
+//! // The caller has its response. The function may still be running, until it requests its next event and is frozen.
 //! function.wait_frozen().await;
 //! for event in function.timeline() {
 //!     println!("{event}");
@@ -24,7 +24,7 @@
 //! ```
 //!
 //! Beside on-demand functions there are [Managed Instances](FunctionBuilder::managed), [SnapStart and provisioned
-//! concurrency](FunctionBuilder::initialization_type). What is as on AWS and what is not, point by point, is on the
+//! concurrency](FunctionBuilder::initialization_type). Differences from AWS are listed on the
 //! [crate's page](crate).
 
 mod api;
@@ -75,7 +75,7 @@ use tokio::sync::mpsc;
 #[derive(Clone)]
 pub struct Function(Arc<Pool>);
 
-/// What came of a shutdown.
+/// The result of a shutdown.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Shutdown {
@@ -105,7 +105,7 @@ impl Function {
         &self.shared().settings.name
     }
 
-    /// What the function is told in `Lambda-Runtime-Invoked-Function-Arn`.
+    /// The function's ARN in `Lambda-Runtime-Invoked-Function-Arn`.
     pub fn arn(&self) -> String {
         self.shared().settings.arn()
     }
@@ -153,7 +153,7 @@ impl Function {
         self.shared().timeline.entries()
     }
 
-    /// What happens from now on.
+    /// Events from now on.
     pub fn subscribe(&self) -> Subscription<TimelineEvent> {
         self.shared().timeline.subscribe()
     }
@@ -176,7 +176,7 @@ impl Function {
         self.latest().and_then(|status| status.pid)
     }
 
-    /// What the environment that was started last is doing.
+    /// The state of the environment that was started last.
     pub fn state(&self) -> EnvironmentState {
         self.latest().map_or(EnvironmentState::Cold, |status| status.state)
     }

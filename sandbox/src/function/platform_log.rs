@@ -26,7 +26,7 @@ pub(crate) struct PlatformLog {
     pub(crate) pid: u32,
 }
 
-/// What is reported of an invocation that is over.
+/// The report of a finished invocation.
 pub(crate) struct Report<'a> {
     pub(crate) request_id: &'a str,
     /// The time it was given.

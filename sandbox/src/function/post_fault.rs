@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// What the Runtime API does with a response instead of taking it: see [`FunctionBuilder::post_fault`](super::FunctionBuilder::post_fault).
+/// The fault that the Runtime API injects instead of accepting a response: see
+/// [`FunctionBuilder::post_fault`](super::FunctionBuilder::post_fault).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PostFault {

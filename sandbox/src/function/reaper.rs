@@ -1,7 +1,7 @@
 //! Sees to it that no process outlives its function, however the sandbox ends.
 //!
 //! The kernel's parent-death signal follows the *thread* that spawned, and needs `unsafe`. A pipe does not: the reaper is a
-//! shell that is told of every process group, and kills what is left when its standard input is closed. That happens when the
+//! shell that receives the id of every process group, and kills what is left when its standard input is closed. That happens when the
 //! function is dropped, and also when the sandbox itself is killed. The folders of control groups, which outlive their processes, are removed then,
 //! too.
 

@@ -1,4 +1,4 @@
-//! What an environment knows of its process, and everything that ends with it.
+//! An environment's knowledge of its process, and everything that ends with the process.
 
 mod managed;
 
@@ -57,7 +57,7 @@ pub(crate) enum Ending {
 
 /// An invocation that is over.
 pub(crate) struct Over {
-    /// Where it can be told which one it is.
+    /// Receives the id of the process.
     pub(crate) request_id: Option<String>,
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct Session {
     /// Until when its first polls may come, and whether they have come.
     first_polls: Option<Instant>,
     pub(crate) ready: bool,
-    /// With Managed Instances: whom the runtime has answered and not polled again for, in the order of the answers.
+    /// With Managed Instances: the invocations that the runtime has responded to without a new poll, in the order of their responses.
     answered: VecDeque<String>,
     extensions: Vec<Extension>,
     /// The runtime has called `/next` since the last event.
@@ -105,7 +105,7 @@ pub(crate) struct Session {
     /// Extensions may register until the runtime has called `/next`.
     registration_open: bool,
     spawned: (SystemTime, Instant),
-    /// What the first invocation's trace shows of its start.
+    /// The start of the process as the first invocation's trace shows it.
     cold_start: Option<ColdStart>,
     log: PlatformLog,
     _server: Server,
@@ -154,7 +154,7 @@ impl Session {
         (self.process, self.invocations)
     }
 
-    /// What it takes to report that the Init phase failed.
+    /// The data for a report of a failed Init phase.
     pub(crate) fn init_log(&self) -> (PlatformLog, Duration) {
         (self.log.clone(), self.spawned.1.elapsed())
     }
@@ -232,7 +232,7 @@ impl Session {
         self.registration_open = false;
     }
 
-    /// The runtime goes on to its hooks, and then to its first `/next`.
+    /// The runtime continues with its hooks, and then with its first `/next`.
     pub(crate) fn restored(&mut self) {
         if let Some(reply) = self.restore.take() {
             self.runtime_waiting = false;
@@ -329,7 +329,7 @@ impl Session {
         result
     }
 
-    /// How many invocations are over: they were answered, and everyone waits for the next.
+    /// The number of finished invocations: they have a response, and everyone waits for the next.
     pub(crate) fn finish_invocations(&mut self, settings: &Settings) -> usize {
         if self.phase != Phase::Up || !self.all_waiting() {
             return 0;
@@ -359,7 +359,7 @@ impl Session {
                 continue;
             }
             invocation.overdue = true;
-            // Without enforcement an answer in time is in time, however long the work after it takes.
+            // Without enforcement a response in time counts, regardless of how long the work after it takes.
             if !(self.managed && invocation.is_posted()) {
                 timeline.write(self.number, Some(id), EventKind::TimedOut);
                 invocation.time_out(settings);

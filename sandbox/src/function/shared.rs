@@ -1,4 +1,4 @@
-//! What the environments of a function share: its settings and records, and who of them is busy.
+//! Shared by the environments of a function: its settings and records, and which of them is busy.
 
 use super::{
     history::History,
@@ -98,7 +98,7 @@ impl Shared {
                 (Some(_), _) => EnvironmentState::Busy,
             };
         });
-        // An environment's task ends only when the function is dropped; then the reply channel in `work` tells the caller.
+        // An environment's task ends only when the function is dropped; then the reply channel in `work` notifies the caller.
         let _ = slot.mailbox.send(Message::Work(work));
     }
 }

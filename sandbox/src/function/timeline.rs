@@ -1,4 +1,4 @@
-//! What happened to a function's environments, and when.
+//! The events of a function's environments, with their times.
 
 use super::{
     history::{History, Subscription},
@@ -24,11 +24,11 @@ pub struct TimelineEvent {
     pub environment: u32,
     /// The invocation it belongs to, where it belongs to one.
     pub request_id: Option<String>,
-    /// What happened.
+    /// The kind of event.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// The kind of event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -68,7 +68,7 @@ pub enum EventKind {
     InitTimedOut,
     /// The runtime waits for its snapshot to be restored (SnapStart).
     RestoreNextCalled,
-    /// The snapshot was restored: the runtime goes on to its hooks, and then to its first event.
+    /// The snapshot was restored: the runtime continues with its hooks, and then with its first event.
     Restored,
     /// The runtime's work after the restore failed, or took longer than 10 s.
     RestoreError {
@@ -81,10 +81,10 @@ pub enum EventKind {
     Thawed,
     /// The event was handed to the runtime: the invocation begins.
     EventOut {
-        /// What the runtime was told in `Lambda-Runtime-Deadline-Ms`.
+        /// The value of `Lambda-Runtime-Deadline-Ms`.
         deadline: SystemTime,
     },
-    /// The runtime began to stream its answer.
+    /// The runtime started to stream its response.
     StreamStarted,
     /// The stream was read to its end.
     StreamEnded {
@@ -93,7 +93,7 @@ pub enum EventKind {
         /// `Lambda-Runtime-Function-Error-Type` of the trailers, when the stream failed.
         error_type: Option<String>,
     },
-    /// An answer or an error was posted for an invocation.
+    /// A response or an error was posted for an invocation.
     AnswerIn {
         /// The status the runtime got for it: 202, or why the post was refused.
         status: u16,
@@ -151,7 +151,7 @@ impl fmt::Display for TimelineEvent {
             EventKind::StreamEnded { bytes, error_type: Some(error) } => {
                 write!(f, "stream failed after {bytes} bytes: {error}")
             }
-            EventKind::AnswerIn { status, bytes, error: false } => write!(f, "answer in, {bytes} bytes, {status}"),
+            EventKind::AnswerIn { status, bytes, error: false } => write!(f, "response in, {bytes} bytes, {status}"),
             EventKind::AnswerIn { status, bytes, error: true } => write!(f, "error in, {bytes} bytes, {status}"),
             EventKind::NextCalled => write!(f, "next called"),
             EventKind::ExtensionNextCalled { name } => write!(f, "extension {name} called next"),

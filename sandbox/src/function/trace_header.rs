@@ -2,7 +2,7 @@
 
 use crate::ids::{new_root, new_segment_id};
 
-/// What a function is told of its trace.
+/// The trace header that a function receives.
 ///
 /// See "Visualize Lambda function invocations using AWS X-Ray" in AWS' developer guide.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,11 +28,11 @@ pub(crate) struct Trace {
     pub(crate) root: String,
     /// Id of the `AWS::Lambda` segment.
     pub(crate) service_id: String,
-    /// Id of the `AWS::Lambda::Function` segment, which is the `Parent` the function is told.
+    /// Id of the `AWS::Lambda::Function` segment, which is the `Parent` in the function's header.
     pub(crate) function_id: String,
     /// The caller's segment.
     pub(crate) parent: Option<String>,
-    /// Whether Lambda writes segments of its own.
+    /// Whether Lambda writes its two segments.
     pub(crate) sampled: bool,
     /// `Lambda-Runtime-Trace-Id`.
     pub(crate) header: Option<String>,

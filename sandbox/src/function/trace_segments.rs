@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// X-Ray takes this many linked traces of one segment.
 const MOST_LINKS: usize = 20;
 
-/// What came before the first invocation.
+/// The phases before the first invocation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ColdStart {
     pub(crate) phase: &'static str,
@@ -61,7 +61,7 @@ impl Segments {
         self.answered.get_or_insert_with(SystemTime::now);
     }
 
-    /// The invocation is over, for the reason its caller was told.
+    /// The invocation is over, for the reason that its caller got.
     pub(crate) fn end(&self, settings: &Settings, failure: Option<&Failure>) {
         self.put(settings, Some((SystemTime::now(), failure)));
     }
@@ -91,7 +91,7 @@ impl Segments {
                 segment.insert("links".into(), json!(self.links));
             }
             if end.is_some() {
-                // The Invoke API answers 200 for a function that failed, too.
+                // The Invoke API responds with 200 for a function that failed, too.
                 segment.insert("http".into(), json!({ "response": { "status": 200 } }));
             }
             finish(segment, end.map(|(over, failure)| (self.answered.unwrap_or(over), failure)));
@@ -123,8 +123,8 @@ impl Segments {
         segment
     }
 
-    /// Initialization, or SnapStart's Restore, lies before the segment it is in, as Lambda writes it. Overhead is what follows the answer: the extensions'
-    /// and the runtime's last work, up to the freeze.
+    /// Initialization, or SnapStart's Restore, lies before its segment, as Lambda writes it. Overhead is the time after the response: the last work of the
+    /// extensions and the runtime, up to the freeze.
     fn phases(&self, arn: &str, over: SystemTime) -> Vec<Value> {
         let answered = self.answered.unwrap_or(over);
         let phase = |name: &str, from: SystemTime, to: SystemTime| {
@@ -178,7 +178,7 @@ mod tests {
         UNIX_EPOCH + Duration::from_millis(1_500_000_000_000 + millis)
     }
 
-    /// Received at 0, Init from 10 to 50, begun at 60, answered at 80.
+    /// Received at 0, Init from 10 to 50, started at 60, response at 80.
     fn segments(linked: Vec<String>) -> (Settings, Segments) {
         let settings = Settings::new("orders".into(), "bootstrap".into());
         let incoming = format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1");
@@ -236,7 +236,7 @@ mod tests {
         }
         let over = segments.service(&settings, Some((at(90), None)));
         assert_eq!((&over["in_progress"], &over["fault"], &over["error"]), (&Value::Null, &Value::Null, &Value::Null));
-        assert!((over["end_time"].as_f64().unwrap_or(0.0) - 1_500_000_000.080).abs() < 1e-6, "ends with the answer");
+        assert!((over["end_time"].as_f64().unwrap_or(0.0) - 1_500_000_000.080).abs() < 1e-6, "ends with the response");
     }
 
     #[test]

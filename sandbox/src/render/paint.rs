@@ -31,7 +31,7 @@ impl Color {
     }
 }
 
-/// What something is printed in.
+/// The color of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ink {
     Plain,

@@ -1,4 +1,4 @@
-//! What happened when, one line each.
+//! A timeline, one event a line.
 
 use super::{
     WIDTH,
@@ -6,7 +6,7 @@ use super::{
 };
 use std::time::SystemTime;
 
-/// Longest source that has a column of its own.
+/// The longest source that has a separate column.
 const SOURCE_COLUMNS: usize = 18;
 
 /// Renders rows of time, source and text in the order of time, with colours as [`Color::auto`] finds them.

@@ -38,7 +38,7 @@ pub fn waterfall_in(trace: &Trace, color: Color) -> String {
     for root in trace.documents.iter().filter(|document| is_root(document)) {
         waterfall.document(root, "", "");
     }
-    // What is left are circles of parents.
+    // The remaining documents are circles of parents.
     for document in &trace.documents {
         waterfall.document(document, "", "");
     }
@@ -165,7 +165,7 @@ fn mark(document: &Document) -> &'static str {
     }
 }
 
-/// What a document did, in short, a line each.
+/// A short description of a document, a line for each fact.
 fn details(document: &Document, trace: &Trace) -> Vec<(Ink, String)> {
     let mut lines = Vec::new();
     if let Some(parent) = document.parent_id.as_deref().filter(|parent| trace.document(parent).is_none()) {
@@ -191,7 +191,7 @@ fn details(document: &Document, trace: &Trace) -> Vec<(Ink, String)> {
     lines
 }
 
-/// What was asked and what came of it: the operation of an AWS service or the HTTP request, and the HTTP status.
+/// The request and its result: the operation of an AWS service or the HTTP request, and the HTTP status.
 fn deed(document: &Document) -> Option<String> {
     let status = document.http.as_ref().and_then(|http| http.status);
     let status = status.map(|status| format!("→ {status}"));

@@ -27,7 +27,7 @@ impl Call {
         self.0.get(name).map(String::as_str)
     }
 
-    /// What is published: one message, or the entries of a batch.
+    /// The published messages: one, or the entries of a batch.
     pub(super) fn messages(&self) -> Vec<Published> {
         if self.get("Action") == Some("Publish") {
             return vec![self.message("")];

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// What a function's answer says about its batch.
+/// The result of a batch, as the function's response says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// All messages are done.
@@ -14,14 +14,14 @@ pub(super) enum Verdict {
     Failure(String),
 }
 
-/// Reads an answer to a batch of the messages `ids`.
+/// Reads the response to a batch of the messages `ids`.
 ///
-/// An object without a list, or with an empty one, and `null` mean success. What is no JSON, and a list with anything in it that does
-/// not name a message of the batch, fail the whole batch.
+/// An object without a list, or with an empty one, and `null` mean success. Invalid JSON, and a list with an entry that names no message of
+/// the batch, fail the whole batch.
 pub(super) fn read(answer: &[u8], ids: &[&str]) -> Verdict {
     let answer: Value = match serde_json::from_slice(answer) {
         Ok(answer) => answer,
-        Err(error) => return Verdict::Failure(format!("the answer is not JSON: {error}")),
+        Err(error) => return Verdict::Failure(format!("the response is not JSON: {error}")),
     };
     let failures = match &answer {
         Value::Null => return Verdict::Success,
@@ -32,7 +32,7 @@ pub(super) fn read(answer: &[u8], ids: &[&str]) -> Verdict {
                 return Verdict::Failure(format!("batchItemFailures is not a list but {other}"));
             }
         },
-        other => return Verdict::Failure(format!("the answer is no object but {other}")),
+        other => return Verdict::Failure(format!("the response is not an object: {other}")),
     };
     let mut failed = HashSet::new();
     for failure in failures {
@@ -42,13 +42,13 @@ pub(super) fn read(answer: &[u8], ids: &[&str]) -> Verdict {
                 return Verdict::Failure("an itemIdentifier is empty".into());
             }
             Some(Value::String(id)) if !ids.contains(&id.as_str()) => {
-                return Verdict::Failure(format!("the itemIdentifier {id} is no message of the batch"));
+                return Verdict::Failure(format!("the itemIdentifier {id} is not a message of the batch"));
             }
             Some(Value::String(id)) => {
                 failed.insert(id.clone());
             }
             Some(other) => {
-                return Verdict::Failure(format!("an itemIdentifier is no string but {other}"));
+                return Verdict::Failure(format!("an itemIdentifier is not a string: {other}"));
             }
         }
     }

@@ -35,7 +35,7 @@ pub enum MappingError {
     /// No messages, or more than Lambda takes.
     #[error("a batch size of {size} is not within 1 to {most}")]
     BatchSize {
-        /// What was asked for.
+        /// The requested option.
         size: usize,
         /// The queue's limit: 10 for FIFO, 10,000 otherwise.
         most: usize,
@@ -58,7 +58,7 @@ pub enum BatchOutcome {
     Succeeded,
     /// Some messages are done.
     Partial,
-    /// The function failed, or its answer did; with the reason.
+    /// The function failed, or its response did; with the reason.
     Failed(String),
 }
 
@@ -67,9 +67,9 @@ pub enum BatchOutcome {
 pub struct Batch {
     /// The messages, in the order of the event.
     pub messages: Vec<String>,
-    /// The function's answer.
+    /// The function's response.
     pub answer: Answer,
-    /// What the mapping made of it.
+    /// The mapping's verdict on it.
     pub outcome: BatchOutcome,
     /// Messages that come again, or go to the dead-letter queue.
     pub failed: Vec<String>,
@@ -93,7 +93,7 @@ pub struct MappingBuilder {
     redelivery_delay: Option<Duration>,
 }
 
-/// Feeds a function from a queue until it is dropped: received messages that are not deleted by then come back when their
+/// Feeds a function from a queue until it is dropped: received messages that are not deleted by then are returned to the queue when their
 /// visibility timeout passes.
 ///
 /// ```no_run
@@ -145,8 +145,8 @@ impl EventSourceMapping {
         self.shared.published.subscribe()
     }
 
-    /// Waits until the queue is empty, also of messages in flight and delayed ones, and no batch is being worked on. What went to
-    /// the dead-letter queue does not count. Without an end if messages fail forever.
+    /// Waits until the queue is empty, also of messages in flight and delayed ones, and no batch is being processed. Messages in
+    /// the dead-letter queue do not count. Never returns if messages fail forever.
     pub async fn wait_idle(&self) {
         let mut running = self.shared.running.subscribe();
         loop {
@@ -185,7 +185,7 @@ impl MappingBuilder {
         self
     }
 
-    /// Whether the function's answer says which messages failed. Default: no, then an answer means that all succeeded.
+    /// Whether the function's response says which messages failed. Default: no, so a response means that all succeeded.
     pub fn report_batch_item_failures(mut self, report: bool) -> Self {
         self.report_batch_item_failures = report;
         self

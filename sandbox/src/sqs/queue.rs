@@ -63,7 +63,7 @@ pub struct StoredMessage {
     pub id: String,
     /// The body.
     pub body: String,
-    /// How often it was received and came back.
+    /// How often it was received and returned to the queue.
     pub receive_count: u32,
     /// The `AWSTraceHeader` system attribute.
     pub trace_header: Option<String>,

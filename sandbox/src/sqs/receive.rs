@@ -17,7 +17,7 @@ use std::{
 /// Makes receipt handles differ.
 static RECEIPTS: AtomicU64 = AtomicU64::new(0);
 
-/// What one request asks for.
+/// The parameters of one request.
 struct Request<'a> {
     queue: &'a str,
     most: usize,
@@ -27,7 +27,7 @@ struct Request<'a> {
     message_attributes: Vec<&'a str>,
 }
 
-/// What one look at a queue gave.
+/// The result of one look at a queue.
 struct Look {
     messages: Vec<Value>,
     dead: Vec<Message>,

@@ -24,7 +24,7 @@ pub(super) struct Service {
     inner: SqsService,
     state: Arc<SqsState>,
     authority: String,
-    /// Held while messages move to a dead-letter queue, so that nobody sees them in neither.
+    /// Held while messages move to a dead-letter queue, so that no reader finds them in neither queue.
     moving: Mutex<()>,
     /// Counts changes of any queue, for long polls and for those who wait for an empty queue.
     changed: watch::Sender<u64>,

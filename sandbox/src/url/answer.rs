@@ -1,4 +1,4 @@
-//! A function's answer as an HTTP response.
+//! A function's result as an HTTP response.
 
 use crate::Answer;
 use axum::{
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Between the head of a streamed answer and its body.
+/// Between the head of a streamed response and its body.
 const END_OF_PRELUDE: [u8; 8] = [0; 8];
 
 /// Far above what headers and cookies come to.
@@ -76,7 +76,7 @@ impl Head {
         let mut headers = Vec::new();
         for (name, value) in self.headers.unwrap_or_default() {
             let name = HeaderName::try_from(name).ok()?;
-            // lambda_runtime writes repeated fields of a streamed answer's head as a list.
+            // lambda_runtime writes repeated fields of a streamed response's head as a list.
             let values = if let Value::Array(values) = value { values } else { vec![value] };
             for value in values {
                 headers.push((name.clone(), HeaderValue::try_from(text(value)?).ok()?));
@@ -101,7 +101,7 @@ fn text(value: Value) -> Option<String> {
     }
 }
 
-/// A document with `statusCode` describes the response; any other JSON is the body of a 200. What is no JSON is no answer.
+/// A document with `statusCode` describes the response; any other JSON is the body of a 200. Invalid JSON is an error.
 fn buffered(answer: &Bytes) -> Option<Response> {
     let document: Value = serde_json::from_slice(answer).ok()?;
     if document.get("statusCode").is_none() {
@@ -119,7 +119,7 @@ fn streamed(answer: &Bytes) -> Option<Response> {
     head.into_response(Body::from(body))
 }
 
-/// What precedes the body of a streamed answer: a head in JSON and eight NUL bytes, or nothing.
+/// The head of a streamed response, in JSON and with eight NUL bytes after it, or nothing.
 pub(super) struct Prelude(Option<Head>);
 
 impl Prelude {

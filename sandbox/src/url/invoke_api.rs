@@ -43,7 +43,7 @@ pub(super) async fn invoke(State(function): State<Arc<dyn Invoke>>, request: Req
         }
         Some("DryRun") => StatusCode::NO_CONTENT.into_response(),
         Some(other) => {
-            let message = format!("{other} is no invocation type: use RequestResponse, Event or DryRun");
+            let message = format!("{other} is not an invocation type: use RequestResponse, Event or DryRun");
             refuse(StatusCode::BAD_REQUEST, "InvalidParameterValueException", &message)
         }
     }
@@ -58,7 +58,7 @@ fn refuse(status: StatusCode, kind: &'static str, message: &str) -> Response {
     (status, headers, json!({ "Type": "User", "message": message }).to_string()).into_response()
 }
 
-/// 200 also for a function that failed: the header tells.
+/// 200 also for a function that failed: the header says so.
 fn answer(answer: Answer) -> Response {
     let failed = answer.result.is_err();
     let body = match answer.result {

@@ -94,7 +94,7 @@ pub(super) async fn read(body: Body) -> Result<Bytes, Response> {
     }
 }
 
-/// Lower-case names, repeated fields joined by commas, without the cookies, which have a field of their own.
+/// Lower-case names, repeated fields joined by commas, without the cookies, which have a separate field.
 fn joined(headers: &HeaderMap) -> Map<String, Value> {
     let names = headers.keys().filter(|name| **name != COOKIE);
     let value = |name| {

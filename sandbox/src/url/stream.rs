@@ -1,4 +1,4 @@
-//! A streamed answer on its way.
+//! A streamed response in progress.
 
 use super::answer::{self, Prelude};
 use crate::{Answer, Event, Invoke, StreamPart};
@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 /// How many parts wait for a slow client.
 const PARTS: usize = 16;
 
-/// Runs the event. The response is there as soon as the answer is, or the head of a streamed one.
+/// Runs the event. Returns the response as soon as the result is there, or the head of a streamed one.
 pub(super) async fn invoke(function: Arc<dyn Invoke>, event: Event) -> Response {
     let (parts, mut stream) = mpsc::channel(PARTS);
     // A client who goes away does not end the invocation.
@@ -37,7 +37,7 @@ pub(super) async fn invoke(function: Arc<dyn Invoke>, event: Event) -> Response 
             Some(StreamPart::Begun { .. }) => false,
             None => true,
         };
-        // What failed before its first byte has no status yet: it gets the one of a failure.
+        // A failure before the first byte decides the status.
         if complete && let Ok(answer) = (&mut answer).await {
             return answer::response(&answer);
         }
@@ -49,7 +49,7 @@ pub(super) async fn invoke(function: Arc<dyn Invoke>, event: Event) -> Response 
     answer::identified(prelude.into_response(body), &request_id, &trace_id)
 }
 
-/// What follows the head.
+/// The body after the head.
 struct Streamed {
     first: Option<Bytes>,
     stream: mpsc::Receiver<StreamPart>,
@@ -69,7 +69,7 @@ impl hyper::body::Body for Streamed {
                 Poll::Ready(Some(StreamPart::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Poll::Ready(Some(StreamPart::Begun { .. })) => {}
                 Poll::Ready(None) => break,
-                // A deadline ends the answer though the function may stream on.
+                // A deadline ends the response although the function may continue to stream.
                 Poll::Pending => return self.poll_answer(context).map(|failed| failed.map(Err)),
             }
         }
@@ -78,7 +78,7 @@ impl hyper::body::Body for Streamed {
 }
 
 impl Streamed {
-    /// A failure breaks the connection off, so that the client can tell a part from the whole.
+    /// A failure breaks the connection off, so that the client recognizes an incomplete response.
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Error>> {
         let Some(answer) = &mut self.answer else {
             return Poll::Ready(None);

@@ -30,12 +30,12 @@ pub struct Api {
     office: Arc<Office>,
 }
 
-/// What is known of the calls of `PutTraceSegments`.
+/// The calls of `PutTraceSegments`.
 #[derive(Debug, Default)]
 struct Office {
     /// Documents in each call.
     calls: Mutex<Vec<usize>>,
-    /// Documents that will not be processed, for no fault of their own.
+    /// Documents that will not be processed, although they are valid.
     busy_for: AtomicUsize,
 }
 

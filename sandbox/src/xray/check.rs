@@ -1,4 +1,4 @@
-//! What is wrong with whole traces, beyond what can be said of one document.
+//! Defects of whole traces, beyond those of one document.
 
 use super::{document::Document, rejected::Rejected, rules::MAX_TRACE_BYTES, trace::Trace};
 use std::{
@@ -60,7 +60,7 @@ pub enum Problem {
 /// Whether a problem is a defect or merely worth knowing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// A defect of whoever wrote the documents.
+    /// A defect of the sender of the documents.
     Error,
     /// May be right: a killed process leaves an unfinished document.
     Info,

@@ -16,17 +16,17 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// What the second thread does next.
+/// The next task of the second thread.
 enum Job {
     Datagram(Bytes),
     /// Everything before it has been judged.
     Settled(u64),
 }
 
-/// A UDP listener on the loopback address. Its receive buffer is the system's **default**, as that of Lambda's daemon is, where
-/// [`receive_buffer`](DaemonBuilder::receive_buffer) asks for nothing else.
+/// A UDP listener on the loopback address. Its receive buffer is the system's **default**, as that of Lambda's daemon is, unless
+/// [`receive_buffer`](DaemonBuilder::receive_buffer) sets it.
 ///
-/// What the buffer cannot hold the kernel drops, and tells no sender, as in production; [`dropped`](Self::dropped) counts it. One
+/// The kernel silently drops datagrams that exceed the buffer, as in production; [`dropped`](Self::dropped) counts them. One
 /// thread does nothing but empty the socket, a second one judges, so that judging costs no datagram. Both end when the daemon is
 /// dropped.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Daemon {
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Daemon {
-    /// Starts a daemon with a store of its own.
+    /// Starts a daemon with a new store.
     pub async fn start() -> io::Result<Self> {
         Self::builder().start().await
     }
@@ -90,13 +90,13 @@ impl Daemon {
         self.address.to_string()
     }
 
-    /// What the daemon received.
+    /// The received documents.
     pub fn store(&self) -> TraceStore {
         self.store.clone()
     }
 
-    /// Datagrams that the kernel had no room for in the receive buffer: they are lost, and their senders were not told. Zero where the
-    /// system does not say: only Linux does.
+    /// Datagrams that the kernel dropped because the receive buffer was full. Their senders do not notice. Zero on systems other than
+    /// Linux, which do not count them.
     pub fn dropped(&self) -> u64 {
         self.drops.count()
     }
@@ -129,7 +129,7 @@ pub struct DaemonBuilder {
 }
 
 impl DaemonBuilder {
-    /// Where the documents go: a store of its own where none is set.
+    /// Where the documents are kept: a new store if none is set.
     pub fn store(mut self, store: TraceStore) -> Self {
         self.store = store;
         self
@@ -149,7 +149,7 @@ impl DaemonBuilder {
     ///
     /// # Errors
     ///
-    /// What the system says to a new socket or thread.
+    /// The system's error for a new socket or thread.
     pub async fn start(self) -> io::Result<Daemon> {
         Daemon::build(self).await
     }

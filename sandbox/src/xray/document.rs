@@ -13,7 +13,7 @@ pub enum Source {
     Platform,
 }
 
-/// Whether a document stands on its own or below another.
+/// Whether a document is a segment or a subsegment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A service's own work.
@@ -70,7 +70,7 @@ pub struct Document {
     pub source: Source,
     /// Bytes of the document as it was sent; 0 for a nested subsegment.
     pub size: usize,
-    /// What is odd about it and breaks no rule: a size above 64,000 bytes, unknown fields.
+    /// Irregularities that break no rule: a size above 64,000 bytes, unknown fields.
     pub warnings: Vec<String>,
     /// The whole document.
     pub raw: Value,
@@ -90,7 +90,7 @@ pub struct Link {
 /// Why something failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cause {
-    /// The id of an exception that another subsegment tells.
+    /// The id of an exception that another subsegment describes.
     Exception(String),
     /// The exceptions themselves.
     Exceptions(Vec<Exception>),
@@ -152,7 +152,7 @@ impl Document {
         self.annotations.get(key).and_then(Value::as_str)
     }
 
-    /// The exceptions told here.
+    /// The exceptions described here.
     pub fn exceptions(&self) -> &[Exception] {
         match &self.cause {
             Some(Cause::Exceptions(exceptions)) => exceptions,

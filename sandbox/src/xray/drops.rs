@@ -1,4 +1,4 @@
-//! What the kernel had no room for.
+//! Datagrams that the kernel dropped.
 
 use std::{
     fs,

@@ -17,22 +17,22 @@ pub enum ForwardError {
     /// Not `http://host:port`. Calls are neither encrypted nor signed, so AWS itself is out of reach.
     #[error("`{0}` is not a local endpoint: give it as http://host:port")]
     Endpoint(String),
-    /// The endpoint does not answer.
-    #[error("{endpoint} does not answer: {source}")]
+    /// The endpoint does not respond.
+    #[error("{endpoint} does not respond: {source}")]
     Unreachable {
         /// The endpoint.
         endpoint: String,
-        /// What happened.
+        /// The error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The endpoint refused the call or some of the documents.
-    #[error("{endpoint} answered {status}: {body}")]
+    #[error("{endpoint} responded with {status}: {body}")]
     Refused {
         /// The endpoint.
         endpoint: String,
         /// The HTTP status.
         status: u16,
-        /// The answer's body.
+        /// The body of the response.
         body: String,
     },
 }
@@ -96,7 +96,7 @@ impl Forwarder {
         let _ = self.done.clone().wait_for(|&done| done >= goal).await;
     }
 
-    /// What went wrong so far. A call that failed is not repeated.
+    /// Errors so far. A call that failed is not repeated.
     pub fn failures(&self) -> Vec<String> {
         self.failures.borrow().clone()
     }

@@ -1,7 +1,7 @@
 //! X-Ray on one machine: the daemon that functions send their documents to, the traces it received, and the API.
 //!
 //! Every document is judged by AWS's published schema of segment documents and by the rules of the Developer Guide page
-//! "X-Ray segment documents" that the schema does not have. What breaks a rule is kept as [`Rejected`], with the reasons.
+//! "X-Ray segment documents" that the schema does not have. A document that breaks a rule is kept as [`Rejected`], with the reasons.
 
 mod api;
 mod check;

@@ -1,4 +1,4 @@
-//! What broke a rule.
+//! Documents that break a rule.
 
 use super::document::Source;
 use bytes::Bytes;

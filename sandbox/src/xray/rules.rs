@@ -21,7 +21,7 @@ pub const MAX_ANNOTATIONS: usize = 50;
 /// Most links of one document.
 pub const LINKS_PER_DOCUMENT: usize = 20;
 
-/// What every datagram begins with: the header line and its newline.
+/// The start of every datagram: the header line and its newline.
 pub(super) const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\n";
 
 /// 2001 to 2286: a time in milliseconds lies far outside.
@@ -119,7 +119,7 @@ impl<'a> Judge<'a> {
         self.reasons.push(format!("{place}: {reason}"));
     }
 
-    /// What holds for a document and not for the subsegments nested in it.
+    /// Rules for a document that do not apply to its nested subsegments.
     fn top(&mut self, fields: &'a Map<String, Value>) {
         if let Some(id) = fields.get("trace_id").and_then(Value::as_str)
             && !is_trace_id(id)
@@ -204,7 +204,7 @@ impl<'a> Judge<'a> {
             if let Some(time) = time
                 && !PLAUSIBLE_SECONDS.contains(&time)
             {
-                self.bad(&format!("{place}/{key}"), format_args!("{time} is no time in seconds since the epoch"));
+                self.bad(&format!("{place}/{key}"), format_args!("{time} is not a time in seconds since the epoch"));
             }
         }
         let in_progress = fields.get("in_progress") == Some(&Value::Bool(true));
@@ -265,12 +265,12 @@ impl<'a> Judge<'a> {
         if let Some(status) = response.get("status")
             && !status.as_u64().is_some_and(|status| (100..600).contains(&status))
         {
-            self.bad(&format!("{place}/http/response/status"), format_args!("{status} is no HTTP status"));
+            self.bad(&format!("{place}/http/response/status"), format_args!("{status} is not an HTTP status"));
         }
         if let Some(length) = response.get("content_length")
             && length.as_u64().is_none()
         {
-            self.bad(&format!("{place}/http/response/content_length"), format_args!("{length} is no length"));
+            self.bad(&format!("{place}/http/response/content_length"), format_args!("{length} is not a length"));
         }
     }
 
@@ -333,7 +333,7 @@ impl<'a> Judge<'a> {
                     "attributes" => {
                         self.bad(&format!("{place}/{index}/attributes"), "must be an object");
                     }
-                    _ => self.bad(&format!("{place}/{index}/{key}"), "is no field of a link"),
+                    _ => self.bad(&format!("{place}/{index}/{key}"), "is not a field of a link"),
                 }
             }
         }

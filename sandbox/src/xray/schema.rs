@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 const OFFICIAL: &str = include_str!("../../schema/xray-segmentdocument-schema-v1.0.0.json");
 
-/// The name pattern alone takes longer to compile than a document takes to send: only whoever receives one pays.
+/// The name pattern alone takes longer to compile than a document takes to send, so only a receiver compiles it.
 static VALIDATORS: LazyLock<Result<Validators, String>> = LazyLock::new(Validators::compile);
 
 struct Validators {
@@ -61,7 +61,7 @@ fn describe(error: &ValidationError<'_>) -> String {
     let path = error.instance_path().as_str();
     let place = if path.is_empty() { "the document" } else { path };
     match error.kind() {
-        // `cause` is an id or an object: tell what is wrong in the one that was meant, which is where the deepest error is.
+        // `cause` is an id or an object: report the errors of the variant with the deepest one, which is the intended variant.
         ValidationErrorKind::OneOfNotValid { context } => context
             .iter()
             .flatten()

@@ -86,7 +86,7 @@ impl TraceStore {
         Self::default()
     }
 
-    /// Takes one document of Lambda's own (`AWS::Lambda`, `AWS::Lambda::Function`), as the service would write it.
+    /// Takes one document of Lambda (`AWS::Lambda`, `AWS::Lambda::Function`), as the service would write it.
     ///
     /// It is judged like any other: a bad one is in [`rejected`](Self::rejected).
     #[allow(clippy::needless_pass_by_value, reason = "it is the sender's last use")]
@@ -95,8 +95,8 @@ impl TraceStore {
         let _ = self.put(&Bytes::from(document.to_string()), Source::Platform);
     }
 
-    /// Takes a segment as X-Ray answers with it, with what it put together below. Nothing is judged: segments that the service infers
-    /// break the rules for those it takes.
+    /// Takes a segment as X-Ray returns it, with the subsegments that it merged. Nothing is validated, because segments that the service
+    /// infers break the rules for documents it takes.
     pub fn put_fetched(&self, segment: Value) {
         let documents = Document::flatten(segment, Source::Api, 0, Vec::new());
         let mut inner = self.lock();
@@ -129,7 +129,7 @@ impl TraceStore {
         self.lock().history.clone()
     }
 
-    /// What broke a rule, in the order of arrival.
+    /// Documents that break a rule, in the order of arrival.
     pub fn rejected(&self) -> Vec<Rejected> {
         self.lock().rejected.clone()
     }
@@ -139,7 +139,7 @@ impl TraceStore {
         self.lock().datagrams.clone()
     }
 
-    /// What is wrong with the traces as they are now, the worst first. Call it when all functions have ended.
+    /// Defects of the traces as they are now, the worst first. Call it when all functions have ended.
     pub fn check(&self) -> Vec<Problem> {
         check::check(&self.traces(), &self.history(), &self.rejected())
     }

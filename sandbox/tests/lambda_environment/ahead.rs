@@ -67,7 +67,7 @@ async fn hooks_run() -> Outcome {
     Ok(())
 }
 
-/// The first call fails, and so does the next, in a process of its own.
+/// The first call fails, and so does the next, in a separate process.
 async fn fails_twice(function: &Function, fits: fn(&Failure) -> bool) -> Outcome {
     function.warm_up().await?;
     for _ in 0..2 {

@@ -50,7 +50,7 @@ async fn delays_the_freeze() -> Outcome {
     let held = gate.held().await?;
     events.find(|event| event.kind == EventKind::NextCalled && event.request_id.is_some()).await;
     ensure_eq(function.state(), EnvironmentState::Busy)?;
-    ensure(!is_stopped(function.pid().ok_or("a process")?), "not frozen while the extension is at work")?;
+    ensure(!is_stopped(function.pid().ok_or("a process")?), "not frozen while the extension is running")?;
     held.release();
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
     let words = words(&function.timeline());

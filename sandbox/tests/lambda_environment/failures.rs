@@ -95,7 +95,7 @@ async fn exit() -> Outcome {
     let function = probe("").build().await;
     let answer = invoke(&function, json!({ "print": "last words", "exit": 7 })).await;
     ensure_eq(answer.result, Err(Failure::Exited("exit status 7".to_owned())))?;
-    // What a process wrote is on record when its end is: this does not wait.
+    // The lines of a process are recorded before its end is, so this does not wait.
     ensure(function.logs().iter().any(|line| line.text == "last words"), "the last line")
 }
 

@@ -1,4 +1,4 @@
-//! What comes with an event.
+//! The headers of an event.
 
 use crate::support::{Outcome, SHORT, ensure, ensure_eq, event, invoke, printed, probe, trial, value};
 use lambda_lifecycle_sandbox::{

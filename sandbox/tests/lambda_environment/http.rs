@@ -33,7 +33,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// One exchange, on a thread of its own: the client blocks.
+/// One exchange, on a separate thread because the client blocks.
 async fn exchange(url: &FunctionUrl, request: Vec<u8>) -> Result<Reply, Failed> {
     let address = url.address().to_string();
     Ok(tokio::task::spawn_blocking(move || send(&address, &request)).await??)
@@ -106,7 +106,7 @@ async fn becomes_the_response() -> Outcome {
     ensure_eq((reply.status, reply.body.as_str()), (418, "teapot"))?;
     ensure_eq(reply.headers("set-cookie"), ["a=1; Secure", "b=2"])?;
     ensure_eq((reply.header("x-mine"), reply.header("content-type")), (Some("yes"), Some("text/plain")))?;
-    ensure(reply.header("x-amzn-trace-id").is_some_and(|value| value.starts_with("Root=1-")), "a trace of its own")
+    ensure(reply.header("x-amzn-trace-id").is_some_and(|value| value.starts_with("Root=1-")), "a separate trace")
 }
 
 async fn streamed() -> Outcome {
@@ -157,7 +157,7 @@ impl Client {
     }
 }
 
-/// What ends a chunked body that is whole.
+/// The end of a complete chunked body.
 const END_OF_CHUNKS: &str = "\r\n0\r\n\r\n";
 
 async fn streams_through() -> Outcome {

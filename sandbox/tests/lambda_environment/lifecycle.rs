@@ -43,7 +43,7 @@ async fn runs_to_the_freeze() -> Outcome {
     ensure_eq(function.state(), EnvironmentState::Cold)?;
     let answer = invoke(&function, echo("hello")).await;
     ensure_eq(value(&answer)?, json!("hello"))?;
-    ensure(!answer.streamed, "a buffered answer")?;
+    ensure(!answer.streamed, "a buffered response")?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
     ensure_timeline(&function, "Spawned NextCalled InitDone EventOut AnswerIn202 NextCalled Frozen")?;
     let pid = function.pid().ok_or("a process")?;
@@ -188,7 +188,7 @@ async fn dropped() -> Outcome {
     Ok(())
 }
 
-/// Runs in a process of its own: holds one function that is busy, and one that is frozen.
+/// Runs in a separate process: holds one function that is busy, and one that is frozen.
 pub(crate) fn sandbox_to_be_killed(gate: &OsStr) -> ExitCode {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;
@@ -219,7 +219,7 @@ async fn killed_sandbox() -> Outcome {
 
 async fn shut_down() -> Outcome {
     let function = probe("").build().await;
-    ensure(function.shutdown().await.ended.is_empty(), "there is no process yet")?;
+    ensure(function.shutdown().await.ended.is_empty(), "a process has ended")?;
     invoke(&function, echo("first")).await;
     function.wait_frozen().await;
     let report = function.shutdown().await;

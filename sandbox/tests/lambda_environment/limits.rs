@@ -61,7 +61,7 @@ fn limited(mode: &str, groups: &ControlGroups) -> FunctionBuilder {
 fn folders_of(pid: u32, groups: &ControlGroups) -> Result<Vec<PathBuf>, Failed> {
     let listed = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let name = listed.lines().find_map(|line| line.rsplit('/').next().filter(|name| name.starts_with("lambda-sandbox-")));
-    let name = name.ok_or_else(|| format!("no group of its own in\n{listed}"))?;
+    let name = name.ok_or_else(|| format!("no separate group in\n{listed}"))?;
     Ok(groups.folders().into_iter().map(|folder| folder.join(name)).collect())
 }
 
@@ -163,7 +163,7 @@ async fn out_of_memory() -> Outcome {
     let trace = daemon.store().trace(&answer.trace_id).ok_or("not traced")?;
     let segment =
         trace.documents.iter().find(|document| document.origin.as_deref() == Some("AWS::Lambda::Function")).ok_or("a segment")?;
-    ensure(segment.fault && !segment.in_progress, "the segment of the function is no fault")?;
+    ensure(segment.fault && !segment.in_progress, "the segment of the function is not a fault")?;
     // The limit is the process's, and the next one has it, too.
     ensure_eq(value(&invoke(&function, json!({ "allocate": 16, "answer": 1 })).await)?, json!(1))?;
     ensure_eq(quota(&folders(&function, &groups).await?)?, Some(1_447))
@@ -211,7 +211,7 @@ async fn variables() -> Outcome {
         let seen = value(&invoke(&function.env("ONE", "1 2\n3").build().await, json!({ "environment": true })).await)?;
         ensure_eq(&seen["ONE"], &json!("1 2\n3"))?;
         let seen = seen.as_object().ok_or("variables")?;
-        // Some shells set it, whatever they are told.
+        // Some shells set it, regardless of their environment.
         names.push(seen.keys().filter(|name| *name != "_").cloned().collect::<BTreeSet<_>>());
     }
     ensure_eq(&names[0], &names[1])
@@ -249,7 +249,7 @@ async fn dropped() -> Outcome {
     gone(&own).await
 }
 
-/// Runs in a process of its own: prints the folders of a function that is frozen, and waits at the gate with one that is busy.
+/// Runs in a separate process: prints the folders of a function that is frozen, and waits at the gate with one that is busy.
 pub(crate) fn sandbox_to_be_killed(gate: &OsStr) -> ExitCode {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;
@@ -285,7 +285,7 @@ fn groups_in(folder: &Path, prefix: &str) -> Vec<PathBuf> {
 
 async fn without() -> Outcome {
     let Ok(own) = fs::read_to_string("/proc/self/cgroup") else {
-        println!("skipped: there are no control groups");
+        println!("skipped: control groups are not available");
         return Ok(());
     };
     let function = probe("").memory(128).build().await;

@@ -140,7 +140,7 @@ async fn concurrent() -> Outcome {
     let calls: Vec<_> = (0..8).map(|number| function.invoke(event(&json!({ "answer": number })))).collect();
     for call in calls {
         let id = call.await.request_id;
-        // A report is there when the caller has the answer.
+        // A report is there when the caller has the response.
         let lines = platform(&function);
         let report = lines.iter().find(|line| line.starts_with(&format!("REPORT RequestId: {id}\t"))).ok_or("a report")?;
         ensure(!report.contains("Billed Duration"), "billed by the instance")?;

@@ -2,7 +2,6 @@
 //! `AWS_LAMBDA_RUNTIME_API` is set, the function under test.
 
 mod ahead;
-mod answers;
 mod extensions;
 mod failures;
 mod headers;
@@ -14,6 +13,7 @@ mod managed;
 mod probe;
 mod program;
 mod raw;
+mod responses;
 mod support;
 
 fn main() -> std::process::ExitCode {
@@ -31,7 +31,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::tests(),
         failures::tests(),
         limits::tests(),
-        answers::tests(),
+        responses::tests(),
         headers::tests(),
         extensions::tests(),
         http::tests(),

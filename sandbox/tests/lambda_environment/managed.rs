@@ -108,7 +108,7 @@ async fn eight_at_a_time() -> Outcome {
     let timeline = function.timeline();
     let ninth_out = timeline.iter().rposition(|event| matches!(event.kind, EventKind::EventOut { .. })).unwrap_or(0);
     let before = &timeline[..ninth_out];
-    ensure(count(before, "AnswerIn202") >= 1, "the ninth waited for an answer")?;
+    ensure(count(before, "AnswerIn202") >= 1, "the ninth waited for a response")?;
     ensure_eq(timeline.iter().map(|event| event.environment).collect::<BTreeSet<_>>(), BTreeSet::from([1]))
 }
 
@@ -120,7 +120,7 @@ async fn next_is_told() -> Outcome {
     let of_lone = |event: &TimelineEvent| event.request_id.as_ref() == Some(&lone.request_id);
     let told: Vec<_> = function.timeline().into_iter().filter(of_lone).collect();
     ensure_eq(words(&told).join(" "), "EventOut AnswerIn202 NextCalled")?;
-    // Both are answered before either polls again.
+    // Both have their responses before either polls again.
     let task = json!({ "answer": 1, "after": { "gate": gate.address()? } });
     let pair = (function.invoke(event(&task)), function.invoke(event(&task)));
     let answers = tokio::join!(pair.0, pair.1);
@@ -131,7 +131,7 @@ async fn next_is_told() -> Outcome {
     let mut nexts = told.iter().filter(|event| event.kind == EventKind::NextCalled).rev();
     let (last, one_of_two) = (nexts.next().ok_or("a poll")?, nexts.next().ok_or("a poll")?);
     ensure_eq(one_of_two.request_id.as_ref(), None::<&String>)?;
-    ensure(last.request_id.as_ref().is_some_and(|id| ids.contains(&id)), "the last can be told")
+    ensure(last.request_id.as_ref().is_some_and(|id| ids.contains(&id)), "the last is known")
 }
 
 async fn idle_after_the_work() -> Outcome {
@@ -226,7 +226,7 @@ async fn crash() -> Outcome {
     ensure(function.pid().is_some() && function.pid() != pid, "a new process")?;
     ensure_eq(value(&invoke(&function, echo("next")).await)?, json!("next"))?;
     let suppressed = |event: &TimelineEvent| matches!(event.kind, EventKind::Spawned { suppressed: true, .. });
-    ensure(!function.timeline().iter().any(suppressed), "an Init phase of its own")
+    ensure(!function.timeline().iter().any(suppressed), "a separate Init phase")
 }
 
 async fn polls_once() -> Outcome {
@@ -379,7 +379,7 @@ async fn segments() -> Outcome {
     let held = gate.held().await?;
     let [one, error, late, after] = <[_; 4]>::try_from(calls).map_err(|_| "four calls")?;
     let in_time = (one.await, error.await, after.await);
-    // The three that have answered have done so in time.
+    // The three that have responded did so in time.
     function.expire();
     let answers = [in_time.0, in_time.1, late.await, in_time.2];
     ensure_timed_out(&answers[2])?;

@@ -21,12 +21,12 @@ use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_stream::{Stream, StreamExt};
 use tower::{Layer, Service, service_fn};
 
-/// What one event asks for, in this order.
+/// The steps that one event requests, in this order.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-#[expect(clippy::struct_excessive_bools, reason = "each stands for one thing an event may ask for")]
+#[expect(clippy::struct_excessive_bools, reason = "each is one step that an event may request")]
 struct Task {
-    /// What a function URL passes on: the task is in there.
+    /// The body that a function URL passes on contains the task.
     body: Option<String>,
     /// Answer with the event as it came.
     event: bool,
@@ -74,7 +74,7 @@ impl SnapStartResource for Hooks {
     }
 }
 
-/// What is done after the answer was posted.
+/// The work after the response was posted.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct After {
@@ -222,7 +222,7 @@ async fn wait_at(gate: &str) {
     KEPT_OPEN.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
 }
 
-/// Work between the post of the answer and the next poll, which is where a layer of the runtime stands.
+/// Work between the post of the response and the next poll, where a layer of the runtime is.
 struct AfterLayer;
 
 #[derive(Clone)]

@@ -35,7 +35,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 const INVOKE: &str = "/2015-03-31/functions/function/invocations";
 
-/// The program at work.
+/// The running program.
 struct Sandbox {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -90,7 +90,7 @@ async fn shows() -> Outcome {
     let reply = sandbox.post("/", json!({ "print": "from the function", "answer": "hello" })).await?;
     ensure_eq((reply.status, reply.body.as_str()), (200, r#""hello""#))?;
     sandbox.read_to("from the function").await?;
-    sandbox.read_to("answered 7 bytes").await?;
+    sandbox.read_to("7 bytes").await?;
     let report = sandbox.seen.lines().find(|line| line.contains("REPORT RequestId: ")).ok_or("a report")?.to_owned();
     ensure(report.contains("Memory Size: 512 MB"), &report)?;
     let trace_id = reply.header("x-amzn-trace-id").and_then(|header| header.strip_prefix("Root=")).ok_or("a trace")?;

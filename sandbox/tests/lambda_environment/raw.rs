@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const RUNTIME: &str = "/2018-06-01/runtime";
 const EXTENSION: &str = "/2020-01-01/extension";
 
-/// What an API answered.
+/// The response of an API.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -30,7 +30,7 @@ impl Reply {
     }
 }
 
-/// Writes a request as it stands and reads the answer.
+/// Writes a request unchanged and reads the response.
 pub(crate) fn send(address: &str, request: &[u8]) -> std::io::Result<Reply> {
     exchange(TcpStream::connect(address)?, request)
 }
@@ -171,7 +171,7 @@ fn refusals(id: &str) {
     say("again", &respond(id, b"false"));
 }
 
-/// Ends its answer when SIGTERM has come, which is after the deadline. "straddling" begins it before.
+/// Ends its response when SIGTERM has come, which is after the deadline. "straddling" starts it before.
 fn late(scenario: &str) -> Option<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let mut terminated = runtime.block_on(async { signal(SignalKind::terminate()) }).ok()?;
@@ -201,7 +201,7 @@ fn wait_at(gate: Option<String>) {
     }
 }
 
-/// Registers an internal extension and has it wait for its events on a thread of its own.
+/// Registers an internal extension that waits for its events on a separate thread.
 pub(crate) fn internal_extension(how: &str) {
     let registered = register("inside", if how.contains("invoke") { r#"{"events":["INVOKE"]}"# } else { r#"{"events":[]}"# });
     say("registered", &registered);

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Shared by the tests.
 
 use lambda_lifecycle_sandbox::{
     Answer, Event, Invoke,
@@ -13,7 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What a test returns: `?` on anything that can be printed.
+/// The result of a test: `?` on anything that can be printed.
 pub(crate) type Outcome = Result<(), Failed>;
 
 pub(crate) fn trial<F>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Trial
@@ -51,7 +51,7 @@ pub(crate) async fn invoke(function: &Function, payload: Value) -> Answer {
     function.invoke(event(&payload)).await
 }
 
-/// The answer's JSON.
+/// The JSON of the response.
 pub(crate) fn value(answer: &Answer) -> Result<Value, Failed> {
     let body = answer.result.as_ref().map_err(|failure| Failed::from(failure.to_string()))?;
     Ok(serde_json::from_slice(body)?)
@@ -125,7 +125,7 @@ impl Held {
     }
 }
 
-/// What follows this prefix in the first line that a function prints with it. Waits for the line.
+/// The rest of the first line that a function prints with this prefix. Waits for the line.
 pub(crate) async fn printed(function: &Function, prefix: &str) -> String {
     let fits = |line: &LogLine| line.output != Output::Platform && line.text.starts_with(prefix);
     let line = function.subscribe_logs().from_start().find(fits).await;

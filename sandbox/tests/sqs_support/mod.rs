@@ -1,4 +1,4 @@
-//! What the tests of SQS share.
+//! Shared by the tests of SQS.
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use aws_sdk_sqs::{
@@ -44,7 +44,7 @@ pub(crate) fn system_attribute(value: &str) -> MessageSystemAttributeValue {
     value.build().unwrap()
 }
 
-/// A function whose every invocation the test answers.
+/// A function whose every response the test provides.
 pub(crate) struct Manual(mpsc::UnboundedSender<Call>);
 
 pub(crate) struct Call {
@@ -97,12 +97,12 @@ impl Call {
     }
 
     pub(crate) fn answer(self, answer: impl Into<Bytes>) {
-        assert!(self.reply.send(Ok(answer.into())).is_ok(), "nobody waits for the answer");
+        assert!(self.reply.send(Ok(answer.into())).is_ok(), "the caller is gone");
     }
 
     pub(crate) fn fail(self) {
         let failure = Failure::Function { error_type: "T".into(), error_message: "m".into() };
-        assert!(self.reply.send(Err(failure)).is_ok(), "nobody waits for the answer");
+        assert!(self.reply.send(Err(failure)).is_ok(), "the caller is gone");
     }
 
     /// Reports the messages with these bodies as failed.

@@ -29,7 +29,7 @@ Options:
   -V, --version      prints the version
 ";
 
-/// What is to be done.
+/// The parsed command.
 #[derive(Debug)]
 pub(crate) enum Command {
     Run(Options),
@@ -50,7 +50,7 @@ pub(crate) struct Options {
     pub(crate) port: u16,
 }
 
-/// What is wrong with the command line.
+/// An error in the command line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UsageError {
     #[error("no program to run")]
@@ -110,7 +110,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     Ok(Command::Run(options))
 }
 
-/// What follows an option, after `=` or as the next argument.
+/// The value of an option, after `=` or as the next argument.
 struct Value<'a> {
     option: &'a str,
     inline: Option<String>,

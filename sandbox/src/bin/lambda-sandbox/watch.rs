@@ -78,7 +78,7 @@ impl Logs {
                     _ = &mut asked => break,
                 }
             }
-            // What is there already is ready at once.
+            // An event that is already there is ready at once.
             while let Ok(line) = tokio::time::timeout(Duration::ZERO, lines.next()).await {
                 print_line(&line);
             }
@@ -106,7 +106,7 @@ async fn print_invocation(function: Function, daemon: Arc<Daemon>, answer: Answe
     let mut events = function.subscribe().from_start();
     tokio::select! {
         _ = events.find(|event| is_over(event, &answer.request_id)) => {}
-        // What failed in its Init phase has no such event.
+        // A process that failed in its Init phase has no such event.
         _ = function.wait_idle() => {}
     }
     let store = daemon.store();
@@ -116,7 +116,7 @@ async fn print_invocation(function: Function, daemon: Arc<Daemon>, answer: Answe
     let _ = tokio::time::timeout(LAST_DOCUMENT, store.wait_until(|unfinished| unfinished == 0, unfinished)).await;
     let outcome = match &answer.result {
         Ok(body) if answer.streamed => format!("streamed {} bytes", body.len()),
-        Ok(body) => format!("answered {} bytes", body.len()),
+        Ok(body) => format!("{} bytes", body.len()),
         Err(failure) => format!("failed: {failure}"),
     };
     let waterfall = store.trace(&answer.trace_id).map(|trace| render::waterfall(&trace));

@@ -1,4 +1,4 @@
-//! What a process asks of its environment, and what it is answered.
+//! The calls of a process to its environment, and their responses.
 
 use super::error::{ApiError, FunctionError};
 use crate::{StreamPart, function::post_fault::PostFault};
@@ -7,15 +7,15 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-/// Where the answer to a call goes.
+/// The channel for the response to a call.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
 
-/// What a process asks of its environment.
+/// A call of a process to its environment.
 pub(crate) enum Call {
     /// `GET /runtime/invocation/next`.
     Next { reply: Reply<NextEvent> },
-    /// The head of a post for an invocation has come. Its body is read only when this is allowed, and handed on on its way where
-    /// the answer says so.
+    /// The head of a post for an invocation has arrived. Its body is read only if the response allows it, and passed on in the meantime if
+    /// the response says so.
     PostBegins { request_id: String, kind: PostKind, reply: Reply<Option<mpsc::Sender<StreamPart>>> },
     /// The body has come, too.
     PostEnds { request_id: String, post: Post, reply: Reply<()> },
@@ -45,7 +45,7 @@ pub(crate) struct ExtensionEvent {
     pub(crate) body: Value,
 }
 
-/// What an extension is told when it registers.
+/// The response to the registration of an extension.
 pub(crate) struct Registered {
     pub(crate) id: String,
     pub(crate) body: Value,

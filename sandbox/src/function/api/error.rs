@@ -6,7 +6,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-/// The largest buffered answer: 6 MB and a little, as Lambda counts it.
+/// The largest buffered response: slightly more than 6 MB, as Lambda counts it.
 pub(crate) const LARGEST_ANSWER: usize = 6_291_556;
 
 /// `{"errorType", "errorMessage"}`.

@@ -1,7 +1,7 @@
 //! The Extensions API: `/2020-01-01/extension`, for internal extensions, which live in the runtime's process.
 //!
 //! See "Using the Lambda Extensions API to create extensions" in AWS' developer guide; error bodies are the Runtime Interface
-//! Emulator's. External extensions, processes of their own under `/opt/extensions`, are not run: every name that registers
+//! Emulator's. External extensions, separate processes under `/opt/extensions`, are not run: every name that registers
 //! counts as an internal one.
 
 use super::{

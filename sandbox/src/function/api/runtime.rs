@@ -19,7 +19,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-/// The largest streamed answer.
+/// The largest streamed response.
 const LARGEST_STREAM: usize = 200 * 1024 * 1024;
 
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";

@@ -1,4 +1,4 @@
-//! How a process ends, and what its callers are told.
+//! The end of a process, and the results that its callers get.
 
 use super::{
     Environment, FAILURE_GRACE,
@@ -182,7 +182,7 @@ impl Environment {
         if self.work.is_empty() && !ready_again {
             return self.release(done, tell).await;
         }
-        // What waits came while the process was on its way out.
+        // Waiting events arrived while the process was ending.
         self.done += done;
         Box::pin(self.start()).await;
         self.release(0, tell).await;

@@ -1,4 +1,4 @@
-//! What callers are told of a process that does not come up, or ends.
+//! Results for callers whose process does not start, or ends.
 
 use crate::{
     Failure,
@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 /// Tells those who wait.
 pub(super) type Tell = Box<dyn FnOnce() + Send>;
 
-/// Answers whoever waits for a process that will not come up; says how many they are.
+/// Fails everyone who waits for a process that will not start. Returns their number.
 pub(super) fn give_up(work: &mut VecDeque<Work>, failure: Failure, settings: &Settings) -> (usize, Tell) {
     let limit = settings.init_limit();
     let work = std::mem::take(work);
@@ -38,7 +38,7 @@ pub(super) fn function_failure(error: FunctionError) -> Failure {
     Failure::Function { error_type: error.error_type, error_message: error.error_message }
 }
 
-/// What is told when the hooks took too long.
+/// The message for hooks that took too long.
 pub(super) fn restore_timed_out(settings: &Settings) -> FunctionError {
     let message = format!("the work after the restore took longer than {:?}", settings.restore_limit);
     FunctionError::new("SnapStartTimeoutException", message)

@@ -1,4 +1,4 @@
-//! SnapStart: the process is frozen where its snapshot would be taken, and goes on where it would be restored.
+//! SnapStart: the process is frozen where Lambda would take its snapshot, and continues where Lambda would restore it.
 //!
 //! See "Lambda SnapStart runtime hooks" in AWS' developer guide.
 

@@ -5,7 +5,7 @@ use crate::function::{invocation::Invocation, settings::Settings};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How long after its first poll a runtime may have fewer open than it was told. Until then a poll after an answer might be
+/// How long after its first poll a runtime may have fewer open than configured. Until then a poll after a response might be
 /// another worker's first.
 const FIRST_POLLS: Duration = Duration::from_millis(100);
 
@@ -22,7 +22,7 @@ impl Session {
         !self.invocations.is_empty()
     }
 
-    /// True when nobody waits for anything of this process: what is overdue is not waited for.
+    /// True if no caller waits for anything of this process: the process does not wait for overdue responses.
     pub(crate) fn may_be_shut_down(&self) -> bool {
         if self.managed {
             self.phase == Phase::Up && self.invocations.values().all(|invocation| invocation.overdue)
@@ -31,7 +31,7 @@ impl Session {
         }
     }
 
-    /// True when events may go out: as many polls are open as the runtime was told, or it has had the time to open them.
+    /// True if events may be sent: as many polls are open as configured, or the runtime has had the time to open them.
     pub(crate) fn is_ready(&mut self, settings: &Settings) -> bool {
         let since = *self.first_polls.get_or_insert_with(|| Instant::now() + FIRST_POLLS.max(settings.kill_delay));
         self.ready |= self.polls.len() >= settings.concurrency || since <= Instant::now();
@@ -46,8 +46,8 @@ impl Session {
         }
     }
 
-    /// A worker of the runtime asks for its next event. It does not say what it has worked on: with one answer open it was that,
-    /// with several it is one of them, and the oldest is crossed out.
+    /// A worker of the runtime requests its next event. The request does not say which invocation it has finished. If several have a
+    /// response, the oldest is crossed out.
     pub(super) fn next_over(&mut self, settings: &Settings) -> Option<Over> {
         let told = self.answered.len() == 1;
         let id = self.answered.pop_front()?;

@@ -1,4 +1,4 @@
-//! What may be posted, and what the caller gets of it.
+//! Responses that may be posted, and the result for the caller.
 
 use crate::support::{Gate, Outcome, ensure, ensure_eq, ensure_timeline, event, invoke, printed, probe, trial, value};
 use lambda_lifecycle_sandbox::{
@@ -31,10 +31,10 @@ async fn streaming() -> Outcome {
     let second = gate.held().await?;
     events.find(|event| event.kind == EventKind::StreamStarted).await;
     let answered = |event: &lambda_lifecycle_sandbox::function::TimelineEvent| matches!(event.kind, EventKind::AnswerIn { .. });
-    ensure(!function.timeline().iter().any(answered), "no answer before the end")?;
+    ensure(!function.timeline().iter().any(answered), "no response before the end")?;
     second.release();
     let answer = call.await;
-    ensure(answer.streamed, "a streamed answer")?;
+    ensure(answer.streamed, "a streamed response")?;
     let body = answer.result?;
     ensure(body.starts_with(b"{") && body.ends_with(b"\0\0\0\0\0\0\0\0one two"), String::from_utf8_lossy(&body))?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
