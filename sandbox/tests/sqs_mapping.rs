@@ -149,16 +149,16 @@ async fn answers_are_read_as_strictly_as_lambda_reads_them() {
     let fail = [
         ("", "not JSON"),
         ("{", "not JSON"),
-        (r#""done""#, "no object"),
-        ("[]", "no object"),
+        (r#""done""#, "not an object"),
+        ("[]", "not an object"),
         (r#"{"batchItemFailures":"A"}"#, "not a list"),
         (r#"{"batchItemFailures":["A"]}"#, "has no itemIdentifier"),
         (r#"{"batchItemFailures":[null]}"#, "has no itemIdentifier"),
         (r#"{"batchItemFailures":[{}]}"#, "has no itemIdentifier"),
         (r#"{"batchItemFailures":[{"ItemIdentifier":"A"}]}"#, "has no itemIdentifier"),
         (r#"{"batchItemFailures":[{"itemIdentifier":""}]}"#, "is empty"),
-        (r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#, "no string"),
-        (r#"{"batchItemFailures":[{"itemIdentifier":7}]}"#, "no string"),
+        (r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#, "not a string"),
+        (r#"{"batchItemFailures":[{"itemIdentifier":7}]}"#, "not a string"),
         (r#"{"batchItemFailures":[{"itemIdentifier":"A"},{"itemIdentifier":"unknown"}]}"#, "not a message of the batch"),
     ];
     for (index, answer) in succeed.iter().enumerate() {
