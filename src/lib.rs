@@ -77,7 +77,7 @@ pub use environment::{Environment, EnvironmentError, InitializationType};
 pub use init::InitError;
 pub use invocation::{AnnotationValue, DeadlineExceeded, Invocation, Outcome, Report};
 #[cfg(feature = "http")]
-pub use lifecycle::HttpLifecycleService;
+pub use lifecycle::{HttpLifecycleService, HttpStreamLifecycleService};
 pub use lifecycle::{Lifecycle, LifecycleService};
 pub use settings::{Export, TraceParent, Unfinished};
 pub use shutdown::ServeError;

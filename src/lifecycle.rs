@@ -33,7 +33,10 @@ use tower::{
 use tracing::Subscriber;
 use tracing_subscriber::{Layer as SubscriberLayer, registry::LookupSpan};
 #[cfg(feature = "http")]
-use {crate::service::HttpAdapter, lambda_http::request::LambdaRequest};
+use {
+    crate::service::{HttpAdapter, HttpStreamAdapter, ResponseStream},
+    lambda_http::request::LambdaRequest,
+};
 
 /// What [`Lifecycle::layer`] wraps: positions A and B of [`service`](crate::service) around a handler of events of the type `T`.
 pub type LifecycleService<H, T, Buffered, Body> =
@@ -42,6 +45,10 @@ pub type LifecycleService<H, T, Buffered, Body> =
 /// What [`Lifecycle::layer`] wraps where [`Lifecycle::serve`] serves the service `S`. `R` is lambda_http's type of responses.
 #[cfg(feature = "http")]
 pub type HttpLifecycleService<S, R> = LifecycleService<HttpAdapter<S>, LambdaRequest, R, lambda_runtime::streaming::Body>;
+
+/// What a layer of [`Lifecycle::layer`] is around when HTTP responses are [streamed](Lifecycle::serve_streaming).
+#[cfg(feature = "http")]
+pub type HttpStreamLifecycleService<S, B> = LifecycleService<HttpStreamAdapter<S>, LambdaRequest, (), ResponseStream<B>>;
 
 /// The life of a function: set up in the Init phase, stopped before its deadline, traced, flushed after its answers.
 ///
@@ -473,6 +480,44 @@ impl<L> Lifecycle<L> {
         let service = crate::service::with_route(service);
         let service = crate::service::HttpLayer::of(Arc::clone(&self.shared)).layer(service);
         self.run_concurrent(HttpAdapter::new(service)).await
+    }
+
+    /// As [`serve`](Self::serve), but the caller gets each part of the response's body as soon as it is there.
+    ///
+    /// The service is an axum router, or any other `Service` of `http::Request` whose responses have an `http_body::Body`. Behind a function
+    /// URL it needs the invoke mode `RESPONSE_STREAM`, and behind a REST API of API Gateway the response transfer mode `STREAM`; load balancers and
+    /// HTTP APIs of API Gateway cannot pass streams on.
+    ///
+    /// At the deadline a request without a response gets 504. A body that is still streamed then is broken off, and so is one that fails
+    /// or panics: the caller sees an incomplete response.
+    ///
+    /// ```no_run
+    /// use axum::{Router, body::{Body, Bytes}, routing::get};
+    /// use futures_util::stream;
+    /// use lambda_lifecycle::{Error, Lifecycle};
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Error> {
+    ///     let rows = async || Body::from_stream(stream::iter([Ok::<_, Error>(Bytes::from("1\n")), Ok(Bytes::from("2\n"))]));
+    ///     Lifecycle::from_env().serve_streaming(Router::new().route("/rows", get(rows))).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    #[cfg(feature = "http")]
+    pub async fn serve_streaming<S, B>(self, service: S) -> Result<(), Error>
+    where
+        S: Service<lambda_http::Request, Response = http::Response<B>> + Clone + Send + 'static,
+        S::Error: Into<Diagnostic> + Debug + Send + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data: Into<Bytes>, Error: Into<Error>> + Unpin + Send + 'static,
+        L: Layer<HttpStreamLifecycleService<S, B>>,
+        L::Service: Service<LambdaInvocation, Response = (), Error = Error, Future: Send> + Clone + Send + 'static,
+    {
+        #[cfg(feature = "axum")]
+        let service = crate::service::with_route(service);
+        self.run_concurrent(HttpStreamAdapter::new(service)).await
     }
 }
 

@@ -143,6 +143,8 @@ pub(crate) struct Notes {
     /// No request could be made of the event: the caller gets 400.
     #[cfg(feature = "http")]
     pub(crate) request_invalid: bool,
+    /// The body of a streamed response broke off, so that the caller has a part of it.
+    pub(crate) stream_broken: bool,
     /// Errors that were logged outside of any span of `tracing`.
     pub(crate) errors: u32,
     /// Other events that were recorded outside of any.

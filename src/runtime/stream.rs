@@ -69,7 +69,9 @@ where
                 Some(Ok(chunk)) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
                 Some(Err(diagnostic)) => Some(diagnostic),
                 // A stream that the handler's layer watches ends quietly, and the invocation knows why.
-                None => Invocation::try_current().and_then(|invocation| invocation.failure()),
+                None => Invocation::try_current()
+                    .filter(|invocation| invocation.notes().stream_broken)
+                    .and_then(|invocation| invocation.failure()),
             },
             Err(panic) => Some(diagnostic::panic(format!("the response stream panicked: {panic}"))),
         };

@@ -64,16 +64,22 @@ where
     }
 
     fn call(&mut self, mut event: LambdaEvent<LambdaRequest>) -> Self::Future {
-        if let Some(mut parts) = Parts::of(&mut event.payload)
-            && let Err(invalid) = parts.mend()
-        {
-            parts.blank();
-            notice::log(Warning::RequestInvalid, Data::name(invalid));
-            // Only inside of the adapter can a response be made: `HttpService` makes it instead of calling the router.
-            Invocation::current().notes().request_invalid = true;
-        }
+        // Only inside of the adapter can a response be made: `HttpService` makes it instead of calling the router.
+        Invocation::current().notes().request_invalid = !mend(&mut event.payload);
         self.inner.call(event)
     }
+}
+
+/// Mends an event, so that a request can be made of it. False where that is not possible: then the event is blank, and this is logged.
+pub(super) fn mend(event: &mut LambdaRequest) -> bool {
+    if let Some(mut parts) = Parts::of(event)
+        && let Err(invalid) = parts.mend()
+    {
+        parts.blank();
+        notice::log(Warning::RequestInvalid, Data::name(invalid));
+        return false;
+    }
+    true
 }
 
 /// What of an event becomes the request's URI and body.

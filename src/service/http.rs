@@ -106,20 +106,24 @@ where
         };
         let invalid = std::mem::take(&mut invocation.notes().request_invalid);
         if invalid {
-            let response = respond(http::StatusCode::BAD_REQUEST, r#"{"message":"Bad Request"}"#);
-            return HttpFuture { state: State::Invalid { response: Some(response) }, invocation, keeper };
+            return HttpFuture { state: State::Invalid { response: Some(bad_request()) }, invocation, keeper };
         }
-        path::without_stage(&mut request);
-        if invocation.is_recorded() {
-            describe(&invocation, &request);
-        }
-        request.extensions_mut().insert(invocation.clone());
+        arrived(&invocation, &mut request);
         let inner = match &keeper {
             Some(keeper) => keeper.within(|| self.inner.call(request)),
             None => self.inner.call(request),
         };
         HttpFuture { state: State::AtWork { inner }, invocation, keeper }
     }
+}
+
+/// Prepares a request for the router, and records it.
+pub(super) fn arrived(invocation: &Invocation, request: &mut Request) {
+    path::without_stage(request);
+    if invocation.is_recorded() {
+        describe(invocation, request);
+    }
+    request.extensions_mut().insert(invocation.clone());
 }
 
 /// What OpenTelemetry's HTTP conventions ask of a server span, but for the query: it may hold what must stay inside.
@@ -260,7 +264,7 @@ where
 }
 
 /// A server error after the deadline was met is its consequence, in whatever words the router's error type puts it.
-fn conclude(invocation: &Invocation, status: http::StatusCode) {
+pub(super) fn conclude(invocation: &Invocation, status: http::StatusCode) {
     let mut notes = invocation.notes();
     notes.http_status = Some(status.as_u16());
     if status.is_server_error()
@@ -291,7 +295,7 @@ impl axum::response::IntoResponse for crate::DeadlineExceeded {
 const TIMEOUT_BODY: &str = r#"{"message":"Gateway Timeout"}"#;
 
 /// The deadline's answer to an HTTP caller.
-fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
+pub(super) fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
     let exceeded = invocation.exceeded();
     let elapsed_ms = u64::try_from(exceeded.after().as_millis()).ok();
     notice::log(Warning::RequestTimedOut, Data { elapsed_ms, ..Data::default() });
@@ -301,6 +305,11 @@ fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
         notes.outcome.get_or_insert(Outcome::exceeded(&exceeded));
     }
     respond(http::StatusCode::GATEWAY_TIMEOUT, TIMEOUT_BODY)
+}
+
+/// The response to an event that holds no valid request.
+pub(super) fn bad_request() -> http::Response<Body> {
+    respond(http::StatusCode::BAD_REQUEST, r#"{"message":"Bad Request"}"#)
 }
 
 /// A response of the library's own.

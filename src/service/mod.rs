@@ -62,6 +62,8 @@ mod handler;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]
+mod http_stream;
+#[cfg(feature = "http")]
 mod path;
 mod payload;
 #[cfg(feature = "axum")]
@@ -76,6 +78,8 @@ pub use adapter::HttpAdapter;
 pub use handler::{HandlerFuture, HandlerLayer, HandlerService};
 #[cfg(feature = "http")]
 pub use http::{HttpFuture, HttpLayer, HttpService};
+#[cfg(feature = "http")]
+pub use http_stream::{HttpStreamAdapter, HttpStreamFuture, ResponseStream};
 pub use payload::Payload;
 #[cfg(feature = "axum")]
 pub(crate) use route::with_route;

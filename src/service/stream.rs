@@ -3,7 +3,7 @@
 use crate::{
     Invocation, clock,
     deadline::Alarm,
-    invocation::{CURRENT, Outcome},
+    invocation::{CURRENT, Deadline, Outcome},
     notice::{self, Data, Warning},
     panics,
 };
@@ -27,6 +27,8 @@ pub struct TrackedStream<St> {
     body: Option<St>,
     invocation: Invocation,
     context: OtelContext,
+    /// `None` if the response is the library's own, which says that the deadline has passed.
+    deadline: Option<Deadline>,
     alarm: Alarm,
 }
 
@@ -38,9 +40,9 @@ impl<St> fmt::Debug for TrackedStream<St> {
 
 impl<St> TrackedStream<St> {
     pub(super) fn new(body: St, invocation: Invocation) -> Self {
-        let alarm = Alarm::new(invocation.timing());
+        let deadline = if invocation.notes().outcome.is_some() { None } else { invocation.timing() };
         // lambda_runtime polls the body in a task of its own, which knows nothing of the invocation.
-        Self { body: Some(body), invocation, context: OtelContext::current(), alarm }
+        Self { body: Some(body), invocation, context: OtelContext::current(), deadline, alarm: Alarm::new(deadline) }
     }
 
     fn end<T>(&mut self, outcome: Outcome) -> Poll<Option<T>> {
@@ -50,6 +52,7 @@ impl<St> TrackedStream<St> {
             _ => outcome.cut(),
         };
         if let Some(diagnostic) = outcome.diagnostic() {
+            self.invocation.notes().stream_broken = true;
             let message = self.invocation.shared().settings.error_text(&diagnostic.error_message);
             notice::log(Warning::ResponseBodyBroken, Data { outcome: Some(outcome.as_str()), ..Data::error(&message) });
         }
@@ -77,7 +80,7 @@ where
             return Poll::Pending;
         }
         // A body that is always ready never comes to the alarm below.
-        if let Some(deadline) = this.invocation.timing()
+        if let Some(deadline) = this.deadline
             && clock::now() >= deadline.soft
         {
             this.invocation.token().cancel();

@@ -24,6 +24,7 @@ pub(crate) enum Probe {
     Stream,
     /// An axum router.
     Http,
+    HttpStream,
     /// A service that is not ready at first.
     Unready,
 

@@ -11,6 +11,7 @@ mod exporters;
 mod function;
 mod held;
 mod http;
+mod http_stream;
 mod init;
 mod invocation;
 mod kind;
@@ -50,6 +51,7 @@ fn main() -> std::process::ExitCode {
         long_errors::tests(),
         metrics::tests(),
         http::tests(),
+        http_stream::tests(),
         settings::tests(),
         runtime_api::tests(),
         panic_payloads::tests(),

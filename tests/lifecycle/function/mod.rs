@@ -215,6 +215,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
                 .serve(Router::new().route("/slow/{kind}", get(hostile::slow)).route("/orders/{id}", get(async || "order")))
                 .await
         }
+        Probe::HttpStream => crate::http_stream::serve(life.0).await,
         Probe::NoBounds => {
             life.init("database", async { Ok::<_, Error>(()) }).await?;
             life.0.run(service_fn(acts::value)).await
