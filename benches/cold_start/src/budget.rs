@@ -130,6 +130,15 @@ impl Budget {
         self.0.keys().map(String::as_str).chain(bases).collect()
     }
 
+    /// Keeps the lines of these contenders, whose names are separated by commas. The error is a name without a line.
+    pub(crate) fn keep<'n>(&mut self, names: &'n str) -> Result<(), &'n str> {
+        if let Some(unknown) = names.split(',').find(|name| !self.0.contains_key(*name)) {
+            return Err(unknown);
+        }
+        self.0.retain(|contender, _| names.split(',').any(|name| name == contender));
+        Ok(())
+    }
+
     /// Whether a line needs this figure of this contender.
     pub(crate) fn needs(&self, contender: &str, figure: Figure) -> bool {
         self.lines().any(|(own, its, line)| its == figure && (own == contender || line.base() == Some(contender)))
@@ -236,6 +245,15 @@ mod tests {
         let compared = budget.compare(|contender, _| Some(if contender == "bare" { bare } else { ours }));
         assert_eq!(compared.len(), 1);
         compared[0].verdict
+    }
+
+    #[test]
+    fn only_the_named_contenders_are_kept() {
+        let both = format!("{RATIO}\n[ours_json.crates]\nbudget = 1\nmargin = 0\nwhy = \"a\"");
+        let mut budget = Budget::parse(&both).unwrap();
+        assert_eq!(budget.keep("ours,others"), Err("others"));
+        assert_eq!(budget.keep("ours_json"), Ok(()));
+        assert_eq!(budget.contenders().into_iter().collect::<Vec<_>>(), ["ours_json"]);
     }
 
     #[test]

@@ -14,8 +14,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 type Figures = BTreeMap<Figure, f64>;
 
 /// Builds and measures whom the budget names, prints every line beside its figure, and fails if one is exceeded.
-pub(crate) fn check(benches: &Path) -> Result<(), Error> {
-    let budget = Budget::parse(&fs::read_to_string(benches.join("budget.toml"))?)?;
+pub(crate) fn check(benches: &Path, only: Option<&str>) -> Result<(), Error> {
+    let mut budget = Budget::parse(&fs::read_to_string(benches.join("budget.toml"))?)?;
+    if let Some(only) = only {
+        budget.keep(only).map_err(|unknown| Error::NoContender(unknown.to_owned()))?;
+    }
     let sinks = Sinks::start()?;
     let mut measured = BTreeMap::new();
     for name in budget.contenders() {

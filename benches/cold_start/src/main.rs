@@ -47,11 +47,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Error> {
     let benches = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let (mut rounds, mut write, mut only) = (ROUNDS, false, None);
+    let (mut rounds, mut write, mut check, mut only) = (ROUNDS, false, false, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--check" => return gate::check(&benches),
+            "--check" => check = true,
             "--write" => write = true,
             "--rounds" => {
                 let count = args.next().unwrap_or_default();
@@ -63,6 +63,9 @@ fn run() -> Result<(), Error> {
     }
     if write && only.is_some() {
         return Err(Error::Usage("--only --write".to_owned()));
+    }
+    if check {
+        return gate::check(&benches, only.as_deref());
     }
     let wanted = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|other| other == name));
     let contenders = benches.join("contenders");
