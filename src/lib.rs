@@ -1,25 +1,52 @@
-//! The life of a Rust function on AWS Lambda, in one call.
+//! Initializers, deadlines, X-Ray traces and work after the response for Rust functions on AWS Lambda.
 //!
-//! ```text
-//!  INIT phase            INVOKE                                                       SHUTDOWN
-//!  ──────────            ──────────────────────────────────────────────────────       ────────
-//!  1 init                2 deadline        3 trace                 4 after response
-//!  set-ups timed,        token cancelled   one tree of X-Ray       background work,
-//!  traced, bounded,      before the kill,  subsegments per         flush, all after
-//!  reported              typed answer      invocation              the caller has its answer
+//! ```no_run
+//! use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, service_fn};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Error> {
+//!     let life = Lifecycle::from_env();
+//!     let greeting = life.init("greeting", load()).await?;
+//!     life.run(service_fn(async |name: LambdaEvent<String>| {
+//!         Invocation::current().after_response(async { tracing::info!("the caller has its response") });
+//!         Ok::<_, Error>(format!("{greeting}, {}", name.payload))
+//!     }))
+//!     .await
+//! }
+//!
+//! async fn load() -> Result<String, Error> {
+//!     Ok("Hello".to_owned())
+//! }
 //! ```
 //!
-//! - [`Lifecycle`] is the call in `main`; [`Invocation`] is what a handler sees of it.
-//! - Stages: [`init`], [`deadline`], [`trace`], [`after_response`]; they run in three layers: [`service`].
-//! - Hops in: [`sqs`] for messages from a queue, [`sns`] and [`event_bridge`] for what comes without one.
-//! - Hops out: `aws_sdk` for the clients of the AWS SDK, which it also configures and connects, [`http_client`] for any other.
-//! - `metrics` (feature `metrics-emf`) is what CloudWatch measures: the library's own metrics, and yours.
-//! - [`xray`] is the wire: header, documents, daemon; `xray_api` sends to X-Ray's API where there is no daemon.
-//! - [`settings`] is what environment variables can set, in one table; [`Builder`] sets the same in code, and hooks, exporters, redaction.
+//! | stage | what it does |
+//! |---|---|
+//! | [`init`] | runs initializers in the Init phase: timed, traced, with a budget |
+//! | [`deadline`] | cancels a token and sends a typed response before Lambda kills the process |
+//! | [`trace`] | sends one tree of X-Ray subsegments for each invocation |
+//! | [`after_response`] | runs background work and hooks before the next event |
+//! | [`shutdown`] | runs hooks and a last flush on SIGTERM |
 //!
-//! # Every outcome
+//! - [`Lifecycle`] is the call in `main`. [`Builder`] and [`settings`] are its options, in code and as environment variables.
+//! - [`Invocation`] is the invocation as a handler sees it.
+//! - [`sqs`], [`sns`] and [`event_bridge`] are event sources with typed handlers.
+//! - `aws_sdk` configures, connects and traces clients of the AWS SDK, and [`http_client`] any other client.
+//! - [`service`] has the `tower` layers, to use one of them alone.
+//! - [`xray`] is X-Ray's format: header, documents, daemon. `xray_api` sends to X-Ray's API.
+//! - `metrics` records metrics for CloudWatch: those of the library, and yours.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `sqs` (default) | [`sqs`]: typed messages and partial batch responses |
+//! | `http` | `Lifecycle::serve` for any `Service` of `http::Request` |
+//! | `axum` | `http`, and [`Invocation`] as an argument of axum handlers |
+//! | `aws-sdk` | `aws_sdk`: configuration, connections and spans for clients of the AWS SDK |
+//! | `testing` | `testing`: an invocation for unit tests |
+//! | `xray-api` | `xray_api`: spans for X-Ray's API, where no daemon is listening |
+//! | `metrics-emf` | `metrics`: metrics in CloudWatch's embedded metric format |
 //!
 #![doc = include_str!("../docs/outcomes.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod after_response;
 #[cfg(feature = "aws-sdk")]
@@ -101,3 +128,17 @@ pub use opentelemetry_sdk;
 pub use tokio_util::sync::CancellationToken;
 pub use tower;
 pub use tracing_subscriber;
+
+/// The code of the pages is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/http-function.md")]
+#[doc = include_str!("../docs/queue-worker.md")]
+#[doc = include_str!("../docs/coming-from/go.md")]
+#[doc = include_str!("../docs/coming-from/lambda-otel-lite.md")]
+#[doc = include_str!("../docs/coming-from/lambda_http.md")]
+#[doc = include_str!("../docs/coming-from/lambda_runtime.md")]
+#[doc = include_str!("../docs/coming-from/middy.md")]
+#[doc = include_str!("../docs/coming-from/powertools.md")]
+#[doc = include_str!("../docs/coming-from/xray-sdks.md")]
+struct Pages;
