@@ -129,7 +129,7 @@ impl Builder {
     /// Whether `_X_AMZN_TRACE_ID` is set to the trace header of each invocation, where one runs at a time. Default: yes, as AWS asks of a
     /// runtime and as `lambda_runtime` does.
     ///
-    /// Clients of the AWS SDK read it when they have no interceptor of [`aws_sdk`](crate::aws_sdk): they send it along, and Lambda stops
+    /// Clients of the AWS SDK read it when they have no interceptor of `aws_sdk`: they send it along, and Lambda stops
     /// functions that call each other without end. Other libraries find their parent span by it. Where several invocations run at once
     /// it is never set.
     ///
