@@ -2,6 +2,7 @@
 
 use lambda_lifecycle::{
     Invocation,
+    metrics::Unit,
     service::{HandlerLayer, RuntimeLayer},
 };
 use lambda_runtime::{Context as LambdaContext, Error, FunctionResponse, LambdaEvent, LambdaInvocation};
@@ -50,6 +51,8 @@ pub enum Work {
     Token,
     /// Annotates the invocation.
     Annotate,
+    /// Records three metrics.
+    Metrics,
     /// Leaves nothing to do after the response.
     AfterResponse,
 }
@@ -64,6 +67,12 @@ pub async fn handle(work: Work, event: LambdaEvent<Value>) -> Result<Value, Erro
         }
         Work::Token => drop(black_box(Invocation::current().cancellation_token())),
         Work::Annotate => Invocation::current().annotate("plan", "gold"),
+        Work::Metrics => {
+            let invocation = Invocation::current();
+            invocation.metric("OrdersPlaced", 1, Unit::Count);
+            invocation.metric("ItemsPerOrder", event.payload.as_object().map_or(0, serde_json::Map::len), Unit::Count);
+            invocation.metric("PaymentLatency", 83.5, Unit::Milliseconds);
+        }
         Work::AfterResponse => Invocation::current().after_response(async {}),
     }
     tokio::task::yield_now().await;

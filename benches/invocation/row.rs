@@ -48,6 +48,14 @@ const OFF_CONCURRENT: Variables =
     &[("LAMBDA_LIFECYCLE_TRACE", "off"), ("LAMBDA_LIFECYCLE_LOG", "off"), ("AWS_LAMBDA_MAX_CONCURRENCY", "8")];
 const OFF_NO_DEADLINE: Variables =
     &[("LAMBDA_LIFECYCLE_TRACE", "off"), ("LAMBDA_LIFECYCLE_LOG", "off"), ("LAMBDA_LIFECYCLE_DEADLINE", "off")];
+const METRICS: Variables =
+    &[("LAMBDA_LIFECYCLE_TRACE", "off"), ("LAMBDA_LIFECYCLE_LOG", "off"), ("POWERTOOLS_METRICS_NAMESPACE", "Shop")];
+const METRICS_CONCURRENT: Variables = &[
+    ("LAMBDA_LIFECYCLE_TRACE", "off"),
+    ("LAMBDA_LIFECYCLE_LOG", "off"),
+    ("POWERTOOLS_METRICS_NAMESPACE", "Shop"),
+    ("AWS_LAMBDA_MAX_CONCURRENCY", "8"),
+];
 const NO_LOG: Variables = &[("LAMBDA_LIFECYCLE_LOG", "off")];
 const CONCURRENT: Variables = &[("AWS_LAMBDA_MAX_CONCURRENCY", "8")];
 const CONCURRENT_NO_LOG: Variables = &[("AWS_LAMBDA_MAX_CONCURRENCY", "8"), ("LAMBDA_LIFECYCLE_LOG", "off")];
@@ -66,6 +74,9 @@ pub(crate) const GOALS: &[(&str, &str, f64)] = &[
     ("not recorded, ten spans, with the log", "no tracing, ten spans", 500.0),
     ("not recorded, ten spans, concurrent", "no tracing, ten spans, concurrent", 4_000.0),
     ("not recorded, ten spans, concurrent, with the log", "no tracing, ten spans, concurrent", 4_000.0),
+    ("metrics", "no tracing", 5_000.0),
+    ("metrics, three of the user's", "no tracing", 5_000.0),
+    ("metrics, concurrent", "no tracing, concurrent", 5_000.0),
 ];
 
 const fn title(what: &'static str) -> Row {
@@ -88,6 +99,11 @@ pub(crate) const ROWS: &[Row] = &[
     row("no tracing, after_response", Kind::NotSampled, Work::AfterResponse, OFF),
     row("no tracing, ten spans", Kind::NotSampled, Work::Spans(10), OFF),
     row("no tracing, ten spans, concurrent", Kind::NotSampled, Work::Spans(10), OFF_CONCURRENT),
+    title("METRICS, LAMBDA_LIFECYCLE_TRACE=off"),
+    row("metrics", Kind::NotSampled, Work::Spans(0), METRICS),
+    row("metrics, three of the user's", Kind::NotSampled, Work::Metrics, METRICS),
+    row("no tracing, concurrent", Kind::NotSampled, Work::Spans(0), OFF_CONCURRENT),
+    row("metrics, concurrent", Kind::NotSampled, Work::Spans(0), METRICS_CONCURRENT),
     title("NOT RECORDED (Sampled=0)"),
     row("not recorded", Kind::NotSampled, Work::Spans(0), &[]),
     row("not recorded, ten spans", Kind::NotSampled, Work::Spans(10), NO_LOG),
@@ -103,6 +119,7 @@ pub(crate) const ROWS: &[Row] = &[
     title("EACH ALONE after 6 ms, documents to a socket that is drained"),
     row("bare, alone", Kind::BareAlone(300), Work::Spans(0), &[]),
     row("no tracing, alone", Kind::Alone(300), Work::Spans(0), OFF),
+    row("metrics, alone", Kind::Alone(300), Work::Spans(0), METRICS),
     row("not recorded, ten spans, alone", Kind::Alone(300), Work::Spans(10), &[]),
     row("recorded", Kind::Sampled(300), Work::Spans(0), &[]),
     row("recorded, without the watchdog", Kind::Sampled(300), Work::Spans(0), NO_WATCHDOG),
