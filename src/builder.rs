@@ -1,7 +1,7 @@
 //! The lifecycle's options.
 
 use crate::{
-    AnnotationValue, Export, Flush, Invocation, Report, TraceParent, Unfinished, directives,
+    AnnotationValue, Export, Flush, Invocation, Propagator, Report, TraceParent, Unfinished, directives,
     export::{Exporters, Given, queue},
     invocation::Hooks,
     notice::Problem,
@@ -81,7 +81,22 @@ impl Builder {
         self
     }
 
-    /// Where the trace of an invocation is read from. Default: X-Ray's header.
+    /// Which trace contexts are read from callers and sent with calls. Default: X-Ray's header; with an [`exporter`](Self::exporter) W3C's Trace
+    /// Context and Baggage too, as users of OpenTelemetry expect. An empty list is `none`.
+    ///
+    /// [`propagation`](crate::propagation) says from where each is read, and with what it is sent.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Lifecycle, Propagator};
+    ///
+    /// let life = Lifecycle::builder().propagators([Propagator::XRay, Propagator::TraceContext]).build();
+    /// ```
+    pub fn propagators(mut self, propagators: impl IntoIterator<Item = Propagator>) -> Self {
+        self.settings.propagators = Some(propagators.into_iter().collect());
+        self
+    }
+
+    /// What becomes of a caller that a W3C `traceparent` names. Default: its trace is continued.
     pub fn trace_parent(mut self, parent: TraceParent) -> Self {
         self.settings.trace_parent = parent;
         self
@@ -433,7 +448,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Each variable, and the method that sets the same in code.
-    const BOTH: [(&str, &str); 23] = [
+    const BOTH: [(&str, &str); 24] = [
         ("LOG", "log"),
         ("LOG_SPAN_FIELDS", "log_span_fields"),
         ("LOG_STANDARD_KEYS", "log_standard_keys"),
@@ -441,6 +456,7 @@ mod tests {
         ("TRACE_FILTER", "trace_filter"),
         ("TRACE_EVENTS", "trace_events"),
         ("TRACE_PARENT", "trace_parent"),
+        ("OTEL_PROPAGATORS", "propagators"),
         ("TRACE_EXPORT", "export"),
         ("TRACE_PRINT", "trace_print"),
         ("TRACE_IN_PROGRESS", "in_progress"),
@@ -485,7 +501,10 @@ mod tests {
             .filter_map(|line| line.split(['(', '<']).next())
             .collect();
         let both = BOTH.iter();
-        let variables: Vec<String> = both.clone().map(|(variable, _)| format!("LAMBDA_LIFECYCLE_{variable}")).collect();
+        let full = |variable: &str| {
+            if variable.starts_with("OTEL_") { variable.to_owned() } else { format!("LAMBDA_LIFECYCLE_{variable}") }
+        };
+        let variables: Vec<String> = both.clone().map(|(variable, _)| full(variable)).collect();
         assert_eq!(variables, Settings::variables());
         let listed = both.map(|(_, method)| *method).chain(IN_CODE.map(|(method, _)| method)).collect();
         assert_eq!(methods, listed);

@@ -1,6 +1,11 @@
 //! What every hop has in common: who sent it, and the span of what becomes of it here.
 
+#[cfg(feature = "sqs")]
+use crate::context;
 use crate::{
+    TraceParent,
+    propagation::{Fields, Remote},
+    settings::Settings,
     trace::{TRACER, exception},
     xray::TraceHeader,
 };
@@ -12,41 +17,67 @@ use std::borrow::Cow;
 
 /// The call that sent a message. Never the surrounding span: a message without a header has no producer to link to.
 pub(crate) struct Producer {
-    header: TraceHeader,
-    /// From a W3C `traceparent`, where it names another call than the header.
-    other: Option<SpanContext>,
+    header: Option<TraceHeader>,
+    remote: Option<Box<Remote>>,
+    #[cfg_attr(not(feature = "sqs"), allow(dead_code, reason = "only messages of SQS have traces of their own"))]
+    continues: bool,
 }
 
 impl Producer {
-    /// Reads the X-Ray header that came with a message, and the W3C `traceparent` among its attributes.
-    pub(crate) fn read(header: Option<&str>, traceparent: Option<&str>) -> Option<Self> {
-        let header = header.map(TraceHeader::parse).filter(|header| header.root().is_some());
-        let w3c = traceparent.and_then(TraceHeader::from_traceparent);
-        match (header, w3c) {
-            (Some(header), w3c) => {
-                let same =
-                    |other: &SpanContext| header.root() == Some(other.trace_id()) && header.parent() == Some(other.span_id());
-                let other = w3c.and_then(|w3c| w3c.span_context()).filter(|other| !same(other));
-                Some(Self { header, other })
-            }
-            (None, Some(header)) => Some(Self { header, other: None }),
-            (None, None) => None,
-        }
+    /// Reads the X-Ray header that came with a message, and W3C's fields among its attributes.
+    pub(crate) fn read(settings: &Settings, header: Option<&str>, fields: &Fields<'_>) -> Option<Self> {
+        let propagators = settings.propagators();
+        let header = header.filter(|_| propagators.xray).map(TraceHeader::parse).filter(|header| header.root().is_some());
+        let remote = fields.read(propagators);
+        let continues = settings.trace_parent == TraceParent::Continue;
+        (header.is_some() || remote.is_some()).then_some(Self { header, remote, continues })
     }
 
     #[cfg(feature = "sqs")]
-    pub(crate) fn header(&self) -> &TraceHeader {
-        &self.header
+    pub(crate) fn header(&self) -> Option<&TraceHeader> {
+        self.header.as_ref()
     }
 
     #[cfg(feature = "sqs")]
     pub(crate) fn trace_id(&self) -> Option<opentelemetry::TraceId> {
-        self.header.root()
+        let of_header = self.header.as_ref().and_then(TraceHeader::root);
+        of_header.or_else(|| self.remote.as_ref()?.parent.as_ref().map(SpanContext::trace_id))
+    }
+
+    /// The caller that W3C's fields name, where its trace is continued.
+    #[cfg(feature = "sqs")]
+    pub(crate) fn continued(&self) -> Option<&SpanContext> {
+        self.remote.as_ref().filter(|_| self.continues)?.parent.as_ref()
+    }
+
+    /// The context of work that has no span: the caller is handed on. `None` where that is the surrounding one.
+    #[cfg(feature = "sqs")]
+    pub(crate) fn context_without_span(&self) -> Option<Context> {
+        self.remote.as_ref()?;
+        let context = self.with_baggage(context::current());
+        Some(match self.continued() {
+            Some(caller) => context.with_remote_span_context(caller.clone()),
+            None => context,
+        })
+    }
+
+    /// The same context with the sender's baggage.
+    #[cfg(feature = "sqs")]
+    pub(crate) fn with_baggage(&self, context: Context) -> Context {
+        match &self.remote {
+            Some(remote) => remote.with_baggage(context),
+            None => context,
+        }
     }
 
     /// Where links go: the calls it names, at most two.
     pub(crate) fn contexts(&self) -> impl Iterator<Item = SpanContext> {
-        self.header.span_context().into_iter().chain(self.other.clone())
+        let header = self.header.as_ref().and_then(TraceHeader::span_context);
+        let same = |other: &SpanContext| {
+            header.as_ref().is_some_and(|one| one.trace_id() == other.trace_id() && one.span_id() == other.span_id())
+        };
+        let other = self.remote.as_ref().and_then(|remote| remote.parent.clone()).filter(|other| !same(other));
+        header.into_iter().chain(other)
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
     notice::{self, Data, Warning},
     trace::{self, ClientSpan},
     urls,
-    xray::{TRACE_HEADER, TraceHeader},
+    xray::TRACE_HEADER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use opentelemetry::{
@@ -50,29 +50,35 @@ use std::{
 };
 use tower::{Layer, Service};
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// The headers that name the caller to a callee, which is the span that is active here: `x-amzn-trace-id`, and W3C's
-/// `traceparent` where the caller is known.
+/// The headers that name the caller to a callee, which is the span that is active here: `x-amzn-trace-id`, and `traceparent`, `tracestate`
+/// and `baggage` where the [propagators](crate::Builder::propagators) say so.
 ///
 /// Empty outside of an invocation, and where Lambda gave no trace.
 pub fn headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if let Some(header) = Invocation::try_current().and_then(|invocation| invocation.trace_header()) {
-        write(&header, &mut headers);
+    if let Some(invocation) = Invocation::try_current() {
+        write(&invocation, None, &mut headers);
     }
     headers
 }
 
-fn write(header: &TraceHeader, headers: &mut HeaderMap) {
-    if header.root().is_none() {
-        return;
+/// Writes the headers of a call whose span is `call`, where it has one.
+fn write(invocation: &Invocation, call: Option<&ClientSpan>, headers: &mut HeaderMap) {
+    let call = call.map(ClientSpan::context);
+    if invocation.shared().settings.propagators().xray {
+        let header = trace::outgoing_header(invocation, call);
+        if header.root().is_some() {
+            insert(headers, TRACE_HEADER, &header.to_string());
+        }
     }
-    if let Ok(value) = HeaderValue::try_from(header.to_string()) {
-        headers.insert(HeaderName::from_static(TRACE_HEADER), value);
+    for (name, value) in trace::outgoing_fields(invocation, call).iter() {
+        insert(headers, name, value);
     }
-    if let Some(value) = header.to_traceparent().and_then(|value| HeaderValue::try_from(value).ok()) {
-        headers.insert(TRACEPARENT, value);
+}
+
+fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(HeaderName::from_static(name), value);
     }
 }
 
@@ -172,11 +178,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut open = None;
         if let Some(invocation) = Invocation::try_current() {
-            let mut header = trace::outgoing_header(&invocation);
-            if trace::is_recorded(&invocation) {
-                header = open.insert(begin(&request)).header(&header);
-            }
-            write(&header, request.headers_mut());
+            open = trace::is_recorded(&invocation).then(|| begin(&request));
+            write(&invocation, open.as_ref(), request.headers_mut());
         }
         TraceFuture { inner: self.inner.call(request), open }
     }

@@ -31,6 +31,7 @@
 //! - [`Invocation`] is the invocation as a handler sees it.
 //! - [`sqs`], [`sns`] and [`event_bridge`] are event sources with typed handlers.
 //! - `aws_sdk` configures, connects and traces clients of the AWS SDK, and [`http_client`] any other client.
+//! - [`propagation`] is about the trace contexts that are read from callers and sent with calls.
 //! - [`service`] has the `tower` layers, to use one of them alone.
 //! - [`xray`] is X-Ray's format: header, documents, daemon. `xray_api` sends to X-Ray's API.
 //! - `metrics` records metrics for CloudWatch: those of the library, and yours.
@@ -81,8 +82,10 @@ pub mod metrics;
 mod metrics;
 mod notice;
 mod panics;
+pub mod propagation;
 pub mod runtime;
 mod runtime_api;
+mod scan;
 pub mod service;
 pub mod settings;
 pub mod shutdown;
@@ -106,6 +109,7 @@ pub use invocation::{AnnotationValue, DeadlineExceeded, Invocation, Outcome, Rep
 #[cfg(feature = "http")]
 pub use lifecycle::{HttpLifecycleService, HttpStreamLifecycleService};
 pub use lifecycle::{Lifecycle, LifecycleService};
+pub use propagation::Propagator;
 pub use settings::{Export, TraceParent, Unfinished};
 pub use shutdown::ServeError;
 pub use trace::{Flush, Trigger};

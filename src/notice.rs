@@ -97,6 +97,7 @@ warnings! {
     ExtensionRefused = "extension_refused", Warn, "the Extensions API refused a request: shutdown hooks will not run in this environment";
 
     SettingInvalid = "setting_invalid", Warn, "a setting is invalid and its default is used";
+    PropagatorUnknown = "propagator_unknown", Warn, "a propagator of `OTEL_PROPAGATORS` is not known here and is left out";
     SettingUnknown = "setting_unknown", Warn, "a variable is not a setting and is ignored: is its name misspelled?";
     MarginTooLong = "margin_too_long", Warn, "the grace or the reserve is as long as the invocation, and its default is used";
     TimersMissing = "timers_missing", Warn,
@@ -107,6 +108,8 @@ warnings! {
     NotSampled = "not_sampled", Info,
         "this invocation is not sampled: enable active tracing (`TracingConfig: Active`) to see invocations in X-Ray";
     TraceHeaderIgnored = "trace_header_ignored", Warn, "a part of the trace header is invalid and was ignored";
+    TraceContextCut = "trace_context_cut", Warn, "a `tracestate` or a `baggage` is beyond its limit and is sent on without some members";
+    TraceContextNotSent = "trace_context_not_sent", Warn, "a message or an invocation has no room for W3C's trace context, which is left out";
     SubscriberRecordsNothing = "subscriber_records_nothing", Warn,
         "the tracing subscriber records nothing for X-Ray: build it with `tracing_subscriber::registry().with(Lifecycle::tracing_layer())`";
     FilterHidesSpans = "filter_hides_spans", Warn,

@@ -9,7 +9,8 @@
 //! | `LAMBDA_LIFECYCLE_TRACE` | `on`, `off`: record and send spans | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_FILTER` | which spans are recorded: `info,my_crate=debug` | `info` |
 //! | `LAMBDA_LIFECYCLE_TRACE_EVENTS` | which events of `tracing` become events of their span: `off`, `error`, `warn`, `info`, `debug`, `trace` | `error` |
-//! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | where the trace comes from: `xray`, or `w3c` for a `traceparent` in the client context | `xray` |
+//! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | a caller that a W3C `traceparent` names: `continue` its trace, or `link` to it | `continue` |
+//! | `OTEL_PROPAGATORS` | which trace contexts are read and sent: `xray`, `tracecontext`, `baggage`, or `none` | `xray`; with an exporter all three |
 //! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none`, `api` with the feature `xray-api` | `udp` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PRINT` | `on`, `off`: write each finished document to standard output too, to compare it with what X-Ray shows | `off` |
 //! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
@@ -43,6 +44,7 @@ use crate::{
     directives,
     environment::variable,
     notice::{Problem, Warning},
+    propagation::Propagators,
     urls,
     xray::{MAX_TRACE, Redactor},
 };
@@ -75,15 +77,17 @@ pub enum Export {
     Api,
 }
 
-/// Where the trace an invocation belongs to is read from.
+/// What becomes of a caller that a W3C `traceparent` names, whatever it came with: a request, an invocation or a message.
+///
+/// It is read where [`Propagator::TraceContext`](crate::Propagator::TraceContext) is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TraceParent {
-    /// The header Lambda sends with each event. The only one under which the function's own segments and ours are one tree.
+    /// The work is done in the caller's trace, below the caller's span.
     #[default]
-    XRay,
-    /// `w3c.traceparent` of the client context, as AWS's other runtimes have begun to read it; X-Ray's where there is none.
-    W3c,
+    Continue,
+    /// The work is done in the trace that X-Ray's header names, and links to the caller.
+    Link,
 }
 
 /// What becomes of work after the response that is not done in its time.
@@ -120,6 +124,8 @@ pub(crate) struct Settings {
     pub(crate) trace_filter: Targets,
     pub(crate) trace_events: LevelFilter,
     pub(crate) trace_parent: TraceParent,
+    /// `None`: the default, which depends on the destinations.
+    pub(crate) propagators: Option<Propagators>,
     pub(crate) export: Export,
     pub(crate) trace_print: bool,
     pub(crate) in_progress: bool,
@@ -151,6 +157,7 @@ impl Default for Settings {
             trace_filter: Targets::new().with_default(tracing::Level::INFO),
             trace_events: LevelFilter::ERROR,
             trace_parent: TraceParent::default(),
+            propagators: None,
             export: Export::default(),
             trace_print: false,
             in_progress: true,
@@ -184,6 +191,7 @@ impl fmt::Debug for Settings {
             .field("trace_filter", &self.trace_filter.to_string())
             .field("trace_events", &self.trace_events)
             .field("trace_parent", &self.trace_parent)
+            .field("propagators", &self.propagators)
             .field("export", &self.export)
             .field("trace_print", &self.trace_print)
             .field("in_progress", &self.in_progress)
@@ -213,6 +221,11 @@ impl Settings {
         settings.read_env().into_iter().for_each(Problem::log_once);
         warn_of_unknown_variables();
         settings
+    }
+
+    /// The trace contexts that are read and sent.
+    pub(crate) fn propagators(&self) -> Propagators {
+        self.propagators.unwrap_or(Propagators::XRAY)
     }
 
     /// An error's text as it may leave: its URLs cut, and past the redactor.
@@ -282,11 +295,12 @@ impl Settings {
         }
         let levels = "off, error, warn, info, debug or trace";
         reader.set(TRACE_EVENTS, levels, &mut self.trace_events, |text| text.parse().ok());
-        reader.set("LAMBDA_LIFECYCLE_TRACE_PARENT", "xray or w3c", &mut self.trace_parent, |text| match text {
-            "xray" => Some(TraceParent::XRay),
-            "w3c" => Some(TraceParent::W3c),
+        reader.set("LAMBDA_LIFECYCLE_TRACE_PARENT", "continue or link", &mut self.trace_parent, |text| match text {
+            "continue" => Some(TraceParent::Continue),
+            "link" => Some(TraceParent::Link),
             _ => None,
         });
+        reader.propagators("OTEL_PROPAGATORS", &mut self.propagators);
         reader.set("LAMBDA_LIFECYCLE_TRACE_EXPORT", "udp, stdout or none", &mut self.export, |text| match text {
             "udp" => Some(Export::Udp),
             "stdout" => Some(Export::Stdout),
@@ -402,6 +416,18 @@ impl Reader<'_> {
         (self.get)(name).filter(|text| !text.trim().is_empty())
     }
 
+    /// What is not known is left out. Where nothing else was named, the default stays.
+    fn propagators(&mut self, name: &str, target: &mut Option<Propagators>) {
+        let Some(text) = self.text(name) else { return };
+        let unknown = |value: &str| {
+            let problem = Problem { warning: Warning::PropagatorUnknown, ..Problem::invalid(name, value, Propagators::EXPECTED) };
+            self.problems.push(problem);
+        };
+        if let Some(propagators) = Propagators::parse(&text, unknown) {
+            *target = Some(propagators);
+        }
+    }
+
     fn switch(&mut self, name: &str, target: &mut bool) {
         self.set(name, "on or off", target, |text| match text.to_ascii_lowercase().as_str() {
             "on" | "true" | "1" => Some(true),
@@ -473,6 +499,17 @@ mod tests {
         assert_eq!(settings.grace, Some(Duration::ZERO));
         assert_eq!(settings.unfinished, Unfinished::Freeze);
         assert!(settings.trace_filter.would_enable("orders", &tracing::Level::DEBUG));
+    }
+
+    #[test]
+    fn an_unknown_propagator_is_told_and_the_others_count() {
+        let (settings, problems) = read(&[("OTEL_PROPAGATORS", "b3,tracecontext")]);
+        let told: Vec<_> = problems.iter().map(|problem| (problem.warning, problem.value.as_deref())).collect();
+        assert_eq!(told, [(Warning::PropagatorUnknown, Some("b3"))]);
+        let known = settings.propagators();
+        assert_eq!((known.xray, known.trace_context, known.baggage), (false, true, false));
+        let (settings, problems) = read(&[("OTEL_PROPAGATORS", "b3")]);
+        assert_eq!((settings.propagators, problems.len()), (None, 1));
     }
 
     #[test]

@@ -18,16 +18,18 @@
 //! ```
 //!
 //! SNS invokes a function asynchronously with one notification, and Lambda repeats it when the handler fails. With active tracing
-//! on the topic the invocation is in the producer's trace already; a W3C `traceparent` among the message attributes becomes a link.
+//! on the topic the invocation is in the producer's trace already. A W3C `traceparent` among the message attributes is read where the
+//! [propagators](crate::Builder::propagators) say so.
 //!
 //! Through a queue it is [`sqs::batch`](crate::sqs::batch): as it is where the subscription uses raw message delivery, else with
 //! [`from_sns`](crate::sqs::Batch::from_sns).
 
 use crate::{
-    Invocation, decode,
+    Invocation, TraceParent, decode,
     handler::Handler,
     hop::{self, Producer, consumer},
     lenient::null_as_default,
+    propagation::Fields,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use opentelemetry::{KeyValue, Value, context::FutureExt as _, trace::Link};
@@ -230,9 +232,13 @@ fn begin(invocation: &Invocation, notification: &Notification<String>) -> Option
     if !invocation.is_recorded() {
         return None;
     }
-    let links = Producer::read(None, notification.attribute("traceparent"))
-        .map(|producer| producer.contexts().map(Link::with_context).collect())
-        .unwrap_or_default();
+    let settings = &invocation.shared().settings;
+    let mut links = Vec::new();
+    // A caller whose trace is continued is above the invocation already.
+    if settings.propagators().trace_context && settings.trace_parent == TraceParent::Link {
+        let producer = Producer::read(settings, None, &Fields::from_names(|name| notification.attribute(name)));
+        links.extend(producer.iter().flat_map(Producer::contexts).map(Link::with_context));
+    }
     let topic = Value::from(notification.topic().to_owned());
     let id = KeyValue::new("annotation.message_id", notification.message_id.clone());
     let span = consumer(format!("process {}", notification.topic()), "aws.sns", &topic, [id]).with_links(links);

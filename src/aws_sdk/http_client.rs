@@ -78,9 +78,8 @@ impl HttpConnector for TracedConnector {
         let Some(invocation) = Invocation::try_current().filter(|_| request.extension::<Traced>().is_none()) else {
             return self.0.call(request);
         };
-        let header = trace::outgoing_header(&invocation);
         let span = trace::is_recorded(&invocation).then(|| begin(&request));
-        let header = span.as_ref().map_or_else(|| header.clone(), |span| span.header(&header));
+        let header = super::header_of_call(&invocation, span.as_ref());
         if header.root().is_some() {
             // The header is not signed. One that is no header would fail the user's call.
             let _ = request.headers_mut().try_insert(TRACE_HEADER, header.to_string());

@@ -1,6 +1,6 @@
 //! One span for a call over all its attempts, and the header from that span.
 
-use super::{error, resources};
+use super::{carry::carry, error, resources};
 use crate::{
     Invocation,
     invocation::Deadline,
@@ -123,12 +123,31 @@ impl Intercept for TraceInterceptor {
             .with_kind(kind)
             .with_attributes(attributes);
         let span = ClientSpan::begin(builder);
-        let header = span.header(&trace::outgoing_header(&invocation)).to_string();
+        let header = super::header_of_call(&invocation, Some(&span)).to_string();
         config.interceptor_state().store_put(Call {
             span: Mutex::new(Some(span)),
             header,
             messages: invocation.shared().settings.aws_error_messages,
         });
+        Ok(())
+    }
+
+    /// Once for all attempts, and before the request is signed.
+    fn modify_before_retry_loop(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(invocation) = Invocation::try_current() else { return Ok(()) };
+        if !invocation.shared().settings.propagators().has_w3c() {
+            return Ok(());
+        }
+        let call = config.load::<Call>().and_then(|call| call.span().as_ref().map(|span| span.context().clone()));
+        let fields = trace::outgoing_fields(&invocation, call.as_ref());
+        if let Some(metadata) = config.load::<Metadata>() {
+            carry(metadata.service(), metadata.name(), context.request_mut(), &fields);
+        }
         Ok(())
     }
 
@@ -148,10 +167,13 @@ impl Intercept for TraceInterceptor {
                 call.header.clone()
             }
             // Not recorded: what came in is handed on as it was.
-            None => match Invocation::try_current().and_then(|invocation| invocation.trace_header()) {
-                Some(header) => header.to_string(),
-                None => return Ok(()),
-            },
+            None => {
+                let header = Invocation::try_current().map(|invocation| super::header_of_call(&invocation, None));
+                match header.filter(|header| header.root().is_some()) {
+                    Some(header) => header.to_string(),
+                    None => return Ok(()),
+                }
+            }
         };
         let request = context.request_mut();
         // A header that is no header would fail the user's call.

@@ -128,6 +128,7 @@
 //! # Ok::<(), aws_sdk_sqs::error::BuildError>(())
 //! ```
 
+mod carry;
 mod config;
 mod connect;
 mod error;
@@ -144,7 +145,11 @@ pub use https::HttpsClient;
 pub use interceptor::TraceInterceptor;
 pub use roots::{Roots, RootsError};
 
-use crate::{trace::ClientSpan, xray::TraceHeader};
+use crate::{
+    Invocation,
+    trace::{self, ClientSpan},
+    xray::TraceHeader,
+};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use opentelemetry::{
     KeyValue,
@@ -168,6 +173,16 @@ pub fn trace_header_value(header: &TraceHeader) -> String {
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/fast-cold-start.md")]
 struct FastColdStart;
+
+/// X-Ray's header of a call. Where X-Ray's is not among the propagators, Lambda's header is handed on as it came: by its
+/// Lineage Lambda stops functions that call each other without end.
+fn header_of_call(invocation: &Invocation, call: Option<&ClientSpan>) -> TraceHeader {
+    if invocation.shared().settings.propagators().xray {
+        trace::outgoing_header(invocation, call.map(ClientSpan::context))
+    } else {
+        invocation.received_header().clone()
+    }
+}
 
 fn describe_response(span: &mut ClientSpan, response: &HttpResponse) {
     span.set_attribute(KeyValue::new("http.response.status_code", i64::from(response.status().as_u16())));

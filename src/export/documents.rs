@@ -43,8 +43,10 @@ const KEPT: usize = 4;
 /// Which of the spans that leave together is the main one, whose document says how many were left out, and where the others belong.
 #[derive(Clone, Debug)]
 pub(crate) struct Sending {
-    /// The trace of the invocation.
+    /// The trace of the invocation's spans. X-Ray shows them in the frame's, which differs where a W3C parent is continued.
     pub(crate) here: Option<TraceId>,
+    /// The invocation continues a trace of W3C's: its parent is known whatever X-Ray's header says.
+    pub(crate) continued: bool,
     /// [`SpanId::INVALID`] where there is none among them.
     pub(crate) main: SpanId,
     /// Where the invocation's own document stands.
@@ -54,23 +56,30 @@ pub(crate) struct Sending {
 impl Sending {
     /// The invocation's own span, where its parent was made up.
     pub(super) fn rootless(&self) -> Option<SpanId> {
-        (self.frame.parent_id() == SpanId::INVALID).then_some(self.main)
+        (self.frame.parent_id() == SpanId::INVALID && !self.continued).then_some(self.main)
     }
 
     fn frame_of(&self, span: &SpanData) -> Frame {
         if span.span_context.span_id() == self.main && span.span_kind == SpanKind::Server {
             self.frame.clone()
         } else {
-            frame_of_part(self.here, span)
+            self.frame_of_part(span)
+        }
+    }
+
+    fn frame_of_part(&self, span: &SpanData) -> Frame {
+        if self.here == Some(span.span_context.trace_id()) {
+            Frame::under(self.frame.trace_id(), span.parent_span_id)
+        } else {
+            frame_elsewhere(span)
         }
     }
 }
 
 /// The work of a message in its producer's trace is no part of this function's segment.
-fn frame_of_part(here: Option<TraceId>, span: &SpanData) -> Frame {
-    let elsewhere = span.parent_span_is_remote && Some(span.span_context.trace_id()) != here;
+fn frame_elsewhere(span: &SpanData) -> Frame {
     let frame = Frame::of(span);
-    if elsewhere { frame.segment() } else { frame }
+    if span.parent_span_is_remote { frame.segment() } else { frame }
 }
 
 /// The documents of one lifecycle, and where they go.
@@ -295,7 +304,7 @@ impl Documents {
     /// Writes the documents of all spans, whatever the budget.
     fn encode_all(&self, encoder: &mut Encoder, spans: &[SpanData], sending: Option<&Sending>) {
         for span in spans.iter().filter(|span| is_for_xray(span)) {
-            let frame = sending.map_or_else(|| frame_of_part(None, span), |sending| sending.frame_of(span));
+            let frame = sending.map_or_else(|| frame_elsewhere(span), |sending| sending.frame_of(span));
             encoder.batch.push(&mut encoder.writer, span, &frame);
         }
         self.print(&encoder.batch);
@@ -398,7 +407,7 @@ impl Documents {
         let others = if only_main { &[] } else { spans };
         let others = others.iter().filter(|span| is_for_xray(span) && !is_main(span));
         for (index, span) in others.enumerate() {
-            batch.push(writer, span, &frame_of_part(sending.here, span));
+            batch.push(writer, span, &sending.frame_of_part(span));
             if index % YIELDS == YIELDS - 1 {
                 tokio::task::yield_now().await;
             }

@@ -7,8 +7,8 @@ use super::{
     sampling::{self, sample},
     wanted::{Wanted, is_for_exporters},
 };
-use crate::{settings::Settings, xray::TraceHeader};
-use opentelemetry::TraceId;
+use crate::settings::Settings;
+use opentelemetry::{TraceId, trace::SpanContext};
 use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample, SpanData};
 use std::{
     sync::Arc,
@@ -58,9 +58,9 @@ impl Exporters {
         Self { queues: queues.collect(), flush: given.flush, sampler: sampling::sampler(given.sampler) }
     }
 
-    /// Who gets the invocation with this header, of which X-Ray's part is decided.
-    pub(super) fn decide(&self, xray: bool, header: &TraceHeader, root: TraceId) -> Decision {
-        let sampling = sample(&*self.sampler, header.span_context().as_ref(), root);
+    /// Who gets an invocation in this trace, of which X-Ray's part is decided.
+    pub(super) fn decide(&self, xray: bool, parent: Option<&SpanContext>, trace: TraceId) -> Decision {
+        let sampling = sample(&*self.sampler, parent, trace);
         let exporters = sampling.decision == SamplingDecision::RecordAndSample;
         Decision {
             wanted: Wanted { xray, exporters, sampled: exporters },

@@ -28,7 +28,7 @@ use crate::{
 };
 use opentelemetry::{
     KeyValue,
-    trace::{SpanId, SpanKind, TraceState},
+    trace::{SpanContext, SpanId, SpanKind, TraceState},
 };
 use opentelemetry_sdk::trace::{IdGenerator, ShouldSample, SpanData};
 use scrub::{scrub, scrub_all};
@@ -91,10 +91,11 @@ impl Destinations {
         Self { documents, exporters: open.map(|open| open(settings, of_exporters)) }
     }
 
-    /// Who gets the invocation with this header: X-Ray what Lambda samples, the user's exporters what their sampler says.
+    /// Who gets the invocation with this header: X-Ray what Lambda samples, the user's exporters what their sampler says of it, or of the caller
+    /// whose trace is `continued`.
     ///
     /// Exporters, logs and outgoing calls need a trace to name. A header without a Root gets one, and stays undecided.
-    pub(crate) fn decide(&self, header: &mut TraceHeader) -> Decision {
+    pub(crate) fn decide(&self, header: &mut TraceHeader, continued: Option<&SpanContext>) -> Decision {
         let xray = header.sampled() == Sampled::Yes && header.root().is_some() && self.documents.are_sent();
         let Some(exporters) = &self.exporters else {
             return Decision { wanted: Wanted::by_xray(xray), ..Decision::default() };
@@ -104,7 +105,10 @@ impl Destinations {
             *header = header.with_root(root);
             root
         });
-        exporters.decide(xray, header, root)
+        match continued {
+            Some(caller) => exporters.decide(xray, Some(caller), caller.trace_id()),
+            None => exporters.decide(xray, header.span_context().as_ref(), root),
+        }
     }
 
     /// One line that says which destination gets what.

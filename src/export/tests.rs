@@ -50,7 +50,8 @@ async fn the_last_flush_has_the_spans_of_an_invocation_at_the_pace() {
     let destinations = Destinations { documents, exporters: Some(gate.exporters(Flush::OnShutdown)) };
     let spans: Vec<SpanData> = (0..SPANS).map(|_| span()).collect();
     let main = spans[0].span_context.span_id();
-    let sending = Sending { here: Some(TRACE), main, frame: Frame::under(TRACE, SpanId::from(u64::MAX)).invocation() };
+    let sending =
+        Sending { here: Some(TRACE), continued: false, main, frame: Frame::under(TRACE, SpanId::from(u64::MAX)).invocation() };
     let sent = destinations.send(SPANS, || spans, sending, true);
     let flushed = destinations.flush(Some(Instant::now() + Duration::from_secs(60)));
     within(async { tokio::join!(sent, flushed) }).await;

@@ -1,7 +1,7 @@
 //! The spans of one invocation, from their begin until they leave.
 
 use crate::{export::is_for_xray, xray::Frame};
-use opentelemetry::trace::SpanId;
+use opentelemetry::{TraceId, trace::SpanId};
 use opentelemetry_sdk::trace::SpanData;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -62,6 +62,10 @@ struct Buffered {
 #[derive(Clone, Debug)]
 pub(crate) struct Own {
     pub(crate) id: SpanId,
+    /// The trace of its spans, which X-Ray shows in the frame's.
+    pub(crate) trace: TraceId,
+    /// It continues a trace of W3C's.
+    pub(crate) continued: bool,
     pub(crate) frame: Frame,
 }
 
@@ -74,7 +78,7 @@ impl Buffered {
     /// Prepares a span to leave with another invocation's. One of this invocation's trace is a part of it all the same, though Lambda's
     /// segment is its parent: a remote parent in another trace than the sender's would make a segment of it.
     fn make_late(&self, span: &mut SpanData) {
-        let is_part = |own: &Own| own.id != span.span_context.span_id() && own.frame.trace_id() == span.span_context.trace_id();
+        let is_part = |own: &Own| own.id != span.span_context.span_id() && own.trace == span.span_context.trace_id();
         if self.own.as_ref().is_some_and(is_part) {
             span.parent_span_is_remote = false;
         }
@@ -268,7 +272,7 @@ mod tests {
         let buffer = SpanBuffer::new(Arc::clone(&late));
         let own = |_: &SpanData| {
             let frame = Frame::under(TraceId::from(1), SpanId::from(7)).invocation();
-            Some(Own { id: SpanId::from(1), frame })
+            Some(Own { id: SpanId::from(1), trace: TraceId::from(1), continued: false, frame })
         };
         let open = |trace, id| buffer.open(span(trace, id), own).0;
         let (own_span, before, message, after) = (open(1, 1), open(1, 2), open(2, 3), open(1, 4));

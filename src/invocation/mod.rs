@@ -33,6 +33,8 @@ use crate::{
     frozen,
     ids::ProcessIds,
     notice::{self, Data, Warning},
+    propagation::Remote,
+    settings::{Settings, TraceParent},
     xray::{Frame, TraceHeader},
 };
 use http::HeaderValue;
@@ -101,14 +103,20 @@ pub(crate) struct Facts {
     pub(crate) received: Instant,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) header: TraceHeader,
-    /// The header's parent is none of Lambda's.
-    pub(crate) foreign: bool,
+    /// What W3C's fields say of the caller.
+    pub(crate) remote: Option<Box<Remote>>,
     pub(crate) start: Start,
     /// False where no layer would send its spans.
     pub(crate) traced: bool,
     /// What came with the event about the caller, as it came.
     pub(crate) client_context: Option<HeaderValue>,
     pub(crate) identity: Option<HeaderValue>,
+}
+
+impl Facts {
+    fn continued(&self, settings: &Settings) -> Option<&SpanContext> {
+        self.remote.as_ref().filter(|_| settings.trace_parent == TraceParent::Continue)?.parent.as_ref()
+    }
 }
 
 impl Default for Facts {
@@ -118,7 +126,7 @@ impl Default for Facts {
             received: clock::now(),
             deadline: None,
             header: TraceHeader::default(),
-            foreign: false,
+            remote: None,
             start: Start::Warm,
             traced: true,
             client_context: None,
@@ -208,8 +216,10 @@ impl Invocation {
 
     pub(crate) fn new(shared: Arc<Shared>, mut facts: Facts) -> Self {
         let traced = facts.traced && shared.settings.trace;
-        let decision = if traced { shared.destinations.decide(&mut facts.header) } else { Decision::default() };
-        let parent = parent_of(&facts.header, &decision);
+        let continued = facts.continued(&shared.settings).cloned();
+        let decision =
+            if traced { shared.destinations.decide(&mut facts.header, continued.as_ref()) } else { Decision::default() };
+        let parent = parent_of(&facts.header, continued, &decision);
         let notes = Notes { attributes: decision.attributes, ..Notes::default() };
         let late = Arc::clone(&shared.late);
         #[cfg(feature = "metrics-emf")]
@@ -344,7 +354,10 @@ impl Invocation {
 
     /// The OpenTelemetry context of this invocation, without a span of ours: what Lambda sent is still handed on.
     pub(crate) fn context_without_span(&self) -> Context {
-        let context = Context::new().with_value(self.clone());
+        let mut context = Context::new().with_value(self.clone());
+        if let Some(remote) = &self.0.facts.remote {
+            context = remote.with_baggage(context);
+        }
         match self.parent() {
             Some(parent) => context.with_remote_span_context(parent.clone()),
             None => context,
@@ -361,9 +374,14 @@ impl Invocation {
         self.0.wanted
     }
 
-    /// True when the trace continues a W3C parent, which is none of Lambda's segments.
-    pub(crate) fn is_foreign(&self) -> bool {
-        self.0.facts.foreign
+    /// The caller that W3C's fields name, where its trace is continued.
+    pub(crate) fn continued(&self) -> Option<&SpanContext> {
+        self.0.facts.continued(&self.0.shared.settings)
+    }
+
+    /// The caller that W3C's fields name, where its trace is not continued.
+    pub(crate) fn linked(&self) -> Option<&SpanContext> {
+        self.0.facts.remote.as_ref()?.parent.as_ref().filter(|_| self.continued().is_none())
     }
 
     /// True when metrics are on.
@@ -496,7 +514,7 @@ impl Invocation {
     pub(crate) fn open_span(&self, span: SpanData) -> Slot {
         let (open, first) = self.0.spans.open(span, |span| {
             let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
-            Some(Own { id, frame: self.frame(trace) })
+            Some(Own { id, trace, continued: self.continued().is_some(), frame: self.frame(trace) })
         });
         // A measured one is known since it began.
         if first && !self.is_measured() {
@@ -505,10 +523,10 @@ impl Invocation {
         open
     }
 
-    /// Where its document stands in this trace: below Lambda's segment, or as a segment of its own.
+    /// Where its document stands: below Lambda's segment, in the trace that X-Ray's header names, whatever the `trace` of its spans is.
     pub(crate) fn frame(&self, trace: TraceId) -> Frame {
-        let frame = Frame::under(trace, self.parent_id().unwrap_or(SpanId::INVALID)).invocation();
-        if self.is_foreign() { frame.segment() } else { frame }
+        let trace = self.received_header().root().unwrap_or(trace);
+        Frame::under(trace, self.parent_id().unwrap_or(SpanId::INVALID)).invocation()
     }
 
     /// The invocation is over: what of it has not been sent goes with the next one.
@@ -589,8 +607,15 @@ impl Invocation {
 /// The remote parent of an invocation's span. Where there are exporters it says what their sampler decided, for calls that `traceparent` goes with.
 ///
 /// A Root without a Parent is no valid context, and the SDK would begin another trace: a parent is made up, which no destination names.
-fn parent_of(header: &TraceHeader, decision: &Decision) -> Option<SpanContext> {
+fn parent_of(header: &TraceHeader, continued: Option<SpanContext>, decision: &Decision) -> Option<SpanContext> {
     let Decision { wanted, has_exporters, trace_state, .. } = decision;
+    if let Some(caller) = continued {
+        if !has_exporters {
+            return Some(caller);
+        }
+        let flags = wanted.flags(caller.trace_flags());
+        return Some(SpanContext::new(caller.trace_id(), caller.span_id(), flags, true, trace_state.clone()));
+    }
     let came = header.span_context();
     if !has_exporters && (came.is_some() || !wanted.anywhere()) {
         return came;

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     export::{Destinations, Given},
+    propagation::Propagators,
     settings::Settings,
 };
 use std::sync::{
@@ -46,7 +47,11 @@ struct Known {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, hooks: Hooks, given: Given) -> Arc<Self> {
+    pub(crate) fn new(mut settings: Settings, hooks: Hooks, given: Given) -> Arc<Self> {
+        if !given.exporters.is_empty() {
+            // What an SDK of OpenTelemetry does by default, beside X-Ray.
+            settings.propagators.get_or_insert(Propagators::ALL);
+        }
         let destinations = Destinations::new(&settings, given);
         Arc::new(Self {
             settings,

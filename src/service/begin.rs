@@ -7,6 +7,7 @@ use crate::{
     invocation::{Deadline, Facts, Shared},
     metrics,
     notice::{self, Data, Warning},
+    propagation::Remote,
     settings::Settings,
     trace,
     xray::{Sampled, TraceHeader},
@@ -19,20 +20,19 @@ use std::{
 
 impl Invocation {
     /// Begins an invocation. `headers` are those of the event, where its layer sees them; `traced` says
-    /// whether its layer sends spans; `parent` stands for X-Ray's header where it is set.
+    /// whether its layer sends spans; `remote` is what W3C's fields say of the caller.
     pub(crate) fn begin(
         shared: &Arc<Shared>,
         context: &lambda_runtime::Context,
         headers: Option<&HeaderMap>,
-        parent: Option<TraceHeader>,
+        remote: Option<Box<Remote>>,
         traced: bool,
     ) -> Self {
         let received = clock::now();
         let settings = &shared.settings;
         let deadline =
             settings.deadline.then(|| Deadline::from_epoch_millis(context.deadline, SystemTime::now(), received, settings));
-        let foreign = parent.is_some();
-        let header = parent.or_else(|| context.xray_trace_id.as_deref().map(TraceHeader::parse)).unwrap_or_default();
+        let header = context.xray_trace_id.as_deref().map(TraceHeader::parse).unwrap_or_default();
         if traced && settings.trace {
             hint_once(&header, settings);
         }
@@ -49,7 +49,7 @@ impl Invocation {
         let raw = |name| headers.and_then(|headers| headers.get(name)).filter(|value| !value.is_empty()).cloned();
         let (client_context, identity) = (raw("lambda-runtime-client-context"), raw("lambda-runtime-cognito-identity"));
         let context = context.clone();
-        let facts = Facts { context, received, deadline, header, foreign, start, traced, client_context, identity };
+        let facts = Facts { context, received, deadline, header, remote, start, traced, client_context, identity };
         let invocation = Self::new(Arc::clone(shared), facts);
         metrics::begun(&invocation);
         invocation

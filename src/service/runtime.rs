@@ -99,9 +99,8 @@ where
     }
 
     fn call(&mut self, mut event: LambdaInvocation) -> Self::Future {
-        let settings = &self.shared.settings;
-        let parent = trace::foreign_parent(settings.trace_parent, &event.parts.headers, &event.body);
-        let invocation = Invocation::begin(&self.shared, &event.context, Some(&event.parts.headers), parent, true);
+        let remote = trace::remote(&self.shared.settings, &event.parts.headers, &event.body);
+        let invocation = Invocation::begin(&self.shared, &event.context, Some(&event.parts.headers), remote, true);
         let recording = Recording::begin(invocation.is_recorded());
         let context =
             if invocation.is_recorded() { trace::begin(&invocation, &event.body) } else { invocation.context_without_span() };

@@ -14,6 +14,7 @@ use crate::{
     hop::Producer,
     notice::{self, Data, Warning},
     panics,
+    propagation::Fields,
     sns::Notification,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -141,7 +142,10 @@ where
         state.store(BEGUN, Ordering::Relaxed);
         let span = match &self.span {
             Some(batch) => batch.begin_message(&record, producer.as_ref()),
-            None => MessageSpan::NotRecorded,
+            None => match producer.as_ref().and_then(Producer::context_without_span) {
+                Some(context) => MessageSpan::WithoutSpan(context),
+                None => MessageSpan::NotRecorded,
+            },
         };
         let work = Contained::new(self.handle(record, notification), span.context());
         let failure = match work.await {
@@ -273,9 +277,19 @@ fn producer(
     record: &SqsRecord,
     around: Option<&Result<Box<Notification<()>>, String>>,
 ) -> Option<Producer> {
-    if !invocation.is_recorded() {
+    let settings = &invocation.shared().settings;
+    let has_w3c = settings.propagators().has_w3c();
+    if !has_w3c && !invocation.is_recorded() {
         return None;
     }
-    let published = around.and_then(|around| around.as_ref().ok()?.attribute("traceparent"));
-    Producer::read(record.attributes.get("AWSTraceHeader").map(String::as_str), record.attribute("traceparent").or(published))
+    let mut fields = Fields::default();
+    if has_w3c {
+        fields = Fields::from_names(|name| record.attribute(name));
+        if let Some(Ok(around)) = around
+            && fields.is_empty()
+        {
+            fields = Fields::from_names(|name| around.attribute(name));
+        }
+    }
+    Producer::read(settings, record.attributes.get("AWSTraceHeader").map(String::as_str), &fields)
 }

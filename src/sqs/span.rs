@@ -14,7 +14,7 @@ use crate::{
 };
 use opentelemetry::{
     Context, KeyValue, StringValue, Value,
-    trace::{Link, SpanBuilder, TraceContextExt},
+    trace::{Link, SpanBuilder, SpanContext, TraceContextExt},
 };
 use std::{
     collections::HashSet,
@@ -82,32 +82,50 @@ impl BatchSpan {
 
     /// Begins the span of one message, a child of the batch's, or of the call that sent it.
     pub(super) fn begin_message(&self, record: &SqsRecord, producer: Option<&Producer>) -> MessageSpan {
-        let header = producer.map(Producer::header);
+        let header = producer.and_then(Producer::header);
+        let caller = producer.and_then(Producer::continued);
+        let with_baggage = |context: Context| producer.map_or(context.clone(), |producer| producer.with_baggage(context));
         let refused = header.is_some_and(|header| header.sampled() == Sampled::No);
         // Whoever began that trace decided against recording it in X-Ray.
         let wanted = if refused { self.wanted.without_xray() } else { self.wanted };
         // Where X-Ray records the batch, it goes on as it came.
         let apart = header.filter(|_| refused && self.wanted.xray).map(|header| Scope { wanted, header: header.clone() });
         if let Some(scope) = apart.as_ref().filter(|_| !wanted.anywhere()) {
-            return MessageSpan::NotSampled(self.context().with_value(scope.clone()));
+            let context = with_baggage(self.context().with_value(scope.clone()));
+            return MessageSpan::WithoutSpan(match caller {
+                Some(caller) => context.with_remote_span_context(caller.clone()),
+                None => context,
+            });
         }
         let continues = |header: &&TraceHeader| {
             let is_recorded = header.sampled() == Sampled::Yes || (refused && wanted.exporters);
             self.options.continues && is_recorded && header.parent().is_some()
         };
         let continued = header.filter(continues);
-        let span = self.describe(record, producer, continued.is_some());
-        let parent = match (continued, apart) {
-            (Some(header), _) => self.context_in(header, wanted),
-            (None, Some(scope)) => self.context().with_value(scope),
-            (None, None) => self.context().clone(),
-        };
+        let span = self.describe(record, producer, caller.is_some() || continued.is_some());
+        let parent = with_baggage(match (caller, continued, apart) {
+            (Some(caller), ..) => self.context_of(caller, header, wanted),
+            (None, Some(header), _) => self.context_in(header, wanted),
+            (None, None, Some(scope)) => self.context().with_value(scope),
+            (None, None, None) => self.context().clone(),
+        });
         if self.begun.fetch_add(1, Ordering::Relaxed) < self.options.budget {
             return MessageSpan::Recorded(begin(span, &parent));
         }
         let context = self.context().with_value(self.silent.clone());
         let span = Some(Box::new(span.with_start_time(SystemTime::now())));
         MessageSpan::OverBudget(LateSpan { context, parent, span })
+    }
+
+    /// A context in the trace that W3C's fields name. X-Ray's header of calls from there follows it where X-Ray gets it.
+    fn context_of(&self, caller: &SpanContext, header: Option<&TraceHeader>, wanted: Wanted) -> Context {
+        let came = header.unwrap_or(&self.silent.header);
+        let header = if wanted.xray && came.root() != Some(caller.trace_id()) {
+            came.continued_by(caller).with_parent(caller.span_id(), came.sampled())
+        } else {
+            came.clone()
+        };
+        self.context().with_value(Scope { wanted, header }).with_remote_span_context(caller.clone())
     }
 
     /// A context in the producer's trace.
@@ -135,6 +153,7 @@ impl BatchSpan {
             attributes.push(KeyValue::new("annotation.producer_trace_id", format_trace_id(producer)));
         }
         let links = if continued {
+            // The batch, which links to the producers.
             vec![Link::with_context(self.context().span().span_context().clone())]
         } else {
             producer.map(|producer| producer.contexts().map(Link::with_context).collect()).unwrap_or_default()
@@ -165,8 +184,8 @@ impl BatchSpan {
 pub(super) enum MessageSpan {
     /// The invocation is not recorded.
     NotRecorded,
-    /// The producer's trace is not.
-    NotSampled(Context),
+    /// No span, but the sender's context: its trace is not sampled, or the invocation is not recorded.
+    WithoutSpan(Context),
     Recorded(OpenSpan),
     OverBudget(LateSpan),
 }
@@ -196,7 +215,7 @@ impl MessageSpan {
     pub(super) fn context(&self) -> Option<Context> {
         match self {
             Self::NotRecorded => None,
-            Self::NotSampled(context) => Some(context.clone()),
+            Self::WithoutSpan(context) => Some(context.clone()),
             Self::OverBudget(late) => Some(late.context.clone()),
             Self::Recorded(span) => Some(span.context().clone()),
         }
@@ -210,7 +229,7 @@ impl MessageSpan {
                 late.span = None;
                 None
             }
-            Self::NotRecorded | Self::NotSampled(_) => None,
+            Self::NotRecorded | Self::WithoutSpan(_) => None,
         };
         let Some(span) = span else { return };
         match failure {

@@ -1,10 +1,9 @@
 //! The span of a call that goes out.
 
 use super::tracer::{Span, TRACER};
-use crate::xray::TraceHeader;
 use opentelemetry::{
     Context, KeyValue,
-    trace::{Span as _, SpanBuilder, Status, Tracer},
+    trace::{Span as _, SpanBuilder, SpanContext, Status, Tracer},
 };
 use std::ops::{Deref, DerefMut};
 
@@ -21,9 +20,9 @@ impl ClientSpan {
         Self { span: TRACER.build_with_context(span, &Context::current()), ended: false }
     }
 
-    /// The header to send with the call: this span is the caller.
-    pub(crate) fn header(&self, received: &TraceHeader) -> TraceHeader {
-        received.with_parent(self.span.span_context().span_id(), received.sampled())
+    /// What the headers of the call name as its caller.
+    pub(crate) fn context(&self) -> &SpanContext {
+        self.span.span_context()
     }
 
     /// Leaves no trace of a call that was never made.

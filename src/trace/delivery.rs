@@ -5,7 +5,7 @@ use crate::{
     export::Sending,
     invocation::{Own, Shared},
 };
-use opentelemetry::trace::SpanId;
+use opentelemetry::trace::{SpanContext, SpanId};
 use opentelemetry_sdk::trace::SpanData;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::oneshot;
@@ -32,8 +32,9 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) -> u32 {
         return 0;
     }
     // Nothing is recorded without a trace.
-    let Some(trace) = invocation.received_header().root() else { return 0 };
-    let sending = Sending { here: Some(trace), main, frame: invocation.frame(trace) };
+    let Some(trace) = invocation.parent().map(SpanContext::trace_id) else { return 0 };
+    let sending =
+        Sending { here: Some(trace), continued: invocation.continued().is_some(), main, frame: invocation.frame(trace) };
     let take = || {
         let mut spans = invocation.spans().take();
         spans.append(&mut shared.late.take());
@@ -61,7 +62,7 @@ pub(super) async fn deliver_last(shared: &Shared, reports: Vec<(Option<Own>, Vec
 }
 
 fn sending_of(own: &Own) -> Sending {
-    Sending { here: Some(own.frame.trace_id()), main: own.id, frame: own.frame.clone() }
+    Sending { here: Some(own.trace), continued: own.continued, main: own.id, frame: own.frame.clone() }
 }
 
 /// The last flush.

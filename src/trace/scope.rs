@@ -1,7 +1,10 @@
 //! A part of an invocation with a trace of its own, or with none: the work of one message.
 
-use crate::{Invocation, context, export::Wanted, xray::TraceHeader};
-use opentelemetry::trace::TraceContextExt;
+use crate::{Invocation, context, export::Wanted, propagation::Fields, xray::TraceHeader};
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, TraceContextExt},
+};
 
 /// What differs from the invocation, as a value of the OpenTelemetry context.
 #[derive(Clone, Debug)]
@@ -17,19 +20,30 @@ pub(crate) fn is_recorded(invocation: &Invocation) -> bool {
     invocation.is_recorded() && context::map_current(|context| context.get::<Scope>().is_none_or(|scope| scope.wanted.anywhere()))
 }
 
-/// The header for a call from here: the caller is the active span, or whoever came before where nothing is recorded.
-pub(crate) fn outgoing_header(invocation: &Invocation) -> TraceHeader {
+/// X-Ray's header for a call from here. The caller is the span of the `call`, or else the active span, or whoever came before where nothing is
+/// recorded.
+pub(crate) fn outgoing_header(invocation: &Invocation, call: Option<&SpanContext>) -> TraceHeader {
     context::map_current(|context| {
-        let (recorded, came) = match context.get::<Scope>() {
-            Some(scope) => (scope.wanted.anywhere(), &scope.header),
-            None => (invocation.is_recorded(), invocation.received_header()),
+        let (recorded, came, trace) = match context.get::<Scope>() {
+            Some(scope) => (scope.wanted.anywhere(), &scope.header, scope.header.root()),
+            None => (invocation.is_recorded(), invocation.received_header(), invocation.parent().map(SpanContext::trace_id)),
         };
         let span = context.span();
-        let active = span.span_context();
-        let ours = recorded && active.is_valid() && Some(active.trace_id()) == came.root();
+        let active = call.unwrap_or_else(|| span.span_context());
+        let ours = recorded && active.is_valid() && Some(active.trace_id()) == trace;
         // Whether X-Ray records the trace stays Lambda's decision, whoever else records this part of it.
         if ours { came.with_parent(active.span_id(), came.sampled()) } else { came.clone() }
     })
+}
+
+/// W3C's fields for a call from here, whose span is `call` where it has one.
+pub(crate) fn outgoing_fields(invocation: &Invocation, call: Option<&SpanContext>) -> Fields<'static> {
+    let propagators = invocation.shared().settings.propagators();
+    if propagators.has_w3c() {
+        context::map_current(|context: &Context| Fields::outgoing(propagators, context, call))
+    } else {
+        Fields::default()
+    }
 }
 
 impl Invocation {
@@ -37,6 +51,6 @@ impl Invocation {
     ///
     /// `None` outside an invocation and where Lambda gave no trace.
     pub fn trace_header(&self) -> Option<TraceHeader> {
-        Some(outgoing_header(self)).filter(|header| header.root().is_some())
+        Some(outgoing_header(self, None)).filter(|header| header.root().is_some())
     }
 }

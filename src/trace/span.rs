@@ -11,7 +11,7 @@ use crate::{
 };
 use opentelemetry::{
     Context, KeyValue,
-    trace::{Event, SpanBuilder, SpanKind, Status, TraceContextExt},
+    trace::{Event, Link, SpanBuilder, SpanKind, Status, TraceContextExt},
 };
 use opentelemetry_sdk::trace::SpanData;
 use std::time::SystemTime;
@@ -45,8 +45,9 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
 
     let parent = invocation.context_without_span();
     let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);
+    let links = invocation.linked().map(|caller| Link::with_context(caller.clone())).into_iter().collect();
     let wanted = invocation.wanted();
-    let span = TRACER.prepare(span, &parent, wanted);
+    let span = TRACER.prepare(span.with_links(links), &parent, wanted);
     let shared = invocation.shared();
     // Before the handler and not when it first waits: one that aborts, or is out of memory, without ever waiting would leave nothing. Nor from
     // another thread: one that panics at once, where panics abort, would be faster than it.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-use super::hex;
+use super::{hex, traceparent};
 
 /// Name of the header in HTTP, in the spelling that carriers use as a key.
 pub const TRACE_HEADER: &str = "x-amzn-trace-id";
@@ -155,35 +155,13 @@ impl TraceHeader {
     /// );
     /// ```
     pub fn from_traceparent(text: &str) -> Option<Self> {
-        let bytes = text.trim().as_bytes();
-        let (head, tail) = bytes.split_at_checked(55)?;
-        let version = hex::parse(&head[..2])?;
-        let later = version > 0 && tail.first() == Some(&b'-');
-        let dashes = head[2] == b'-' && head[35] == b'-' && head[52] == b'-';
-        if version == 0xff || !dashes || !(tail.is_empty() || later) || head.iter().any(u8::is_ascii_uppercase) {
-            return None;
-        }
-        let root = TraceId::from(hex::parse(&head[3..35])?);
-        let parent = SpanId::from_bytes((hex::parse(&head[36..52])? as u64).to_be_bytes());
-        let flags = hex::parse(&head[53..])?;
-        if root == TraceId::INVALID || parent == SpanId::INVALID {
-            return None;
-        }
-        let sampled = if flags & 1 == 1 { Sampled::Yes } else { Sampled::No };
-        Some(Self::new(root, Some(parent), sampled))
+        traceparent::parse(text).as_ref().map(Self::from_span_context)
     }
 
     /// The W3C `traceparent` of the same caller; `None` without a valid Root and Parent. An unknown decision is written as not
     /// sampled: W3C has no third state.
     pub fn to_traceparent(&self) -> Option<String> {
-        let (root, parent) = (self.root?, self.parent?);
-        let mut out = String::with_capacity(55);
-        out.push_str("00-");
-        out.push_str(hex::text(&hex::trace_id(root)));
-        out.push('-');
-        out.push_str(hex::text(&hex::span_id(parent)));
-        out.push_str(if self.sampled == Sampled::Yes { "-01" } else { "-00" });
-        Some(out)
+        self.span_context().as_ref().map(traceparent::format)
     }
 
     /// The trace, if the header names a valid one.
@@ -249,7 +227,7 @@ impl TraceHeader {
     }
 
     /// Lineage goes with the chain of calls; the other fields belong to their trace.
-    pub(super) fn continued_by(&self, context: &SpanContext) -> Self {
+    pub(crate) fn continued_by(&self, context: &SpanContext) -> Self {
         let mut next = Self::from_span_context(context);
         next.lineage.clone_from(&self.lineage);
         if self.root == next.root {

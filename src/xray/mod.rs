@@ -11,6 +11,7 @@ mod hex;
 mod packing;
 mod propagator;
 mod redaction;
+pub(crate) mod traceparent;
 mod transport;
 
 pub use self::{

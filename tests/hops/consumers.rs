@@ -8,7 +8,7 @@ use crate::{
 use lambda_lifecycle::xray::{TraceHeader, format_trace_id};
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
-    function::{Function, TraceMode},
+    function::{Function, FunctionBuilder, TraceMode},
     xray::Document,
 };
 use libtest_mimic::{Failed, Trial};
@@ -23,7 +23,7 @@ const W3C_TRACE: &str = "1-4bf92f35-77b34da6a3ce929d0e0e4736";
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("SQS: a message names and links its producer, says its age and its receive count", message),
-        test("SQS: a W3C traceparent among the attributes is a link too", w3c),
+        test("SQS: a W3C traceparent among the attributes is a link too, where it is asked for", w3c),
         test("SQS: a batch has a link for each distinct producer, twenty at most", links),
         test("SQS: a message that is not sampled adds no document, and its header is handed on", not_sampled),
         test("SQS: over the budget only failures have spans, and children hang nowhere", budget),
@@ -62,12 +62,28 @@ struct Ran {
 }
 
 async fn worker(probe: Probe, records: Vec<Value>) -> Result<Ran, Failed> {
+    worker_with(probe, records, |function| function).await
+}
+
+/// A worker that links to W3C's callers.
+async fn linking(probe: Probe, records: Vec<Value>) -> Result<Ran, Failed> {
+    worker_with(probe, records, |function| {
+        function.env("OTEL_PROPAGATORS", "xray,tracecontext").env("LAMBDA_LIFECYCLE_TRACE_PARENT", "link")
+    })
+    .await
+}
+
+async fn worker_with(
+    probe: Probe,
+    records: Vec<Value>,
+    change: impl FnOnce(FunctionBuilder) -> FunctionBuilder,
+) -> Result<Ran, Failed> {
     let stage = Services::new().await?;
     let call = json!({
         "name": "producer", "id": CALL, "trace_id": PRODUCER, "start_time": 1_478_293_361.0, "end_time": 1_478_293_362.0,
     });
     stage.traces.put_platform_segment(call);
-    let function = stage.function(probe, TraceMode::Active, |function| function).await;
+    let function = stage.function(probe, TraceMode::Active, change).await;
     let answer = invoke(&function, json!({ "Records": records })).await?;
     stage.settle(&function).await?;
     let trace_id = answer.trace_id.clone();
@@ -112,11 +128,13 @@ async fn w3c() -> Tested {
     both["messageAttributes"] = json!({ "traceparent": { "stringValue": TRACEPARENT, "dataType": "String" } });
     let mut alone = record("m2", &json!({}), None);
     alone["messageAttributes"] = both["messageAttributes"].clone();
-    let ran = worker(Probe::Worker, vec![both, alone]).await?;
+    let ran = linking(Probe::Worker, vec![both.clone(), alone]).await?;
     let w3c = (W3C_TRACE, "00f067aa0ba902b7");
     ensure(linked(&*ran.of_message("m1")?) == [(PRODUCER, CALL), w3c], "not both are linked")?;
     let alone = ran.of_message("m2")?;
-    ensure(linked(&alone) == [w3c] && alone.annotation("producer_trace_id") == Some(W3C_TRACE), "the W3C parent is not linked")
+    ensure(linked(&alone) == [w3c] && alone.annotation("producer_trace_id") == Some(W3C_TRACE), "the W3C parent is not linked")?;
+    let ran = worker(Probe::Worker, vec![both]).await?;
+    ensure(linked(&*ran.of_message("m1")?) == [(PRODUCER, CALL)], "it is linked where it is not asked for")
 }
 
 async fn links() -> Tested {
@@ -182,8 +200,8 @@ async fn from_sns() -> Tested {
         "Message": Do::Fail.body().to_string(), "Timestamp": "2026-11-01T00:00:00.000Z", "SignatureVersion": "1",
         "MessageAttributes": { "traceparent": { "Type": "String", "Value": TRACEPARENT } },
     });
-    let ran =
-        worker(Probe::WorkerSns, vec![record("m1", &wrapped, Some(&sampled())), record("m2", &Do::Succeed.body(), None)]).await?;
+    let ran = linking(Probe::WorkerSns, vec![record("m1", &wrapped, Some(&sampled())), record("m2", &Do::Succeed.body(), None)])
+        .await?;
     let back = json!({ "batchItemFailures": [{ "itemIdentifier": "m1" }, { "itemIdentifier": "m2" }] });
     ensure(ran.answer == back, ran.answer.to_string())?;
     let message = ran.of_message("m1")?;

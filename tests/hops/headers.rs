@@ -345,7 +345,8 @@ async fn plain_http() -> Tested {
     tokio::spawn(async move { axum::serve(listener, server).await });
 
     let stage = Services::new().await?;
-    let function = stage.function(Probe::Http, TraceMode::Active, |function| function).await;
+    let w3c = |function: FunctionBuilder| function.env("OTEL_PROPAGATORS", "xray,tracecontext");
+    let function = stage.function(Probe::Http, TraceMode::Active, w3c).await;
     let answer = invoke(&function, json!(Call { url, inside: Inside::Nothing })).await?;
     stage.settle(&function).await?;
     let call = stage.only("the call", |document| document.name == "127.0.0.1")?;

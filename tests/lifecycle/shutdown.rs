@@ -7,17 +7,17 @@ use crate::{
     support::{Gate, Stage, Tested, all, code, ensure, kill, patience, test, within},
 };
 use lambda_lifecycle_sandbox::{
-    Event,
+    Answer, Event,
     function::{EventKind, Exit, FunctionBuilder, TraceMode},
     xray::Document,
 };
-use libtest_mimic::Trial;
+use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("SIGTERM: the document of an invocation with a foreign parent stays a segment", foreign_at_sigterm),
+        test("SIGTERM: the document of an invocation that continues a W3C trace stays in Lambda's", continued_at_sigterm),
         test("SIGTERM: the document of an invocation without a parent names none", parentless_at_sigterm),
         test("SIGTERM: a span that outlived its invocation leaves", outlived_at_sigterm),
         test("SIGTERM on a runtime without timers: hooks run", shutdown_without_timers),
@@ -36,7 +36,8 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-async fn cut_off(stage: &Stage, client_context: Option<String>) -> Tested {
+/// The invocation's document.
+async fn cut_off(stage: &Stage, client_context: Option<String>) -> Result<(Answer, Value), Failed> {
     let payload = Do::Hang.to_string().into();
     let answer = stage.invoke_event(Event { payload, client_context, timeout: Some(UNTIL_KILLED), ..Event::default() }).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
@@ -45,23 +46,26 @@ async fn cut_off(stage: &Stage, client_context: Option<String>) -> Tested {
     let documents = stage.traces.find(|document| document.annotation("trigger").is_some());
     let [document] = documents.as_slice() else { return Err(format!("{} documents", documents.len()).into()) };
     ensure(document.annotation("outcome") == Some("shut_down"), format!("{:?}", document.raw))?;
-    ensure(document.raw.get("type").is_none(), format!("{:?}", document.raw))
+    Ok((answer, document.raw.clone()))
 }
 
-async fn foreign_at_sigterm() -> Tested {
+async fn continued_at_sigterm() -> Tested {
     let function = |function: FunctionBuilder| {
-        function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off").env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c")
+        function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off").env("OTEL_PROPAGATORS", "xray,tracecontext")
     };
     let stage = Stage::with(Probe::Shutdown, TraceMode::Active, function).await?;
     let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } });
-    cut_off(&stage, Some(context.to_string())).await
+    let (answer, document) = cut_off(&stage, Some(context.to_string())).await?;
+    let below_lambda = document["trace_id"] == answer.trace_id && document["type"] == "subsegment";
+    ensure(below_lambda, document.to_string())
 }
 
 async fn parentless_at_sigterm() -> Tested {
     let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
     let function = |function: FunctionBuilder| function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off");
     let stage = Stage::with(Probe::Shutdown, TraceMode::Raw(header.to_owned()), function).await?;
-    cut_off(&stage, None).await
+    let (_, document) = cut_off(&stage, None).await?;
+    ensure(document.get("type").is_none(), document.to_string())
 }
 
 async fn outlived_at_sigterm() -> Tested {

@@ -6,7 +6,6 @@ use crate::{
     support::{Stage, Tested, all, ensure, test, value},
 };
 use lambda_lifecycle_sandbox::{
-    Event,
     function::{FunctionBuilder, TraceMode},
     xray::{Document, Problem},
 };
@@ -30,7 +29,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("an error logged outside of any span is an exception of the invocation", logged_errors),
         test("of many logged errors the invocation keeps some, counts the others, and its own comes first", many_logged_errors),
         test("PassThrough in both forms, and not sampled: one line says that nothing is recorded", not_sampled),
-        test("a W3C parent in the client context is continued where it is asked for", w3c_parent),
         test("a sampled Root without a Parent is recorded as a segment", without_parent),
         test("LAMBDA_LIFECYCLE_TRACE=off sends nothing, and hands the header on", trace_off),
         test("LAMBDA_LIFECYCLE_TRACE_EXPORT=stdout prints the documents", stdout),
@@ -201,24 +199,6 @@ async fn not_sampled() -> Tested {
         let logged = stage.reported_as("code", "not_sampled").len();
         ensure(logged == lines, format!("{mode:?}: logged {logged} times"))?;
     }
-    Ok(())
-}
-
-async fn w3c_parent() -> Tested {
-    let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } }).to_string();
-    let event =
-        |payload: Value| Event { payload: payload.to_string().into(), client_context: Some(context.clone()), ..Event::default() };
-    let stage =
-        Stage::with(Probe::Value, TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c")).await?;
-    stage.invoke_event(event(json!({}))).await?;
-    stage.settle().await?;
-    let found = stage.traces.find(|document| document.trace_id == "1-0af76519-16cd43dd8448eb211c80319c");
-    let [document] = found.as_slice() else { return Err(format!("{} documents", found.len()).into()) };
-    ensure(document.parent_id.as_deref() == Some("b7ad6b7169203331"), format!("{:?}", document.raw))?;
-
-    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
-    let answer = stage.invoke_event(event(json!({}))).await?;
-    stage.document(&answer).await?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("spans are one tree below the function's segment, annotated and redacted as the builder says", tree),
         test("a header without a parent makes a segment of the invocation", without_parent),
-        test("a parent of W3C's makes a segment of the invocation, below that parent", foreign_parent),
+        test("an invocation that continues a W3C trace stays in Lambda's", continued),
         test("121 documents go in three calls", calls),
         test("unprocessed documents are sent once more", retried),
         test("documents that are unprocessed twice are counted and told once, the others arrive", unprocessed),
@@ -49,17 +49,17 @@ async fn without_parent() -> Tested {
     ensure(segments.len() == 1 && segments[0].parent_id.is_none(), format!("{segments:?}"))
 }
 
-async fn foreign_parent() -> Tested {
+async fn continued() -> Tested {
     let stage =
-        WithApi::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("LAMBDA_LIFECYCLE_TRACE_PARENT", "w3c"))
+        WithApi::with(|function, endpoint| function.env("XRAY_ENDPOINT", endpoint).env("OTEL_PROPAGATORS", "xray,tracecontext"))
             .await?;
     let context = json!({ "w3c": { "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } }).to_string();
     let event = Event { payload: "{}".into(), client_context: Some(context), ..Event::default() };
-    stage.invoke_event(event).await?;
+    let answer = stage.invoke_event(event).await?;
     stage.rest().await?;
-    let found = stage.traces.find(|document| document.trace_id == "1-0af76519-16cd43dd8448eb211c80319c");
-    let [segment] = found.as_slice() else { return Err(format!("{found:?}").into()) };
-    ensure(segment.kind == Kind::Segment && segment.parent_id.as_deref() == Some("b7ad6b7169203331"), format!("{segment:?}"))
+    let document = stage.of_invocation(&answer)?;
+    ensure(document.kind == Kind::Subsegment, format!("{document:?}"))?;
+    ensure(stage.traces.find(|document| document.trace_id.contains("0af76519")).is_empty(), "a document in the other trace")
 }
 
 async fn calls() -> Tested {

@@ -20,7 +20,7 @@ fn batches() -> Vec<(Vec<SpanData>, Option<Sending>)> {
         let spans: Vec<SpanData> = (0..64).map(|_| span()).collect();
         let main = spans[0].span_context.span_id();
         let frame = Frame::under(TRACE, SpanId::from(1)).invocation();
-        (spans, Some(Sending { here: Some(TRACE), main, frame }))
+        (spans, Some(Sending { here: Some(TRACE), continued: false, main, frame }))
     };
     (0..64).map(batch).collect()
 }

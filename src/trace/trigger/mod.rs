@@ -1,7 +1,6 @@
 //! What invoked the function, recognized from the structure of the event.
 
 mod recognize;
-mod scan;
 
 /// The kind of event, after OpenTelemetry's `faas.trigger`: the annotation `trigger` of an invocation.
 ///

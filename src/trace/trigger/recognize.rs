@@ -2,10 +2,8 @@
 //!
 //! Only keys at the top and in `requestContext` count, and the source that a record names: what stands in a value is its sender's.
 
-use super::{
-    Trigger,
-    scan::{elements, members, string},
-};
+use super::Trigger;
+use crate::scan::{elements, members, string};
 
 macro_rules! keys {
     ($(#[$doc:meta])* $name:ident: $($key:ident = $text:literal,)*) => {

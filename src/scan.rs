@@ -5,22 +5,22 @@
 use memchr::memchr_iter;
 
 /// The members of an object: each key as it is written, and the text from its value on. None, where the text is no object.
-pub(super) fn members(text: &[u8]) -> Members<'_> {
+pub(crate) fn members(text: &[u8]) -> Members<'_> {
     Members(Parts::new(text, b'{'))
 }
 
 /// The elements of an array, each as the text from it on. None, where the text is no array.
-pub(super) fn elements(text: &[u8]) -> Elements<'_> {
+pub(crate) fn elements(text: &[u8]) -> Elements<'_> {
     Elements(Parts::new(text, b'['))
 }
 
 /// What is between the quotes, where the text begins with a string.
-pub(super) fn string(text: &[u8]) -> Option<&[u8]> {
+pub(crate) fn string(text: &[u8]) -> Option<&[u8]> {
     let inside = text.strip_prefix(b"\"")?;
     Some(&inside[..end_of_string(inside)])
 }
 
-pub(super) struct Members<'event>(Parts<'event>);
+pub(crate) struct Members<'event>(Parts<'event>);
 
 impl<'event> Iterator for Members<'event> {
     type Item = (&'event [u8], &'event [u8]);
@@ -34,7 +34,7 @@ impl<'event> Iterator for Members<'event> {
     }
 }
 
-pub(super) struct Elements<'event>(Parts<'event>);
+pub(crate) struct Elements<'event>(Parts<'event>);
 
 impl<'event> Iterator for Elements<'event> {
     type Item = &'event [u8];
