@@ -115,7 +115,7 @@ async fn work_with_a_token() -> Tested {
     stage.lives().await
 }
 
-/// An invocation, and one more, in which frozen work of the first goes on until it has logged these words.
+/// Two invocations. Frozen work of the first continues in the second until it has logged these words.
 async fn invoke_and_thaw(stage: &Stage, event: impl Into<Value>, words: &str) -> Tested {
     stage.invoke(event).await?;
     stage.settle().await?;
@@ -161,7 +161,7 @@ async fn stored_too_late() -> Tested {
     stage.settle().await?;
     task.release();
     thaw_until(&stage, "the late work is done").await?;
-    // What ended late leaves with the next invocation.
+    // Spans that ended late are sent with the next invocation.
     stage.invoke(json!({})).await?;
     stage.settle().await?;
     for name in ["late task", "late work"] {
@@ -292,7 +292,7 @@ async fn thaw() -> Tested {
     let at =
         |wanted: EventKind| stage.function.timeline().into_iter().find(|event| event.kind == wanted).map(|event| event.offset);
     let (frozen, thawed) = (at(EventKind::Frozen).ok_or("no freeze")?, at(EventKind::Thawed).ok_or("no thaw")?);
-    // It began to rest before it was frozen, and was at work again after it was thawed.
+    // Its pause started before the freeze, and it continued after the thaw.
     let slept = thawed.saturating_sub(frozen);
     ensure(Duration::from_millis(told + 1) >= slept, format!("{told} ms are told, it slept {slept:?}"))?;
     ensure(stage.logged("thawed").len() == 1, "on_thaw was not called once")?;

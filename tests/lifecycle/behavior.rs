@@ -96,7 +96,7 @@ impl fmt::Display for Probe {
     }
 }
 
-/// What an event asks of a function.
+/// The task of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do")]
 pub(crate) enum Do {
@@ -116,7 +116,7 @@ pub(crate) enum Do {
     Allocate,
     /// Return more than Lambda takes.
     Big,
-    /// Be refused by a layer of the user's.
+    /// Be refused by a layer of the function.
     Refuse,
 
     /// Never return.
@@ -222,7 +222,7 @@ pub(crate) enum Do {
 }
 
 impl Do {
-    /// What this event asks for. An event that asks for nothing may be of any shape.
+    /// The task of this event. An event without a task may have any shape.
     pub(crate) fn asked_by(event: &Value) -> Self {
         match event.get("do") {
             Some(_) => serde_json::from_value(event.clone()).expect("a behavior"),
@@ -251,7 +251,7 @@ impl fmt::Display for Do {
     }
 }
 
-/// What the user's exporter does. `EXPORTER` names it.
+/// The behavior of the function's exporter. `EXPORTER` names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) enum Exporting {
     #[default]

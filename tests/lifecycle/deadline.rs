@@ -107,7 +107,7 @@ async fn blocked_for_a_while() -> Tested {
 }
 
 async fn late_answer() -> Tested {
-    // The caller is told at the deadline itself: from then on the answer is late.
+    // The caller gets an error at the deadline itself. From then on the response is late.
     let managed = |function: FunctionBuilder| function.managed(8).kill_delay(Duration::ZERO);
     let (stage, gate) = (Stage::with(Probe::Value, TraceMode::Active, managed).await?, Gate::new().await?);
     let begun = stage.begin_within(UNTIL_KILLED, Do::BlockAtGate { gate: gate.address()? });

@@ -1,4 +1,4 @@
-//! Exporters of the user's own.
+//! Exporters that the function sets.
 
 use crate::{
     behavior::{Do, Exporting, Probe},

@@ -20,7 +20,7 @@ pub(crate) const LATER: Duration = Duration::from_secs(4);
 /// For one that blocks its thread until the kill.
 pub(crate) const UNTIL_KILLED: Duration = Duration::from_secs(1);
 
-/// There are forty seconds from the hard deadline to the one that is told.
+/// There are forty seconds from the hard deadline to the deadline of the event.
 pub(crate) fn long_reserve(function: FunctionBuilder) -> FunctionBuilder {
     function.env("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", "40000")
 }
@@ -44,7 +44,7 @@ pub(crate) struct Kind {
     pub(crate) served_by: Loop,
 }
 
-/// What fetches events and posts responses.
+/// The loop that fetches events and posts responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loop {
     /// The library's, as `Lifecycle::run` has it.

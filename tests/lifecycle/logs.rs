@@ -1,4 +1,4 @@
-//! What is logged, and at which level.
+//! Log lines and their levels.
 
 use crate::{
     behavior::{Do, Probe},

@@ -39,7 +39,7 @@ async fn handler(what: Do) -> Tested {
     let document = stage.document(&answer).await?;
     let message = document.raw["cause"]["exceptions"][0]["message"].as_str().unwrap_or_default();
     ensure(message.ends_with("… (cut)"), format!("{} bytes in the document", message.len()))?;
-    // What the panic hook writes to standard error is not ours.
+    // The panic hook's output on standard error is not the library's.
     if what == Do::Panic { ensure(!stage.logged(MARK).is_empty(), "it was not logged") } else { lines_fit(&stage) }
 }
 

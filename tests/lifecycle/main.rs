@@ -1,4 +1,4 @@
-//! What becomes of an invocation, with real processes: this binary is both the test and, where `PROBE` names one, the function
+//! The outcomes of invocations, with real processes. This binary is the test and, where `PROBE` names one, the function
 //! under test.
 
 mod after_response;

@@ -87,7 +87,7 @@ const CASES: [(&str, Body); 30] = [
     }),
 ];
 
-/// What only the library's loop does: shutdown, and knowing what became of a response.
+/// Outcomes of the library's loop alone: shutdown, and the delivery of a response.
 const OURS_ALONE: [&str; 8] = [
     "response refused as too large",
     "late response",
@@ -136,7 +136,7 @@ const STREAMED: usize =
 struct Case {
     probe: Probe,
     event: String,
-    /// Error type, where it is posted instead of an answer.
+    /// The error type, if an error is posted instead of a response.
     error_type: Option<&'static str>,
     /// A part of the error's message.
     message: Option<&'static str>,
@@ -210,12 +210,12 @@ impl Case {
                 let told = self.message.is_some_and(|part| message.contains(part));
                 ensure(posted == error_type && told, format!("{posted}: {message}"))
             }
-            // lambda_runtime's loop cannot tell the caller that a stream broke.
+            // lambda_runtime's loop cannot report a broken stream to the caller.
             Some(_) if kind.served_by == Loop::LambdaRuntime => {
                 let whole = answer.result.as_ref().is_ok_and(|body| body.ends_with(b"chunk 0;chunk 1;chunk 2;"));
                 ensure(answer.streamed && whole, format!("{answer:?}"))
             }
-            // What came before the break has left, and nothing that is none of the body; the trailer tells why it broke.
+            // The part before the break was sent, and nothing besides the body. The trailer has the reason.
             Some(error_type) => {
                 let (posted, message) = function_error(answer)?;
                 let told = self.message.is_some_and(|part| message.contains(part));
@@ -275,7 +275,7 @@ async fn serves_on(stage: &Stage, kind: &Kind, processes: usize) -> Tested {
     ensure(stage.processes() == processes, format!("{} processes", stage.processes()))
 }
 
-/// Invocations that wait for something that never comes, all of them under way.
+/// Invocations in progress that wait for something that never comes.
 async fn hanging(stage: &Stage, kind: &Kind) -> Result<Vec<Begun>, Failed> {
     let event = || Event { payload: Do::Hang.to_string().into(), ..Event::default() };
     let hanging: Vec<Begun> = (0..kind.at_once).map(|_| stage.begin(event())).collect();
@@ -289,7 +289,7 @@ async fn hanging(stage: &Stage, kind: &Kind) -> Result<Vec<Begun>, Failed> {
 
 async fn deadline_while_blocking(kind: Kind) -> Tested {
     let stage = kind.stage(Probe::Value, |function| function.kill_delay(patience())).await?;
-    // One: on Managed Instances more would block every thread, the answer to the others with them.
+    // One: on Managed Instances more would block every thread, and with it the responses to the others.
     let event = Event { payload: Do::Block.to_string().into(), timeout: Some(UNTIL_KILLED), ..Event::default() };
     let begun = stage.begin(event);
     if kind.is_traced() {

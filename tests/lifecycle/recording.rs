@@ -42,7 +42,7 @@ impl Sent {
         !matches!(self, Self::RootOnly | Self::Nothing)
     }
 
-    /// What a header that is handed on ends with.
+    /// The end of a header that is passed on.
     fn decision(self) -> Option<&'static str> {
         match self {
             Self::Sampled => Some("1"),
@@ -173,7 +173,7 @@ fn same_trace_everywhere(
     match server {
         Some(server) => ensure(field("Parent=").as_deref() == server["span_id"].as_str(), format!("{header}: {server}")),
         None if sent == Sent::Sampled => Ok(()),
-        // What is not recorded is handed on as it came.
+        // The header of an invocation that is not recorded is passed on unchanged.
         None => ensure(field("Parent=").is_some() == sent.has_parent(), header),
     }
 }

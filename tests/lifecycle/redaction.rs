@@ -1,4 +1,4 @@
-//! What must not leave the process.
+//! Values that must not leave the process.
 
 use crate::{
     behavior::{Do, Probe},

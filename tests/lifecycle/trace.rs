@@ -1,4 +1,4 @@
-//! What is recorded in a trace, and where it is sent.
+//! The contents of a trace, and its destinations.
 
 use crate::{
     behavior::{Do, Probe},

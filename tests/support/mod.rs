@@ -1,4 +1,4 @@
-//! What the tests with real processes share: how a test is written, the stage a function is on, a gate to hold it at.
+//! Shared by the tests with real processes: how a test is written, the stage a function is on, a gate to hold it at.
 #![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
 mod gate;
@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use std::{future::Future, process::ExitCode, thread};
 use tokio::runtime::Builder;
 
-/// What a test returns: `?` on anything that can be printed.
+/// The result of a test: `?` on anything that can be printed.
 pub(crate) type Tested = Result<(), Failed>;
 
 /// A whole test may take as long as so many waits: each of those ends by itself, with its name.
@@ -26,7 +26,7 @@ const WAITS_OF_A_TEST: u32 = 5;
 /// Tests that run at once for each core: most of their time they wait for a deadline.
 const AT_ONCE: usize = 8;
 
-/// A test with a runtime of its own.
+/// A test with a separate runtime.
 pub(crate) fn test<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
 where
     F: Future<Output = Tested>,

@@ -1,4 +1,4 @@
-//! One function on a stage of its own: sandbox, X-Ray daemon, and what may be asked of them afterwards.
+//! One function on a separate stage: sandbox, X-Ray daemon, and what may be asked of them afterwards.
 
 use super::{Tested, XRay, ensure, patience, within};
 use lambda_lifecycle_sandbox::{
@@ -132,17 +132,17 @@ impl Stage {
 
     pub(crate) async fn invoke_event(&self, event: Event) -> Result<Answer, Failed> {
         let what = format!("the answer to {}", String::from_utf8_lossy(&event.payload[..event.payload.len().min(100)]));
-        // It may be waited for as long as it is told, and then the kill comes.
+        // The wait lasts at most until its deadline, when it is killed.
         Ok(within(what, self.function.invoke(event)).await?)
     }
 
-    /// An invocation that runs while the test goes on.
+    /// An invocation that runs while the test continues.
     pub(crate) fn begin(&self, event: Event) -> Begun {
         let function = self.function.clone();
         Begun(tokio::spawn(async move { function.invoke(event).await }))
     }
 
-    /// One with a deadline that passes, while the test goes on.
+    /// One whose deadline passes while the test continues.
     pub(crate) fn begin_within(&self, timeout: Duration, payload: impl Into<Value>) -> Begun {
         self.begin(Event { payload: payload.into().to_string().into(), timeout: Some(timeout), ..Event::default() })
     }
@@ -307,7 +307,7 @@ impl Begun {
     }
 }
 
-/// The error of an answer that is one.
+/// The error of a failed invocation.
 pub(crate) fn function_error(answer: &Answer) -> Result<(&str, &str), Failed> {
     match &answer.result {
         Err(Failure::Function { error_type, error_message }) => Ok((error_type, error_message)),
@@ -315,7 +315,7 @@ pub(crate) fn function_error(answer: &Answer) -> Result<(&str, &str), Failed> {
     }
 }
 
-/// The JSON of an answer that is none.
+/// The JSON of a successful response.
 pub(crate) fn value(answer: &Answer) -> Result<Value, Failed> {
     Ok(serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?)
 }

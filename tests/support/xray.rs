@@ -50,7 +50,7 @@ impl XRay {
         self.only("the invocation's", |document| document.trace_id == answer.trace_id && document.annotation("trigger").is_some())
     }
 
-    /// The documents of invocations that have begun and not ended.
+    /// The documents of invocations that have started and not ended.
     pub(crate) fn unfinished(&self) -> usize {
         self.traces.find(|document| document.in_progress && document.annotation("trigger").is_some()).len()
     }

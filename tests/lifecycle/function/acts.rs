@@ -1,4 +1,4 @@
-//! What the function does that does what its events ask for.
+//! The function that does the tasks of its events.
 
 use super::{measured, panic_now, rare};
 use crate::{

@@ -1,4 +1,4 @@
-//! What is rare in a function.
+//! Rare tasks of a function.
 
 use crate::{behavior::Do, support::wait_at};
 use lambda_lifecycle::Invocation;
