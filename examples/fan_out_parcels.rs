@@ -1,5 +1,5 @@
 //! Packs a parcel for each order that comes through a queue without raw message delivery: the order is in a notification of SNS.
-//! Its work goes on in the trace of the call that published the order.
+//! Its work continues the trace of the call that published the order.
 
 use lambda_lifecycle::{
     Error, Lifecycle,
@@ -26,5 +26,5 @@ async fn pack(message: Message<Order>) -> Result<(), Error> {
 
 #[tracing::instrument(name = "wrap", skip_all, fields(sku = order.sku))]
 async fn wrap(order: &Order) {
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await; // stands for the robot
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await; // in place of the robot
 }

@@ -1,7 +1,7 @@
 //! A worker behind a FIFO queue, as one would deploy it: books the movements of accounts, each account's in order.
 //!
 //! The queue's message group is the account, so movements of different accounts run side by side, and those of one never overtake each
-//! other: its first failure stops the account for this batch, and what comes after it comes back together with it.
+//! other: its first failure stops the account for this batch, and the later movements of the account are retried with it.
 //!
 //! Its event source mapping: batch size 10, `FunctionResponseTypes: [ReportBatchItemFailures]`; its queue: content-based
 //! deduplication, a dead-letter queue after 5 receives, a visibility timeout of six times the function's timeout.
@@ -32,7 +32,7 @@ async fn book(ledger: Arc<Ledger>, message: Message<Movement>) -> Result<(), Err
 
 fn tell(message: FailedMessage<'_>) {
     if message.receive_count >= 5 {
-        tracing::error!(message_id = message.id, "goes to the dead-letter queue, and its account goes on: {}", message.failure);
+        tracing::error!(message_id = message.id, "moved to the dead-letter queue; its account continues: {}", message.failure);
     }
 }
 
@@ -49,7 +49,7 @@ struct Ledger {
 
 impl Ledger {
     async fn open() -> Result<Self, Error> {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await; // stands for a connection
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await; // in place of a connection
         Ok(Self::default())
     }
 

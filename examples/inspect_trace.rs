@@ -75,7 +75,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         println!("{difference}");
     }
     if sent.is_empty() {
-        println!("nothing to compare with: there is no document of this trace in what was given");
+        println!("nothing to compare with: the file has no document of this trace");
         return Ok(ExitCode::FAILURE);
     }
     println!("{} documents sent, {} differences", sent.len(), differences.len());
@@ -115,7 +115,7 @@ async fn client(endpoint: Option<&str>) -> Client {
     let https = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let mut loader = aws_config::from_env().http_client(https);
     if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
-        // No service of AWS's: nobody looks at the signature.
+        // The sandbox does not check signatures.
         let anybody = Credentials::new("anybody", "none", None, None, "inspect_trace");
         loader = loader.region(Region::new("eu-west-1")).credentials_provider(anybody);
     }
@@ -154,7 +154,7 @@ fn documents(log: &str, trace_id: &str) -> BTreeMap<String, Value> {
     documents
 }
 
-/// What of `sent` is not in the trace, what is there otherwise, and subsegments below what was sent that nobody sent.
+/// Documents of `sent` that the trace lacks or shows differently, and subsegments below them that were not sent.
 fn compare(sent: &BTreeMap<String, Value>, trace: &Trace) -> Vec<String> {
     let mut differences = Vec::new();
     for (id, document) in sent {
@@ -169,7 +169,7 @@ fn compare(sent: &BTreeMap<String, Value>, trace: &Trace) -> Vec<String> {
             }
         }
     }
-    // A segment below belongs to whoever was called.
+    // A segment below belongs to the callee.
     let extra = |document: &&Document| {
         document.kind == Kind::Subsegment
             && !sent.contains_key(&document.id)
@@ -181,7 +181,7 @@ fn compare(sent: &BTreeMap<String, Value>, trace: &Trace) -> Vec<String> {
     differences
 }
 
-/// The keys that were sent and are not there as they were sent. The service adds keys of its own.
+/// The keys that were sent and are missing or changed. The service adds other keys.
 fn differing<'a>(sent: &'a Value, found: &Document) -> Vec<&'a str> {
     let keys: BTreeSet<&str> = sent.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
     let differs = |key: &&str| match *key {

@@ -1,4 +1,4 @@
-//! Function A: takes orders over HTTP, answers at once, hands them to the worker through a queue.
+//! Function A: accepts orders over HTTP, responds at once, and passes them to the worker through a queue.
 //!
 //! `cargo run --example order_pipeline` runs it with its worker; `docs/deploy.md` deploys it.
 
@@ -68,7 +68,7 @@ struct Prices {
 impl Prices {
     #[tracing::instrument(name = "load prices")]
     async fn load() -> Result<Self, Error> {
-        tokio::time::sleep(Duration::from_millis(20)).await; // stands for a table that is read once
+        tokio::time::sleep(Duration::from_millis(20)).await; // in place of a table that is read once
         Ok(Self { cents: HashMap::from([("tea".into(), 450), ("kettle".into(), 3_900), ("teapot".into(), 2_900)]) })
     }
 
@@ -79,7 +79,7 @@ impl Prices {
 
     #[tracing::instrument(name = "remember demand", skip(self))]
     async fn remember_demand(&self, sku: &str) {
-        tokio::time::sleep(Duration::from_millis(30)).await; // stands for a write nobody waits for
+        tokio::time::sleep(Duration::from_millis(30)).await; // in place of a write after the response
     }
 }
 

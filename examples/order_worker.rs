@@ -38,13 +38,13 @@ struct Shop;
 impl Shop {
     #[tracing::instrument(name = "open shop")]
     async fn connect() -> Result<Self, Error> {
-        tokio::time::sleep(Duration::from_millis(15)).await; // stands for a connection pool
+        tokio::time::sleep(Duration::from_millis(15)).await; // in place of a connection pool
         Ok(Self)
     }
 
     #[tracing::instrument(name = "reserve stock", skip_all, fields(sku = order.sku, quantity = order.quantity), err)]
     async fn reserve(&self, order: &Order, receive_count: u32) -> Result<(), Error> {
-        tokio::time::sleep(Duration::from_millis(5)).await; // stands for a query
+        tokio::time::sleep(Duration::from_millis(5)).await; // in place of a query
         // The kettles arrive while the first delivery of their order is being refused.
         if order.sku == "kettle" && receive_count == 1 {
             return Err("no kettle in stock".into());
@@ -54,12 +54,12 @@ impl Shop {
 
     #[tracing::instrument(name = "charge card", skip_all)]
     async fn charge(&self, _card: &str) -> Result<(), Error> {
-        tokio::time::sleep(Duration::from_millis(8)).await; // stands for a payment service
+        tokio::time::sleep(Duration::from_millis(8)).await; // in place of a payment service
         Ok(())
     }
 
     #[tracing::instrument(name = "send receipt", skip_all)]
     async fn send_receipt(&self) {
-        tokio::time::sleep(Duration::from_millis(10)).await; // stands for a mail service
+        tokio::time::sleep(Duration::from_millis(10)).await; // in place of a mail service
     }
 }

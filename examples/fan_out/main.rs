@@ -96,7 +96,7 @@ fn is_complete(traces: &TraceStore, trace_id: &str) -> bool {
         && work.len() == 1
 }
 
-/// Builds the functions, as real programs of their own, and says where they are.
+/// Builds the functions as separate programs, and returns their paths.
 fn build_functions() -> Result<[PathBuf; 3], Box<dyn Error>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);

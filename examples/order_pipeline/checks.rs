@@ -1,4 +1,4 @@
-//! What must be there after a run.
+//! The checks of a run.
 
 use crate::{CARD, Placed, Run};
 use lambda_lifecycle_sandbox::{
@@ -16,13 +16,13 @@ type Check = (&'static str, fn(&Run) -> Result<(), String>);
 
 const CHECKS: [Check; 11] = [
     ("three orders are accepted, the malformed one is refused", callers_have_their_answers),
-    ("the set-ups of init are spans of the first invocation's trace", init_is_in_the_first_trace),
-    ("the caller has its answer before the work after the response begins", answer_comes_first),
+    ("the initializers are spans of the first invocation's trace", init_is_in_the_first_trace),
+    ("the caller has its response before the work after the response starts", answer_comes_first),
     ("method, route and status of the API are in its document", route_and_status_are_known),
     ("the malformed order's trace is flagged", malformed_is_flagged),
     ("the queue's node hangs on the call that sent the message", queue_hangs_on_the_call),
     ("the worker has a span per message that names and links its producer", messages_name_their_producers),
-    ("the failed message alone comes back, and is processed then", one_message_comes_back),
+    ("only the failed message is retried, and then succeeds", one_message_comes_back),
     ("the failed message's span is a fault with its exception", failed_message_is_a_fault),
     ("every document is valid, and every parent exists", documents_are_valid),
     ("no byte of the card is in any datagram, and every log line names its request", nothing_leaks),
@@ -84,14 +84,14 @@ fn init_is_in_the_first_trace(run: &Run) -> Result<(), String> {
     let root = invocation(&first)?;
     for (setup, inner) in [("init prices", Some("load prices")), ("init queue", None)] {
         let setup = only(&first, setup, |document| document.name == setup)?;
-        ensure(setup.parent_id.as_deref() == Some(root.id.as_str()), "a set-up hangs elsewhere")?;
-        ensure(setup.end.is_some_and(|end| end <= root.start), "a set-up ended after the invocation began")?;
+        ensure(setup.parent_id.as_deref() == Some(root.id.as_str()), "an initializer has another parent")?;
+        ensure(setup.end.is_some_and(|end| end <= root.start), "an initializer ended after the invocation began")?;
         if let Some(inner) = inner {
             let inner = only(&first, inner, |document| document.name == inner)?;
-            ensure(inner.parent_id.as_deref() == Some(setup.id.as_str()), "the set-up's own span hangs elsewhere")?;
+            ensure(inner.parent_id.as_deref() == Some(setup.id.as_str()), "the span inside the initializer has another parent")?;
         }
     }
-    ensure(root.annotations.get("cold_start") == Some(&Value::Bool(true)), "the first invocation is no cold start")?;
+    ensure(root.annotations.get("cold_start") == Some(&Value::Bool(true)), "the first invocation is not a cold start")?;
     let later = trace(run, &run.orders[1].trace_id)?;
     ensure(invocation(&later)?.annotations.get("cold_start") == Some(&Value::Bool(false)), "the second one is a cold start")
 }
@@ -103,9 +103,9 @@ fn answer_comes_first(run: &Run) -> Result<(), String> {
     let after = only(&first, "after the response", |document| document.name == "after response")?;
     let work = only(&first, "the work", |document| document.name == "remember demand")?;
     ensure(work.parent_id.as_deref() == Some(after.id.as_str()), "the work hangs elsewhere")?;
-    // The sandbox notes the answer's arrival some microseconds after the function has sent it.
-    ensure(work.end.is_some_and(|end| end > answered), format!("work over at {:?}, answer in at {answered}", work.end))?;
-    ensure(after.start > invocation(&first)?.end.unwrap_or(f64::MAX), "the work began before the answer was posted")
+    // The sandbox records the response some microseconds after the function has sent it.
+    ensure(work.end.is_some_and(|end| end > answered), format!("work over at {:?}, response in at {answered}", work.end))?;
+    ensure(after.start > invocation(&first)?.end.unwrap_or(f64::MAX), "the work started before the response was posted")
 }
 
 fn route_and_status_are_known(run: &Run) -> Result<(), String> {
@@ -158,7 +158,7 @@ fn messages_name_their_producers(run: &Run) -> Result<(), String> {
             ensure(span.annotation("producer_trace_id") == Some(&order.trace_id), "another producer is named")?;
             let linked = span.links.iter().any(|link| link.trace_id == order.trace_id && link.id == call.id);
             ensure(linked && span.links.len() == 1, format!("links {:?}", span.links))?;
-            ensure(span.trace_id != order.trace_id, "the worker has no trace of its own")?;
+            ensure(span.trace_id != order.trace_id, "the worker has no separate trace")?;
         }
     }
     let batch = run.traces.find(|document| document.name == "process orders");

@@ -6,7 +6,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use lambda_lifecycle_sandbox::url::FunctionUrl;
 use std::error::Error;
 
-/// Places an order as a caller of its own, and waits for the answer.
+/// Places an order as a separate caller, and waits for the response.
 pub(crate) async fn post(url: &FunctionUrl, title: &'static str, body: String) -> Result<Placed, Box<dyn Error>> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
     let request = http::Request::post(format!("{}orders", url.url()))

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-/// What one of the orders pays with. It must never leave the two functions.
+/// The card number of one of the orders. It must never leave the two functions.
 pub(crate) const CARD: &str = "4242-SECRET-CARD-4242";
 
 /// Everything a run leaves behind.
@@ -33,7 +33,7 @@ pub(crate) struct Run {
     pub(crate) orders: Vec<Placed>,
 }
 
-/// An order and its caller's answer.
+/// An order and its caller's response.
 pub(crate) struct Placed {
     pub(crate) title: &'static str,
     pub(crate) status: u16,
@@ -68,14 +68,14 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if checked && failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Builds both functions, as real programs of their own, and says where they are.
+/// Builds both functions as separate programs, and returns their paths.
 fn build_functions() -> Result<[PathBuf; 2], Box<dyn Error>> {
     eprintln!("building the two functions, order_api and order_worker …");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--example", "order_api", "--example", "order_worker"]);
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    // What cargo tells a program it runs would make it build some dependencies anew.
+    // Cargo sets variables for a program that it runs, which would make it build some dependencies again.
     for (key, _) in std::env::vars_os() {
         if key.to_str().is_some_and(|key| key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_")) {
             build.env_remove(key);

@@ -1,4 +1,4 @@
-//! What a run looks like in the terminal.
+//! The output of a run in the terminal.
 
 use crate::Run;
 use lambda_lifecycle_sandbox::{
