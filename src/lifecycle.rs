@@ -6,6 +6,7 @@ use crate::{
     deadline, environment,
     init::{InitError, InitPhase, Optional, WriteOnce},
     invocation::Shared,
+    logs,
     notice::{self, Data, Warning},
     runtime::{Respond, Runtime},
     service::{HandlerLayer, HandlerService, Payload, RuntimeLayer, RuntimeService, TrackedStream},
@@ -128,6 +129,26 @@ impl Lifecycle {
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         trace::layer()
+    }
+
+    /// The log as a layer, for a subscriber of your own: the lines that the library's own subscriber writes.
+    ///
+    /// It has a filter of its own, which `RUST_LOG` and `AWS_LAMBDA_LOG_LEVEL` set, as [`logs`](crate::logs) describes. Of what the builder sets, its lines
+    /// have what belongs to their invocation; lines outside of any invocation have what variables set.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::Lifecycle;
+    /// use tracing_subscriber::prelude::*;
+    /// # let other_layer = tracing_subscriber::layer::Identity::new();
+    ///
+    /// tracing_subscriber::registry().with(Lifecycle::tracing_layer()).with(Lifecycle::log_layer()).with(other_layer).init();
+    /// let life = Lifecycle::from_env();
+    /// ```
+    pub fn log_layer<S>() -> impl SubscriberLayer<S>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        logs::layer()
     }
 }
 

@@ -30,16 +30,25 @@ pub(crate) fn subscribe(settings: &Settings) -> Vec<Problem> {
             let hidden = trace && !records;
             return Vec::from_iter(hidden.then(|| Problem::new(Warning::EarlierLifecycleRecordsNothing)));
         }
-        Present::Other => return Vec::from_iter(trace.then(|| what_hides_spans(settings)).flatten().map(Problem::new)),
+        Present::Other => {
+            let hidden = trace.then(|| what_hides_spans(settings)).flatten().map(Problem::new);
+            // Its settings were read when nothing could be logged yet.
+            let of_log = if logs::layer_is_taken() { logs::from_env(settings).1 } else { Vec::new() };
+            return hidden.into_iter().chain(of_log).collect();
+        }
     }
     let (log, problems) = log.then(|| logs::from_env(settings)).unzip();
     if log.is_some() || trace {
+        let level = log.as_ref().map_or(LevelFilter::OFF, Log::max_level);
         // Somebody else may set a subscriber at this very moment: theirs counts.
-        let _ = tracing::subscriber::set_global_default(DefaultSubscriber {
+        let set = tracing::subscriber::set_global_default(DefaultSubscriber {
             log,
             recording: trace.then(|| RecordingFilter::of_settings(settings)),
             spans: OnceLock::new(),
         });
+        if set.is_ok() {
+            logs::take_records(level);
+        }
     }
     problems.unwrap_or_default()
 }
@@ -181,10 +190,12 @@ impl Subscriber for DefaultSubscriber {
     }
 
     fn event(&self, event: &Event<'_>) {
-        if let Some(log) = self.log.as_ref().filter(|log| log.wants(event.metadata())) {
+        let normalized = logs::normalized(event);
+        let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
+        if let Some(log) = self.log.as_ref().filter(|log| log.wants(metadata)) {
             log.write(event, &Scope::of(self.span_of(event).as_ref()));
         }
-        if !self.records(event.metadata()) {
+        if !self.records(metadata) {
             return;
         }
         match (self.span_of(event), self.spans.get()) {

@@ -16,6 +16,7 @@ use crate::{
 use opentelemetry::context::FutureExt as _;
 use std::future::Future;
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 impl Invocation {
     /// Runs `future` after the caller has its answer, before the next invocation of this environment.
@@ -44,6 +45,6 @@ fn spawn_now(owner: &Invocation, work: Work) {
     let is_owners = owner.is_detached() || here.get::<Invocation>().is_some_and(|invocation| invocation.is(owner));
     // Without the invocation in it, its spans would belong to nothing.
     let context = if is_owners { here } else { owner.context_without_span() };
-    let work: Work = Box::pin(CURRENT.scope(owner.clone(), work).with_context(context));
+    let work: Work = Box::pin(CURRENT.scope(owner.clone(), work).with_context(context).in_current_span());
     drop(handle.spawn(work));
 }

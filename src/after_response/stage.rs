@@ -21,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// What is done with stored work.
 pub(super) static STAGE: Stage =
@@ -248,7 +249,7 @@ fn freezes(invocation: &Invocation) -> bool {
 
 fn begin(stored: Vec<Work>, invocation: &Invocation, context: &OtelContext, tasks: &mut JoinSet<()>) {
     for work in stored {
-        let work: Work = Box::pin(CURRENT.scope(invocation.clone(), work).with_context(context.clone()));
+        let work: Work = Box::pin(CURRENT.scope(invocation.clone(), work).with_context(context.clone()).in_current_span());
         tasks.spawn(work);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     fields::{Fields, Value},
+    records,
     scope::Scope,
 };
 use crate::{
@@ -46,9 +47,9 @@ struct Place {
 }
 
 impl Place {
-    fn of(event: &Event<'_>, scope: &Scope) -> Self {
+    fn of(metadata: &Metadata<'_>, scope: &Scope) -> Self {
         // OpenTelemetry says some things while it holds its context, which must not be asked for then.
-        if event.metadata().target() == "opentelemetry" || !crate::context::has_context() {
+        if metadata.target() == "opentelemetry" || !crate::context::has_context() {
             return Self { invocation: scope.invocation.clone(), span: None };
         }
         let Some(invocation) = Invocation::try_current().or_else(|| scope.invocation.clone()) else { return Self::default() };
@@ -74,25 +75,28 @@ impl Format {
     pub(super) fn write(self, line: &mut Vec<u8>, event: &Event<'_>, scope: &Scope, outside: Keys<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let place = Place::of(event, scope);
+        fields.named.retain(|(key, _)| !records::is_metadata(key));
+        let normalized = records::normalized(event);
+        let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
+        let place = Place::of(metadata, scope);
         let settings = place.invocation.as_ref().map(|invocation| &invocation.shared().settings);
         let keys = settings.map_or(outside, |settings| Keys { redactor: settings.redactor.as_ref(), keys: &settings.log_keys });
         let mut parts = Parts { message: Cow::Owned(fields.message), own: fields.named.len(), fields: Vec::with_capacity(16) };
         parts.fields.extend(fields.named.into_iter().map(|(key, value)| (Cow::Borrowed(key), value)));
         let of_invocation = place.invocation.as_ref().and_then(|invocation| invocation.log().keys());
         parts.add_context(scope, of_invocation.as_deref().map_or(&[], Vec::as_slice), place.invocation.as_ref(), keys.keys);
-        if *event.metadata().level() <= Level::WARN {
+        if *metadata.level() <= Level::WARN {
             parts.cut_urls();
         }
         if let Some(redactor) = keys.redactor.or(outside.redactor) {
             parts.redact(redactor);
         }
         let (begin, ids) = (line.len(), place.ids());
-        self.write_parts(line, event.metadata(), &ids, &parts);
+        self.write_parts(line, metadata, &ids, &parts);
         if line.len() - begin > LONGEST {
             line.truncate(begin);
             parts.shorten();
-            self.write_parts(line, event.metadata(), &ids, &parts);
+            self.write_parts(line, metadata, &ids, &parts);
         }
         line.push(b'\n');
     }

@@ -17,9 +17,13 @@
 #![doc = include_str!("../../docs/warnings.md")]
 
 mod fields;
+mod layer;
 mod line;
+mod records;
 mod scope;
 
+pub(crate) use layer::{layer, layer_is_taken};
+pub(crate) use records::{normalized, take as take_records};
 pub(crate) use scope::{Scope, is_recorded, keep, record};
 
 use crate::{
@@ -58,7 +62,7 @@ impl Log {
     /// True of spans whose fields are in the lines below them: those of INFO and above under every level of the log, so that a warning has its
     /// context too, and others as their level says. None of a target that is switched off.
     pub(crate) fn keeps(&self, metadata: &Metadata<'_>) -> bool {
-        if !metadata.is_span() || !self.span_fields || metadata.fields().is_empty() {
+        if !metadata.is_span() || !self.span_fields || metadata.fields().is_empty() || is_own(metadata) {
             return false;
         }
         // `lambda_runtime` has a span whose fields are those of every line.

@@ -33,6 +33,11 @@ struct State {
 #[must_use]
 pub(super) struct Posting<'a>(&'a Answer);
 
+/// True of an event that the library's own loop has fetched.
+pub(crate) fn is_of_loop(extensions: &Extensions) -> bool {
+    extensions.get::<Answer>().is_some()
+}
+
 impl Answer {
     pub(super) fn of(extensions: &Extensions) -> Self {
         extensions.get().cloned().or_else(|| CURRENT.try_with(Self::clone).ok()).unwrap_or_default()

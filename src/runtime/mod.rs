@@ -13,6 +13,7 @@ pub(crate) mod tests;
 mod trace_variable;
 mod worker;
 
+pub(crate) use answer::is_of_loop;
 pub use respond::{Respond, RespondFuture};
 pub(crate) use shared::Shared;
 pub use shared::{EventsRefused, ServiceNotReady};

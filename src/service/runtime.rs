@@ -9,6 +9,7 @@ use crate::{
     environment,
     invocation::{CURRENT, Shared, Work},
     metrics,
+    runtime::is_of_loop,
     trace::{self, Recording},
 };
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use std::{
 use tokio::task::futures::TaskLocalFuture;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::{Layer, Service};
-use tracing::level_filters::LevelFilter;
+use tracing::{Instrument, Span, level_filters::LevelFilter};
 
 /// Begins the invocation and its span, and runs the after-response stage once the response was posted.
 ///
@@ -115,7 +116,9 @@ where
         // Decoding and the handler's constructor run in this call, and may block as well.
         let watched = invocation.wants_watchdog().then(|| deadline::watch(&invocation)).flatten();
         let attached = context.clone().attach();
-        let inner = invocation.polling(|| CURRENT.sync_scope(invocation.clone(), || self.inner.call(event)));
+        // `lambda_runtime` has such a span itself.
+        let span = if is_of_loop(&event.parts.extensions) { span(&event.context) } else { Span::none() };
+        let inner = span.in_scope(|| invocation.polling(|| CURRENT.sync_scope(invocation.clone(), || self.inner.call(event))));
         drop(attached);
         RuntimeFuture {
             inner: CURRENT.scope(invocation.clone(), inner.with_context(context.clone())),
@@ -128,8 +131,21 @@ where
             ended: false,
             invocation,
             context,
+            span,
         }
     }
+}
+
+/// The span around an invocation, for the layers of a subscriber of the user's: with the name and the fields that `lambda_runtime` gives its own. At
+/// the level of errors, so that a filter by level leaves it. The library's subscriber and its recording layer take no notice of it.
+fn span(context: &lambda_runtime::Context) -> Span {
+    tracing::error_span!(
+        target: "lambda_lifecycle",
+        "Lambda runtime invoke",
+        requestId = context.request_id,
+        xrayTraceId = context.xray_trace_id,
+        tenantId = context.tenant_id,
+    )
 }
 
 pin_project! {
@@ -147,6 +163,7 @@ pin_project! {
         ended: bool,
         invocation: Invocation,
         context: OtelContext,
+        span: Span,
     }
 
     impl<F> PinnedDrop for RuntimeFuture<F> {
@@ -163,6 +180,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let _entered = this.span.enter();
         if this.posted.is_none() {
             let inner = this.inner;
             let posted = this.invocation.polling(|| inner.poll(cx));
@@ -180,7 +198,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
             let stage: Work = Box::pin(CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone())));
             if environment::kind().is_concurrent() {
                 // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
-                this.invocation.shared().stages.spawn(stage);
+                this.invocation.shared().stages.spawn(stage.in_current_span());
             } else {
                 *this.after = Some(stage);
             }

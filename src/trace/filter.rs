@@ -73,6 +73,10 @@ impl RecordingFilter {
             return false;
         }
         let target = metadata.target();
+        // The library's own span around an invocation is for subscribers of the user's: the trace has one that depends on none.
+        if metadata.is_span() && target == "lambda_lifecycle" {
+            return false;
+        }
         let root = target.split_once("::").map_or(target, |(root, _)| root);
         let silent = SILENT.contains(&root) || root.starts_with("aws_");
         !silent && self.targets.would_enable(target, metadata.level())
@@ -170,5 +174,6 @@ mod tests {
             assert!(!wanted(target, Level::ERROR, Kind::EVENT), "{target}");
             assert!(!wanted(target, Level::INFO, Kind::SPAN), "{target}");
         }
+        assert!(!wanted("lambda_lifecycle", Level::ERROR, Kind::SPAN), "the invocation would have two spans");
     }
 }

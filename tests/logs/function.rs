@@ -1,12 +1,14 @@
 //! The functions under test.
 
 use crate::support::function_main;
+use axum::{Router, extract::Path, routing::get};
 use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, service_fn, xray::Redaction};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::process::ExitCode;
 use tokio::runtime::Builder;
 use tracing::{Instrument, Span, field, info, info_span, instrument, warn};
+use tracing_subscriber::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) enum Probe {
@@ -18,6 +20,10 @@ pub(crate) enum Probe {
     Keys,
     /// With a redactor.
     Redacting,
+    /// An axum service with a subscriber of its own.
+    Axum,
+    /// The same with the library's log as one of its layers.
+    LogLayer,
 }
 
 /// What an event asks for.
@@ -31,6 +37,8 @@ pub(crate) enum Do {
     Plain,
     /// Log inside of a span of the durable execution SDK.
     Durable,
+    /// Log through the `log` crate.
+    Records,
 }
 
 pub(crate) fn main(probe: Probe) -> ExitCode {
@@ -44,6 +52,15 @@ async fn run(probe: Probe) -> Result<(), Error> {
             return lambda_runtime::run(service_fn(handle)).await;
         }
         Probe::Ours => Lifecycle::from_env(),
+        Probe::Axum => {
+            let fmt = tracing_subscriber::fmt::layer().json();
+            tracing_subscriber::registry().with(Lifecycle::tracing_layer()).with(fmt).init();
+            return serve().await;
+        }
+        Probe::LogLayer => {
+            tracing_subscriber::registry().with(Lifecycle::tracing_layer()).with(Lifecycle::log_layer()).init();
+            return serve().await;
+        }
         Probe::Keys => Lifecycle::builder().log_key("stage", "production").log_key("release", 42).log_standard_keys(true).build(),
         Probe::Redacting => Lifecycle::builder()
             .log_key("card", "marked")
@@ -52,6 +69,24 @@ async fn run(probe: Probe) -> Result<(), Error> {
     };
     info!("the function begins");
     life.run_concurrent(service_fn(handle)).await
+}
+
+async fn serve() -> Result<(), Error> {
+    Lifecycle::from_env().serve(Router::new().route("/orders/{id}", get(order))).await
+}
+
+async fn order(invocation: Invocation, Path(id): Path<u32>) -> &'static str {
+    invocation.log_key("plan", "gold");
+    info!("in the handler");
+    info_span!("inner", order_id = id).in_scope(|| warn!("in a span"));
+    invocation.spawn(async { info!("in a spawned task") }).await.expect("no panic");
+    let detached = tokio::spawn(async { info!("in a task of tokio") }.in_current_span());
+    detached.await.expect("no panic");
+    invocation.after_response(async {
+        info!("after the response");
+        Invocation::current().after_response(async { info!("later") });
+    });
+    "order"
 }
 
 async fn handle(event: LambdaEvent<Do>) -> Result<Value, Error> {
@@ -68,6 +103,11 @@ async fn handle(event: LambdaEvent<Do>) -> Result<Value, Error> {
             invocation.after_response(async { info!("after the response") });
         }
         Do::Plain => info!("plain"),
+        Do::Records => {
+            log::info!(target: "orders::old", "a record");
+            log::debug!(target: "orders::old", "hidden");
+            info_span!("inner", order_id = 42).in_scope(|| log::error!(target: "orders::older", "an error"));
+        }
         Do::Durable => {
             let execution = "arn:aws:lambda:eu-west-1:123456789012:function:orders:1/durable-execution/a/b";
             let request = &event.context.request_id;

@@ -3,6 +3,7 @@
 mod context;
 mod function;
 mod lines;
+mod own_subscriber;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -10,5 +11,5 @@ fn main() -> std::process::ExitCode {
     if let Some(probe) = support::named("PROBE") {
         return function::main(probe);
     }
-    support::run([context::tests()])
+    support::run([context::tests(), own_subscriber::tests()])
 }

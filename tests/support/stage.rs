@@ -278,8 +278,9 @@ fn is_problem(line: &str) -> bool {
         Ok(line) => line["target"].as_str().is_some_and(is_library) && (line["level"] == "WARN" || line["level"] == "ERROR"),
         // A line of `fmt::layer()`.
         Err(_) => {
-            let words: Vec<&str> = line.split_whitespace().take(3).collect();
-            words.windows(2).any(|pair| matches!(pair[0], "WARN" | "ERROR") && is_library(pair[1].trim_end_matches(':')))
+            // Between the two are the spans.
+            let is_severe = line.split_whitespace().take(3).any(|word| matches!(word, "WARN" | "ERROR"));
+            is_severe && line.split_whitespace().any(|word| word.strip_suffix(':').is_some_and(is_library))
         }
     }
 }
