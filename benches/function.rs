@@ -1,11 +1,11 @@
 //! The function that is measured, and what stands for `lambda_runtime` around it.
 
 use lambda_lifecycle::{
-    Invocation,
+    Invocation, Lifecycle,
     metrics::Unit,
     service::{HandlerLayer, RuntimeLayer},
 };
-use lambda_runtime::{Context as LambdaContext, Error, FunctionResponse, LambdaEvent, LambdaInvocation};
+use lambda_runtime::{Context as LambdaContext, Error, FunctionResponse, LambdaEvent, LambdaInvocation, streaming::Body};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{
@@ -108,11 +108,29 @@ pub fn ours<H: Handler + 'static>(
     handler: H,
     answered: Answered,
 ) -> impl Service<LambdaInvocation, Response = (), Error = Error, Future: Send> + Clone + Send {
+    layered(handler, answered, RuntimeLayer::new(), HandlerLayer::new())
+}
+
+/// The same with those of a lifecycle.
+pub fn of_lifecycle<H: Handler + 'static>(
+    handler: H,
+    answered: Answered,
+    life: &Lifecycle,
+) -> impl Service<LambdaInvocation, Response = (), Error = Error, Future: Send> + Clone + Send {
+    layered(handler, answered, life.runtime_layer(), life.handler_layer())
+}
+
+fn layered<H: Handler + 'static>(
+    handler: H,
+    answered: Answered,
+    around: RuntimeLayer,
+    inside: HandlerLayer<Value, Body>,
+) -> impl Service<LambdaInvocation, Response = (), Error = Error, Future: Send> + Clone + Send {
     let encode = |answer| match answer {
         FunctionResponse::BufferedResponse(answer) => serde_json::to_vec(&answer).expect("a value encodes"),
         FunctionResponse::StreamingResponse(_) => Vec::new(),
     };
-    RuntimeLayer::new().layer(Runtime::new(HandlerLayer::new().layer(handler), encode, answered))
+    around.layer(Runtime::new(inside.layer(handler), encode, answered))
 }
 
 impl<H, P, R> Runtime<H, P, R> {

@@ -1,4 +1,4 @@
-//! The time from an event to its response, with work after the response and with a slow exporter, as ratios to a function with neither.
+//! The time from an event to its response, with work after the response and with exporters that are slow, refuse or hang, as ratios to a function with neither.
 //!
 //! `cargo bench --manifest-path benches/Cargo.toml --bench response`. Real processes run interleaved in the sandbox. This program is the
 //! bench, and the function where `PROBE` is set.
@@ -9,7 +9,7 @@ use lambda_lifecycle_sandbox::{
     function::{EventKind, Function},
 };
 use opentelemetry_sdk::{
-    error::OTelSdkResult,
+    error::{OTelSdkError, OTelSdkResult},
     trace::{SpanData, SpanExporter},
 };
 use serde_json::Value;
@@ -17,8 +17,18 @@ use std::time::Duration;
 
 const SLOW: Duration = Duration::from_millis(500);
 const ROUNDS: usize = 21;
-const ROWS: [(&str, &str); 3] =
-    [("plain", "neither"), ("work", "500 ms of work after the response"), ("exporter", "an exporter that takes 500 ms")];
+/// A backend far away.
+const FAR: Duration = Duration::from_millis(100);
+/// What the exporters of `opentelemetry-otlp` try for before they give up an endpoint that refuses.
+const RETRIES: Duration = Duration::from_millis(850);
+const ROWS: [(&str, &str); 6] = [
+    ("plain", "neither"),
+    ("work", "500 ms of work after the response"),
+    ("exporter", "an exporter that takes 500 ms"),
+    ("far", "an exporter 100 ms away"),
+    ("refusing", "an exporter that fails after 850 ms"),
+    ("hanging", "an exporter that hangs"),
+];
 
 fn main() {
     match std::env::var("PROBE") {
@@ -30,7 +40,9 @@ fn main() {
 #[tokio::main(flavor = "current_thread")]
 async fn function(probe: &str) {
     let life = match probe {
-        "exporter" => Lifecycle::builder().export(Export::None).exporter(Slow).build(),
+        "exporter" | "far" | "refusing" | "hanging" => {
+            Lifecycle::builder().export(Export::None).exporter(Exporter(probe.to_owned())).build()
+        }
         _ => Lifecycle::from_env(),
     };
     let works = probe == "work";
@@ -46,11 +58,19 @@ async fn function(probe: &str) {
 }
 
 #[derive(Debug)]
-struct Slow;
+struct Exporter(String);
 
-impl SpanExporter for Slow {
+impl SpanExporter for Exporter {
     async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
-        tokio::time::sleep(SLOW).await;
+        match self.0.as_str() {
+            "far" => tokio::time::sleep(FAR).await,
+            "refusing" => {
+                tokio::time::sleep(RETRIES).await;
+                return Err(OTelSdkError::InternalFailure("refused".to_owned()));
+            }
+            "hanging" => std::future::pending().await,
+            _ => tokio::time::sleep(SLOW).await,
+        }
         Ok(())
     }
 }

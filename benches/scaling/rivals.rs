@@ -22,7 +22,7 @@ pub(crate) fn discarded() -> u64 {
 
 /// Throws spans away: nothing of a rival's cost is its exporter's.
 #[derive(Debug)]
-struct Discard;
+pub(crate) struct Discard;
 
 impl opentelemetry_sdk::trace::SpanExporter for Discard {
     async fn export(&self, spans: Vec<opentelemetry_sdk::trace::SpanData>) -> opentelemetry_sdk::error::OTelSdkResult {

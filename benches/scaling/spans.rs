@@ -1,7 +1,7 @@
 //! From one span an invocation to ten thousand.
 
 use crate::{rivals, table::Row};
-use lambda_lifecycle::Lifecycle;
+use lambda_lifecycle::{Export, Lifecycle};
 use lambda_lifecycle_benches::{
     function::{self, Answered, Work},
     measure::{self, Cost},
@@ -22,6 +22,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row { name: "not sampled", what: "ours, not sampled", env: &[] },
     Row { name: "sampled", what: "ours, sampled, sent", env: &[] },
     Row { name: "sampled unsent", what: "ours, sampled, thrown away", env: &[("AWS_XRAY_DAEMON_ADDRESS", "nowhere")] },
+    Row { name: "exported", what: "ours, X-Ray off, to an exporter, thrown away", env: &[] },
     Row { name: "layer batch", what: "OpenTelemetryLayer, batch processor, thrown away", env: &[] },
     Row { name: "layer simple", what: "OpenTelemetryLayer, simple processor, thrown away", env: &[] },
     Row { name: "lite", what: "lambda-otel-lite, thrown away", env: rivals::LITE },
@@ -44,6 +45,10 @@ async fn measure(name: &str, count: u32) -> Result<Cost, Error> {
             let layer = rivals::layer(name == "layer batch")?;
             cost(layer.layer(function::bare(handler, answered.clone())), 1, count, &answered).await
         }
+        "exported" => {
+            let life = Lifecycle::builder().log(false).export(Export::None).exporter(rivals::Discard).build();
+            cost(function::of_lifecycle(handler, answered.clone(), &life), 0, count, &answered).await
+        }
         "lite" | "lite stdout" => {
             let layer = rivals::lite(name == "lite").await?;
             cost(function::bare(layer.layer(handler), answered.clone()), 1, count, &answered).await
@@ -53,9 +58,9 @@ async fn measure(name: &str, count: u32) -> Result<Cost, Error> {
             cost(function::ours(handler, answered.clone()), u8::from(name != "not sampled"), count, &answered).await
         }
     }?;
-    // With one of its own for each invocation. A rival that leaves spans out would be measured wrong.
+    // With one of its own for each invocation. Who leaves spans out would be measured wrong.
     let made = u64::from(times(count) + times(count) / 3) * u64::from(count + 1);
-    if matches!(name, "layer batch" | "layer simple" | "lite") && rivals::discarded() != made {
+    if matches!(name, "exported" | "layer batch" | "layer simple" | "lite") && rivals::discarded() != made {
         return Err(format!("{} of {made} spans were exported", rivals::discarded()).into());
     }
     Ok(cost)

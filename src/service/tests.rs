@@ -84,9 +84,21 @@ where
     E: Into<Diagnostic> + Debug + 'static,
     R: IntoFunctionResponse<Value, Body> + Send + 'static,
 {
+    invoke_with(life, json!({}), handler).await
+}
+
+/// The same with this event.
+async fn invoke_with<H, R, E>(life: &Lifecycle, payload: Value, handler: H) -> Posted
+where
+    H: Service<LambdaEvent<Value>, Response = R, Error = E>,
+    H::Future: Send + 'static,
+    E: Into<Diagnostic> + Debug + 'static,
+    R: IntoFunctionResponse<Value, Body> + Send + 'static,
+{
     let posted = Arc::default();
     let api = Api { handler: life.handler_layer().layer(handler), posted: Arc::clone(&posted) };
-    life.runtime_layer().layer(api).call(event(Duration::from_secs(10))).await.expect("the response was posted");
+    let event = LambdaInvocation { body: payload.to_string().into(), ..event(Duration::from_secs(10)) };
+    life.runtime_layer().layer(api).call(event).await.expect("the response was posted");
     posted.lock().expect("no panic").pop().expect("a response")
 }
 
@@ -211,6 +223,58 @@ async fn the_deadlines_error_keeps_its_meaning() {
     assert_eq!(types, [exceeded, exceeded, exceeded, exceeded, exceeded, "Error"]);
     let exceeded = "deadline_exceeded";
     assert_eq!(observed.outcomes(), [exceeded, exceeded, exceeded, exceeded, exceeded, "failed"]);
+}
+
+/// A batch of one message whose producer X-Ray did not sample, for a lifecycle of which X-Ray gets nothing.
+#[cfg(feature = "sqs")]
+async fn handle_unsampled_message(continues: bool) -> (Vec<SpanData>, String) {
+    let observed = observed(|builder| builder);
+    let (sent, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let handle = move |message: crate::sqs::Message<String>| {
+        let sent = sent.clone();
+        async move {
+            let _ = sent.send(message.invocation.trace_header().map(|header| header.to_string()));
+            Ok::<_, Error>(())
+        }
+    };
+    let batch = if continues { crate::sqs::batch(handle).continue_traces() } else { crate::sqs::batch(handle) };
+    let handler = service_fn(move |event: LambdaEvent<Value>| {
+        let mut batch = batch.clone();
+        async move {
+            let records = serde_json::from_value(event.payload)?;
+            let response = batch.call(LambdaEvent::new(records, event.context)).await?;
+            Ok::<_, Error>(serde_json::to_value(response)?)
+        }
+    });
+    let producer = "Root=1-11111111-bd862e3fe1be46a994272793;Parent=1111111111111111;Sampled=0";
+    let record = json!({
+        "messageId": "m1", "receiptHandle": "r", "body": "\"text\"", "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:orders", "attributes": { "AWSTraceHeader": producer },
+    });
+    invoke_with(&observed.life, json!({ "Records": [record] }), handler).await.expect("a response");
+    (observed.spans.spans(), received.recv().await.flatten().unwrap_or_default())
+}
+
+#[cfg(feature = "sqs")]
+#[tokio::test(start_paused = true)]
+async fn an_exporter_gets_a_message_whose_producer_x_ray_did_not_sample() {
+    for continues in [false, true] {
+        let (spans, header) = handle_unsampled_message(continues).await;
+        let named = |name: &str| spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("{name}: {spans:?}"));
+        let (batch, message) = (named("process orders"), named("process"));
+        let (trace, parent) = (message.span_context.trace_id().to_string(), message.parent_span_id.to_string());
+        if continues {
+            assert_eq!((&*trace, &*parent), ("11111111bd862e3fe1be46a994272793", "1111111111111111"));
+        } else {
+            assert_eq!((message.span_context.trace_id(), message.parent_span_id), {
+                let context = &batch.span_context;
+                (context.trace_id(), context.span_id())
+            });
+        }
+        // The message's own span makes its calls, and Lambda's decision or the producer's is handed on.
+        assert!(header.contains(&format!("Parent={}", message.span_context.span_id())), "{header}");
+        assert!(header.ends_with(if continues { "Sampled=0" } else { "Sampled=1" }), "{header}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
