@@ -75,7 +75,7 @@ impl Builder {
         self
     }
 
-    /// Whether to record and send spans. Default: yes, where Lambda samples the invocation.
+    /// Whether to record and send spans. Default: yes, of invocations that a destination gets.
     pub fn trace(mut self, on: bool) -> Self {
         self.settings.trace = on;
         self

@@ -3,6 +3,7 @@
 use super::{
     Decision, OfExporters, Queue,
     prepared::prepare,
+    queue::Flushing,
     resource::resource,
     sampling::{self, sample},
     wanted::{Wanted, is_for_exporters},
@@ -11,7 +12,9 @@ use crate::settings::Settings;
 use opentelemetry::{TraceId, trace::SpanContext};
 use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample, SpanData};
 use std::{
+    future::poll_fn,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -92,22 +95,26 @@ impl Exporters {
     /// Hands over what waits to the exporters whose turn it is, and waits for them, at most until `until`.
     pub(crate) async fn flush_due(&self, until: Option<Instant>) {
         let now = Instant::now();
-        for queue in &self.queues {
-            let due = match self.flush {
-                Flush::EveryInvocation => true,
-                Flush::Every(interval) => now.duration_since(queue.last()) >= interval,
-                Flush::OnShutdown => false,
-            };
-            if due {
-                Arc::clone(queue).flush(until).await;
-            }
-        }
+        let is_due = |queue: &&Arc<dyn Queue>| match self.flush {
+            Flush::EveryInvocation => true,
+            Flush::Every(interval) => now.duration_since(queue.last()) >= interval,
+            Flush::OnShutdown => false,
+        };
+        let due = self.queues.iter().filter(is_due);
+        all(due.map(|queue| Arc::clone(queue).flush(until)).collect()).await;
     }
 
     /// Hands over all that waits, also behind what the exporters are at work on.
     pub(crate) async fn flush(&self, until: Option<Instant>) {
-        for queue in &self.queues {
-            Arc::clone(queue).flush_all(until).await;
-        }
+        all(self.queues.iter().map(|queue| Arc::clone(queue).flush_all(until)).collect()).await;
     }
+}
+
+/// Waits for all at once: one that is slow must not keep the others.
+async fn all(mut flushing: Vec<Flushing>) {
+    poll_fn(|cx| {
+        flushing.retain_mut(|flush| flush.as_mut().poll(cx).is_pending());
+        if flushing.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }

@@ -42,6 +42,9 @@ trait AnyExporter: Send + Sync + fmt::Debug {
 
     /// Exports off the executor, for exporters may block: opentelemetry's own do. Gives the spans back where there is no thread for it.
     fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>>;
+
+    /// Has the exporter send what it keeps itself.
+    fn finish(self: Arc<Self>) -> Flushing;
 }
 
 impl<T: SpanExporter + 'static> AnyExporter for T {
@@ -62,9 +65,20 @@ impl<T: SpanExporter + 'static> AnyExporter for T {
             Err(_) => Err(lock(&load).take().unwrap_or_default()),
         }
     }
+
+    fn finish(self: Arc<Self>) -> Flushing {
+        let flush = move || panics::catch(|| self.force_flush());
+        // There may be no thread for it.
+        let flushing = panics::catch(|| tokio::task::spawn_blocking(flush));
+        Box::pin(async {
+            if let Ok(flushing) = flushing {
+                _ = flushing.await;
+            }
+        })
+    }
 }
 
-type Flushing = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Flushing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An exporter with the spans that wait for it. A trait, so that a function without an exporter has none of the code behind it.
 pub(crate) trait Queue: Send + Sync + fmt::Debug {
@@ -145,14 +159,12 @@ impl Queue for Slot {
 
     fn flush_all(self: Arc<Self>, until: Option<Instant>) -> Flushing {
         Box::pin(async move {
-            if lock(&self.waiting).is_empty() && self.at_work.try_lock().is_ok() {
-                return;
-            }
             let slot = Arc::clone(&self);
             let all = async move {
                 drop(slot.at_work.lock().await);
                 // Its own task ends with the runtime only.
-                _ = tokio::spawn(slot.draining(None)).await;
+                _ = tokio::spawn(Arc::clone(&slot).draining(None)).await;
+                Arc::clone(&slot.exporter).finish().await;
             };
             self.wait(until, Box::pin(all)).await;
         })
@@ -368,6 +380,50 @@ pub(super) mod tests {
         assert_eq!(refusing.0.load(Ordering::Relaxed), 1);
         within(exporters.flush(None)).await;
         assert_eq!(refusing.0.load(Ordering::Relaxed), 2);
+    }
+
+    /// Keeps what it gets until it is flushed.
+    #[derive(Clone, Debug, Default)]
+    struct Keeping {
+        kept: Arc<AtomicUsize>,
+        sent: Arc<AtomicUsize>,
+    }
+
+    impl SpanExporter for Keeping {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.kept.fetch_add(batch.len(), Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            self.sent.fetch_add(self.kept.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_flush_has_an_exporter_send_what_it_keeps_and_waits_for_none_before_another() {
+        let (keeping, hanging) = (Keeping::default(), Gate::closed());
+        let queues = vec![queue(hanging.clone()), queue(keeping.clone())];
+        let given = OfExporters { queues, flush: Flush::EveryInvocation, sampler: None, resource: Vec::new() };
+        let exporters = Exporters::open(&Settings::default(), given);
+        exporters.keep(&mut vec![span()]);
+        exporters.flush_due(Some(Instant::now())).await;
+        let flush = exporters.flush(None);
+        let sent = async {
+            while keeping.sent.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(async {
+            tokio::select! {
+                () = flush => panic!("it waits for the one that hangs"),
+                () = sent => {}
+            }
+        })
+        .await;
+        // The runtime ends when its threads do.
+        hanging.through.add_permits(1);
     }
 
     #[tokio::test]
