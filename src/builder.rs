@@ -172,12 +172,12 @@ impl Builder {
     /// `opentelemetry::global::tracer` are recorded. To use another one, set it after [`build`](Self::build).
     ///
     /// ```no_run
-    /// use lambda_lifecycle::{Export, Lifecycle};
-    /// use opentelemetry_sdk::trace::InMemorySpanExporter;
+    /// use lambda_lifecycle::{Export, Lifecycle, opentelemetry_sdk::trace::SpanExporter};
     ///
-    /// // `opentelemetry_otlp::SpanExporter::builder().with_http().build()?`, for one.
-    /// let exporter = InMemorySpanExporter::default();
-    /// let life = Lifecycle::builder().export(Export::None).exporter(exporter).build();
+    /// // For example with `opentelemetry_otlp::SpanExporter::builder().with_http().build()?`.
+    /// fn lifecycle(exporter: impl SpanExporter + 'static) -> Lifecycle {
+    ///     Lifecycle::builder().export(Export::None).exporter(exporter).build()
+    /// }
     /// ```
     pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
         self.given.exporters.push(queue(exporter));
@@ -187,19 +187,18 @@ impl Builder {
         self
     }
 
-    /// Which invocations the exporters get: any sampler of OpenTelemetry's. Default: all of them, because X-Ray's sampling is X-Ray's business.
+    /// Which invocations the exporters get: any sampler of OpenTelemetry. Default: all invocations, whatever X-Ray samples.
     ///
     /// It is asked once for each invocation, with the parent that the event names and the function's name. `OTEL_TRACES_SAMPLER` and
     /// `OTEL_TRACES_SAMPLER_ARG` win over it. X-Ray gets what Lambda samples, whatever this says.
     ///
     /// ```no_run
-    /// use lambda_lifecycle::Lifecycle;
-    /// use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler};
+    /// use lambda_lifecycle::{Lifecycle, opentelemetry_sdk::trace::{Sampler, SpanExporter}};
     ///
-    /// let life = Lifecycle::builder()
-    ///     .exporter(InMemorySpanExporter::default())
-    ///     .sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(0.1))))
-    ///     .build();
+    /// fn lifecycle(exporter: impl SpanExporter + 'static) -> Lifecycle {
+    ///     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(0.1)));
+    ///     Lifecycle::builder().exporter(exporter).sampler(sampler).build()
+    /// }
     /// ```
     pub fn sampler(mut self, sampler: impl ShouldSample + 'static) -> Self {
         self.given.sampler = Some(Box::new(sampler));
@@ -216,18 +215,21 @@ impl Builder {
         self
     }
 
-    /// An attribute of the resource that your exporters are told: whose spans they are.
+    /// Adds an attribute to the resource that exporters get, which says whose spans they are.
     ///
     /// The resource has what the detector of `opentelemetry-aws` finds on Lambda (`faas.name`, `cloud.region` and so on), and the function's name
     /// as `service.name`. An attribute set here wins over these, and `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` win over it.
     ///
     /// ```no_run
-    /// # use opentelemetry_sdk::trace::InMemorySpanExporter;
-    /// let life = lambda_lifecycle::Lifecycle::builder()
-    ///     .exporter(InMemorySpanExporter::default())
-    ///     .resource_attribute("service.namespace", "shop")
-    ///     .resource_attribute("deployment.environment.name", "production")
-    ///     .build();
+    /// use lambda_lifecycle::{Lifecycle, opentelemetry_sdk::trace::SpanExporter};
+    ///
+    /// fn lifecycle(exporter: impl SpanExporter + 'static) -> Lifecycle {
+    ///     Lifecycle::builder()
+    ///         .exporter(exporter)
+    ///         .resource_attribute("service.namespace", "shop")
+    ///         .resource_attribute("deployment.environment.name", "production")
+    ///         .build()
+    /// }
     /// ```
     pub fn resource_attribute(mut self, key: impl Into<Key>, value: impl Into<Value>) -> Self {
         self.given.resource.push(KeyValue::new(key, value));
