@@ -108,7 +108,7 @@ pub enum Unfinished {
 const LAMBDAS_OWN: usize = 20_000;
 
 /// The keys that every line of the log has.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct LogKeys {
     pub(crate) own: Vec<KeyValue>,
     pub(crate) standard: bool,
@@ -186,7 +186,8 @@ impl fmt::Debug for Settings {
         shown
             .field("log", &self.log)
             .field("log_span_fields", &self.log_span_fields)
-            .field("log_keys", &self.log_keys)
+            .field("log_keys", &self.log_keys.own.len())
+            .field("log_standard_keys", &self.log_keys.standard)
             .field("trace", &self.trace)
             .field("trace_filter", &self.trace_filter.to_string())
             .field("trace_events", &self.trace_events)

@@ -2,22 +2,19 @@
 //!
 //! OpenTelemetry's instrumentations of `lambda:Invoke` write the fields into `custom`, AWS's runtimes have begun to read them from `w3c`.
 
-use super::{BAGGAGE, Fields, TRACEPARENT, TRACESTATE};
-use serde_json::Value;
+use super::{
+    Fields,
+    event::{fields_of, member},
+};
 
 /// Bytes of base64 that Lambda takes.
 #[cfg(feature = "aws-sdk")]
 const LONGEST_CLIENT_CONTEXT: usize = 3_583;
 
 /// The fields in the JSON of a client context.
-pub(crate) fn of_client_context(json: &[u8]) -> Option<Fields<'static>> {
-    let context: Value = serde_json::from_slice(json).ok()?;
-    ["custom", "w3c"].into_iter().map(|key| of_object(&context[key])).find(|fields| !fields.is_empty())
-}
-
-fn of_object(object: &Value) -> Fields<'static> {
-    let text = |name| object.get(name).and_then(Value::as_str).map(|text| text.to_owned().into());
-    Fields { traceparent: text(TRACEPARENT), tracestate: text(TRACESTATE), baggage: text(BAGGAGE) }
+pub(crate) fn of_client_context(json: &[u8]) -> Option<Fields<'_>> {
+    let context = json.trim_ascii_start();
+    [b"custom".as_slice(), b"w3c"].into_iter().find_map(|key| fields_of(member(context, key)?))
 }
 
 /// The base64 of `json`, or of a new client context, with as many of the fields as fit. `None` where none fit, where the context has a parent
@@ -28,8 +25,9 @@ pub(crate) fn add_to_client_context(
     fields: &Fields<'_>,
     mut left_out: impl FnMut(&'static str),
 ) -> Option<String> {
+    use super::TRACEPARENT;
     use base64::{Engine as _, prelude::BASE64_STANDARD};
-    use serde_json::{Map, json};
+    use serde_json::{Map, Value, json};
 
     let mut context = match json {
         Some(json) => serde_json::from_slice(json).ok()?,
@@ -78,6 +76,7 @@ mod tests {
     mod writing {
         use super::super::*;
         use base64::{Engine as _, prelude::BASE64_STANDARD};
+        use serde_json::Value;
 
         fn write(json: Option<&str>, fields: &Fields<'_>) -> (Option<Value>, Vec<&'static str>) {
             let mut left_out = Vec::new();

@@ -82,9 +82,13 @@ pub(crate) fn of_notification(event: &[u8]) -> Option<Fields<'_>> {
 /// The detail of an event of EventBridge, by CloudEvents' extension for
 /// [distributed tracing](https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/distributed-tracing.md).
 pub(crate) fn of_detail(event: &[u8]) -> Option<Fields<'_>> {
-    let detail = member(event.trim_ascii_start(), b"detail")?;
+    fields_of(member(event.trim_ascii_start(), b"detail")?)
+}
+
+/// The fields that an object has as strings.
+pub(super) fn fields_of(object: &[u8]) -> Option<Fields<'_>> {
     let mut fields = Fields::default();
-    for (name, value) in members(detail) {
+    for (name, value) in members(object) {
         match name {
             b"traceparent" => fields.traceparent = text(value),
             b"tracestate" => fields.tracestate = text(value),
@@ -95,7 +99,7 @@ pub(crate) fn of_detail(event: &[u8]) -> Option<Fields<'_>> {
     (!fields.is_empty()).then_some(fields)
 }
 
-fn member<'j>(object: &'j [u8], wanted: &[u8]) -> Option<&'j [u8]> {
+pub(super) fn member<'j>(object: &'j [u8], wanted: &[u8]) -> Option<&'j [u8]> {
     members(object).find(|(name, _)| *name == wanted).map(|(_, value)| value)
 }
 
