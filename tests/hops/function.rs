@@ -2,6 +2,7 @@
 
 use crate::support::function_main;
 use crate::support::wait_at;
+use crate::w3c;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sns::types::PublishBatchRequestEntry;
 use aws_sdk_sqs::types::{
@@ -49,6 +50,10 @@ pub(crate) enum Probe {
     Sns,
     /// Takes events of EventBridge.
     Bus,
+    /// Takes orders over HTTP, sends each to the queue, and has an exporter.
+    W3cApi,
+    /// Takes messages, and has an exporter.
+    W3cWorker,
 }
 
 /// The request to a sender.
@@ -138,7 +143,10 @@ pub(crate) fn main(probe: Probe) -> ExitCode {
 }
 
 async fn run(probe: Probe) -> Result<(), Error> {
-    let life = Lifecycle::from_env();
+    let life = match probe {
+        Probe::W3cApi | Probe::W3cWorker => w3c::lifecycle(),
+        _ => Lifecycle::from_env(),
+    };
     match probe {
         Probe::Interceptor | Probe::TwoInterceptors | Probe::Traced => {
             let clients = Clients::connect(probe).await;
@@ -151,19 +159,27 @@ async fn run(probe: Probe) -> Result<(), Error> {
         Probe::WorkerSns => life.run_concurrent(sqs::batch(handle).from_sns()).await,
         Probe::WorkerRaw => life.run_concurrent(sqs::batch_raw(raw)).await,
         Probe::Sns => life.run_concurrent(sns::notifications(notified)).await,
+        Probe::W3cApi => w3c::api(life).await,
+        Probe::W3cWorker => w3c::worker(life).await,
         Probe::Bus => life.run_concurrent(event_bridge::events(happened)).await,
     }
 }
 
 #[derive(Clone)]
-struct Clients {
+pub(crate) struct Clients {
     queues: aws_sdk_sqs::Client,
     topics: aws_sdk_sns::Client,
     bus: aws_sdk_eventbridge::Client,
 }
 
 impl Clients {
-    async fn connect(probe: Probe) -> Self {
+    pub(crate) async fn send_order(&self) -> Result<(), Error> {
+        let queue = std::env::var("QUEUE_URL")?;
+        self.queues.send_message().queue_url(queue).message_body("{}").send().await?;
+        Ok(())
+    }
+
+    pub(crate) async fn connect(probe: Probe) -> Self {
         let http = aws_smithy_http_client::Builder::new().build_http();
         if probe == Probe::Traced {
             let config = aws_config::from_env().http_client(traced(http)).load().await;

@@ -8,10 +8,11 @@ mod runtime_api;
 mod services;
 #[path = "../support/mod.rs"]
 mod support;
+mod w3c;
 
 fn main() -> std::process::ExitCode {
     if let Some(probe) = support::named("PROBE") {
         return function::main(probe);
     }
-    support::run([headers::tests(), consumers::tests()])
+    support::run([headers::tests(), consumers::tests(), w3c::tests()])
 }
