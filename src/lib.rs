@@ -125,6 +125,8 @@ pub use aws_sdk_xray;
 pub use axum;
 pub use http;
 #[cfg(feature = "http")]
+pub use http_body;
+#[cfg(feature = "http")]
 pub use lambda_http;
 pub use lambda_runtime;
 pub use opentelemetry;

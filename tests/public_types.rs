@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Crates whose types or traits may be in a public signature. Those that users have to name are re-exported from the crate root.
-const ALLOWED: [&str; 28] = [
+const ALLOWED: [&str; 29] = [
     "aws_config",
     // The body of `lambda_http`.
     "aws_lambda_events",
@@ -26,6 +26,8 @@ const ALLOWED: [&str; 28] = [
     "bytes",
     "futures_core",
     "http",
+    // The bodies of responses that are streamed.
+    "http_body",
     "lambda_http",
     "lambda_runtime",
     // The body of `lambda_runtime`.
