@@ -19,6 +19,10 @@ impl Alarm {
         Self { deadline, sleep: None, soft_passed: false }
     }
 
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        self.deadline
+    }
+
     /// Ready at the hard point; calls `at_soft` once when the soft one has passed. Never ready without a deadline.
     pub(crate) fn poll_hard(&mut self, cx: &mut Context<'_>, at_soft: impl FnOnce()) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };

@@ -285,8 +285,7 @@ pub(super) mod tests {
 
         /// The one exporter of a lifecycle.
         pub(in crate::export) fn exporters(&self, flush: Flush) -> Exporters {
-            let given = OfExporters { queues: vec![queue(self.clone())], flush, sampler: None, resource: Vec::new() };
-            Exporters::open(&Settings::default(), given)
+            opened(vec![queue(self.clone())], flush)
         }
 
         async fn begun(&self) {
@@ -301,6 +300,10 @@ pub(super) mod tests {
             self.spans.fetch_add(batch.len(), Ordering::Relaxed);
             Ok(())
         }
+    }
+
+    fn opened(queues: Vec<Box<dyn Queue>>, flush: Flush) -> Exporters {
+        Exporters::open(&Settings::default(), OfExporters { queues, flush, sampler: None, resource: Vec::new() })
     }
 
     fn exporters(gate: &Gate) -> Arc<Exporters> {
@@ -366,13 +369,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn an_exporter_that_refuses_is_left_alone_for_a_while_and_asked_once_more_at_the_end() {
         let refusing = Refusing::default();
-        let given = OfExporters {
-            queues: vec![queue(refusing.clone())],
-            flush: Flush::EveryInvocation,
-            sampler: None,
-            resource: Vec::new(),
-        };
-        let exporters = Exporters::open(&Settings::default(), given);
+        let exporters = opened(vec![queue(refusing.clone())], Flush::EveryInvocation);
         for _ in 0..10 {
             exporters.keep(&mut vec![span()]);
             within(exporters.flush_due(None)).await;
@@ -404,9 +401,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn the_last_flush_has_an_exporter_send_what_it_keeps_and_waits_for_none_before_another() {
         let (keeping, hanging) = (Keeping::default(), Gate::closed());
-        let queues = vec![queue(hanging.clone()), queue(keeping.clone())];
-        let given = OfExporters { queues, flush: Flush::EveryInvocation, sampler: None, resource: Vec::new() };
-        let exporters = Exporters::open(&Settings::default(), given);
+        let exporters = opened(vec![queue(hanging.clone()), queue(keeping.clone())], Flush::EveryInvocation);
         exporters.keep(&mut vec![span()]);
         exporters.flush_due(Some(Instant::now())).await;
         let flush = exporters.flush(None);

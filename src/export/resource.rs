@@ -33,8 +33,7 @@ fn named(resource: Resource) -> Resource {
         return resource;
     }
     let unknown = SdkProvidedResourceDetector.detect().get(&NAME).unwrap_or_else(|| "unknown_service".into());
-    let attributes = resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
-    Resource::builder_empty().with_attributes(attributes).with_attribute(KeyValue::new(NAME, unknown)).build()
+    Resource::builder_empty().with_attributes(attributes(&resource)).with_attribute(KeyValue::new(NAME, unknown)).build()
 }
 
 /// What the detector of `opentelemetry-aws` finds on
@@ -55,8 +54,8 @@ fn of_lambda(environment: &Environment, account: &Path) -> Vec<KeyValue> {
             found.push(KeyValue::new(key, value.clone()));
         }
     }
-    if let Some(megabytes) = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|size| size.parse::<i64>().ok()) {
-        found.push(KeyValue::new("faas.max_memory", megabytes.saturating_mul(1024 * 1024)));
+    if environment.memory_size > 0 {
+        found.push(KeyValue::new("faas.max_memory", i64::from(environment.memory_size) * 1024 * 1024));
     }
     if !environment.log_group.is_empty() {
         let group = Value::Array(Array::String(vec![environment.log_group.clone().into()]));
@@ -71,7 +70,11 @@ fn of_lambda(environment: &Environment, account: &Path) -> Vec<KeyValue> {
 
 fn redacted(resource: Resource, redactor: Option<&Redactor>) -> Resource {
     let Some(redactor) = redactor else { return resource };
-    let mut attributes: Vec<KeyValue> = resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    let mut attributes: Vec<KeyValue> = attributes(&resource).collect();
     redactor.attributes(&mut attributes);
     Resource::builder_empty().with_attributes(attributes).build()
+}
+
+fn attributes(resource: &Resource) -> impl Iterator<Item = KeyValue> {
+    resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Invocation, clock,
-    emf::{Ids, Store},
+    emf::{Base, Ids, Store},
     invocation::{Measured, Shared},
     logs,
     xray::format_trace_id,
@@ -90,16 +90,8 @@ fn write(invocation: &Invocation, measured: &Measured, outcome: Option<&'static 
         metrics_left_out: store.left_out(),
     };
     let is_own = is_first && shared.settings.metrics.built_in;
-    if !is_own && !store.has_metrics() {
-        return;
-    }
-    let (base, ids, timestamp) = (base(shared), ids(invocation), timestamp());
-    let mut lines = Vec::new();
-    if is_own {
-        own::write_end(invocation, base, &ids, &ended, (now, timestamp), &mut lines);
-    }
-    store.write(base, &ids, timestamp, &mut lines);
-    logs::write_lines(&lines);
+    let own: &Own<'_> = &|base, ids, timestamp, lines| own::write_end(invocation, base, ids, &ended, (now, timestamp), lines);
+    write_lines(invocation, &store, is_own.then_some(own));
 }
 
 fn close(invocation: &Invocation, measured: &Measured, spent: &Spent) {
@@ -108,24 +100,30 @@ fn close(invocation: &Invocation, measured: &Measured, spent: &Spent) {
         state.closed = true;
         state.store.take()
     };
-    let shared = invocation.shared();
-    let is_own = shared.settings.metrics.built_in && (spent.has_some() || store.left_out() > 0);
-    if !is_own && !store.has_metrics() {
-        return;
-    }
-    let (base, ids, timestamp) = (base(shared), ids(invocation), timestamp());
-    let mut lines = Vec::new();
-    if is_own {
-        own::write_after(base, &ids, spent, store.left_out(), timestamp, &mut lines);
-    }
-    store.write(base, &ids, timestamp, &mut lines);
-    logs::write_lines(&lines);
+    let is_own = invocation.shared().settings.metrics.built_in && (spent.has_some() || store.left_out() > 0);
+    let own: &Own<'_> = &|base, ids, timestamp, lines| own::write_after(base, ids, spent, store.left_out(), timestamp, lines);
+    write_lines(invocation, &store, is_own.then_some(own));
 }
 
 /// Writes metrics of an invocation at once: there are too many of them, or its last ones are written.
 pub(super) fn write_now(invocation: &Invocation, store: &Store) {
+    write_lines(invocation, store, None);
+}
+
+/// Writes the library's own metrics.
+type Own<'o> = dyn Fn(&Base, &Ids, u64, &mut Vec<u8>) + 'o;
+
+/// Writes the library's own metrics of an invocation, and then yours.
+fn write_lines(invocation: &Invocation, store: &Store, own: Option<&Own<'_>>) {
+    if own.is_none() && !store.has_metrics() {
+        return;
+    }
+    let (base, ids, timestamp) = (base(invocation.shared()), ids(invocation), timestamp());
     let mut lines = Vec::new();
-    store.write(base(invocation.shared()), &ids(invocation), timestamp(), &mut lines);
+    if let Some(own) = own {
+        own(base, &ids, timestamp, &mut lines);
+    }
+    store.write(base, &ids, timestamp, &mut lines);
     logs::write_lines(&lines);
 }
 

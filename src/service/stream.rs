@@ -3,7 +3,7 @@
 use crate::{
     Invocation, clock,
     deadline::Alarm,
-    invocation::{CURRENT, Deadline, Outcome},
+    invocation::{CURRENT, Outcome},
     notice::{self, Data, Warning},
     panics,
 };
@@ -27,8 +27,6 @@ pub struct TrackedStream<St> {
     body: Option<St>,
     invocation: Invocation,
     context: OtelContext,
-    /// `None` if the response is the library's own, which says that the deadline has passed.
-    deadline: Option<Deadline>,
     alarm: Alarm,
 }
 
@@ -40,9 +38,10 @@ impl<St> fmt::Debug for TrackedStream<St> {
 
 impl<St> TrackedStream<St> {
     pub(super) fn new(body: St, invocation: Invocation) -> Self {
+        // A response of the library, which says that the deadline has passed, has none itself.
         let deadline = if invocation.notes().outcome.is_some() { None } else { invocation.timing() };
         // lambda_runtime polls the body in a task of its own, which knows nothing of the invocation.
-        Self { body: Some(body), invocation, context: OtelContext::current(), deadline, alarm: Alarm::new(deadline) }
+        Self { body: Some(body), invocation, context: OtelContext::current(), alarm: Alarm::new(deadline) }
     }
 
     fn end<T>(&mut self, outcome: Outcome) -> Poll<Option<T>> {
@@ -80,7 +79,7 @@ where
             return Poll::Pending;
         }
         // A body that is always ready never comes to the alarm below.
-        if let Some(deadline) = this.deadline
+        if let Some(deadline) = this.alarm.deadline()
             && clock::now() >= deadline.soft
         {
             this.invocation.token().cancel();

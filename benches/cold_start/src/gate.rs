@@ -86,11 +86,13 @@ fn profile(line: &Compared<'_>) -> String {
     // What is deployed has no symbols, so a profile needs a build that keeps them.
     let (unstripped, check) =
         ("CARGO_PROFILE_RELEASE_STRIP=none", "cargo run --manifest-path benches/cold_start/Cargo.toml -- --check");
-    let instructions = format!("{unstripped} CALLGRIND_OUT=. {check}; callgrind_annotate --inclusive=yes {name}.out");
+    let profiled = |profile| format!("{unstripped} CALLGRIND_OUT=. {check}; callgrind_annotate --inclusive=yes {name}{profile}");
+    let instructions = profiled(".out");
     let build =
         format!("(cd benches/contenders && {unstripped} cargo build --release --target-dir target -p {package} --bin {program})");
     match line.figure {
-        Figure::Instructions | Figure::WarmInstructions => instructions,
+        Figure::Instructions => instructions,
+        Figure::WarmInstructions => profiled(".warm.out"),
         Figure::PageFaults | Figure::AnonymousKb | Figure::ResidentKb => format!(
             "{build} && readelf --sections --wide benches/contenders/target/release/{program} (.data.rel.ro and .data are written \
              to when it is loaded), and what runs: {instructions}"

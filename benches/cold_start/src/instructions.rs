@@ -39,7 +39,9 @@ pub(crate) fn of_a_warm_invocation(contender: &Contender, program: &Path, sinks:
     let (few, many) = WARM;
     let mut counts = Vec::new();
     for _ in 0..STARTS {
-        let more = count(contender, program, sinks, many)? - count(contender, program, sinks, few)?;
+        // The larger profile is the one that stays.
+        let base = count(contender, program, sinks, few)?;
+        let more = count(contender, program, sinks, many)? - base;
         counts.push(more / (many - few) as f64);
     }
     Ok(median(&counts) as u64)
@@ -50,8 +52,9 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks, invocations: u64)
     let incomplete = || Error::Incomplete { contender: contender.name, what: "its last /next under valgrind" };
     let api = TcpListener::bind("127.0.0.1:0")?;
     // CALLGRIND_OUT keeps the profile, to be read with callgrind_annotate.
+    let what = if invocations == 0 { "" } else { ".warm" };
     let profile =
-        std::env::var("CALLGRIND_OUT").map_or("/dev/null".to_owned(), |folder| format!("{folder}/{}.out", contender.name));
+        std::env::var("CALLGRIND_OUT").map_or("/dev/null".to_owned(), |folder| format!("{folder}/{}{what}.out", contender.name));
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", &format!("--callgrind-out-file={profile}")]).arg(program);
     bootstrap::environment(&mut command, contender, sinks, api.local_addr()?);
