@@ -1,4 +1,4 @@
-//! The function that is measured, and what stands for `lambda_runtime` around it.
+//! The function that is measured, and the stand-in for `lambda_runtime` around it.
 
 use lambda_lifecycle::{
     Invocation, Lifecycle,
@@ -24,25 +24,25 @@ use std::{
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-/// When the last invocation was answered.
+/// The moment of the last response.
 #[derive(Clone, Debug, Default)]
 pub struct Answered(Arc<AtomicU64>);
 
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Answered {
-    /// It is answered now.
+    /// Records that the response is sent now.
     pub fn set(&self) {
         self.0.store(u64::try_from(BEGAN.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// How long after that moment it was answered.
+    /// The time from `moment` to the response.
     pub fn since(&self, moment: Instant) -> Duration {
         (*BEGAN + Duration::from_nanos(self.0.load(Relaxed))).saturating_duration_since(moment)
     }
 }
 
-/// What the handler does.
+/// The work of the handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// So many spans, of two fields each.
@@ -53,7 +53,7 @@ pub enum Work {
     Annotate,
     /// Records three metrics.
     Metrics,
-    /// Leaves nothing to do after the response.
+    /// Registers work after the response that does nothing.
     AfterResponse,
 }
 
@@ -98,7 +98,7 @@ pub trait Handler: Service<LambdaEvent<Value>, Response = Value, Error = Error, 
 
 impl<H> Handler for H where H: Service<LambdaEvent<Value>, Response = Value, Error = Error, Future: Send + 'static> + Clone + Send {}
 
-/// The handler with nothing around it but what stands for `lambda_runtime`.
+/// The handler with nothing but the stand-in for `lambda_runtime` around it.
 pub fn bare<H: Handler>(handler: H, answered: Answered) -> Runtime<H, Value, Value> {
     Runtime::new(handler, |answer| serde_json::to_vec(&answer).expect("a value encodes"), answered)
 }
@@ -134,7 +134,7 @@ fn layered<H: Handler + 'static>(
 }
 
 impl<H, P, R> Runtime<H, P, R> {
-    /// What calls the handler, and how its answer is encoded.
+    /// Wraps the handler; `encode` writes its response.
     pub fn new(handler: H, encode: fn(R) -> Vec<u8>, answered: Answered) -> Self {
         Self { handler, encode, answered, payload: PhantomData }
     }

@@ -1,8 +1,8 @@
-//! What a log line with three span fields costs, beside `lambda_runtime`'s own subscriber in the same run.
+//! The cost of a log line with three span fields, compared with `lambda_runtime`'s own subscriber in the same run.
 //!
-//! Each subscriber is set in a process of its own, which writes its lines to `/dev/null` and sends back the CPU time that they took. `line` is a
-//! line below a span that is there, `span` makes the span as well. Ours runs in an invocation that is not sampled; theirs in the span that
-//! `lambda_runtime` puts around one. Fails where a line of ours takes more than 1.3 times as long.
+//! Each subscriber runs in a separate process, which writes its lines to `/dev/null` and reports their CPU time. `line` logs
+//! inside an existing span; `span` also creates the span. Our lines belong to an invocation that is not sampled, theirs to the
+//! span that `lambda_runtime` creates. The bench fails when a line takes more than 1.3 times as long as theirs.
 
 use criterion::{BenchmarkId, Criterion, criterion_group};
 use lambda_lifecycle::{Error, Lifecycle};
@@ -22,7 +22,7 @@ use tracing::{info, info_span};
 const ROUND: u64 = 2_000;
 const HEADER: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
 const REQUEST: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
-/// A line of ours may take so many times as long as one of theirs.
+/// The limit: the time of our line, as a multiple of theirs.
 const GOAL: f64 = 1.3;
 
 fn main() -> ExitCode {
@@ -112,7 +112,7 @@ impl Drop for Measured {
     }
 }
 
-/// Logs as many lines as it is asked for, until it is asked no more.
+/// Logs as many lines as each request asks for, until the requests end.
 fn serve(subscriber: &str) {
     let makes_span = std::env::var("WHAT").is_ok_and(|what| what == "span");
     let rounds = move || {

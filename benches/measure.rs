@@ -1,4 +1,4 @@
-//! Time on a busy machine: of many rounds the best, and where waiting is no cost, the thread's own time.
+//! Time on a busy machine: the best of many rounds and, where waiting does not count, the thread's own CPU time.
 
 use crate::function::{self, Answered};
 use lambda_runtime::{Error, LambdaInvocation};
@@ -6,10 +6,10 @@ use nix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 use tower::Service;
 
-/// Nanoseconds: from the event to the answer on the clock, and of this thread's time in all.
+/// Nanoseconds: elapsed time from the event to the response, and this thread's CPU time in total.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// Until it is answered.
+    /// Until the response.
     pub answer: f64,
     /// In all.
     pub cpu: f64,
@@ -76,7 +76,7 @@ pub fn thread_cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-/// The CPU time of all threads: some export on one of their own.
+/// The CPU time of all threads, because some exporters run on their own thread.
 pub fn process_cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }

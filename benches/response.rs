@@ -19,7 +19,7 @@ const SLOW: Duration = Duration::from_millis(500);
 const ROUNDS: usize = 21;
 /// A backend far away.
 const FAR: Duration = Duration::from_millis(100);
-/// What the exporters of `opentelemetry-otlp` try for before they give up an endpoint that refuses.
+/// The time for which the exporters of `opentelemetry-otlp` retry an endpoint that refuses connections.
 const RETRIES: Duration = Duration::from_millis(850);
 const ROWS: [(&str, &str); 6] = [
     ("plain", "neither"),

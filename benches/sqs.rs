@@ -1,8 +1,9 @@
-//! What a batch costs per message, beside what one writes by hand: `buffer_unordered` without any tracing.
+//! The cost of a batch per message, compared with hand-written `buffer_unordered` without tracing.
 //!
-//! `overhead` is CPU time of the thread that serves, in batches of a hundred messages that have nothing to do. "sampled" includes span,
-//! link, annotations and the document, sent to a daemon on this machine. `throughput` is time to the answer, with messages that wait
-//! for a millisecond, sixteen at a time; documents leave after the answer, at the pace the daemon's buffer survives.
+//! `overhead` is the CPU time of the serving thread, in batches of a hundred messages without work. "sampled" includes the span,
+//! its link, its annotations and the document, sent to a daemon on this machine. `throughput` is the time to the response, with
+//! messages that wait for a millisecond, sixteen at a time. Documents are sent after the response, at a rate that the daemon's
+//! buffer can take.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use futures_util::StreamExt;
@@ -28,7 +29,7 @@ use std::{
 use tokio::runtime::Runtime;
 use tower::{Layer, Service};
 
-/// Each invocation has a trace of its own: the budget of a trace is for all that is sent into it.
+/// Each invocation has a separate trace, because a trace's budget counts everything that is sent into it.
 static TRACES: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Deserialize)]
@@ -79,10 +80,10 @@ fn event(messages: usize, waits: bool) -> SqsEvent {
     SqsEvent { records: (0..messages).map(record).collect() }
 }
 
-/// Nanoseconds from the last batch to its answer.
+/// Nanoseconds from the last batch to its response.
 static ANSWERED_AFTER: AtomicU64 = AtomicU64::new(0);
 
-/// What lambda_runtime is between position A and the handler, without HTTP and JSON.
+/// The stand-in for lambda_runtime between position A and the handler, without HTTP and JSON.
 struct Handed<H> {
     handler: H,
     event: Option<SqsEvent>,
@@ -143,7 +144,7 @@ fn run(runtime: &Runtime, way: Way, event: SqsEvent) {
     runtime.block_on(service.call(invocation(sampled))).expect("it is served");
 }
 
-/// What is measured of one batch.
+/// The measurement of one batch.
 #[derive(Clone, Copy)]
 enum Measured {
     ThreadTime,
@@ -188,7 +189,7 @@ criterion_group! {
     targets = batches
 }
 
-/// The library reads the daemon's address from its environment once: so it runs in a process of its own, and this one is the daemon.
+/// The library reads the daemon's address from the environment once, so it runs in a child process. This process is the daemon.
 fn main() -> ExitCode {
     if std::env::var_os("AWS_XRAY_DAEMON_ADDRESS").is_some() {
         benches();

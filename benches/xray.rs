@@ -116,7 +116,7 @@ fn translation(criterion: &mut Criterion) {
             });
         });
         let mut theirs = SegmentTranslator::new().metadata_all_attrs().with_indexed_attr("order.id".to_owned());
-        // It reads Rust's backtraces only if told that they are Rust's.
+        // It reads Rust's backtraces only when this attribute names the language.
         theirs.set_resource(&Resource::builder_empty().with_attribute(KeyValue::new("telemetry.sdk.language", "rust")).build());
         let batch = [span];
         let documents = theirs.translate_spans(&batch);

@@ -1,7 +1,7 @@
-//! What the library adds to an invocation, around a stand-in for `lambda_runtime`'s inner service.
+//! The cost that the library adds to an invocation, around a stand-in for `lambda_runtime`'s inner service.
 //!
-//! `cargo bench --manifest-path benches/Cargo.toml --bench invocation`. Settings and environment are read once a process, so each row
-//! is a process of its own, this program started again with `ROW`.
+//! `cargo bench --manifest-path benches/Cargo.toml --bench invocation`. Settings and environment are read once in a process, so
+//! each row runs in a separate process: this program starts itself again with `ROW`.
 
 mod row;
 
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let mut measured = Vec::new();
     for row in row::ROWS {
         if row.title {
-            println!("{:64} {:>12} {:>12}", row.what, "to answer", "CPU in all");
+            println!("{:64} {:>12} {:>12}", row.what, "to response", "CPU in total");
         } else {
             measured.push((row.name, start(row)));
         }

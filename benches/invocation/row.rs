@@ -1,4 +1,4 @@
-//! The rows of the table: each in a process of its own.
+//! The rows of the table. Each runs in a separate process.
 
 use lambda_lifecycle::{Environment, Lifecycle};
 use lambda_lifecycle_benches::{
@@ -75,7 +75,7 @@ pub(crate) const GOALS: &[(&str, &str, f64)] = &[
     ("not recorded, ten spans, concurrent", "no tracing, ten spans, concurrent", 4_000.0),
     ("not recorded, ten spans, concurrent, with the log", "no tracing, ten spans, concurrent", 4_000.0),
     ("metrics", "no tracing", 5_000.0),
-    ("metrics, three of the user's", "no tracing", 5_000.0),
+    ("metrics, three custom", "no tracing", 5_000.0),
     ("metrics, concurrent", "no tracing, concurrent", 5_000.0),
 ];
 
@@ -101,7 +101,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("no tracing, ten spans, concurrent", Kind::NotSampled, Work::Spans(10), OFF_CONCURRENT),
     title("METRICS, LAMBDA_LIFECYCLE_TRACE=off"),
     row("metrics", Kind::NotSampled, Work::Spans(0), METRICS),
-    row("metrics, three of the user's", Kind::NotSampled, Work::Metrics, METRICS),
+    row("metrics, three custom", Kind::NotSampled, Work::Metrics, METRICS),
     row("no tracing, concurrent", Kind::NotSampled, Work::Spans(0), OFF_CONCURRENT),
     row("metrics, concurrent", Kind::NotSampled, Work::Spans(0), METRICS_CONCURRENT),
     title("NOT RECORDED (Sampled=0)"),
@@ -171,7 +171,7 @@ where
     match row.kind {
         Kind::Sampled(times) | Kind::Alone(times) | Kind::BareAlone(times) => {
             let header = header(u8::from(matches!(row.kind, Kind::Sampled(_))));
-            // What is made once is no cost of an invocation.
+            // The first invocations initialize shared state, which is not part of an invocation's cost.
             measure::one_by_one(&mut service, &header, 3, answered, REST, measure::thread_cpu).await;
             measure::one_by_one(&mut service, &header, times, answered, REST, measure::thread_cpu).await
         }

@@ -15,12 +15,12 @@ use tower::Service;
 pub(crate) const COUNTS: &[u32] = &[1, 4, 16, 64];
 const WARM_UP: Duration = Duration::from_millis(100);
 const MEASURED: Duration = Duration::from_millis(400);
-/// For what is left to do after the last answer.
+/// The time for work that remains after the last response.
 const REST: Duration = Duration::from_millis(20);
 const ENVIRONMENT: &[(&str, &str)] = &[("AWS_LAMBDA_MAX_CONCURRENCY", "64")];
 
 pub(crate) const ROWS: &[Row] = &[
-    Row { name: "concurrent bare", what: "none of ours", env: ENVIRONMENT },
+    Row { name: "concurrent bare", what: "without the library", env: ENVIRONMENT },
     Row { name: "concurrent not sampled", what: "ours, not sampled", env: ENVIRONMENT },
     Row { name: "concurrent sampled", what: "ours, sampled, sent", env: ENVIRONMENT },
 ];

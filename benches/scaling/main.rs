@@ -1,8 +1,9 @@
 //! How the cost grows with the spans of an invocation and with the invocations at once, beside rivals that can be called in-process.
 //!
-//! `cargo bench --manifest-path benches/Cargo.toml --features rivals --bench scaling`. Settings, subscriber and provider are made once
-//! a process, so each measurement is a process of its own, this program started again with `ROW`, in rounds; the best round counts. What
-//! stands for `lambda_runtime` speaks no HTTP, so that a ratio to none of ours is far above that of a real invocation.
+//! `cargo bench --manifest-path benches/Cargo.toml --features rivals --bench scaling`. A process creates settings, subscriber and
+//! provider once, so each measurement runs in a separate process: this program starts itself again with `ROW`. The best of
+//! several rounds counts. The stand-in for `lambda_runtime` does no HTTP, so ratios to an invocation without the library are far
+//! higher than in a real function.
 
 mod concurrent;
 mod rivals;
@@ -33,10 +34,12 @@ fn main() -> ExitCode {
     }
     eprintln!();
     let [spans, concurrent] = &tables;
-    spans.print("SPANS AN INVOCATION: µs a span to the answer, × ours sampled", spans::OURS, |cost, count| cost.answer / count);
+    spans.print("SPANS AN INVOCATION: µs a span to the response, × ours sampled", spans::OURS, |cost, count| {
+        cost.answer / count
+    });
     spans.print("SPANS AN INVOCATION: µs of CPU a span in all, × ours sampled", spans::OURS, |cost, count| cost.cpu / count);
     concurrent.print(
-        "INVOCATIONS AT ONCE, 1 ms of waiting, ten spans: µs of CPU an invocation, × none of ours",
+        "INVOCATIONS AT ONCE, 1 ms of waiting, ten spans: µs of CPU an invocation, × without the library",
         0,
         |cost, _| cost.cpu,
     );

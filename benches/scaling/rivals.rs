@@ -15,12 +15,12 @@ pub(crate) const LITE: &[(&str, &str)] = &[("RUST_LOG", "info"), ("LAMBDA_SPAN_P
 
 static DISCARDED: AtomicU64 = AtomicU64::new(0);
 
-/// How many spans came to be thrown away.
+/// The number of discarded spans.
 pub(crate) fn discarded() -> u64 {
     DISCARDED.load(Relaxed)
 }
 
-/// Throws spans away: nothing of a rival's cost is its exporter's.
+/// Discards spans, so that a rival's cost does not include its exporter's.
 #[derive(Debug)]
 pub(crate) struct Discard;
 
@@ -41,7 +41,7 @@ impl opentelemetry_sdk_of_lite::trace::SpanExporter for Discard {
     }
 }
 
-/// `lambda_runtime`'s layer over tracing-opentelemetry, flushed after each answer.
+/// `lambda_runtime`'s layer over tracing-opentelemetry, flushed after each response.
 pub(crate) fn layer(batch: bool) -> Result<OpenTelemetryLayer<impl Fn() + Clone>, Error> {
     let provider = if batch {
         let config = BatchConfigBuilder::default().with_max_queue_size(QUEUE).build();
@@ -59,7 +59,7 @@ pub(crate) fn layer(batch: bool) -> Result<OpenTelemetryLayer<impl Fn() + Clone>
     }))
 }
 
-/// `lambda-otel-lite`'s layer in its default mode, which exports before the answer.
+/// `lambda-otel-lite`'s layer in its default mode, which exports before the response.
 pub(crate) async fn lite(discard: bool) -> Result<OtelTracingLayer<Value>, Error> {
     let config = TelemetryConfig::builder().processor_mode(ProcessorMode::Sync);
     let config = if discard {

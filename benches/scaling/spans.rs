@@ -14,7 +14,7 @@ pub(crate) const COUNTS: &[u32] = &[1, 10, 100, 1_000, 10_000];
 /// One after the other: after a rest, how cold the processor's caches are differs from round to round more than the rows do.
 const REST: Duration = Duration::ZERO;
 
-/// Which of the rows the others are compared with.
+/// The row that is the baseline.
 pub(crate) const OURS: usize = 2;
 
 pub(crate) const ROWS: &[Row] = &[
@@ -58,7 +58,7 @@ async fn measure(name: &str, count: u32) -> Result<Cost, Error> {
             cost(function::ours(handler, answered.clone()), u8::from(name != "not sampled"), count, &answered).await
         }
     }?;
-    // With one of its own for each invocation. Who leaves spans out would be measured wrong.
+    // The invocation's span counts too. Without it, contenders that record no such span would look cheaper.
     let made = u64::from(times(count) + times(count) / 3) * u64::from(count + 1);
     if matches!(name, "exported" | "layer batch" | "layer simple" | "lite") && rivals::discarded() != made {
         return Err(format!("{} of {made} spans were exported", rivals::discarded()).into());
@@ -66,7 +66,7 @@ async fn measure(name: &str, count: u32) -> Result<Cost, Error> {
     Ok(cost)
 }
 
-/// How often it is measured, after a third as many times that are not: what is made once is no cost of an invocation.
+/// The number of measured rounds. A third as many run before them, because the first rounds initialize shared state.
 fn times(count: u32) -> u32 {
     match count {
         0..100 => 2_000,

@@ -1,4 +1,4 @@
-//! The tables: rows measured in processes of their own, the best round of each printed.
+//! The tables. Each row runs in several processes, and the best round is printed.
 
 use lambda_lifecycle_benches::measure::Cost;
 use std::process::{Command, Stdio};
@@ -31,7 +31,7 @@ impl Table {
         Self { rows, counts, best: vec![vec![None; counts.len()]; rows.len()] }
     }
 
-    /// Measures each once more, the rows by turns, so that drift hits all alike.
+    /// Measures each row once more, in turn, so that drift affects all rows equally.
     pub(crate) fn round(&mut self, daemon: &str) {
         for (column, count) in self.counts.iter().enumerate() {
             for (row, best) in self.rows.iter().zip(&mut self.best) {
@@ -63,7 +63,7 @@ impl Table {
     }
 }
 
-/// Measures a row in a process of its own.
+/// Measures a row in a separate process.
 fn start(row: &Row, count: u32, daemon: &str) -> Option<Cost> {
     let mut command = Command::new(std::env::current_exe().ok()?);
     command.env("ROW", format!("{} {count}", row.name)).env("AWS_XRAY_DAEMON_ADDRESS", daemon).stdout(Stdio::piped());

@@ -1,4 +1,4 @@
-//! What becomes of an invocation when nobody receives its spans: no daemon, and a collector that refuses connections.
+//! Warm invocations without a receiver for their spans: no X-Ray daemon, and a collector that refuses connections.
 
 use crate::{environment, error::Error, measured::Measured, sinks::Sinks};
 use bench_report::format;
@@ -21,10 +21,10 @@ pub(crate) async fn measure(all: &mut [Measured], rounds: usize) -> Result<(), E
 
 pub(crate) fn table(text: &mut String, all: &[Measured]) {
     text.push_str(
-        "\n### When nobody receives\n\nWarm invocations without a daemon, and with a collector that refuses connections. Median (10th to 90th \
+        "\n### Without a receiver\n\nWarm invocations without a daemon, and with a collector that refuses connections. Median (10th to 90th \
          percentile), in microseconds, 10 ms between two invocations; in brackets the median of the table above, where they are received.\n\n",
     );
-    format::head(text, &["contender", "event to answer", "answer to next `/next`"]);
+    format::head(text, &["contender", "event to response", "response to next `/next`"]);
     for of in all.iter().filter(|measured| is_shown(measured)) {
         let cells = [(&of.absent.to_answer, &of.samples.to_answer), (&of.absent.to_ready, &of.samples.to_ready)];
         let cells = cells.map(|(absent, present)| format!("{} [{}]", format::spread(absent), format::middle(present)));

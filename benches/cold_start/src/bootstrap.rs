@@ -1,4 +1,4 @@
-//! A bootstrap without the sandbox: what it is told, and what it asks.
+//! Starts a bootstrap without the sandbox: its environment variables and its requests.
 
 use crate::{contender::Contender, sinks::Sinks};
 use std::{
@@ -49,7 +49,7 @@ pub(crate) fn request(connection: &mut TcpStream) -> Option<Vec<u8>> {
     Some(request)
 }
 
-/// Waits for the first request for an event, and hands back the connection it came on. An extension that comes before is registered.
+/// Waits for the first request for an event and returns its connection. Extensions that register before it are accepted.
 pub(crate) fn first_next(api: &TcpListener) -> Option<TcpStream> {
     loop {
         let (mut connection, _) = api.accept().ok()?;
@@ -72,7 +72,7 @@ pub(crate) const REGISTER: &[u8] = b"POST /2020-01-01/extension/register ";
 pub(crate) const REGISTERED: &[u8] = b"HTTP/1.1 200 OK\r\nlambda-extension-identifier: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n\
     content-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 
-/// An answer to a request for the next event: the number makes its trace a different one.
+/// A response to a request for the next event. Each number gives it a different trace.
 pub(crate) fn event(number: u64, sampled: bool, payload: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (deadline, epoch, sampled) = (now.as_millis() + 30_000, now.as_secs(), u8::from(sampled));

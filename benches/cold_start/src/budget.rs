@@ -1,4 +1,4 @@
-//! What ours may cost: the lines of `benches/budget.toml`, and how a measured figure stands to its line.
+//! The budget of this library: the lines of `benches/budget.toml`, and the comparison of each with its measured figure.
 
 use serde::Deserialize;
 use std::{
@@ -6,7 +6,7 @@ use std::{
     fmt,
 };
 
-/// What hardly drifts between two runs, so that a change of it is a change of the program.
+/// A figure that hardly varies between two runs, so that a difference means that the program changed.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Figure {
@@ -51,7 +51,7 @@ impl fmt::Display for Figure {
     }
 }
 
-/// Why there is no comparison.
+/// The comparison failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("benches/budget.toml: {0}")]
@@ -69,7 +69,7 @@ pub(crate) struct Line {
     /// The contender whose figure is taken from this one.
     above: Option<String>,
     budget: f64,
-    /// How far a run may be from the budget, on either side, without a word.
+    /// The allowed distance from the budget, in either direction.
     margin: f64,
     why: String,
 }
@@ -84,13 +84,13 @@ pub(crate) enum Verdict {
     Within,
     /// More than the budget and its margin.
     Exceeded,
-    /// Less by more than the margin: the budget no longer holds anything.
+    /// Less than the budget by more than the margin: the budget is out of date.
     Loose,
     /// A tool is missing.
     NotMeasured,
 }
 
-/// A line beside what was measured.
+/// A line of the budget and its measured figure.
 pub(crate) struct Compared<'a> {
     pub(crate) contender: &'a str,
     pub(crate) figure: Figure,
@@ -99,7 +99,7 @@ pub(crate) struct Compared<'a> {
     measured: Option<Measured>,
 }
 
-/// As it was counted of the contender and of the other one, and as the line counts it.
+/// The figures of the contender and of the baseline, and the figure that the line compares.
 struct Measured {
     own: f64,
     base: Option<f64>,
@@ -124,7 +124,7 @@ impl Budget {
         Ok(budget)
     }
 
-    /// Everybody whose figures are needed.
+    /// The contenders whose figures are needed.
     pub(crate) fn contenders(&self) -> BTreeSet<&str> {
         let bases = self.lines().filter_map(|(_, _, line)| line.base());
         self.0.keys().map(String::as_str).chain(bases).collect()
@@ -164,7 +164,7 @@ impl Line {
         self.ratio_to.as_deref().or(self.above.as_deref())
     }
 
-    /// Nothing if one of the two was not measured.
+    /// `None` if one of the two was not measured.
     fn measure(&self, measured: impl Fn(&str) -> Option<f64>, contender: &str) -> Option<Measured> {
         let own = measured(contender)?;
         Some(match (&self.ratio_to, &self.above) {
@@ -175,7 +175,7 @@ impl Line {
     }
 
     fn verdict(&self, value: f64) -> Verdict {
-        // A ratio to nothing is no number, and no number is within a budget.
+        // A ratio to zero is not a number (NaN), which no budget allows.
         match value - self.budget {
             over if over.is_nan() || over > self.margin => Verdict::Exceeded,
             over if over < -self.margin => Verdict::Loose,
@@ -218,7 +218,7 @@ impl fmt::Display for Compared<'_> {
 }
 
 impl Compared<'_> {
-    /// What to do about the line.
+    /// The advice that is printed below a line that failed.
     pub(crate) fn advice(&self) -> Option<String> {
         let Self { contender, figure, .. } = self;
         let place = format!("[{contender}.{}] in benches/budget.toml", figure.key());
@@ -239,7 +239,7 @@ mod tests {
     const ABOVE: &str = "[ours.stripped_kb]\nabove = \"bare\"\nbudget = 500\nmargin = 20\nwhy = \"the layers\"";
     const COUNT: &str = "[ours.crates]\nbudget = 79\nmargin = 0\nwhy = \"opentelemetry\"";
 
-    /// What becomes of a line where ours and bare were measured as these.
+    /// The verdict on a line, for these figures of this library and of the baseline.
     fn verdict(line: &str, ours: f64, bare: f64) -> Verdict {
         let budget = Budget::parse(line).unwrap();
         let compared = budget.compare(|contender, _| Some(if contender == "bare" { bare } else { ours }));

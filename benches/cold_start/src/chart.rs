@@ -79,7 +79,7 @@ fn cold_start(rows: &[Row], caption: &str) -> io::Result<String> {
     let height = 40;
     let sheet = Sheet {
         title: "A cold start",
-        legend: ["to the first /next", "to the first answer"],
+        legend: ["to the first /next", "to the first response"],
         notes: &[NAMED, caption, SHARED],
         names: NAMES,
         height,
@@ -103,7 +103,7 @@ fn invocation(rows: &[Row], caption: &str) -> io::Result<String> {
     let title = "A warm invocation with ten spans, 10 ms after the one before";
     let sheet = Sheet {
         title,
-        legend: ["from the event to the answer", "from the answer to the next /next"],
+        legend: ["from the event to the response", "from the response to the next /next"],
         notes: &[NAMED, caption, SHARED],
         names: NAMES,
         height,

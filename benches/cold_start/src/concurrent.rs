@@ -1,6 +1,6 @@
-//! Many events at once, as on Managed Instances: how many a process answers in a second, and the CPU time each takes.
+//! Many events at once, as on Managed Instances: the responses of a process per second, and the CPU time of each.
 //!
-//! The Runtime API is one that does nothing but hand out events and count answers: it shares the machine with what is measured.
+//! This Runtime API only sends events and counts responses, because it shares the machine with the measured process.
 
 use crate::{
     bootstrap,
@@ -31,7 +31,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const MEASURED: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// What the handler is asked to do, and its column's title.
+/// The handler's work, and the title of its column.
 const WORKS: [(&str, &str); 2] =
     [("waiting 10 ms", r#"{"order":7,"sku":"tea","wait":10}"#), ("not waiting", r#"{"order":7,"sku":"tea"}"#)];
 
@@ -90,7 +90,7 @@ async fn run(contender: &Contender, program: &Path, sinks: &Sinks, events: Event
     served.abort();
     child.kill()?;
     child.wait()?;
-    measured?.ok_or(Error::Incomplete { contender: contender.name, what: "an answer among many" })
+    measured?.ok_or(Error::Incomplete { contender: contender.name, what: "one of many responses" })
 }
 
 async fn observe(pid: u32, events: &Events, runs: &mut Runs) -> std::io::Result<Option<()>> {
@@ -111,7 +111,7 @@ async fn observe(pid: u32, events: &Events, runs: &mut Runs) -> std::io::Result<
     Ok(Some(()))
 }
 
-/// What is handed out, and what came back.
+/// The events that were sent, and the responses to them.
 struct Events {
     payload: &'static str,
     sampled: Option<u64>,
@@ -136,7 +136,7 @@ async fn serve(api: TcpListener, events: Arc<Events>) {
     }
 }
 
-/// Answers the requests of a connection, to its end.
+/// Responds to the requests of a connection until it closes.
 async fn answer(mut connection: TcpStream, events: Arc<Events>) -> Option<()> {
     connection.set_nodelay(true).ok()?;
     let mut received = Vec::with_capacity(4096);

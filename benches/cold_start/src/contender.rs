@@ -2,10 +2,10 @@
 
 use crate::{linked::Linked, sinks::Sinks};
 
-/// A bootstrap and what it is told.
+/// A bootstrap and its configuration.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    /// What it is, for the table's reader.
+    /// The description in the table.
     pub(crate) what: &'static str,
     /// Its package in `benches/contenders`.
     pub(crate) package: &'static str,
@@ -14,11 +14,11 @@ pub(crate) struct Contender {
     pub(crate) linked: Linked,
     pub(crate) log_format: &'static str,
     env: &'static [(&'static str, &'static str)],
-    /// Whether it hands on its spans.
+    /// Whether it exports its spans.
     pub(crate) exports: bool,
-    /// Whether it hands them to a daemon or a collector that may be absent.
+    /// Whether it exports them to a daemon or a collector, which may be absent.
     pub(crate) receiver: bool,
-    /// Whether it is in the charts too, which show what a user would choose between.
+    /// Whether it is in the charts, which compare what a user would choose between.
     pub(crate) charted: bool,
 }
 
@@ -71,13 +71,13 @@ const OURS: Contender = Contender {
     ..BARE
 };
 
-/// In the order of the tables. The first is what the others are compared with.
+/// In the order of the tables. The first is the baseline.
 pub(crate) const CONTENDERS: &[Contender] = &[
     BARE,
     OURS,
     Contender {
         name: "ours_init",
-        what: "ours, stage 1 alone: a set-up in the Init phase; no log",
+        what: "ours, stage 1 alone: an initializer in the Init phase; no log",
         program: "ours_init",
         exports: false,
         receiver: false,
@@ -155,7 +155,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     },
     Contender {
         name: "lambda_otel_lite",
-        what: "`lambda-otel-lite` with its defaults: OTLP as lines on standard output, before the answer; no log",
+        what: "`lambda-otel-lite` with its defaults: OTLP as lines on standard output, before the response; no log",
         package: "contender_lambda_otel_lite",
         program: "contender_lambda_otel_lite",
         exports: true,
@@ -163,7 +163,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     },
     Contender {
         name: "otel_layer",
-        what: "`lambda_runtime`'s OpenTelemetry layer, OTLP over HTTP to a collector on this machine, flushed after the answer; no log",
+        what: "`lambda_runtime`'s OpenTelemetry layer, OTLP over HTTP to a collector on this machine, flushed after the response; no log",
         package: "otel_layer",
         program: "otel_layer",
         exports: true,
@@ -173,7 +173,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     Contender {
         name: "otel_lambda_tower",
         what: "`opentelemetry-lambda-tower` as its README shows it, with the exporter of `otel_layer`; no log. It flushes before the answer, and \
-               knows HTTP, SQS and SNS events only: this one's extractor is its README's example, so the spans begin a trace of their own",
+               knows HTTP, SQS and SNS events only: this one's extractor is its README's example, so the spans start a separate trace",
         package: "otel_lambda_tower",
         program: "otel_lambda_tower",
         exports: true,

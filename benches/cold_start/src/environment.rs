@@ -9,7 +9,7 @@ use lambda_lifecycle_sandbox::{
 use std::{path::Path, time::Duration};
 
 const WARM: usize = 20;
-/// Between warm invocations, unless they come at once.
+/// The pause between warm invocations, unless they run back to back.
 const GAP: Duration = Duration::from_millis(10);
 
 pub(crate) async fn measure(contender: &Contender, program: &Path, sinks: &Sinks, samples: &mut Samples) -> Result<(), Error> {
@@ -26,7 +26,7 @@ pub(crate) async fn measure(contender: &Contender, program: &Path, sinks: &Sinks
     samples.resident.push(usage.resident);
     samples.threads.push(usage.threads);
 
-    invoke(&function).await.ok_or_else(|| incomplete("its first answer"))?;
+    invoke(&function).await.ok_or_else(|| incomplete("its first response"))?;
     let before = Usage::of(pid)?;
     rested(contender, &function, WARM, samples).await?;
     let after = Usage::of(pid)?;
@@ -54,7 +54,7 @@ pub(crate) async fn measure_warm(
     samples: &mut Samples,
 ) -> Result<(), Error> {
     let function = start(contender, program, sinks).await;
-    invoke(&function).await.ok_or(Error::Incomplete { contender: contender.name, what: "its first answer" })?;
+    invoke(&function).await.ok_or(Error::Incomplete { contender: contender.name, what: "its first response" })?;
     rested(contender, &function, count, samples).await?;
     function.shutdown().await;
     Ok(())
@@ -70,13 +70,13 @@ async fn rested(contender: &Contender, function: &Function, count: usize, sample
     Ok(())
 }
 
-/// A warm invocation: to the answer, and from there to `/next`.
+/// A warm invocation: the time to its response, and from there to `/next`.
 async fn warm(contender: &Contender, function: &Function) -> Result<(f64, f64), Error> {
     let incomplete = |what| Error::Incomplete { contender: contender.name, what };
     let seen = function.timeline().len();
-    invoke(function).await.ok_or_else(|| incomplete("a warm answer"))?;
+    invoke(function).await.ok_or_else(|| incomplete("a warm response"))?;
     let events = &function.timeline()[seen..];
-    let answer = between(events, out, answered).ok_or_else(|| incomplete("a warm answer"))?;
+    let answer = between(events, out, answered).ok_or_else(|| incomplete("a warm response"))?;
     let ready = between(events, answered, next).ok_or_else(|| incomplete("its next /next"))?;
     Ok((nanoseconds(answer), nanoseconds(ready)))
 }

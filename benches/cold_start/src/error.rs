@@ -1,4 +1,4 @@
-//! Why there is no table, or why the gate fails.
+//! The reasons why a table cannot be written and why the gate fails.
 
 use crate::budget;
 
@@ -14,7 +14,7 @@ pub(crate) enum Error {
     NothingExported(&'static str),
     #[error("benches/RESULTS.md has no line `{0}`")]
     NoMarker(&'static str),
-    #[error("benches/budget.toml names {0}, which is no contender of benches/cold_start/src/contender.rs")]
+    #[error("benches/budget.toml names {0}, which benches/cold_start/src/contender.rs does not define")]
     NoContender(String),
     #[error("figures over their budget: {0}")]
     OverBudget(usize),

@@ -1,4 +1,5 @@
-//! What a process holds when it waits for its first event, without the sandbox, so that nothing but the program and the kernel has a say.
+//! The memory and the threads of a process that waits for its first event. No sandbox runs, so only the program and the kernel
+//! count.
 
 use crate::{bootstrap, contender::Contender, error::Error, sinks::Sinks};
 use bench_report::{
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Addresses differ from start to start, and with them the pages that are touched.
+/// Addresses differ between starts, and so do the pages that are used.
 const STARTS: usize = 31;
 const LONGEST: Duration = Duration::from_secs(60);
 /// Between two looks.
@@ -25,7 +26,7 @@ const LOOK: Duration = Duration::from_micros(200);
 pub(crate) struct Footprint {
     pub(crate) faults: f64,
     pub(crate) resident: f64,
-    /// Resident memory that is no file's: heap, stacks, and written pages of the program.
+    /// Resident memory without a file behind it: heap, stacks, and pages that the program wrote.
     pub(crate) anonymous: f64,
 }
 
@@ -51,7 +52,7 @@ fn one(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<Usage, Er
     usage?.ok_or(Error::Incomplete { contender: contender.name, what: "its first /next" })
 }
 
-/// Looks at it when it has asked for an event and sleeps: before, it could still touch another page.
+/// Measures the process once it has asked for an event and sleeps. Before that, it could still use another page.
 fn waiting(child: &mut Child, api: TcpListener) -> std::io::Result<Option<Usage>> {
     let (sender, asked) = mpsc::channel();
     thread::spawn(move || sender.send(bootstrap::first_next(&api)));

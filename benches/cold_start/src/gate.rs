@@ -1,4 +1,4 @@
-//! `--check`: what does not drift, against `benches/budget.toml`. Nothing is timed, so it may run on any machine beside anything.
+//! `--check`: compares the figures that hardly vary with `benches/budget.toml`. Nothing is timed, so it can run on any machine under any load.
 
 use crate::{
     budget::{Budget, Compared, Figure, Verdict},
@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 type Figures = BTreeMap<Figure, f64>;
 
-/// Builds and measures whom the budget names, prints every line beside its figure, and fails if one is exceeded.
+/// Builds and measures the contenders of the budget, prints every line with its figure, and fails if one is exceeded.
 pub(crate) fn check(benches: &Path, only: Option<&str>) -> Result<(), Error> {
     let mut budget = Budget::parse(&fs::read_to_string(benches.join("budget.toml"))?)?;
     if let Some(only) = only {
@@ -83,7 +83,7 @@ fn profile(line: &Compared<'_>) -> String {
     let name = line.contender;
     let contender = CONTENDERS.iter().find(|contender| contender.name == name);
     let (package, program) = contender.map_or((name, name), |contender| (contender.package, contender.program));
-    // What is deployed has no symbols, so a profile needs a build that keeps them.
+    // Deployed programs have no symbols, so a profile needs a build that keeps them.
     let (unstripped, check) =
         ("CARGO_PROFILE_RELEASE_STRIP=none", "cargo run --manifest-path benches/cold_start/Cargo.toml -- --check");
     let profiled = |profile| format!("{unstripped} CALLGRIND_OUT=. {check}; callgrind_annotate --inclusive=yes {name}{profile}");

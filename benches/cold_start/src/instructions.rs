@@ -1,4 +1,4 @@
-//! Instructions, to the first `/next` and of a warm invocation: the one figure that does not depend on what else the machine does.
+//! Instructions to the first `/next` and of a warm invocation. No other figure is independent of the machine's load.
 
 use crate::{bootstrap, contender::Contender, error::Error, served, sinks::Sinks};
 use bench_report::statistics::median;
@@ -18,7 +18,7 @@ use std::{
 
 /// Hash seeds and addresses differ from start to start.
 const STARTS: usize = 5;
-/// The first of these invocations begin what all share: threads, a subscriber's caches, buffers that are used again.
+/// The first invocations initialize shared state: threads, the subscriber's caches, and reused buffers.
 const WARM: (u64, u64) = (10, 30);
 const LONGEST: Duration = Duration::from_mins(1);
 
@@ -34,7 +34,7 @@ pub(crate) fn to_first_next(contender: &Contender, program: &Path, sinks: &Sinks
     Ok(median(&counts?) as u64)
 }
 
-/// What one sampled invocation takes more, from `/next` to `/next`, once the first ones have set up what they share.
+/// The instructions of one sampled invocation, from `/next` to `/next`, after the first ones have initialized shared state.
 pub(crate) fn of_a_warm_invocation(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<u64, Error> {
     let (few, many) = WARM;
     let mut counts = Vec::new();
@@ -71,7 +71,7 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks, invocations: u64)
         let _ = kill(Pid::from_raw(pid), Signal::SIGUSR1);
     }
     let log = log.recv_timeout(LONGEST);
-    // It has ended, or never will by itself.
+    // It has either ended or would never end by itself.
     child.kill()?;
     child.wait()?;
     asked.map_err(|_| incomplete())?;

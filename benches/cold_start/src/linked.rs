@@ -1,10 +1,10 @@
-//! How a program comes to its C library.
+//! How a program is linked to its C library.
 
 use std::{path::PathBuf, process::Command};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Linked {
-    /// When it starts: what `cargo build` does.
+    /// When it starts, which is the default of `cargo build`.
     Dynamically,
     /// When it is built, to the machine's own glibc.
     Statically,
@@ -13,7 +13,7 @@ pub(crate) enum Linked {
 }
 
 impl Linked {
-    /// The target to name, and what to tell the compiler. A named target keeps the flags from build scripts and macros.
+    /// The target, and the compiler's flags. With a named target, the flags do not apply to build scripts and macros.
     pub(crate) fn target(self) -> Option<(String, &'static str)> {
         let arch = std::env::consts::ARCH;
         match self {
@@ -23,7 +23,7 @@ impl Linked {
         }
     }
 
-    /// What is missing for it here.
+    /// The tool that this machine lacks for this target.
     pub(crate) fn missing(self) -> Option<String> {
         let prints = |program: &str, args: &[&str]| {
             let output = Command::new(program).args(args).output();
@@ -31,7 +31,7 @@ impl Linked {
         };
         match (self, self.target()) {
             (Self::Statically, _) => {
-                // A name alone is the compiler's word for not found.
+                // The compiler prints the bare name when it finds no such file.
                 let found = prints("cc", &["-print-file-name=libc.a"]).is_absolute();
                 (!found).then(|| "no libc.a, a part of glibc's development package,".to_owned())
             }

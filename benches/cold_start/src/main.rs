@@ -1,4 +1,4 @@
-//! What a cold start costs, of this library and of what a user would pick instead: real bootstraps, in the sandbox and out of it.
+//! The cost of a cold start with this library and with the alternatives: real bootstraps, inside and outside the sandbox.
 //!
 //! `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --write` builds the contenders, measures them, and puts the tables
 //! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer, `--only bare,ours` those alone. `-- --check` instead compares what does
@@ -32,7 +32,7 @@ use sinks::Sinks;
 use std::{path::PathBuf, process::ExitCode};
 
 const ROUNDS: usize = 50;
-/// What takes long, or hardly differs from round to round, is measured in fewer rounds.
+/// The rounds of measurements that take long or hardly vary.
 const FEWER: usize = 10;
 
 fn main() -> ExitCode {
@@ -96,7 +96,7 @@ fn run() -> Result<(), Error> {
 async fn in_rounds(all: &mut [Measured], sinks: &Sinks, rounds: usize) -> Result<(), Error> {
     for round in 0..rounds {
         eprint!("\rround {} of {rounds}", round + 1);
-        // Each begins once as often as any other: what comes first finds other caches than what comes last.
+        // Each contender is first equally often, because the order affects the caches.
         for index in 0..all.len() {
             let index = (index + round) % all.len();
             let measured = &mut all[index];

@@ -1,4 +1,4 @@
-//! What is known of one contender.
+//! All measurements of one contender.
 
 use crate::{build::Built, contender::Contender, samples::Samples};
 
@@ -6,7 +6,7 @@ pub(crate) struct Measured {
     pub(crate) contender: &'static Contender,
     pub(crate) built: Built,
     pub(crate) samples: Samples,
-    /// Its invocations when nobody receives the spans.
+    /// Its invocations without a receiver for the spans.
     pub(crate) absent: Samples,
     /// To the first `/next`, where they can be counted.
     pub(crate) instructions: Option<u64>,

@@ -19,7 +19,7 @@ const RATIOS: &[Figure] = &[
     ("instructions to `/next`", |of| of.instructions.map(|count| count as f64)),
     ("CPU time to `/next`", |of| Some(median(&of.samples.cpu))),
     ("to `/next`", |of| Some(median(&of.samples.to_next))),
-    ("first answer", |of| Some(median(&of.samples.first_answer))),
+    ("first response", |of| Some(median(&of.samples.first_answer))),
     ("system calls", |of| of.system_calls.map(|count| count as f64)),
     ("page faults", |of| Some(median(&of.samples.faults))),
     ("resident", |of| Some(median(&of.samples.resident))),
@@ -38,7 +38,7 @@ pub(crate) fn tables(
     about(&mut text, machine, rounds, contenders)?;
 
     text.push_str("\n### Cold start\n\nMedian (10th to 90th percentile), in microseconds.\n\n");
-    head(&mut text, &["contender", "spawn to first `/next`", "CPU time to there", "spawn to first answer"]);
+    head(&mut text, &["contender", "spawn to first `/next`", "CPU time to there", "spawn to first response"]);
     for of in all {
         let Samples { to_next, cpu, first_answer, .. } = &of.samples;
         line(&mut text, of.contender.name, &[spread(to_next), spread(cpu), spread(first_answer)]);
@@ -64,7 +64,7 @@ pub(crate) fn tables(
     }
 
     text.push_str("\n### Warm invocations, ten spans each\n\nMedian (10th to 90th percentile), in microseconds, 10 ms between two invocations.\n\n");
-    head(&mut text, &["contender", "event to answer", "answer to next `/next`", "CPU time"]);
+    head(&mut text, &["contender", "event to response", "response to next `/next`", "CPU time"]);
     for of in all {
         let Samples { to_answer, to_ready, warm_cpu, .. } = &of.samples;
         line(&mut text, of.contender.name, &[spread(to_answer), spread(to_ready), spread(warm_cpu)]);
@@ -73,7 +73,7 @@ pub(crate) fn tables(
     text.push_str(
         "\nThe same, each event as soon as the invocation before is over, and what the process has grown to by then.\n\n",
     );
-    head(&mut text, &["contender", "event to answer", "answer to next `/next`", "resident KB", "threads"]);
+    head(&mut text, &["contender", "event to response", "response to next `/next`", "resident KB", "threads"]);
     for of in all {
         let Samples { to_answer_at_once, to_ready_at_once, warm_resident, warm_threads, .. } = &of.samples;
         let cells = [
@@ -98,9 +98,9 @@ pub(crate) fn tables(
     );
     let titles = [
         "contender",
-        "to answer",
+        "to response",
         "to `/next`",
-        "to answer, b.t.b.",
+        "to response, b.t.b.",
         "to `/next`, b.t.b.",
         "CPU time",
         "stripped KB",

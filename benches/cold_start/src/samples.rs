@@ -1,4 +1,4 @@
-//! What was measured of one contender.
+//! The samples of one contender.
 
 /// All samples of one contender; times in nanoseconds.
 #[derive(Debug, Default)]
@@ -10,11 +10,11 @@ pub(crate) struct Samples {
     pub(crate) faults: Vec<f64>,
     pub(crate) resident: Vec<f64>,
     pub(crate) threads: Vec<f64>,
-    /// From the start of the process to the answer to the event that waits at its first `/next`.
+    /// From the start of the process to the response to its first event, which waits at the first `/next`.
     pub(crate) first_answer: Vec<f64>,
-    /// Warm invocations, from the event to the answer.
+    /// Warm invocations, from the event to the response.
     pub(crate) to_answer: Vec<f64>,
-    /// Warm invocations, from the answer to `/next`.
+    /// Warm invocations, from the response to `/next`.
     pub(crate) to_ready: Vec<f64>,
     /// The same two of invocations that come as soon as the one before is over.
     pub(crate) to_answer_at_once: Vec<f64>,

@@ -1,5 +1,5 @@
-//! Where the contenders' spans go: a daemon and a collector that take everything and do nothing, each on a thread of its own, so that what a
-//! span costs its receiver is not measured.
+//! The destinations of the contenders' spans: a daemon and a collector that receive everything and do nothing. Each has its own
+//! thread, so the receiver's cost is not measured.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -43,7 +43,7 @@ impl Sinks {
         Ok(Self { xray, otlp, received })
     }
 
-    /// Addresses at which nobody is.
+    /// Addresses without a listener.
     pub(crate) fn absent() -> std::io::Result<Self> {
         let xray = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let otlp = format!("http://{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?);
@@ -56,7 +56,7 @@ impl Sinks {
     }
 }
 
-/// Answers every request of a connection with an empty success, to its end.
+/// Responds to every request of a connection with an empty success until it closes.
 fn answer(connection: &TcpStream, count: &AtomicU64) -> Option<()> {
     let mut reader = BufReader::new(connection);
     loop {

@@ -12,12 +12,12 @@ use std::{
 
 const EVENT: &str = r#"{"order":7,"sku":"tea"}"#;
 
-/// Times one start, to the first `/next` and to the first answer.
+/// Times one start, to the first `/next` and to the first response.
 pub(crate) fn measure(contender: &Contender, program: &Path, sinks: &Sinks, samples: &mut Samples) -> Result<(), Error> {
     let api = TcpListener::bind("127.0.0.1:0")?;
     let mut command = Command::new(program);
     bootstrap::environment(&mut command, contender, sinks, api.local_addr()?);
-    // Pipes that hold what one invocation writes, so that nobody needs to read them meanwhile.
+    // The pipes hold all that one invocation writes, so they need not be read meanwhile.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let event = bootstrap::event(1, true, EVENT);
 
@@ -26,7 +26,7 @@ pub(crate) fn measure(contender: &Contender, program: &Path, sinks: &Sinks, samp
     let served = serve(&api, &event, began);
     child.kill()?;
     child.wait()?;
-    let (next, answer) = served.ok_or(Error::Incomplete { contender: contender.name, what: "its first answer" })?;
+    let (next, answer) = served.ok_or(Error::Incomplete { contender: contender.name, what: "its first response" })?;
     samples.to_next.push(next.as_secs_f64() * 1e9);
     samples.first_answer.push(answer.as_secs_f64() * 1e9);
     Ok(())

@@ -1,4 +1,4 @@
-//! The goals, beside what was measured.
+//! The goals and their measured figures.
 
 use crate::{
     contender::{DEFAULTS, OURS},
@@ -9,11 +9,11 @@ use bench_report::statistics::median;
 /// The size of the goals that are about one size.
 const SMALLEST: u32 = 128;
 
-/// Prints every goal that these sizes show; says how many are missed.
+/// Prints every goal that these sizes measure, and returns the number of missed ones.
 pub(crate) fn print(all: &[Measured], sizes: &[u32]) -> usize {
     let mut missed = 0;
     let mut goal = |what: &str, mb: u32, value: f64, limit: f64, unit: &str| {
-        // What is not a number is not below a limit.
+        // This is false for NaN, so a missing figure fails the check.
         let holds = value <= limit;
         missed += usize::from(!holds);
         println!(

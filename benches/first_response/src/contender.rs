@@ -3,11 +3,11 @@
 /// A function and how it is built.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    /// What it is, for the table's reader.
+    /// The description in the table.
     pub(crate) what: &'static str,
     /// Its package in `contenders`, which has a program of this name.
     pub(crate) package: &'static str,
-    /// Variables of its build. Each set of variables has a target folder of its own.
+    /// Variables of its build. Each set of variables has its own target folder.
     pub(crate) build: &'static [(&'static str, &'static str)],
     /// Whether it is linked statically.
     pub(crate) linked_statically: bool,
@@ -15,9 +15,9 @@ pub(crate) struct Contender {
     pub(crate) ours: bool,
 }
 
-/// What the goals of this library are compared with.
+/// The baseline of this library's goals.
 pub(crate) const DEFAULTS: &str = "sdk_defaults";
-/// What the goals are for.
+/// The contender that must reach the goals.
 pub(crate) const OURS: &str = "ours";
 
 const SDK: Contender = Contender {

@@ -1,4 +1,4 @@
-//! Why there is no table.
+//! The reasons why a table cannot be written.
 
 use lambda_lifecycle_sandbox::control_groups::ControlGroupsError;
 use std::time::Duration;

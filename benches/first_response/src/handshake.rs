@@ -1,4 +1,4 @@
-//! How long a handshake with the local service takes: it must not be what is measured.
+//! The time of a handshake with the local service, which must not dominate the measurement.
 
 use crate::{error::Error, service::Service};
 use bench_report::statistics::{median, quantile};
@@ -11,7 +11,7 @@ use std::{
 
 const HANDSHAKES: usize = 31;
 
-/// A delayed acknowledgment takes 40 ms, so it cannot hide behind this, whatever else runs.
+/// A delayed acknowledgment takes 40 ms, so this limit detects it under any load.
 const LIMIT: Duration = Duration::from_millis(3);
 
 /// Connecting and shaking hands, in nanoseconds.

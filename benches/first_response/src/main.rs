@@ -1,4 +1,4 @@
-//! How long the first response of a function takes that makes one SDK call, set up in the ways a user would choose between.
+//! The time of a function's first response, with one SDK call, for each way to set up the client.
 //!
 //! `cargo run --release --manifest-path benches/first_response/Cargo.toml -- --write` builds the functions in `contenders`, measures them at the
 //! CPU shares of 128, 512 and 1,769 MB, and puts the tables into `benches/RESULTS.md` and the chart into `docs/first-response.svg`. Without
@@ -98,7 +98,7 @@ fn options() -> Result<Options, Error> {
 
 fn run() -> Result<ExitCode, Error> {
     let options = options()?;
-    // Before anything is built that could not be measured.
+    // Checked before the build, which takes minutes.
     let groups = ControlGroups::find()?;
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let wanted = |contender: &&Contender| options.only.as_ref().is_none_or(|only| only.iter().any(|name| name == contender.name));
@@ -134,7 +134,7 @@ fn run() -> Result<ExitCode, Error> {
 async fn in_rounds(all: &mut [Measured], stage: &Stage, rounds: usize) -> Result<(), Error> {
     for round in 0..rounds {
         eprint!("\rround {} of {rounds}", round + 1);
-        // Each begins once as often as any other: what comes first finds other caches than what comes last.
+        // Each contender is first equally often, because the order affects the caches.
         for index in 0..all.len() {
             let index = (index + round) % all.len();
             let Measured { contender, program, sizes } = &mut all[index];

@@ -1,4 +1,4 @@
-//! What was measured of one contender.
+//! All measurements of one contender.
 
 use crate::{contender::Contender, sample::Sample};
 use bench_report::statistics::median;

@@ -76,7 +76,7 @@ pub(crate) fn tables(
     Ok(text)
 }
 
-/// The median, with a digit where it tells something.
+/// The median, with a decimal digit where the value is small enough for it.
 pub(crate) fn milliseconds(samples: &[f64]) -> String {
     let value = median(samples);
     if value < 20.0 { format!("{value:.1}") } else { format!("{value:.0}") }

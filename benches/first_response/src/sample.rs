@@ -22,7 +22,7 @@ pub(crate) struct Stage {
     variables: [(&'static str, String); 2],
 }
 
-/// What was measured of one process.
+/// The measurements of one process.
 #[derive(Debug)]
 pub(crate) struct Sample {
     /// From the start of the process to its first request for an event.

@@ -1,4 +1,4 @@
-//! The service that the contenders call: on TLS, on this machine, with a certificate of its own making. Each connection has a thread.
+//! The service that the contenders call: TLS on this machine, with a certificate that it creates. Each connection has a thread.
 
 use crate::error::Error;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -53,7 +53,7 @@ impl Service {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let config = Arc::clone(&config);
-                // A connection that breaks off concerns its contender, whose call then fails.
+                // When a connection breaks, the contender's call fails and reports it.
                 thread::spawn(move || serve(stream, config));
             }
         });

@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A copy written in one piece, as a deployment's is. What a linker wrote bit by bit lies in the page cache in small pieces, differently after each
-/// build, and is mapped more slowly for it.
+/// Copies the program, so that its file is written in one piece, as a deployment's is. A linker writes in small steps, which
+/// leaves small pieces in the page cache. Those are mapped more slowly, and differ after each build.
 pub fn copy(program: &Path) -> io::Result<PathBuf> {
     let deployed = program.with_extension("deployed");
     // Never over a file that may be running, or in the page cache already.

@@ -1,4 +1,4 @@
-//! What the programs in `benches` share to look at processes, and to write tables and charts.
+//! Shared by the programs in `benches`: process statistics, tables and charts.
 
 pub mod deployed;
 pub mod format;

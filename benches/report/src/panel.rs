@@ -16,7 +16,7 @@ const INK: RGBColor = RGBColor(31, 35, 40);
 pub const QUIET: RGBColor = RGBColor(101, 109, 118);
 const GRID: RGBColor = RGBColor(223, 227, 231);
 const PAPER: RGBColor = RGBColor(255, 255, 255);
-/// More than this many times the middle bar would leave no room to tell the others apart.
+/// The longest bar, as a multiple of the middle one. A longer one would make the others too short to compare.
 pub const LONGEST: f64 = 4.0;
 
 /// Which of a panel's series a bar belongs to.
@@ -45,7 +45,7 @@ pub struct Bar {
     pub tone: Tone,
     /// Which of the row's lanes, from the top.
     pub lane: i32,
-    /// What stands at its end.
+    /// The text at its end.
     pub text: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the kernel says of a process.
+//! The kernel's statistics of a process.
 
 use std::{fs, io};
 
@@ -11,7 +11,7 @@ pub struct Usage {
     pub faults: f64,
     /// Resident memory, in bytes.
     pub resident: f64,
-    /// The part of it that is no file's, in bytes.
+    /// The part of it without a file behind it, in bytes.
     pub anonymous: f64,
     pub threads: f64,
 }

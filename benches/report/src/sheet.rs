@@ -1,4 +1,4 @@
-//! What surrounds the panels of a chart: a title, a legend, the names of the rows, and notes.
+//! The frame of a chart: title, legend, names of the rows, and notes.
 
 use crate::panel::{Area, Style, Tone, count, text};
 use plotters::{
@@ -36,7 +36,7 @@ impl Sheet<'_> {
         let bottom = HEAD + self.height * count(rows);
         let height = bottom + FOOT + NOTE * (count(self.notes) + 1);
         let area = SVGBackend::with_string(&mut svg, (WIDTH.unsigned_abs(), height.unsigned_abs())).into_drawing_area();
-        // A sheet of its own, for a page may be dark.
+        // The page may be dark, so the chart has its own background.
         area.fill(&WHITE).map_err(io::Error::other)?;
         area.draw(&Rectangle::new([(0, 0), (WIDTH - 1, height - 1)], BORDER.stroke_width(1))).map_err(io::Error::other)?;
         text(&area, self.title, (EDGE, 28), 18, Style { bold: true, ..Style::INK })?;

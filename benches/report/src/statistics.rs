@@ -1,4 +1,4 @@
-//! Of many samples the ones that tell.
+//! The median and the percentiles of many samples.
 
 /// A quantile of the samples, by the nearest rank; 0 of none.
 pub fn quantile(samples: &[f64], quantile: f64) -> f64 {

@@ -1,4 +1,5 @@
-//! `lambda-otel-lite` as its documentation shows it: OTLP as lines on standard output, exported before the answer (its default, `sync`).
+//! `lambda-otel-lite` as its documentation shows it: OTLP as lines on standard output, exported before the response (its default,
+//! `sync`).
 
 use lambda_otel_lite::{TelemetryConfig, create_traced_handler, init_telemetry};
 use lambda_runtime::{Error, Runtime, service_fn};

@@ -34,7 +34,7 @@ impl TraceContextExtractor<Value> for OrderExtractor {
 // The exporter's blocking client may not be made on an executor's thread.
 fn provider() -> Result<SdkTracerProvider, Error> {
     let exporter = std::thread::spawn(|| SpanExporter::builder().with_http().build());
-    let exporter = exporter.join().map_err(|_| "the exporter's set-up panicked")??;
+    let exporter = exporter.join().map_err(|_| "the exporter's builder panicked")??;
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).build())
 }
 

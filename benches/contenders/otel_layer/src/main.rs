@@ -1,4 +1,4 @@
-//! `lambda_runtime`'s own OpenTelemetry layer with OTLP over HTTP to a collector on this machine, flushed after each answer.
+//! `lambda_runtime`'s own OpenTelemetry layer with OTLP over HTTP to a collector on this machine, flushed after each response.
 
 use lambda_runtime::{
     Error, Runtime,
@@ -13,7 +13,7 @@ use tracing_subscriber::{Layer, filter::LevelFilter, layer::SubscriberExt, util:
 // The exporter's blocking client may not be made on an executor's thread.
 fn provider() -> Result<SdkTracerProvider, Error> {
     let exporter = std::thread::spawn(|| SpanExporter::builder().with_http().build());
-    let exporter = exporter.join().map_err(|_| "the exporter's set-up panicked")??;
+    let exporter = exporter.join().map_err(|_| "the exporter's builder panicked")??;
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).build())
 }
 

@@ -1,4 +1,5 @@
-//! Stage 4 alone: the layer around the runtime, which is there when the answer has been posted, with a piece of work an invocation.
+//! Stage 4 alone: the layer around the runtime, which runs one piece of work in each invocation after the response has been
+//! posted.
 
 use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, service::RuntimeLayer, service_fn};
 use lambda_runtime::Runtime;

@@ -1,4 +1,4 @@
-//! Stage 2 alone: the layer around the handler, which cancels, answers early and makes every ending an answer.
+//! Stage 2 alone: the layer around the handler, which cancels it, responds early, and turns every outcome into a response.
 
 use lambda_lifecycle::{Error, Lifecycle, service::HandlerLayer, service_fn};
 use lambda_runtime::{Runtime, tower::Layer};

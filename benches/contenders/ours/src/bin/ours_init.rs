@@ -1,4 +1,4 @@
-//! Stage 1 alone: a set-up in the Init phase. Events are served by `lambda_runtime`.
+//! Stage 1 alone: an initializer in the Init phase. `lambda_runtime` serves the events.
 
 use lambda_lifecycle::{Error, Lifecycle, service_fn};
 

@@ -1,4 +1,4 @@
-//! What every contender does for an event: one message to a queue.
+//! The work that every contender does for an event: it sends one message to a queue.
 
 use aws_sdk_sqs::Client;
 use lambda_runtime::{Error, LambdaEvent};
