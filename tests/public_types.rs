@@ -97,7 +97,7 @@ fn describe(item: &Value) -> String {
     format!("{file}:{} {name}", item["span"]["begin"][0])
 }
 
-/// What is named and not allowed, and what is allowed and no longer named.
+/// The crates that are named and not allowed, and the allowed crates that are no longer named.
 fn problems(document: &Value, allowed: &[&str]) -> Vec<String> {
     let named = named(document);
     let unlisted = named.iter().filter(|(name, _)| !allowed.contains(&name.as_str()));

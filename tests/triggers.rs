@@ -4,7 +4,7 @@ use lambda_lifecycle::Trigger;
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, process::Command};
 
-/// What the names of the examples begin with, behind `example-`. The first that fits counts.
+/// The prefixes of the examples' names, after `example-`. The first match counts.
 const EXAMPLES: [(&str, Trigger); 69] = [
     ("activemq", Trigger::Mq),
     ("alb-lambda-target-request", Trigger::LoadBalancer),
@@ -20,7 +20,7 @@ const EXAMPLES: [(&str, Trigger); 69] = [
     ("apigw-v2-custom-authorizer", Trigger::Authorizer),
     ("apigw-v2-request", Trigger::ApiGatewayV2),
     ("apigw-websocket", Trigger::WebSocket),
-    // What a resolver's template makes of a request, the function does not see.
+    // A resolver's template can change the request to any format, so these events have no recognizable form.
     ("appsync-batchinvoke", Trigger::Direct),
     ("appsync-invoke", Trigger::Direct),
     ("appsync-identity", Trigger::Direct),
@@ -71,7 +71,7 @@ const EXAMPLES: [(&str, Trigger); 69] = [
     ("secretsmanager", Trigger::SecretsManager),
     ("ses", Trigger::Ses),
     ("sns-event", Trigger::Sns),
-    // What a topic sends to a web server.
+    // A topic's request to a web server.
     ("sns-subscription", Trigger::Direct),
     ("sns-unsubscribe", Trigger::Direct),
     // The response of a call to SQS.
@@ -125,7 +125,7 @@ fn public_examples_have_their_label() {
 /// `sam local` and many tools sort the keys, or write the event without its spaces.
 #[test]
 fn the_order_of_keys_does_not_matter() {
-    // Sorted, it says what it is behind the request, where nobody reads on: `sam local` makes none of these.
+    // Sorted, its recognizable keys come after the request, where the scan has stopped. `sam local` creates none of these.
     for (name, event) in examples().into_iter().filter(|(name, _)| !name.ends_with("without-identity-source")) {
         let Ok(Value::Object(members)) = serde_json::from_slice(&event) else { continue };
         let mut members: Vec<String> = members.iter().map(|(key, value)| format!("{}:{value}", json!(key))).collect();
@@ -135,7 +135,8 @@ fn the_order_of_keys_does_not_matter() {
     }
 }
 
-/// What an event holds is its sender's: every example inside of another one, as a value, as text, and among a batch's.
+/// Contents of an event come from its sender and must not change the trigger: every example is nested in another one as a value,
+/// as text, and among the records of a batch.
 #[test]
 fn an_event_inside_of_another_one_is_not_seen() {
     let inner: Vec<Value> = examples().iter().filter_map(|(_, event)| serde_json::from_slice(event).ok()).collect();
@@ -207,7 +208,7 @@ fn events_that_no_example_shows() {
     }
 }
 
-/// However far a key stands from the front, and whatever stands before it.
+/// Regardless of a key's distance from the start, and of the keys before it.
 #[test]
 fn no_length_hides_a_key() {
     for filler in [
@@ -223,7 +224,7 @@ fn no_length_hides_a_key() {
     }
 }
 
-/// Text that is cut off anywhere, or whose bytes are other ones, is no reason to panic or to overflow the stack.
+/// Truncated text and invalid bytes neither panic nor overflow the stack.
 #[test]
 fn text_that_is_no_json_has_some_label() {
     for (_, event) in examples() {

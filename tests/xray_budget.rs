@@ -1,4 +1,4 @@
-//! What is sent of a trace that is too big, and what the invocation's document says about the rest.
+//! The documents that are sent of a trace that is too big, and the counts of the others in the invocation's document.
 
 mod xray_support;
 
@@ -124,7 +124,7 @@ fn spans_below_one_another_segments_and_other_traces_leave_alone() {
     assert_eq!(batch.packed().map(<[u8]>::to_vec).collect::<Vec<_>>(), alone);
 }
 
-/// What the daemon keeps of what comes faster than it can forward it.
+/// The number of documents that the daemon keeps when they arrive faster than it can forward them.
 const DAEMON_QUEUE: usize = 400;
 
 #[test]

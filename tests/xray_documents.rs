@@ -135,7 +135,7 @@ fn an_sqs_send_has_what_the_map_needs_to_draw_the_queue() {
         document["aws"],
         json!({"operation": "SendMessage", "region": "eu-west-1", "request_id": "r1", "queue_url": "https://sqs/orders"})
     );
-    assert_eq!(document["metadata"], Value::Null, "nothing is told twice");
+    assert_eq!(document["metadata"], Value::Null, "nothing is recorded twice");
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn an_error_has_its_chain_and_its_stack() {
     assert_eq!(exceptions[0]["cause"], exceptions[1]["id"]);
     assert_eq!(exceptions[1]["cause"], exceptions[2]["id"]);
     assert_eq!(exceptions[0]["stack"], json!([{"path": "./src/main.rs", "line": 10, "label": "shop::place"}, {"label": "main"}]));
-    assert_eq!((&document["fault"], &document["metadata"]), (&json!(true), &Value::Null), "nothing is told twice");
+    assert_eq!((&document["fault"], &document["metadata"]), (&json!(true), &Value::Null), "nothing is recorded twice");
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn what_is_not_recorded_is_passed_on_as_it_came() {
     for came in [ROOT.to_owned(), format!("{ROOT};Sampled=?;Lineage=x"), format!("{ROOT};Parent=53995c3f42cd8ad8;Sampled=0")] {
         assert_eq!(inject(&extract(&came))["x-amzn-trace-id"], came);
         let unrecorded = extract(&came).with_span_context(local(TRACE, 7, false));
-        assert_eq!(inject(&unrecorded)["x-amzn-trace-id"], came, "a span that nobody will see is nobody's parent");
+        assert_eq!(inject(&unrecorded)["x-amzn-trace-id"], came, "an unrecorded span is not a parent");
     }
     let dropped = extract(FULL).with_span_context(local(TRACE, 7, false));
     assert!(inject(&dropped)["x-amzn-trace-id"].contains("Sampled=0"));
@@ -127,7 +127,7 @@ fn what_is_not_recorded_is_passed_on_as_it_came() {
 fn without_a_header_nothing_is_invented() {
     assert!(inject(&Context::new()).is_empty());
     assert!(extract("garbage").get::<TraceHeader>().is_none());
-    assert!(!extract(ROOT).has_active_span(), "a Root alone is no span context");
+    assert!(!extract(ROOT).has_active_span(), "a Root alone is not a span context");
     let own = inject(&Context::new().with_span_context(local(TRACE, 7, true)));
     assert_eq!(own["x-amzn-trace-id"], format!("{ROOT};Parent=0000000000000007;Sampled=1"));
     assert_eq!(Propagator.fields().collect::<Vec<_>>(), ["x-amzn-trace-id"]);

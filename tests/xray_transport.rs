@@ -53,16 +53,16 @@ async fn an_absent_daemon_costs_one_line_and_no_error() {
     let mut emitter = UdpEmitter::connect(address).unwrap();
     let clone = emitter.try_clone().unwrap();
     let documents = || (0..10).map(|_| b"document".as_slice());
-    assert!(emitter.send_all(documents(), tokio::time::sleep).await < 10, "the rest would be for nobody");
+    assert!(emitter.send_all(documents(), tokio::time::sleep).await < 10, "the rest would be lost");
     let stats = emitter.stats();
     assert!(stats.refused > 0 && stats.failed == 0 && stats.sent + stats.skipped == 10, "{stats:?}");
     assert_eq!(emitter.first_loss(), Some(UdpLoss::NoDaemon));
     let tried = std::time::Instant::now();
-    assert_eq!(emitter.send_all(documents(), tokio::time::sleep).await, 1, "one to see whether somebody listens now");
+    assert_eq!(emitter.send_all(documents(), tokio::time::sleep).await, 1, "one probe");
     assert_eq!(emitter.first_loss(), None);
     assert!(emitter.is_unheard() && clone.is_unheard());
-    // However slow the machine is, nobody is expected before so much time has passed.
-    assert!(!emitter.is_worth_a_try() || tried.elapsed() >= Duration::from_millis(100), "nobody can have come since");
+    // On any machine, no probe is due before this time has passed.
+    assert!(!emitter.is_worth_a_try() || tried.elapsed() >= Duration::from_millis(100), "a probe before its time");
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(emitter.is_worth_a_try());
 }
@@ -83,7 +83,7 @@ async fn a_daemon_that_comes_back_has_every_document_from_then_on() {
         assert_eq!(drain(&socket), 10);
         assert!(!emitter.is_unheard());
     }
-    // The refusal of one that nobody heard is told to the next, which somebody hears.
+    // A refusal concerns the previous datagram but is reported by the next one, which arrives.
     drop(socket);
     emitter.send(b"document");
     let socket = UdpSocket::bind(address).unwrap();

@@ -71,7 +71,7 @@ fn headers_parse_as_in_the_sdks() {
             assert_eq!(header.parent(), parent.as_str().map(|id| SpanId::from_hex(id).unwrap()), "{text}");
         }
         if case.get("parent_raw").is_some() {
-            // AWS's Go SDK keeps the text; a Parent that is no id helps nobody, so ours drops that field and says so.
+            // AWS's Go SDK keeps the text. A Parent that is not an id is useless, so the library drops the field and reports it.
             assert_eq!((header.parent(), header.ignored()), (None, Some("a malformed Parent")));
         }
         if let Some(expected) = case.get("sampled") {
@@ -258,7 +258,7 @@ fn segments_and_subsegments_are_told_apart() {
         }
         let frame = match case["lambda"].as_bool() {
             Some(true) => Frame::under(span.span_context.trace_id(), parent),
-            // Whether a server span with a parent is a segment depends on where it runs, which the frame is told.
+            // A server span with a parent is a segment or a subsegment, depending on where it runs, which the caller states.
             _ if case["kind"] == "server" => Frame::of(&span).segment(),
             _ => Frame::of(&span),
         };

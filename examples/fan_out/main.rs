@@ -1,7 +1,8 @@
-//! One order, one topic, two queues: API → SNS → invoices and parcels, in the sandbox, and what X-Ray shows of it.
+//! One order in the sandbox: an API publishes it to an SNS topic, which sends it to two queues, one for invoices and one for
+//! parcels.
 //!
-//! The invoices' work stays in its function's own trace and links to the producer, the parcels' goes on in the producer's. Exits with
-//! status 1 unless both are there.
+//! The invoices' spans stay in their function's trace and link to the producer. The parcels' spans are part of the producer's
+//! trace. The example exits with status 1 unless both traces are there.
 
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};

@@ -104,7 +104,10 @@ fn answer_comes_first(run: &Run) -> Result<(), String> {
     let work = only(&first, "the work", |document| document.name == "remember demand")?;
     ensure(work.parent_id.as_deref() == Some(after.id.as_str()), "the work hangs elsewhere")?;
     // The sandbox records the response some microseconds after the function has sent it.
-    ensure(work.end.is_some_and(|end| end > answered), format!("work over at {:?}, response in at {answered}", work.end))?;
+    ensure(
+        work.end.is_some_and(|end| end > answered),
+        format!("the work ended at {:?}, the response was posted at {answered}", work.end),
+    )?;
     ensure(after.start > invocation(&first)?.end.unwrap_or(f64::MAX), "the work started before the response was posted")
 }
 

@@ -21,7 +21,7 @@ fn main() -> std::process::ExitCode {
             aborting_program,
             panics,
         ),
-        test_after("a deadline is answered, an error is posted, the process serves on", aborting_program, serves_on),
+        test_after("a deadline and an error get their responses, and the process keeps serving", aborting_program, serves_on),
     ]])
 }
 

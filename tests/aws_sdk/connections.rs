@@ -26,7 +26,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("connect: a service that does not respond leaves the other initializers their time", silent),
         test("connect: a service that closes the connection is a warning", closes),
         test("connect: a plain HTTP client too", plain_http),
-        test("presigning is not a call: no span, and no trace header for whoever uses the URL", presigned),
+        test("presigning is not a call: it has no span, and the URL has no trace header", presigned),
         test("freeze: a connection that the service closed meanwhile fails no call and is not retried", closed_in_a_freeze),
         test("freeze: connections dropped on thaw are not used again", dropped_on_thaw),
         test("freeze: what a gateway forgot fails the first attempt where nothing is dropped", forgotten_in_a_freeze),
@@ -109,8 +109,8 @@ async fn refused() -> Tested {
 
 async fn unreachable() -> Tested {
     let service = Service::start(Manner::Usual).await?;
-    let nobody = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
-    let closed = format!("https://localhost:{nobody}");
+    let unused = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+    let closed = format!("https://localhost:{unused}");
     for (probe, endpoint) in
         [(Probe::Connects, closed.as_str()), (Probe::ConnectsWithCall, &closed), (Probe::Connects, "not a URL")]
     {

@@ -25,7 +25,7 @@ pub(crate) struct Metric {
     pub(crate) unit: String,
     pub(crate) high_resolution: bool,
     pub(crate) values: Vec<f64>,
-    /// The members of the line that are no metric.
+    /// The members of the line that are not metrics.
     pub(crate) request_id: Option<String>,
     pub(crate) line: Value,
 }
@@ -98,5 +98,5 @@ fn metric(line: &Value, directive: &Value, set: &Value, definition: &Value) -> R
 /// A second member of a name would be lost without a trace: written again, the line would be shorter.
 fn has_each_member_once(text: &str, line: &Value) -> Result<(), String> {
     let commas = |text: &str| text.matches("\":").count();
-    if commas(&line.to_string()) == commas(text) { Ok(()) } else { Err(format!("a member stands twice: {text}")) }
+    if commas(&line.to_string()) == commas(text) { Ok(()) } else { Err(format!("a duplicate member: {text}")) }
 }

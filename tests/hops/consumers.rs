@@ -32,7 +32,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("SQS: raw bodies come as they are", raw),
         test("SQS: an event of something else is refused by name", foreign_event),
         test("SNS: the function's work is in the publisher's trace", sns),
-        test("SNS and EventBridge: a handler that panics is told as that", panicking),
+        test("SNS and EventBridge: a panic of the handler is reported as a panic", panicking),
         test("EventBridge: the function's work is in the trace of who put the event", event_bridge),
     ]
 }
@@ -169,11 +169,11 @@ async fn budget() -> Tested {
         names("process").iter().filter_map(|document| document.annotation("message_id").map(str::to_owned)).collect();
     messages.sort_unstable();
     ensure(messages == ["m0", "m1", "m7"], format!("{messages:?}"))?;
-    ensure(ran.of_message("m7")?.fault, "the failure is no fault")?;
-    ensure(names("work").len() == 2, format!("{} spans of the user's", names("work").len()))?;
+    ensure(ran.of_message("m7")?.fault, "the failure is not marked as a fault")?;
+    ensure(names("work").len() == 2, format!("{} spans of the user", names("work").len()))?;
     let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
     ensure(batch.metadata["default"]["messaging.batch.recorded_if_failed"] == 8, format!("{:?}", batch.metadata))?;
-    // What such a message calls hangs on the batch.
+    // A call made without a message's span belongs to the batch's span.
     let line = ran.handled("m5")?;
     let header = TraceHeader::parse(line["header"].as_str().unwrap_or_default());
     let (root, parent) = (header.root().map(format_trace_id), header.parent().map(|parent| parent.to_string()));

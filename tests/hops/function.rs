@@ -252,7 +252,7 @@ async fn send(clients: Clients, event: LambdaEvent<Sending>) -> Result<Value, Er
             return Ok(json!(refused.is_err()));
         }
         Sending::LongPoll => {
-            // The queue is empty: the service answers after 20 seconds, the invocation has less.
+            // The queue is empty. The service responds after 20 seconds, and the invocation has less time.
             let polled = clients.queues.receive_message().queue_url(queue).wait_time_seconds(20).send().await;
             return Ok(json!(match polled {
                 Err(aws_sdk_sqs::error::SdkError::TimeoutError(_)) => "timeout".to_owned(),

@@ -18,7 +18,7 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Two producers with traces of their own.
+/// Two producers with separate traces.
 const MIXED: [&str; 2] = [
     "Root=1-11111111-bd862e3fe1be46a994272793;Parent=1111111111111111;Sampled=1",
     "Root=1-22222222-bd862e3fe1be46a994272793;Parent=2222222222222222;Sampled=0;Lineage=a87bd80c:1",
@@ -189,7 +189,7 @@ async fn concurrent(way: &'static Way, client: Probe) -> Tested {
     for answered in futures_util::future::join_all(invocations).await {
         answered?;
     }
-    // Documents leave after the answers.
+    // Documents are sent after the responses.
     let ended = |document: &Document| document.annotation("outcome").is_some() && !document.in_progress;
     stage.traces.wait_for(traces.len(), ended).await?;
     for trace in &traces {
@@ -227,7 +227,7 @@ async fn refused() -> Tested {
             let call = stage.only("the call", |document| document.name == service)?;
             ensure(call.error && !call.fault, format!("error {}, fault {}", call.error, call.fault))?;
             if client == Probe::Traced {
-                // It sees the head of the answer only, and the sandbox's queue says its code in the body.
+                // The function sees only the head of the response, and the sandbox's queue puts its error code into the body.
                 continue;
             }
             let exceptions = call.exceptions();
@@ -240,7 +240,7 @@ async fn refused() -> Tested {
 
 async fn bounded() -> Tested {
     let stage = Services::new().await?;
-    // There is plenty of time to answer after the soft point, which is what bounds the call.
+    // The soft deadline bounds the call: after it, there is plenty of time for the response.
     let grace = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "9000");
     let function = stage.function(Probe::Interceptor, TraceMode::Active, grace).await;
     let payload = Value::from(Sending::LongPoll).to_string().into();
@@ -276,7 +276,7 @@ async fn outlived() -> Tested {
     let function = stage.function(Probe::Interceptor, TraceMode::Active, change).await;
     let payload = Value::from(Sending::LongPollInFrozenWork).to_string().into();
     invoke_event(&function, Event { payload, timeout: Some(Duration::from_secs(4)), ..Event::default() }).await?;
-    // It goes on in the next invocation, past the deadline of its own.
+    // The work continues in the next invocation, after its own invocation's deadline.
     let gate = Gate::new().await?;
     let waiting = Sending::NothingUntil { gate: gate.address()? };
     let told = async {

@@ -117,7 +117,7 @@ async fn error(State(api): State<Api>, Path(id): Path<String>, _: HeaderMap, bod
 
 fn settle(api: &Api, id: &str, answer: Result<Bytes, String>) -> StatusCode {
     let waiting = api.answers.lock().expect("not poisoned").remove(id);
-    // Who gave up waiting needs no answer.
+    // A client that stopped waiting needs no response.
     if let Some(waiting) = waiting {
         let _ = waiting.send(answer);
     }

@@ -1,4 +1,4 @@
-//! What is around a function: X-Ray, queues, a topic, a bus.
+//! The services around a function: X-Ray, queues, a topic, a bus.
 
 use crate::{
     function::Probe,
@@ -90,7 +90,7 @@ pub(crate) async fn invoke(function: &Function, payload: impl Into<Value>) -> Re
     invoke_event(function, Event { payload: payload.into().to_string().into(), ..Event::default() }).await
 }
 
-/// The answer, which is none of an error.
+/// The response, which must not be an error.
 pub(crate) async fn invoke_event(function: &Function, event: Event) -> Result<Answer, Failed> {
     let answer = within("the answer", function.invoke(event)).await?;
     match &answer.result {

@@ -25,7 +25,7 @@ const CALLER: &str = "00f067aa0ba902b7";
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("a caller's traceparent makes one trace through API, queue and worker", continued),
-        test("where callers are linked, each function has a trace of its own, with a link", linked),
+        test("where callers are linked, each function has a separate trace with a link", linked),
     ]
 }
 

@@ -15,28 +15,28 @@ use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("after the response: what a task stores through a handle while an exporter is at work runs", stored_late),
+        test("after the response: work that a task stores through a handle while an exporter runs is done", stored_late),
         test(
             "after the response: work that stores work without end does not keep the next invocation waiting",
             stored_without_end,
         ),
         test("after the response: work runs after a deadline", work_after_a_deadline),
         test("hooks after the response run after a deadline", hooks_after_a_deadline),
-        test("after the response: an exporter that hangs costs the background work nothing", work_beside_an_exporter),
-        test("after the response: the token tells unfinished work to stop", work_with_a_token),
-        test("after the response: what a hook defers runs", deferring_hook),
-        test("after the response: what work stores runs beside it", || stored_by_work("wait")),
-        test("after the response: what unfinished work has stored runs, as it goes on, in the next invocation", || {
+        test("after the response: a hanging exporter does not affect background work", work_beside_an_exporter),
+        test("after the response: the token asks unfinished work to stop", work_with_a_token),
+        test("after the response: work that a hook defers is done", deferring_hook),
+        test("after the response: work that work stores runs concurrently with it", || stored_by_work("wait")),
+        test("after the response: work that unfinished work has stored continues in the next invocation", || {
             stored_by_work("freeze")
         }),
-        test("after the response: what is stored when the invocation is over is done, and belongs to it", stored_too_late),
-        test("after the response: what a task stores while an exporter is at work runs", stored_by_a_task),
-        test("work that outlives an invocation nobody traces stays out of a traced one", untraced_work),
+        test("after the response: work that is stored after the invocation is done, and belongs to it", stored_too_late),
+        test("after the response: work that a task stores while an exporter runs is done", stored_by_a_task),
+        test("work that outlives an untraced invocation stays out of a traced one", untraced_work),
         test("after the response: work runs after an error and after a panic", after_a_failure),
         test("after the response: work that panics costs itself alone", bad_work),
-        test("hooks after the response: a panic costs that hook alone", hooks),
-        test("hooks after the response: a hang costs that hook alone", hanging_hook),
-        test("freeze: unfinished work goes on in the next invocation, its spans stay out of its trace", freeze),
+        test("hooks after the response: a panic affects only that hook", hooks),
+        test("hooks after the response: a hang affects only that hook", hanging_hook),
+        test("freeze: unfinished work continues in the next invocation, and its spans stay out of that trace", freeze),
         test("cancel: unfinished work is cancelled at once", cancel),
         test("idle and on_thaw know how long the environment slept", thaw),
     ]
@@ -110,7 +110,7 @@ async fn work_with_a_token() -> Tested {
     let stage = Stage::with(Probe::Value, TraceMode::Active, long_grace).await?;
     stage.invoke_within(SOON, Do::WorkWithToken).await?;
     stage.settle().await?;
-    ensure(stage.logged("told to stop").len() == 1, "the token was not cancelled")?;
+    ensure(stage.logged("the work was asked to stop").len() == 1, "the token was not cancelled")?;
     ensure(stage.reported("unfinished").is_empty(), "the work was cancelled")?;
     stage.lives().await
 }
@@ -294,7 +294,7 @@ async fn thaw() -> Tested {
     let (frozen, thawed) = (at(EventKind::Frozen).ok_or("no freeze")?, at(EventKind::Thawed).ok_or("no thaw")?);
     // Its pause started before the freeze, and it continued after the thaw.
     let slept = thawed.saturating_sub(frozen);
-    ensure(Duration::from_millis(told + 1) >= slept, format!("{told} ms are told, it slept {slept:?}"))?;
+    ensure(Duration::from_millis(told + 1) >= slept, format!("{told} ms of frozen time were reported, but it lasted {slept:?}"))?;
     ensure(stage.logged("thawed").len() == 1, "on_thaw was not called once")?;
     ensure(stage.logged("thawed after ages").is_empty(), "on_thaw was called for a shorter sleep")
 }

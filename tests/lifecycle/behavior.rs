@@ -52,7 +52,7 @@ pub(crate) enum Probe {
     ExporterWithoutThreads,
     ExporterAtShutdown,
 
-    /// Records metrics of its own, with the facade too.
+    /// Records custom metrics, also with the facade.
     Metrics,
     /// The same for each message of a batch.
     MetricsBatch,

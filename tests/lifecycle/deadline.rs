@@ -18,16 +18,16 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
         test("a handler that computes and gives way meets its deadline", cooperative),
         test("stream: a body that is always ready meets the deadline", endless_stream),
-        test("deadline of a part of the work: the handler is told", part_of_the_work),
+        test("deadline of a part of the work: the handler's token is cancelled", part_of_the_work),
         test("a handler that sleeps its thread away is reported before the kill", || blocked(Do::Block, "blocking query")),
         test("a handler that spins is reported before the kill", || blocked(Do::Spin, "endless loop")),
         test("a handler that blocks into the reserve and then gives way has one document of each span", blocked_for_a_while),
-        test("Managed Instances: an answer after the deadline is told, for the caller has an error", late_answer),
+        test("Managed Instances: a response after the deadline is reported, because the caller has an error", late_answer),
         test("without the watchdog a blocked handler leaves its beginning", unwatched),
         test("the watchdog of a function with less than one core starts in the Init phase", watchdog_in_init),
-        test("a fallback answers the deadline", fallback),
+        test("a fallback is the response at the deadline", fallback),
         test("LAMBDA_LIFECYCLE_DEADLINE_GRACE and _RESERVE move the points", grace_and_reserve),
-        test("a grace or a reserve as long as the invocation is none: told once, and the default stays", || async {
+        test("a grace or a reserve as long as the invocation is reported once, and the default is used", || async {
             too_long("LAMBDA_LIFECYCLE_DEADLINE_GRACE").await?;
             too_long("LAMBDA_LIFECYCLE_DEADLINE_RESERVE").await
         }),
@@ -171,7 +171,7 @@ async fn grace_and_reserve() -> Tested {
     .await?;
     let answer = stage.invoke_within(Duration::from_secs(30), Do::Stop).await?;
     let body = value(&answer)?;
-    let remaining = body["remaining_ms"].as_u64().ok_or("no time is told")?;
+    let remaining = body["remaining_ms"].as_u64().ok_or("no remaining time")?;
     // Before the deadline, which is 9 s before the and not before the grace.
     ensure((9_000..=29_000).contains(&remaining), format!("cancelled {remaining} ms before the kill"))
 }

@@ -12,11 +12,11 @@ use serde_json::json;
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("an exporter gets the spans of a handler that blocked for a while", exported_after_blocking),
-        test("an exporter for which there is no thread is told, the process lives", no_thread),
-        test("an exporter is told whose spans they are", resource),
+        test("an exporter without a thread is reported, and the process survives", no_thread),
+        test("an exporter gets the resource of its spans", resource),
         test("an exporter gets every span, after the response", || exporter(Exporting::Works)),
-        test("an exporter that fails is told, the process lives", || exporter(Exporting::Fails)),
-        test("an exporter that panics is told, the process lives", || exporter(Exporting::Panics)),
+        test("a failing exporter is reported, and the process survives", || exporter(Exporting::Fails)),
+        test("a panicking exporter is reported, and the process survives", || exporter(Exporting::Panics)),
         test("an exporter that hangs is not waited for beyond the deadline", || exporter(Exporting::Hangs)),
         test("an exporter that blocks is not waited for beyond the deadline", || exporter(Exporting::Blocks)),
     ]

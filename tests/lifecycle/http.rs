@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("http: API Gateway v1 and a load balancer reach the routes", other_gateways),
-        test("http: the stage of API Gateway is no part of the path", http_stage),
+        test("http: API Gateway's stage is not part of the path", http_stage),
         test("http: an event that holds no valid request gets a 400", invalid_requests),
         test("http: the document's URL has the port", port),
-        test("http: a request that is not answered before the deadline gets a 504", http_deadline),
+        test("http: a request without a response at the deadline gets a 504", http_deadline),
         test("Managed Instances: the axum function serves eight at a time, each its own", axum_at_once),
     ]
 }

@@ -13,25 +13,25 @@ use serde_json::{Value, json};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("init: a daemon's name needs none of Tokio's threads", named_daemon),
+        test("init: a daemon's name is resolved without Tokio's threads", named_daemon),
         test("init: a span still open in the first invocation leaves no orphan", init_left_open),
-        test("init: spans of a blocking set-up are its own", init_blocking_traced),
-        test("init: a blocking set-up over the budget does not keep the process", init_blocking_hangs),
-        test("provisioned concurrency: init is a trace of its own, linked both ways, and nothing is a cold start", provisioned),
-        test("SnapStart: a restore is not a cold start, and init is a trace of its own", snap_start),
-        test("init: a panic in a set-up is a failure, not a crash", || {
+        test("init: spans of a blocking initializer belong to it", init_blocking_traced),
+        test("init: a blocking initializer over the budget does not keep the process alive", init_blocking_hangs),
+        test("provisioned concurrency: init has a separate trace, linked both ways, and nothing is a cold start", provisioned),
+        test("SnapStart: a restore is not a cold start, and init has a separate trace", snap_start),
+        test("init: a panic in an initializer is a failure, not a crash", || {
             fails(Probe::InitPanics, "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
         }),
-        test("init: a panic in a blocking set-up is a failure, not a crash", || {
+        test("init: a panic in a blocking initializer is a failure, not a crash", || {
             fails(Probe::InitBlockingPanics, "Lifecycle.InitPanic", "init of database panicked: fuse was lit")
         }),
-        test("init: a set-up over the budget that panics when it is dropped is a failure, not a crash", || {
+        test("init: an initializer over the budget that panics when it is dropped is a failure, not a crash", || {
             fails(Probe::InitDropPanics, "Lifecycle.InitOverBudget", "init of database was not done")
         }),
-        test("init: blocking set-ups run side by side, off the executor", blocking),
+        test("init: blocking initializers run concurrently, outside the executor", blocking),
         test("init: an initializer that blocks its thread past the budget is named", blocks),
-        test("init: an optional set-up that fails is tried again at first use", || optional(Probe::InitOptional)),
-        test("init: an optional set-up that panics before it begins is tried again at first use", || {
+        test("init: an optional initializer that fails is tried again at first use", || optional(Probe::InitOptional)),
+        test("init: an optional initializer that panics before it starts is tried again at first use", || {
             optional(Probe::InitOptionalPanics)
         }),
         test("init: a cell is filled for all invocations", works),
@@ -85,7 +85,7 @@ async fn provisioned() -> Tested {
     let [setup] = setups.as_slice() else { return Err(format!("{} set-ups", setups.len()).into()) };
     ensure(setup.trace_id != answer.trace_id, "init is in the invocation's trace")?;
     let segment = stage.traces.find(|document| Some(&document.id) == setup.parent_id.as_ref());
-    let [segment] = segment.as_slice() else { return Err("the set-up has no segment above it".into()) };
+    let [segment] = segment.as_slice() else { return Err("the initializer has no parent segment".into()) };
     let links = |from: &Document, to: &Document| from.links.iter().any(|link| link.trace_id == to.trace_id && link.id == to.id);
     ensure(links(segment, &document) && links(&document, segment), format!("{:?} {:?}", segment.links, document.links))
 }
@@ -122,7 +122,7 @@ async fn works() -> Tested {
     ensure(answer.result.as_deref() == Ok(&b"\"here\""[..]), format!("{:?}", answer.result))?;
     stage.document(&answer).await?;
     let setups = stage.traces.find(|document| document.name == "init place" && document.trace_id == answer.trace_id);
-    ensure(setups.len() == 1, format!("{} spans of the set-up", setups.len()))
+    ensure(setups.len() == 1, format!("{} spans of the initializer", setups.len()))
 }
 
 async fn blocks() -> Tested {

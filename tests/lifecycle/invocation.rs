@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("stream: an error that panics when it is told is an ending like any other", stream_with_a_bad_error),
-        test("a service that is not ready is an ending like any other", unready),
-        test("undecodable event: whatever it is, the caller is told where", undecodable_event),
+        test("stream: an error that panics when it is formatted has an outcome too", stream_with_a_bad_error),
+        test("a service that is not ready has an outcome too", unready),
+        test("undecodable event: the error names the position in every kind of event", undecodable_event),
         test("stream: read to its end", || streams(json!({}), None, "answered")),
-        test("an event that is no UTF-8 under RUST_LOG=trace costs nothing", not_utf8),
+        test("an event that is not UTF-8 does no harm under RUST_LOG=trace", not_utf8),
         test("a spawned task keeps its invocation", spawned),
     ]
 }

@@ -113,7 +113,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests
 }
 
-/// Shows an outcome, and that the metrics of its functions tell the same.
+/// Produces an outcome, and checks that the metrics of its functions have it too.
 async fn measured(name: &'static str, body: Body, kind: Kind) -> Tested {
     body(kind.clone()).await?;
     metrics::tell_of(name, &kind).await

@@ -73,7 +73,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = vec![
         test("the sampler of the environment decides for the exporters, and for them alone", sampler),
         test("a sampler that is not known is reported once, and the exporters get everything", unknown_sampler),
-        test("with X-Ray switched off nobody is told to switch on active tracing", no_hint),
+        test("with X-Ray disabled, no warning asks to enable active tracing", no_hint),
         test("events are span events for the exporters, from the level that is asked for", events),
         test("a server span is named after the method and the route for the exporters", route),
         test("what is traced with OpenTelemetry's global tracer is recorded", global_tracer),
@@ -163,7 +163,7 @@ fn same_trace_everywhere(
     server: Option<&&Value>,
 ) -> Tested {
     let has_trace = sent != Sent::Nothing || destinations.have_exporter();
-    let lines = stage.logged("a line of the user's");
+    let lines = stage.logged("the user's line");
     let line: Value = serde_json::from_str(lines.first().ok_or("no line")?)?;
     ensure(!has_trace || line.to_string().contains(trace), format!("{line} is not of {trace}"))?;
     let header = value(answer)?["header"].as_str().unwrap_or_default().to_owned();
@@ -279,7 +279,7 @@ async fn events() -> Tested {
         stage.settle().await?;
         let spans = exported(&stage);
         let events = spans.iter().filter_map(|span| span["events"].as_array()).flatten();
-        let found = events.filter(|event| *event == "a line of the user's").count();
+        let found = events.filter(|event| *event == "the user's line").count();
         ensure(found == expected, format!("{level}: {spans:?}"))?;
     }
     Ok(())

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("a builder's settings count beside a subscriber of the user's own", builder_and_own_subscriber),
-        test("a redactor that panics costs what it was asked about, not the process", panicking_redactor),
+        test("a builder's settings apply with the user's own subscriber", builder_and_own_subscriber),
+        test("a panicking redactor loses its value, not the process", panicking_redactor),
         test("no byte of an event is in any datagram, under RUST_LOG=trace", canary),
         test("no marked byte is in any datagram with a redactor set", redacted),
     ]
@@ -69,7 +69,7 @@ async fn canary() -> Tested {
     let leak = datagrams.iter().map(|datagram| String::from_utf8_lossy(datagram)).find(|text| text.contains(SECRET));
     ensure(leak.is_none(), format!("{leak:?}"))?;
     let works = stage.traces.find(|document| document.name == "work");
-    ensure(works.len() == 1, format!("{} spans of the user's", works.len()))?;
+    ensure(works.len() == 1, format!("{} spans of the user", works.len()))?;
     stage.documents_are_valid()
 }
 

@@ -11,12 +11,12 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("a daemon's address and a log filter that are no text are told about, once", no_text),
+        test("a daemon address and a log filter that are not text are reported once", no_text),
         test("where the daemon's address is unset or empty documents go to the default one", default_daemon),
-        test("a misspelled variable is told about, once", misspelled),
-        test("limits of Duration::MAX are no limits", no_bounds),
-        test("a daemon address that is none is told once", malformed_daemon_address),
-        test("every setting that is not understood is told once and changes nothing", bad_settings),
+        test("a misspelled variable is reported once", misspelled),
+        test("limits of Duration::MAX are accepted", no_bounds),
+        test("an invalid daemon address is reported once", malformed_daemon_address),
+        test("every invalid setting is reported once and changes nothing", bad_settings),
     ]
 }
 

@@ -27,10 +27,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("SIGTERM while a handler blocks its thread, one of several: hooks run", || while_blocked("multi_thread")),
         test("SIGTERM while handlers block every thread of the runtime: hooks run", all_blocked),
         test("a hanging shutdown hook is cancelled, and the process ends by itself", hanging),
-        test("an invocation that begins while the environment ends is told as cut off", begun_late),
+        test("an invocation that starts during the shutdown is reported as cut off", begun_late),
         test("SIGTERM while responses are being posted: each invocation keeps its outcome", posting),
         test("SIGTERM while a handler runs: cut off, with what was annotated", running),
-        test("SIGTERM during a burst: whatever was responded to is not told as cut off", burst),
+        test("SIGTERM during a burst: an invocation with a response is not reported as cut off", burst),
         test("without hooks no extension is registered", unregistered),
         test("spans kept for shutdown are flushed then", last_flush),
     ]
@@ -107,8 +107,8 @@ async fn idle() -> Tested {
 async fn at_the_timeout() -> Tested {
     let change = |function: FunctionBuilder| function.kill_delay(Duration::ZERO).env("LAMBDA_LIFECYCLE_DEADLINE", "off");
     let stage = Stage::with(Probe::Shutdown, TraceMode::Active, change).await?;
-    // The platform sends SIGTERM at the timeout where an extension is registered; without a deadline of ours the handler is still
-    // at work then.
+    // With a registered extension, the platform sends SIGTERM at the timeout. The library's deadline is disabled, so the handler
+    // is still running then.
     let answer = stage.invoke_within(UNTIL_KILLED, Do::Hang).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
     stage.exited().await?;
@@ -159,12 +159,12 @@ async fn begun_late() -> Tested {
         stage.traces.wait_for(1, outcome("shut_down")).await?;
         let second = stage.invoke_within(SOON, Do::Hang).await?;
         let first = first.answer("a handler that hangs").await?;
-        ensure(first.result.is_err() && second.result.is_err(), "there is an answer")?;
+        ensure(first.result.is_err() && second.result.is_err(), "there is a response")?;
         stage.settle().await?;
         stage.documents_are_valid()?;
         if stage.traces.find(outcome("deadline_exceeded")).is_empty() {
             let seen = stage.traces.find(outcome("shut_down")).len();
-            return ensure(seen == 2, format!("{seen} are told as cut off"));
+            return ensure(seen == 2, format!("{seen} are reported as cut off"));
         }
     }
     Err("the second event never came in time".into())

@@ -73,7 +73,7 @@ async fn side_by_side() -> Tested {
         let document = stage.finished_document(answer).await?;
         let work = stage.traces.find(|span| span.trace_id == answer.trace_id && span.name == "work");
         ensure(work.len() == 1 && work[0].parent_id.as_ref() == Some(&document.id), format!("{work:?}"))?;
-        let lines = stage.logged("a line of the user's");
+        let lines = stage.logged("the user's line");
         let of_it = |line: &&String| line.contains(&answer.request_id) && line.contains(&answer.trace_id);
         ensure(lines.iter().filter(of_it).count() == 1, format!("{lines:?}"))?;
     }

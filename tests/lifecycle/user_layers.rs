@@ -20,9 +20,9 @@ use tower::{Layer, Service};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("layers of the user's begin before the invocation and end after its background work", || around(Probe::UserLayers)),
-        test("layers of the user's go around a router too", || around(Probe::UserLayersHttp)),
-        test("a layer of the user's that fails is an error response, and the process lives", failing),
+        test("the user's layers start before the invocation and end after its background work", || around(Probe::UserLayers)),
+        test("the user's layers wrap a router too", || around(Probe::UserLayersHttp)),
+        test("a failing layer of the user is an error response, and the process survives", failing),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! What a line has beside its event: the fields of enclosing spans, and keys.
+//! The fields of a line besides its event: the fields of the enclosing spans, and keys.
 
 use crate::{
     function::{Do, Probe},
@@ -74,7 +74,7 @@ async fn theirs(format: &'static str) -> Tested {
     Ok(())
 }
 
-/// What the handler's lines have.
+/// The fields of the handler's lines.
 fn expected(message: &str) -> Vec<(&'static str, &'static str)> {
     let mut expected = vec![("customer", "ada"), ("price", "1.5"), ("express", "true"), ("note", "late"), ("order_id", "42")];
     if message == "reserved" {

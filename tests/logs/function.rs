@@ -20,13 +20,13 @@ pub(crate) enum Probe {
     Keys,
     /// With a redactor.
     Redacting,
-    /// An axum service with a subscriber of its own.
+    /// An axum service with its own subscriber.
     Axum,
     /// The same with the library's log as one of its layers.
     LogLayer,
 }
 
-/// What an event asks for.
+/// The work that an event asks for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Do {
     /// Log lines inside of instrumented functions.

@@ -1,4 +1,4 @@
-//! Services with a subscriber of their own, and records of the `log` crate.
+//! Services with their own subscriber, and records of the `log` crate.
 
 use crate::{
     function::{Do, Probe},
@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 pub(crate) fn tests() -> Vec<Trial> {
     let kinds = [("on demand", 1), ("Managed Instances", 8)].into_iter().flat_map(|(kind, at_once)| {
         [
-            test(format!("a subscriber of the user's has the ids in every line, {kind}"), move || own_layer(at_once)),
-            test(format!("the log is a layer for a subscriber of the user's, {kind}"), move || log_layer(at_once)),
+            test(format!("the user's own subscriber has the ids in every line, {kind}"), move || own_layer(at_once)),
+            test(format!("the log is a layer for the user's own subscriber, {kind}"), move || log_layer(at_once)),
         ]
     });
     let others = [
         test("the library's span around an invocation is in no trace", no_second_span),
-        test("the log layer's settings are told about, once", settings),
-        test("records of the log crate are lines like any other", records),
+        test("the log layer's invalid settings are reported once", settings),
+        test("records of the log crate are ordinary lines", records),
     ];
     kinds.chain(others).collect()
 }

@@ -125,7 +125,7 @@ fn request() -> Value {
     })
 }
 
-/// Messages of a FIFO queue, each of a group of its own.
+/// Messages of a FIFO queue, each in a separate group.
 pub(crate) fn batch() -> Value {
     let message = |id: &str, body: &Value| {
         json!({

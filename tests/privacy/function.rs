@@ -149,7 +149,7 @@ async fn value(event: LambdaEvent<Asked>) -> Result<Value, Error> {
         Do::SpanStatus => span.set_status(Status::error(text)),
         Do::Annotate => Invocation::current().annotate("what", text),
         Do::CallUrl | Do::CallUrlAndLog | Do::CallUrlAndReturn => {
-            // What reqwest's errors say.
+            // The text of reqwest's errors.
             let refused = |request: http::Request<()>| async move {
                 let error = format!("error sending request for url ({})", request.uri());
                 Err::<http::Response<()>, _>(std::io::Error::other(error))

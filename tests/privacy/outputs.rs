@@ -91,7 +91,7 @@ impl Outputs {
                 within("an answer", function.invoke(event)).await?.result
             {
                 let is_init = probe.is_init();
-                // The sandbox answers a failed Init phase with what was posted.
+                // The sandbox reports a failed Init phase with the posted error.
                 let output = if is_init { Output::InitError } else { Output::ErrorResponse };
                 outputs.add(output, format!("{error_type}: {error_message}"));
             }

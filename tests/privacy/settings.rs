@@ -1,4 +1,4 @@
-//! What is left out by default, and is there where it is asked for.
+//! Data that is recorded only when a setting asks for it.
 
 use crate::{
     calls::{ask, batch, call},

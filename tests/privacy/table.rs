@@ -19,7 +19,7 @@ const ALL_OF_INIT: &[Output] = &[LogText, LogJson, InitError];
 
 /// Each canary, and the outputs it is in. With a redactor that knows canaries it is in none.
 pub(crate) const TABLE: [(&str, &[Output]); 50] = [
-    // What came with the event: only what the README names.
+    // Data of the event: only the fields that the README names.
     ("MARKED-event-value-x", NOWHERE),
     ("MARKED-event-key-x", NOWHERE),
     ("MARKED-client-context-x", NOWHERE),
@@ -37,7 +37,7 @@ pub(crate) const TABLE: [(&str, &[Output]); 50] = [
     ("MARKED-message-attribute-x", NOWHERE),
     ("MARKED-message-group-x", NOWHERE),
     ("MARKED-message-id-x", TRACE_AND_LOG),
-    // What does not decode.
+    // Events that cannot be decoded.
     ("MARKED-decoding-value-x", NOWHERE),
     ("MARKED-decoding-key-x", NOWHERE),
     ("MARKED-decoding-map-key-x", NOWHERE),
@@ -47,7 +47,7 @@ pub(crate) const TABLE: [(&str, &[Output]); 50] = [
     ("MARKED-decoding-missing-field-x", NOWHERE),
     ("MARKED-decoding-own-words-x", NOWHERE),
     ("MARKED-decoding-message-x", NOWHERE),
-    // What a handler says.
+    // Texts of the handler.
     ("MARKED-error-x", ALL_OF_AN_INVOCATION),
     ("MARKED-panic-x", ALL_OF_AN_INVOCATION),
     ("MARKED-error-type-x", ALL_OF_AN_INVOCATION),
@@ -65,7 +65,7 @@ pub(crate) const TABLE: [(&str, &[Output]); 50] = [
     ("MARKED-status-x", TRACE),
     ("MARKED-annotation-x", TRACE),
     ("MARKED-resource-x", &[Exporter]),
-    // What others say.
+    // Texts of other services.
     ("MARKED-aws-json-x", NOWHERE),
     ("MARKED-aws-xml-x", NOWHERE),
     ("MARKED-url-password-x", NOWHERE),

@@ -24,7 +24,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         (Resource::Foundation, Hook::AfterRestore, Failing::Fails, "/restore/error", "Runtime.AfterRestoreError"),
         (Resource::House, Hook::AfterRestore, Failing::Panics, "/restore/error", "Runtime.AfterRestoreError"),
     ] {
-        let name = format!("SnapStart: {hook:?} of {resource:?} {how:?}: Lambda is told, and the process ends");
+        let name = format!("SnapStart: {hook:?} of {resource:?} {how:?}: the error is posted, and the process ends");
         tests.push(test(name, move || hooks(Some((resource, hook, how)), Some((endpoint, kind)))));
     }
     for workers in WORKERS {

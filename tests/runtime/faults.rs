@@ -102,7 +102,7 @@ async fn restore(wrong: Wrong, times: usize) -> Tested {
     stage.output.wait_for(1, |line| code_is(line, "serving_failed") && line.contains("/restore/next")).await
 }
 
-/// What a process costs whose Runtime API is gone: `cargo test --release --test runtime -- --ignored --nocapture gone`.
+/// The cost of a process whose Runtime API is unreachable: `cargo test --release --test runtime -- --ignored --nocapture gone`.
 async fn gone(workers: u32) -> Tested {
     const MINUTE: Duration = Duration::from_secs(60);
     // Nothing listens on the port of the discard service.

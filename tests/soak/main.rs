@@ -101,7 +101,7 @@ impl SpanExporter for ToFile {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let lines: String =
             batch.iter().map(|span| format!("{} {}\n", span.span_context.trace_id(), span.span_context.span_id())).collect();
-        let mut file = self.0.lock().expect("nobody panics with it");
+        let mut file = self.0.lock().expect("a lock that no panic poisoned");
         file.write_all(lines.as_bytes())
             .map_err(|error| opentelemetry_sdk::error::OTelSdkError::InternalFailure(error.to_string()))?;
         EXPORTED.fetch_add(batch.len(), Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl SpanExporter for ToFile {
     }
 }
 
-/// What a process holds.
+/// The memory and the other resources of a process.
 #[derive(Debug)]
 struct Held {
     resident_kb: u64,
@@ -119,7 +119,7 @@ struct Held {
 
 async fn soak(count: usize) -> Tested {
     let spans = Scratch::new();
-    // Documents leave to the exporter alone: there is no daemon.
+    // There is no daemon, so all documents are sent to the exporter.
     let function = Function::builder("soak", this_program())
         .env("PROBE", format!("{:?}", Probe::Soak))
         .env("SPANS", &spans.0)
@@ -170,10 +170,10 @@ impl Traces {
         Ok(())
     }
 
-    /// What the process holds when all spans so far are written.
+    /// The resources of the process once all spans so far are written.
     async fn held(&mut self, function: &Function) -> Result<Held, Failed> {
         let wanted = self.spans;
-        // The flush of an invocation holds nobody, and what comes while it is at work leaves with the next one's.
+        // An invocation does not wait for its flush. Spans that arrive during the flush are sent with the next one.
         let body = within("all spans to be written", async {
             loop {
                 let answer = one(function, Do::Look).await?;

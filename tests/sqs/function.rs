@@ -62,7 +62,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
     }
 }
 
-/// What is to become of a message.
+/// The fate of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Plan {

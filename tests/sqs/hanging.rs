@@ -15,12 +15,12 @@ use std::{sync::Arc, time::Duration};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("the seventh of ten hangs: the six before it are done, it and the three after it come back", one_by_one),
-        test("the seventh of ten hangs, all at once: it alone comes back", at_once),
-        test("the seventh of ten never ends but gives way, all at once: it alone comes back", cooperating),
-        test("the seventh of ten blocks past the deadline: the seven are done, the three after it come back", overrunning),
-        test("ten at once that block their thread: none is begun after the token's cancellation", computing),
-        test("the seventh of ten hangs in a plain handler: all ten come back", plain),
+        test("the seventh of ten hangs: the six before it are done, it and the three after it are retried", one_by_one),
+        test("the seventh of ten concurrent messages hangs: only it is retried", at_once),
+        test("the seventh of ten concurrent messages never ends but yields: only it is retried", cooperating),
+        test("the seventh of ten blocks past the deadline: the seven are done, the three after it are retried", overrunning),
+        test("ten concurrent messages that block their thread: none starts after the token's cancellation", computing),
+        test("the seventh of ten hangs in a plain handler: all ten are retried", plain),
     ]
 }
 
@@ -29,8 +29,8 @@ fn seventh(plan: Plan) -> impl Fn(usize) -> Plan {
     move |number| if number == 7 { plan } else { Plan::Succeed }
 }
 
-/// The soft deadline comes after a second. A message that goes on is given up eight seconds later, which leaves two to post what became
-/// of the batch before the hard deadline; and long after that it would be taken for blocked.
+/// The soft deadline comes after one second. A message that still runs is given up eight seconds later, which leaves two seconds
+/// to respond before the hard deadline. The watchdog would report it as blocked only much later.
 fn soft_soon(function: FunctionBuilder) -> FunctionBuilder {
     let function = function.timeout(Duration::from_secs(51)).env("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", "40000");
     function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "10000")

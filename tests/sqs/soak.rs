@@ -22,7 +22,8 @@ use std::{
 };
 
 const PRODUCERS: usize = 100;
-/// Before a message is dead: on a slow machine some come back that only met a deadline, and are not to die of it.
+/// The receives before a message is dead. On a slow machine some messages are retried only because of a deadline, and must not
+/// become dead letters for it.
 const RECEIVES: u32 = 20;
 /// Message groups of the FIFO queue.
 pub(crate) const GROUPS: usize = 20;
@@ -148,7 +149,7 @@ async fn soak(fifo: bool) -> Tested {
     if fifo {
         in_order(&lines)?;
     }
-    // An answer that came in time stays; a kill while its spans are on their way still loses them.
+    // A response that arrived in time counts, but a kill while its spans are being sent loses them.
     let cut_off: HashSet<String> = worker
         .timeline()
         .into_iter()
@@ -177,7 +178,7 @@ async fn until_idle(mapping: &EventSourceMapping) -> Tested {
     }
 }
 
-/// A hundred invocations, each a trace of its own; returns their ids.
+/// A hundred invocations, each in a separate trace; returns the traces' ids.
 async fn produce(producer: &Function, queue: &Queue, count: usize) -> Result<HashSet<String>, Failed> {
     let orders: Vec<Order> = (0..count).map(|number| Order { number, plan: plan(number) }).collect();
     let mut traces = HashSet::new();
@@ -214,7 +215,7 @@ fn failures_are_found(
     let mut faults: HashMap<String, usize> = HashMap::new();
     for fault in store.find(|document: &Document| document.name == "process" && document.fault) {
         let producer = fault.annotation("producer_trace_id").unwrap_or_default();
-        ensure(traces.contains(producer), format!("{producer} is no producer's trace"))?;
+        ensure(traces.contains(producer), format!("{producer} is not a producer's trace"))?;
         *faults.entry(fault.annotation("message_id").unwrap_or_default().to_owned()).or_default() += 1;
     }
     let mut failures: HashMap<&String, usize> = HashMap::new();

@@ -11,8 +11,8 @@ use tokio::{
 /// The test's side.
 pub(crate) struct Gate(TcpListener);
 
-/// Somebody waits at the gate, until this is dropped.
-#[must_use = "what waits at a gate goes on when this is dropped"]
+/// A client waits at the gate, until this is dropped.
+#[must_use = "the waiting client continues when this is dropped"]
 pub(crate) struct Held(TcpStream);
 
 impl Gate {

@@ -1,4 +1,4 @@
-//! How a test tells the process that it starts which function to be: a variable holds the variant of an enum that both know.
+//! Selects the function that a test's child process runs: a variable holds the variant of an enum that both know.
 
 use serde::de::DeserializeOwned;
 

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-/// Milliseconds. What is cut off waits for most of it, and hooks then have two seconds on a busy machine.
+/// Milliseconds. Invocations that are cut off wait for most of it, and hooks then have two seconds on a busy machine.
 const SHUTDOWN_BUDGET: &str = "9000";
 
 thread_local! {
@@ -99,7 +99,7 @@ impl Stage {
         Self::without_daemon(name, program, xray).xray(xray.daemon.address())
     }
 
-    /// The same where there is no daemon: only Lambda's own segments are stored.
+    /// The same without a daemon: only Lambda's own segments are stored.
     pub(crate) fn without_daemon(name: &str, program: PathBuf, xray: &XRay) -> FunctionBuilder {
         Function::builder(name, program)
             .trace_store(xray.traces.clone())
@@ -131,7 +131,7 @@ impl Stage {
     }
 
     pub(crate) async fn invoke_event(&self, event: Event) -> Result<Answer, Failed> {
-        let what = format!("the answer to {}", String::from_utf8_lossy(&event.payload[..event.payload.len().min(100)]));
+        let what = format!("the response to {}", String::from_utf8_lossy(&event.payload[..event.payload.len().min(100)]));
         // The wait lasts at most until its deadline, when it is killed.
         Ok(within(what, self.function.invoke(event)).await?)
     }
@@ -304,7 +304,7 @@ pub(crate) struct Begun(tokio::task::JoinHandle<Answer>);
 
 impl Begun {
     pub(crate) async fn answer(self, what: impl Display) -> Result<Answer, Failed> {
-        Ok(within(format!("the answer of {what}"), self.0).await??)
+        Ok(within(format!("the response of {what}"), self.0).await??)
     }
 }
 

@@ -50,7 +50,7 @@ impl WithApi {
         Ok(())
     }
 
-    /// What the function sent.
+    /// The documents that the function sent.
     pub(crate) fn sent(&self) -> Vec<Arc<Document>> {
         self.traces.find(|document| document.source == Source::Api)
     }

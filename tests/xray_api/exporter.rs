@@ -1,4 +1,4 @@
-//! What becomes of spans that go to X-Ray's API.
+//! The delivery of spans to X-Ray's API.
 
 use crate::{
     api::WithApi,
@@ -16,10 +16,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("an invocation that continues a W3C trace stays in Lambda's", continued),
         test("121 documents go in three calls", calls),
         test("unprocessed documents are sent once more", retried),
-        test("documents that are unprocessed twice are counted and told once, the others arrive", unprocessed),
-        test("what the trace's budget has no room for is counted, also in the invocation's document", budget),
-        test("an endpoint that is absent is told once and costs nothing but the spans", absent),
-        test("a client without credentials is told once and costs nothing but the spans", no_credentials),
+        test("documents that are unprocessed twice are counted and reported once, the others arrive", unprocessed),
+        test("spans beyond the trace's budget are counted, also in the invocation's document", budget),
+        test("an absent endpoint is reported once and loses only the spans", absent),
+        test("a client without credentials is reported once and loses only the spans", no_credentials),
     ]
 }
 
@@ -78,7 +78,7 @@ async fn retried() -> Tested {
     stage.is_sound()?;
     ensure(stage.api.put_calls() == [5, 2], format!("{:?}", stage.api.put_calls()))?;
     ensure(stage.sent().len() == 5, format!("{:?}", stage.sent()))?;
-    ensure(stage.codes().is_empty(), "told, though nothing was lost")?;
+    ensure(stage.codes().is_empty(), "a warning, though nothing was lost")?;
     stage.counts_are("sent: 5, left_out: 0, retried: 2, unprocessed: 0, unsent: 0")
 }
 
@@ -112,7 +112,7 @@ async fn budget() -> Tested {
 }
 
 async fn absent() -> Tested {
-    // Bound and let go: nobody listens there.
+    // Bound and released, so no server listens there.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let stage = WithApi::with(|function, _| function.env("XRAY_ENDPOINT", format!("http://{address}"))).await?;
     stage.make_spans(60).await?;

@@ -23,7 +23,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         ),
         test_after("inspect_trace --check names what is missing, different and extra", program, different),
         test_after("inspect_trace reads documents that the service has put together", program, nested),
-        test_after("inspect_trace tells of Transaction Search where nothing is found", program, not_found),
+        test_after("inspect_trace mentions Transaction Search when it finds no trace", program, not_found),
     ]
 }
 
@@ -54,7 +54,7 @@ async fn inspect(program: &Path, arguments: &[&str], input: &str) -> Result<Outp
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    // One that does not read its input has ended, and its status tells why.
+    // A process that does not read its input has ended, and its status shows the reason.
     if let Some(mut stdin) = process.stdin.take() {
         let _ = stdin.write_all(input.as_bytes()).await;
     }
@@ -117,7 +117,7 @@ async fn different(program: PathBuf) -> Tested {
     Ok(())
 }
 
-/// AWS answers with segments that have their subsegments inside.
+/// AWS responds with segments that contain their subsegments.
 async fn nested(program: PathBuf) -> Tested {
     const TRACE: &str = "1-5759e988-bd862e3fe1be46a994272793";
     let store = TraceStore::new();

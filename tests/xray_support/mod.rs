@@ -1,4 +1,4 @@
-//! What the X-Ray tests share: spans by hand, documents as JSON, the official schema.
+//! Shared by the X-Ray tests: spans by hand, documents as JSON, the official schema.
 #![allow(dead_code, clippy::pedantic)]
 
 use std::{

@@ -1,4 +1,4 @@
-//! An environment of the sandbox: looked at when it is initialised, and then in warm invocations.
+//! An environment of the sandbox: measured when it is initialized and in warm invocations.
 
 use crate::{contender::Contender, error::Error, samples::Samples, sinks::Sinks};
 use bench_report::process::Usage;

@@ -66,7 +66,7 @@ pub(super) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         Do::HangingWork => invocation.after_response(pending()),
         Do::WorkWithToken => invocation.after_response(async {
             Invocation::current().cancellation_token().cancelled().await;
-            tracing::info!("told to stop");
+            tracing::info!("the work was asked to stop");
         }),
         Do::Cooperate => loop {
             tokio::task::consume_budget().await;
@@ -143,7 +143,7 @@ pub(super) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
 }
 
 async fn log(secret: &str) {
-    tracing::info!(secret, "a line of the user's");
+    tracing::info!(secret, "the user's line");
     work(secret).await;
 }
 

@@ -1,4 +1,4 @@
-//! Functions with metrics of their own.
+//! Functions with custom metrics.
 
 use crate::{behavior::Do, support::wait_at};
 use lambda_lifecycle::{

@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::Notify};
 
-/// What a request was answered with, besides being decoded.
+/// The collector's response to a request, which it decodes in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http,

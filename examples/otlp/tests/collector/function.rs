@@ -17,7 +17,7 @@ pub(crate) enum Client {
     Grpc,
 }
 
-/// What an event asks for.
+/// The work that an event asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ask {
     Work,

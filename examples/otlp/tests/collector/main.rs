@@ -56,7 +56,7 @@ async fn stage(
     .await
 }
 
-/// What the invocation with this number does.
+/// The work of the invocation with this number.
 fn ask(number: usize) -> Ask {
     match number {
         _ if number % 500 == 42 => Ask::Hang,
@@ -96,7 +96,7 @@ async fn every_span(client: Client, flavor: &'static str, managed: bool, invocat
     invocations_are_complete(&spans, &asked)
 }
 
-/// Each invocation has its spans, in a trace of its own, and ended as it was asked to.
+/// Each invocation has its spans in a separate trace, and the outcome that was asked for.
 fn invocations_are_complete(spans: &[Span], asked: &HashMap<String, Ask>) -> Tested {
     for (request, ask) in asked {
         let is_own = |span: &&Span| text(&span.attributes, "faas.invocation_id") == Some(request);
