@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{ShouldSample, SpanExporter};
 use std::{future::Future, time::Duration};
 use tracing::level_filters::LevelFilter;
 
-/// Options of a [`Lifecycle`](crate::Lifecycle). What an [environment variable](crate::settings) sets wins over what is set here.
+/// Options of a [`Lifecycle`](crate::Lifecycle). An [environment variable](crate::settings) overrides the option.
 ///
 /// ```no_run
 /// use lambda_lifecycle::{Lifecycle, xray::Redaction};
@@ -34,7 +34,7 @@ pub struct Builder {
     pub(crate) on_shutdown: Option<OnShutdown>,
     /// Makes the tracer the global one, where an exporter asks for it.
     pub(crate) install_tracer: Option<fn()>,
-    /// What is wrong with what was set.
+    /// The invalid options.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -96,7 +96,7 @@ impl Builder {
         self
     }
 
-    /// What becomes of a caller that a W3C `traceparent` names. Default: its trace is continued.
+    /// How to treat a caller that a W3C `traceparent` names. Default: its trace is continued.
     pub fn trace_parent(mut self, parent: TraceParent) -> Self {
         self.settings.trace_parent = parent;
         self
@@ -121,9 +121,10 @@ impl Builder {
 
     /// Which events of `tracing` become events of the span they are logged in, beside the log. Default: errors, which X-Ray shows as exceptions.
     ///
-    /// With `LevelFilter::INFO` the lines of `info!` are in the spans that your exporters get; X-Ray shows them in the metadata. The filter of
-    /// [`trace_filter`](Self::trace_filter) applies to them too. For a subscriber of your own set `LAMBDA_LIFECYCLE_TRACE_EVENTS`, because
-    /// [`Lifecycle::tracing_layer`](crate::Lifecycle::tracing_layer) is made before.
+    /// With `LevelFilter::INFO`, lines of `info!` are in the spans that your exporters get; X-Ray shows them in the metadata. The
+    /// filter of [`trace_filter`](Self::trace_filter) applies to them too. With your own subscriber, set
+    /// `LAMBDA_LIFECYCLE_TRACE_EVENTS` instead, because [`Lifecycle::tracing_layer`](crate::Lifecycle::tracing_layer) is created
+    /// before the builder.
     pub fn trace_events(mut self, level: LevelFilter) -> Self {
         self.settings.trace_events = level;
         self
@@ -151,7 +152,7 @@ impl Builder {
     /// Setting a variable while other threads read it is sound for readers in Rust, which share a lock. For C code it depends on the libc:
     ///
     /// - glibc keeps every value, so a reader always finds memory that is valid. That costs about 160 bytes for each invocation.
-    /// - musl frees the value before. C code that reads any variable at that moment, in a thread of its own, may read freed memory.
+    /// - musl frees the previous value. C code that reads any variable at that moment in another thread can read freed memory.
     ///
     /// Switch it off where nothing reads the variable, or where such a thread runs with musl.
     pub fn trace_variable(mut self, on: bool) -> Self {
@@ -236,7 +237,7 @@ impl Builder {
         self
     }
 
-    /// When the spans leave to exporters of your own. Default: after every invocation.
+    /// When spans are sent to your own exporters. Default: after every invocation.
     pub fn flush(mut self, flush: Flush) -> Self {
         self.given.flush = flush;
         self
@@ -270,8 +271,9 @@ impl Builder {
     ///
     /// A text passes once for each field that holds it, so the function must give the same result for its own replacement.
     ///
-    /// Not covered: responses of your handler that are not errors, log lines that a subscriber of your own writes, and what the library does
-    /// not write. The standard panic hook prints panic messages to standard error; to have them redacted, log them instead:
+    /// Not covered: responses of your handler that are not errors, log lines that your own subscriber writes, and text that the
+    /// library does not write. The standard panic hook prints panic messages to standard error; to have them redacted, log them
+    /// instead:
     ///
     /// ```
     /// std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
@@ -303,26 +305,28 @@ impl Builder {
         self
     }
 
-    /// What the set-ups of the Init phase may take together. Default: 9 s, one less than the platform's limit; none where the
-    /// platform allows minutes (provisioned concurrency, SnapStart, Managed Instances).
+    /// The time that all initializers of the Init phase have together. Default: 9 s, one less than the platform's limit; none
+    /// where the platform allows minutes (provisioned concurrency, SnapStart, Managed Instances).
     pub fn init_budget(mut self, budget: Duration) -> Self {
         self.settings.init_budget = Some(budget);
         self
     }
 
-    /// Whether the token is cancelled and a typed answer is made before the platform's deadline. Default: yes.
+    /// Whether the token is cancelled and an error response is sent before the platform's deadline. Default: yes.
     pub fn deadline(mut self, on: bool) -> Self {
         self.settings.deadline = on;
         self
     }
 
-    /// Time from the token's cancellation to the typed answer. Default: 5 % of the invocation's time, 50 ms to 500 ms and a quarter of it at most.
+    /// Time from the token's cancellation to the error response. Default: 5 % of the invocation's time, 50 ms to 500 ms and a
+    /// quarter of it at most.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = Some(grace);
         self
     }
 
-    /// Time from the typed answer to the platform's kill. Default: 5 % of the invocation's time, 50 ms to 500 ms and a quarter of it at most.
+    /// Time from the error response to the platform's kill. Default: 5 % of the invocation's time, 50 ms to 500 ms and a quarter
+    /// of it at most.
     pub fn reserve(mut self, reserve: Duration) -> Self {
         self.settings.reserve = Some(reserve);
         self
@@ -334,7 +338,7 @@ impl Builder {
         self
     }
 
-    /// What becomes of work after the response that is not done in its time. Default: [`Unfinished::Wait`].
+    /// How to treat work after the response that is not done in its time. Default: [`Unfinished::Wait`].
     pub fn unfinished(mut self, policy: Unfinished) -> Self {
         self.settings.unfinished = policy;
         self
@@ -432,7 +436,7 @@ impl Builder {
     /// Runs when the platform ends the environment, and when [`run`](crate::Lifecycle::run) ends with an error. Hooks run in reverse order,
     /// within 400 ms together; then a last flush, then `run` returns.
     ///
-    /// They run on a thread of their own, so a handler that blocks its thread does not keep them from running. Registers an
+    /// They run on a separate thread, so a handler that blocks its thread does not keep them from running. Registers an
     /// extension, which costs time in the Init phase: see [`shutdown`](crate::shutdown). Needs Unix signals.
     pub fn on_shutdown<F>(mut self, hook: impl FnOnce() -> F + Send + 'static) -> Self
     where

@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn every_cause_is_named_once() {
         let error = Outer(Middle(std::io::Error::other("refused")));
-        assert_eq!(Causes(&error).to_string(), "no answer: connect: refused");
+        assert_eq!(Causes(&error).to_string(), "no response: connect: refused");
         assert_eq!(Causes(&error.0).to_string(), "connect: refused");
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn timers_run() -> bool {
         return false;
     }
     *RUN.get_or_init(|| {
-        // Without unwinding the question cannot be asked: the answer would end the process.
+        // Without unwinding, a failed test would end the process.
         let run = cfg!(panic = "abort") || crate::panics::catch(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok();
         if !run {
             notice::log(Warning::TimersMissing, Data::default());

@@ -30,7 +30,7 @@ pub(crate) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> Opti
     valid.then_some(targets)
 }
 
-/// What stands between commas, those of a span's fields left out: `orders[process{id=1,sku=2}]=debug` is one directive.
+/// The parts between commas. Commas inside of a span's fields do not count: `orders[process{id=1,sku=2}]=debug` is one directive.
 fn directives(text: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_usize;
     let parts = text.split(move |letter| {

@@ -1,4 +1,4 @@
-//! What is known of the execution environment: everything Lambda puts into environment variables, read once.
+//! Facts about the execution environment: Lambda's environment variables, read once.
 //!
 //! Facts of the whole process (the kind of environment, whether this is still the cold start) live here and nowhere else, so
 //! that no clone of a service counts them again.
@@ -29,7 +29,7 @@ pub enum InitializationType {
     ManagedInstances,
 }
 
-/// What kind of environment this is: the part that is asked for before the first event. The rest waits for it.
+/// The kind of environment, which is needed before the first event. The other variables are read later.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) initialization_type: InitializationType,
@@ -71,7 +71,7 @@ pub(crate) fn xray_daemon_address() -> Option<String> {
     variable("AWS_XRAY_DAEMON_ADDRESS").filter(|address| !address.trim().is_empty())
 }
 
-/// A variable that is not empty. What is not UTF-8 is nothing that can be understood, and is reported by whoever reads it.
+/// A variable that is not empty. A value that is not UTF-8 is always invalid, and the setting that reads it is reported.
 pub(crate) fn variable(name: &str) -> Option<String> {
     env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
 }
@@ -182,7 +182,7 @@ const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 const MEMORY_SIZE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 const NO_ADDRESS: &str = "is not a valid address; expected host:port, or a URL that begins with http://";
 
-/// This process was not started by Lambda, or by something that stands in for it.
+/// This process was not started by Lambda or by a substitute for it.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this program is a Lambda function and found no Lambda to run in ({}). Run it on AWS Lambda, under `cargo lambda watch`, \
@@ -200,7 +200,7 @@ impl fmt::Debug for EnvironmentError {
     }
 }
 
-/// What an invocation waited for before it began.
+/// The phase that an invocation waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Start {
     /// Nothing: its environment was ready.
@@ -212,8 +212,9 @@ pub(crate) enum Start {
     Restored,
 }
 
-/// What the first invocation of this process waited for. Every later caller gets [`Start::Warm`], and so does the first where the environment is
-/// made ahead of its requests. A snapshot is taken before the first invocation, so each restore of it has a first one.
+/// The phase that the first invocation of this process waited for. Every later call returns [`Start::Warm`]. So does the first
+/// one if the environment was created ahead of its requests. A snapshot is taken before the first invocation, so each restored
+/// copy has a first one.
 pub(crate) fn take_start() -> Start {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {

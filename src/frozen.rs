@@ -34,7 +34,7 @@ pub(crate) fn begin() {
 /// Time since [`begin`]; `None` in the first invocation, and where nothing is ever frozen.
 pub(crate) fn time() -> Option<Duration> {
     if environment::kind().is_concurrent() {
-        // Never frozen, and never at rest as long as one invocation is under way.
+        // These environments are never frozen while an invocation is in progress.
         return None;
     }
     lock().map(Moment::elapsed)

@@ -1,4 +1,4 @@
-//! What every hop has in common: who sent it, and the span of what becomes of it here.
+//! Shared by all hops: the sender of a message, and its consumer span.
 
 #[cfg(feature = "sqs")]
 use crate::context;
@@ -19,7 +19,7 @@ use std::borrow::Cow;
 pub(crate) struct Producer {
     header: Option<TraceHeader>,
     remote: Option<Box<Remote>>,
-    #[cfg_attr(not(feature = "sqs"), allow(dead_code, reason = "only messages of SQS have traces of their own"))]
+    #[cfg_attr(not(feature = "sqs"), allow(dead_code, reason = "only messages of SQS can have separate traces"))]
     continues: bool,
 }
 
@@ -81,7 +81,7 @@ impl Producer {
     }
 }
 
-/// A span that ends as a fault when nobody ends it: its work panicked, or was dropped at the deadline.
+/// A span that ends as a fault if it is dropped: its work panicked, or was dropped at the deadline.
 pub(crate) struct OpenSpan(Context);
 
 impl OpenSpan {

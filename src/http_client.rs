@@ -12,7 +12,7 @@
 //! # let _ = || client.call(http::Request::new(Body::new()));
 //! ```
 //!
-//! Around reqwest's client, which has requests of its own, with tower's `map_request` and `map_response`:
+//! reqwest's client has its own request type, so convert with tower's `map_request` and `map_response`:
 //!
 //! ```text
 //! let client = ServiceBuilder::new()
@@ -125,7 +125,7 @@ where
             match budget::within(call).await {
                 Ok(Ok(_)) => return Ok(true),
                 Ok(Err(error)) => Causes(&error).to_string(),
-                Err(limit) => format!("there was no response within {} ms", limit.as_millis()),
+                Err(limit) => format!("no response arrived within {} ms", limit.as_millis()),
             }
         }
     };

@@ -46,7 +46,7 @@ impl Ids {
     }
 
     fn next_span_id(&self) -> SpanId {
-        // Zero is no id. It comes once in 2^64.
+        // Zero is not a valid id. It occurs once in 2^64.
         SpanId::from(self.next().max(1))
     }
 

@@ -17,7 +17,7 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// A value that was looked at whatever its type is. Only text that is no JSON is an error.
+/// A value of any type, read without an error. Only text that is not JSON is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Field<T> {
     /// Not there, or null.
@@ -28,7 +28,7 @@ pub(crate) enum Field<T> {
     Is(T),
 }
 
-/// What a [`Field`] can hold. Both methods consume the value they are given.
+/// A type that a [`Field`] can hold. Both methods consume the value they are given.
 pub(crate) trait Shape: Sized {
     fn from_text(_: &str) -> Option<Self> {
         None

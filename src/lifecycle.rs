@@ -47,11 +47,12 @@ pub type LifecycleService<H, T, Buffered, Body> =
 #[cfg(feature = "http")]
 pub type HttpLifecycleService<S, R> = LifecycleService<HttpAdapter<S>, LambdaRequest, R, lambda_runtime::streaming::Body>;
 
-/// What a layer of [`Lifecycle::layer`] is around when HTTP responses are [streamed](Lifecycle::serve_streaming).
+/// The service that a layer of [`Lifecycle::layer`] wraps when HTTP responses are [streamed](Lifecycle::serve_streaming).
 #[cfg(feature = "http")]
 pub type HttpStreamLifecycleService<S, B> = LifecycleService<HttpStreamAdapter<S>, LambdaRequest, (), ResponseStream<B>>;
 
-/// The life of a function: set up in the Init phase, stopped before its deadline, traced, flushed after its answers.
+/// The lifecycle of a function: initialized in the Init phase, cancelled before its deadline, traced, and flushed after its
+/// responses.
 ///
 /// ```no_run
 /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
@@ -92,8 +93,8 @@ impl<L> Debug for Lifecycle<L> {
 impl Lifecycle {
     /// A lifecycle with the stages' defaults, and what the [environment](crate::settings) says. Call it first thing in `main`.
     ///
-    /// If no global subscriber is set, this sets one: the log and the trace. With one of your own, give it
-    /// [`Lifecycle::tracing_layer`] before.
+    /// If no global subscriber is set, this sets one for the log and the trace. If you have your own subscriber, add
+    /// [`Lifecycle::tracing_layer`] to it first.
     pub fn from_env() -> Self {
         Self::builder().build()
     }
@@ -103,10 +104,11 @@ impl Lifecycle {
         Builder::default()
     }
 
-    /// The layer that records spans for X-Ray, for a subscriber of your own.
+    /// The layer that records spans for X-Ray, for your own subscriber.
     ///
-    /// It has a filter of its own, so no log level switches the trace off, as long as a filter of yours is the log's alone
-    /// (`fmt::layer().with_filter(..)`) and not the whole subscriber's (`registry().with(filter)`). Set the subscriber before [`Lifecycle::from_env`].
+    /// It has its own filter, so no log level disables the trace, as long as your filter applies only to the log
+    /// (`fmt::layer().with_filter(..)`) and not to the whole subscriber (`registry().with(filter)`). Set the subscriber before
+    /// [`Lifecycle::from_env`].
     ///
     /// ```no_run
     /// use lambda_lifecycle::Lifecycle;
@@ -131,10 +133,10 @@ impl Lifecycle {
         trace::layer()
     }
 
-    /// The log as a layer, for a subscriber of your own: the lines that the library's own subscriber writes.
+    /// The log as a layer for your own subscriber: the lines that the library's own subscriber writes.
     ///
-    /// It has a filter of its own, which `RUST_LOG` and `AWS_LAMBDA_LOG_LEVEL` set, as [`logs`](crate::logs) describes. Of what the builder sets, its lines
-    /// have what belongs to their invocation; lines outside of any invocation have what variables set.
+    /// It has its own filter, which `RUST_LOG` and `AWS_LAMBDA_LOG_LEVEL` set, as [`logs`](crate::logs) describes. The builder's
+    /// settings apply to lines inside of an invocation. Only variables apply to lines outside of one.
     ///
     /// ```no_run
     /// use lambda_lifecycle::Lifecycle;
@@ -155,10 +157,10 @@ impl Lifecycle {
 impl<L> Lifecycle<L> {
     /// Puts a tower layer of yours around whole invocations: from the event as Lambda sent it to the end of the after-response stage.
     ///
-    /// A layer is a service of [`LambdaInvocation`], which has the headers, the body and the context; it ends when the response was
-    /// posted and, on demand, the work after it is done. It stands outside the invocation:
-    /// [`Invocation::current`](crate::Invocation::current) is known inside of it only. The layer that is added last is the
-    /// outermost. A layer that fails or panics affects only its invocation: Lambda gets an error as response.
+    /// A layer is a service of [`LambdaInvocation`], which has the headers, the body and the context. It ends when the response
+    /// was posted and, on demand, the work after it is done. The layer runs outside of the invocation, so
+    /// [`Invocation::current`](crate::Invocation::current) is only available in the services that it wraps. The layer that is
+    /// added last is the outermost. A layer that fails or panics affects only its invocation: Lambda gets an error response.
     ///
     /// For layers around a typed handler or a router, wrap these before you hand them over.
     ///
@@ -198,7 +200,7 @@ impl<L> Lifecycle<L> {
         Lifecycle { shared, on_shutdown, init, snapstart, layers: Stack::new(layers, layer) }
     }
 
-    /// A [`Runtime`] with the settings of this lifecycle, to place its layers and layers of your own as you like.
+    /// A [`Runtime`] with the settings of this lifecycle, to arrange its layers and your own as you like.
     ///
     /// ```no_run
     /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn, xray::Redaction};
@@ -232,19 +234,19 @@ impl<L> Lifecycle<L> {
         Runtime::of(handler, || Arc::clone(&self.shared))
     }
 
-    /// Position A, for a `lambda_runtime::Runtime` of your own: see [`service`](crate::service).
+    /// Position A, for your own `lambda_runtime::Runtime`: see [`service`](crate::service).
     pub fn runtime_layer(&self) -> RuntimeLayer {
         settings::warn_of_unknown_variables();
         self.layer_a()
     }
 
-    /// Position B, for a `lambda_runtime::Runtime` of your own: see [`service`](crate::service).
+    /// Position B, for your own `lambda_runtime::Runtime`: see [`service`](crate::service).
     pub fn handler_layer<Buffered, Body>(&self) -> HandlerLayer<Buffered, Body> {
         settings::warn_of_unknown_variables();
         self.layer_b()
     }
 
-    /// Position C, for an adapter of your own around a router: see [`service`](crate::service).
+    /// Position C, for your own adapter around a router: see [`service`](crate::service).
     #[cfg(feature = "http")]
     pub fn http_layer(&self) -> crate::service::HttpLayer {
         settings::warn_of_unknown_variables();
@@ -288,12 +290,13 @@ impl<L> Lifecycle<L> {
         HandlerLayer::of(Arc::clone(&self.shared))
     }
 
-    /// Runs a set-up of the Init phase: timed, traced as `init <name>`, within the phase's budget, its failure posted to Lambda.
+    /// Runs an initializer in the Init phase. It is timed, traced as `init <name>`, and limited by the phase's budget. A failure
+    /// is posted to Lambda.
     ///
     /// Several at once: `tokio::try_join!(life.init("a", a()), life.init("b", b()))`.
     ///
     /// # Errors
-    /// [`InitError`] when the set-up fails, panics or takes longer than the phase has left. Return it from `main`.
+    /// [`InitError`] when the initializer fails, panics or exceeds the phase's remaining time. Return it from `main`.
     pub async fn init<T, E>(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -348,8 +351,8 @@ impl<L> Lifecycle<L> {
         cell.get_or_try_init(self.init(name, setup)).await
     }
 
-    /// As [`init`](Self::init), for a set-up that blocks its thread: it runs off the executor, so that others go on meanwhile and
-    /// the budget can be kept. A set-up that exceeds it is not waited for; it cannot be interrupted.
+    /// Like [`init`](Self::init), for an initializer that blocks its thread. It runs outside of the executor, so that others
+    /// continue and the budget applies. An initializer that exceeds the budget is not waited for, but it cannot be interrupted.
     ///
     /// # Errors
     /// As [`init`](Self::init).
@@ -365,8 +368,8 @@ impl<L> Lifecycle<L> {
         self.init(name, crate::init::off_the_executor(setup)).await
     }
 
-    /// As [`init`](Self::init), for a set-up the function can begin without: a failure is logged and flagged in the trace, and the
-    /// set-up is tried again when its value is first asked for.
+    /// Like [`init`](Self::init), for an initializer that the function can start without. A failure is logged and marked in the
+    /// trace, and the initializer runs again when its value is first requested.
     pub async fn init_optional<T, F, Setup, E>(&self, name: impl Into<Cow<'static, str>>, setup: F) -> Optional<T>
     where
         F: Fn() -> Setup + Send + Sync + 'static,
@@ -473,15 +476,15 @@ impl<L> Lifecycle<L> {
     /// Serves HTTP: an axum router, or any `Service` of `http::Request`, behind API Gateway, a function URL or a load balancer.
     ///
     /// Handlers of axum take the [`Invocation`](crate::Invocation) as an argument (feature `axum`); other services find it in the
-    /// request's extensions. A request that is not answered before the deadline
-    /// is answered with 504. Runs as [`run_concurrent`](Self::run_concurrent) does.
+    /// request's extensions. A request without a response at the deadline gets the status 504. Runs like
+    /// [`run_concurrent`](Self::run_concurrent).
     ///
-    /// Events of API Gateway (REST, HTTP and WebSocket APIs), function URLs, load balancers and VPC Lattice are served. The router sees the
-    /// path of the API's route, without the stage and without the base path of a domain of your own: `/orders/7` of
-    /// `https://api.example.com/shop/orders/7`. Set `AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH` to any value to get the path as it came.
+    /// Events of API Gateway (REST, HTTP and WebSocket APIs), function URLs, load balancers and VPC Lattice are served. The
+    /// router sees the path of the API's route, without the stage and without the base path of a custom domain: `/orders/7` of
+    /// `https://api.example.com/shop/orders/7`. Set `AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH` to any value to get the original path.
     ///
-    /// An event of which no request can be made, because its host or its base64 body is invalid, is answered with 400 and logged
-    /// (`request_invalid`). Characters that no query may hold are percent-encoded.
+    /// An event with an invalid host or base64 body gets the status 400 and is logged (`request_invalid`). Characters that are
+    /// not allowed in a query are percent-encoded.
     ///
     /// # Errors
     /// As [`run`](Self::run).

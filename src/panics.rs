@@ -1,4 +1,4 @@
-//! Panics of the user's code as values.
+//! Panics of user code as values.
 //!
 //! `catch_unwind` hands out the panic's payload, and a payload may panic when it is dropped: wherever that happens, outside of any
 //! `catch_unwind`, it takes the process or a whole batch with it. So this is the only place that calls it (`clippy.toml` forbids
@@ -23,7 +23,7 @@ pub(crate) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(code)).map_err(Panic::of)
 }
 
-/// Drops a value of the user's and catches the panic of its destructor.
+/// Drops a user's value and catches the panic of its destructor.
 pub(crate) fn catch_drop<T>(value: T) -> Result<(), Panic> {
     catch(|| drop(value))
 }

@@ -1,20 +1,21 @@
 //! Keys and values of JSON text, found without decoding it.
 //!
-//! A value is skipped by its quotes and brackets and is not checked: of text that is no JSON the result is arbitrary, and never a panic.
+//! A value is skipped by its quotes and brackets and is not checked. For text that is not JSON the result is arbitrary, but it
+//! never panics.
 
 use memchr::memchr_iter;
 
-/// The members of an object: each key as it is written, and the text from its value on. None, where the text is no object.
+/// The members of an object: each key as it is written, and the text from its value on. Empty if the text is not an object.
 pub(crate) fn members(text: &[u8]) -> Members<'_> {
     Members(Parts::new(text, b'{'))
 }
 
-/// The elements of an array, each as the text from it on. None, where the text is no array.
+/// The elements of an array, each as the text from it on. Empty if the text is not an array.
 pub(crate) fn elements(text: &[u8]) -> Elements<'_> {
     Elements(Parts::new(text, b'['))
 }
 
-/// What is between the quotes, where the text begins with a string.
+/// The text between the quotes, if the text begins with a string.
 pub(crate) fn string(text: &[u8]) -> Option<&[u8]> {
     let inside = text.strip_prefix(b"\"")?;
     Some(&inside[..end_of_string(inside)])
@@ -46,7 +47,7 @@ impl<'event> Iterator for Elements<'event> {
     }
 }
 
-/// What stands between the brackets, from comma to comma.
+/// The parts between the brackets, separated by commas.
 struct Parts<'event> {
     /// Where the last value begins: it is skipped when the next one is wanted, not for a reader who has found what it looked for.
     last: &'event [u8],

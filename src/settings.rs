@@ -1,5 +1,5 @@
-//! What can be set by environment variables. The [builder](crate::Builder) sets the same, and what is no text: annotations, redaction,
-//! exporters, hooks. Variables win. The log's own variables are at [`logs`](crate::logs).
+//! Settings from environment variables. The [builder](crate::Builder) has the same settings, and those that cannot be text:
+//! annotations, redaction, exporters, hooks. Variables take precedence. [`logs`](crate::logs) lists the log's own variables.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
@@ -17,10 +17,10 @@
 //! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace: X-Ray takes 500,000, of which Lambda's own segments need some | `480000` |
 //! | `LAMBDA_LIFECYCLE_TRACE_VARIABLE` | `on`, `off`: set `_X_AMZN_TRACE_ID` for each invocation where one runs at a time: see [`Builder::trace_variable`](crate::Builder::trace_variable) | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES` | `on`, `off`: record the message of an AWS service's error beside its code; messages can repeat what was sent | `off` |
-//! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all set-ups of the Init phase | `9000`; none where the platform allows minutes |
-//! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and answer before the deadline | `on` |
-//! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the typed answer | 5 %, 50 to 500 |
-//! | `LAMBDA_LIFECYCLE_DEADLINE_RESERVE` | milliseconds from the typed answer to the platform's kill | 5 %, 50 to 500 |
+//! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all initializers of the Init phase | `9000`; none where the platform allows minutes |
+//! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and send an error response before the deadline | `on` |
+//! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the error response | 5 %, 50 to 500 |
+//! | `LAMBDA_LIFECYCLE_DEADLINE_RESERVE` | milliseconds from the error response to the platform's kill | 5 %, 50 to 500 |
 //! | `LAMBDA_LIFECYCLE_WATCHDOG` | `on`, `off`: report a handler that blocks its thread past the deadline | `on` |
 //! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE` | work unfinished after its time: `wait` and then cancel it, `cancel` at once, `freeze` it | `wait` |
 //! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET` | milliseconds `wait` waits | to the hard deadline |
@@ -70,14 +70,14 @@ pub enum Export {
     Udp,
     /// To standard output, one document a line, to look at.
     Stdout,
-    /// Nowhere: only exporters of your own get the spans.
+    /// Nowhere: only your own exporters get the spans.
     None,
     /// To X-Ray's API, with the client that [`Builder::xray_api`](crate::Builder::xray_api) was given.
     #[cfg(feature = "xray-api")]
     Api,
 }
 
-/// What becomes of a caller that a W3C `traceparent` names, whatever it came with: a request, an invocation or a message.
+/// How to treat a caller that a W3C `traceparent` names, in a request, an invocation or a message.
 ///
 /// It is read where [`Propagator::TraceContext`](crate::Propagator::TraceContext) is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -90,7 +90,7 @@ pub enum TraceParent {
     Link,
 }
 
-/// What becomes of work after the response that is not done in its time.
+/// How to treat work after the response that is not done in its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Unfinished {
@@ -99,12 +99,12 @@ pub enum Unfinished {
     Wait,
     /// It is cancelled as soon as it waits for something.
     Cancel,
-    /// It freezes with the environment and goes on in the next invocation, if there is one: what Node calls
+    /// It freezes with the environment and continues in the next invocation, if there is one. Node calls this
     /// `callbackWaitsForEmptyEventLoop = false`.
     Freeze,
 }
 
-/// What the segments of the service, and the documents of invocations that begin, may need of a trace's bytes.
+/// The bytes of a trace that may be needed by the service's segments and by the documents of invocations in progress.
 const LAMBDAS_OWN: usize = 20_000;
 
 /// The keys that every line of the log has.
@@ -255,8 +255,8 @@ impl Settings {
         self.read(&variable)
     }
 
-    /// With the settings that are needed before the lifecycle is built, for the layer of a subscriber of the user's. A problem with them is logged
-    /// then.
+    /// The settings that are needed before the lifecycle is built, for the layer of the user's own subscriber. Invalid ones are
+    /// logged when it is built.
     pub(crate) fn of_layer_from_env() -> Self {
         let mut settings = Self::default();
         settings.read(&|name| [TRACE_FILTER, TRACE_EVENTS].contains(&name).then(|| variable(name)).flatten());
@@ -341,9 +341,10 @@ const TRACE_EVENTS: &str = "LAMBDA_LIFECYCLE_TRACE_EVENTS";
 
 const PREFIX: &str = "LAMBDA_LIFECYCLE_";
 
-/// Logs each variable whose name looks like one of ours and is not, once in a process.
+/// Logs each variable whose name resembles a setting of this library but is not one, once in a process.
 ///
-/// It copies all variables, so a lifecycle calls it after the first response, when nobody waits, or when the function ends earlier.
+/// It copies all variables, so a lifecycle calls it after the first response, when it delays no caller, or when the function ends
+/// earlier.
 #[cold]
 #[inline(never)]
 pub(crate) fn warn_of_unknown_variables() {
@@ -361,7 +362,7 @@ fn may_be_ours(name: &str) -> bool {
 
 /// Variables that look like ours and are not, each with the closest one.
 fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Problem> {
-    /// Of a name that does not begin like ours: it may be somebody else's.
+    /// The limit for a name without this library's prefix, which may belong to other software.
     const TYPOS: usize = 3;
     let mut known = None;
     names
@@ -417,7 +418,7 @@ impl Reader<'_> {
         (self.get)(name).filter(|text| !text.trim().is_empty())
     }
 
-    /// What is not known is left out. Where nothing else was named, the default stays.
+    /// Unknown values are ignored. If no known one is left, the default is used.
     fn propagators(&mut self, name: &str, target: &mut Option<Propagators>) {
         let Some(text) = self.text(name) else { return };
         let unknown = |value: &str| {

@@ -50,7 +50,7 @@ use tower::Service;
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct Notification<T> {
-    /// What was published.
+    /// The published message.
     pub message: T,
     /// SNS's id of it.
     pub message_id: String,
@@ -106,7 +106,7 @@ pub struct SnsEvent {
     pub records: Vec<SnsRecord>,
 }
 
-/// A notification as it stands in the event.
+/// A notification as the event contains it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct SnsRecord {
     /// The notification, its message as text.

@@ -84,7 +84,7 @@ fn what_hides_spans(settings: &Settings) -> Option<Warning> {
     if !trace::layer_is_taken() {
         return Some(Warning::SubscriberRecordsNothing);
     }
-    // What hides a span of this crate's hides those of others: a filter at INFO, or one that names crates.
+    // A filter that hides this crate's spans hides those of others too: a filter at INFO, or one that names crates.
     let wanted = settings.trace_filter.would_enable(module_path!(), &Level::INFO);
     (wanted && !tracing::span_enabled!(Level::INFO)).then_some(Warning::FilterHidesSpans)
 }
@@ -163,7 +163,7 @@ impl Subscriber for DefaultSubscriber {
             return refused();
         }
         let kept = self.keeps(attributes.metadata());
-        // What the log does not keep is here because it is recorded.
+        // A span that the log does not keep is created because it is recorded.
         let recorded = !kept || self.records(attributes.metadata());
         let spans = self.spans();
         let span = if recorded { spans.new_span(attributes) } else { trace::unrecorded(spans, attributes) };
@@ -242,9 +242,10 @@ impl Subscriber for DefaultSubscriber {
         }
     }
 
-    // What spans offer beyond this trait, `OpenTelemetrySpanExt` for one, is found through here alone.
-    // SAFETY: the pointer is this subscriber's, asked for by its own type, or the registry's answer to the same question. The registry lives as
-    // long as this subscriber: it is never taken out of its cell, nor moved.
+    // Extensions of spans beyond this trait, like `OpenTelemetrySpanExt`, are found only through this method.
+    //
+    // SAFETY: the pointer is either this subscriber itself, requested by its own type, or the registry's result for the same
+    // request. The registry lives as long as this subscriber: it is never taken out of its cell, nor moved.
     #[allow(unsafe_code)]
     unsafe fn downcast_raw(&self, id: TypeId) -> Option<*const ()> {
         if id == TypeId::of::<Self>() {

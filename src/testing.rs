@@ -57,7 +57,7 @@ impl Invocation {
 
 /// Options of an invocation for tests. Made by [`Invocation::test`].
 #[derive(Clone, Debug)]
-#[must_use = "an invocation for a test does nothing until it is begun"]
+#[must_use = "an invocation for a test does nothing until it is started"]
 pub struct TestBuilder {
     timeout: Option<Duration>,
     request_id: String,
@@ -142,7 +142,8 @@ impl TestInvocation {
     /// Runs a handler inside the invocation: with its token, which is cancelled in time, and to its hard deadline.
     ///
     /// # Errors
-    /// [`DeadlineExceeded`] when the handler had not ended by then; it is dropped, as Lambda's caller would have its answer.
+    /// [`DeadlineExceeded`] when the handler had not ended by then. It is dropped, because Lambda's caller would have its
+    /// response.
     pub async fn run<F: Future>(&self, handler: F) -> Result<F::Output, DeadlineExceeded> {
         let mut handler = pin!(CURRENT.scope(self.invocation.clone(), handler.with_context(self.context.clone())));
         let mut alarm = Alarm::new(self.invocation.timing());
@@ -156,7 +157,7 @@ impl TestInvocation {
         .await
     }
 
-    /// What comes after the response: runs the work that was stored for it, as long as it may take.
+    /// Runs the stage after the response: the work that was stored for it, without a time limit.
     pub async fn respond(&self) {
         after_response::run(&self.invocation, &self.context).await;
     }

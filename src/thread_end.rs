@@ -1,4 +1,4 @@
-//! What spans need of a thread, as long as it is there.
+//! The thread-locals that spans need, and the end of their thread.
 //!
 //! The registry and OpenTelemetry keep thread-locals. A thread that ends drops them in the reverse order of their making, and a span
 //! that another thread-local makes when it is dropped may come after: then they panic, which ends the process. So each of them is

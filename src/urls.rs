@@ -32,12 +32,12 @@ fn without_credentials_and_query(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// What no URL holds as it is, or what quotes it.
+/// Characters that a URL does not contain, or that quote it.
 fn ends_url(letter: char) -> bool {
     letter.is_whitespace() || letter.is_control() || matches!(letter, '"' | '\'' | '<' | '>' | '`' | '\\')
 }
 
-/// What a sentence has after a URL.
+/// Characters that can follow a URL in a sentence.
 fn ends_phrase(letter: char) -> bool {
     matches!(letter, ')' | ']' | '}' | ',' | '.' | ';' | ':' | '!')
 }

@@ -57,7 +57,7 @@ struct Counters {
     unsent: AtomicU64,
 }
 
-/// What has become of the documents so far.
+/// The number of documents by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -77,21 +77,19 @@ pub struct Counts {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum XRayApiError {
-    /// No answer came.
-    #[error(
-        "X-Ray's API does not answer ({reason}): check the client's region and endpoint, and the function's way into the network"
-    )]
+    /// No response arrived.
+    #[error("X-Ray's API does not respond ({reason}): check the client's region and endpoint, and the function's network access")]
     Unreachable {
         /// The SDK's error with its causes.
         reason: String,
     },
-    /// The call could not be made: there are no credentials, or no region.
-    #[error("a call of X-Ray's API cannot be made ({reason}): check the client's credentials and region")]
+    /// The call could not be made: credentials or a region are missing.
+    #[error("cannot call X-Ray's API ({reason}): check the client's credentials and region")]
     NoCall {
         /// The SDK's error with its causes.
         reason: String,
     },
-    /// The service answered with an error.
+    /// The service responded with an error.
     #[error("X-Ray's API refuses: {code}: {message}; the function's role needs xray:PutTraceSegments")]
     Refused {
         /// As in `AccessDeniedException`.
@@ -128,7 +126,7 @@ impl XRayApi {
         Self { client, counts: Arc::default() }
     }
 
-    /// What has become of the documents so far.
+    /// The number of documents by result, so far.
     pub fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
@@ -158,7 +156,7 @@ impl XRayApi {
         first.map_or(Ok(()), Err)
     }
 
-    /// Sends documents in a task of its own and waits for it, at most until `until`. An error is logged once.
+    /// Sends documents in a separate task and waits for it, at most until `until`. An error is logged once.
     pub(crate) async fn send_until(&self, documents: Vec<String>, until: Option<Instant>) {
         let api = self.clone();
         let sending = tokio::spawn(async move {
@@ -267,7 +265,7 @@ where
             message: answer.err().message().unwrap_or("without a message").to_owned(),
         },
         SdkError::ConstructionFailure(_) => XRayApiError::NoCall { reason: reason(error) },
-        // Credentials are asked for while the call is under way.
+        // Credentials are requested during the call.
         SdkError::DispatchFailure(failure) if failure.is_user() || failure.is_other() => {
             XRayApiError::NoCall { reason: reason(error) }
         }

@@ -19,10 +19,10 @@ use tokio::runtime::Handle;
 use tracing::Instrument;
 
 impl Invocation {
-    /// Runs `future` after the caller has its answer, before the next invocation of this environment.
+    /// Runs `future` after the response is sent, before the next invocation of this environment.
     ///
-    /// It is stored now and spawned then, so it delays nothing. It also runs when the handler fails, panics or meets its
-    /// deadline. What it does is billed, and it is done at most once: for work that must not be lost, use a queue.
+    /// The future is stored now and spawned later, so it does not delay the response. It also runs when the handler fails, panics
+    /// or exceeds its deadline. Its time is billed. It runs at most once, so use a queue for work that must not be lost.
     pub fn after_response<F>(&self, future: F)
     where
         F: Future<Output = ()> + Send + 'static,

@@ -23,12 +23,13 @@ use std::{
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-/// What is done with stored work.
+/// The functions that handle stored work.
 pub(super) static STAGE: Stage =
     Stage { run: |invocation, context| Box::pin(background_work(invocation, context)), leave, begin: spawn_now };
 
-/// True where the stage after the response has nothing to do, which is not worth a task: of an invocation that is not recorded, on time, side by
-/// side with others. Elsewhere it is no task, and remembers when it ended.
+/// True if the stage after the response has nothing to do, so that no task is spawned for it. That is only the case with
+/// concurrent invocations, when this one is not recorded and on time. Elsewhere the stage is not a task, and it records when it
+/// ended.
 pub(crate) fn nothing_follows(invocation: &Invocation) -> bool {
     let shared = invocation.shared();
     let bare = !invocation.is_recorded() && shared.hooks.after.is_empty() && !shared.destinations.has_exporters();
@@ -42,8 +43,8 @@ pub(crate) fn nothing_follows(invocation: &Invocation) -> bool {
     nothing
 }
 
-/// What comes between the post and the next event: the invocation's spans leave first, so that nothing that comes after can
-/// lose them; then the background work; then its spans.
+/// Runs between the post and the next event. The invocation's spans are sent first, so that nothing later can lose them. Then the
+/// background work runs, and its spans are sent.
 pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) {
     let posted = clock::now();
     let recorded = invocation.is_recorded();
@@ -77,7 +78,7 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
         }
         spent.work.stop();
     }
-    // What hooks, or tasks of the handler's, have stored meanwhile.
+    // Work that hooks, or tasks of the handler, have stored meanwhile.
     while !invocation.deferred().close_if_empty() {
         if stored_work(&invocation, &context).await.unfinished > 0
             && let Some(stage) = invocation.deferred().stage()
@@ -86,7 +87,7 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
         }
     }
     if recorded {
-        // What hooks, or tasks of the handler's, have ended meanwhile.
+        // Spans that hooks, or tasks of the handler, have ended meanwhile.
         spent.flush.start_if(true);
         spent.left_out(trace::deliver(&invocation, SpanId::INVALID).await);
         trace::export(&invocation).await;
@@ -131,7 +132,7 @@ async fn stored_work(invocation: &Invocation, context: &OtelContext) -> Done {
     }
 }
 
-/// Runs the work that was stored for after the response, in a span of its own.
+/// Runs the work that was stored for after the response, in a separate span.
 async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done {
     let recorded = invocation.is_recorded();
     let mut done = Done::default();
@@ -177,7 +178,7 @@ pub(crate) fn release(invocation: &Invocation) {
     }
 }
 
-/// Runs the stored work, and what that work stores in its turn, until all is done or its time is over.
+/// Runs the stored work, and the work that it stores, until all is done or its time is over.
 pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done {
     let until = until(invocation);
     // While there is still time to stop in order.
@@ -187,7 +188,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done 
     loop {
         begin(invocation.deferred().take(), invocation, context, &mut tasks);
         let joined = poll_fn(|cx| match tasks.poll_join_next(cx) {
-            // What work stores begins beside it, and does not wait for its end.
+            // Work that running work has stored starts concurrently with it.
             Poll::Pending => invocation.deferred().poll_stored(cx).map(|()| None),
             joined @ Poll::Ready(_) => joined,
         });
@@ -214,7 +215,7 @@ pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done 
             None => {}
         }
     }
-    // Counted as well, and it goes on or is cancelled as the rest.
+    // Counted too, and then it continues or is cancelled like the rest.
     begin(invocation.deferred().take(), invocation, context, &mut tasks);
     done.unfinished = tasks.len();
     invocation.shared().hooks.run_unfinished(invocation, done.unfinished);
@@ -242,7 +243,7 @@ fn leave(invocation: &Invocation, context: &OtelContext) {
     }
 }
 
-/// True where unfinished work goes on in the next invocation.
+/// True if unfinished work continues in the next invocation.
 fn freezes(invocation: &Invocation) -> bool {
     invocation.shared().settings.unfinished == Unfinished::Freeze && !environment::kind().is_concurrent()
 }

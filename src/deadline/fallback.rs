@@ -1,4 +1,4 @@
-//! An answer of the user's own for a deadline that was met.
+//! The user's own response to an exceeded deadline.
 
 use crate::{Invocation, invocation::Outcome};
 use lambda_runtime::LambdaEvent;
@@ -10,7 +10,7 @@ use std::{
 };
 use tower::Service;
 
-/// A handler whose deadline is answered with a value instead of `Lifecycle.DeadlineExceeded`.
+/// A handler that responds with a value instead of `Lifecycle.DeadlineExceeded` when the deadline is exceeded.
 ///
 /// ```no_run
 /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, deadline::fallback, service_fn};
@@ -23,7 +23,7 @@ use tower::Service;
 /// # }
 /// ```
 ///
-/// The trace still says `outcome=deadline_exceeded`. `answer` runs at the hard point: it must not wait for anything.
+/// The trace still has `outcome=deadline_exceeded`. The closure runs at the hard deadline, so it must not wait for anything.
 pub fn fallback<S, R, F: Fn(&Invocation) -> R>(handler: S, answer: F) -> Fallback<S, F> {
     Fallback { handler, answer }
 }
@@ -73,7 +73,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         match this.inner.poll(cx) {
-            // Position B's timer has woken the task, and drops the handler when it has this answer.
+            // Position B's timer has woken the task, and drops the handler when it has this response.
             Poll::Pending if this.invocation.is_overdue() => {
                 this.invocation.set_outcome(Outcome::exceeded(&this.invocation.exceeded()));
                 Poll::Ready(Ok((this.answer)(this.invocation)))

@@ -1,9 +1,9 @@
-//! The watchdog: a handler that blocks its thread past the deadline cannot be answered for, but it can be reported.
+//! The watchdog reports a handler that blocks its thread past the deadline, for which no response can be sent.
 //!
-//! One thread sends the documents of such an invocation's spans shortly before the platform kills the process: the open ones as faults, the
-//! innermost named as the culprit. It starts with the first invocation that has a deadline and is recorded; where the function has less than one
-//! core, in the Init phase, which runs at full speed.
-//! It touches neither the environment nor the resolver, which another thread may be at work in.
+//! One thread sends the documents of such an invocation's spans shortly before the platform kills the process. Open spans are
+//! faults, and the innermost is named as the cause. The thread starts with the first invocation that is recorded and has a
+//! deadline. If the function has less than one core, it starts in the Init phase, which runs at full speed. It uses neither the
+//! environment nor the resolver, because another thread may be using them.
 
 use crate::{
     Invocation, environment,
@@ -64,7 +64,7 @@ pub(crate) fn watch(invocation: &Invocation) -> Option<Watched> {
     Some(Watched(invocation.clone()))
 }
 
-/// A quarter into the reserve: a handler that gives way has been answered for by then.
+/// A quarter into the reserve. A handler that yields has got its error response by then.
 fn overdue(deadline: Deadline) -> Instant {
     deadline.hard + (deadline.kill - deadline.hard) / 4
 }
@@ -102,11 +102,11 @@ fn keep_watch() {
     let Some(watch) = WATCH.wait() else { return };
     let mut state = watch.lock();
     loop {
-        // What is watched from here on says itself when to wake.
+        // Invocations that are watched from here on set the wake-up time themselves.
         state.wakes = None;
         let lifecycles: Vec<_> = state.lifecycles.iter().filter_map(Weak::upgrade).collect();
         drop(state);
-        // Whatever happens in here must not end the watch: a value of the user's may be dropped here for the last time.
+        // A panic in here must not end the watchdog, and the last reference to a user's value may be dropped here.
         let next = panics::catch(|| lifecycles.into_iter().filter_map(|shared| report_overdue(&shared)).min()).unwrap_or(None);
         state = watch.lock();
         state.wakes = state.wakes.into_iter().chain(next).min();

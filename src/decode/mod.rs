@@ -100,7 +100,7 @@ impl fmt::Display for Undecodable {
 
 impl std::error::Error for Undecodable {}
 
-/// What is said of an error that only a type's own code knows. Its text may quote the value.
+/// The text for an error that only a type's own code knows. The original text may quote the value.
 const REJECTED: &str = "the type rejects the value";
 
 /// Texts that are the same whatever the value is: lambda_http's, and those that serde itself gives to [`serde::de::Error::custom`].
@@ -120,20 +120,20 @@ const CONSTANT: [&str; 13] = [
     "value is missing",
 ];
 
-/// What serde's derive says, up to a name which a text that only looks alike could have from anywhere.
+/// Texts of serde's derive, up to a name. A similar text could contain any name, so it is not repeated.
 const ALTERNATIVES: [(&str, &str); 2] = [
     ("data did not match any variant of untagged enum ", "data did not match any variant of the untagged enum"),
     ("no variant of enum ", "no variant of the enum was found in the flattened data"),
 ];
 
-/// What may be said of a text that was given to [`serde::de::Error::custom`].
+/// The text for an error that was created with [`serde::de::Error::custom`].
 fn custom_text(text: &str) -> &'static str {
     let constant = CONSTANT.iter().find(|constant| **constant == text).copied();
     let alternative = || ALTERNATIVES.iter().find(|(start, _)| text.starts_with(start)).map(|(_, said)| *said);
     constant.or_else(alternative).unwrap_or(REJECTED)
 }
 
-/// What serde_json says without a value in it: its `ErrorCode`s.
+/// The texts of serde_json without a value in them: its `ErrorCode`s.
 const SYNTAX: [&str; 22] = [
     "EOF while parsing a list",
     "EOF while parsing an object",
@@ -159,7 +159,7 @@ const SYNTAX: [&str; 22] = [
     "recursion limit exceeded",
 ];
 
-/// What may be said of an error of serde_json itself, with what the visitor it asked expects.
+/// The text for an error of serde_json itself, with the expectation of the visitor that it called.
 fn own_text(text: &str, expected: Option<&str>) -> Cow<'static, str> {
     if let Some(constant) = SYNTAX.iter().find(|constant| **constant == text) {
         return Cow::Borrowed(constant);

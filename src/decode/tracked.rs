@@ -10,17 +10,17 @@ use std::{
     fmt::{self, Display},
 };
 
-/// What the wrappers of one decoding share.
+/// Shared by the wrappers of one decoding.
 #[derive(Default)]
 pub(super) struct Track {
     /// An error on its way through the inner deserializer, whose own error type it does not fit.
     passing: RefCell<Option<Undecodable>>,
-    /// What the visitor that the inner deserializer asked last expects.
+    /// The expectation of the visitor that the inner deserializer called last.
     expected: RefCell<Option<String>>,
 }
 
 impl Track {
-    /// An error to hand to the inner deserializer in place of ours.
+    /// Stores the error, and creates one for the inner deserializer in its place.
     fn pass<E: serde::de::Error>(&self, error: Undecodable) -> E {
         self.passing.replace(Some(error));
         E::custom("passing")
@@ -37,7 +37,7 @@ impl Track {
     }
 }
 
-/// The key that a map gave last, where it stands for a field.
+/// The last key of a map, if the map decodes to a struct.
 struct Key<'de> {
     fields: &'static [&'static str],
     found: Cell<Found<'de>>,

@@ -230,7 +230,7 @@ mod tests {
         for detail in
             [json!("{\"id\":\"MARKED\"}"), json!("MARKED"), json!("{MARKED"), json!({ "id": "MARKED" }), json!(["MARKED"])]
         {
-            let error = of::<Order>(Some(detail.clone())).expect_err("it is no order");
+            let error = of::<Order>(Some(detail.clone())).expect_err("not an order");
             assert!(!error.contains("MARKED"), "{detail}: {error}");
         }
     }

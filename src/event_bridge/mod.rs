@@ -17,10 +17,10 @@
 //! }
 //! ```
 //!
-//! The invocation is in the trace of whoever put the event, where the entry had a
-//! [`TraceHeader`](https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html) or X-Ray's HTTP header:
-//! the interceptor of `aws_sdk` sends it. Through a queue it is
-//! [`sqs::batch`](crate::sqs::batch) with [`EventBridgeEvent`] as the body's type.
+//! The invocation is in the trace of the function that put the event, if the entry had a
+//! [`TraceHeader`](https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html) or X-Ray's HTTP
+//! header. The interceptor of `aws_sdk` sends it. For events that pass through a queue, use [`sqs::batch`](crate::sqs::batch)
+//! with [`EventBridgeEvent`] as the body's type.
 
 mod detail;
 
@@ -50,7 +50,7 @@ use tower::Service;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventBridgeEvent<T> {
-    /// What happened, in the source's own form.
+    /// The details of the event, in the source's format.
     pub detail: T,
     /// The kind of event.
     pub detail_type: String,

@@ -1,4 +1,4 @@
-//! A set-up that blocks its thread.
+//! Initializers that block their thread.
 
 use crate::panics;
 use opentelemetry::Context;
@@ -6,8 +6,8 @@ use std::{future::pending, panic::resume_unwind};
 use tokio::{runtime::Handle, sync::oneshot};
 use tracing::Span;
 
-/// Runs a set-up in a thread of its own, inside the span it is polled in. Tokio's threads for such work would keep the process from
-/// ending until the set-up has.
+/// Runs an initializer in a separate thread, inside the span that is current here. On one of Tokio's threads for blocking work,
+/// the process could not end before the initializer does.
 pub(crate) async fn off_the_executor<T, E>(setup: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
@@ -22,7 +22,7 @@ where
         let _ = done.send(panics::catch(|| span.in_scope(setup)));
     };
     if let Err(error) = std::thread::Builder::new().name("init".to_owned()).spawn(work) {
-        // Told as this set-up's own panic.
+        // Reported like a panic of this initializer.
         resume_unwind(Box::new(format!("no thread could be started: {error}")));
     }
     match ended.await {

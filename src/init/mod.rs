@@ -40,38 +40,39 @@ use std::{
 /// One second below the platform's limit: enough to post what went wrong.
 pub(crate) const BUDGET: Duration = Duration::from_secs(9);
 
-/// A set-up of the Init phase failed. It has been posted to Lambda; returned from `main` it ends the process with status 1.
+/// An initializer of the Init phase failed. The error has been posted to Lambda; returned from `main`, it ends the process with
+/// status 1.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
-    /// The set-up returned an error.
+    /// The initializer returned an error.
     #[error("init of {name} failed: {}", Cut(source))]
     Failed {
-        /// The set-up's name.
+        /// The initializer's name.
         name: Cow<'static, str>,
-        /// What it returned.
+        /// The error that it returned.
         source: Error,
     },
-    /// The set-up panicked.
+    /// The initializer panicked.
     #[error("init of {name} panicked: {message}")]
     Panicked {
-        /// The set-up's name.
+        /// The initializer's name.
         name: Cow<'static, str>,
         /// The panic's message.
         message: String,
     },
-    /// The set-up was not done when the phase's budget was used up.
+    /// The initializer was not done when the phase's budget was used up.
     #[error(
         "init of {name} was not done within the Init phase's {} s: do it at first use, make it faster, or give the function provisioned concurrency",
         budget.as_secs_f32()
     )]
     OverBudget {
-        /// The set-up's name.
+        /// The initializer's name.
         name: Cow<'static, str>,
-        /// What all set-ups together may take.
+        /// The budget of all initializers together.
         budget: Duration,
     },
-    /// This is no Lambda environment.
+    /// This process does not run in a Lambda environment.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
 }
@@ -143,7 +144,7 @@ impl InitPhase {
         }
     }
 
-    /// Runs a set-up; its failure is posted.
+    /// Runs an initializer and posts its failure.
     pub(crate) async fn run<T, E>(
         &self,
         name: Cow<'static, str>,
@@ -169,7 +170,7 @@ impl InitPhase {
         ended
     }
 
-    /// Runs a set-up; its caller reports a failure.
+    /// Runs an initializer; the caller reports a failure.
     pub(crate) async fn attempt<T, E>(
         &self,
         name: Cow<'static, str>,
@@ -233,7 +234,7 @@ impl InitPhase {
         };
         match ended {
             Ok(Ok(value)) => Ok(value),
-            // What it says is asked in here as well: its `Display` may panic.
+            // The error is formatted in here as well, because its `Display` may panic.
             Ok(Err(error)) => match panics::catch(|| with_text(error.into())) {
                 Ok(source) => Err(InitError::Failed { name, source }),
                 Err(panic) => Err(InitError::Panicked { name, message: panic.to_string() }),

@@ -51,7 +51,7 @@ impl<T> Optional<T> {
     /// The value; its initializer runs again if it is not there. Of several callers at once one runs it, and the others wait.
     ///
     /// # Errors
-    /// What the initializer returns this time; the next call tries again.
+    /// The error that the initializer returns this time; the next call tries again.
     pub async fn get_or_retry(&self) -> Result<&T, Error> {
         self.value.get_or_try_init(&self.initializer).await
     }

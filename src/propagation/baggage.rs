@@ -38,7 +38,7 @@ impl Extractor for Received {
     }
 }
 
-/// What is sent from `context`.
+/// The baggage that is sent from `context`.
 pub(super) fn outgoing(context: &Context) -> Option<String> {
     if context.baggage().is_empty() {
         return None;

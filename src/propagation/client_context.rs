@@ -1,6 +1,6 @@
 //! The [client context](https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_RequestSyntax) of a direct invocation.
 //!
-//! OpenTelemetry's instrumentations of `lambda:Invoke` write the fields into `custom`, AWS's runtimes have begun to read them from `w3c`.
+//! OpenTelemetry's instrumentations of `lambda:Invoke` write the fields into `custom`. AWS's newer runtimes read them from `w3c`.
 
 use super::{
     Fields,

@@ -19,7 +19,7 @@ pub(crate) fn of_http(event: &[u8]) -> Option<Fields<'_>> {
                     return Some(all);
                 }
             }
-            // What follows may be long. The multi-value headers stand beside the others.
+            // The rest may be long. The multi-value headers are next to the other headers.
             b"body" | b"requestContext" if !found.is_empty() => break,
             _ => {}
         }
@@ -40,7 +40,7 @@ fn of_headers(headers: &[u8]) -> Fields<'_> {
             fields.baggage = joined(value);
         }
     }
-    // Nobody can tell which of two callers it is.
+    // With two callers, the real one is unknown.
     if parents > 1 {
         fields.traceparent = None;
     }

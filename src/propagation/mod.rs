@@ -137,7 +137,7 @@ impl<'c> Fields<'c> {
         fields.into_iter().filter_map(|(name, value)| Some((name, &**value.as_ref()?)))
     }
 
-    /// What the fields say, as far as it is wanted.
+    /// The contents of the fields, for these propagators.
     pub(crate) fn read(&self, propagators: Propagators) -> Option<Box<Remote>> {
         let parent = self.traceparent.as_deref().filter(|_| propagators.trace_context).and_then(|text| self.parent(text));
         let baggage = self.baggage.as_deref().filter(|_| propagators.baggage).and_then(Received::read);
@@ -157,7 +157,7 @@ impl<'c> Fields<'c> {
     }
 }
 
-/// What a caller said in W3C's fields.
+/// The context that a caller sent in W3C's fields.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Remote {
     /// The caller's span.

@@ -1,4 +1,4 @@
-//! What has become of the response to one event: known to the service that posts it and to the worker that waits for it.
+//! The state of the response to one event, shared by the service that posts it and the worker that waits for it.
 
 use http::Extensions;
 use std::{
@@ -29,7 +29,7 @@ struct State {
     changed: Notify,
 }
 
-/// A post under way. Dropped before it is concluded, it is as if there had been none.
+/// A post in progress. If it is dropped before it is concluded, it does not count.
 #[must_use]
 pub(super) struct Posting<'a>(&'a Answer);
 

@@ -36,9 +36,9 @@ use worker::Stopped;
 
 /// Fetches events and posts responses; takes the place of [`lambda_runtime::Runtime`].
 ///
-/// [`Lifecycle`](crate::Lifecycle) uses it. Use it yourself to place [`HandlerLayer`](crate::service::HandlerLayer),
-/// [`RuntimeLayer`](crate::service::RuntimeLayer) and layers of your own as you like. Layers are services of
-/// [`LambdaInvocation`], as those of `lambda_runtime` are.
+/// [`Lifecycle`](crate::Lifecycle) uses it. Use it yourself to arrange [`HandlerLayer`](crate::service::HandlerLayer),
+/// [`RuntimeLayer`](crate::service::RuntimeLayer) and your own layers as you like. Layers are services of [`LambdaInvocation`],
+/// like those of `lambda_runtime`.
 ///
 /// ```no_run
 /// use lambda_lifecycle::{

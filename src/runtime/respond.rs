@@ -223,7 +223,7 @@ fn conclude(shared: &Shared, outcome: Outcome) -> Diagnostic {
         return diagnostic;
     }
     let diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| diagnostic::panic(outcome.as_str().to_owned()));
-    // What the handler's layer has logged is redacted already.
+    // The handler's layer redacts what it logs.
     let is_logged = invocation.is_some_and(|invocation| invocation.notes().logged.as_ref() == Some(&diagnostic));
     if is_logged { diagnostic } else { shared.redacted(diagnostic) }
 }

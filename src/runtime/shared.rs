@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, atomic::AtomicU32};
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(super) client: Client,
-    /// What holds for events outside of an invocation.
+    /// The settings for events outside of an invocation.
     pub(super) configured: Arc<invocation::Shared>,
     pub(super) next: Uri,
     /// Read for the first event.

@@ -4,7 +4,7 @@ use std::{env, ffi::OsStr};
 
 const NAME: &str = "_X_AMZN_TRACE_ID";
 
-/// What has to be done for the variable to have a value.
+/// The steps that give the variable a value.
 #[derive(Debug, PartialEq, Eq)]
 enum Change<'v> {
     None,

@@ -24,7 +24,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// `None` where there is no Runtime API, or its address is not valid.
+    /// `None` if the Runtime API's address is missing or invalid.
     pub(crate) fn from_env() -> Option<Self> {
         std::env::var("AWS_LAMBDA_RUNTIME_API").ok().and_then(|value| Endpoint::parse(&value)).map(Self::new)
     }

@@ -1,5 +1,5 @@
-//! One connection to the Runtime API. The task that waits for a response drives it, so nothing runs while
-//! the environment is frozen or a handler is at work.
+//! One connection to the Runtime API. The task that waits for a response drives it, so nothing runs while the environment is
+//! frozen or a handler is running.
 
 use super::{
     Address, Body, Endpoint, Progress,
@@ -32,7 +32,7 @@ type Io = tokio_util::either::Either<TcpStream, tokio::io::DuplexStream>;
 /// An event has up to 6 MB, and its headers a client context: the same room that `lambda_runtime` gives them.
 const READ_BUFFER: usize = 1024 * 1024;
 
-/// A local address answers at once or refuses.
+/// A local address accepts or refuses a connection at once.
 const CONNECTING: Duration = Duration::from_secs(5);
 
 /// Without a sign of the Runtime API for so many intervals a connection is given up. Several, because the environment may
@@ -40,7 +40,7 @@ const CONNECTING: Duration = Duration::from_secs(5);
 const INTERVALS: u32 = 6;
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why there is no response.
+/// The reason why no response arrived.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// No connection could be made for the request.
@@ -153,7 +153,8 @@ impl Connection {
         long_poll: bool,
         progress: Option<&Progress>,
     ) -> Result<Reply, Failure> {
-        // Unconstrained, so that pending means that there is no response, and never that the task has used up its turn.
+        // Unconstrained, so that `Pending` always means that no response has arrived, and never that the task has used up its
+        // budget.
         let mut response = pin!(unconstrained(self.sender.try_send_request(request)));
         let mut stall = Stall::new(&self.moved, progress);
         let read_before = self.moved.read();
@@ -162,7 +163,7 @@ impl Connection {
             driver.drive(cx);
             let mut polled = response.as_mut().poll(cx);
             if polled.is_pending() && driver.over && driver.connection.take().is_some() {
-                // It ended before it took the request, which comes back.
+                // The connection ended before it took the request, which is returned.
                 polled = response.as_mut().poll(cx);
             }
             match polled {

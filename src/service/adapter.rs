@@ -21,8 +21,9 @@ type Inner<S> = lambda_http::Adapter<'static, http::Response<Body>, HttpService<
 /// The service that [`Lifecycle::serve`](crate::Lifecycle::serve) makes of an HTTP service: from events to responses in the form that
 /// their gateway takes.
 ///
-/// What lambda_http does not take is mended where its meaning is plain: characters that no query may hold are percent-encoded, and
-/// of a list in `X-Forwarded-Proto` the first counts. Another host, path or base64 body that is invalid is responded to with 400.
+/// lambda_http rejects some requests whose meaning is clear, so they are corrected first. Characters that are not allowed in a
+/// query are percent-encoded, and of a list in `X-Forwarded-Proto` the first entry is used. Any other invalid host, path or
+/// base64 body gets the status 400.
 pub struct HttpAdapter<S> {
     inner: Inner<S>,
 }
@@ -82,7 +83,7 @@ pub(super) fn mend(event: &mut LambdaRequest) -> bool {
     true
 }
 
-/// What of an event becomes the request's URI and body.
+/// The parts of an event that become the request's URI and body.
 struct Parts<'r> {
     headers: &'r mut HeaderMap,
     /// Stands in for a host that the request does not name.
@@ -191,7 +192,7 @@ impl<'r> Parts<'r> {
 /// A name that needs no closer look: most hosts.
 fn is_plain_host(host: &str) -> bool {
     let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-    // Labels of other alphabets, and addresses, have rules of their own.
+    // Host names with other alphabets, and addresses, have different rules.
     let ends_with_letter = host.bytes().last().is_some_and(|byte| byte.is_ascii_alphabetic());
     plain && ends_with_letter && !host.starts_with('.') && !host.contains("xn--")
 }
@@ -249,7 +250,7 @@ mod tests {
         serde_json::from_value(event).expect("an event")
     }
 
-    /// The request that comes out, or what was invalid. Neither panics.
+    /// The resulting request, or the invalid part. Neither panics.
     fn request(change: impl FnOnce(&mut Value)) -> Result<Request, &'static str> {
         let mut event = event(change);
         let mended = Parts::of(&mut event).expect("a known event").mend();

@@ -1,9 +1,9 @@
-//! What the layers around a layer would do, where they are missing.
+//! The work of the surrounding layers, for a layer that is used alone.
 
 use crate::{Invocation, after_response::release, invocation::CURRENT, metrics};
 use opentelemetry::Context;
 
-/// An invocation that the layer itself has begun.
+/// An invocation that the layer itself has started.
 #[derive(Debug)]
 pub(super) struct Alone {
     invocation: Invocation,

@@ -56,9 +56,9 @@ impl Invocation {
     }
 }
 
-/// Logs once that a header is malformed, and once that an invocation is not sampled. Under PassThrough, the default of a function, Lambda sends a
-/// header without a decision, or one that says `Sampled=0`; the latter also comes with active tracing, for what was not chosen. Where X-Ray is switched
-/// off, nobody misses the spans.
+/// Logs once that a header is malformed, and once that an invocation is not sampled. Under PassThrough, the default of a
+/// function, Lambda sends a header without a decision, or one with `Sampled=0`. With active tracing, Lambda sends `Sampled=0` for
+/// invocations that were not chosen. No hint is logged if X-Ray is disabled.
 fn hint_once(header: &TraceHeader, settings: &Settings) {
     static MALFORMED: Once = Once::new();
     static UNTRACED: Once = Once::new();

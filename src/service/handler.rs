@@ -1,4 +1,5 @@
-//! Position B: around the handler. Sees the typed event, the answer, the error, the panic; answers early at the deadline.
+//! Position B: around the handler. It sees the typed event, the response, the error and the panic, and responds early at the
+//! deadline.
 
 use super::{alone::Alone, payload::Payload, stream::TrackedStream};
 use crate::{
@@ -23,18 +24,18 @@ use std::{
 };
 use tower::{Layer, Service};
 
-/// The largest buffered answer Lambda takes: 6 MB and 100 bytes. See
-/// [Lambda quotas](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+/// The largest buffered response that Lambda accepts: 6 MB and 100 bytes. See [Lambda
+/// quotas](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
 pub(crate) const MAX_ANSWER: usize = 6 * 1024 * 1024 + 100;
 
-/// Makes every ending of a handler an answer: its value, its error, a panic, an event that does not decode, an answer that does
-/// not encode or is too large, a deadline.
+/// Turns every outcome of a handler into a response: its value, its error, a panic, an event that cannot be decoded, a response
+/// that cannot be encoded or is too large, a deadline.
 ///
-/// The buffered answer is encoded here, so that a panic in a `Serialize` ends one invocation and not the process.
+/// The buffered response is encoded here, so that a panic in a `Serialize` ends one invocation and not the process.
 ///
-/// Used alone, without a [`RuntimeLayer`](super::RuntimeLayer), it begins the invocation itself: [`Invocation::current`], its
+/// Used alone, without a [`RuntimeLayer`](super::RuntimeLayer), it starts the invocation itself: [`Invocation::current`], its
 /// token, [`within`](Invocation::within), a [fallback](crate::deadline::fallback) and the ids in the log all work. Nothing is
-/// traced then, and work for after the response begins when the handler has ended.
+/// traced then, and work for after the response starts when the handler has ended.
 ///
 /// ```no_run
 /// use lambda_lifecycle::{Error, Invocation, LambdaEvent, service::HandlerLayer, service_fn};
@@ -239,8 +240,8 @@ where
                 Err(Outcome::exceeded(&invocation.exceeded()))
             }
         };
-        // The handler is dropped here, inside the invocation, and before the answer leaves: its spans end, and a panic in a
-        // destructor is an ending too.
+        // The handler is dropped here, inside the invocation and before the response is sent. Its spans end, and a panic in a
+        // destructor becomes the outcome.
         let dropped = panics::catch(|| this.handler.set(None));
         let ended = match dropped {
             Ok(()) => ended,
@@ -266,7 +267,7 @@ where
                 return Err(Outcome::TooLarge(Diagnostic {
                     error_type: "Lifecycle.AnswerTooLarge".to_owned(),
                     error_message: format!(
-                        "the answer has {size} bytes and Lambda takes {MAX_ANSWER}: stream it, or put it into S3 and answer with its address"
+                        "the response has {size} bytes, and Lambda accepts at most {MAX_ANSWER}: stream it, or store it in S3 and respond with its URL"
                     ),
                 }));
             }

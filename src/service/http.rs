@@ -1,6 +1,7 @@
-//! Position C: between lambda_http's adapter and the router. Sees method, route and status; answers the deadline with a 504.
+//! Position C: between lambda_http's adapter and the router. It sees method, route and status, and responds to an exceeded
+//! deadline with a 504.
 //!
-//! Outside the adapter the answer is a private type in which nobody can read a status.
+//! Outside of the adapter, the response has a private type that hides its status.
 
 use super::{alone::Alone, path};
 use crate::{
@@ -68,7 +69,8 @@ impl<S> Layer<S> for HttpLayer {
     }
 }
 
-/// The service [`HttpLayer`] makes. Its answer has lambda_http's body type, without which the adapter is not `Send` with axum.
+/// The service that [`HttpLayer`] makes. Its response has lambda_http's body type, without which the adapter is not `Send` with
+/// axum.
 #[derive(Clone, Debug)]
 pub struct HttpService<S> {
     inner: S,
@@ -255,7 +257,7 @@ where
                     conclude(this.invocation, response.status());
                     Poll::Ready(Ok(response))
                 }
-                // Position B's timer has woken the task; it drops all this when the answer is made.
+                // Position B's timer has woken the task; it drops all this when the response is ready.
                 Poll::Pending if this.invocation.is_overdue() => Poll::Ready(Ok(gateway_timeout(this.invocation))),
                 Poll::Pending => Poll::Pending,
             };
@@ -294,7 +296,7 @@ impl axum::response::IntoResponse for crate::DeadlineExceeded {
 
 const TIMEOUT_BODY: &str = r#"{"message":"Gateway Timeout"}"#;
 
-/// The deadline's answer to an HTTP caller.
+/// The response to an HTTP caller at the deadline.
 pub(super) fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
     let exceeded = invocation.exceeded();
     let elapsed_ms = u64::try_from(exceeded.after().as_millis()).ok();

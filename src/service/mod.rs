@@ -5,15 +5,15 @@
 //!                 ▼
 //!               lambda_runtime: POST response or error
 //!                 ▼
-//!               B handler    the typed event, the answer, the error, the panic
+//!               B handler    the typed event, the response, the error, the panic
 //!                 ▼
 //!               C http       method, route, status (HTTP only)
 //!                 ▼
 //!               the user's handler or router
 //! ```
 //!
-//! [`Lifecycle`](crate::Lifecycle) stacks them. With a `lambda_runtime::Runtime` of your own, stack them yourself: each layer carries
-//! its configuration.
+//! [`Lifecycle`](crate::Lifecycle) stacks them. To use your own `lambda_runtime::Runtime`, stack them yourself: each layer
+//! carries its configuration.
 //!
 //! ```no_run
 //! use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};

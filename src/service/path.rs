@@ -24,7 +24,7 @@ pub(super) fn without_stage(request: &mut Request) {
     }
 }
 
-/// The end of the path that the route of the API stands for: `/v1/orders/7` for `GET /v1/orders/{id}`, whatever the stage is called.
+/// The end of the path that matches the API's route: `/v1/orders/7` for `GET /v1/orders/{id}`, regardless of the stage's name.
 fn of_route<'p>(request: &Request, path: &'p str) -> Option<&'p str> {
     let route = match request.request_context_ref()? {
         RequestContext::ApiGatewayV1(context) => context.resource_path.as_deref()?,
@@ -35,7 +35,7 @@ fn of_route<'p>(request: &Request, path: &'p str) -> Option<&'p str> {
     end_of(path, route, |name| parameters.and_then(|parameters| parameters.first(name)))
 }
 
-/// What is behind the stage, for routes that say nothing about the path: `$default`, and events without a route.
+/// The path after the stage, for routes without a path: `$default`, and events without a route.
 fn behind_stage<'p>(request: &Request, path: &'p str) -> Option<&'p str> {
     let stage = match request.request_context_ref()? {
         RequestContext::ApiGatewayV1(context) => context.stage.as_deref()?,
@@ -56,7 +56,7 @@ fn behind_stage<'p>(request: &Request, path: &'p str) -> Option<&'p str> {
 fn end_of<'p, 'v>(path: &'p str, route: &str, value: impl Fn(&str) -> Option<&'v str>) -> Option<&'p str> {
     let mut wanted: Vec<&str> = segments(route).map(|(_, segment)| segment).collect();
     let found: Vec<(usize, &str)> = segments(path).collect();
-    // `{proxy+}` stands for as many segments as its value has.
+    // `{proxy+}` matches as many segments as its value has.
     let greedy = wanted.last().and_then(|last| last.strip_prefix('{')?.strip_suffix("+}"));
     let rest = match greedy {
         Some(name) => {

@@ -14,7 +14,7 @@ use tower::{Layer, Service};
 
 const ROUTE: &str = "http.route";
 
-/// True once somebody has made a [`RouteLayer`].
+/// True once a [`RouteLayer`] has been created.
 static MADE: AtomicBool = AtomicBool::new(false);
 
 /// Records the matched route of an axum router in the invocation's document, for a router that is not handed to

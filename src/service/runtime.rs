@@ -136,8 +136,9 @@ where
     }
 }
 
-/// The span around an invocation, for the layers of a subscriber of the user's: with the name and the fields that `lambda_runtime` gives its own. At
-/// the level of errors, so that a filter by level leaves it. The library's subscriber and its recording layer take no notice of it.
+/// The span around an invocation, for the layers of the user's own subscriber. Its name and its fields are those of
+/// `lambda_runtime`'s span. Its level is `ERROR`, so that filters by level keep it. The library's subscriber and its recording
+/// layer ignore it.
 fn span(context: &lambda_runtime::Context) -> Span {
     tracing::error_span!(
         target: "lambda_lifecycle",
@@ -155,7 +156,7 @@ pin_project! {
         inner: TaskLocalFuture<Invocation, WithContext<F>>,
         after: Option<Work>,
         posted: Option<Result<(), Error>>,
-        // What a shutdown waits for.
+        // A shutdown waits for it.
         in_progress: Option<TaskTrackerToken>,
         watched: Option<Watched>,
         recording: Recording,
@@ -210,7 +211,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
     }
 }
 
-/// A layer of the user's has dropped the invocation: what is known of it leaves with the next one, and its work begins now.
+/// A user's layer has dropped the invocation. Its spans are sent with the next one's, and its work starts now.
 fn abandon(invocation: &Invocation, context: &OtelContext) {
     metrics::posted(invocation);
     metrics::finished(invocation, &metrics::Spent::default());

@@ -1,4 +1,4 @@
-//! The body of a streamed answer, watched to its end.
+//! The body of a streamed response, tracked until it ends.
 
 use crate::{
     Invocation, clock,
@@ -19,9 +19,9 @@ use std::{
 
 /// A streamed body that ends at the invocation's deadline, and whose end, however it comes, is the invocation's.
 ///
-/// After the first byte there is no typed answer any more. A body that breaks off (an error, a panic, the deadline) ends where it
-/// is; the log and the trace say why. `lambda_runtime` would write the error's text into the body, and knows no way to mark a
-/// body as broken. `Invocation::current` works inside the stream.
+/// After the first byte, an error response is no longer possible. A body that breaks off (an error, a panic, the deadline) ends
+/// where it is, and the log and the trace have the reason. `lambda_runtime` would write the error's text into the body, and
+/// cannot mark a body as broken. `Invocation::current` works inside the stream.
 pub struct TrackedStream<St> {
     /// `None` when it is over.
     body: Option<St>,
@@ -40,14 +40,14 @@ impl<St> TrackedStream<St> {
     pub(super) fn new(body: St, invocation: Invocation) -> Self {
         // A response of the library, which says that the deadline has passed, has none itself.
         let deadline = if invocation.notes().outcome.is_some() { None } else { invocation.timing() };
-        // lambda_runtime polls the body in a task of its own, which knows nothing of the invocation.
+        // lambda_runtime polls the body in a separate task, which has no access to the invocation.
         Self { body: Some(body), invocation, context: OtelContext::current(), alarm: Alarm::new(deadline) }
     }
 
     fn end<T>(&mut self, outcome: Outcome) -> Poll<Option<T>> {
         // Also a panic in its drop is the invocation's.
         let outcome = match panics::catch_drop(self.body.take()) {
-            Err(panic) if outcome == Outcome::Answered => Outcome::panicked("dropping the stream of the answer", &panic),
+            Err(panic) if outcome == Outcome::Answered => Outcome::panicked("dropping the response stream", &panic),
             _ => outcome.cut(),
         };
         if let Some(diagnostic) = outcome.diagnostic() {
@@ -90,7 +90,7 @@ where
         }
         let _attached = this.context.clone().attach();
         CURRENT.sync_scope(this.invocation.clone(), || {
-            // What an error says is asked in here as well: its `Display` may panic.
+            // The error is formatted in here as well, because its `Display` may panic.
             let polled = panics::catch(|| match &mut this.body {
                 Some(body) => Pin::new(body).poll_next(cx).map_ok(Into::into).map_err(|error| error.into().to_string()),
                 None => Poll::Ready(None),
@@ -100,7 +100,7 @@ where
                 Ok(Poll::Ready(Some(Err(message)))) => return this.end(broken(message)),
                 Ok(Poll::Ready(None)) => return this.end(Outcome::Answered),
                 Ok(Poll::Pending) => {}
-                Err(panic) => return this.end(Outcome::panicked("the stream of the answer", &panic)),
+                Err(panic) => return this.end(Outcome::panicked("the response stream", &panic)),
             }
             if this.alarm.poll_hard(cx, || this.invocation.token().cancel()).is_ready() {
                 let exceeded = this.invocation.exceeded();
@@ -116,7 +116,7 @@ impl<St> Drop for TrackedStream<St> {
         if let Some(body) = self.body.take() {
             // The panic hook has reported it.
             let _ = panics::catch_drop(body);
-            self.invocation.set_outcome(broken("the caller went away before the end of the answer".to_owned()));
+            self.invocation.set_outcome(broken("the caller disconnected before the end of the response".to_owned()));
         }
     }
 }

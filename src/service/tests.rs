@@ -1,4 +1,4 @@
-//! Layers and lifecycles in one process, in paused time: what stands for Lambda takes what the handler's layer makes.
+//! Layers and lifecycles in one process, in paused time. A stand-in for Lambda receives the responses of the handler's layer.
 
 use super::{HandlerLayer, Payload, TrackedStream};
 use crate::{Builder, DeadlineExceeded, Export, Invocation, Lifecycle, Outcome, Report, xray::Redaction};
@@ -24,7 +24,7 @@ use tower::{Layer, Service};
 
 const TRACED: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 
-/// What was posted to Lambda.
+/// The response or the error that was posted to Lambda.
 type Posted = Result<String, Diagnostic>;
 
 /// Stands for Lambda's Runtime API and the loop over it.
@@ -201,7 +201,7 @@ async fn the_deadlines_error_keeps_its_meaning() {
         use anyhow::Context as _;
         let found = search().await;
         tokio::time::sleep(Duration::from_millis(20)).await;
-        // It is refused at once, with a time of its own.
+        // It is refused at once, with a separate timing.
         let _ = search().await;
         Ok(found.context("while searching")?)
     });
@@ -362,7 +362,7 @@ fn is_reported(blocks: bool) -> bool {
         if blocks {
             wait_while_watched(&invocation);
         } else {
-            // Woken by another thread, and not polled before that: whoever looks at a handler while it is polled sees it block.
+            // Woken by another thread, and not polled before that, because a handler is reported as blocking while it is polled.
             tokio::task::spawn_blocking(move || wait_while_watched(&invocation)).await?;
         }
         Ok::<_, Error>(())
@@ -370,7 +370,7 @@ fn is_reported(blocks: bool) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut service = observed.life.runtime_layer().layer(handler);
     runtime.block_on(async { service.call(event(Duration::from_secs(3))).await }).expect("it is handled");
-    // Exporters work on a thread of their own, and the invocation's own span comes to them in any case.
+    // Exporters run on a separate thread, and they get the invocation's own span in any case.
     let until = std::time::Instant::now() + Duration::from_secs(60);
     while observed.spans.spans().is_empty() && std::time::Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! What can be set of the metrics.
+//! The settings of the metrics.
 
 use super::Reader;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// What a namespace must be.
+/// The characters and the length that a namespace can have.
 const NAMESPACE: &str = "1 to 255 of the characters A-Z a-z 0-9 . - _ / # : and space, and not one of AWS's";
 
 /// The name that Powertools gives a service without a name.

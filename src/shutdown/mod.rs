@@ -23,7 +23,7 @@ use std::{
 };
 use tokio::sync::OnceCell;
 
-/// What invocations in progress have of the budget.
+/// The part of the budget for invocations in progress.
 fn draining(budget: Duration) -> Duration {
     budget / 3 * 2
 }
@@ -53,8 +53,8 @@ impl Debug for ServeError {
     }
 }
 
-/// What only a function with shutdown hooks needs, or with an exporter whose spans wait for shutdown. The builder hands it over with those, so
-/// that no other function contains the code behind it.
+/// The code that only some functions need: those with shutdown hooks, and those with an exporter whose spans wait for shutdown.
+/// The builder sets it with those, so that other functions do not link it.
 #[derive(Clone, Copy)]
 pub(crate) struct OnShutdown {
     listen: fn(Arc<Shutdown>) -> BoxFuture<'static, Option<Listener>>,
@@ -155,7 +155,7 @@ async fn listen(_: Arc<Shutdown>) -> Option<Listener> {
     None
 }
 
-/// Never, where nobody listens.
+/// Never ready without a listener.
 async fn over(listener: Option<&mut Listener>) {
     match listener {
         Some(listener) => listener.over().await,
@@ -163,7 +163,7 @@ async fn over(listener: Option<&mut Listener>) {
     }
 }
 
-/// What is done once when a function ends, by whoever notices it first.
+/// The shutdown, which the first task that notices the end of the function runs once.
 pub(crate) struct Shutdown {
     shared: Arc<Shared>,
     optional: Option<OnShutdown>,
@@ -171,7 +171,7 @@ pub(crate) struct Shutdown {
 }
 
 impl Shutdown {
-    /// Returns when it is done, also where somebody else does it.
+    /// Returns when it is done, also if another task runs it.
     async fn run(&self, timers: bool) {
         self.done.get_or_init(|| end(&self.shared, self.optional, timers)).await;
     }

@@ -1,7 +1,7 @@
 //! The thread that waits for the end of the environment.
 //!
-//! Hooks must run while a handler blocks its thread, and the thread of `main` is one that a handler can block. So SIGTERM is
-//! awaited, and answered, by a thread with a small runtime of its own.
+//! Hooks must run while a handler blocks its thread, which can be the thread of `main`. So a separate thread with a small runtime
+//! waits for SIGTERM and handles it.
 
 use super::Shutdown;
 use signal_hook::{consts::SIGTERM, low_level::pipe};
@@ -26,7 +26,7 @@ impl Listener {
         let wake = handler.try_clone()?;
         let (done, over) = oneshot::channel();
         let wait = move || {
-            // An error: nobody is left who could wake it.
+            // An error means that nothing can wake it any more.
             if terminated.read_exact(&mut [0]).is_ok() {
                 run(&shutdown);
             }
@@ -51,7 +51,7 @@ impl Listener {
     }
 }
 
-/// On a runtime of its own: a hook may wait for a timer or a socket, and the driver of those of `main` may belong to a thread that
+/// On a separate runtime: a hook may wait for a timer or a socket, and the driver of `main`'s runtime may belong to a thread that
 /// is blocked.
 fn run(shutdown: &Shutdown) {
     // Where there is none, the task of `main` does it.

@@ -13,12 +13,12 @@ fn posts(fake: &api::Fake, id: &str) -> Vec<String> {
     api.requests.iter().filter(|request| request.line.contains(&of_it)).map(|request| request.endpoint().to_owned()).collect()
 }
 
-/// What the layer does with the call of the service below it.
+/// The way in which the layer calls the service below it.
 #[derive(Clone, Copy, Debug)]
 enum Calls {
-    /// In a task of its own, which it waits for.
+    /// In a separate task, which it waits for.
     Spawned,
-    /// In a task of its own, which is posting the response when the layer is done.
+    /// In a separate task, which is still posting the response when the layer is done.
     Detached,
     /// For five seconds at most.
     Bounded,
@@ -133,7 +133,7 @@ async fn without_the_handlers_layer_a_response_is_waited_for_at_shutdown() {
         let running = tokio::spawn(runtime.run_concurrent());
         fake.event("first", &[], posted);
         patiently(fake.posted("first"), wrong).await;
-        // What a shutdown waits for, on demand: responses that are on their way.
+        // On demand, a shutdown waits for responses that are being posted.
         assert_eq!(configured.stages.len(), 1, "{wrong}");
         running.abort();
     }

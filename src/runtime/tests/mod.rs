@@ -151,7 +151,7 @@ async fn echo(event: LambdaEvent<Value>) -> Result<Value, Error> {
     }
 }
 
-/// What an error says that could not reach a service.
+/// The text of an error of a service that could not be reached.
 const URL: &str = "no connection to http://user:SECRET@host/path?token=SECRET";
 
 /// A stream that panics.

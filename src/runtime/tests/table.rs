@@ -1,4 +1,4 @@
-//! Endpoint × fault × one worker and eight: whatever one endpoint does, a line says why, and everything else goes on.
+//! Endpoint × fault × one worker and eight: for every fault of an endpoint, a line names the cause and everything else continues.
 
 use super::{
     Log,
@@ -35,7 +35,7 @@ const ALL: [Wrong; 22] = [
     Wrong::CloseAfter,
 ];
 
-/// What the loop has no reason to log: nothing is lost by it.
+/// Faults that the loop need not log, because nothing is lost.
 fn is_harmless(endpoint: &str, wrong: Wrong) -> bool {
     match wrong {
         Wrong::Late | Wrong::CloseAfter | Wrong::Status(204) => true,
@@ -49,7 +49,7 @@ fn is_harmless(endpoint: &str, wrong: Wrong) -> bool {
 async fn an_endpoint_at_fault_is_logged_and_every_worker_serves_on() {
     for workers in [1, 8] {
         for endpoint in ["next", "response", "error"] {
-            // A request for an event without any response is one for which there is no event yet.
+            // A request for an event that gets no response only means that no event has arrived yet.
             for wrong in ALL.into_iter().filter(|wrong| (endpoint, *wrong) != ("next", Wrong::Stall)) {
                 let case = format!("{endpoint} × {wrong:?} × {workers}");
                 let (log, _guard) = Log::start();
@@ -79,7 +79,7 @@ async fn an_endpoint_at_fault_is_logged_and_every_worker_serves_on() {
     }
 }
 
-/// A hook that fails where it is told to.
+/// A hook that fails at a given step.
 struct Hook {
     fails: bool,
 }
