@@ -49,7 +49,7 @@ pub(crate) struct Sending {
     pub(crate) continued: bool,
     /// [`SpanId::INVALID`] where there is none among them.
     pub(crate) main: SpanId,
-    /// Where the invocation's own document stands.
+    /// The position of the invocation's own document.
     pub(crate) frame: Frame,
 }
 
@@ -76,7 +76,7 @@ impl Sending {
     }
 }
 
-/// The work of a message in its producer's trace is no part of this function's segment.
+/// A message's work in its producer's trace does not belong to this function's segment.
 fn frame_elsewhere(span: &SpanData) -> Frame {
     let frame = Frame::of(span);
     if span.parent_span_is_remote { frame.segment() } else { frame }
@@ -102,7 +102,7 @@ pub(crate) struct Documents {
     queued: AtomicUsize,
 }
 
-/// What all documents have in common.
+/// Shared by all documents.
 #[derive(Debug, Default)]
 struct Options {
     annotations: Vec<String>,
@@ -248,7 +248,7 @@ impl Documents {
         }
     }
 
-    /// Announces that an invocation has begun, so that one which is killed is visible.
+    /// Announces that an invocation has started, so that it is visible even if the process is killed.
     pub(crate) fn announce(&self, span: &SpanData, frame: &Frame) {
         let Some(transport) = self.transport() else { return };
         let is_unheard = match transport {
@@ -286,7 +286,8 @@ impl Documents {
         self.give_back(encoder);
     }
 
-    /// Sends the documents of a batch of spans after the other at the pace. What has not left at `until` leaves at once, for the environment ends.
+    /// Sends the documents of several batches of spans one after the other at the pace. At `until` the environment ends, so the
+    /// rest is sent at once.
     pub(super) async fn send_last(&self, batches: &[(Vec<SpanData>, Option<Sending>)], until: Option<Instant>) {
         let Some(transport) = self.transport() else { return };
         for (spans, sending) in batches {
@@ -461,7 +462,7 @@ impl Documents {
 }
 
 impl Udp {
-    /// Sends at the pace until `until`, and then the rest at once. Without a time it waits for nobody else's turn.
+    /// Sends at the pace until `until`, and then the rest at once. Without a time it does not wait for other senders.
     async fn send_until(&self, batch: &mut Batch, until: Option<Instant>) {
         let datagrams: Vec<&[u8]> = batch.packed().collect();
         // The one that waits for the pace has not left.
@@ -494,7 +495,7 @@ impl Transport {
     /// Sends without waiting.
     fn send_now(&self, batch: &mut Batch) {
         match self {
-            // What the kernel refuses here is logged when the finished document goes.
+            // A refusal by the kernel is logged when the finished document is sent.
             Self::Udp(udp) => {
                 let mut emitter = lock(&udp.immediate);
                 batch.packed().for_each(|datagram| _ = emitter.send(datagram));

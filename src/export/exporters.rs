@@ -1,4 +1,4 @@
-//! The user's exporters: which invocations they get, when they are called, and what they are told of the function.
+//! The user's exporters: which invocations they get, when they are called, and the resource that they get.
 
 use super::{
     Decision, OfExporters, Queue,
@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// When spans leave to exporters of your own.
+/// When spans are sent to your own exporters.
 ///
 /// | policy | calls of the exporter | what is lost, and when |
 /// |---|---|---|
@@ -104,7 +104,7 @@ impl Exporters {
         all(due.map(|queue| Arc::clone(queue).flush(until)).collect()).await;
     }
 
-    /// Hands over all that waits, also behind what the exporters are at work on.
+    /// Exports all waiting spans, also after a running export.
     pub(crate) async fn flush(&self, until: Option<Instant>) {
         all(self.queues.iter().map(|queue| Arc::clone(queue).flush_all(until)).collect()).await;
     }

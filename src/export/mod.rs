@@ -1,4 +1,5 @@
-//! Where finished spans go: X-Ray documents, and exporters of the user's. Knows spans and settings, and no invocation.
+//! The destinations of finished spans: X-Ray documents, and the user's exporters. They know spans and settings, but no
+//! invocation.
 
 mod back_off;
 mod documents;
@@ -37,7 +38,7 @@ use std::time::Instant;
 /// Spans after which the executor has its turn: a big invocation must not keep it from the others.
 const YIELDS: usize = 256;
 
-/// What the builder was given to send spans with.
+/// The destinations that the builder was given.
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     pub(crate) exporters: Vec<Box<dyn Queue>>,
@@ -51,7 +52,7 @@ pub(crate) struct Given {
     pub(crate) api: Option<crate::xray_api::XRayApi>,
 }
 
-/// What concerns the user's exporters alone.
+/// Settings for the user's exporters only.
 #[derive(Debug)]
 pub(crate) struct OfExporters {
     queues: Vec<Box<dyn Queue>>,
@@ -66,9 +67,9 @@ pub(crate) struct Decision {
     pub(crate) wanted: Wanted,
     /// True where the user has exporters, whether they get this invocation or not: their decision is handed on with `traceparent`.
     pub(crate) has_exporters: bool,
-    /// What the sampler adds to the invocation's span.
+    /// The attributes that the sampler adds to the invocation's span.
     pub(crate) attributes: Vec<KeyValue>,
-    /// What the sampler makes of the parent's.
+    /// The trace state that the sampler derives from the parent's.
     pub(crate) trace_state: TraceState,
 }
 

@@ -18,9 +18,9 @@ impl Wake for Unpark {
 
 /// Runs a future to its end on this thread, which sleeps while the future waits.
 ///
-/// Tokio's `Handle::block_on` would mark the thread as one that drives a runtime. The blocking client of reqwest makes a runtime of its own and
-/// drops it, in debug builds for every request, and Tokio panics when a runtime is dropped on such a thread. On a thread of
-/// `spawn_blocking` the function's runtime is known all the same, so clients that need one find it.
+/// Tokio's `Handle::block_on` would mark the thread as one that drives a runtime. reqwest's blocking client creates its own
+/// runtime and drops it, in debug builds for every request, and Tokio panics when a runtime is dropped on such a thread. On a
+/// thread of `spawn_blocking` the function's runtime is still available, so clients that need one find it.
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);

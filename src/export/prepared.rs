@@ -1,4 +1,4 @@
-//! What exporters get of a span: what OpenTelemetry's conventions say, without what exists for X-Ray alone.
+//! The spans that exporters get: with the fields of OpenTelemetry's conventions, without those that exist only for X-Ray.
 
 use super::wanted::unmark;
 use opentelemetry::{Key, KeyValue, Value, trace::SpanKind};

@@ -1,4 +1,5 @@
-//! An exporter of the user's own, and the spans that wait for it: off the executor, one batch at a time, bounded in time and memory.
+//! One of the user's exporters and the spans that wait for it. It runs outside of the executor, with one batch at a time, and
+//! with limits of time and memory.
 
 use super::{back_off::BackOff, park};
 use crate::{
@@ -32,15 +33,16 @@ const BATCH: usize = 512;
 /// Different errors of one exporter that are logged.
 const LOGGED: usize = 16;
 
-/// What became of a batch: an exporter may fail, or panic, or its task is cancelled.
+/// The result for a batch: an exporter may fail or panic, or its task is cancelled.
 type Exported = Pin<Box<dyn Future<Output = Result<OTelSdkResult, Option<Panic>>> + Send>>;
 
-/// A `SpanExporter` of any type. What only exporters need is here, so that it is compiled for functions that have one.
+/// A `SpanExporter` of any type. Code that only exporters need is here, so that it is only compiled into functions that have one.
 trait AnyExporter: Send + Sync + fmt::Debug {
     /// Tells the exporter whose spans it gets.
     fn introduce(&mut self, resource: &Resource);
 
-    /// Exports off the executor, for exporters may block: opentelemetry's own do. Gives the spans back where there is no thread for it.
+    /// Exports outside of the executor, because exporters may block; OpenTelemetry's own do. Returns the spans if no thread can
+    /// be started.
     fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>>;
 
     /// Has the exporter send what it keeps itself.
@@ -90,11 +92,11 @@ pub(crate) trait Queue: Send + Sync + fmt::Debug {
     /// When spans were handed over last.
     fn last(&self) -> Instant;
 
-    /// Hands over what waits, and waits for that, at most until `until`. What comes while the exporter is at work is its next batch, for which
-    /// nobody waits.
+    /// Exports the waiting spans and waits for that, at most until `until`. Spans that arrive while the exporter is running
+    /// become its next batch, which is not waited for.
     fn flush(self: Arc<Self>, until: Option<Instant>) -> Flushing;
 
-    /// As `flush`, and waits for what the exporter is at work on first.
+    /// Like `flush`, but first waits for a running export.
     fn flush_all(self: Arc<Self>, until: Option<Instant>) -> Flushing;
 }
 
@@ -119,7 +121,7 @@ struct Slot {
     left_out: AtomicU64,
     /// Errors that were logged.
     logged: Mutex<Vec<String>>,
-    /// Held while the exporter is at work, also by one that outlives its time: it must not be called twice at once.
+    /// Held while the exporter is running, even past its time, because it must not be called twice at once.
     at_work: tokio::sync::Mutex<()>,
     back_off: Mutex<BackOff>,
 }
@@ -203,7 +205,7 @@ impl Slot {
     /// Hands over what waits, batch by batch, until nothing does or the exporter fails. Drops `first` when what waits now is handed over.
     async fn drain(self: Arc<Self>, mut first: Option<oneshot::Sender<()>>) {
         let mut due = lock(&self.waiting).len();
-        // Looked at while nobody is at work: who came before that has found somebody at work, and has gone.
+        // Checked while no export is running. A caller that came during one has returned without exporting.
         while !lock(&self.waiting).is_empty() {
             let Ok(_at_work) = self.at_work.try_lock() else { return };
             let batch = self.next_batch();
@@ -222,7 +224,7 @@ impl Slot {
                 }
                 Err(batch) => {
                     lock(&self.waiting).splice(..0, batch);
-                    return self.log_once("there is no thread for it, they wait for the next time");
+                    return self.log_once("no thread could be started, the spans wait for the next flush");
                 }
             }
             if due == 0 {
@@ -318,7 +320,7 @@ pub(super) mod tests {
         let first = Arc::clone(&exporters);
         let first = tokio::spawn(async move { first.flush_due(None).await });
         gate.begun().await;
-        // The last invocation that there is: nobody comes after it.
+        // This is the last invocation, so no later one exports its spans.
         exporters.keep(&mut vec![span(), span()]);
         exporters.flush_due(None).await;
         gate.through.add_permits(1);

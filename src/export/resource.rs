@@ -1,4 +1,4 @@
-//! Whose spans they are, as exporters are told.
+//! The resource that exporters get: the origin of the spans.
 
 use crate::{Environment, environment::variable, xray::Redactor};
 use opentelemetry::{Array, Key, KeyValue, Value};
@@ -11,7 +11,8 @@ use std::path::Path;
 /// A link whose target is the account's id, where a layer or an extension has made one.
 const ACCOUNT: &str = "/tmp/.otel-aws-account-id";
 
-/// What is known of the function, then what code has added, then `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`. The later ones win.
+/// The function's facts, then the attributes from code, then `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`. Later ones take
+/// precedence.
 pub(super) fn resource(in_code: Vec<KeyValue>, redactor: Option<&Redactor>) -> Resource {
     let mut resource = Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
@@ -36,8 +37,8 @@ fn named(resource: Resource) -> Resource {
     Resource::builder_empty().with_attributes(attributes(&resource)).with_attribute(KeyValue::new(NAME, unknown)).build()
 }
 
-/// What the detector of `opentelemetry-aws` finds on
-/// [AWS Lambda](https://opentelemetry.io/docs/specs/semconv/resource/cloud-provider/aws/), and the function's name as the service's.
+/// The attributes that the detector of `opentelemetry-aws` finds on [AWS
+/// Lambda](https://opentelemetry.io/docs/specs/semconv/resource/cloud-provider/aws/), and the function's name as the service's.
 fn of_lambda(environment: &Environment, account: &Path) -> Vec<KeyValue> {
     if environment.function_name.is_empty() {
         return Vec::new();

@@ -1,4 +1,5 @@
-//! What is taken out of spans before they leave, once for all destinations: the secrets in the URLs of errors, and what the user's redactor says.
+//! Removes secrets from spans before they are exported, once for all destinations: those in the URLs of errors, and those that
+//! the user's redactor names.
 
 use crate::{urls, xray::Redactor};
 use opentelemetry::{

@@ -12,7 +12,7 @@ const EXPORTERS: u8 = 0x40;
 pub(crate) struct Wanted {
     /// X-Ray's documents: what Lambda decided.
     pub(crate) xray: bool,
-    /// The exporters of the user's: what their sampler decided.
+    /// The user's exporters, as their sampler decided.
     pub(crate) exporters: bool,
     /// The sampled flag of the spans' contexts, which W3C's `traceparent` carries: the sampler's decision where there are exporters, Lambda's elsewhere.
     pub(crate) sampled: bool,

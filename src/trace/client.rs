@@ -1,4 +1,4 @@
-//! The span of a call that goes out.
+//! The span of an outgoing call.
 
 use super::tracer::{Span, TRACER};
 use opentelemetry::{
@@ -20,7 +20,7 @@ impl ClientSpan {
         Self { span: TRACER.build_with_context(span, &Context::current()), ended: false }
     }
 
-    /// What the headers of the call name as its caller.
+    /// The caller that the call's headers name.
     pub(crate) fn context(&self) -> &SpanContext {
         self.span.span_context()
     }

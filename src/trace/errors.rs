@@ -48,7 +48,7 @@ where
 /// Adds an event to the active span.
 pub(crate) fn record(event: &Event<'_>) {
     let target = event.metadata().target();
-    // What the library itself has to say is in the span already, as the outcome.
+    // The library's own errors are in the span already, as the outcome.
     if !has_context() || target.split("::").next() == Some("lambda_lifecycle") {
         return;
     }

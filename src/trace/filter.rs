@@ -1,4 +1,5 @@
-//! What is recorded: INFO spans of the user's code, and its errors, while an invocation is recorded, whatever the log level says.
+//! The spans that are recorded: INFO spans of user code, and its errors, while an invocation is recorded. They do not depend on
+//! the log level.
 
 use super::init_spans::is_in_init;
 use crate::{Invocation, context::has_context, environment, invocation::CURRENT, logs::highest_level, settings::Settings};
@@ -42,7 +43,7 @@ impl RecordingFilter {
         Self { targets: settings.trace_filter.clone(), events: settings.trace_events, concurrent }
     }
 
-    /// The answer that a call site caches.
+    /// The interest that a call site caches.
     pub(crate) fn interest(&self, metadata: &Metadata<'_>) -> Interest {
         match (self.wants(metadata), self.concurrent) {
             (false, _) => Interest::never(),
@@ -73,7 +74,8 @@ impl RecordingFilter {
             return false;
         }
         let target = metadata.target();
-        // The library's own span around an invocation is for subscribers of the user's: the trace has one that depends on none.
+        // The library's own span around an invocation is for the user's subscribers. The trace has a separate span that depends
+        // on none.
         if metadata.is_span() && target == "lambda_lifecycle" {
             return false;
         }

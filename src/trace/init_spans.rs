@@ -71,8 +71,8 @@ fn under(adopter: &SpanContext, wanted: Wanted, mut span: SpanData) -> SpanData 
     span
 }
 
-/// Hands the spans of init to the first invocation: as part of its trace where it waited for them, as a trace of their own, linked
-/// both ways, where it did not. Where the first invocation is not recorded they are dropped.
+/// Gives the spans of the Init phase to the first invocation. They become part of its trace if it waited for them. Otherwise they
+/// become a separate trace, linked both ways. If the first invocation is not recorded, they are dropped.
 pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
     if OVER.swap(true, Ordering::AcqRel) {
         return;
@@ -103,7 +103,7 @@ pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
     }
 }
 
-/// A segment for init, in a trace of its own.
+/// A segment for the Init phase, in a separate trace.
 fn begin_trace_of_init(invocation: &Invocation, context: &Context, orphans: &[SpanData], over: SystemTime) -> Context {
     let began = orphans.iter().map(|span| span.start_time).min().unwrap_or(over);
     let link = KeyValue::new("link.kind", "first_invocation");

@@ -24,7 +24,7 @@ use tracing_subscriber::{
 
 static LAYER_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// What keeps the spans of the [default subscriber](crate::subscriber), which has filtered them, and records them.
+/// Stores the spans of the [default subscriber](crate::subscriber), which has filtered them, and records them.
 pub(crate) type SpanRegistry = Layered<OpenTelemetryLayer<Registry, Rooted>, Registry>;
 
 pub(crate) fn span_registry() -> SpanRegistry {
@@ -40,7 +40,7 @@ pub(crate) fn unrecorded(spans: &SpanRegistry, attributes: &Attributes<'_>) -> I
     }
 }
 
-/// The recording layer, for a subscriber of the user's.
+/// The recording layer, for the user's subscriber.
 pub(crate) fn layer<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,

@@ -7,7 +7,8 @@ use crate::{
 };
 use http::HeaderMap;
 
-/// What the client context or the event says of the caller, in the formats that are in use. Messages of a batch have callers of their own.
+/// The caller's context from the client context or the event, in the formats that are in use. Each message of a batch has its own
+/// caller.
 pub(crate) fn remote(settings: &Settings, headers: &HeaderMap, event: &[u8]) -> Option<Box<Remote>> {
     let propagators = settings.propagators();
     if propagators.has_w3c() { read(propagators, headers, event) } else { None }

@@ -1,4 +1,4 @@
-//! A part of an invocation with a trace of its own, or with none: the work of one message.
+//! A part of an invocation with a separate trace, or without one: the work of one message.
 
 use crate::{Invocation, context, export::Wanted, propagation::Fields, xray::TraceHeader};
 use opentelemetry::{
@@ -6,7 +6,7 @@ use opentelemetry::{
     trace::{SpanContext, TraceContextExt},
 };
 
-/// What differs from the invocation, as a value of the OpenTelemetry context.
+/// The differences from the invocation, as a value of the OpenTelemetry context.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
     /// The destinations of its spans. Where there is none, the header is handed on as it is.
@@ -20,8 +20,8 @@ pub(crate) fn is_recorded(invocation: &Invocation) -> bool {
     invocation.is_recorded() && context::map_current(|context| context.get::<Scope>().is_none_or(|scope| scope.wanted.anywhere()))
 }
 
-/// X-Ray's header for a call from here. The caller is the span of the `call`, or else the active span, or whoever came before where nothing is
-/// recorded.
+/// X-Ray's header for a call from here. The caller is the span of the `call`, or else the active span. If neither is recorded, it
+/// is the original caller.
 pub(crate) fn outgoing_header(invocation: &Invocation, call: Option<&SpanContext>) -> TraceHeader {
     context::map_current(|context| {
         let (recorded, came, trace) = match context.get::<Scope>() {
@@ -31,7 +31,7 @@ pub(crate) fn outgoing_header(invocation: &Invocation, call: Option<&SpanContext
         let span = context.span();
         let active = call.unwrap_or_else(|| span.span_context());
         let ours = recorded && active.is_valid() && Some(active.trace_id()) == trace;
-        // Whether X-Ray records the trace stays Lambda's decision, whoever else records this part of it.
+        // Lambda decides whether X-Ray records the trace, even if an exporter records this part of it.
         if ours { came.with_parent(active.span_id(), came.sampled()) } else { came.clone() }
     })
 }

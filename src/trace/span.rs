@@ -16,7 +16,7 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 use std::time::SystemTime;
 
-/// The context of an invocation that is recorded, with its span begun in it.
+/// The context of an invocation that is recorded, with its span started in it.
 ///
 /// Names and attributes follow OpenTelemetry's conventions for
 /// [FaaS](https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/) and

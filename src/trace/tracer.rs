@@ -77,7 +77,7 @@ fn scope() -> InstrumentationScope {
 }
 
 impl SpanTracer {
-    /// What is known of a span when it begins.
+    /// The data of a span when it starts.
     pub(super) fn prepare(&self, builder: SpanBuilder, parent: &Context, wanted: Wanted) -> SpanData {
         let parent = parent.span();
         let parent = parent.span_context();
@@ -143,7 +143,7 @@ fn running_in(trace: TraceId) -> Option<Invocation> {
     Invocation::try_current().filter(|invocation| invocation.parent().is_some_and(|parent| parent.trace_id() == trace))
 }
 
-/// A span whose data is in its invocation's buffer. One that nobody waits for has none.
+/// A span whose data is in its invocation's buffer. A span without a destination has no data.
 #[derive(Debug)]
 pub struct Span {
     context: SpanContext,
@@ -263,7 +263,7 @@ pub(super) fn set_status(span: &mut SpanData, status: Status) {
     }
 }
 
-/// The last value of a key counts, which whoever reads them sees to, but for those there is no more room for.
+/// Readers use the last value of a repeated key. A full span replaces the value in place instead.
 pub(super) fn set(span: &mut SpanData, attribute: KeyValue) {
     if span.attributes.len() < MOST {
         span.attributes.push(attribute);

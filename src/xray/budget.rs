@@ -18,7 +18,8 @@ const REMEMBERED: usize = 64;
 /// A buffer above this is given back after a big invocation.
 const KEPT: usize = 256 * 1024;
 
-/// What each trace has used of its limit. A trace may come back: retries, and messages sent into their producer's trace.
+/// The used part of each trace's limit. A trace can occur again: in retries, and in messages that belong to their producer's
+/// trace.
 #[derive(Clone, Debug)]
 pub struct Budget {
     per_trace: usize,
@@ -38,7 +39,7 @@ impl Budget {
         Self { per_trace, used: Vec::new() }
     }
 
-    /// What is left for a trace.
+    /// The remaining bytes of a trace.
     pub fn remaining(&self, trace: TraceId) -> usize {
         let used = self.used.iter().find(|(id, _)| *id == trace).map_or(0, |(_, used)| *used);
         self.per_trace.saturating_sub(used)
@@ -79,7 +80,7 @@ pub(super) struct Entry {
     pub(super) trace: TraceId,
     pub(super) id: SpanId,
     pub(super) parent: SpanId,
-    /// What leaves first has the lowest.
+    /// The lowest rank is sent first.
     rank: u64,
     pub(super) kept: bool,
 }
@@ -94,7 +95,7 @@ impl Entry {
         !self.rank & (FAULT | ANY) != 0
     }
 
-    /// What it took, in nanoseconds.
+    /// Its duration, in nanoseconds.
     pub(super) fn lasted(&self) -> u64 {
         !self.rank & (ANY - 1)
     }
@@ -105,7 +106,7 @@ impl Entry {
     }
 }
 
-/// What the documents of one trace take, and what there is.
+/// The bytes that the documents of one trace need, and the bytes that are left.
 #[derive(Clone, Copy, Debug, Default)]
 struct Room {
     wanted: usize,
@@ -212,7 +213,7 @@ impl Batch {
         fits
     }
 
-    /// Where a trace has too little room, keeps what there is room for. What it wanted is then what that takes.
+    /// If a trace has too little room, keeps the documents that fit. Its wanted bytes are then those of the kept ones.
     fn choose(&mut self, rooms: &mut HashMap<TraceId, Room>) {
         let by_id: HashMap<(TraceId, SpanId), usize> =
             self.entries.iter().enumerate().map(|(at, entry)| ((entry.trace, entry.id), at)).collect();
@@ -228,7 +229,7 @@ impl Batch {
         for room in rooms.values_mut().filter(|room| room.is_too_small()) {
             room.wanted = 0;
         }
-        // What did not fit once never will: the room only shrinks, by at least what its missing ancestors shrink.
+        // A document that did not fit once never will, because the room shrinks by at least as much as its missing ancestors.
         let mut refused = vec![false; self.entries.len()];
         let mut chain = Vec::new();
         for (_, at) in sorted(order) {
@@ -278,7 +279,7 @@ impl Batch {
         left_out
     }
 
-    /// What goes to the daemon: each is one datagram.
+    /// The data for the daemon, one item for each datagram.
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         self.entries.iter().filter(|entry| entry.kept).map(|entry| &self.buffer[entry.range.clone()])
     }
@@ -288,7 +289,7 @@ impl Batch {
         self.datagrams().map(|datagram| &datagram[DAEMON_HEADER.len()..])
     }
 
-    /// What had to be changed so far, all documents together.
+    /// The changes to all documents so far.
     pub fn report(&self) -> Report {
         self.report
     }

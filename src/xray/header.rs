@@ -17,9 +17,9 @@ const MAX_EXTRAS: usize = 256;
 pub enum Sampled {
     /// `Sampled=1`: record and send.
     Yes,
-    /// `Sampled=0`: somebody upstream decided against it.
+    /// `Sampled=0`: an upstream service decided against it.
     No,
-    /// `Sampled=?`, or nothing said at all, as under Lambda's PassThrough mode: nobody decided yet.
+    /// `Sampled=?`, or no field at all, as under Lambda's PassThrough mode: the decision is still open.
     #[default]
     Unknown,
 }
@@ -174,7 +174,7 @@ impl TraceHeader {
         self.parent
     }
 
-    /// The decision of whoever began the trace.
+    /// The decision of the service that started the trace.
     pub fn sampled(&self) -> Sampled {
         self.sampled
     }
@@ -195,7 +195,7 @@ impl TraceHeader {
         self.root.is_none() && self.parent.is_none() && !said && self.lineage.is_none() && self.extras.is_none()
     }
 
-    /// The same header with another caller: what a span of ours sends along with its own calls.
+    /// The same header with another caller, for the calls of one of this function's spans.
     pub fn with_parent(&self, parent: SpanId, sampled: Sampled) -> Self {
         Self {
             parent: Some(parent).filter(|id| *id != SpanId::INVALID),
@@ -210,8 +210,8 @@ impl TraceHeader {
         Self { root: Some(root), ..self.clone() }
     }
 
-    /// The caller as OpenTelemetry sees it: remote, without a tracestate. `None` unless both Root and Parent are valid: a header
-    /// with a Root alone, as under PassThrough, is no span context.
+    /// The caller as OpenTelemetry sees it: remote, without a tracestate. `None` unless both Root and Parent are valid. A header
+    /// with only a Root, as under PassThrough, is not a span context.
     pub fn span_context(&self) -> Option<SpanContext> {
         let flags = match self.sampled {
             Sampled::Yes => TraceFlags::SAMPLED,
@@ -293,7 +293,7 @@ pub fn format_trace_id(id: TraceId) -> String {
     hex::text(&hex::xray_trace_id(id)).to_owned()
 }
 
-/// What stands before and behind the first `at`, which is ASCII. The standard library's way is made for long texts.
+/// The text before and after the first `at`, which is ASCII. The standard library's search is optimized for long texts.
 fn split(text: &str, at: u8) -> (&str, Option<&str>) {
     match text.bytes().position(|byte| byte == at) {
         Some(at) => (&text[..at], Some(&text[at + 1..])),

@@ -34,12 +34,12 @@ struct Node {
 }
 
 impl Batch {
-    /// What goes to the daemon, each a datagram, as [`datagrams`](Self::datagrams), but with subsegments in the document of their
-    /// parent as long as that stays small. X-Ray makes the same trace of both; a datagram costs more than the bytes in it, here and
-    /// in the receiver's buffer.
+    /// The data for the daemon, one item for each datagram, like [`datagrams`](Self::datagrams), but with subsegments inside of
+    /// their parent's document as long as that stays small. X-Ray builds the same trace from both. A datagram costs more than its
+    /// bytes, here and in the receiver's buffer.
     ///
-    /// The invocation's own document comes first, and of more than 200 last, after faults and what is above them: when the daemon
-    /// has more to forward than it can queue, it drops the oldest.
+    /// The invocation's own document comes first. With more than 200 documents it comes last, after faults and their ancestors,
+    /// because the daemon drops the oldest documents when its queue is full.
     pub fn packed(&mut self) -> impl Iterator<Item = &[u8]> {
         self.pack();
         self.packed.iter().map(|range| &self.buffer[range.clone()])
@@ -147,7 +147,7 @@ impl Forest {
         forest
     }
 
-    /// What is flagged, and what is above it.
+    /// Marked spans and their ancestors.
     fn important(&self, entries: &[Entry]) -> Vec<bool> {
         let mut important = vec![false; entries.len()];
         for at in (0..entries.len()).filter(|at| entries[*at].kept && entries[*at].is_flagged()) {

@@ -12,8 +12,8 @@ use super::{TRACE_HEADER, TraceHeader};
 
 /// Carries [`TraceHeader`] between processes under the key `x-amzn-trace-id`.
 ///
-/// The parsed header is a value of the OpenTelemetry [`Context`]: `context.get::<TraceHeader>()`. So Lineage and unknown keys
-/// travel on without the tracestate, and a header without a Parent, which is no span context, is handed on as it came. A W3C
+/// The parsed header is a value of the OpenTelemetry [`Context`]: `context.get::<TraceHeader>()`. So Lineage and unknown keys are
+/// kept without the tracestate, and a header without a Parent, which is not a span context, is sent on unchanged. A W3C
 /// tracestate never gets into the header.
 ///
 /// ```
@@ -40,7 +40,7 @@ impl TextMapPropagator for Propagator {
         let span = context.span();
         let current = span.span_context();
         let header = match came {
-            // No span of ours, or one that nobody will see: hand on what came, `Sampled=?` and all.
+            // Without a recorded span, the header is sent on unchanged, `Sampled=?` included.
             Some(came) if !current.is_valid() || came.speaks_for(current) => came.to_string(),
             Some(came) => came.continued_by(current).to_string(),
             None if current.is_valid() => TraceHeader::from_span_context(current).to_string(),

@@ -1,4 +1,4 @@
-//! What a redactor is shown of a span, and what becomes of it.
+//! The values of a span that a redactor sees, and its decisions.
 
 use super::document::as_text;
 use crate::{
@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-/// What a redactor decides about one value.
+/// A redactor's decision about one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redaction {
     /// The value may leave as it is.
@@ -45,9 +45,11 @@ impl Redactor {
         Self(Arc::new(redactor))
     }
 
-    /// What the user's function decides. A value that makes it panic does not leave: spans are sent where a panic would end the process.
+    /// The decision of the user's function. A value for which it panics is not sent, because a panic while spans are sent would
+    /// end the process.
     ///
-    /// Nor does one that the function itself logs or records, which it would be asked about without end.
+    /// A value that the function itself logs or records is not sent either, because the function would be called for it without
+    /// end.
     pub(crate) fn ask(&self, key: &str, value: &str) -> Redaction {
         static REPORTED: AtomicBool = AtomicBool::new(false);
         thread_local! { static ASKING: Cell<bool> = const { Cell::new(false) }; }

@@ -3,7 +3,7 @@ use crate::export::tests::{TRACE, span, within};
 use futures_util::FutureExt as _;
 use std::{collections::BTreeSet, net::UdpSocket, pin::pin};
 
-/// Documents that go to a socket which nobody reads meanwhile.
+/// Documents that are sent to a socket without a reader.
 pub(in crate::export) fn documents() -> (Documents, UdpSocket) {
     let daemon = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let address = daemon.local_addr().expect("an address");
@@ -14,7 +14,7 @@ pub(in crate::export) fn documents() -> (Documents, UdpSocket) {
     (documents, daemon)
 }
 
-/// As many batches as invocations may be cut off, each of its own span and a few others.
+/// As many batches as invocations may be cut off, each with its own span and a few others.
 fn batches() -> Vec<(Vec<SpanData>, Option<Sending>)> {
     let batch = |_| {
         let spans: Vec<SpanData> = (0..64).map(|_| span()).collect();

@@ -1,11 +1,11 @@
-//! What invoked the function, recognized from the structure of the event.
+//! The trigger of the function, recognized by the structure of the event.
 
 mod recognize;
 
 /// The kind of event, after OpenTelemetry's `faas.trigger`: the annotation `trigger` of an invocation.
 ///
-/// An event has the trigger that its own structure shows. What made a direct invocation is its sender's business: the input of a state
-/// machine, an agent's call or the data of an `IoT` rule have no structure of their own and are [`Direct`](Self::Direct).
+/// An event has the trigger that its own structure shows. The input of a state machine, an agent's call and the data of an `IoT`
+/// rule have no fixed structure, so they are [`Direct`](Self::Direct), like any direct invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Trigger {
@@ -86,10 +86,10 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// Looks at the keys of an event and at the source that its records name; never at what stands in a value.
+    /// Looks at the keys of an event and at the source that its records name, never at other values.
     ///
-    /// One pass over the raw bytes that ends where the answer is known, without allocation. Never fails: what it does not know, and what is
-    /// no JSON object, is [`Direct`](Self::Direct).
+    /// It reads the raw bytes once, stops at the result, and does not allocate. It never fails: unknown events, and events that
+    /// are not JSON objects, are [`Direct`](Self::Direct).
     ///
     /// ```
     /// use lambda_lifecycle::Trigger;

@@ -1,6 +1,6 @@
-//! Which service made an event, by the keys it has and where they stand.
+//! Recognizes the service that sent an event by the event's keys and their positions.
 //!
-//! Only keys at the top and in `requestContext` count, and the source that a record names: what stands in a value is its sender's.
+//! Only keys at the top and in `requestContext` count, and the source that a record names. Other values come from the sender.
 
 use super::Trigger;
 use crate::scan::{elements, members, string};
@@ -182,7 +182,7 @@ fn object(event: &[u8]) -> Option<Trigger> {
     }
 }
 
-/// What the source says that a record names, in the spelling of its service.
+/// The trigger for the source of a record, in the service's spelling.
 fn of_record(record: &[u8]) -> Option<Trigger> {
     members(record)
         .find(|(name, _)| matches!(*name, b"eventSource" | b"EventSource"))

@@ -195,10 +195,10 @@ pub(super) fn slot(key: &str, server: bool) -> Option<(Slot, bool)> {
     })
 }
 
-/// What an attribute becomes in the document.
+/// The place of an attribute in the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mapping {
-    /// A field of its own, provided that the field gets written.
+    /// A separate field, if that field is written.
     Field(Slot),
     /// Annotation or metadata.
     Unmapped,
@@ -210,7 +210,7 @@ pub(super) enum Mapping {
 
 const VACANT: u32 = u32::MAX;
 
-/// What the attributes of one span become. Lives in the writer so that its memory is reused.
+/// The places of one span's attributes. It belongs to the writer so that its memory is reused.
 #[derive(Debug)]
 pub(super) struct Mappings {
     pub(super) of: Vec<Mapping>,
@@ -275,7 +275,7 @@ impl Mappings {
         attributes.get(self.slots[slot as usize] as usize)
     }
 
-    /// The attribute stands in full in its field and need not be metadata too.
+    /// The field contains the whole attribute, so the metadata need not repeat it.
     pub(super) fn mark_used(&mut self, slot: Slot) {
         self.used |= 1 << slot as u8;
     }

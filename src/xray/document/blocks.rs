@@ -118,7 +118,7 @@ impl<'a> Render<'a> {
         changed || !repeated
     }
 
-    /// `SQS.SendMessage`: both halves stand in the document, so the whole needs no field of its own.
+    /// `SQS.SendMessage`: the document contains both halves, so the whole needs no separate field.
     fn is_service_and_operation(&self, origin: Origin, service: &str) -> bool {
         let rest = self.span.name.strip_prefix(service).and_then(|rest| rest.strip_prefix(['.', '/']));
         let operation = self.get(Slot::AwsOperation).or_else(|| self.get(Slot::RpcMethod)).map(|attribute| &attribute.value);

@@ -27,7 +27,7 @@ pub(super) fn derived_id(span: SpanId, part: u64) -> SpanId {
     SpanId::from((mixed ^ mixed >> 31).max(1))
 }
 
-/// What an event or a span says about one error.
+/// The details of one error, from an event or a span.
 #[derive(Clone, Copy, Default)]
 struct Exception<'e> {
     kind: Option<&'e Value>,
@@ -35,7 +35,7 @@ struct Exception<'e> {
     stack: Option<&'e Value>,
     /// `tracing-opentelemetry` puts the messages of `source()` into `<field>.chain`, and into the stack trace as an array.
     chain: Option<&'e Value>,
-    /// The message of one that has no message of its own.
+    /// The message for an error without a message.
     name: Option<&'e str>,
 }
 

@@ -65,7 +65,7 @@ impl Render<'_> {
             self.report.sanitized += u32::from(matches!(clean, Cow::Owned(_)));
             written[number] = at;
             number += 1;
-            // What had to be cut is metadata too.
+            // A value that was cut is metadata too.
             if mapping == Mapping::Unmapped && self.report.cut == cut {
                 self.mappings.of[at] = Mapping::Annotation;
             }
@@ -107,8 +107,8 @@ impl Render<'_> {
         }
     }
 
-    /// `default` has the attributes without a field of their own, `otel` what OpenTelemetry has and X-Ray lacks,
-    /// `lambda_lifecycle` what is missing.
+    /// `default` has the attributes without a separate field, `otel` the data that only OpenTelemetry has, and `lambda_lifecycle`
+    /// the counts of missing data.
     pub(super) fn metadata(&mut self, renamed: bool) {
         let metadata = self.open(quoted!("metadata"));
         if self.level < Level::NoMetadata {
@@ -168,7 +168,7 @@ impl Render<'_> {
         self.count(quoted!("dropped_links"), span.links.dropped_count.saturating_add(valid.saturating_sub(MAX_LINKS) as u32));
     }
 
-    /// Events that are no exceptions, and what an exception's event says beyond the exception.
+    /// Events other than exceptions, and the other attributes of an exception's event.
     fn events(&mut self) {
         let before = self.out.len();
         json::key(self.out, quoted!("events"));

@@ -1,19 +1,19 @@
-//! JSON written straight into a byte buffer.
+//! Writes JSON directly into a byte buffer.
 //!
-//! What is called from many places is not inlined: the function under it is then a third smaller, and no slower.
+//! Functions that are called from many places are not inlined. Their callers are then a third smaller, and no slower.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::{Array, Value};
 
-/// Writes commas by looking at what stands before: a value never ends with an opening bracket.
+/// Writes commas depending on the previous byte: a value never ends with an opening bracket.
 pub(super) fn comma(out: &mut Vec<u8>) {
     if !matches!(out.last(), None | Some(b'{' | b'[')) {
         out.push(b',');
     }
 }
 
-/// A key of ours, which needs no escaping, as [`key`] writes it.
+/// A constant key, which needs no escaping, as [`key`] writes it.
 macro_rules! quoted {
     ($name:literal) => {
         concat!(",\"", $name, "\":")
@@ -187,7 +187,7 @@ pub(super) fn time(out: &mut Vec<u8>, time: SystemTime) {
     out.extend_from_slice(&fraction);
 }
 
-/// How a [`Value`] that is no string is written as text, for the redactor's eyes.
+/// The text form of a [`Value`] other than a string, for the redactor.
 pub(in crate::xray) fn as_text(value: &Value) -> String {
     match value {
         Value::Array(Array::String(_)) | Value::String(_) => value.as_str().into_owned(),

@@ -28,7 +28,7 @@ pub(crate) use json::non_finite;
 /// The most bytes a document may have: X-Ray takes 64 KB, and the daemon's header line needs a few.
 pub const MAX_DOCUMENT: usize = 64_000;
 
-/// What every document of a process has in common.
+/// Shared by all documents of a process.
 #[derive(Clone, Default)]
 pub struct DocumentOptions {
     annotations: Vec<Cow<'static, str>>,
@@ -55,10 +55,11 @@ impl DocumentOptions {
         self
     }
 
-    /// Sees every value that would leave with its key, before anything is cut or written: attributes of spans, events and links,
-    /// exceptions (`exception.type`, `exception.message`, `exception.stacktrace`), and under names of ours the span's name
-    /// (`span.name`), its status (`status.description`) and its events' names (`event.name`). Numbers and booleans are shown as
-    /// text, arrays element by element: an array of which anything is changed becomes one of texts. May be called more than once for a value.
+    /// Sees every value that would be sent with its key, before anything is cut or written: attributes of spans, events and
+    /// links, and exceptions (`exception.type`, `exception.message`, `exception.stacktrace`). The span's name has the key
+    /// `span.name`, its status `status.description`, and its events' names `event.name`. Numbers and booleans are shown as text,
+    /// arrays element by element: an array with a changed element becomes an array of texts. May be called more than once for a
+    /// value.
     pub fn redact(mut self, redactor: impl Fn(&str, &str) -> Redaction + Send + Sync + 'static) -> Self {
         self.redactor = Some(Redactor::new(redactor));
         self
@@ -88,7 +89,7 @@ impl fmt::Debug for DocumentOptions {
     }
 }
 
-/// Where one document stands in its trace and what is said about it beyond its span.
+/// The position of one document in its trace, and its data beyond the span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     trace_id: TraceId,
@@ -111,7 +112,8 @@ impl Frame {
         Self { trace_id, parent_id, segment, in_progress: false, main: false, left_out: 0 }
     }
 
-    /// A segment, a node of its own in the map. Inside Lambda that is right only for what is no part of the function's segment.
+    /// A segment, which is a separate node in the map. Inside Lambda, use it only for work that does not belong to the function's
+    /// segment.
     pub fn segment(mut self) -> Self {
         self.segment = true;
         self
@@ -150,7 +152,7 @@ impl Frame {
     }
 }
 
-/// What had to be changed so that a span fits the format. A span is never dropped for a bad field.
+/// The changes that made a span fit the format. A span is never dropped for an invalid field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
@@ -208,7 +210,7 @@ pub struct Document {
     pub len: usize,
     /// As written.
     pub flags: Flags,
-    /// What had to be changed.
+    /// The changes that were necessary.
     pub report: Report,
 }
 

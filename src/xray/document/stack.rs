@@ -30,7 +30,7 @@ fn numbered(line: &str) -> Option<&str> {
     (digits > 0).then(|| label.trim_ascii())
 }
 
-/// `path:line:column`, where the path may have colons of its own.
+/// `path:line:column`, where the path may contain colons.
 fn location(location_text: &str) -> (&str, Option<u32>) {
     let numbered = |text: &'_ str| -> Option<(usize, u32)> {
         let (before, number) = text.rsplit_once(':')?;

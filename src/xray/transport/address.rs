@@ -17,14 +17,14 @@ const DEFAULT: &str = "127.0.0.1:2000";
 #[non_exhaustive]
 pub enum AddressError {
     /// Neither `host:port` nor `tcp:host:port udp:host:port`.
-    #[error("`{0}` is no daemon address; write `host:port`, or `tcp:host:port udp:host:port` in either order")]
+    #[error("`{0}` is not a valid daemon address; write `host:port`, or `tcp:host:port udp:host:port` in either order")]
     Malformed(String),
     /// The name has no address.
     #[error("the X-Ray daemon's host `{host}` cannot be resolved; set AWS_XRAY_DAEMON_ADDRESS to an IP address and a port")]
     Unresolved {
         /// As written.
         host: String,
-        /// The resolver's answer.
+        /// The resolver's error.
         source: io::Error,
     },
 }

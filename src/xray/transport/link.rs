@@ -1,4 +1,5 @@
-//! What a link with a small MTU does to datagrams, measured: two network namespaces of the test's own, joined by a pair of virtual Ethernet devices.
+//! Measures datagrams on a link with a small MTU: two network namespaces that the test creates, connected by a pair of virtual
+//! Ethernet devices.
 //!
 //! As root, on Linux: `cargo test --lib transport::link -- --ignored --nocapture`
 
@@ -92,7 +93,7 @@ fn drain(receiver: &UdpSocket) -> usize {
     std::iter::from_fn(|| receiver.recv(&mut buffer).ok()).count()
 }
 
-/// How many datagrams of a size a buffer holds that nobody reads.
+/// The number of datagrams of a size that a buffer holds without a reader.
 fn held(link: &Link, size: usize) -> usize {
     let receiver = link.receiver();
     let mut emitter = link.emitter(receiver.local_addr().expect("an address"));
@@ -188,6 +189,6 @@ fn where_refusals_are_filtered_documents_leave_at_the_pace_and_nothing_fails() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let began = Instant::now();
     let sent = runtime.block_on(emitter.send_all(std::iter::repeat_n(datagram.as_slice(), DOCUMENTS), tokio::time::sleep));
-    println!("{sent} documents to nobody in {:?}; {:?}", began.elapsed(), emitter.stats());
+    println!("{sent} documents without a receiver in {:?}; {:?}", began.elapsed(), emitter.stats());
     assert_eq!((sent as usize, emitter.stats().failed, emitter.is_unheard()), (DOCUMENTS, 0, false));
 }

@@ -14,7 +14,7 @@ pub use self::{
     udp::{Sent, UdpEmitter, UdpError, UdpLoss, UdpStats},
 };
 
-/// What stands before a document in its datagram.
+/// The prefix of a document in its datagram.
 pub const DAEMON_HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\n";
 
 /// The most bytes a UDP datagram carries over IPv4.

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 /// A rate below what the receiver's buffer takes. A burst that overruns it is lost without an error at the sender.
 ///
-/// Linux charges more than a datagram's bytes against the receiver's buffer, by default 212,992 bytes: the block of memory it comes in, a power of
-/// two, and 256 bytes of its own. On Lambda the daemon is not on the loopback interface but at a link-local address. There a datagram may come
-/// in fragments, each with a block ([`Pace::charge`]). `transport::link` measures what the buffer holds:
+/// Linux charges more than a datagram's bytes against the receiver's buffer, by default 212,992 bytes: the block of memory it
+/// comes in, a power of two, and another 256 bytes. On Lambda the daemon is not on the loopback interface but at a link-local
+/// address. There a datagram may come in fragments, each with a block ([`Pace::charge`]). `transport::link` measures what the
+/// buffer holds:
 ///
 /// | bytes | loopback | MTU 9,001 | MTU 1,500 |
 /// |---|---|---|---|
@@ -28,9 +29,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// What a datagram of so many bytes takes of the receiver's buffer, at most.
+    /// The bytes that a datagram of this size takes of the receiver's buffer, at most.
     pub(super) fn charge(bytes: usize) -> u32 {
-        /// What comes before and behind the bytes in their block.
+        /// The overhead before and after the bytes in their block.
         const AROUND: usize = 384;
         const LEAST: usize = 1_024;
         const OWN: usize = 256;
@@ -102,7 +103,7 @@ mod tests {
 
     #[test]
     fn five_milliseconds_of_sending_stay_below_the_buffer() {
-        // What three quarters of a default buffer take; see the numbers at `Pace`.
+        // The content of three quarters of a default buffer; see the numbers at `Pace`.
         for (size, most) in [(600, 124), (5_600, 18), (16_000, 9)] {
             let mut now = Instant::now();
             let mut pacer = Pacer::new(Pace::default(), now);
@@ -127,7 +128,7 @@ mod tests {
         let pace = Pace { burst: 2 * Pace::charge(100), per_millisecond: Pace::charge(100) };
         let mut pacer = Pacer::new(pace, start);
         assert_eq!(pacer.admit(start, 100), Ok(()));
-        assert_eq!(pacer.admit(start, 1), Ok(()), "a block is no smaller");
+        assert_eq!(pacer.admit(start, 1), Ok(()), "the size of the smallest block");
         assert_eq!(pacer.admit(start, 100), Err(Duration::from_millis(1)));
         let later = start + Duration::from_secs(3_600);
         assert_eq!(pacer.admit(later, 1_000_000), Ok(()), "more than the burst, but alone");

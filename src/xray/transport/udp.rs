@@ -22,7 +22,7 @@ const BUSY: Duration = Duration::from_millis(1);
 const ABSENT: Duration = Duration::from_millis(100);
 const ABSENT_ELSEWHERE: Duration = Duration::from_millis(1_100);
 
-/// What became of one datagram.
+/// The result for one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sent {
@@ -38,7 +38,7 @@ pub enum Sent {
     Failed(ErrorKind),
 }
 
-/// What an emitter has done since it was made.
+/// An emitter's statistics since it was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UdpStats {
@@ -46,7 +46,8 @@ pub struct UdpStats {
     pub sent: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Times the kernel reported that nobody listens. It reports so on a later call, so this is no count of lost datagrams.
+    /// How often the kernel reported that no process is listening. It reports this on a later call, so this does not count lost
+    /// datagrams.
     pub refused: u64,
     /// Datagrams not sent because they are too long.
     pub too_large: u64,
@@ -54,7 +55,7 @@ pub struct UdpStats {
     pub busy: u64,
     /// Datagrams given up: no room for 20 ms, or another error.
     pub failed: u64,
-    /// Datagrams not sent because nobody listened to the one before.
+    /// Datagrams that were not sent because no process was listening for the previous one.
     pub skipped: u64,
 }
 
@@ -109,7 +110,7 @@ impl UdpEmitter {
         Ok(Self::over(socket, retry))
     }
 
-    /// The same socket with a pace and counts of its own, for a watchdog's thread.
+    /// The same socket with a separate pace and separate counts, for the watchdog's thread.
     ///
     /// # Errors
     /// Whatever the system says to the duplication.
@@ -167,28 +168,29 @@ impl UdpEmitter {
         }
     }
 
-    /// True when nobody listened to what was last sent with [`send_all`](Self::send_all), here or at a clone.
+    /// True if no process was listening when [`send_all`](Self::send_all) last sent, here or in a clone.
     pub fn is_unheard(&self) -> bool {
         self.absent.load(Ordering::Relaxed)
     }
 
-    /// False when nobody listened a tenth of a second ago, or 1.1 s beyond the loopback interface: documents need not be written then.
-    /// At other times [`send_all`](Self::send_all) finds out with one of them.
+    /// False if no process was listening a tenth of a second ago, or 1.1 s beyond the loopback interface. Documents need not be
+    /// written then. At other times [`send_all`](Self::send_all) finds out with one of them.
     pub fn is_worth_a_try(&self) -> bool {
         !self.is_unheard() || self.refused_at.is_none_or(|at| at.elapsed() >= self.retry)
     }
 
-    /// Takes the socket's word that nobody listens to what was sent before. Within a machine it is there when the sending returns.
+    /// Reads from the socket whether the previous datagram was refused. Within a machine the refusal is known when the send
+    /// returns.
     fn take_refusal(&mut self) -> bool {
         let refused = matches!(self.socket.take_error(), Ok(Some(error)) if error.kind() == ErrorKind::ConnectionRefused);
         self.stats.refused += u64::from(refused);
         refused
     }
 
-    /// Sends datagrams at the pace, each once, and says how many were handed to the kernel. `sleep` waits without blocking the
-    /// executor: `tokio::time::sleep`, for one. Up to the pace's burst it is not called at all.
+    /// Sends datagrams at the pace, each once, and returns how many the kernel accepted. `sleep` waits without blocking the
+    /// executor: `tokio::time::sleep`, for example. It is not called within the pace's burst.
     ///
-    /// Where nobody listens the rest is not sent: every datagram would cost an answer that says so.
+    /// If no process is listening, the rest is not sent, because every datagram would cost an ICMP response.
     pub async fn send_all<'d, F: Future<Output = ()>>(
         &mut self,
         datagrams: impl IntoIterator<Item = &'d [u8]>,
@@ -233,7 +235,7 @@ impl UdpEmitter {
         sent
     }
 
-    /// What was done so far.
+    /// The statistics so far.
     pub fn stats(&self) -> UdpStats {
         self.stats
     }
