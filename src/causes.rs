@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("no answer")]
+    #[error("no response")]
     struct Outer(#[source] Middle);
 
     #[derive(Debug, thiserror::Error)]

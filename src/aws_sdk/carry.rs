@@ -1,6 +1,7 @@
 //! W3C's fields in the serialized requests of calls that carry them: message attributes of SQS and SNS, the client context of `lambda:Invoke`.
 //!
-//! Requests are changed as text, because no client's types are needed for it. What cannot be added is left out: the call is made all the same.
+//! Requests are changed as text, so the clients' types are not needed. Fields that cannot be added are left out, and the call is
+//! made anyway.
 
 use crate::{
     notice::{self, Data, Warning},
@@ -55,7 +56,7 @@ fn change_body(request: &mut HttpRequest, change: impl FnOnce(&[u8]) -> Option<V
     *request.body_mut() = SdkBody::from(after);
 }
 
-/// What is put into a text, and where.
+/// A text to insert, and its position.
 type Insertion = (usize, String);
 
 fn add_to_json(body: &[u8], one: bool, fields: &Fields<'_>) -> Vec<u8> {
@@ -124,10 +125,10 @@ fn with_room<'f>(count: usize, fields: &'f Fields<'_>) -> impl Iterator<Item = (
     })
 }
 
-/// What a query says of a message.
+/// The message of a query.
 #[derive(Default)]
 struct QueryMessage {
-    /// What its parameters begin with: nothing, or `PublishBatchRequestEntries.member.1.`.
+    /// The prefix of its parameters: empty, or `PublishBatchRequestEntries.member.1.`.
     prefix: String,
     attributes: usize,
     known: bool,

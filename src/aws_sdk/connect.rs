@@ -62,7 +62,7 @@ where
     let failure = match budget::within(call).await {
         Ok(Ok(_) | Err(SdkError::ServiceError(_) | SdkError::ResponseError(_))) => return Ok(true),
         Ok(Err(failure)) => Causes(&failure).to_string(),
-        Err(limit) => format!("there was no response within {} ms", limit.as_millis()),
+        Err(limit) => format!("no response arrived within {} ms", limit.as_millis()),
     };
     notice::log(Warning::ConnectionNotOpened, Data::error(&urls::without_secrets(&failure)));
     Ok(false)

@@ -1,4 +1,4 @@
-//! What a service said was wrong, in the ways that services say it.
+//! The error in a service's response, in the formats that services use.
 
 use aws_smithy_runtime_api::client::{
     interceptors::context::Error,
@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::{
 };
 use std::error::Error as _;
 
-/// Bytes of an answer in which its error is looked for.
+/// The bytes of a response that are searched for its error.
 const LOOK: usize = 64 * 1024;
 
 /// The longest code that is recorded; AWS's own have at most some sixty characters.
@@ -17,7 +17,7 @@ const LONGEST_CODE: usize = 128;
 pub(super) struct CallError {
     /// The service's code, or the kind of failure where no service responded.
     pub(super) code: String,
-    /// What may be recorded of the rest.
+    /// The part of the message that may be recorded.
     pub(super) message: Option<String>,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn of_response(response: &HttpResponse, messages: bool) -> Option<Cal
     let header = ["x-amzn-errortype", "x-amzn-query-error"].into_iter().find_map(|name| response.headers().get(name));
     let code = header.map(str::to_owned).or(code)?;
     let code = bare(&code);
-    // Whatever stands in for a service may repeat its input there too.
+    // A substitute for a service may repeat its input there too.
     let is_code = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let code = if code.len() <= LONGEST_CODE && code.bytes().all(is_code) && !code.is_empty() { code } else { "UnknownError" };
     Some(CallError { code: code.to_owned(), message: message.filter(|message| messages && !message.is_empty()) })

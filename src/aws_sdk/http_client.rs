@@ -81,7 +81,7 @@ impl HttpConnector for TracedConnector {
         let span = trace::is_recorded(&invocation).then(|| begin(&request));
         let header = super::header_of_call(&invocation, span.as_ref());
         if header.root().is_some() {
-            // The header is not signed. One that is no header would fail the user's call.
+            // The header is not signed. An invalid one would fail the user's call.
             let _ = request.headers_mut().try_insert(TRACE_HEADER, header.to_string());
         }
         let messages = invocation.shared().settings.aws_error_messages;
@@ -92,7 +92,7 @@ impl HttpConnector for TracedConnector {
             match &response {
                 Ok(response) => {
                     super::describe_response(&mut span, response);
-                    // The body may not have arrived, and then nobody knows the code.
+                    // The body may not have arrived, and then the code is unknown.
                     if let Some(failure) = error::of_response(response, messages) {
                         super::fail(&mut span, failure);
                     }
@@ -109,7 +109,8 @@ impl HttpConnector for TracedConnector {
 }
 
 impl TracedConnector {
-    /// One attempt of a call, bounded by the invocation's time. What exceeds it is an error that the SDK does not retry.
+    /// One attempt of a call, limited by the invocation's time. An attempt that exceeds it is an error that the SDK does not
+    /// retry.
     fn attempt(&self, request: HttpRequest, invocation: &Invocation) -> HttpConnectorFuture {
         let Some(deadline) = deadline(invocation) else { return self.0.call(request) };
         let now = Instant::now();
@@ -131,7 +132,7 @@ fn number(request: &HttpRequest) -> i64 {
     attempt.and_then(|sent| sent.split(';').next()?.parse().ok()).unwrap_or(1)
 }
 
-/// What the request itself says about its call.
+/// Starts the span of a call from the fields of its request.
 fn begin(request: &HttpRequest) -> ClientSpan {
     let (service, region) = scope(request);
     let operation = operation(request);

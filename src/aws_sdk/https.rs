@@ -263,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn the_pool_of_a_client_is_made_with_the_client() {
         let https = HttpsClient::with_roots(Roots::Amazon).expect("the roots are valid");
-        // Without them a look for some has a pool of its own.
+        // Given here, because the search for credentials would use a separate pool.
         let credentials = aws_sdk_sqs::config::Credentials::new("AKIDEXAMPLE", "none", None, None, "test");
         let loader = https.loader().region(aws_config::Region::new("eu-west-1")).credentials_provider(credentials);
         let client = aws_sdk_sqs::Client::new(&loader.endpoint_url("https://127.0.0.1:1").load().await);

@@ -39,7 +39,7 @@ use std::{
 
 /// Operations that put a message somewhere: PRODUCER in OpenTelemetry's terms.
 const SENDS: [&str; 6] = ["SendMessage", "SendMessageBatch", "Publish", "PublishBatch", "PutEvents", "PutRecords"];
-/// What is left for a call that is made when there is no time left.
+/// The time limit of a call that starts when the time is over.
 const LAST_TRY: Duration = Duration::from_millis(10);
 
 /// Makes one span of each SDK call, over all its attempts, sends the trace header from it, and bounds the call by the
@@ -58,7 +58,7 @@ impl TraceInterceptor {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traced;
 
-/// The span of a call under way, in the call's own configuration.
+/// The span of a running call, in the call's own configuration.
 #[derive(Debug)]
 struct Call {
     span: Mutex<Option<ClientSpan>>,
@@ -176,7 +176,7 @@ impl Intercept for TraceInterceptor {
             }
         };
         let request = context.request_mut();
-        // A header that is no header would fail the user's call.
+        // An invalid header would fail the user's call.
         let _ = request.headers_mut().try_insert(TRACE_HEADER, header);
         request.add_extension(Traced);
         Ok(())
@@ -225,13 +225,13 @@ impl Intercept for TraceInterceptor {
     }
 }
 
-/// What bounds the calls of an invocation. Work that goes on when its invocation is over is bound by nothing of it.
+/// The deadline for the calls of an invocation. Work that continues after its invocation has none.
 pub(super) fn deadline(invocation: &Invocation) -> Option<Deadline> {
     if invocation.deferred().is_closed() { None } else { invocation.timing() }
 }
 
-/// Until the soft point, so that the caller still has time to answer the error; a call made after it has until the hard one, and one
-/// after that, which is work after the response, as long as such work may take.
+/// The time until the soft deadline, so that the caller can still respond to the error. A call made after it has the time until
+/// the hard deadline. A later call is work after the response, and has as long as such work may take.
 pub(super) fn time_for_a_call(deadline: &Deadline, now: Instant) -> Duration {
     let until = match now {
         _ if now < deadline.soft => deadline.soft,

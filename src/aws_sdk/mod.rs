@@ -32,10 +32,11 @@
 //! | HTTP client | [`HttpsClient`], with the spans and the time limit of [`traced`] |
 //! | behavior version, timeouts, defaults of retries | the SDK |
 //!
-//! There are no profile files, no instance metadata and no STS, unless `AWS_PROFILE`, `AWS_CONFIG_FILE`, `AWS_SHARED_CREDENTIALS_FILE` or
-//! `AWS_WEB_IDENTITY_TOKEN_FILE` is set, or the environment has no credentials: `aws_config` then loads the credentials with all its sources. Sources that are
-//! features of `aws_config`, such as `sso`, are there if you enable them in your own dependency on it. ring is not validated for FIPS: where
-//! that is required, set `loader().http_client(..)` to a client of yours.
+//! Profile files, instance metadata and STS are used in two cases only: if `AWS_PROFILE`, `AWS_CONFIG_FILE`,
+//! `AWS_SHARED_CREDENTIALS_FILE` or `AWS_WEB_IDENTITY_TOKEN_FILE` is set, or if the environment has no credentials. `aws_config`
+//! then loads the credentials from all its sources. Sources that are features of `aws_config`, such as `sso`, are available if
+//! you enable them in your own dependency on it. ring is not validated for FIPS: if you need that, set `loader().http_client(..)`
+//! to your own client.
 //!
 //! A missing region, missing credentials, invalid numbers of retries, an invalid proxy and a bundle of certificates that cannot be used are
 //! logged once as a warning that names the variable. Call [`Lifecycle::from_env`](crate::Lifecycle::from_env) first, so that there is a log.

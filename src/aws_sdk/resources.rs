@@ -53,7 +53,7 @@ fn function(path: &str) -> Option<String> {
 }
 
 fn percent_decoded(text: &str) -> Cow<'_, str> {
-    // A plus is no space in a path.
+    // In a path, a plus is not a space.
     let escaped = if text.contains('+') { Cow::Owned(text.replace('+', "%2B")) } else { Cow::Borrowed(text) };
     let decoded = form_urlencoded::parse(escaped.as_bytes()).next().map(|(key, _)| key.into_owned());
     decoded.map_or(Cow::Borrowed(text), Cow::Owned)

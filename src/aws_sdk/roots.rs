@@ -161,7 +161,7 @@ mod tests {
         let invalid = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let mixed = Trusted::new(Roots::Pem(format!("a comment\n{invalid}{}", Trusted::Amazon.pem()).into_bytes()));
         assert_eq!(mixed.expect("it has valid ones").pem(), Trusted::Amazon.pem());
-        // A comment that is no UTF-8 is left out with what is not valid.
+        // A comment that is not UTF-8 is left out, like invalid entries.
         let latin = [b"caf\xe9\n", Trusted::Amazon.pem().as_bytes()].concat();
         assert_eq!(Trusted::new(Roots::Pem(latin)).expect("it has valid ones").pem(), Trusted::Amazon.pem());
         let check = |text: &str| Trusted::new(Roots::Pem(text.as_bytes().to_vec()));

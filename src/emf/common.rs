@@ -1,4 +1,4 @@
-//! What the invocations of one lifecycle have in common.
+//! Shared by the invocations of one lifecycle.
 
 use super::{store::Store, write::Base};
 use std::{
@@ -47,7 +47,7 @@ impl Common {
         lock(&self.outside)
     }
 
-    /// What the Init phase took.
+    /// The durations of the Init phase.
     pub(crate) fn init(&self) -> MutexGuard<'_, InitTimes> {
         lock(&self.init)
     }

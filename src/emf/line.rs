@@ -46,7 +46,7 @@ impl Line {
         }
     }
 
-    /// A metric of the dimensions that were begun last. A name must not be declared twice.
+    /// A metric of the current dimensions. A name must not be declared twice.
     pub(crate) fn metric(&mut self, name: &str, unit: Unit, resolution: Resolution, values: &[f64]) {
         let out = &mut self.declared;
         out.extend_from_slice(if out.ends_with(b"[") { b"{\"Name\":" } else { b",{\"Name\":" });

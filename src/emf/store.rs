@@ -18,7 +18,7 @@ const MOST_METADATA: usize = 100;
 /// CloudWatch takes no value beyond: two to the power of 360.
 const LARGEST: f64 = 2.348_542_582_773_833_3e108;
 
-/// What a value does to those of the same metric.
+/// The effect of a value on earlier ones of the same metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
     /// It is one more.
@@ -100,7 +100,7 @@ pub(crate) enum Refused {
     Name,
     /// The value is not finite, or larger than CloudWatch takes.
     Value,
-    /// There is no room for one more key.
+    /// The limit of keys is reached.
     Room,
 }
 
@@ -155,7 +155,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a key that is no metric, and is written beside the metrics. The last value of a key counts.
+    /// Stores a key that is written beside the metrics. The last value of a key counts.
     pub(crate) fn describe(&mut self, key: &str, value: Value) -> Result<(), Refused> {
         let key = text::name(key).ok_or(Refused::Name)?;
         if let Some((_, known)) = self.metadata.iter_mut().find(|(known, _)| *known == key) {

@@ -1,4 +1,4 @@
-//! What is recorded is what the lines say, within CloudWatch's limits.
+//! The lines contain the recorded values, within CloudWatch's limits.
 
 #[path = "../../tests/emf/mod.rs"]
 mod emf;

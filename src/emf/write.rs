@@ -19,7 +19,7 @@ pub(crate) const MOST_DIMENSIONS: usize = 30;
 /// Bytes of a line that metadata may take.
 const METADATA: usize = 64 * 1024;
 
-/// What all metrics of a lifecycle have in common.
+/// Shared by all metrics of a lifecycle.
 #[derive(Debug)]
 pub(crate) struct Base {
     pub(crate) namespace: String,
@@ -108,7 +108,7 @@ fn redacted(redactor: Option<&Redactor>, key: &str, value: &Value) -> Option<Val
 struct Rest<'m>(&'m Metric, &'m [f64]);
 
 impl Rest<'_> {
-    /// The most bytes that its next values take: the name may need escaping, and stands twice.
+    /// The most bytes that its next values take: the name may need escaping, and occurs twice.
     fn size(&self) -> usize {
         const NUMBER: usize = 25;
         const AROUND: usize = 80;

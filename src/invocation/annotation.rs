@@ -1,4 +1,4 @@
-//! What the code in an invocation makes searchable.
+//! Annotations and other searchable keys that code adds to an invocation.
 
 use super::{Invocation, Notes};
 use crate::notice::{self, Data, Warning};
@@ -105,7 +105,7 @@ macro_rules! from_integers {
 from_integers!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize);
 
 impl Notes {
-    /// False where there is no room for one more key.
+    /// False if the limit of keys is reached.
     fn annotate(&mut self, key: &str, value: Value) -> bool {
         let same = |known: &&mut KeyValue| known.key.as_str().strip_prefix(ANNOTATION) == Some(key);
         if let Some(known) = self.annotations.iter_mut().find(same) {
@@ -133,7 +133,7 @@ impl Invocation {
     /// invocation.annotate("items", 3);
     /// ```
     pub fn annotate(&self, key: &str, value: impl Into<AnnotationValue>) {
-        // Code of the user's runs here, which must not find the lock taken.
+        // This runs user code, so the lock must not be held.
         let AnnotationValue(value) = value.into();
         if !self.notes().annotate(key, value) {
             static LOGGED: Once = Once::new();
@@ -147,8 +147,8 @@ impl Invocation {
     /// to 128 bytes; further ones are ignored, which is logged once. [`Builder::log_key`](crate::Builder::log_key) sets keys of all lines of
     /// the process.
     ///
-    /// It is a part of the library's log, which a subscriber of your own does not write. Like a field of a log line it passes
-    /// [`Builder::redact`](crate::Builder::redact).
+    /// The key is part of the library's log, which your own subscriber does not write.
+    /// [`Builder::redact`](crate::Builder::redact) applies to it as to a field of a log line.
     ///
     /// ```
     /// let invocation = lambda_lifecycle::Invocation::current();
@@ -157,7 +157,7 @@ impl Invocation {
     /// tracing::info!("charged");   // … charged order_id=42 plan=gold
     /// ```
     pub fn log_key(&self, key: &str, value: impl Into<AnnotationValue>) {
-        // Code of the user's runs here, which must not find the lock taken.
+        // This runs user code, so the lock must not be held.
         let AnnotationValue(value) = value.into();
         if !self.log().set_key(key, value) {
             static LOGGED: Once = Once::new();

@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-/// Room for the spans of most invocations, so that it does not grow step by step before the answer.
+/// The capacity for the spans of most invocations, so that the buffer rarely grows before the response.
 const USUAL: usize = 16;
 
 /// Spans that wait for an invocation to come, or to come again; more are left out. A background task of an instance that is not
@@ -58,7 +58,7 @@ struct Buffered {
     own: Option<Own>,
 }
 
-/// Which span of an invocation is its own, and where its document stands.
+/// The invocation's own span, and the position of its document.
 #[derive(Clone, Debug)]
 pub(crate) struct Own {
     pub(crate) id: SpanId,
@@ -96,18 +96,18 @@ impl SpanBuffer {
         Self(Arc::new(Mutex::new(Buffered { late: Some(late), ..Buffered::default() })))
     }
 
-    /// What has finished since the last call.
+    /// Takes the spans that have finished since the last call.
     pub(crate) fn take(&self) -> Vec<SpanData> {
         std::mem::take(&mut self.lock().finished)
     }
 
-    /// What has begun and not ended, and which of it is the invocation's own. From here on its end is not recorded.
+    /// Takes the open spans, and the invocation's own one of them. Their ends are not recorded afterwards.
     pub(crate) fn take_open(&self) -> (Option<Own>, Vec<SpanData>) {
         let mut buffered = self.lock();
         (buffered.own.clone(), buffered.take_open())
     }
 
-    /// What has finished since it was last taken. From here on a finished span goes out with the next invocation's.
+    /// Takes the spans that have finished since the last call. Spans that finish later are sent with the next invocation's.
     pub(crate) fn close(&self) -> Vec<SpanData> {
         let mut buffered = self.lock();
         buffered.closed = true;
@@ -157,7 +157,7 @@ impl SpanBuffer {
         }
     }
 
-    /// Everything in it, for whoever looks through the buffers of all invocations.
+    /// Takes everything, for callers that search the buffers of all invocations.
     pub(crate) fn take_all(&self) -> (Option<Own>, Vec<SpanData>, Vec<SpanData>) {
         let mut buffered = self.lock();
         (buffered.own.clone(), buffered.take_open(), std::mem::take(&mut buffered.finished))
@@ -186,7 +186,7 @@ impl WeakSpanBuffer {
     }
 }
 
-/// The slot of a span that has begun.
+/// The slot of a started span.
 #[derive(Debug)]
 pub(crate) struct Slot {
     buffer: SpanBuffer,
@@ -202,7 +202,7 @@ impl Slot {
         }
     }
 
-    /// Forgets the span, as if it had never begun.
+    /// Forgets the span, as if it had never started.
     #[cfg(feature = "aws-sdk")]
     pub(crate) fn discard(&self) {
         let mut buffered = self.buffer.lock();

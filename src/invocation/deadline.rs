@@ -19,7 +19,7 @@ const PLAUSIBLE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct Deadline {
     /// The token is cancelled.
     pub(crate) soft: Instant,
-    /// The handler's future is dropped and the typed answer posted.
+    /// The handler's future is dropped and the error response is posted.
     pub(crate) hard: Instant,
     /// The platform kills the process.
     pub(crate) kill: Instant,
@@ -50,8 +50,9 @@ impl Deadline {
         Self { soft: received + soft, hard: received + hard, kill: received + left }
     }
 
-    /// Until when something after the response may take: to the hard point; where that is near or past, as after a deadline that
-    /// was met, half of what is left to the kill. Only where nobody kills can even that be past: then as long as the reserve was.
+    /// The end of the time for work after the response: the hard deadline. If that is near or past, as after an exceeded
+    /// deadline, it is half of the time that is left to the kill. Without a platform that kills, even that can be past; then it
+    /// is as long as the reserve was.
     pub(crate) fn after_response(self, now: Instant) -> Instant {
         let left = if now < self.kill { (self.kill - now) / 2 } else { self.kill - self.hard };
         self.hard.max(now + left)
@@ -63,7 +64,7 @@ fn margin(left: Duration) -> Duration {
     (left / 20).clamp(Duration::from_millis(50), Duration::from_millis(500)).min(left / 4)
 }
 
-/// What was set, unless it would leave no time for any work.
+/// The configured time, unless it would leave no time for any work.
 fn fitting(name: &str, set: Option<Duration>, time: Duration, logged: &Once) -> Option<Duration> {
     let set = set?;
     if set < time {
@@ -91,7 +92,7 @@ const ADVICE: &str =
 
 impl fmt::Display for DeadlineExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no answer after {} ms, {ADVICE}", self.after.as_millis())
+        write!(f, "no response after {} ms, {ADVICE}", self.after.as_millis())
     }
 }
 
@@ -105,7 +106,7 @@ impl DeadlineExceeded {
         text.contains("DeadlineExceeded") || text.contains(ADVICE)
     }
 
-    /// How long the work had been under way.
+    /// The time that the work had been running.
     pub fn after(&self) -> Duration {
         self.after
     }

@@ -17,7 +17,7 @@ struct Stored<S: 'static> {
     work: Vec<Work>,
     stage: Option<&'static S>,
     closed: bool,
-    /// The stage's task, where it waits for work that is under way.
+    /// The stage's task, if it waits for running work.
     waiting: Option<Waker>,
 }
 
@@ -44,7 +44,7 @@ impl<S> Deferred<S> {
         Ok(())
     }
 
-    /// The stage is over: what is stored from here on begins at once. Gives back what was stored and not begun.
+    /// The stage is over, and work that is stored from here on starts at once. Returns the stored work that has not started.
     pub(crate) fn close(&self) -> Vec<Work> {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stored.closed = true;

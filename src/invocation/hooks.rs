@@ -1,4 +1,4 @@
-//! What the builder was given to be called with an invocation.
+//! The builder's hooks that are called with an invocation.
 
 use super::{Invocation, Outcome, Work};
 use opentelemetry::Context;
@@ -15,7 +15,7 @@ type UnfinishedHook = Box<dyn Fn(&Invocation, usize) + Send + Sync>;
 type ThawHook = Box<dyn Fn(Duration) + Send + Sync>;
 pub(crate) type ShutdownHook = Box<dyn FnOnce() -> Work + Send>;
 
-/// What is known of an invocation when its response was posted and its background work is over.
+/// The facts of an invocation when its response was posted and its background work is over.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -33,7 +33,7 @@ pub struct Report {
     pub after_response: Duration,
 }
 
-/// What became of the work.
+/// The results of the work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) finished: usize,
@@ -43,9 +43,9 @@ pub(crate) struct Done {
 
 type Running<'i> = Pin<Box<dyn Future<Output = Done> + Send + 'i>>;
 
-/// What is done with stored work. It comes with the work, so that a function that stores none does not contain the code behind it.
+/// The functions that handle stored work. They are stored with the work, so that a function without such work does not link them.
 pub(crate) struct Stage {
-    /// Runs what is stored, in a span of its own.
+    /// Runs the stored work, in a separate span.
     pub(crate) run: for<'i> fn(&'i Invocation, &'i Context) -> Running<'i>,
     /// Begins what is stored when the stage has no more time.
     pub(crate) leave: fn(&Invocation, &Context),

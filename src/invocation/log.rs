@@ -1,4 +1,4 @@
-//! What an invocation keeps for its log: nothing until something of it is used.
+//! The state of an invocation's log, which is created when it is first used.
 
 use super::buffer::lock;
 use opentelemetry::{KeyValue, Value};
@@ -23,7 +23,7 @@ impl LogState {
         self.0.get_or_init(Box::default)
     }
 
-    /// The last value of a key counts. False where there is no room for one more key.
+    /// The last value of a key counts. False if the limit of keys is reached.
     pub(super) fn set_key(&self, key: &str, value: Value) -> bool {
         let key = &key[..key.floor_char_boundary(LONGEST_KEY)];
         let mut state = lock(self.state());

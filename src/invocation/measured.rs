@@ -1,4 +1,4 @@
-//! What is measured in one invocation, until it is written.
+//! The measurements of one invocation, until they are written.
 
 use crate::emf::Store;
 use std::{
@@ -15,7 +15,7 @@ pub(crate) struct State {
     pub(crate) store: Store,
     /// When the handler had ended.
     pub(crate) handled: Option<Instant>,
-    /// What the library measures is written: it is counted once, whatever ends the invocation.
+    /// The library's own metrics are written, so that an invocation counts once, regardless of its outcome.
     pub(crate) concluded: bool,
     /// The last metrics are written: what comes from here on is written at once.
     pub(crate) closed: bool,

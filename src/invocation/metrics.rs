@@ -1,4 +1,4 @@
-//! What the metrics ask of an invocation.
+//! The parts of an invocation that the metrics use.
 
 use super::{Invocation, Measured, Notes};
 use crate::clock;

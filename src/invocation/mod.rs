@@ -1,4 +1,4 @@
-//! One invocation, as the code inside it sees it: how much time is left, when to stop, what to do after the answer.
+//! One invocation, as its code sees it: the remaining time, the cancellation, and the work after the response.
 
 mod annotation;
 mod buffer;
@@ -74,7 +74,7 @@ tokio::task_local! {
 /// let invocation = Invocation::current();
 /// let charged = invocation.within(charge()).await?;   // DeadlineExceeded instead of a kill
 /// invocation.annotate("plan", "gold");                // searchable in the X-Ray console
-/// invocation.after_response(send_receipt());          // when the caller has its answer
+/// invocation.after_response(send_receipt());          // runs after the response
 /// # Ok(charged) }
 /// ```
 #[derive(Clone)]
@@ -97,7 +97,7 @@ struct Inner {
     measured: Option<Box<Measured>>,
 }
 
-/// What is known of an invocation when it begins.
+/// The facts of an invocation when it starts.
 pub(crate) struct Facts {
     pub(crate) context: lambda_runtime::Context,
     pub(crate) received: Instant,
@@ -108,7 +108,7 @@ pub(crate) struct Facts {
     pub(crate) start: Start,
     /// False where no layer would send its spans.
     pub(crate) traced: bool,
-    /// What came with the event about the caller, as it came.
+    /// The caller's data that came with the event, unchanged.
     pub(crate) client_context: Option<HeaderValue>,
     pub(crate) identity: Option<HeaderValue>,
 }
@@ -135,7 +135,7 @@ impl Default for Facts {
     }
 }
 
-/// What is learnt about an invocation on its way, for its span.
+/// Facts that become known during an invocation, for its span.
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) outcome: Option<Outcome>,
@@ -198,7 +198,8 @@ impl Invocation {
     /// The invocation that is running here.
     ///
     /// Found in the task, and where a task was spawned without it, in the OpenTelemetry context of an instrumented span.
-    /// Outside any invocation (in a unit test, during init) it is a detached one: no deadline, a token that nobody cancels.
+    /// Outside of any invocation (in a unit test, in the Init phase) it is a detached one: without a deadline, and with a token
+    /// that is never cancelled.
     /// Never panics.
     pub fn current() -> Self {
         Self::try_current().unwrap_or_else(Self::detached)
@@ -242,7 +243,7 @@ impl Invocation {
         }))
     }
 
-    /// What its lifecycle was configured with.
+    /// The configuration of its lifecycle.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
     }
@@ -308,7 +309,7 @@ impl Invocation {
         self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(clock::now()))
     }
 
-    /// Cancelled shortly before the deadline, while there is still time to stop in order and to answer.
+    /// Cancelled shortly before the deadline, while there is still time to stop in order and to respond.
     ///
     /// Pass it to whatever takes a token, or give parts of the work a
     /// [child of it](CancellationToken::child_token).
@@ -333,7 +334,7 @@ impl Invocation {
 
     /// Spawns a task that keeps this invocation and the current span.
     ///
-    /// A bare `tokio::spawn` loses both: its spans would belong to nothing. Work that should go on after the answer is for
+    /// A bare `tokio::spawn` loses both: its spans would belong to nothing. For work that continues after the response, use
     /// [`after_response`](Self::after_response).
     ///
     /// # Panics
@@ -352,7 +353,7 @@ impl Invocation {
         &self.0.facts.context
     }
 
-    /// The OpenTelemetry context of this invocation, without a span of ours: what Lambda sent is still handed on.
+    /// The OpenTelemetry context of this invocation, without a local span. Lambda's header is still sent on.
     pub(crate) fn context_without_span(&self) -> Context {
         let mut context = Context::new().with_value(self.clone());
         if let Some(remote) = &self.0.facts.remote {
@@ -423,7 +424,7 @@ impl Invocation {
         self.0.watched.store(watched, Ordering::Relaxed);
     }
 
-    /// True outside of any invocation of Lambda's.
+    /// True outside of any invocation.
     pub(crate) fn is_detached(&self) -> bool {
         self.0.facts.context.request_id.is_empty()
     }
@@ -456,8 +457,8 @@ impl Invocation {
         DeadlineExceeded::new(clock::now().saturating_duration_since(self.0.facts.received))
     }
 
-    /// True of an error that is, or wraps, the [`DeadlineExceeded`] that this invocation returned. An error of the user's need not be
-    /// `'static`, so its `Debug` is asked: it shows what an error is made of, through `anyhow`, boxes and enums alike.
+    /// True for an error that is, or wraps, the [`DeadlineExceeded`] that this invocation returned. A user's error need not be
+    /// `'static`, so its `Debug` output is searched: it shows the parts of an error, through `anyhow`, boxes and enums alike.
     pub(crate) fn is_deadline_exceeded(&self, error: &dyn fmt::Debug) -> bool {
         let has_exceeded = self.notes().exceeded.is_some();
         has_exceeded && DeadlineExceeded::is_in(&format!("{error:?}"))
@@ -523,7 +524,7 @@ impl Invocation {
         open
     }
 
-    /// Where its document stands: below Lambda's segment, in the trace that X-Ray's header names, whatever the `trace` of its spans is.
+    /// The position of its document: below Lambda's segment, in the trace of X-Ray's header, regardless of its spans' `trace`.
     pub(crate) fn frame(&self, trace: TraceId) -> Frame {
         let trace = self.received_header().root().unwrap_or(trace);
         Frame::under(trace, self.parent_id().unwrap_or(SpanId::INVALID)).invocation()
@@ -594,7 +595,7 @@ impl Invocation {
         self.notes().attributes.push(attribute);
     }
 
-    /// What it keeps for its log.
+    /// The state of its log.
     pub(crate) fn log(&self) -> &log::LogState {
         &self.0.log
     }
@@ -604,9 +605,11 @@ impl Invocation {
     }
 }
 
-/// The remote parent of an invocation's span. Where there are exporters it says what their sampler decided, for calls that `traceparent` goes with.
+/// The remote parent of an invocation's span. With exporters, it has the decision of their sampler, for outgoing calls with a
+/// `traceparent`.
 ///
-/// A Root without a Parent is no valid context, and the SDK would begin another trace: a parent is made up, which no destination names.
+/// A Root without a Parent is not a valid context, and the SDK would start another trace. So a parent is made up, which no
+/// destination names.
 fn parent_of(header: &TraceHeader, continued: Option<SpanContext>, decision: &Decision) -> Option<SpanContext> {
     let Decision { wanted, has_exporters, trace_state, .. } = decision;
     if let Some(caller) = continued {

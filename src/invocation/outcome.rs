@@ -9,7 +9,7 @@ use lambda_runtime::Diagnostic;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The handler answered.
+    /// The handler responded.
     Answered,
     /// The handler returned an error.
     Failed(Diagnostic),
@@ -17,13 +17,13 @@ pub enum Outcome {
     Panicked(Diagnostic),
     /// The event did not decode into the handler's type.
     Undecodable(Diagnostic),
-    /// The answer did not encode.
+    /// The response could not be encoded.
     Unencodable(Diagnostic),
-    /// The answer is larger than Lambda takes.
+    /// The response is larger than Lambda accepts.
     TooLarge(Diagnostic),
-    /// There was no answer before the deadline.
+    /// No response was ready at the deadline.
     DeadlineExceeded(Diagnostic),
-    /// The body of a streamed answer ended early.
+    /// The body of a streamed response ended early.
     StreamBroken(Diagnostic),
     /// The response came after the function's timeout: the caller has an error instead.
     Late(Diagnostic),
@@ -70,7 +70,7 @@ impl Outcome {
         }
     }
 
-    /// What was posted to Lambda instead of an answer.
+    /// The error that was posted to Lambda instead of a response.
     pub fn diagnostic(&self) -> Option<&Diagnostic> {
         diagnostic!(self)
     }

@@ -1,4 +1,4 @@
-//! What one lifecycle was configured with: carried by its layers and by each of its invocations.
+//! The configuration of one lifecycle, which its layers and each of its invocations carry.
 
 use super::{
     Deadline, Hooks, Invocation, WeakInvocation,
@@ -15,13 +15,14 @@ use std::sync::{
 };
 use tokio_util::task::TaskTracker;
 
-/// The configuration of a lifecycle, and what its invocations have in common.
+/// The configuration of a lifecycle, and the state that its invocations share.
 ///
-/// Why no span is lost or sent twice: each lock of a container is held neither across an await nor across a call of the user's code, and
-/// none is taken while another is held, but for a buffer's, which may be taken while an invocation's notes are held, never the other
-/// way round. The turn at the pace is no container: whoever has it waits, and calls the redactor. A span is in one place at a time: open in its buffer, until its end, the watchdog or the
-/// shutdown takes it out, which only one of them can; then finished there, or in `late`, until one `take` moves it out. `tests/soak`
-/// holds this against sixty-four invocations at a time.
+/// No span is lost or sent twice, for these reasons. A lock of a container is held neither across an await nor across a call of
+/// user code. No lock is taken while another is held, with one exception: a buffer's lock may be taken while an invocation's
+/// notes are locked, never the other way round. The turn at the pace is not a container: its holder waits, and calls the
+/// redactor. A span is in one place at a time. It is open in its buffer until its end, the watchdog or the shutdown takes it out,
+/// which only one of them can. Then it is finished there, or in `late`, until one `take` moves it out. `tests/soak` checks this
+/// with sixty-four concurrent invocations.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
@@ -30,8 +31,8 @@ pub(crate) struct Shared {
     pub(crate) late: Arc<LateSpans>,
     #[cfg(feature = "metrics-emf")]
     pub(crate) metrics: crate::emf::Common,
-    /// What a shutdown waits for: responses that are being posted, the stages that follow them, and where several invocations run at once all
-    /// handlers.
+    /// A shutdown waits for these: responses that are being posted, the stages that follow them, and with concurrent invocations
+    /// all handlers.
     pub(crate) stages: TaskTracker,
     /// Invocations that are recorded or measured, those that are gone among them: for the watchdog and the shutdown.
     known: Mutex<Vec<Known>>,
@@ -49,7 +50,7 @@ struct Known {
 impl Shared {
     pub(crate) fn new(mut settings: Settings, hooks: Hooks, given: Given) -> Arc<Self> {
         if !given.exporters.is_empty() {
-            // What an SDK of OpenTelemetry does by default, beside X-Ray.
+            // The default of OpenTelemetry's SDKs, in addition to X-Ray.
             settings.propagators.get_or_insert(Propagators::ALL);
         }
         let destinations = Destinations::new(&settings, given);
@@ -71,7 +72,7 @@ impl Shared {
         Self::of(Settings::default())
     }
 
-    /// What the environment says, for a layer that is used alone.
+    /// The configuration from the environment, for a layer that is used alone.
     pub(crate) fn from_env() -> Arc<Self> {
         Self::of(Settings::from_env())
     }

@@ -52,7 +52,7 @@ impl Value<'_> {
 /// Fields as their call site names them.
 pub(super) type Named = Vec<(&'static str, Value<'static>)>;
 
-/// What an event or a span records.
+/// The fields of an event or a span.
 #[derive(Default)]
 pub(super) struct Fields {
     pub(super) message: String,

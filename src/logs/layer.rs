@@ -1,4 +1,4 @@
-//! The log as a layer of a subscriber of the user's.
+//! The log as a layer for the user's subscriber.
 
 use super::{Log, Scope, from_env, is_own, scope};
 use crate::settings::Settings;
@@ -24,7 +24,7 @@ pub(crate) fn layer_is_taken() -> bool {
     LAYER_TAKEN.load(Ordering::Relaxed)
 }
 
-/// The log layer, for a subscriber of the user's. What is wrong with its settings is logged when the lifecycle is built.
+/// The log layer, for the user's subscriber. Invalid settings are logged when the lifecycle is built.
 pub(crate) fn layer<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,

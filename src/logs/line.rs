@@ -32,7 +32,7 @@ const LONGEST: usize = 256 * 1024 - 100;
 /// The most fields of a line that are not the event's own.
 const MOST: usize = 256;
 
-/// What every line of an invocation, or of a process, has.
+/// The fields of every line of an invocation, or of a process.
 #[derive(Clone, Copy)]
 pub(super) struct Keys<'k> {
     pub(super) redactor: Option<&'k Redactor>,
@@ -225,7 +225,7 @@ fn is_id(ids: &Ids<'_>, key: &str, value: &Value<'_>) -> bool {
     ids.iter().any(|(known, id)| *known == key && id.as_ref().is_some_and(same))
 }
 
-/// What a line has beside its ids.
+/// The parts of a line besides its ids.
 struct Parts<'v> {
     message: Cow<'v, str>,
     /// The event's own, then those of its spans from the inside out, then the invocation's keys and those of the process.
@@ -293,7 +293,7 @@ impl<'v> Parts<'v> {
 
     /// Cuts texts to their share of the longest line, however many of their bytes JSON has to escape.
     fn shorten(&mut self) {
-        // What a text is cut to, and its mark and its key with it.
+        // The factor by which escaping can lengthen a text, and the bytes of its key and of the mark of the cut.
         const ESCAPED: usize = 6;
         const BESIDE: usize = 100;
         let share = (LONGEST / 2 / ESCAPED / self.texts().count()).saturating_sub(BESIDE);
@@ -417,7 +417,7 @@ mod tests {
         let parsed: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!((&parsed["level"], &parsed["message"]), (&json!("INFO"), &json!("sold")));
         assert_eq!(parsed["fields"], json!({ "level": 3, "fields": "all" }));
-        // Outside of an invocation the line has no id of its own.
+        // Outside of an invocation the line has no request id from the library.
         assert_eq!(parsed["requestId"], "other");
     }
 

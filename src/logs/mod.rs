@@ -11,8 +11,8 @@
 //! `RUST_LOG` has levels by target only: a directive for spans or fields is ignored, and a warning names it. Where `RUST_LOG` is set,
 //! `AWS_LAMBDA_LOG_LEVEL` says nothing.
 //!
-//! What is logged and what is recorded in the trace are separate: no log level switches a trace off. See
-//! [Lambda's advanced logging controls](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html).
+//! The log and the trace have separate filters: no log level disables the trace. See [Lambda's advanced logging
+//! controls](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html).
 //!
 #![doc = include_str!("../../docs/warnings.md")]
 
@@ -38,7 +38,7 @@ use std::{cell::RefCell, io::Write};
 use tracing::{Event, Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::filter::Targets;
 
-/// What a thread keeps for its lines.
+/// The largest buffer that a thread keeps for its lines.
 const LONGEST_KEPT: usize = 256 * 1024;
 
 /// Writes log lines to standard output, where Lambda collects them.
@@ -84,7 +84,7 @@ impl Log {
             self.format.write(line, event, scope, Keys { redactor: self.redactor.as_ref(), keys: &self.keys });
             write_lines(line);
         };
-        // A `Debug` of the user's may log in its turn while the line is being written, and a thread when it ends.
+        // A user's `Debug` may log while the line is being written, and a thread may log when it ends.
         let written = LINE.try_with(|line| line.try_borrow_mut().map(|mut line| write(&mut line)).is_ok());
         if !written.unwrap_or(false) {
             write(&mut Vec::new());
@@ -98,7 +98,8 @@ pub(crate) fn write_lines(lines: &[u8]) {
     let _ = std::io::stdout().lock().write_all(lines);
 }
 
-/// True of the span that the library puts around an invocation for subscribers of the user's: its fields are the ids of every line.
+/// True for the span that the library creates around an invocation for the user's subscribers. Its fields are the ids of every
+/// line.
 fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target() == "lambda_lifecycle"
 }

@@ -18,7 +18,7 @@ pub(super) fn is_metadata(field: &str) -> bool {
     cfg!(feature = "log") && matches!(field, "log.target" | "log.module_path" | "log.file" | "log.line")
 }
 
-/// Takes the records of the `log` crate, unless somebody else does.
+/// Logs the records of the `log` crate, unless another logger is set.
 pub(crate) fn take(level: tracing::level_filters::LevelFilter) {
     #[cfg(feature = "log")]
     {

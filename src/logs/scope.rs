@@ -1,4 +1,4 @@
-//! What the spans around an event add to its line.
+//! The fields that the spans around an event add to its line.
 
 use super::fields::{Fields, Named, Value};
 use crate::{Invocation, context::has_context, cut};
@@ -22,7 +22,7 @@ struct InLines {
 
 /// Keeps a span's fields for the lines below it, and its invocation for those that have lost it.
 ///
-/// The values are formatted before the span's lock is taken: they are the user's code, which may log in its turn.
+/// The values are formatted before the span's lock is taken, because user code formats them and may log.
 pub(crate) fn keep<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>, attributes: &Attributes<'_>, recorded: bool) {
     let fields = if super::is_own(span.metadata()) {
         Named::new()

@@ -1,4 +1,4 @@
-//! What became of a batch.
+//! The results of a batch.
 
 use super::base;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 use std::time::Duration;
 
-/// What became of a batch.
+/// The results of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
     /// The kind of source, as the annotation `trigger` has it.
@@ -16,7 +16,7 @@ pub(crate) struct Batch {
     pub(crate) processed: usize,
     /// Items that failed.
     pub(crate) failed: usize,
-    /// Items that the source will send again: those that failed, and those for which there was no time.
+    /// Items that the source will send again: failed ones, and those that the deadline left no time for.
     pub(crate) returned: usize,
     /// How long ago the oldest was sent, when the batch came.
     pub(crate) oldest: Option<Duration>,

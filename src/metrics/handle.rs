@@ -9,7 +9,7 @@ use crate::{
 };
 use std::sync::{Arc, Once};
 
-/// Records metrics with dimensions of their own.
+/// Records metrics with additional dimensions.
 ///
 /// [`Invocation::metrics`] makes one for an invocation, and [`Lifecycle::metrics`](crate::Lifecycle::metrics) one for what runs outside of any.
 /// Metrics of the same dimensions share a line of the log. Where metrics are off, it does nothing.
@@ -60,19 +60,19 @@ impl Invocation {
         }
     }
 
-    /// Metrics with dimensions of their own, or of a high resolution.
+    /// Metrics with additional dimensions, or of a high resolution.
     pub fn metrics(&self) -> Metrics {
         let owner = if self.is_measured() { Owner::Invocation(self.clone()) } else { Owner::Nobody };
         Metrics { owner, dimensions: Dimensions::new(), resolution: Resolution::Standard }
     }
 
-    /// Adds a member to the lines of this invocation's own metrics that is no metric and no dimension: for Logs Insights, where the number of its
-    /// values costs nothing. An order's id, for one.
+    /// Adds a member to the lines of this invocation's own metrics that is neither a metric nor a dimension. Use it for values
+    /// with high cardinality, such as an order's id, which you query with Logs Insights.
     ///
     /// The last value of a key counts; there is room for 100 keys.
     pub fn metrics_metadata(&self, key: &str, value: impl Into<AnnotationValue>) {
         let Some(measured) = self.measured() else { return };
-        // Code of the user's runs here, which must not find the lock taken.
+        // This runs user code, so the lock must not be held.
         let value = value.into().into_json();
         let described = measured.lock().store.describe(key, value);
         if described.is_err() {
@@ -91,9 +91,9 @@ impl Metrics {
 
     /// The same with one dimension more, or with another value of one.
     ///
-    /// A metric has at most 30 dimensions: `service`, the default ones, and these. One that there is no room for, or that has no name or no
-    /// value, is left out and logged once. CloudWatch takes ASCII; other characters become `_`. Each combination of values is a metric of its own on
-    /// the bill, so use values of which there are few.
+    /// A metric has at most 30 dimensions: `service`, the default ones, and these. A dimension beyond the limit, or without a
+    /// name or a value, is left out and logged once. CloudWatch accepts ASCII; other characters become `_`. CloudWatch bills each
+    /// combination of values as a separate metric, so use dimensions with few values.
     pub fn dimension(mut self, name: &str, value: &str) -> Self {
         let common = match &self.owner {
             Owner::Nobody => return self,
@@ -128,7 +128,7 @@ impl Metrics {
     }
 }
 
-/// Adds a dimension, unless there is no room for it beside the `common` ones.
+/// Adds a dimension, unless the limit is reached together with the `common` ones.
 pub(super) fn add_dimension(dimensions: &mut Dimensions, common: &[(String, String)], name: &str, value: &str) {
     let (Some(valid), Some(of)) = (emf::name(name), emf::value(value)) else { return refuse_dimension(name, value) };
     if let Some((_, known)) = dimensions.iter_mut().find(|(known, _)| *known == valid) {

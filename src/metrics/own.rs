@@ -54,7 +54,7 @@ impl<'b> OwnLine<'b> {
         Self { base, dimensions, more: None, is_declared: false, line: Line::new(), is_empty: true }
     }
 
-    /// What follows has one dimension more.
+    /// The metrics that follow have one more dimension.
     fn with(&mut self, name: &'b str, value: &'b str) {
         self.more = Some((name, value));
         self.is_declared = false;

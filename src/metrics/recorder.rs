@@ -23,7 +23,7 @@ use std::{
 /// | `histogram!` | each value |
 ///
 /// Labels are dimensions. A unit is the one that `describe_counter!` and its siblings have named; units that CloudWatch does not have are converted.
-/// What is recorded outside of any invocation is written after the next response, or when the function ends.
+/// Values that are recorded outside of any invocation are written after the next response, or when the function ends.
 ///
 /// A handle may be kept: its values belong to the invocation in which they are recorded.
 #[derive(Clone)]

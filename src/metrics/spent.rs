@@ -1,4 +1,4 @@
-//! What the stage after the response takes.
+//! The durations of the stage after the response.
 
 use crate::{Invocation, clock};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What the stages call: when an invocation begins, ends, is blocked or cut off.
+//! The functions that the stages call when an invocation starts, ends, is blocked or is cut off.
 
 use super::{
     base,

@@ -19,7 +19,7 @@ use std::{
 };
 use tower::Service;
 
-/// Messages at work at once, unless [`Batch::concurrency`] says otherwise: a whole batch of the default size.
+/// The number of messages in progress at once, unless [`Batch::concurrency`] sets it: a whole batch of the default size.
 const CONCURRENCY: usize = 10;
 /// Messages of a batch with a span whatever becomes of them: about as many as X-Ray takes for one trace.
 const SPAN_BUDGET: usize = 500;
@@ -49,7 +49,7 @@ impl<H, Args, T, State> fmt::Debug for Batch<H, Args, T, State> {
 /// Runs `handler` for each message of a batch, with the body decoded from JSON into `T`.
 ///
 /// The handler is an `async fn(Message<T>)`, or an `async fn(App, Message<T>)` with [`with_state`](Batch::with_state).
-/// What becomes of the messages is described at the [module](super).
+/// The [module](super) describes the outcome of each message.
 ///
 /// ```
 /// use lambda_lifecycle::{Error, sqs::{self, Message}};
@@ -125,7 +125,7 @@ impl<H, Args, T> Batch<H, Args, T> {
 }
 
 impl<H, Args, T, State> Batch<H, Args, T, State> {
-    /// How many messages are at work at once; at least 1, 10 by default. Of a FIFO group it is always one.
+    /// How many messages are handled at once; at least 1, 10 by default. Of a FIFO group it is always one.
     pub fn concurrency(mut self, messages: usize) -> Self {
         self.concurrency = messages.max(1);
         self
@@ -138,8 +138,8 @@ impl<H, Args, T, State> Batch<H, Args, T, State> {
         self
     }
 
-    /// Called once for each message that was handled and comes back, in the message's trace: to count, to alert, to note the
-    /// last attempt. Not for messages that were never begun. It should not block; it may store work with
+    /// Called once for each message that was handled and is returned to the queue, in the message's trace: to count, to alert, to
+    /// note the last attempt. It is not called for messages that were never started. It should not block; it may store work with
     /// [`after_response`](Invocation::after_response).
     ///
     /// ```
@@ -156,8 +156,8 @@ impl<H, Args, T, State> Batch<H, Args, T, State> {
         self
     }
 
-    /// Puts the work of a message into its producer's trace, as a segment of its own there that links back to the batch: one trace
-    /// from the API to the last message. By default it stays in this invocation's trace and links to the producer.
+    /// Puts the work of a message into its producer's trace, as a separate segment that links back to the batch: one trace from
+    /// the API to the last message. By default the work stays in this invocation's trace and links to the producer.
     ///
     /// It needs an invocation that Lambda traces, and concerns producers whose trace is sampled.
     pub fn continue_traces(mut self) -> Self {

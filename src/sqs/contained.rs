@@ -10,7 +10,7 @@ use std::{
 };
 
 pin_project! {
-    /// Runs a future in a context of its own. A panic in it, or in its drop, is its output and nobody else's trouble.
+    /// Runs a future in a separate context. A panic in it, or in its drop, becomes its output.
     pub(super) struct Contained<F> {
         #[pin]
         work: Option<F>,

@@ -1,4 +1,4 @@
-//! What Lambda sends for a batch of messages, and what it takes as an answer.
+//! Lambda's event for a batch of messages, and the response that it expects.
 
 use crate::{
     Invocation,
@@ -26,12 +26,12 @@ pub struct SqsEvent {
     pub records: Vec<SqsRecord>,
 }
 
-/// One message as it stands in the event.
+/// One message of the event.
 ///
 /// A field that is not there, or null, is empty. So is one of another type than SQS's: its message fails, with the name of the field.
 #[derive(Clone, Debug, Default)]
 pub struct SqsRecord {
-    /// Names the message in the answer.
+    /// Names the message in the response.
     pub message_id: String,
     /// The body, as it was sent.
     pub body: String,
@@ -92,7 +92,7 @@ impl<'de> Visitor<'de> for EventVisitor {
     }
 }
 
-/// What is no object has no id, and no other field.
+/// A record that is not an object has no id and no other fields.
 impl From<Field<Self>> for SqsRecord {
     fn from(field: Field<Self>) -> Self {
         field.or_default("", &mut None)
@@ -162,7 +162,7 @@ impl SqsRecord {
         self.event_source_arn.rsplit(':').next().unwrap_or_default()
     }
 
-    /// The group in whose order the message stands. `None` for a standard queue.
+    /// The message's group, which sets its order. `None` for a standard queue.
     pub fn message_group_id(&self) -> Option<&str> {
         // A standard queue knows group ids too, for fairness, and promises no order in them.
         self.event_source_arn.ends_with(".fifo").then(|| self.attributes.get("MessageGroupId").map(String::as_str))?
@@ -190,7 +190,7 @@ pub struct Message<T> {
     pub receive_count: u32,
     /// Time since it was sent, where SQS said when.
     pub age: Option<Duration>,
-    /// The group in whose order it stands, in a FIFO queue.
+    /// The message's group in a FIFO queue, which sets its order.
     pub message_group_id: Option<String>,
     /// The sender's own attributes.
     pub attributes: HashMap<String, MessageAttribute>,
@@ -216,7 +216,7 @@ impl<T> Message<T> {
     }
 }
 
-/// The answer to a batch: the messages that come back. Empty when all succeeded.
+/// The response to a batch: the messages that are returned to the queue. Empty when all succeeded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BatchResponse {
     /// In the order of the batch.
@@ -224,7 +224,7 @@ pub struct BatchResponse {
     pub batch_item_failures: Vec<BatchItemFailure>,
 }
 
-/// One message that comes back.
+/// One message that is returned to the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BatchItemFailure {
     /// Its id. An empty or unknown one makes Lambda return the whole batch.

@@ -1,9 +1,9 @@
-//! What goes wrong with messages, and with events that are none.
+//! Errors of messages, and of events that are not batches of messages.
 
 use crate::Invocation;
 use lambda_runtime::Diagnostic;
 
-/// A message that comes back after it was handled, for the hook of [`Batch::on_failure`](super::Batch::on_failure).
+/// A message that is returned to the queue after it was handled, for the hook of [`Batch::on_failure`](super::Batch::on_failure).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct FailedMessage<'a> {
@@ -11,7 +11,7 @@ pub struct FailedMessage<'a> {
     pub id: &'a str,
     /// How often it was received, this time included.
     pub receive_count: u32,
-    /// What went wrong.
+    /// The failure.
     pub failure: &'a Failure,
     /// The invocation it was handled in.
     pub invocation: &'a Invocation,
@@ -26,7 +26,7 @@ pub enum Failure {
     Failed {
         /// The name of the error's type; `Error` for a boxed one.
         error_type: &'static str,
-        /// What the error says.
+        /// The error's message.
         message: String,
     },
     /// The handler, the decoding of the body, or the drop of either panicked.
@@ -35,7 +35,7 @@ pub enum Failure {
     /// The body is of another type.
     #[error("{0}")]
     Undecodable(String),
-    /// It was under way when the batch had to be answered.
+    /// It was still running when the response to the batch was due.
     #[error(
         "not finished before the deadline: raise the function's timeout, lower the batch size, or bound the work of a message"
     )]
@@ -54,11 +54,11 @@ impl Failure {
     }
 }
 
-/// An event that is no batch of messages. All of it comes back, and none of it was handled.
+/// An event that is not a batch of messages. No message was handled, and all are returned to the queue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "record {index} of the event has no messageId (its eventSource is {event_source:?}), and only messages of SQS are handled here: \
-     give this function an SQS event source mapping, or the other events a handler of their own"
+    "record {index} of the event has no messageId (its eventSource is {event_source:?}), and this handler only accepts messages of SQS: \
+     give this function an SQS event source mapping, or handle other events with another handler"
 )]
 pub struct NotAnSqsEvent {
     pub(super) index: usize,

@@ -20,7 +20,8 @@ pub(super) struct Lane {
     pub(super) rest: Vec<Waiting>,
 }
 
-/// Drops what is in the batch twice, as at-least-once delivery allows: a message is handled once, and its one id answers for all.
+/// Drops duplicates in the batch, which at-least-once delivery allows. A message is handled once, and its id in the response
+/// counts for all copies.
 pub(super) fn distinct(records: &mut Vec<SqsRecord>) {
     let mut seen = HashSet::with_capacity(records.len());
     let repeated: Vec<bool> = records.iter().map(|record| !seen.insert(record.message_id.as_str())).collect();

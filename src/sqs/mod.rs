@@ -1,4 +1,4 @@
-//! The hop through a queue: a typed handler per message, a span per message, and an answer that names exactly what failed.
+//! Batches of SQS messages: a typed handler and a span for each message, and a response that names exactly the failed messages.
 //!
 //! ```no_run
 //! use lambda_lifecycle::{Error, Lifecycle, sqs::{self, Message}};
@@ -29,25 +29,27 @@
 //! # What becomes of a message
 //!
 //! - Its handler returns `Ok`: it is deleted.
-//! - Its handler returns an error or panics, or its body is of another type: it alone comes back. [`Batch::on_failure`] is called.
-//! - The deadline nears: no new message is begun. Those under way have four fifths of the grace period, and what is unfinished then is
-//!   dropped and comes back, with what was never begun. What is finished stays finished, though the batch ran out of time.
-//! - In a FIFO queue the messages of one group are handled in order, and a group's first failure ends it for this batch: what
-//!   comes after it comes back with it, as Lambda asks. Other groups go on.
+//! - Its handler returns an error or panics, or its body has another type: only this message is returned to the queue.
+//!   [`Batch::on_failure`] is called.
+//! - The deadline is near: no new message is started. Running messages have four fifths of the grace period. Then unfinished ones
+//!   are dropped and returned to the queue, with those that were never started. Finished messages stay finished, even if the
+//!   batch ran out of time.
+//! - In a FIFO queue the messages of one group are handled in order, and a group's first failure ends it for this batch: the
+//!   failed message and all later ones of the group are returned to the queue, as Lambda requires. Other groups continue.
 //! - It is in the batch twice, as at-least-once delivery allows: it is handled once.
 //!
-//! An event that is no batch of messages is refused as a whole, by name, before anything is handled: a message without an id could
-//! not be reported, and what is not reported is deleted.
+//! An event that is not a batch of messages fails as a whole, with an error that names the record, before anything is handled. A
+//! message without an id could not be reported, and Lambda deletes messages that are not reported.
 //!
-//! SQS delivers at least once. A handler must still bear to see a message again: after a kill, which nobody can answer, the whole batch
-//! comes back.
+//! SQS delivers at least once, so handlers must be idempotent. After a kill no response is sent, and the whole batch is returned
+//! to the queue.
 //!
 //! # Messages that were never started
 //!
-//! SQS counts a message as received when Lambda takes it from the queue, whether or not its handler was called. A message that was
-//! returned because the deadline came first has used up one of the receives that the queue's redrive policy allows. If that happens
-//! `maxReceiveCount` times, SQS moves it to the dead-letter queue although nothing ever tried it. Nothing in the event tells such a
-//! message from one that failed. So:
+//! SQS counts a message as received when Lambda takes it from the queue, even if its handler is never called. A message that was
+//! returned because the deadline came first has used up one of the receives that the queue's redrive policy allows. If that
+//! happens `maxReceiveCount` times, SQS moves it to the dead-letter queue although no handler ever ran for it. The event does not
+//! show whether a message failed or was never started. Therefore:
 //!
 //! - Choose the batch size, the concurrency and the function's timeout so that a batch ends before its deadline. When one does not, the
 //!   library logs a warning with the number of messages that were not started (`not_started`).
@@ -57,8 +59,8 @@
 //!
 //! # What its trace shows
 //!
-//! Below the invocation stands `process <queue>` with a link to each distinct producer, twenty at most; below that one `process` per
-//! message, with its own link and these attributes:
+//! Below the invocation is the span `process <queue>`, with a link to each distinct producer, twenty at most. Below it is one
+//! span `process` for each message, with its own link and these attributes:
 //!
 //! | in X-Ray | from |
 //! |---|---|
@@ -68,9 +70,9 @@
 //! | `messaging.message.group_id` | its group in a FIFO queue, if [`Batch::record_group_ids`] asks for it |
 //!
 //! The producer is the caller that the system attribute `AWSTraceHeader` names, and that of a W3C `traceparent` among the message
-//! attributes. A message whose producer is not sampled adds no documents of its own, and its header is handed on by the calls made for it.
+//! attributes. A message whose producer is not sampled adds no documents, and calls made for it send its header on.
 //! [`Batch::continue_traces`] puts the work into the producer's trace instead. [`Batch::span_budget`] keeps the faults of a big
-//! batch within what X-Ray takes.
+//! batch within X-Ray's limit.
 //!
 //! # What it costs
 //!

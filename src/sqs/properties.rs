@@ -21,7 +21,7 @@ use tower::Service;
 const TRACED: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 const PLANNED: &str = "planned panic";
 
-/// An invocation with `left` to live and this trace header, which nobody serves.
+/// An invocation with `left` to live and this trace header. No runtime serves it.
 fn invocation(left: Duration, header: &str) -> Invocation {
     let mut context = lambda_runtime::Context::default();
     "test".clone_into(&mut context.request_id);
@@ -31,7 +31,7 @@ fn invocation(left: Duration, header: &str) -> Invocation {
     Invocation::new(Shared::with_defaults(), facts)
 }
 
-/// What the handler is to do with a message.
+/// The handler's work for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 enum Plan {
     Succeed,
@@ -108,7 +108,7 @@ fn records(case: &Case) -> Vec<SqsRecord> {
     case.messages.iter().enumerate().flat_map(|(index, message)| vec![record((index, message)); times(message)]).collect()
 }
 
-/// What the handler saw.
+/// The messages that the handler saw.
 #[derive(Default)]
 struct Seen {
     begun: Vec<(usize, Duration)>,
@@ -131,7 +131,7 @@ struct App {
     began: Instant,
 }
 
-/// Counts what is at work at once, whatever becomes of it.
+/// Counts the messages in progress.
 struct AtWork<'a>(&'a Mutex<Seen>);
 
 impl Drop for AtWork<'_> {
@@ -203,7 +203,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         let invocation = invocation(Duration::from_secs(case.seconds), if case.traced { TRACED } else { "" });
         let deadline = invocation.timing().expect("a deadline");
         let answer = answer(&mut service, &invocation, records(case)).await.expect("messages of SQS");
-        prop_assert!(Instant::now() < deadline.hard.into(), "answered after {:?}", app.began.elapsed());
+        prop_assert!(Instant::now() < deadline.hard.into(), "responded after {:?}", app.began.elapsed());
 
         let seen = seen.lock().expect("not poisoned");
         let named: Vec<&str> = answer.batch_item_failures.iter().map(|item| item.item_identifier.as_str()).collect();
@@ -213,7 +213,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
             let comes_back = distinct.contains(format!("m{index}").as_str());
             prop_assert_eq!(comes_back, !seen.done.contains(&index), "message {}", index);
         }
-        prop_assert_eq!(named.len() + seen.done.len(), case.messages.len(), "a name that is no message's");
+        prop_assert_eq!(named.len() + seen.done.len(), case.messages.len(), "a name without a message");
 
         prop_assert_eq!(seen.at_once, 0, "work was left behind");
         prop_assert!(seen.most_at_once <= case.concurrency);
@@ -221,7 +221,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         prop_assert_eq!(begun.len(), seen.begun.len(), "a message was handled twice");
         let soft =
             Duration::from_secs(case.seconds).saturating_sub(Instant::from_std(deadline.kill) - Instant::from_std(deadline.soft));
-        prop_assert!(seen.begun.iter().all(|(_, at)| *at < soft), "a message was begun after the soft deadline");
+        prop_assert!(seen.begun.iter().all(|(_, at)| *at < soft), "a message was started after the soft deadline");
 
         if case.fifo {
             for group in 0..6 {
@@ -234,7 +234,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
             }
         }
 
-        // Every message that was handled and comes back is reported, and has its span, whatever the budget.
+        // Every message that was handled and is returned to the queue is reported, and has its span, regardless of the budget.
         let reported = reported.lock().expect("not poisoned");
         let undecodable = |index: &usize| case.messages[*index].plan == Plan::Undecodable;
         let failed = (0..case.messages.len()).filter(|index| begun.contains(index) && !seen.done.contains(index)).count();
@@ -297,5 +297,5 @@ async fn a_token_cancelled_early_stops_a_batch_in_order() {
     });
     let answer = answer(&mut service, &invocation, records(&case)).await.expect("answers");
     let named: Vec<_> = answer.batch_item_failures.into_iter().map(|item| item.item_identifier).collect();
-    assert_eq!(named, ["m2", "m3", "m4"], "the second message was under way and has its time to end");
+    assert_eq!(named, ["m2", "m3", "m4"], "the second message was running and has its time to end");
 }

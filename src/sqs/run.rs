@@ -1,4 +1,4 @@
-//! One batch, from its records to its answer.
+//! One batch, from its records to its response.
 
 use super::{
     batch::Batch,
@@ -30,7 +30,7 @@ use tokio::{
     time::Instant,
 };
 
-/// What became of a message so far.
+/// The states of a message.
 const WAITING: u8 = 0;
 const BEGUN: u8 = 1;
 const FAILED: u8 = 2;
@@ -40,7 +40,7 @@ struct Run<'r, H, Args, T, State> {
     batch: &'r Batch<H, Args, T, State>,
     invocation: &'r Invocation,
     span: Option<BatchSpan>,
-    /// No message is begun from here on.
+    /// No message is started after this.
     soft: Option<Instant>,
     /// How long ago the oldest message was sent, where metrics are on.
     #[cfg(feature = "metrics-emf")]
@@ -57,7 +57,7 @@ pub(super) async fn run<H, Args, T, State>(
 where
     H: Handler<Args, State, Message<T>>,
 {
-    // A message without an id cannot be reported, and one that is not reported is deleted: so none is begun.
+    // A message without an id cannot be reported, and Lambda deletes messages that are not reported. So none is started.
     if let Some(index) = records.iter().position(|record| record.message_id.is_empty()) {
         return Err(NotAnSqsEvent { index, event_source: std::mem::take(&mut records[index].event_source) });
     }
@@ -89,7 +89,7 @@ impl<H, Args, T, State> Run<'_, H, Args, T, State>
 where
     H: Handler<Args, State, Message<T>>,
 {
-    /// Works until all is done or the answer has to be made. What is unfinished then is dropped, its spans end as faults.
+    /// Works until all is done or the response is due. Unfinished messages are dropped then, and their spans end as faults.
     async fn work(&self, lanes: Vec<Lane>) {
         let mut waiting = lanes.into_iter();
         let mut running = FuturesUnordered::new();
@@ -110,8 +110,8 @@ where
             if !one_more.await {
                 return;
             }
-            // Messages that never wait must not keep the executor, and the deadline's alarm, from their turn. Nothing is begun any
-            // more when the batch is closed, and an alarm that rang then would bring back what is done.
+            // Messages that never wait must not keep the executor, and the deadline's alarm, from running. After the batch is
+            // closed nothing is started any more, and an alarm then would return finished messages to the queue.
             if !self.is_closed() {
                 consume_budget().await;
             }
@@ -254,7 +254,8 @@ fn oldest(records: &[SqsRecord]) -> Option<std::time::Duration> {
     records.iter().filter_map(|record| record.age(now)).max()
 }
 
-/// Ready when the answer must be made for it to arrive: when four fifths of the grace period have passed. Never without a deadline.
+/// Ready when the response is due so that it arrives in time: when four fifths of the grace period have passed. Never ready
+/// without a deadline.
 async fn last_call(invocation: &Invocation) {
     match invocation.timing() {
         Some(deadline) => tokio::time::sleep_until((deadline.soft + (deadline.hard - deadline.soft) * 4 / 5).into()).await,

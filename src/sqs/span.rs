@@ -39,7 +39,7 @@ pub(super) struct BatchSpan {
     begun: AtomicUsize,
 }
 
-/// What a batch's builder says of its spans.
+/// The batch's options for its spans.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SpanOptions {
     /// The work of a message is in its producer's trace.
@@ -88,7 +88,7 @@ impl BatchSpan {
         let refused = header.is_some_and(|header| header.sampled() == Sampled::No);
         // Whoever began that trace decided against recording it in X-Ray.
         let wanted = if refused { self.wanted.without_xray() } else { self.wanted };
-        // Where X-Ray records the batch, it goes on as it came.
+        // If X-Ray records the batch, the header is sent on unchanged.
         let apart = header.filter(|_| refused && self.wanted.xray).map(|header| Scope { wanted, header: header.clone() });
         if let Some(scope) = apart.as_ref().filter(|_| !wanted.anywhere()) {
             let context = with_baggage(self.context().with_value(scope.clone()));

@@ -70,7 +70,7 @@ pub(crate) struct Process {
     out_of_memory: bool,
 }
 
-/// Why there is no process.
+/// The process could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpawnError {
     #[error("the program does not start: {0}")]
