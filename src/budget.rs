@@ -1,4 +1,4 @@
-//! The rest of the Init phase's budget, for work in an initializer that must never use it up.
+//! The remaining budget of the Init phase, for work in an initializer that must never use it up.
 
 use crate::clock;
 use std::{
@@ -7,15 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longer than a connection ever needs that will be of use.
+/// A connection that takes longer is of no use.
 const LONGEST: Duration = Duration::from_secs(5);
 
 thread_local! {
-    /// When the budget of the initializer that is being polled ends.
+    /// The end of the budget of the initializer that is being polled.
     static ENDS: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Polls an initializer whose budget ends at that moment.
+/// Polls an initializer whose budget ends at that time.
 pub(crate) fn poll_until<T>(ends: Option<Instant>, poll: impl FnOnce() -> T) -> T {
     struct Restore(Option<Instant>);
     impl Drop for Restore {
@@ -27,8 +27,8 @@ pub(crate) fn poll_until<T>(ends: Option<Instant>, poll: impl FnOnce() -> T) -> 
     poll()
 }
 
-/// Awaits a future for 5 seconds at most, and inside of an initializer for nine tenths of what its budget has left, so that there is time for
-/// the rest of it. Returns the limit where that was too short.
+/// Awaits a future for 5 seconds at most. Inside of an initializer, the limit is nine tenths of its remaining budget, which
+/// leaves time for the rest of the initializer. Returns the limit if it was exceeded.
 pub(crate) async fn within<F: Future>(future: F) -> Result<F::Output, Duration> {
     let left = ENDS.get().map(|ends| ends.saturating_duration_since(clock::now()) * 9 / 10);
     let limit = left.map_or(LONGEST, |left| left.min(LONGEST));
@@ -44,7 +44,7 @@ mod tests {
     use crate::{init::InitPhase, invocation::Shared, settings::Settings};
     use std::{convert::Infallible, future::pending};
 
-    /// Work that never ends, in an initializer that has this budget. Each runs on a separate clock.
+    /// The limit of work that never ends, in an initializer with this budget. Each call runs on a separate clock.
     fn limit_under(budget: Duration) -> Duration {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         let phase = InitPhase::begin(&Shared::of(Settings { trace: false, init_budget: Some(budget), ..Settings::default() }));

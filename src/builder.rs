@@ -32,7 +32,7 @@ pub struct Builder {
     pub(crate) given: Given,
     pub(crate) hooks: Hooks,
     pub(crate) on_shutdown: Option<OnShutdown>,
-    /// Makes the tracer the global one, where an exporter asks for it.
+    /// Makes the tracer the global one, if an exporter needs it.
     pub(crate) install_tracer: Option<fn()>,
     /// The invalid options.
     pub(crate) problems: Vec<Problem>,
@@ -45,7 +45,7 @@ impl Builder {
         self
     }
 
-    /// Whether every log line has the fields of the spans around it. Default: yes, whether or not the spans are recorded.
+    /// Whether every log line has the fields of the spans around it. Default: yes, even if the spans are not recorded.
     ///
     /// See [`logs`](crate::logs#context-in-every-line).
     pub fn log_span_fields(mut self, on: bool) -> Self {
@@ -53,7 +53,7 @@ impl Builder {
         self
     }
 
-    /// A key of every log line of this process. [`Invocation::log_key`] sets one for an invocation, which wins over it.
+    /// A key of every log line of this process. [`Invocation::log_key`] sets one for an invocation, which takes precedence.
     ///
     /// ```no_run
     /// use lambda_lifecycle::Lifecycle;
@@ -68,23 +68,24 @@ impl Builder {
         self
     }
 
-    /// Whether every log line has Powertools' standard keys: `function_name`, `function_version`, `function_memory_size`, `function_arn`,
-    /// `cold_start`, and `service` where `POWERTOOLS_SERVICE_NAME` is set. Default: no.
+    /// Whether every log line has Powertools' standard keys: `function_name`, `function_version`, `function_memory_size`,
+    /// `function_arn`, `cold_start`, and `service` if `POWERTOOLS_SERVICE_NAME` is set. Default: no.
     pub fn log_standard_keys(mut self, on: bool) -> Self {
         self.settings.log_keys.standard = on;
         self
     }
 
-    /// Whether to record and send spans. Default: yes, of invocations that a destination gets.
+    /// Whether to record and send spans. Default: yes, for invocations that X-Ray or an exporter samples.
     pub fn trace(mut self, on: bool) -> Self {
         self.settings.trace = on;
         self
     }
 
-    /// Which trace contexts are read from callers and sent with calls. Default: X-Ray's header; with an [`exporter`](Self::exporter) W3C's Trace
-    /// Context and Baggage too, as users of OpenTelemetry expect. An empty list is `none`.
+    /// The trace contexts that are read from callers and sent with calls. Default: X-Ray's header. With an
+    /// [`exporter`](Self::exporter), W3C's Trace Context and Baggage too, as users of OpenTelemetry expect. An empty list is
+    /// `none`.
     ///
-    /// [`propagation`](crate::propagation) says from where each is read, and with what it is sent.
+    /// [`propagation`](crate::propagation) describes where each one is read from, and which calls send it.
     ///
     /// ```no_run
     /// use lambda_lifecycle::{Lifecycle, Propagator};
@@ -102,16 +103,17 @@ impl Builder {
         self
     }
 
-    /// Where X-Ray's documents go. Default: to the daemon.
+    /// The destination of X-Ray's documents. Default: the daemon.
     pub fn export(mut self, export: Export) -> Self {
         self.settings.export = export;
         self
     }
 
-    /// Which spans are recorded, by target and level: `info,my_crate=debug`. Default: `info`, whatever the log's level is.
+    /// Which spans are recorded, by target and level: `info,my_crate=debug`. Default: `info`, regardless of the log's level.
     ///
-    /// For the subscriber that [`build`](Self::build) sets. [`Lifecycle::tracing_layer`](crate::Lifecycle::tracing_layer) is made
-    /// before, and takes the variable or a filter around it. An invalid filter is logged and the default stays.
+    /// This applies to the subscriber that [`build`](Self::build) sets.
+    /// [`Lifecycle::tracing_layer`](crate::Lifecycle::tracing_layer) is created before the builder, so it uses the variable, or a
+    /// filter around it. An invalid filter is logged and the default is used.
     pub fn trace_filter(mut self, directives: &str) -> Self {
         if let Some(targets) = directives::parse("Builder::trace_filter", directives, &mut self.problems) {
             self.settings.trace_filter = targets;
@@ -119,7 +121,8 @@ impl Builder {
         self
     }
 
-    /// Which events of `tracing` become events of the span they are logged in, beside the log. Default: errors, which X-Ray shows as exceptions.
+    /// Which events of `tracing` are recorded as events of their span, in addition to the log. Default: errors, which X-Ray shows
+    /// as exceptions.
     ///
     /// With `LevelFilter::INFO`, lines of `info!` are in the spans that your exporters get; X-Ray shows them in the metadata. The
     /// filter of [`trace_filter`](Self::trace_filter) applies to them too. With your own subscriber, set
@@ -130,7 +133,8 @@ impl Builder {
         self
     }
 
-    /// Bytes of documents sent of one trace, of which X-Ray takes 500,000. Default: 480,000, for Lambda's own segments need some.
+    /// The most bytes of documents that are sent of one trace. X-Ray accepts 500,000, and Lambda's own segments need some of
+    /// them. Default: 480,000.
     pub fn trace_budget(mut self, bytes: usize) -> Self {
         self.settings.trace_budget = bytes;
         self
@@ -142,32 +146,33 @@ impl Builder {
         self
     }
 
-    /// Whether `_X_AMZN_TRACE_ID` is set to the trace header of each invocation, where one runs at a time. Default: yes, as AWS asks of a
-    /// runtime and as `lambda_runtime` does.
+    /// Whether `_X_AMZN_TRACE_ID` is set to the trace header of each invocation, if invocations run one at a time. Default: yes,
+    /// as AWS requires of a runtime and as `lambda_runtime` does.
     ///
-    /// Clients of the AWS SDK read it when they have no interceptor of `aws_sdk`: they send it along, and Lambda stops
-    /// functions that call each other without end. Other libraries find their parent span by it. Where several invocations run at once
-    /// it is never set.
+    /// Clients of the AWS SDK without an interceptor of `aws_sdk` read this variable and send the header. Lambda uses it to stop
+    /// functions that call each other in a loop. Other libraries find their parent span with it. With concurrent invocations it
+    /// is never set.
     ///
     /// Setting a variable while other threads read it is sound for readers in Rust, which share a lock. For C code it depends on the libc:
     ///
     /// - glibc keeps every value, so a reader always finds memory that is valid. That costs about 160 bytes for each invocation.
     /// - musl frees the previous value. C code that reads any variable at that moment in another thread can read freed memory.
     ///
-    /// Switch it off where nothing reads the variable, or where such a thread runs with musl.
+    /// Disable it if nothing reads the variable, or if such a thread runs with musl.
     pub fn trace_variable(mut self, on: bool) -> Self {
         self.settings.trace_variable = on;
         self
     }
 
-    /// A span exporter beside X-Ray, for any other backend; with `export(Export::None)` instead of it.
+    /// A span exporter for any other backend, in addition to X-Ray; with `export(Export::None)` instead of X-Ray.
     ///
-    /// It gets the invocations that [`sampler`](Self::sampler) chooses, after their responses, as [`flush`](Self::flush) says. It runs off the executor, on a
-    /// thread that may block and from which the function's Tokio runtime can be reached: exporters with blocking clients work, and those with
-    /// asynchronous ones. It has until the invocation's hard deadline. One that hangs, fails or panics affects only its own spans.
+    /// It gets the spans of the invocations that [`sampler`](Self::sampler) chooses, after their responses, at the times that
+    /// [`flush`](Self::flush) sets. It runs outside of the executor, on a thread that may block and that has access to the
+    /// function's Tokio runtime. So exporters with blocking clients work, and so do those with asynchronous ones. The exporter
+    /// has time until the invocation's hard deadline. If it hangs, fails or panics, only its own spans are lost.
     ///
-    /// Spans have OpenTelemetry's names and attributes: the invocation's is named `GET /books/{id}` over HTTP, where X-Ray needs the function's name, and
-    /// annotations have their keys without a prefix.
+    /// Spans have OpenTelemetry's names and attributes. Over HTTP, the invocation's span is named `GET /books/{id}`, while X-Ray
+    /// needs the function's name. Keys of annotations have no prefix.
     ///
     /// The first exporter also makes the library's tracer the global one of OpenTelemetry, so that spans of
     /// `opentelemetry::global::tracer` are recorded. To use another one, set it after [`build`](Self::build).
@@ -188,10 +193,10 @@ impl Builder {
         self
     }
 
-    /// Which invocations the exporters get: any sampler of OpenTelemetry. Default: all invocations, whatever X-Ray samples.
+    /// Which invocations the exporters get: any OpenTelemetry sampler. Default: all invocations, regardless of X-Ray's sampling.
     ///
-    /// It is asked once for each invocation, with the parent that the event names and the function's name. `OTEL_TRACES_SAMPLER` and
-    /// `OTEL_TRACES_SAMPLER_ARG` win over it. X-Ray gets what Lambda samples, whatever this says.
+    /// It is called once for each invocation, with the parent that the event names and the function's name. `OTEL_TRACES_SAMPLER`
+    /// and `OTEL_TRACES_SAMPLER_ARG` take precedence. X-Ray always gets the invocations that Lambda samples.
     ///
     /// ```no_run
     /// use lambda_lifecycle::{Lifecycle, opentelemetry_sdk::trace::{Sampler, SpanExporter}};
@@ -206,7 +211,7 @@ impl Builder {
         self
     }
 
-    /// Sends X-Ray's documents to its API instead of the daemon, with this client: where no daemon is listening.
+    /// Sends X-Ray's documents to its API with this client, for environments without a daemon.
     ///
     /// Sets [`export`](Self::export) to [`Export::Api`].
     #[cfg(feature = "xray-api")]
@@ -216,10 +221,11 @@ impl Builder {
         self
     }
 
-    /// Adds an attribute to the resource that exporters get, which says whose spans they are.
+    /// Adds an attribute to the resource that exporters get, which describes the origin of the spans.
     ///
-    /// The resource has what the detector of `opentelemetry-aws` finds on Lambda (`faas.name`, `cloud.region` and so on), and the function's name
-    /// as `service.name`. An attribute set here wins over these, and `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` win over it.
+    /// The resource has the attributes that the detector of `opentelemetry-aws` finds on Lambda (`faas.name`, `cloud.region` and
+    /// so on), and the function's name as `service.name`. An attribute set here takes precedence over these, and
+    /// `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` take precedence over it.
     ///
     /// ```no_run
     /// use lambda_lifecycle::{Lifecycle, opentelemetry_sdk::trace::SpanExporter};
@@ -243,19 +249,19 @@ impl Builder {
         self
     }
 
-    /// Whether a document is sent when an invocation begins, by which one that is killed is visible. Default: yes.
+    /// Whether a document is sent when an invocation starts, so that it is visible even if the process is killed. Default: yes.
     pub fn in_progress(mut self, on: bool) -> Self {
         self.settings.in_progress = on;
         self
     }
 
-    /// Span attributes that become annotations, which X-Ray indexes for search. Default: those the library chooses.
+    /// Span attributes that become annotations, which X-Ray indexes for search. Default: the library's own choice.
     pub fn annotations<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
         self.settings.annotations.extend(keys.into_iter().map(Into::into));
         self
     }
 
-    /// Decides about every value that the library writes, before it leaves for any destination.
+    /// Decides about every value that the library writes, before it is sent to any destination.
     ///
     /// The function receives a key and a value, and returns whether the value is kept, replaced or removed. Numbers and booleans are shown as
     /// text, arrays element by element. A value for which the function panics is removed.
@@ -269,7 +275,7 @@ impl Builder {
     /// | the resource that your exporters receive | the attribute's key |
     /// | dimensions and metadata of metrics | the dimension's name, the key |
     ///
-    /// A text passes once for each field that holds it, so the function must give the same result for its own replacement.
+    /// The function is called for each field that holds a text, so it must return the same result for its own replacement.
     ///
     /// Not covered: responses of your handler that are not errors, log lines that your own subscriber writes, and text that the
     /// library does not write. The standard panic hook prints panic messages to standard error; to have them redacted, log them
@@ -279,7 +285,7 @@ impl Builder {
     /// std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     /// ```
     ///
-    /// Without a redactor nothing is checked and nothing is slower.
+    /// Without a redactor nothing is checked, at no cost.
     ///
     /// ```no_run
     /// use lambda_lifecycle::{Lifecycle, xray::Redaction};
@@ -299,7 +305,7 @@ impl Builder {
 
     /// Whether the message of an AWS service's error is recorded beside its code. Default: no, because messages can repeat what was sent.
     ///
-    /// It concerns the spans of `aws_sdk`. The error that your code receives always has its message.
+    /// It applies to the spans of `aws_sdk`. The error that your code receives always has its message.
     pub fn aws_error_messages(mut self, on: bool) -> Self {
         self.settings.aws_error_messages = on;
         self
@@ -344,23 +350,25 @@ impl Builder {
         self
     }
 
-    /// How long work after the response is waited for. Default: to the invocation's hard point.
+    /// The time limit for work after the response. Default: until the invocation's hard deadline.
     pub fn after_response_budget(mut self, budget: Duration) -> Self {
         self.settings.after_response_budget = Some(budget);
         self
     }
 
-    /// Time from SIGTERM to the end of the last flush: invocations in progress have two thirds of it, and shutdown hooks what is left of
-    /// eight ninths. Default: 450 ms, because Lambda sends SIGKILL 500 ms after SIGTERM. A function with external extensions has 2 s.
+    /// Time from SIGTERM to the end of the last flush. Invocations in progress have two thirds of it. Shutdown hooks have until
+    /// eight ninths of it. Default: 450 ms, because Lambda sends SIGKILL 500 ms after SIGTERM. A function with external
+    /// extensions has 2 s.
     pub fn shutdown_budget(mut self, budget: Duration) -> Self {
         self.settings.shutdown_budget = budget;
         self
     }
 
-    /// The namespace in CloudWatch of the metrics that the library writes: see [`metrics`](crate::metrics). Default: none, and metrics are off.
+    /// The CloudWatch namespace of the metrics that the library writes: see [`metrics`](crate::metrics). Default: none, so
+    /// metrics are disabled.
     ///
-    /// A namespace has 1 to 255 of the characters `A-Z a-z 0-9 . - _ / # :` and space, and does not begin with `AWS/`. Another one is logged, and
-    /// metrics stay off. See
+    /// A namespace has 1 to 255 of the characters `A-Z a-z 0-9 . - _ / # :` and space, and does not begin with `AWS/`. An invalid
+    /// one is logged, and metrics stay disabled. See
     /// [Namespaces](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html#Namespace).
     ///
     /// ```no_run
@@ -378,7 +386,7 @@ impl Builder {
         self
     }
 
-    /// Whether the library's own metrics are written beside yours. Default: yes, where there is a namespace.
+    /// Whether the library's own metrics are written in addition to yours. Default: yes, if there is a namespace.
     ///
     /// CloudWatch bills each of them as a custom metric.
     #[cfg(feature = "metrics-emf")]
@@ -387,10 +395,11 @@ impl Builder {
         self
     }
 
-    /// Dimensions of every metric, beside the service. Default: none.
+    /// Dimensions of every metric, in addition to the service. Default: none.
     ///
-    /// CloudWatch takes 30 dimensions of a metric: the service, and 29 in all from here and from [`Metrics::dimension`](crate::metrics::Metrics).
-    /// Further ones are left out, which is logged. The last value of a name counts.
+    /// CloudWatch accepts 30 dimensions for a metric: the service, and 29 in total from here and from
+    /// [`Metrics::dimension`](crate::metrics::Metrics). Further ones are left out, which is logged. The last value of a name
+    /// counts.
     #[cfg(feature = "metrics-emf")]
     pub fn metrics_dimensions<N: Into<String>, V: Into<String>>(mut self, dimensions: impl IntoIterator<Item = (N, V)>) -> Self {
         let dimensions = dimensions.into_iter().map(|(name, value)| (name.into(), value.into()));
@@ -401,7 +410,7 @@ impl Builder {
     /// The name of the service that this function is a part of: the dimension `service` of its metrics. Default: `OTEL_SERVICE_NAME`, else the
     /// function's name.
     ///
-    /// `POWERTOOLS_SERVICE_NAME` wins over it, because the functions of a service share that variable.
+    /// `POWERTOOLS_SERVICE_NAME` takes precedence, because the functions of a service share that variable.
     #[cfg(feature = "metrics-emf")]
     pub fn service_name(mut self, name: impl Into<String>) -> Self {
         self.settings.metrics.service = Some(name.into());
@@ -409,7 +418,7 @@ impl Builder {
     }
 
     /// Runs after every response, when its background work is over, with a [`Report`] of the invocation. Hooks run one after the
-    /// other; one that panics or exceeds the invocation's hard point costs itself alone.
+    /// other. A hook that panics or exceeds the invocation's hard deadline affects no other hook.
     pub fn after_response<F>(mut self, hook: impl Fn(Report) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -424,17 +433,19 @@ impl Builder {
         self
     }
 
-    /// Called before the handler when the environment has slept at least `gap` since its last invocation: with the time it slept.
+    /// Called before the handler when the environment was frozen for at least `gap` since its last invocation, with the frozen
+    /// time.
     ///
-    /// The place to drop connections that are dead by now, with `aws_sdk::HttpsClient::drop_connections` for one. It must be quick: the caller
-    /// waits. It runs in the function's Tokio runtime, so it may spawn a task that opens new ones beside the handler.
+    /// Use it to drop connections that are closed by now, for example with `aws_sdk::HttpsClient::drop_connections`. It must be
+    /// quick, because the caller waits for it. It runs in the function's Tokio runtime, so it may spawn a task that opens new
+    /// connections while the handler runs.
     pub fn on_thaw(mut self, gap: Duration, hook: impl Fn(Duration) + Send + Sync + 'static) -> Self {
         self.hooks.thaw.push((gap, Box::new(hook)));
         self
     }
 
-    /// Runs when the platform ends the environment, and when [`run`](crate::Lifecycle::run) ends with an error. Hooks run in reverse order,
-    /// within 400 ms together; then a last flush, then `run` returns.
+    /// Runs when the platform ends the environment, and when [`run`](crate::Lifecycle::run) ends with an error. Hooks run in
+    /// reverse order and have 400 ms together. Then the last flush runs, and `run` returns.
     ///
     /// They run on a separate thread, so a handler that blocks its thread does not keep them from running. Registers an
     /// extension, which costs time in the Init phase: see [`shutdown`](crate::shutdown). Needs Unix signals.
@@ -481,7 +492,7 @@ mod tests {
         ("METRICS_BUILT_IN", "metrics_built_in"),
     ];
 
-    /// Set in code only, and why.
+    /// Options that are set in code only, with the reason.
     const IN_CODE: [(&str, &str); 14] = [
         ("log_key", "a value has a type, and a key of the deployment is a variable that code reads"),
         ("exporter", "an exporter is a value"),

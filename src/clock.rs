@@ -1,5 +1,5 @@
-//! The clock of deadlines: Tokio's, which tests can pause. Elsewhere it is the system's monotonic clock. And what has passed since a moment, however
-//! much of it the environment was frozen.
+//! The clock of deadlines is Tokio's, which tests can pause. Other times use the system's monotonic clock. [`Moment`] measures
+//! elapsed time that includes frozen time.
 
 use crate::notice::{self, Data, Warning};
 use std::{
@@ -11,7 +11,8 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// A moment on both clocks. A frozen machine's monotonic clock may stand still, and a wall clock may be set back: the longer time counts.
+/// A moment on both clocks. The monotonic clock may stand still while the environment is frozen, and the wall clock may be set
+/// back. So the longer of both times counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment(Instant, SystemTime);
 
@@ -20,7 +21,7 @@ impl Moment {
         Self(Instant::now(), SystemTime::now())
     }
 
-    /// A moment so long ago on the monotonic clock and on the wall clock.
+    /// A moment that is so long ago on the monotonic clock and on the wall clock.
     #[cfg(test)]
     pub(crate) fn ago(monotonic: Duration, wall: Duration) -> Self {
         Self(Instant::now().checked_sub(monotonic).expect("the machine has run that long"), SystemTime::now() - wall)

@@ -1,9 +1,10 @@
-//! OpenTelemetry's context, as a thread-local that may be gone.
+//! OpenTelemetry's context, which is a thread-local that may already be dropped.
 
 use crate::panics;
 use opentelemetry::Context;
 
-/// False at the end of a thread, when its locals are dropped. OpenTelemetry's context is one of them, and asking for it then ends the process.
+/// False at the end of a thread, when its thread-locals are dropped. OpenTelemetry's context is one of them, and accessing it
+/// then ends the process.
 pub(crate) fn has_context() -> bool {
     struct Alive;
     // The thread-local only records its drop if its type has one.
@@ -17,11 +18,11 @@ pub(crate) fn has_context() -> bool {
             Alive
         };
     }
-    // It may have been dropped before it was first asked for here: then it panics, as anything would that asks for it.
+    // It may have been dropped before the first call here. Then every access to it panics.
     panics::catch(|| ALIVE.try_with(|_| ()).is_ok()).unwrap_or(false)
 }
 
-/// Looks at the context of the running code; at the end of a thread at an empty one.
+/// Reads the context of the running code, or an empty one at the end of a thread.
 pub(crate) fn map_current<T>(look: impl FnOnce(&Context) -> T) -> T {
     if has_context() { Context::map_current(look) } else { look(&Context::new()) }
 }

@@ -1,15 +1,15 @@
-//! Texts that are cut to what Lambda takes, and marked as cut.
+//! Shortens texts to the lengths that Lambda accepts, and marks them as cut.
 
 use std::fmt::{self, Display, Formatter, Write};
 
 /// The most bytes of an error's message, in the error response, in the log and in the trace.
 ///
-/// Lambda takes 6 MB and splits log lines of more than 256 KB, which this leaves room for however many of its bytes JSON has to
-/// escape. It is also what Step Functions shows of an error (32,768 characters), and an eighth of what an asynchronous
-/// invocation's destination takes.
+/// Lambda accepts 6 MB and splits log lines of more than 256 KB. This leaves room for the bytes that JSON escaping adds. It is
+/// also the length that Step Functions shows of an error (32,768 characters), and an eighth of the length that an asynchronous
+/// invocation's destination accepts.
 pub(crate) const ERROR_MESSAGE: usize = 32_000;
 
-/// The most bytes of an error's type, which is a header's value too.
+/// The most bytes of an error's type, which is also sent as a header.
 const ERROR_TYPE: usize = 1_000;
 
 /// Cuts an error's message.
@@ -22,7 +22,7 @@ pub(crate) fn error_type(text: &mut String) {
     shorten(text, ERROR_TYPE);
 }
 
-/// Leaves `most` bytes of a text, and says how many there were.
+/// Leaves `most` bytes of a text, and appends the number of bytes that it had.
 pub(crate) fn shorten(text: &mut String, most: usize) {
     let bytes = text.len();
     if bytes > most {
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_text_that_does_not_is_cut_between_characters_and_says_so() {
-        // Three bytes each.
+        // Each character has three bytes.
         let long = "€".repeat(1_000_000);
         let mut cut = long.clone();
         error_message(&mut cut);

@@ -1,14 +1,14 @@
-//! Filters by target and level, as `RUST_LOG` has them.
+//! Filters by target and level, in the format of `RUST_LOG`.
 
 use crate::notice::Problem;
 use tracing_subscriber::filter::Targets;
 
 const EXPECTED: &str = "directives like info,my_crate=debug; none for spans and fields";
 
-/// The directives that are valid. The others are a problem that names them; where none is valid the default is to be used.
+/// Returns the valid directives. The others are reported as one problem with their names. If none is valid, the default applies.
 ///
-/// Spaces around directives are ignored. Directives for spans and fields, which `tracing_subscriber::EnvFilter` knows, would need its regular
-/// expressions: they are as invalid as a level that does not exist.
+/// Spaces around directives are ignored. Directives for spans and fields, which `tracing_subscriber::EnvFilter` supports, would
+/// need its regular expressions. They are as invalid as an unknown level.
 pub(crate) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> Option<Targets> {
     let (mut targets, mut valid, mut invalid) = (Targets::new(), false, Vec::new());
     for directive in directives(text) {
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use tracing::Level;
 
-    /// The levels of a target, and what is said to be invalid.
+    /// The levels of a target, and the invalid part.
     fn of(text: &str) -> (Option<Vec<&'static str>>, Option<String>) {
         let mut problems = Vec::new();
         let targets = parse("RUST_LOG", text, &mut problems);

@@ -1,7 +1,7 @@
 //! Facts about the execution environment: Lambda's environment variables, read once.
 //!
-//! Facts of the whole process (the kind of environment, whether this is still the cold start) live here and nowhere else, so
-//! that no clone of a service counts them again.
+//! Facts of the whole process (the kind of environment, whether this is still the cold start) are stored only here, so that
+//! clones of a service do not count them again.
 
 use crate::runtime_api::Endpoint;
 use std::{
@@ -12,16 +12,16 @@ use std::{
     },
 };
 
-/// How Lambda made this environment: `AWS_LAMBDA_INITIALIZATION_TYPE`.
+/// How Lambda created this environment: `AWS_LAMBDA_INITIALIZATION_TYPE`.
 ///
 /// See [Defined runtime environment variables](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum InitializationType {
-    /// Made when a request needed it, or shortly before.
+    /// Created when a request needed it, or shortly before.
     #[default]
     OnDemand,
-    /// Made ahead of requests, by configuration.
+    /// Created ahead of requests, by configuration.
     ProvisionedConcurrency,
     /// Restored from a snapshot.
     SnapStart,
@@ -37,7 +37,7 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    /// True where several invocations run at once.
+    /// True if several invocations run at once.
     pub(crate) fn is_concurrent(self) -> bool {
         self.max_concurrency > 1
     }
@@ -66,7 +66,7 @@ pub(crate) fn kind() -> Kind {
     *KIND.get_or_init(Kind::read)
 }
 
-/// `AWS_XRAY_DAEMON_ADDRESS`, as it was written; `None` where it is unset or empty.
+/// `AWS_XRAY_DAEMON_ADDRESS`, unchanged; `None` if it is unset or empty.
 pub(crate) fn xray_daemon_address() -> Option<String> {
     variable("AWS_XRAY_DAEMON_ADDRESS").filter(|address| !address.trim().is_empty())
 }
@@ -80,7 +80,8 @@ fn text(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }
 
-/// Whether the function's memory buys less than one core. 1,769 MB are one: see "Configure Lambda function memory" in AWS's developer guide.
+/// Whether the function has less than one core, which depends on its memory: 1,769 MB give one core. See "Configure Lambda
+/// function memory" in AWS's developer guide.
 pub(crate) fn has_less_than_a_core() -> bool {
     text(MEMORY_SIZE).parse().is_ok_and(|mb: u32| mb < 1_769)
 }
@@ -113,9 +114,9 @@ pub struct Environment {
     pub log_stream: String,
     /// `AWS_LAMBDA_INITIALIZATION_TYPE`.
     pub initialization_type: InitializationType,
-    /// `AWS_LAMBDA_MAX_CONCURRENCY`: how many invocations this process holds at once. 1 where the variable is missing.
+    /// `AWS_LAMBDA_MAX_CONCURRENCY`: how many invocations this process handles at once. 1 if the variable is missing.
     pub max_concurrency: u32,
-    /// `AWS_XRAY_DAEMON_ADDRESS`, as it was written. `None` where it is unset or empty: the daemon is then expected at `127.0.0.1:2000`.
+    /// `AWS_XRAY_DAEMON_ADDRESS`, unchanged. `None` if it is unset or empty: the daemon is then expected at `127.0.0.1:2000`.
     pub xray_daemon_address: Option<String>,
 }
 
@@ -126,20 +127,20 @@ impl Environment {
         CURRENT.get_or_init(Self::read)
     }
 
-    /// True where several invocations run at once: a pause or a flush must then hold none of them.
+    /// True if several invocations run at once. A pause or a flush must not delay any of them.
     pub fn is_concurrent(&self) -> bool {
         self.max_concurrency > 1
     }
 
-    /// Says what is missing for a function to run here.
+    /// Checks that the variables which a function needs are set.
     ///
     /// # Errors
-    /// [`EnvironmentError`] names every variable that is missing or malformed: `lambda_runtime` would panic on it.
+    /// [`EnvironmentError`] names every variable that is missing or malformed. `lambda_runtime` would panic.
     pub fn check() -> Result<(), EnvironmentError> {
         Self::runtime_api().map(drop)
     }
 
-    /// As [`check`](Self::check); gives the address of the Runtime API.
+    /// Like [`check`](Self::check), but returns the address of the Runtime API.
     pub(crate) fn runtime_api() -> Result<Endpoint, EnvironmentError> {
         let (mut problems, mut endpoint) = (Vec::new(), None);
         for name in [RUNTIME_API, "AWS_LAMBDA_FUNCTION_NAME", MEMORY_SIZE, "AWS_LAMBDA_FUNCTION_VERSION"] {
@@ -193,7 +194,7 @@ pub struct EnvironmentError {
     problems: Vec<String>,
 }
 
-/// `main` prints an error with `Debug`: it must read as well as `Display`.
+/// `main` prints an error with `Debug`, so it must be as readable as `Display`.
 impl fmt::Debug for EnvironmentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -1,4 +1,4 @@
-//! The handlers that event sources call: with or without a state.
+//! The handlers that event sources call, with or without a state.
 //!
 //! A handler is an `async fn` that takes an item, or a state and an item:
 //!
@@ -22,10 +22,10 @@
 //! ```
 //!
 //! The item is a [`Message`](crate::sqs::Message) of a queue, a [`Notification`](crate::sns::Notification) or an
-//! [`EventBridgeEvent`](crate::event_bridge::EventBridgeEvent). Each call gets a clone of the state, so a large state is an
-//! `Arc` or, as most clients are, cheap to clone. Closures work too, if the types of their arguments are written.
+//! [`EventBridgeEvent`](crate::event_bridge::EventBridgeEvent). Each call gets a clone of the state, so put a large state into an
+//! `Arc`. Most clients are cheap to clone. Closures work too, if the types of their arguments are written.
 //!
-//! A handler that needs a state and has none does not compile:
+//! A handler that needs a state does not compile without one:
 //!
 //! ```compile_fail,E0277
 //! # use lambda_lifecycle::{Error, Lifecycle, sqs::{self, Message}};
@@ -42,7 +42,8 @@ use std::future::Future;
 
 /// An `async fn(Item) -> Result<(), E>`, or an `async fn(State, Item) -> Result<(), E>`.
 ///
-/// Implemented for functions and closures, and for nothing else. `Args` is the tuple of the arguments' types; the compiler finds it.
+/// Implemented for functions and closures, and for nothing else. `Args` is the tuple of the arguments' types, which the compiler
+/// infers.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler of `{Item}` with the state `{State}`",
     label = "not a handler with this state",

@@ -15,7 +15,7 @@ use opentelemetry::{
 };
 use std::borrow::Cow;
 
-/// The call that sent a message. Never the surrounding span: a message without a header has no producer to link to.
+/// The call that sent a message. It is never the surrounding span, because a message without a header has no producer to link to.
 pub(crate) struct Producer {
     header: Option<TraceHeader>,
     remote: Option<Box<Remote>>,
@@ -44,13 +44,13 @@ impl Producer {
         of_header.or_else(|| self.remote.as_ref()?.parent.as_ref().map(SpanContext::trace_id))
     }
 
-    /// The caller that W3C's fields name, where its trace is continued.
+    /// The caller that W3C's fields name, if its trace is continued.
     #[cfg(feature = "sqs")]
     pub(crate) fn continued(&self) -> Option<&SpanContext> {
         self.remote.as_ref().filter(|_| self.continues)?.parent.as_ref()
     }
 
-    /// The context of work that has no span: the caller is handed on. `None` where that is the surrounding one.
+    /// The context of work without a span, with which the caller is sent on. `None` if that is the surrounding context.
     #[cfg(feature = "sqs")]
     pub(crate) fn context_without_span(&self) -> Option<Context> {
         self.remote.as_ref()?;
@@ -70,7 +70,7 @@ impl Producer {
         }
     }
 
-    /// Where links go: the calls it names, at most two.
+    /// The calls to link to, at most two.
     pub(crate) fn contexts(&self) -> impl Iterator<Item = SpanContext> {
         let header = self.header.as_ref().and_then(TraceHeader::span_context);
         let same = |other: &SpanContext| {
@@ -122,7 +122,7 @@ pub(crate) fn begin(span: SpanBuilder, parent: &Context) -> OpenSpan {
     OpenSpan(parent.with_span(TRACER.build_with_context(span, parent)))
 }
 
-/// A span of the side that takes messages of `system` from `destination`.
+/// A span of the consumer that takes messages of `system` from `destination`.
 pub(crate) fn consumer(
     name: impl Into<Cow<'static, str>>,
     system: &'static str,

@@ -12,10 +12,10 @@ use std::{
 /// An increment that visits every number, from `SplitMix64`.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Makes ids from one atomic counter behind a mixing function: two additions and three multiplications an id, no lock.
+/// Creates ids from one atomic counter and a mixing function. An id takes two additions and three multiplications, and no lock.
 ///
-/// No id repeats in a process. Two environments restored from one snapshot begin with the same state, which is why it
-/// can be [reseeded](Self::reseed): the SDK's own generator cannot.
+/// Ids never repeat in a process. Two environments restored from one snapshot start with the same state, so the generator can be
+/// [reseeded](Self::reseed), unlike the SDK's own.
 #[derive(Debug)]
 pub(crate) struct Ids {
     state: AtomicU64,
@@ -23,14 +23,14 @@ pub(crate) struct Ids {
 
 impl Ids {
     pub(crate) fn new() -> Self {
-        // The keys of a new hasher are the system's randomness, without a file to open.
+        // A new hasher's keys come from the system's randomness, without opening a file.
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u32(std::process::id());
         hasher.write_u128(now().as_nanos());
         Self { state: AtomicU64::new(hasher.finish()) }
     }
 
-    /// Begins anew from the system's randomness: after a restore.
+    /// Restarts from the system's randomness, after a restore.
     pub(crate) fn reseed(&self) {
         let mut seed = [0; 8];
         let random = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
@@ -50,7 +50,7 @@ impl Ids {
         SpanId::from(self.next().max(1))
     }
 
-    /// X-Ray's form: seconds since the epoch in front, 96 random bits behind.
+    /// X-Ray's format: the seconds since the epoch, followed by 96 random bits.
     fn next_trace_id(&self) -> TraceId {
         let seconds = u128::from(now().as_secs() as u32);
         let random = (u128::from(self.next()) << 32) | u128::from(self.next() as u32);
@@ -68,12 +68,12 @@ fn ids() -> &'static Ids {
     IDS.get_or_init(Ids::new)
 }
 
-/// For the first invocation of an environment that was restored: before it makes any id.
+/// For the first invocation of a restored environment, before it creates any id.
 pub(crate) fn reseed() {
     ids().reseed();
 }
 
-/// [`ids`], as the SDK wants it.
+/// [`ids`], in the form that the SDK needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProcessIds;
 

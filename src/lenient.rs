@@ -1,4 +1,4 @@
-//! Fields of an envelope that a sender may leave out, or fill with null or a value of another type, without spoiling what is beside them.
+//! Fields of an envelope that may be missing, null or of another type, without affecting other fields.
 
 #![cfg_attr(not(feature = "sqs"), allow(dead_code, reason = "only events of SQS look at fields of any type"))]
 
@@ -8,7 +8,7 @@ use serde::{
 };
 use std::{collections::HashMap, fmt, marker::PhantomData};
 
-/// Null is as good as nothing, which is the default.
+/// Null counts as missing and gives the default.
 pub(crate) fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,
@@ -20,7 +20,7 @@ where
 /// A value of any type, read without an error. Only text that is not JSON is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Field<T> {
-    /// Not there, or null.
+    /// Missing, or null.
     #[default]
     Absent,
     /// Of another type.
@@ -46,7 +46,7 @@ impl Shape for String {
     }
 }
 
-/// A value of another type makes the map one; null leaves its key out.
+/// A value of another type makes the whole map wrong; null leaves its key out.
 impl<T: Shape> Shape for HashMap<String, T> {
     fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         let (mut members, mut wrong) = (Self::new(), false);
@@ -62,7 +62,7 @@ impl<T: Shape> Shape for HashMap<String, T> {
 }
 
 impl<T: Default> Field<T> {
-    /// The value, or the default. A value of another type is noted with the name of its field.
+    /// The value, or the default. A value of another type is reported with the name of its field.
     pub(crate) fn or_default(self, field: &'static str, wrong: &mut Option<&'static str>) -> T {
         match self {
             Self::Is(value) => value,

@@ -31,10 +31,10 @@
 //! - [`Invocation`] is the invocation as a handler sees it.
 //! - [`sqs`], [`sns`] and [`event_bridge`] are event sources with typed handlers.
 //! - `aws_sdk` configures, connects and traces clients of the AWS SDK, and [`http_client`] any other client.
-//! - [`propagation`] is about the trace contexts that are read from callers and sent with calls.
+//! - [`propagation`] describes the trace contexts that are read from callers and sent with calls.
 //! - [`service`] has the `tower` layers, to use one of them alone.
 //! - [`xray`] is X-Ray's format: header, documents, daemon. `xray_api` sends to X-Ray's API.
-//! - `metrics` records metrics for CloudWatch: those of the library, and yours.
+//! - `metrics` records metrics for CloudWatch: the library's and your own.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -43,7 +43,7 @@
 //! | `axum` | `http`, and [`Invocation`] as an argument of axum handlers |
 //! | `aws-sdk` | `aws_sdk`: configuration, connections and spans for clients of the AWS SDK |
 //! | `testing` | `testing`: an invocation for unit tests |
-//! | `xray-api` | `xray_api`: spans for X-Ray's API, where no daemon is listening |
+//! | `xray-api` | `xray_api`: sends spans to X-Ray's API, for environments without a daemon |
 //! | `metrics-emf` | `metrics`: metrics in CloudWatch's embedded metric format |
 //!
 #![doc = include_str!("../docs/outcomes.md")]
@@ -116,7 +116,7 @@ pub use trace::{Flush, Trigger};
 
 pub use lambda_runtime::{Error, LambdaEvent, service_fn};
 
-// The crates whose types are in signatures here, in the version that fits.
+// The crates whose types occur in public signatures, in the matching version.
 #[cfg(feature = "aws-sdk")]
 pub use aws_config;
 #[cfg(feature = "xray-api")]
@@ -135,7 +135,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use tower;
 pub use tracing_subscriber;
 
-/// The code of the pages is compiled.
+/// Compiles the code of the pages.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/http-function.md")]

@@ -39,11 +39,13 @@ use {
     lambda_http::request::LambdaRequest,
 };
 
-/// What [`Lifecycle::layer`] wraps: positions A and B of [`service`](crate::service) around a handler of events of the type `T`.
+/// The service that [`Lifecycle::layer`] wraps: positions A and B of [`service`](crate::service) around a handler of events of
+/// the type `T`.
 pub type LifecycleService<H, T, Buffered, Body> =
     RuntimeService<Respond<HandlerService<H, Buffered, Body>, Payload<T>, Box<RawValue>, TrackedStream<Body>>>;
 
-/// What [`Lifecycle::layer`] wraps where [`Lifecycle::serve`] serves the service `S`. `R` is lambda_http's type of responses.
+/// The service that [`Lifecycle::layer`] wraps if [`Lifecycle::serve`] serves the service `S`. `R` is lambda_http's type of
+/// responses.
 #[cfg(feature = "http")]
 pub type HttpLifecycleService<S, R> = LifecycleService<HttpAdapter<S>, LambdaRequest, R, lambda_runtime::streaming::Body>;
 
@@ -75,7 +77,7 @@ pub type HttpStreamLifecycleService<S, B> = LifecycleService<HttpStreamAdapter<S
 /// }
 /// ```
 ///
-/// `L` is what [`layer`](Self::layer) has put around the invocations; nothing by default.
+/// `L` is the stack of layers from [`layer`](Self::layer) around the invocations, empty by default.
 pub struct Lifecycle<L = Identity> {
     shared: Arc<Shared>,
     on_shutdown: Option<OnShutdown>,
@@ -91,7 +93,7 @@ impl<L> Debug for Lifecycle<L> {
 }
 
 impl Lifecycle {
-    /// A lifecycle with the stages' defaults, and what the [environment](crate::settings) says. Call it first thing in `main`.
+    /// A lifecycle with the defaults and the [settings](crate::settings) of the environment. Call it first in `main`.
     ///
     /// If no global subscriber is set, this sets one for the log and the trace. If you have your own subscriber, add
     /// [`Lifecycle::tracing_layer`] to it first.
@@ -99,7 +101,7 @@ impl Lifecycle {
         Self::builder().build()
     }
 
-    /// Options, for what is not the environment's to say.
+    /// Options that the environment cannot set.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -118,14 +120,14 @@ impl Lifecycle {
     /// let life = Lifecycle::from_env();
     /// ```
     ///
-    /// # Panics
-    /// Two things end the process with any subscriber that is built on `tracing_subscriber::registry()`, and cannot be prevented by
-    /// a layer. The library's own subscriber, which it sets where none is set, bears both.
+    /// Two situations end the process with any subscriber that is built on `tracing_subscriber::registry()`. A layer cannot
+    /// prevent them. The library's own subscriber, which it sets if none is set, handles both.
     ///
-    /// - A span that is made, entered or dropped while a thread drops its thread-locals: `tracing-subscriber` panics there, and a
+    /// - A span that is created, entered or dropped while a thread drops its thread-locals: `tracing-subscriber` panics, and a
     ///   panic in such a drop aborts the process.
-    /// - A chain of thousands of spans of which only the last one is held, and each holds its parent: closing the last one closes
-    ///   all of them recursively, and overflows the stack. Tasks that spawn the next one inside of their span make such a chain.
+    /// - A chain of thousands of spans in which each holds its parent, and only the last one is held: closing the last one closes
+    ///   all of them recursively, and overflows the stack. Tasks that spawn the next task inside of their span create such a
+    ///   chain.
     pub fn tracing_layer<S>() -> impl SubscriberLayer<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
@@ -155,14 +157,15 @@ impl Lifecycle {
 }
 
 impl<L> Lifecycle<L> {
-    /// Puts a tower layer of yours around whole invocations: from the event as Lambda sent it to the end of the after-response stage.
+    /// Puts one of your tower layers around whole invocations: from the event as Lambda sent it to the end of the after-response
+    /// stage.
     ///
     /// A layer is a service of [`LambdaInvocation`], which has the headers, the body and the context. It ends when the response
     /// was posted and, on demand, the work after it is done. The layer runs outside of the invocation, so
     /// [`Invocation::current`](crate::Invocation::current) is only available in the services that it wraps. The layer that is
     /// added last is the outermost. A layer that fails or panics affects only its invocation: Lambda gets an error response.
     ///
-    /// For layers around a typed handler or a router, wrap these before you hand them over.
+    /// For layers around a typed handler or a router, wrap the handler or the router before you pass it on.
     ///
     /// ```no_run
     /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
@@ -253,8 +256,9 @@ impl<L> Lifecycle<L> {
         crate::service::HttpLayer::of(Arc::clone(&self.shared))
     }
 
-    /// Metrics that belong to no invocation: of the Init phase, or of tasks that run beside invocations. They are written after the next response, or
-    /// when the function ends. For those of an invocation there is [`Invocation::metric`](crate::Invocation::metric).
+    /// Metrics that belong to no invocation: those of the Init phase, or of tasks that run concurrently with invocations. They
+    /// are written after the next response, or when the function ends. For an invocation's metrics, use
+    /// [`Invocation::metric`](crate::Invocation::metric).
     #[cfg(feature = "metrics-emf")]
     pub fn metrics(&self) -> crate::metrics::Metrics {
         crate::metrics::Metrics::of_lifecycle(&self.shared)
@@ -281,7 +285,7 @@ impl<L> Lifecycle<L> {
         crate::metrics::Recorder::new(&self.shared)
     }
 
-    /// The layer of position A, without a look at the names of all variables, which the loop has after its first event.
+    /// The layer of position A, without the check of all variables' names, which the loop does after its first event.
     fn layer_a(&self) -> RuntimeLayer {
         RuntimeLayer::of(Arc::clone(&self.shared))
     }
@@ -293,7 +297,7 @@ impl<L> Lifecycle<L> {
     /// Runs an initializer in the Init phase. It is timed, traced as `init <name>`, and limited by the phase's budget. A failure
     /// is posted to Lambda.
     ///
-    /// Several at once: `tokio::try_join!(life.init("a", a()), life.init("b", b()))`.
+    /// To run several concurrently, use `tokio::try_join!(life.init("a", a()), life.init("b", b()))`.
     ///
     /// # Errors
     /// [`InitError`] when the initializer fails, panics or exceeds the phase's remaining time. Return it from `main`.
@@ -308,10 +312,11 @@ impl<L> Lifecycle<L> {
         self.init.run(name.into(), setup).await
     }
 
-    /// As [`init`](Self::init), into a cell of the process: `once_cell::sync::OnceCell`, `std::sync::OnceLock` or
-    /// `tokio::sync::OnceCell`.
+    /// Like [`init`](Self::init), but stores the value in a cell of the process: `once_cell::sync::OnceCell`,
+    /// `std::sync::OnceLock` or `tokio::sync::OnceCell`.
     ///
-    /// A cell that is filled already keeps its value. Of several callers at once one runs its initializer, and the others wait.
+    /// A cell that is already filled keeps its value. Of several concurrent callers one runs its initializer, and the others
+    /// wait.
     ///
     /// ```no_run
     /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
@@ -337,7 +342,7 @@ impl<L> Lifecycle<L> {
     /// ```
     ///
     /// # Errors
-    /// As [`init`](Self::init). The cell is then still empty, so the call can be repeated.
+    /// Like [`init`](Self::init). The cell is then still empty, so the call can be repeated.
     pub async fn init_cell<C, E>(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -355,7 +360,7 @@ impl<L> Lifecycle<L> {
     /// continue and the budget applies. An initializer that exceeds the budget is not waited for, but it cannot be interrupted.
     ///
     /// # Errors
-    /// As [`init`](Self::init).
+    /// Like [`init`](Self::init).
     pub async fn init_blocking<T, E>(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -376,7 +381,7 @@ impl<L> Lifecycle<L> {
         Setup: Future<Output = Result<T, E>> + Send + 'static,
         E: Into<Error>,
     {
-        // The future is made inside of the attempt, which then catches a panic of `setup` too.
+        // The future is created inside of the attempt, which then catches a panic of `setup` too.
         let first = self.init.attempt(name.into(), async { setup().await }).await;
         let value = first
             .inspect_err(|error| {
@@ -388,8 +393,9 @@ impl<L> Lifecycle<L> {
 
     /// Hooks around a SnapStart snapshot: see [`SnapStartResource`]. Without SnapStart they are not called.
     ///
-    /// Register foundations first: hooks before the snapshot run in reverse order, those after the restore in order. A hook that
-    /// fails or panics ends the function; its error is posted to Lambda, logged and returned by [`run`](Self::run).
+    /// Register resources that others depend on first. Hooks before the snapshot run in reverse order, and those after the
+    /// restore in order. A hook that fails or panics ends the function. Its error is posted to Lambda, logged and returned by
+    /// [`run`](Self::run).
     ///
     /// ```no_run
     /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
@@ -420,12 +426,12 @@ impl<L> Lifecycle<L> {
         self
     }
 
-    /// Serves events one at a time, to a handler that may borrow from `main`. On Managed Instances, which would send many at a time, too:
-    /// use [`run_concurrent`](Self::run_concurrent) there.
+    /// Serves events one at a time, to a handler that may borrow from `main`. It also serves one at a time on Managed Instances,
+    /// where Lambda would send many: use [`run_concurrent`](Self::run_concurrent) there.
     ///
     /// # Errors
-    /// [`EnvironmentError`](crate::EnvironmentError) outside of Lambda, [`EventsRefused`](crate::runtime::EventsRefused) when Lambda
-    /// refuses to send events, and the error of a SnapStart hook. Connections that break are made again.
+    /// [`EnvironmentError`](crate::EnvironmentError) outside of Lambda, [`EventsRefused`](crate::runtime::EventsRefused) when
+    /// Lambda refuses to send events, and the error of a SnapStart hook. Broken connections are reopened.
     pub async fn run<T, H, R, Buffered, Body, D, E>(self, handler: H) -> Result<(), Error>
     where
         H: Service<LambdaEvent<T>, Response = R>,
@@ -448,11 +454,11 @@ impl<L> Lifecycle<L> {
         shutdown::serve(&self.shared, self.on_shutdown, pin!(runtime.run())).await
     }
 
-    /// Serves as many events at a time as the environment asks for: one on demand, `AWS_LAMBDA_MAX_CONCURRENCY` on Managed
-    /// Instances. One binary for both.
+    /// Serves as many events at a time as the environment allows: one on demand, `AWS_LAMBDA_MAX_CONCURRENCY` on Managed
+    /// Instances. One binary works for both.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// Like [`run`](Self::run).
     pub async fn run_concurrent<T, H, R, Buffered, Body, D, E>(self, handler: H) -> Result<(), Error>
     where
         H: Service<LambdaEvent<T>, Response = R> + Clone + Send + 'static,
@@ -487,7 +493,7 @@ impl<L> Lifecycle<L> {
     /// not allowed in a query are percent-encoded.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// Like [`run`](Self::run).
     #[cfg(feature = "http")]
     pub async fn serve<S, R>(self, service: S) -> Result<(), Error>
     where
@@ -506,14 +512,14 @@ impl<L> Lifecycle<L> {
         self.run_concurrent(HttpAdapter::new(service)).await
     }
 
-    /// As [`serve`](Self::serve), but the caller gets each part of the response's body as soon as it is there.
+    /// Like [`serve`](Self::serve), but sends each part of the response's body to the caller as soon as it is available.
     ///
-    /// The service is an axum router, or any other `Service` of `http::Request` whose responses have an `http_body::Body`. Behind a function
-    /// URL it needs the invoke mode `RESPONSE_STREAM`, and behind a REST API of API Gateway the response transfer mode `STREAM`; load balancers and
-    /// HTTP APIs of API Gateway cannot pass streams on.
+    /// The service is an axum router, or any other `Service` of `http::Request` whose responses have an `http_body::Body`. A
+    /// function URL needs the invoke mode `RESPONSE_STREAM`, and a REST API of API Gateway the response transfer mode `STREAM`.
+    /// Load balancers and HTTP APIs of API Gateway do not support streams.
     ///
-    /// At the deadline a request without a response gets 504. A body that is still streamed then is broken off, and so is one that fails
-    /// or panics: the caller sees an incomplete response.
+    /// At the deadline, a request without a response gets the status 504, and a body that is still being streamed is broken off.
+    /// A body that fails or panics is broken off too. The caller sees an incomplete response.
     ///
     /// ```no_run
     /// use axum::{Router, body::{Body, Bytes}, routing::get};
@@ -528,7 +534,7 @@ impl<L> Lifecycle<L> {
     /// ```
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// Like [`run`](Self::run).
     #[cfg(feature = "http")]
     pub async fn serve_streaming<S, B>(self, service: S) -> Result<(), Error>
     where
@@ -545,14 +551,14 @@ impl<L> Lifecycle<L> {
     }
 }
 
-/// Does in the Init phase what would otherwise delay the first response.
+/// Does work in the Init phase that would otherwise delay the first response.
 async fn prepare(shared: &Arc<Shared>) {
     deadline::prepare(&shared.settings);
     trace::resolve(shared).await;
 }
 
 impl Builder {
-    /// The lifecycle. Sets the global subscriber, if the log or the trace is wanted and none is set.
+    /// Builds the lifecycle. Sets the global subscriber, if the log or the trace is enabled and none is set.
     pub fn build(self) -> Lifecycle {
         let Self { mut settings, given, hooks, on_shutdown, install_tracer, mut problems } = self;
         problems.extend(settings.read_env());

@@ -165,7 +165,7 @@ warnings! {
 /// The data of a line. A field that is `None` is left out.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Data<'d> {
-    /// The setting, header, hook, initializer, span, key, type or URL that the line is about.
+    /// The subject of the line: a setting, header, hook, initializer, span, key, type or URL.
     pub(crate) name: Option<&'d str>,
     /// Its value.
     pub(crate) value: Option<&'d str>,
@@ -176,9 +176,9 @@ pub(crate) struct Data<'d> {
     /// The reason, in the words of the error.
     pub(crate) error: Option<&'d dyn Display>,
     pub(crate) endpoint: Option<&'d str>,
-    /// How often the same happened since the last line.
+    /// How often it happened since the last line.
     pub(crate) repeated: Option<u32>,
-    /// The invocation, where the line is logged outside of it.
+    /// The invocation, if the line is logged outside of it.
     pub(crate) invocation: Option<&'d str>,
     pub(crate) message_id: Option<&'d str>,
     pub(crate) receive_count: Option<u32>,
@@ -238,7 +238,7 @@ pub(crate) fn log(warning: Warning, data: Data<'_>) {
     }
 }
 
-/// A warning that was found where it cannot be logged yet, or that may be found several times.
+/// A warning that was found before it can be logged, or that can be found several times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) warning: Warning,
@@ -270,7 +270,7 @@ impl Problem {
         Self { error: Some(error.to_string()), ..self }
     }
 
-    /// Logs it, once in a process: each layer that reads the environment finds it again.
+    /// Logs it once in a process, because each layer that reads the environment finds it again.
     #[cold]
     #[inline(never)]
     pub(crate) fn log_once(self) {

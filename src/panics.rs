@@ -1,8 +1,8 @@
 //! Panics of user code as values.
 //!
-//! `catch_unwind` hands out the panic's payload, and a payload may panic when it is dropped: wherever that happens, outside of any
-//! `catch_unwind`, it takes the process or a whole batch with it. So this is the only place that calls it (`clippy.toml` forbids
-//! the others), and no payload leaves it.
+//! `catch_unwind` returns the panic's payload, and a payload may panic when it is dropped. Outside of another `catch_unwind`,
+//! such a panic ends the process or fails a whole batch. So only this module calls it (`clippy.toml` forbids other calls), and no
+//! payload leaves this module.
 
 use crate::cut;
 use std::{
@@ -13,11 +13,11 @@ use std::{
 };
 use tokio::task::JoinError;
 
-/// A panic that was caught: its message, where it had one.
+/// A panic that was caught, with its message if it had one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Panic(Cow<'static, str>);
 
-/// Runs `code` and catches its panic. Where panics abort, the process ends.
+/// Runs `code` and catches its panic. If panics abort, the process ends.
 #[expect(clippy::disallowed_methods, reason = "the payload is disposed of here")]
 pub(crate) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(code)).map_err(Panic::of)
@@ -40,13 +40,13 @@ impl Panic {
         };
         let message = payload.downcast_ref::<&'static str>().map_or("(no message)", |text| *text);
         if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            // It may be of the same kind.
+            // This payload may panic too.
             std::mem::forget(again);
         }
         Self(Cow::Borrowed(message))
     }
 
-    /// The panic of a task; `None` where the task was cancelled.
+    /// The panic of a task; `None` if the task was cancelled.
     #[expect(clippy::disallowed_methods, reason = "the payload is disposed of here")]
     pub(crate) fn of_task(error: JoinError) -> Option<Self> {
         error.try_into_panic().ok().map(Self::of)

@@ -13,26 +13,26 @@
 //! | `OTEL_PROPAGATORS` | which trace contexts are read and sent: `xray`, `tracecontext`, `baggage`, or `none` | `xray`; with an exporter all three |
 //! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none`, `api` with the feature `xray-api` | `udp` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PRINT` | `on`, `off`: write each finished document to standard output too, to compare it with what X-Ray shows | `off` |
-//! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation begins | `on` |
-//! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | bytes sent of one trace: X-Ray takes 500,000, of which Lambda's own segments need some | `480000` |
-//! | `LAMBDA_LIFECYCLE_TRACE_VARIABLE` | `on`, `off`: set `_X_AMZN_TRACE_ID` for each invocation where one runs at a time: see [`Builder::trace_variable`](crate::Builder::trace_variable) | `on` |
-//! | `LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES` | `on`, `off`: record the message of an AWS service's error beside its code; messages can repeat what was sent | `off` |
+//! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation starts | `on` |
+//! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | the most bytes that are sent of one trace: X-Ray accepts 500,000, and Lambda's own segments need some of them | `480000` |
+//! | `LAMBDA_LIFECYCLE_TRACE_VARIABLE` | `on`, `off`: set `_X_AMZN_TRACE_ID` for each invocation, if invocations run one at a time: see [`Builder::trace_variable`](crate::Builder::trace_variable) | `on` |
+//! | `LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES` | `on`, `off`: record the message of an AWS service's error in addition to its code; messages can repeat request data | `off` |
 //! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all initializers of the Init phase | `9000`; none where the platform allows minutes |
 //! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and send an error response before the deadline | `on` |
 //! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the error response | 5 %, 50 to 500 |
 //! | `LAMBDA_LIFECYCLE_DEADLINE_RESERVE` | milliseconds from the error response to the platform's kill | 5 %, 50 to 500 |
 //! | `LAMBDA_LIFECYCLE_WATCHDOG` | `on`, `off`: report a handler that blocks its thread past the deadline | `on` |
-//! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE` | work unfinished after its time: `wait` and then cancel it, `cancel` at once, `freeze` it | `wait` |
-//! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET` | milliseconds `wait` waits | to the hard deadline |
+//! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE` | unfinished work after the response: `wait` for it and then cancel it, `cancel` it at once, or `freeze` it | `wait` |
+//! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET` | milliseconds that `wait` waits | to the hard deadline |
 //! | `LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET` | milliseconds from SIGTERM to the end of the last flush | `450` |
 //! | `LAMBDA_LIFECYCLE_METRICS_NAMESPACE` | CloudWatch's namespace of the metrics, with the feature `metrics-emf` | `POWERTOOLS_METRICS_NAMESPACE`, else metrics are off |
-//! | `LAMBDA_LIFECYCLE_METRICS_BUILT_IN` | `on`, `off`: write the library's own metrics beside yours | `on` |
+//! | `LAMBDA_LIFECYCLE_METRICS_BUILT_IN` | `on`, `off`: write the library's own metrics in addition to yours | `on` |
 //!
-//! An invalid value is logged once and the default is used. A variable whose name is unknown, as it is when it is misspelled, is logged with
-//! the closest name, after the first response or when the function ends.
+//! An invalid value is logged once and the default is used. A variable with an unknown name, such as a misspelled one, is logged
+//! with the closest known name, after the first response or when the function ends.
 //!
-//! Of other variables the library reads those of the [log](crate::logs), those that Lambda sets, and `AWS_XRAY_DAEMON_ADDRESS`: where the X-Ray
-//! daemon listens, `127.0.0.1:2000` when it is unset or empty, as in AWS's X-Ray SDKs.
+//! The library also reads the variables of the [log](crate::logs), those that Lambda sets, and `AWS_XRAY_DAEMON_ADDRESS`. That is
+//! the address of the X-Ray daemon, `127.0.0.1:2000` if it is unset or empty, as in AWS's X-Ray SDKs.
 
 #[cfg(feature = "metrics-emf")]
 mod metrics;
@@ -61,25 +61,25 @@ use std::{
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
-/// Where documents go.
+/// The destination of X-Ray documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Export {
-    /// To the X-Ray daemon, which in Lambda runs beside every function.
+    /// The X-Ray daemon, which Lambda runs beside every function.
     #[default]
     Udp,
-    /// To standard output, one document a line, to look at.
+    /// Standard output, one document a line, for inspection.
     Stdout,
-    /// Nowhere: only your own exporters get the spans.
+    /// None: only your own exporters get the spans.
     None,
-    /// To X-Ray's API, with the client that [`Builder::xray_api`](crate::Builder::xray_api) was given.
+    /// X-Ray's API, with the client that [`Builder::xray_api`](crate::Builder::xray_api) was given.
     #[cfg(feature = "xray-api")]
     Api,
 }
 
 /// How to treat a caller that a W3C `traceparent` names, in a request, an invocation or a message.
 ///
-/// It is read where [`Propagator::TraceContext`](crate::Propagator::TraceContext) is in use.
+/// It is read if [`Propagator::TraceContext`](crate::Propagator::TraceContext) is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TraceParent {
@@ -114,7 +114,7 @@ pub(crate) struct LogKeys {
     pub(crate) standard: bool,
 }
 
-/// Everything that can be set. Built by [`Lifecycle::builder`](crate::Lifecycle::builder).
+/// All settings. Built by [`Lifecycle::builder`](crate::Lifecycle::builder).
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) log: bool,
@@ -132,7 +132,7 @@ pub(crate) struct Settings {
     pub(crate) trace_budget: usize,
     pub(crate) trace_variable: bool,
     pub(crate) aws_error_messages: bool,
-    /// `None`: the default, where the platform has a limit that is worth it.
+    /// `None`: the default, if the platform's limit is short.
     pub(crate) init_budget: Option<Duration>,
     pub(crate) deadline: bool,
     pub(crate) grace: Option<Duration>,
@@ -216,7 +216,7 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// The defaults, and what the environment says over them. Each invalid variable is logged once in a process.
+    /// The defaults, overridden by the environment. Each invalid variable is logged once in a process.
     pub(crate) fn from_env() -> Self {
         let mut settings = Self::default();
         settings.read_env().into_iter().for_each(Problem::log_once);
@@ -229,7 +229,7 @@ impl Settings {
         self.propagators.unwrap_or(Propagators::XRAY)
     }
 
-    /// An error's text as it may leave: its URLs cut, and past the redactor.
+    /// An error's text as it may be exported: its URLs shortened, and redacted.
     pub(crate) fn error_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let text = urls::without_secrets(text);
         match &self.redactor {
@@ -238,7 +238,7 @@ impl Settings {
         }
     }
 
-    /// An error as it may leave, to Lambda and its caller: its type and its message.
+    /// An error as it may be posted to Lambda and its caller: its type and its message.
     pub(crate) fn redacted(&self, error: Diagnostic) -> Diagnostic {
         let error_message = self.error_text(&error.error_message).into_owned();
         let error_type = match &self.redactor {
@@ -250,7 +250,7 @@ impl Settings {
 
     /// Reads the variables, and returns a problem for each that is invalid.
     ///
-    /// Searches for one name after the other: a copy of all variables costs more than twice as many instructions.
+    /// Searches for one name after the other, because a copy of all variables costs more than twice as many instructions.
     pub(crate) fn read_env(&mut self) -> Vec<Problem> {
         self.read(&variable)
     }
@@ -355,12 +355,13 @@ pub(crate) fn warn_of_unknown_variables() {
     }
 }
 
-/// True of our own variables, and of no other that is common: `LAMBDA_TASK_ROOT` and `LAMBDA_RUNTIME_DIR` are Lambda's.
+/// True for the library's own variables, and false for other common ones: `LAMBDA_TASK_ROOT` and `LAMBDA_RUNTIME_DIR` are
+/// Lambda's.
 fn may_be_ours(name: &str) -> bool {
     name.get(.."LAMBDA_L".len()).is_some_and(|begin| begin.eq_ignore_ascii_case("LAMBDA_L"))
 }
 
-/// Variables that look like ours and are not, each with the closest one.
+/// Variables with names similar to this library's, each with the closest known name.
 fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Problem> {
     /// The limit for a name without this library's prefix, which may belong to other software.
     const TYPOS: usize = 3;
@@ -377,7 +378,7 @@ fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Problem> {
         .collect()
 }
 
-/// How many characters must be inserted, removed or replaced to make one text of the other.
+/// The number of characters that must be inserted, removed or replaced to turn one text into the other.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (index, a) in one.bytes().enumerate() {
@@ -412,7 +413,7 @@ impl Reader<'_> {
         }
     }
 
-    // Not inlined: there is a `set` for every setting.
+    // Not inlined, because `set` is called for every setting.
     #[inline(never)]
     fn text(&self, name: &str) -> Option<String> {
         (self.get)(name).filter(|text| !text.trim().is_empty())

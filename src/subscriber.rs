@@ -1,8 +1,9 @@
-//! The `tracing` subscriber of a function that brings none: the log, and the trace. Contains `unsafe`: see `downcast_raw` below.
+//! The `tracing` subscriber for functions without their own: the log and the trace. Contains `unsafe`: see `downcast_raw` below.
 //!
-//! A registry with two filtered layers does the same. This one makes the registry for the first span, and spares each call site a layered
-//! filter. A start with a registry takes 473,300 instructions to the first `/next`, and 437,600 with this: 7.5 % fewer. The command that shows
-//! it: `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --only bare,ours,ours_registry`. `benches/RESULTS.md` has the table.
+//! A registry with two filtered layers does the same. This subscriber creates the registry for the first span, so call sites need
+//! no layered filter. A start takes 473,300 instructions to the first `/next` with a registry, and 437,600 with this: 7.5 %
+//! fewer. To reproduce, run `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --only
+//! bare,ours,ours_registry`. `benches/RESULTS.md` has the table.
 
 use crate::{
     logs::{self, Log, Scope},
@@ -21,7 +22,7 @@ use tracing::{
 use tracing_core::span::Current;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-/// Sets the global subscriber if none is set, and says what the environment asked for in vain.
+/// Sets the global subscriber if none is set, and returns the settings that could not be applied.
 pub(crate) fn subscribe(settings: &Settings) -> Vec<Problem> {
     let (log, trace) = (settings.log, settings.trace);
     match present() {
@@ -32,7 +33,7 @@ pub(crate) fn subscribe(settings: &Settings) -> Vec<Problem> {
         }
         Present::Other => {
             let hidden = trace.then(|| what_hides_spans(settings)).flatten().map(Problem::new);
-            // Its settings were read when nothing could be logged yet.
+            // Its settings were read before anything could be logged.
             let of_log = if logs::layer_is_taken() { logs::from_env(settings).1 } else { Vec::new() };
             return hidden.into_iter().chain(of_log).collect();
         }
@@ -40,7 +41,7 @@ pub(crate) fn subscribe(settings: &Settings) -> Vec<Problem> {
     let (log, problems) = log.then(|| logs::from_env(settings)).unzip();
     if log.is_some() || trace {
         let level = log.as_ref().map_or(LevelFilter::OFF, Log::max_level);
-        // Somebody else may set a subscriber at this very moment: theirs counts.
+        // Other code may set a subscriber at the same moment, which then takes precedence.
         let set = tracing::subscriber::set_global_default(DefaultSubscriber {
             log,
             recording: trace.then(|| RecordingFilter::of_settings(settings)),
@@ -53,10 +54,10 @@ pub(crate) fn subscribe(settings: &Settings) -> Vec<Problem> {
     problems.unwrap_or_default()
 }
 
-/// Whose subscriber hears what is said here.
+/// The global subscriber that is already set.
 enum Present {
     None,
-    /// An earlier lifecycle's.
+    /// An earlier lifecycle set it.
     Ours {
         records: bool,
     },
@@ -64,7 +65,7 @@ enum Present {
 }
 
 fn present() -> Present {
-    // Also true where one was set for a scope that is over.
+    // Also true if a subscriber was set for a scope that has ended.
     if !tracing::dispatcher::has_been_set() {
         return Present::None;
     }
@@ -79,7 +80,7 @@ fn present() -> Present {
     })
 }
 
-/// Why the subscriber that is set already does not record for X-Ray.
+/// The reason why the existing subscriber does not record for X-Ray.
 fn what_hides_spans(settings: &Settings) -> Option<Warning> {
     if !trace::layer_is_taken() {
         return Some(Warning::SubscriberRecordsNothing);
@@ -89,7 +90,7 @@ fn what_hides_spans(settings: &Settings) -> Option<Warning> {
     (wanted && !tracing::span_enabled!(Level::INFO)).then_some(Warning::FilterHidesSpans)
 }
 
-/// Events to the log, spans and their errors to the trace.
+/// Passes events to the log, and spans with their errors to the trace.
 struct DefaultSubscriber {
     log: Option<Log>,
     recording: Option<RecordingFilter>,
@@ -105,12 +106,12 @@ impl DefaultSubscriber {
         self.recording.as_ref().is_some_and(|filter| filter.records(metadata))
     }
 
-    /// True of a span that the lines below it need. The trace need not record it.
+    /// True for a span that log lines below it need. The trace need not record it.
     fn keeps(&self, metadata: &Metadata<'_>) -> bool {
         self.log.as_ref().is_some_and(|log| log.keeps(metadata))
     }
 
-    /// The span of an event, where this thread still has spans.
+    /// The span of an event, if this thread still has spans.
     fn span_of(&self, event: &Event<'_>) -> Option<SpanRef<'_, SpanRegistry>> {
         let spans = self.spans.get().filter(|_| thread_end::has_spans())?;
         match event.parent() {
@@ -131,7 +132,7 @@ fn is_usable(span: &Id) -> bool {
     !is_refused(span) && thread_end::has_spans()
 }
 
-/// The id of every span that is made when its thread ends. The registry counts up from 1, and does not come so far.
+/// The id of all spans that are created while their thread ends. The registry counts up from 1 and never gets there.
 const REFUSED: u64 = u64::MAX;
 
 fn refused() -> Id {
@@ -200,7 +201,7 @@ impl Subscriber for DefaultSubscriber {
         }
         match (self.span_of(event), self.spans.get()) {
             (Some(span), Some(spans)) if logs::is_recorded(&span) => spans.event(event),
-            // It says whose the event is, though it is not here.
+            // The event's parent is known, although the span is not stored here.
             (None, _) if event.parent().is_some() => {}
             _ => trace::record_error(event),
         }
@@ -251,24 +252,24 @@ impl Subscriber for DefaultSubscriber {
         if id == TypeId::of::<Self>() {
             return Some(std::ptr::from_ref(self).cast());
         }
-        // SAFETY: as above; the caller's promise is handed on.
+        // SAFETY: as above; the caller guarantees the rest.
         unsafe { self.spans.get()?.downcast_raw(id) }
     }
 }
 
 thread_local! {
-    /// Parents of what is being closed on this thread.
+    /// The parents of the spans that are being closed on this thread.
     static PARENTS: RefCell<Option<Vec<Id>>> = const { RefCell::new(None) };
 }
 
-/// Spans that close because their last child did. The registry closes them from within the child's close: of a long line of them, such as a task
-/// leaves that spawns the next, and this one the next, the stack would be too small.
+/// Closes spans because their last child was closed. The registry closes a parent from within its child's close. A long chain of
+/// spans would overflow the stack; tasks that each spawn the next one create such a chain.
 struct Closing;
 
 impl Closing {
-    /// `None` where the span's turn comes later.
+    /// `None` if the span is closed later.
     fn begin(span: &Id) -> Option<Self> {
-        // A thread that ends has no place to wait in, and closes at once.
+        // A thread that is ending cannot postpone it, and closes the span at once.
         let waits = PARENTS.try_with(|parents| match &mut *parents.borrow_mut() {
             Some(parents) => {
                 parents.push(span.clone());

@@ -1,6 +1,6 @@
-//! A test kit: an invocation for unit tests, with paused time and readable spans.
+//! Helpers for tests: an invocation for unit tests, with paused time and readable spans.
 //!
-//! Feature `testing`. For tests of a whole function with real processes there is the sandbox, `lambda-lifecycle-sandbox`.
+//! Needs the feature `testing`. To test a whole function with real processes, use the sandbox, `lambda-lifecycle-sandbox`.
 //!
 //! ```
 //! use lambda_lifecycle::Invocation;
@@ -72,7 +72,7 @@ impl Default for TestBuilder {
 }
 
 impl TestBuilder {
-    /// The function's timeout. Default: 3 s, as Lambda's.
+    /// The function's timeout. Default: 3 s, like Lambda's.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -102,11 +102,11 @@ impl TestBuilder {
         self
     }
 
-    /// Begins the invocation; its time runs from here. Sets a global subscriber if the process has none, for without one no
-    /// span of `tracing` is recorded.
+    /// Starts the invocation and its time. Sets a global subscriber if the process has none, because without one no span of
+    /// `tracing` is recorded.
     pub fn begin(self) -> TestInvocation {
         if !tracing::dispatcher::has_been_set() {
-            // Another test may set one at this very moment.
+            // Another test may set one at the same moment.
             let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lifecycle::tracing_layer()));
         }
         let ids = ids::ProcessIds;
@@ -139,7 +139,8 @@ impl TestInvocation {
         &self.invocation
     }
 
-    /// Runs a handler inside the invocation: with its token, which is cancelled in time, and to its hard deadline.
+    /// Runs a handler inside the invocation, with its token and its deadline. The token is cancelled at the soft deadline, and
+    /// the handler can run until the hard deadline.
     ///
     /// # Errors
     /// [`DeadlineExceeded`] when the handler had not ended by then. It is dropped, because Lambda's caller would have its

@@ -1,4 +1,4 @@
-//! URLs in the texts of errors. A client's error quotes the URL that it called, and with it credentials and query.
+//! Removes secrets from URLs in the texts of errors. A client's error quotes the URL that it called, with credentials and query.
 
 use memchr::memmem;
 use std::borrow::Cow;
@@ -42,7 +42,7 @@ fn ends_phrase(letter: char) -> bool {
     matches!(letter, ')' | ']' | '}' | ',' | '.' | ';' | ':' | '!')
 }
 
-/// Of `user:password@host:port/path?query#fragment`, and the punctuation after it.
+/// Appends host, port and path of `user:password@host:port/path?query#fragment`, and the punctuation after it.
 fn push_host_and_path(out: &mut String, url: &str) {
     let url = match url[..authority(url)].rfind('@') {
         Some(at) => &url[at + 1..],
@@ -68,7 +68,7 @@ fn authority(url: &str) -> usize {
     url.find(['/', '?', '#']).unwrap_or(url.len())
 }
 
-/// True of `host`, `host:port`, `[::1]:port`, and several of them as databases have. False of `user:password`.
+/// True for `host`, `host:port`, `[::1]:port`, and lists of them, which databases use. False for `user:password`.
 fn is_host(authority: &str) -> bool {
     authority.trim_end_matches(ends_phrase).split(',').all(|one| {
         let port = match one.rfind(']') {
@@ -79,7 +79,7 @@ fn is_host(authority: &str) -> bool {
     })
 }
 
-/// Fields in which the `Debug` of a parsed URL shows what is cut from a written one.
+/// The fields that hold secrets in the `Debug` output of a parsed URL.
 const DEBUG_FIELDS: [&str; 4] = ["username: \"", "password: Some(\"", "query: Some(\"", "fragment: Some(\""];
 
 fn without_debug_fields(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! The habits that make text hard to read, counted in the pages and in the sandbox's comments. A sentence that needs a word may keep it:
+//! The habits that make text hard to read, counted in the pages and in the comments. A sentence that needs a word may keep it, because
 //! the limits are rates.
 
 use std::{
@@ -7,7 +7,19 @@ use std::{
 };
 
 /// The texts that are checked, from the root of the repository.
-const CHECKED: [&str; 6] = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "sandbox/README.md", "sandbox/src"];
+const CHECKED: [&str; 11] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs",
+    "src",
+    "tests",
+    "examples",
+    "benches",
+    "fuzz",
+    "sandbox/README.md",
+    "sandbox/src",
+];
 
 /// A habit, its phrases (`|` separates words of one place), and how often it may occur in 10,000 words.
 const HABITS: [(&str, &[&str], u32); 7] = [
@@ -25,10 +37,14 @@ const LONG: usize = 45;
 /// Long sentences in 10,000 words.
 const LONG_LIMIT: usize = 12;
 
+/// The files with prose below a folder, without build output.
 fn files(path: &Path, found: &mut Vec<PathBuf>) {
     if path.is_dir() {
         for entry in fs::read_dir(path).expect("a folder") {
-            files(&entry.expect("an entry").path(), found);
+            let path = entry.expect("an entry").path();
+            if path.file_name().is_some_and(|name| name != "target") {
+                files(&path, found);
+            }
         }
     } else if path.extension().is_some_and(|extension| extension == "md" || extension == "rs") {
         found.push(path.to_owned());

@@ -1,4 +1,4 @@
-//! Hooks of a function's life: after each response, at a thaw, at shutdown.
+//! Runs a function's hooks: after each response, at a thaw, and at shutdown.
 
 use crate::{
     Invocation, Report,
@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 impl Hooks {
-    /// Runs the hooks of an invocation one after the other. A panic or a hang costs that hook alone.
+    /// Runs the hooks of an invocation one after the other. A hook that panics or hangs affects no other hook.
     pub(crate) async fn run_after(&self, report: &Report, context: &Context, until: Option<Instant>) {
         for hook in &self.after {
             let invocation = report.invocation.clone();
@@ -41,7 +41,7 @@ impl Hooks {
         }
     }
 
-    /// Runs the hooks of shutdown, the last one first, as its foundations were laid before it.
+    /// Runs the shutdown hooks in reverse order, because later ones may depend on resources of earlier ones.
     pub(crate) async fn run_shutdown(&self, until: Option<Instant>) {
         for hook in self.take_shutdown().into_iter().rev() {
             let cancelled = CancellationToken::new();
@@ -53,7 +53,7 @@ impl Hooks {
     }
 }
 
-/// `name` is the method of the builder that registered the hook.
+/// `name` is the builder's method that registered the hook.
 fn guarded<T>(name: &str, hook: impl FnOnce() -> T) -> Result<T, ()> {
     panics::catch(hook).map_err(|panic| report_panic(name, &panic))
 }
@@ -62,7 +62,8 @@ fn report_panic(name: &str, panic: &Panic) {
     notice::log(Warning::HookPanicked, Data { name: Some(name), ..Data::error(panic) });
 }
 
-/// Starts a shutdown hook. One that blocks its thread must not keep the others and the last flush from running.
+/// Starts a shutdown hook on a separate thread, because a hook that blocks must not keep the others and the last flush from
+/// running.
 fn on_a_thread(hook: ShutdownHook, cancelled: CancellationToken) -> JoinHandle<()> {
     let runtime = Handle::current();
     let hook = Arc::new(Mutex::new(Some(hook)));
@@ -73,12 +74,12 @@ fn on_a_thread(hook: ShutdownHook, cancelled: CancellationToken) -> JoinHandle<(
         }
     };
     let (taken, run_there) = (Arc::clone(&hook), run.clone());
-    // Tokio panics where the system has no thread left.
+    // Tokio panics if the system has no thread left.
     panics::catch(|| tokio::task::spawn_blocking(move || runtime.block_on(run_there(&taken))))
         .unwrap_or_else(|_| tokio::spawn(async move { run(&hook).await }))
 }
 
-/// False when the time is over.
+/// False if the time is over.
 async fn ended_in_time(name: &str, task: JoinHandle<()>, until: Option<Instant>) -> bool {
     let abort = task.abort_handle();
     let ended = match until {

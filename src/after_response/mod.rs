@@ -28,7 +28,7 @@ impl Invocation {
         F: Future<Output = ()> + Send + 'static,
     {
         let work: Work = Box::pin(future);
-        // No response follows outside of an invocation, nor one more in one that is over: the work would never run.
+        // Outside of an invocation, and in one that is over, no response follows, so the work would never run.
         let refused = if self.is_detached() { Err(work) } else { self.deferred().push(work, &stage::STAGE) };
         if let Err(work) = refused {
             spawn_now(self, work);
@@ -36,14 +36,14 @@ impl Invocation {
     }
 }
 
-/// Begins work at once, inside its invocation.
+/// Starts work at once, inside its invocation.
 fn spawn_now(owner: &Invocation, work: Work) {
     let Ok(handle) = Handle::try_current() else {
         return notice::log(Warning::WorkDropped, Data::default());
     };
     let here = context::current();
     let is_owners = owner.is_detached() || here.get::<Invocation>().is_some_and(|invocation| invocation.is(owner));
-    // Without the invocation in it, its spans would belong to nothing.
+    // Without the invocation in its context, its spans would have no parent.
     let context = if is_owners { here } else { owner.context_without_span() };
     let work: Work = Box::pin(CURRENT.scope(owner.clone(), work).with_context(context).in_current_span());
     drop(handle.spawn(work));

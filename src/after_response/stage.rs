@@ -49,7 +49,7 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
     let posted = clock::now();
     let recorded = invocation.is_recorded();
     if invocation.deadline().is_some_and(|kill| posted > kill) {
-        // Only where timeouts are not enforced: elsewhere this process would be gone.
+        // Only reached where timeouts are not enforced. Otherwise the process would have been killed.
         notice::log(Warning::LateResponse, Data::default());
         invocation.annotate("late_answer", true);
     }
@@ -98,10 +98,11 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
     frozen::begin();
 }
 
-/// Runs the stored work, and exports the spans. Work that is soon done goes with the invocation's own spans, in one call of an exporter. Longer work
-/// runs beside the call: it must not keep the spans, and an exporter that hangs must not cost the work its time.
+/// Runs the stored work, and exports the spans. Short work is exported together with the invocation's own spans, in one call of
+/// an exporter. Longer work runs concurrently with the export: it must not delay the spans, and an exporter that hangs must not
+/// use up the work's time.
 async fn work_and_export(invocation: &Invocation, context: &OtelContext, spent: &mut metrics::Spent) -> Done {
-    /// As long as a call to a backend far away: work of that length would be waited for anyway.
+    /// The time of a call to a distant backend. Work that takes less adds hardly any time.
     const SOON: Duration = Duration::from_millis(100);
     let metrics::Spent { work: work_time, flush, .. } = spent;
     let mut work = pin!(async {
@@ -124,7 +125,7 @@ async fn work_and_export(invocation: &Invocation, context: &OtelContext, spent: 
     done
 }
 
-/// Runs the work that was stored for after the response, where there is any.
+/// Runs the stored work, if there is any.
 async fn stored_work(invocation: &Invocation, context: &OtelContext) -> Done {
     match invocation.deferred().stage() {
         Some(stage) => (stage.run)(invocation, context).await,
@@ -156,7 +157,7 @@ async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done
             if done.panicked + done.unfinished > 0 {
                 span.set_status(opentelemetry::trace::Status::error("unfinished work after the response"));
             }
-            // The invocation's own document is on its way already.
+            // The invocation's own document is already being sent.
             for annotation in invocation.notes().annotations.drain(..) {
                 span.set_attribute(annotation);
             }
@@ -168,7 +169,7 @@ async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done
     done
 }
 
-/// Begins what a handler has stored where no runtime layer runs the stage: as soon as the handler has ended.
+/// Starts the work that a handler has stored, as soon as the handler has ended, if no runtime layer runs the stage.
 pub(crate) fn release(invocation: &Invocation) {
     let stored = invocation.deferred().close();
     if let Some(stage) = invocation.deferred().stage() {
@@ -181,7 +182,7 @@ pub(crate) fn release(invocation: &Invocation) {
 /// Runs the stored work, and the work that it stores, until all is done or its time is over.
 pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done {
     let until = until(invocation);
-    // While there is still time to stop in order.
+    // While enough time is left to stop in order.
     let mut soft = invocation.timing().map(|deadline| deadline.soft).filter(|soft| until.is_some_and(|until| *soft < until));
     let mut done = Done::default();
     let mut tasks = JoinSet::new();
@@ -225,14 +226,14 @@ pub(crate) async fn run(invocation: &Invocation, context: &OtelContext) -> Done 
     } else {
         notice::log(Warning::WorkCancelled, Data::unfinished(done.unfinished));
         invocation.token().cancel();
-        // Not waited for: a task that blocks a thread does not end when it is aborted.
+        // Not waited for, because a task that blocks a thread does not end when it is aborted.
         tasks.abort_all();
         tokio::task::yield_now().await;
     }
     done
 }
 
-/// Ends the stage, though something was stored when its time was over.
+/// Ends the stage, although more work was stored when its time was over.
 fn leave(invocation: &Invocation, context: &OtelContext) {
     let mut tasks = JoinSet::new();
     begin(invocation.deferred().close(), invocation, context, &mut tasks);
@@ -255,7 +256,7 @@ fn begin(stored: Vec<Work>, invocation: &Invocation, context: &OtelContext, task
     }
 }
 
-/// When work after the response must be over: early enough that its spans still get out.
+/// The end of the time for work after the response. It leaves time to send the work's spans.
 fn until(invocation: &Invocation) -> Option<Instant> {
     let settings = &invocation.shared().settings;
     let now = clock::now();

@@ -188,7 +188,7 @@ impl Intercept for TraceInterceptor {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // Whoever uses a presigned URL makes a call of another trace. The header is not signed, so it can go.
+        // The user of a presigned URL makes a call of another trace. The header is not signed, so it can be removed.
         if context.request().uri().contains("X-Amz-Signature=") {
             context.request_mut().headers_mut().remove(TRACE_HEADER);
         }

@@ -1,4 +1,4 @@
-//! The timer of one invocation: made when the handler first waits, gone with the invocation.
+//! The timer of one invocation. It is created when the handler first waits, and dropped with the invocation.
 
 use crate::invocation::Deadline;
 use std::{
@@ -23,7 +23,7 @@ impl Alarm {
         self.deadline
     }
 
-    /// Ready at the hard point; calls `at_soft` once when the soft one has passed. Never ready without a deadline.
+    /// Ready at the hard deadline; calls `at_soft` once when the soft deadline has passed. Never ready without a deadline.
     pub(crate) fn poll_hard(&mut self, cx: &mut Context<'_>, at_soft: impl FnOnce()) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.soft.into())));
@@ -39,7 +39,7 @@ impl Alarm {
     }
 }
 
-/// A handler that has used up Tokio's cooperative budget of this poll must not silence its own alarm.
+/// A handler that has used up Tokio's cooperative budget of this poll must not keep the alarm from being polled.
 fn poll_timer(sleep: &mut Pin<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
     pin!(unconstrained(sleep.as_mut())).poll(cx)
 }

@@ -18,7 +18,7 @@ use std::{
     time::Instant,
 };
 
-/// Enough for writing documents, little to be mapped for it.
+/// Enough to write documents, and small enough to map quickly.
 const STACK: usize = 256 * 1024;
 
 struct Watch {
@@ -28,17 +28,17 @@ struct Watch {
 
 #[derive(Default)]
 struct State {
-    /// Whose invocations are looked through: each lifecycle knows its own.
+    /// The lifecycles whose invocations are checked.
     lifecycles: Vec<Weak<Shared>>,
-    /// When the thread wakes by itself.
+    /// The thread's next wake-up time.
     wakes: Option<Instant>,
 }
 
-/// Ends the watch when it is dropped: the response was posted.
+/// Stops watching when it is dropped, which is when the response was posted.
 pub(crate) struct Watched(Invocation);
 
-/// Starts the thread in the Init phase, where starting it would slow down the first response: a function of 128 MB has 1.4 ms of CPU time in
-/// each 20 ms, and a second thread may wait for a part of it on the other core.
+/// Starts the thread in the Init phase, because it would slow down the first response later. A function of 128 MB has 1.4 ms of
+/// CPU time in each 20 ms, and a second thread may use a part of it on the other core.
 pub(crate) fn prepare(settings: &Settings) {
     if settings.watchdog && environment::has_less_than_a_core() {
         let _ = thread();
@@ -56,7 +56,7 @@ pub(crate) fn watch(invocation: &Invocation) -> Option<Watched> {
         state.lifecycles.retain(|known| known.strong_count() > 0);
         state.lifecycles.push(Arc::downgrade(invocation.shared()));
     }
-    // The thread that wakes too early sees what comes next by itself: as a rule it is not woken here at all.
+    // If the thread wakes earlier anyway, it finds this invocation by itself. So it rarely needs to be woken here.
     if state.wakes.is_none_or(|wakes| overdue < wakes) {
         state.wakes = Some(overdue);
         watch.changed.notify_one();
@@ -121,7 +121,7 @@ fn keep_watch() {
     }
 }
 
-/// Reports the invocations that are overdue, and says when the next one will be.
+/// Reports the invocations that are overdue, and returns the time when the next one will be.
 fn report_overdue(shared: &Shared) -> Option<Instant> {
     let now = Instant::now();
     let mut next = None;
@@ -131,7 +131,7 @@ fn report_overdue(shared: &Shared) -> Option<Instant> {
             next = next.into_iter().chain([at]).min();
         } else {
             let _ = panics::catch(|| trace::report_blocked(&invocation));
-            // Last, so that who is no longer watched has been looked at.
+            // Last, so that an invocation that is no longer watched has been reported.
             invocation.set_watched(false);
         }
     }

@@ -1,5 +1,5 @@
-//! Decoding of what a function receives. An error says what was expected and where, and never what was found: the contents of events are
-//! confidential, and serde's own messages quote them.
+//! Decodes events. An error has the expected type and the position, and never the value: the contents of events are confidential,
+//! and serde's own messages quote them.
 
 mod tracked;
 
@@ -18,7 +18,7 @@ pub(crate) fn from_str<T: DeserializeOwned>(json: &str) -> Result<T, Undecodable
     Ok(value)
 }
 
-/// Decodes a value from JSON that is being read.
+/// Decodes a value with a JSON deserializer.
 pub(crate) fn from_deserializer<'de, T, D>(deserializer: D) -> Result<T, Undecodable>
 where
     T: Deserialize<'de>,
@@ -27,7 +27,7 @@ where
     T::deserialize(Tracked::new(deserializer, &Track::default()))
 }
 
-/// The name of a type without the modules it is in: `Vec<Order>`.
+/// The name of a type without its modules: `Vec<Order>`.
 pub(crate) fn type_name<T: ?Sized>() -> String {
     let mut rest = std::any::type_name::<T>();
     let mut short = String::new();
@@ -42,20 +42,20 @@ pub(crate) fn type_name<T: ?Sized>() -> String {
     short
 }
 
-/// Why something was not decoded. It holds nothing of it.
+/// The reason why a value was not decoded, without the value.
 #[derive(Debug)]
 pub(crate) struct Undecodable(Box<Reason>);
 
 #[derive(Debug)]
 struct Reason {
     what: Cow<'static, str>,
-    /// From the inside to the outside.
+    /// From the innermost to the outermost step.
     path: Vec<Segment>,
     /// ` at line 1 column 2`, or nothing.
     position: String,
 }
 
-/// A step to the value that was not decoded. The keys of maps are values of the event.
+/// A step to the value that was not decoded. Keys of maps are values of the event, so they are not named.
 #[derive(Clone, Copy, Debug)]
 enum Segment {
     Field(&'static str),
@@ -103,7 +103,7 @@ impl std::error::Error for Undecodable {}
 /// The text for an error that only a type's own code knows. The original text may quote the value.
 const REJECTED: &str = "the type rejects the value";
 
-/// Texts that are the same whatever the value is: lambda_http's, and those that serde itself gives to [`serde::de::Error::custom`].
+/// Texts that do not depend on the value: lambda_http's, and those that serde itself gives to [`serde::de::Error::custom`].
 const CONSTANT: [&str; 13] = [
     "this function expects a JSON payload from Amazon API Gateway, Amazon Elastic Load Balancer, or AWS Lambda Function URLs, but the data doesn't match any of those services' events",
     "invalid IP address syntax",

@@ -1,7 +1,7 @@
-//! A deserializer around another that keeps what an error is, and where, apart from what was found.
+//! A deserializer around another one that records the kind and the position of an error without the value.
 //!
-//! An error of `serde_json` is a text in which type, position and value are one. Here each error is built by the function of
-//! [`serde::de::Error`] that was called for it, so the value is never part of it, and no text of a user's can be taken for one of serde's.
+//! An error of `serde_json` is one text with type, position and value. Here each error is built by the called function of
+//! [`serde::de::Error`], so it never contains the value, and a user's text cannot be mistaken for one of serde's.
 
 use super::{Segment, Undecodable, own_text};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor};
@@ -13,7 +13,7 @@ use std::{
 /// Shared by the wrappers of one decoding.
 #[derive(Default)]
 pub(super) struct Track {
-    /// An error on its way through the inner deserializer, whose own error type it does not fit.
+    /// An error that passes through the inner deserializer, whose own error type cannot hold it.
     passing: RefCell<Option<Undecodable>>,
     /// The expectation of the visitor that the inner deserializer called last.
     expected: RefCell<Option<String>>,
@@ -26,7 +26,7 @@ impl Track {
         E::custom("passing")
     }
 
-    /// Our error again, or the inner deserializer's own; with the position that only the inner one knows.
+    /// The stored error, or the inner deserializer's own, with the position that only the inner one knows.
     pub(super) fn recover(&self, error: &impl Display) -> Undecodable {
         let text = error.to_string();
         let (text, position) = super::split_position(&text);
@@ -47,7 +47,7 @@ struct Key<'de> {
 enum Found<'de> {
     Nothing,
     Field(&'static str),
-    /// Not looked up before it is needed.
+    /// Looked up only when it is needed.
     Text(&'de str),
 }
 
@@ -70,13 +70,13 @@ impl<'de> Key<'de> {
     }
 }
 
-/// A deserializer, visitor, seed or access, and what is known around it.
+/// A deserializer, visitor, seed or access, with its context.
 pub(super) struct Tracked<'t, 'de, Inner> {
     inner: Inner,
     track: &'t Track,
-    /// Where to note the text that comes, which is a key.
+    /// The place for the next text, which is a key.
     key: Option<&'t Key<'de>>,
-    /// The fields of the struct that comes.
+    /// The fields of the next struct.
     fields: Option<&'static [&'static str]>,
 }
 
@@ -85,7 +85,7 @@ impl<'t, 'de, Inner> Tracked<'t, 'de, Inner> {
         Self { inner, track, key: None, fields: None }
     }
 
-    /// The same around another.
+    /// The same context around another value.
     fn around<Other>(&self, other: Other) -> Tracked<'t, 'de, Other> {
         Tracked { inner: other, track: self.track, key: self.key, fields: self.fields }
     }
@@ -125,7 +125,7 @@ impl serde::de::Error for Undecodable {
     }
 }
 
-/// `expected` is a text of the type's own; where it repeats what was found after all, it is left out.
+/// `expected` is the type's own text. It is left out if it repeats the value.
 fn with_expected(kind: &str, found: Unexpected<'_>, expected: &dyn Expected) -> String {
     /// Shorter ones are parts of common words.
     const LONG: usize = 4;

@@ -1,4 +1,4 @@
-//! How an event is decoded whose detail may be missing, null, or text that holds JSON.
+//! Decodes an event whose detail may be missing, null, or text that holds JSON.
 
 use super::EventBridgeEvent;
 use crate::lenient::null_as_default;
@@ -51,7 +51,7 @@ struct Detail<T>(T);
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Detail<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Whoever writes `()` does not care what the detail is.
+        // A handler that takes `()` accepts any detail.
         if size_of::<T>() == 0
             && let Some(nothing) = null()
         {
@@ -62,7 +62,8 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Detail<T> {
     }
 }
 
-/// A value that is there. serde's own deserializers for values take an `Option` or a struct of one field for a value of another type.
+/// A value that exists. serde's own deserializers for values accept an `Option` or a struct of one field for a value of another
+/// type.
 struct Present<D>(D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Present<D> {

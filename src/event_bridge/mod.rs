@@ -1,4 +1,4 @@
-//! The hop through EventBridge, straight to the function: a typed handler for an event's detail, with a span that names it.
+//! EventBridge events that are sent directly to the function: a typed handler for an event's detail, with a span that names it.
 //!
 //! ```no_run
 //! use lambda_lifecycle::{Error, Lifecycle, event_bridge::{self, EventBridgeEvent}};
@@ -44,9 +44,9 @@ use tower::Service;
 /// An event of EventBridge. See
 /// [Event structure](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html).
 ///
-/// A detail may come as text that holds JSON, as EventBridge Scheduler sends it: it is decoded as if it were not quoted, unless `T` takes
-/// text. A detail that is missing or null is what `T` makes of null, such as `()` or `None`, or else of `{}`. Other fields may be missing
-/// or null.
+/// A detail may be text that holds JSON, as EventBridge Scheduler sends it. It is decoded as JSON, unless `T` accepts text. If
+/// the detail is missing or null, `T` is decoded from null, as `()` and `None` are, or else from `{}`. Other fields may be
+/// missing or null.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventBridgeEvent<T> {
@@ -54,17 +54,17 @@ pub struct EventBridgeEvent<T> {
     pub detail: T,
     /// The kind of event.
     pub detail_type: String,
-    /// Who put it.
+    /// The sender.
     pub source: String,
-    /// EventBridge's id of it.
+    /// The id that EventBridge gave it.
     pub id: String,
-    /// The account it comes from.
+    /// The sender's account.
     pub account: String,
-    /// The region it comes from.
+    /// The sender's region.
     pub region: String,
-    /// When it happened, in ISO 8601.
+    /// The time of the event, in ISO 8601.
     pub time: String,
-    /// ARNs of what it is about.
+    /// ARNs of the resources that the event concerns.
     pub resources: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ impl<H, Args, T, State> fmt::Debug for Events<H, Args, T, State> {
 /// Runs `handler` for each event, with the detail decoded from JSON into `T`.
 ///
 /// The handler is an `async fn(EventBridgeEvent<T>)`, or an `async fn(App, EventBridgeEvent<T>)` with [`with_state`](Events::with_state).
-/// Its failure is the invocation's: Lambda then repeats the event.
+/// If it fails, the invocation fails, and Lambda retries the event.
 pub fn events<H, Args, State, T>(handler: H) -> Events<H, Args, T>
 where
     T: DeserializeOwned,
@@ -95,7 +95,7 @@ where
 }
 
 impl<H, Args, T> Events<H, Args, T> {
-    /// The state that each call of the handler gets a clone of, as its first argument.
+    /// The state of which each call of the handler gets a clone, as its first argument.
     pub fn with_state<State>(self, state: State) -> Events<H, Args, T, State>
     where
         H: Handler<Args, State, EventBridgeEvent<T>>,

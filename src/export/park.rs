@@ -47,7 +47,7 @@ mod tests {
                 (woken, tokio::spawn(async { 1 }).await.ok())
             })
         });
-        wake.send(()).expect("somebody waits");
+        wake.send(()).expect("the receiver exists");
         let ended = tokio::time::timeout(std::time::Duration::from_secs(60), waits).await.expect("it ends").expect("no panic");
         assert_eq!(ended, (Ok(()), Some(1)));
     }

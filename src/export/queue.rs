@@ -38,7 +38,7 @@ type Exported = Pin<Box<dyn Future<Output = Result<OTelSdkResult, Option<Panic>>
 
 /// A `SpanExporter` of any type. Code that only exporters need is here, so that it is only compiled into functions that have one.
 trait AnyExporter: Send + Sync + fmt::Debug {
-    /// Tells the exporter whose spans it gets.
+    /// Sets the resource of the exporter's spans.
     fn introduce(&mut self, resource: &Resource);
 
     /// Exports outside of the executor, because exporters may block; OpenTelemetry's own do. Returns the spans if no thread can
@@ -84,7 +84,7 @@ pub(super) type Flushing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An exporter with the spans that wait for it. A trait, so that a function without an exporter has none of the code behind it.
 pub(crate) trait Queue: Send + Sync + fmt::Debug {
-    /// Tells the exporter whose spans it gets.
+    /// Sets the resource of the exporter's spans.
     fn introduce(&mut self, resource: &Resource);
 
     fn keep(&self, spans: &[SpanData]);
@@ -128,7 +128,7 @@ struct Slot {
 
 impl Queue for Slot {
     fn introduce(&mut self, resource: &Resource) {
-        // Nobody else has it before it is used.
+        // The exporter is not shared before its first use.
         if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
             exporter.introduce(resource);
         }

@@ -18,7 +18,7 @@ where
     let work = move || {
         let _runtime = runtime.enter();
         let _context = context.attach();
-        // Nobody listens where the budget is used up.
+        // The receiver is gone if the budget is used up.
         let _ = done.send(panics::catch(|| span.in_scope(setup)));
     };
     if let Err(error) = std::thread::Builder::new().name("init".to_owned()).spawn(work) {

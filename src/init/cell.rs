@@ -15,7 +15,7 @@ pub trait WriteOnce: sealed::Sealed {
     /// The type of the value.
     type Value;
 
-    /// The value; `init` makes it if there is none yet. Of several callers at once one runs its `init`, and the others wait.
+    /// The value. `init` creates it if there is none yet. Of several concurrent callers one runs its `init`, and the others wait.
     #[doc(hidden)]
     fn get_or_try_init<E>(
         &'static self,
@@ -54,7 +54,7 @@ impl<T> WriteOnce for tokio::sync::OnceCell<T> {
     }
 }
 
-/// Fills a cell whose own initialization would block the thread of those who wait for it.
+/// Fills a cell whose own initialization would block the threads of waiting callers.
 async fn one_at_a_time<C, T: 'static, E>(
     cell: &'static C,
     get: impl Fn() -> Option<&'static T>,
@@ -72,7 +72,7 @@ async fn one_at_a_time<C, T: 'static, E>(
     init.await.map(set)
 }
 
-/// The lock of those who fill the cell at this address. It stays for the process's life, as the cell does.
+/// The lock for callers that fill the cell at this address. It lives as long as the process, like the cell.
 fn turn_of(address: usize) -> Arc<tokio::sync::Mutex<()>> {
     static TURNS: Mutex<BTreeMap<usize, Arc<tokio::sync::Mutex<()>>>> = Mutex::new(BTreeMap::new());
     Arc::clone(TURNS.lock().unwrap_or_else(PoisonError::into_inner).entry(address).or_default())

@@ -37,7 +37,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One second below the platform's limit: enough to post what went wrong.
+/// One second below the platform's limit, which leaves time to post an error.
 pub(crate) const BUDGET: Duration = Duration::from_secs(9);
 
 /// An initializer of the Init phase failed. The error has been posted to Lambda; returned from `main`, it ends the process with
@@ -77,7 +77,7 @@ pub enum InitError {
     Environment(#[from] EnvironmentError),
 }
 
-/// `main` prints an error with `Debug`: it must read as well as `Display`, and is a line of the log.
+/// `main` prints an error with `Debug`, so it must be as readable as `Display`, and be one line of the log.
 impl fmt::Debug for InitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&urls::without_secrets(&self.to_string()))
@@ -98,7 +98,7 @@ impl InitError {
         Diagnostic { error_type, error_message: urls::without_secrets(&self.to_string()).into_owned() }
     }
 
-    /// The error as it may leave in the log, the trace and the report to Lambda, and by `main`, which prints it.
+    /// The redacted error for the log, the trace, the report to Lambda, and `main`, which prints it.
     fn redacted(self, redactor: Option<&Redactor>) -> Self {
         let Some(redactor) = redactor else { return self };
         let redact = |text: &str| match redactor.ask("exception.message", text) {
@@ -209,7 +209,7 @@ impl InitPhase {
                 && polled_at < until
             {
                 let now = Instant::now();
-                // No timer could end it, and others are cancelled in its place.
+                // No timer can interrupt an initializer that blocks its thread, and others would be cancelled instead.
                 if now >= until {
                     report_blocked(&name, now - polled_at, budget);
                 }
@@ -224,7 +224,7 @@ impl InitPhase {
                 match tokio::time::timeout_at(until.into(), guarded).await {
                     Ok(ended) => ended,
                     Err(_) => {
-                        // The panic hook reports a panic in its drop, which must not keep the reason from Lambda.
+                        // The panic hook reports a panic in its drop, which must not keep the error from Lambda.
                         let _ = panics::catch(|| setup.set(None));
                         return Err(InitError::OverBudget { name, budget });
                     }
@@ -244,7 +244,7 @@ impl InitPhase {
     }
 }
 
-/// Names the initializer that kept its thread until the budget was used up.
+/// Reports the initializer that blocked its thread until the budget was used up.
 #[cold]
 #[inline(never)]
 fn report_blocked(name: &str, blocked: Duration, budget: Duration) {
@@ -252,7 +252,7 @@ fn report_blocked(name: &str, blocked: Duration, budget: Duration) {
     notice::log(Warning::InitBlocked, Data { elapsed_ms: ms(blocked), budget_ms: ms(budget), ..Data::name(name) });
 }
 
-/// The same error, once it has said what it is.
+/// The same error, after its text was formatted.
 fn with_text(error: Error) -> Error {
     drop(error.to_string());
     error

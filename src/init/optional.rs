@@ -1,4 +1,4 @@
-//! An initializer that a function can begin without.
+//! An initializer that the function can start without.
 
 use lambda_runtime::Error;
 use std::{fmt, future::Future, pin::Pin};
@@ -43,12 +43,13 @@ impl<T> Optional<T> {
         Self { value: OnceCell::new_with(value), initializer: Box::new(boxed) }
     }
 
-    /// The value, if it is there. One atomic load.
+    /// The value, if it is initialized. One atomic load.
     pub fn get(&self) -> Option<&T> {
         self.value.get()
     }
 
-    /// The value; its initializer runs again if it is not there. Of several callers at once one runs it, and the others wait.
+    /// The value. Its initializer runs again if it has failed before. Of several concurrent callers one runs it, and the others
+    /// wait.
     ///
     /// # Errors
     /// The error that the initializer returns this time; the next call tries again.

@@ -1,4 +1,4 @@
-//! `POST /runtime/init/error`: Lambda learns why a function did not start, and its caller with it.
+//! `POST /runtime/init/error`: reports to Lambda and its caller why a function did not start.
 
 use crate::{
     notice::{self, Data, Warning},
@@ -10,7 +10,7 @@ use crate::{
 use lambda_runtime::Diagnostic;
 use std::time::Duration;
 
-/// Posts the error; a failure to post is logged, for the process ends anyway.
+/// Posts the error. If that fails, it is logged, because the process ends anyway.
 pub(super) async fn post(diagnostic: &Diagnostic) {
     let Some(client) = Client::from_env() else { return };
     let diagnostic = diagnostic::bounded(diagnostic.clone());

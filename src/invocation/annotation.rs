@@ -5,15 +5,16 @@ use crate::notice::{self, Data, Warning};
 use opentelemetry::{KeyValue, Value};
 use std::{borrow::Cow, sync::Once};
 
-/// The attribute's prefix that makes it an annotation.
+/// The prefix that marks an attribute as an annotation.
 const ANNOTATION: &str = "annotation.";
 
 /// The most keys that [`Invocation::annotate`] keeps.
 const ANNOTATIONS: usize = 128;
 
-/// The value of an annotation or of a log key: a string, a number or a boolean, as X-Ray has them.
+/// The value of an annotation or of a log key: a string, a number or a boolean, as in X-Ray.
 ///
-/// [`Invocation::annotate`] and [`Invocation::log_key`] take whatever converts into it: `&str`, `String`, integers, floats and `bool`. Your own types can too:
+/// [`Invocation::annotate`] and [`Invocation::log_key`] accept every type that converts into it: `&str`, `String`, integers,
+/// floats and `bool`. Your own types can too:
 ///
 /// ```
 /// use lambda_lifecycle::{AnnotationValue, Invocation};
@@ -32,7 +33,7 @@ const ANNOTATIONS: usize = 128;
 /// invocation.annotate("gift", false);
 /// ```
 ///
-/// An integer that an `i64` does not hold becomes a float.
+/// An integer that does not fit into an `i64` becomes a float.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnnotationValue(pub(crate) Value);
 
@@ -80,7 +81,7 @@ impl From<f32> for AnnotationValue {
 
 #[cfg(feature = "metrics-emf")]
 impl AnnotationValue {
-    /// The value as JSON. A number that is not finite, which JSON has no word for, is a string.
+    /// The value as JSON. A number that is not finite becomes a string, because JSON cannot express it.
     pub(crate) fn into_json(self) -> serde_json::Value {
         match self.0 {
             Value::Bool(value) => value.into(),
@@ -122,10 +123,10 @@ impl Notes {
 impl Invocation {
     /// Adds an annotation to the invocation's document: X-Ray indexes it, so traces can be searched by it.
     ///
-    /// Keys are `A-Z a-z 0-9 _`, other characters become `_`. The last value of a key counts.
+    /// Keys are `A-Z a-z 0-9 _`; other characters become `_`. The last value of a key counts.
     ///
-    /// X-Ray indexes 50 annotations a trace; further ones become metadata. An invocation keeps 128 keys, as many as
-    /// OpenTelemetry's SDKs keep attributes; further keys are ignored, which is logged once.
+    /// X-Ray indexes 50 annotations of a trace; further ones become metadata. An invocation keeps 128 keys, as many as
+    /// OpenTelemetry's SDKs keep attributes. Further keys are ignored, which is logged once.
     ///
     /// ```
     /// let invocation = lambda_lifecycle::Invocation::current();
@@ -141,11 +142,11 @@ impl Invocation {
         }
     }
 
-    /// Adds a key to each log line of this invocation, from here to its end.
+    /// Adds a key to each later log line of this invocation.
     ///
-    /// The last value of a key counts. A field of a span or of the line itself with the same name wins over it. An invocation keeps 128 keys of up
-    /// to 128 bytes; further ones are ignored, which is logged once. [`Builder::log_key`](crate::Builder::log_key) sets keys of all lines of
-    /// the process.
+    /// The last value of a key counts. A field of a span or of the line itself with the same name takes precedence. An invocation
+    /// keeps 128 keys of up to 128 bytes. Further ones are ignored, which is logged once.
+    /// [`Builder::log_key`](crate::Builder::log_key) sets keys of all lines of the process.
     ///
     /// The key is part of the library's log, which your own subscriber does not write.
     /// [`Builder::redact`](crate::Builder::redact) applies to it as to a field of a log line.

@@ -1,4 +1,4 @@
-//! The spans of one invocation, from their begin until they leave.
+//! The spans of one invocation, from their start until they are sent.
 
 use crate::{export::is_for_xray, xray::Frame};
 use opentelemetry::{TraceId, trace::SpanId};
@@ -11,11 +11,11 @@ use std::{
 /// The capacity for the spans of most invocations, so that the buffer rarely grows before the response.
 const USUAL: usize = 16;
 
-/// Spans that wait for an invocation to come, or to come again; more are left out. A background task of an instance that is not
-/// asked anything makes them without end.
+/// The most spans that wait for the next invocation; more are dropped. A background task can create spans without end in an
+/// environment that gets no events.
 const WAITING: usize = 10_000;
 
-/// Spans that ended when their invocation was over: they leave with the next one.
+/// Spans that ended after their invocation. They are sent with the next one.
 #[derive(Debug, Default)]
 pub(crate) struct LateSpans(Mutex<Vec<SpanData>>);
 
@@ -31,7 +31,7 @@ impl LateSpans {
         lock(&self.0).len()
     }
 
-    /// True where X-Ray gets one of them.
+    /// True if X-Ray gets one of them.
     pub(crate) fn has_some_for_xray(&self) -> bool {
         lock(&self.0).iter().any(is_for_xray)
     }
@@ -41,20 +41,20 @@ impl LateSpans {
     }
 }
 
-/// Spans of one invocation: the open ones, and the finished ones that wait for its response to be posted.
+/// The spans of one invocation: the open ones, and the finished ones that wait for its response to be posted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SpanBuffer(Arc<Mutex<Buffered>>);
 
 #[derive(Debug, Default)]
 struct Buffered {
     open: Vec<Option<SpanData>>,
-    /// Slots of `open` that are empty.
+    /// The empty slots of `open`.
     free: Vec<usize>,
     finished: Vec<SpanData>,
     closed: bool,
-    /// Where a span goes that ends when the buffer is closed.
+    /// Takes spans that end after the buffer is closed.
     late: Option<Arc<LateSpans>>,
-    /// Of a buffer that a shutdown looks through.
+    /// Set if a shutdown searches this buffer.
     own: Option<Own>,
 }
 
@@ -62,21 +62,21 @@ struct Buffered {
 #[derive(Clone, Debug)]
 pub(crate) struct Own {
     pub(crate) id: SpanId,
-    /// The trace of its spans, which X-Ray shows in the frame's.
+    /// The trace of its spans, which X-Ray shows in the frame's trace.
     pub(crate) trace: TraceId,
-    /// It continues a trace of W3C's.
+    /// The span continues a W3C trace.
     pub(crate) continued: bool,
     pub(crate) frame: Frame,
 }
 
 impl Buffered {
-    /// The open span in a slot, unless it was taken away and the slot is another's.
+    /// The open span in a slot, unless the span was taken and another one uses the slot.
     fn get(&mut self, at: usize, id: SpanId) -> Option<&mut SpanData> {
         self.open.get_mut(at)?.as_mut().filter(|span| span.span_context.span_id() == id)
     }
 
-    /// Prepares a span to leave with another invocation's. One of this invocation's trace is a part of it all the same, though Lambda's
-    /// segment is its parent: a remote parent in another trace than the sender's would make a segment of it.
+    /// Prepares a span to be sent with another invocation's. A span of this invocation's trace remains a part of it, although its
+    /// parent is Lambda's segment: a remote parent in another trace than the sender's would make it a segment.
     fn make_late(&self, span: &mut SpanData) {
         let is_part = |own: &Own| own.id != span.span_context.span_id() && own.trace == span.span_context.trace_id();
         if self.own.as_ref().is_some_and(is_part) {
@@ -91,7 +91,7 @@ impl Buffered {
 }
 
 impl SpanBuffer {
-    /// The buffer of an invocation: what ends after it goes to `late`.
+    /// The buffer of an invocation. Spans that end after it are added to `late`.
     pub(super) fn new(late: Arc<LateSpans>) -> Self {
         Self(Arc::new(Mutex::new(Buffered { late: Some(late), ..Buffered::default() })))
     }
@@ -123,7 +123,8 @@ impl SpanBuffer {
         self.lock().finished.push(span);
     }
 
-    /// Keeps a span that begins, and says where, and whether it is the first here. `own` makes the invocation's own of the first one.
+    /// Stores a span that starts. Returns its slot, and whether it is the first here. `own` marks the first one as the
+    /// invocation's own.
     pub(crate) fn open(&self, span: SpanData, own: impl FnOnce(&SpanData) -> Option<Own>) -> (Slot, bool) {
         let mut buffered = self.lock();
         let id = span.span_context.span_id();
@@ -143,7 +144,7 @@ impl SpanBuffer {
         (Slot { buffer: self.clone(), at: buffered.open.len() - 1, id }, was_unknown)
     }
 
-    /// How many spans have finished since they were last taken.
+    /// The number of spans that have finished since they were last taken.
     pub(crate) fn finished(&self) -> usize {
         self.lock().finished.len()
     }
@@ -172,7 +173,7 @@ impl SpanBuffer {
     }
 }
 
-/// A buffer of an invocation that may be gone.
+/// A buffer of an invocation that may have been dropped.
 #[derive(Debug)]
 pub(crate) struct WeakSpanBuffer(Weak<Mutex<Buffered>>);
 
@@ -212,7 +213,7 @@ impl Slot {
         }
     }
 
-    /// Ends the span. Gives it back where its buffer is closed and has nowhere to put it.
+    /// Ends the span. Returns it if its buffer is closed and has no place for late spans.
     pub(crate) fn end(&self, time: SystemTime) -> Option<SpanData> {
         let mut guard = self.buffer.lock();
         let buffered = &mut *guard;
@@ -226,7 +227,7 @@ impl Slot {
             late.keep(span);
             return None;
         }
-        // Of a buffer of init only: an invocation's is bounded by what one invocation does.
+        // Only the buffer of the Init phase is limited. An invocation's size is limited by its work.
         if buffered.own.is_some() || buffered.finished.len() < WAITING {
             buffered.finished.push(span);
         }

@@ -1,4 +1,4 @@
-//! The points in time of one invocation, and the error for the moment they have passed.
+//! The times of one invocation's deadlines, and the error when they have passed.
 
 use crate::{
     clock::timers_run,
@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Longest time a deadline can plausibly lie ahead: Lambda's own limit is 15 minutes, and a day is beyond any that will be.
+/// The longest plausible time to a deadline. Lambda's own limit is 15 minutes.
 const PLAUSIBLE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The points in time of one invocation.
+/// The times of one invocation's deadlines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadline {
     /// The token is cancelled.
@@ -28,8 +28,8 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// Reads the platform's deadline: milliseconds since 1970.
     ///
-    /// An implausible one is none: 0, past at receipt, `cargo lambda watch`'s constant in 1970, or centuries ahead, as AWS's
-    /// emulator sends in concurrent mode.
+    /// An implausible deadline is ignored: 0, a time before the receipt, `cargo lambda watch`'s constant in 1970, or a time
+    /// centuries ahead, as AWS's emulator sends in concurrent mode.
     pub(crate) fn from_epoch_millis(millis: u64, now: SystemTime, received: Instant, settings: &Settings) -> Option<Self> {
         let at = UNIX_EPOCH.checked_add(Duration::from_millis(millis))?;
         let left = at.duration_since(now).ok().filter(|left| !left.is_zero() && *left < PLAUSIBLE)?;
@@ -59,7 +59,8 @@ impl Deadline {
     }
 }
 
-/// The default of grace and reserve: 5 %. A quarter each at most: an invocation of 100 ms still has half of them for its work.
+/// The default of grace and reserve: 5 %, and at most a quarter each, so that an invocation of 100 ms still has half of them for
+/// its work.
 fn margin(left: Duration) -> Duration {
     (left / 20).clamp(Duration::from_millis(50), Duration::from_millis(500)).min(left / 4)
 }
@@ -77,7 +78,7 @@ fn fitting(name: &str, set: Option<Duration>, time: Duration, logged: &Once) -> 
     None
 }
 
-/// The invocation's time was over before its work was.
+/// The invocation's time ended before its work did.
 ///
 /// Posted to Lambda as error type `Lifecycle.DeadlineExceeded`, and returned by
 /// [`Invocation::within`](crate::Invocation::within).
@@ -86,7 +87,7 @@ pub struct DeadlineExceeded {
     after: Duration,
 }
 
-/// The part of its message that is the same in all.
+/// The part of its message that is the same for all.
 const ADVICE: &str =
     "shortly before the function's timeout: raise the timeout, or stop early when `Invocation::cancellation_token` says so";
 
@@ -101,7 +102,7 @@ impl DeadlineExceeded {
         Self { after }
     }
 
-    /// True of what `Debug` shows of an error that is or wraps one of these: its type or its message.
+    /// True if the `Debug` text of an error contains one of these: its type or its message.
     pub(super) fn is_in(text: &str) -> bool {
         text.contains("DeadlineExceeded") || text.contains(ADVICE)
     }

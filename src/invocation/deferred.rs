@@ -7,10 +7,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Work of any kind. Boxed where it is spawned: Tokio's part of a task is compiled for each type of future.
+/// Work of any kind. It is boxed where it is spawned, because Tokio's task code is compiled for each type of future.
 pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The work an invocation has stored for after its response, and what is done with it: an `S`.
+/// The work that an invocation has stored for after its response, and its handling: an `S`.
 pub(crate) struct Deferred<S: 'static>(Mutex<Stored<S>>);
 
 struct Stored<S: 'static> {
@@ -28,7 +28,7 @@ impl<S> Default for Deferred<S> {
 }
 
 impl<S> Deferred<S> {
-    /// Stores work, or gives it back where the stage is over.
+    /// Stores work, or returns it if the stage is over.
     pub(crate) fn push(&self, work: Work, stage: &'static S) -> Result<(), Work> {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if stored.closed {
@@ -51,20 +51,20 @@ impl<S> Deferred<S> {
         std::mem::take(&mut stored.work)
     }
 
-    /// As [`close`](Self::close) if nothing is stored; false if something is.
+    /// Like [`close`](Self::close) if nothing is stored; otherwise returns false.
     pub(crate) fn close_if_empty(&self) -> bool {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stored.closed |= stored.work.is_empty();
         stored.closed
     }
 
-    /// True when the stage is over.
+    /// True if the stage is over.
     #[cfg(feature = "aws-sdk")]
     pub(crate) fn is_closed(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).closed
     }
 
-    /// `None` where nothing was ever stored.
+    /// `None` if nothing was ever stored.
     pub(crate) fn stage(&self) -> Option<&'static S> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).stage
     }
@@ -77,7 +77,7 @@ impl<S> Deferred<S> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).work)
     }
 
-    /// Ready when something is stored.
+    /// Ready when work is stored.
     pub(crate) fn poll_stored(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !stored.work.is_empty() {

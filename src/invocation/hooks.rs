@@ -21,15 +21,16 @@ pub(crate) type ShutdownHook = Box<dyn FnOnce() -> Work + Send>;
 pub struct Report {
     /// The invocation.
     pub invocation: Invocation,
-    /// How it ended; `None` when the response could not be made, and where no [`HandlerLayer`](crate::service::HandlerLayer) saw it.
+    /// The outcome. `None` when the response could not be made, and when no [`HandlerLayer`](crate::service::HandlerLayer) saw
+    /// it.
     pub outcome: Option<Outcome>,
     /// Background work that was done.
     pub finished: usize,
     /// Background work that panicked.
     pub panicked: usize,
-    /// Background work that was cancelled, or left to freeze.
+    /// Background work that was cancelled, or frozen.
     pub unfinished: usize,
-    /// Time from the post of the response to here: billed, and the next invocation of this environment waits for it.
+    /// Time since the response was posted. It is billed, and the next invocation of this environment waits for it.
     pub after_response: Duration,
 }
 
@@ -47,13 +48,13 @@ type Running<'i> = Pin<Box<dyn Future<Output = Done> + Send + 'i>>;
 pub(crate) struct Stage {
     /// Runs the stored work, in a separate span.
     pub(crate) run: for<'i> fn(&'i Invocation, &'i Context) -> Running<'i>,
-    /// Begins what is stored when the stage has no more time.
+    /// Starts the stored work when the stage has no more time.
     pub(crate) leave: fn(&Invocation, &Context),
-    /// Begins a piece of work at once.
+    /// Starts a piece of work at once.
     pub(crate) begin: fn(&Invocation, Work),
 }
 
-/// Runs the hooks after a response. It comes with the first of them, so that a function without one does not contain it.
+/// Runs the hooks after a response. It is set with the first of them, so that a function without hooks does not link it.
 pub(crate) type RunAfter =
     for<'h> fn(&'h Hooks, &'h Report, &'h Context, Option<Instant>) -> Pin<Box<dyn Future<Output = ()> + Send + 'h>>;
 
@@ -98,7 +99,7 @@ impl Hooks {
         !self.shutdown.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// The hooks of shutdown, in the order they were given; each runs once.
+    /// The shutdown hooks, in the order of their registration. Each runs once.
     pub(crate) fn take_shutdown(&self) -> Vec<ShutdownHook> {
         std::mem::take(&mut *self.shutdown.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -38,7 +38,7 @@ impl LogState {
         true
     }
 
-    /// `None` where none was ever set.
+    /// `None` if no key was ever set.
     pub(crate) fn keys(&self) -> Option<Arc<Vec<KeyValue>>> {
         self.0.get().map(|state| Arc::clone(&lock(state).keys))
     }

@@ -13,11 +13,11 @@ pub(crate) struct Measured(Mutex<State>);
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) store: Store,
-    /// When the handler had ended.
+    /// The time when the handler ended.
     pub(crate) handled: Option<Instant>,
     /// The library's own metrics are written, so that an invocation counts once, regardless of its outcome.
     pub(crate) concluded: bool,
-    /// The last metrics are written: what comes from here on is written at once.
+    /// The last metrics are written. Later ones are written at once.
     pub(crate) closed: bool,
 }
 

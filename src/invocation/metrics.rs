@@ -5,22 +5,22 @@ use crate::clock;
 use std::time::Instant;
 
 impl Invocation {
-    /// `None` where metrics are off.
+    /// `None` if metrics are disabled.
     pub(crate) fn measured(&self) -> Option<&Measured> {
         self.0.measured.as_deref()
     }
 
-    /// When its event was received.
+    /// The time when its event was received.
     pub(crate) fn received(&self) -> Instant {
         self.0.facts.received
     }
 
-    /// Makes it known to the watchdog and to a shutdown. One that is recorded and not measured is made known with its span.
+    /// Registers it for the watchdog and for a shutdown. If it is recorded but not measured, it is registered with its span.
     pub(crate) fn register(&self) {
         self.0.shared.register(self);
     }
 
-    /// The handler has ended.
+    /// Records that the handler has ended.
     pub(super) fn mark_handled(&self) {
         if let Some(measured) = self.measured() {
             measured.lock().handled = Some(clock::now());

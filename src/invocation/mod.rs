@@ -63,8 +63,8 @@ tokio::task_local! {
 
 /// The invocation that the running code belongs to. Cheap to clone.
 ///
-/// Inside a handler [`Invocation::current`] finds it; a handler of axum takes it as an argument (feature `axum`), a message
-/// handler finds it in its [`Message`](crate::sqs::Message).
+/// Inside a handler, [`Invocation::current`] returns it. A handler of axum can take it as an argument (feature `axum`), and a
+/// message handler finds it in its [`Message`](crate::sqs::Message).
 ///
 /// ```
 /// use lambda_lifecycle::Invocation;
@@ -103,10 +103,10 @@ pub(crate) struct Facts {
     pub(crate) received: Instant,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) header: TraceHeader,
-    /// What W3C's fields say of the caller.
+    /// The caller that W3C's fields name.
     pub(crate) remote: Option<Box<Remote>>,
     pub(crate) start: Start,
-    /// False where no layer would send its spans.
+    /// False if no layer would send its spans.
     pub(crate) traced: bool,
     /// The caller's data that came with the event, unchanged.
     pub(crate) client_context: Option<HeaderValue>,
@@ -139,19 +139,19 @@ impl Default for Facts {
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) outcome: Option<Outcome>,
-    /// The error as the log and Lambda have it: redacted.
+    /// The redacted error that was logged and posted.
     pub(crate) logged: Option<lambda_runtime::Diagnostic>,
-    /// What [`Invocation::within`] returned last.
+    /// The last error of [`Invocation::within`].
     pub(crate) exceeded: Option<DeadlineExceeded>,
-    /// The handler's layer has seen it: without an outcome it was then left unanswered.
+    /// The handler's layer has seen it. Without an outcome it had no response.
     pub(crate) handled: bool,
     pub(crate) attributes: Vec<KeyValue>,
     pub(crate) annotations: Vec<KeyValue>,
     pub(crate) http_status: Option<u16>,
-    /// No request could be made of the event: the caller gets 400.
+    /// The event was not a valid request: the caller gets 400.
     #[cfg(feature = "http")]
     pub(crate) request_invalid: bool,
-    /// The body of a streamed response broke off, so that the caller has a part of it.
+    /// The body of a streamed response broke off, so the caller has only a part of it.
     pub(crate) stream_broken: bool,
     /// Errors that were logged outside of any span of `tracing`.
     pub(crate) errors: u32,
@@ -159,26 +159,26 @@ pub(crate) struct Notes {
     pub(crate) events: u32,
     /// The response is being posted, or a stream of it.
     pub(crate) responding: bool,
-    /// The environment ended before an outcome was known, and the trace says so: no response may follow.
+    /// The environment ended before the outcome was known, and the trace says so. No response may follow.
     pub(crate) cut_off: bool,
-    /// The invocation's span has all of this.
+    /// The invocation's span contains all of this.
     pub(crate) concluded: bool,
 }
 
 impl Notes {
-    /// How the invocation ended, in one word.
+    /// The outcome in one word.
     pub(crate) fn outcome_word(&self) -> Option<&'static str> {
         match &self.outcome {
             Some(outcome) => Some(outcome.as_str()),
             // The response could not be made or sent.
             None if self.handled => Some("unanswered"),
-            // Without the handler's layer the outcome is not known, and is not guessed.
+            // Without the handler's layer the outcome is unknown, and it is not guessed.
             None => None,
         }
     }
 }
 
-/// An invocation that may be gone.
+/// An invocation that may have been dropped.
 #[derive(Clone)]
 pub(crate) struct WeakInvocation(Weak<Inner>);
 
@@ -197,10 +197,9 @@ impl fmt::Debug for WeakInvocation {
 impl Invocation {
     /// The invocation that is running here.
     ///
-    /// Found in the task, and where a task was spawned without it, in the OpenTelemetry context of an instrumented span.
-    /// Outside of any invocation (in a unit test, in the Init phase) it is a detached one: without a deadline, and with a token
-    /// that is never cancelled.
-    /// Never panics.
+    /// It is found in the task. In a task that was spawned without it, it is found in the OpenTelemetry context of an
+    /// instrumented span. Outside of any invocation (in a unit test, in the Init phase) it is a detached one: without a deadline,
+    /// and with a token that is never cancelled. Never panics.
     pub fn current() -> Self {
         Self::try_current().unwrap_or_else(Self::detached)
     }
@@ -253,20 +252,20 @@ impl Invocation {
         &self.0.facts.context.request_id
     }
 
-    /// The function's ARN as the caller named it: with an alias if it used one.
+    /// The function's ARN as the caller specified it, with an alias if the caller used one.
     pub fn invoked_function_arn(&self) -> &str {
         &self.0.facts.context.invoked_function_arn
     }
 
-    /// The tenant this invocation is for, in functions with tenant isolation.
+    /// The tenant of this invocation, in functions with tenant isolation.
     pub fn tenant_id(&self) -> Option<&str> {
         self.0.facts.context.tenant_id.as_deref()
     }
 
-    /// The client context as the caller sent it: JSON, as a rule.
+    /// The client context as the caller sent it, usually JSON.
     ///
-    /// `lambda_runtime::Context` has it only where it has the form that the AWS Mobile SDK gives it. Tracers and tools that keep
-    /// functions warm send other forms: nested values, or text that is not JSON.
+    /// `lambda_runtime::Context` contains it only in the format of the AWS Mobile SDK. Tracers, and tools that keep functions
+    /// warm, send other formats: nested values, or text that is not JSON.
     ///
     /// ```
     /// # let invocation = lambda_lifecycle::Invocation::current();
@@ -277,18 +276,18 @@ impl Invocation {
         self.0.facts.client_context.as_ref().map(HeaderValue::as_bytes)
     }
 
-    /// The Cognito identity of the caller, as Lambda sent it: JSON, as a rule.
+    /// The Cognito identity of the caller as Lambda sent it, usually JSON.
     pub fn cognito_identity(&self) -> Option<&[u8]> {
         self.0.facts.identity.as_ref().map(HeaderValue::as_bytes)
     }
 
-    /// How long this environment slept between its last invocation and this one; `None` in its first, and on Managed Instances,
-    /// which never sleep.
+    /// The time for which this environment was frozen between its last invocation and this one. `None` in its first, and on
+    /// Managed Instances, which are never frozen.
     pub fn idle(&self) -> Option<Duration> {
         self.0.idle
     }
 
-    /// True for the one invocation that waited for its environment to be made. False after a SnapStart restore, which is not a
+    /// True for the one invocation that waited for its environment to be created. False after a SnapStart restore, which is not a
     /// cold start: see [`is_restored`](Self::is_restored).
     pub fn is_cold_start(&self) -> bool {
         self.0.facts.start == Start::Cold
@@ -299,7 +298,7 @@ impl Invocation {
         self.0.facts.start == Start::Restored
     }
 
-    /// When the platform ends this invocation. `None` where it gave no plausible deadline.
+    /// The time when the platform ends this invocation. `None` without a plausible deadline.
     pub fn deadline(&self) -> Option<Instant> {
         self.0.facts.deadline.map(|deadline| deadline.kill)
     }
@@ -311,8 +310,7 @@ impl Invocation {
 
     /// Cancelled shortly before the deadline, while there is still time to stop in order and to respond.
     ///
-    /// Pass it to whatever takes a token, or give parts of the work a
-    /// [child of it](CancellationToken::child_token).
+    /// Pass it to functions that take a token, or give parts of the work a [child of it](CancellationToken::child_token).
     pub fn cancellation_token(&self) -> CancellationToken {
         self.token().clone()
     }
@@ -348,7 +346,7 @@ impl Invocation {
         tokio::spawn(CURRENT.scope(self.clone(), future).with_current_context().in_current_span())
     }
 
-    /// The context `lambda_runtime` gave with the event.
+    /// The context from `lambda_runtime` for this event.
     pub fn lambda_context(&self) -> &lambda_runtime::Context {
         &self.0.facts.context
     }
@@ -365,7 +363,7 @@ impl Invocation {
         }
     }
 
-    /// True when a destination gets this invocation's spans.
+    /// True if a destination gets this invocation's spans.
     pub(crate) fn is_recorded(&self) -> bool {
         self.0.wanted.anywhere()
     }
@@ -375,17 +373,17 @@ impl Invocation {
         self.0.wanted
     }
 
-    /// The caller that W3C's fields name, where its trace is continued.
+    /// The caller that W3C's fields name, if its trace is continued.
     pub(crate) fn continued(&self) -> Option<&SpanContext> {
         self.0.facts.continued(&self.0.shared.settings)
     }
 
-    /// The caller that W3C's fields name, where its trace is not continued.
+    /// The caller that W3C's fields name, if its trace is not continued.
     pub(crate) fn linked(&self) -> Option<&SpanContext> {
         self.0.facts.remote.as_ref()?.parent.as_ref().filter(|_| self.continued().is_none())
     }
 
-    /// True when metrics are on.
+    /// True if metrics are enabled.
     #[cfg(feature = "metrics-emf")]
     pub(crate) fn is_measured(&self) -> bool {
         self.0.measured.is_some()
@@ -397,22 +395,22 @@ impl Invocation {
         false
     }
 
-    /// True when the watchdog is to report it: only an invocation that is recorded or measured has something to report.
+    /// True if the watchdog may have to report it, which needs an invocation that is recorded or measured.
     pub(crate) fn wants_watchdog(&self) -> bool {
         (self.is_recorded() || self.is_measured()) && self.0.facts.deadline.is_some() && self.0.shared.settings.watchdog
     }
 
-    /// True until the response was posted, or the watchdog has reported that there is none.
+    /// True until the response was posted, or the watchdog has reported that it is missing.
     pub(crate) fn is_watched(&self) -> bool {
         self.0.watched.load(Ordering::Relaxed)
     }
 
-    /// True while a thread is inside of the handler, or of what is around it.
+    /// True while a thread is running the handler or its layers.
     pub(crate) fn is_polled(&self) -> bool {
         self.0.polled.load(Ordering::Relaxed)
     }
 
-    /// Runs a part of the invocation, which the watchdog knows of.
+    /// Runs a part of the invocation, and marks it as running for the watchdog.
     pub(crate) fn polling<T>(&self, poll: impl FnOnce() -> T) -> T {
         self.0.polled.store(true, Ordering::Relaxed);
         let polled = poll();
@@ -446,7 +444,8 @@ impl Invocation {
         self.0.facts.deadline
     }
 
-    /// The error for work of this invocation that was cut off. An error that wraps it ends the invocation as `deadline_exceeded`.
+    /// The error for work of this invocation that was cut off. If the handler returns an error that wraps it, the outcome is
+    /// `deadline_exceeded`.
     pub(crate) fn exceed(&self) -> DeadlineExceeded {
         let exceeded = self.exceeded();
         self.notes().exceeded = Some(exceeded.clone());
@@ -464,7 +463,7 @@ impl Invocation {
         has_exceeded && DeadlineExceeded::is_in(&format!("{error:?}"))
     }
 
-    /// How an invocation ends whose handler returned this error.
+    /// The outcome of an invocation whose handler returned this error.
     pub(crate) fn failure_of<E: Into<lambda_runtime::Diagnostic> + fmt::Debug>(&self, error: E) -> Outcome {
         let is_deadline = self.is_deadline_exceeded(&error);
         let outcome = Outcome::failed(error.into());
@@ -474,7 +473,7 @@ impl Invocation {
         }
     }
 
-    /// Logs what went wrong, once, and gives Lambda the error to post.
+    /// Logs the failure once, and returns the error to post.
     pub(crate) fn log_failure(&self, outcome: &Outcome) -> lambda_runtime::Diagnostic {
         let diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| lambda_runtime::Diagnostic {
             error_type: "Lifecycle.Failed".to_owned(),
@@ -487,7 +486,7 @@ impl Invocation {
         diagnostic
     }
 
-    /// An error that a handler of messages returned, for Lambda.
+    /// The error of a message's handler, for Lambda.
     pub(crate) fn diagnostic_of<E: Into<lambda_runtime::Error>>(&self, error: E) -> lambda_runtime::Diagnostic {
         let error = error.into();
         let error_type = self.error_type_of::<E>(&error).to_owned();
@@ -511,13 +510,13 @@ impl Invocation {
         &self.0.spans
     }
 
-    /// Keeps a span that begins in this invocation; the first one is its own.
+    /// Stores a span that starts in this invocation. The first one is its own.
     pub(crate) fn open_span(&self, span: SpanData) -> Slot {
         let (open, first) = self.0.spans.open(span, |span| {
             let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
             Some(Own { id, trace, continued: self.continued().is_some(), frame: self.frame(trace) })
         });
-        // A measured one is known since it began.
+        // A measured invocation was registered when it started.
         if first && !self.is_measured() {
             self.0.shared.register(self);
         }
@@ -530,7 +529,7 @@ impl Invocation {
         Frame::under(trace, self.parent_id().unwrap_or(SpanId::INVALID)).invocation()
     }
 
-    /// The invocation is over: what of it has not been sent goes with the next one.
+    /// Ends the invocation. Its spans that have not been sent are sent with the next one's.
     pub(crate) fn close_spans(&self) {
         for span in self.0.spans.close() {
             self.0.shared.late.keep(span);
@@ -545,7 +544,7 @@ impl Invocation {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The first outcome counts: later ones are consequences of it, or of the environment's end.
+    /// The first outcome counts. Later ones are consequences of it, or of the environment's end.
     pub(crate) fn set_outcome(&self, outcome: Outcome) {
         let mut notes = self.notes();
         if !notes.cut_off {
@@ -553,8 +552,8 @@ impl Invocation {
         }
     }
 
-    /// Called before a response is posted; a stream has no outcome yet. False where the trace says already that the end of the environment cut
-    /// this invocation off: it must not respond then.
+    /// Called before a response is posted; a stream has no outcome yet. Returns false if the trace already says that the end of
+    /// the environment cut this invocation off. It must not respond then.
     pub(crate) fn begin_response(&self, outcome: Option<Outcome>) -> bool {
         #[cfg(feature = "metrics-emf")]
         self.mark_handled();
@@ -575,7 +574,8 @@ impl Invocation {
         WeakInvocation(Arc::downgrade(&self.0))
     }
 
-    /// The response did not reach the caller. False where the invocation had failed before, which stays its outcome.
+    /// Records that the response did not reach the caller. Returns false if the invocation had failed before, which remains its
+    /// outcome.
     pub(crate) fn set_undelivered(&self, outcome: Outcome) -> bool {
         let mut notes = self.notes();
         let counts = notes.outcome.as_ref().is_none_or(|outcome| outcome.diagnostic().is_none());
@@ -585,7 +585,7 @@ impl Invocation {
         counts
     }
 
-    /// Why the invocation failed, as far as it is known now.
+    /// The reason why the invocation failed, if it is known by now.
     pub(crate) fn failure(&self) -> Option<lambda_runtime::Diagnostic> {
         self.notes().outcome.as_ref().and_then(Outcome::diagnostic).cloned()
     }

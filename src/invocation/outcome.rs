@@ -1,11 +1,11 @@
-//! How an invocation ended.
+//! The outcome of an invocation.
 
 use crate::{cut, deadline::DeadlineExceeded, panics::Panic};
 use lambda_runtime::Diagnostic;
 
-/// How an invocation ended: the annotation `outcome` of its trace.
+/// The outcome of an invocation: the annotation `outcome` of its trace.
 ///
-/// Two more words stand there for invocations that did not end by themselves: `blocked` and `shut_down`.
+/// The annotation has two more values, for invocations that did not end by themselves: `blocked` and `shut_down`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -15,7 +15,7 @@ pub enum Outcome {
     Failed(Diagnostic),
     /// The handler, or the encoding or decoding of its types, panicked.
     Panicked(Diagnostic),
-    /// The event did not decode into the handler's type.
+    /// The event could not be decoded into the handler's type.
     Undecodable(Diagnostic),
     /// The response could not be encoded.
     Unencodable(Diagnostic),
@@ -53,7 +53,7 @@ macro_rules! diagnostic {
 }
 
 impl Outcome {
-    /// The searchable word for it.
+    /// The searchable word of the outcome.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Answered => "answered",
@@ -75,7 +75,7 @@ impl Outcome {
         diagnostic!(self)
     }
 
-    /// Its message cut to what Lambda takes.
+    /// Its message, shortened to the length that Lambda accepts.
     pub(crate) fn cut(mut self) -> Self {
         if let Some(diagnostic) = self.diagnostic_mut() {
             cut::error_type(&mut diagnostic.error_type);
@@ -88,7 +88,7 @@ impl Outcome {
         diagnostic!(self)
     }
 
-    /// An error of the handler. The type of a boxed one says no more than that it is an error, in forty characters.
+    /// An error of the handler. A boxed error's type name only says that it is an error, in forty characters, so it is replaced.
     pub(crate) fn failed(mut diagnostic: Diagnostic) -> Self {
         if diagnostic.error_type.contains("dyn core::error::Error") {
             "Error".clone_into(&mut diagnostic.error_type);
@@ -119,10 +119,10 @@ impl Outcome {
     }
 }
 
-/// The error type of what met its deadline.
+/// The error type of work that exceeded its deadline.
 pub(crate) const DEADLINE_EXCEEDED: &str = "Lifecycle.DeadlineExceeded";
 
-/// The name of an error's type, for a person: of a boxed one nothing is known but that it is an error.
+/// The readable name of an error's type. Of a boxed error the type is unknown.
 pub(crate) fn error_type<E>() -> &'static str {
     let name = std::any::type_name::<E>();
     if name.contains("dyn core::error::Error") { "Error" } else { name }

@@ -34,13 +34,13 @@ pub(crate) struct Shared {
     /// A shutdown waits for these: responses that are being posted, the stages that follow them, and with concurrent invocations
     /// all handlers.
     pub(crate) stages: TaskTracker,
-    /// Invocations that are recorded or measured, those that are gone among them: for the watchdog and the shutdown.
+    /// Invocations that are recorded or measured, including dropped ones, for the watchdog and the shutdown.
     known: Mutex<Vec<Known>>,
-    /// A shutdown has looked through the buffers.
+    /// A shutdown has searched the buffers.
     cut_off: AtomicBool,
 }
 
-/// An invocation with its buffer, which lives on while there are spans of the invocation.
+/// An invocation with its buffer, which lives as long as a span of the invocation.
 #[derive(Debug)]
 struct Known {
     invocation: WeakInvocation,
@@ -67,7 +67,7 @@ impl Shared {
         })
     }
 
-    /// The defaults, whatever the environment says.
+    /// The defaults, regardless of the environment.
     pub(crate) fn with_defaults() -> Arc<Self> {
         Self::of(Settings::default())
     }
@@ -82,16 +82,16 @@ impl Shared {
         Self::new(settings, Hooks::default(), Given::default())
     }
 
-    /// For what runs outside of any invocation.
+    /// The configuration for code outside of any invocation.
     pub(super) fn detached() -> Arc<Self> {
         static DETACHED: OnceLock<Arc<Shared>> = OnceLock::new();
         Arc::clone(DETACHED.get_or_init(Self::with_defaults))
     }
 
-    /// Makes an invocation known to the shutdown.
+    /// Registers an invocation for the shutdown.
     pub(super) fn register(&self, invocation: &Invocation) {
         let mut known = lock(&self.known);
-        // Looked through only as often as their number doubles.
+        // The list is only cleaned when its length has doubled.
         if known.len() == known.capacity() {
             known.retain(|known| !known.buffer.is_gone());
         }
@@ -105,15 +105,15 @@ impl Shared {
         watched.filter_map(|invocation| invocation.timing().map(|deadline| (invocation, deadline))).collect()
     }
 
-    /// The invocations whose spans have not all been sent, each with its buffer, and once only.
+    /// Takes the invocations whose spans have not all been sent, each with its buffer, and once only.
     pub(crate) fn take_known(&self) -> impl Iterator<Item = (Option<Invocation>, SpanBuffer)> + use<> {
-        // Before the look: who opens a span after it has seen the lock of `known`, and with it this.
+        // Set before the search. A thread that opens a span after the search has locked `known`, and so it sees this value.
         self.cut_off.store(true, Ordering::Release);
         let known = std::mem::take(&mut *lock(&self.known));
         known.into_iter().filter_map(|known| Some((known.invocation.upgrade(), known.buffer.upgrade()?)))
     }
 
-    /// True from the moment of that look on: what begins now may have been overlooked.
+    /// True once that search has started. An invocation that starts now may have been missed.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.cut_off.load(Ordering::Acquire)
     }

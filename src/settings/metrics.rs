@@ -36,7 +36,7 @@ impl Metrics {
         self.namespace.is_some()
     }
 
-    /// Reads `LAMBDA_LIFECYCLE_METRICS_*`, and Powertools' variable where ours is not set.
+    /// Reads `LAMBDA_LIFECYCLE_METRICS_*`, and Powertools' variable if this library's variable is unset.
     pub(super) fn read(&mut self, reader: &mut Reader<'_>) {
         const OURS: &str = "LAMBDA_LIFECYCLE_METRICS_NAMESPACE";
         const POWERTOOLS: &str = "POWERTOOLS_METRICS_NAMESPACE";
@@ -48,7 +48,7 @@ impl Metrics {
         reader.switch("LAMBDA_LIFECYCLE_METRICS_BUILT_IN", &mut self.built_in);
     }
 
-    /// Sets the namespace. `name` is the setting that says so, for the problem of one that is invalid.
+    /// Sets the namespace. `name` is the setting to report if the namespace is invalid.
     pub(crate) fn set_namespace(&mut self, name: &str, namespace: &str, problems: &mut Vec<Problem>) {
         if is_namespace(namespace) {
             self.namespace = Some(namespace.to_owned());
@@ -57,8 +57,8 @@ impl Metrics {
         }
     }
 
-    /// The name of the service: of the variable that the functions of a service share, whatever their language, else as the builder says, else the
-    /// function's.
+    /// The name of the service. It comes from the variable that the functions of a service share in all languages, else from the
+    /// builder, else it is the function's name.
     pub(crate) fn service(&self) -> Cow<'_, str> {
         let valid = |name: String| emf::value(&name).map(Cow::into_owned);
         let named = Environment::current().service.clone().and_then(valid);

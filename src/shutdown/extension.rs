@@ -11,10 +11,10 @@ use http::HeaderValue;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// The Init phase is short, and an emulator may leave a request it does not know unanswered.
+/// The Init phase is short, and an emulator may never respond to an unknown request.
 const REGISTERING: Duration = Duration::from_secs(1);
 
-/// Between two attempts, after the connection broke.
+/// The pause between two attempts, after the connection broke.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const ATTEMPTS: u32 = 3;
@@ -23,8 +23,8 @@ const IDENTIFIER: &str = "lambda-extension-identifier";
 
 const NAME: &str = "lambda-lifecycle";
 
-/// Registers an internal extension that asks for no events. Returns when it is registered, or the Init phase has no more time to
-/// wait for that.
+/// Registers an internal extension that subscribes to no events. Returns when it is registered, or when the Init phase has no
+/// more time to wait.
 pub(super) async fn register() {
     if let Some(client) = Client::from_env() {
         register_with(client).await;
@@ -33,7 +33,7 @@ pub(super) async fn register() {
 
 async fn register_with(client: Client) {
     let (done, registered) = oneshot::channel();
-    // In a task, so that Lambda does not wait for the `next` of an extension whose registration was responded to late.
+    // In a task, so that Lambda does not wait for the `next` request of an extension whose registration was confirmed late.
     let extension: Work = Box::pin(run(client, done));
     tokio::spawn(extension);
     tokio::select! {
@@ -45,7 +45,7 @@ async fn register_with(client: Client) {
     }
 }
 
-/// Registers, and waits for the event that this extension will not get: by asking for it an extension says that it is ready.
+/// Registers, and requests an event that this extension will never get. The request reports that the extension is ready.
 async fn run(client: Client, registered: oneshot::Sender<()>) {
     let id = match identifier(&client).await {
         Ok(id) => id,
@@ -62,7 +62,7 @@ async fn run(client: Client, registered: oneshot::Sender<()>) {
         // Lambda's Init phase waits for this request, so it must arrive.
         match client.call(next, true).await {
             Ok(reply) if reply.parts.status.is_success() => return,
-            // The Extensions API calls this state beyond recovery, so asking again is of no use.
+            // The Extensions API cannot recover from this state, so another request is of no use.
             Ok(reply) => {
                 let status = reply.parts.status;
                 return notice::log(Warning::ExtensionRefused, Data::error(&format_args!("event/next: status {status}")));
@@ -115,7 +115,7 @@ mod tests {
     };
     use tokio::time::{Instant, timeout};
 
-    /// Only a hang takes so long. In paused time it costs nothing.
+    /// Only a hang takes this long. In paused time it costs nothing.
     const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
     fn api() -> (Fake, Client) {
@@ -131,7 +131,7 @@ mod tests {
         (fake, Client::new(Endpoint::in_memory(connect, refusals)))
     }
 
-    /// Waits for so many requests of the extension for an event.
+    /// Waits for this number of requests for an event.
     async fn asked(fake: &Fake, times: usize) {
         let asked = async {
             while fake.lock().requests.iter().filter(|request| request.endpoint() == "next").count() < times {

@@ -28,25 +28,25 @@ fn draining(budget: Duration) -> Duration {
     budget / 3 * 2
 }
 
-/// Until when hooks may run, so that one that hangs leaves time for the last flush.
+/// The end of the time for hooks, so that a hanging hook leaves time for the last flush.
 fn hooks(budget: Duration) -> Duration {
     budget / 9 * 8
 }
 
-/// The function can serve no more events.
+/// The function cannot serve events any more.
 ///
-/// Returned by [`Lifecycle::run`](crate::Lifecycle::run) and its siblings once the shutdown hooks have run. Returned from `main`
-/// it ends the process with status 1, and Lambda starts another one.
+/// Returned by [`Lifecycle::run`](crate::Lifecycle::run) and the other serving methods once the shutdown hooks have run. Returned
+/// from `main`, it ends the process with status 1, and Lambda starts another one.
 #[derive(thiserror::Error)]
 #[error("the function stops serving events: {}", Causes(&**.source))]
 #[non_exhaustive]
 pub struct ServeError {
-    /// Why: Lambda refused to send events ([`EventsRefused`](crate::runtime::EventsRefused)), the service was not ready for any
-    /// event ([`ServiceNotReady`](crate::runtime::ServiceNotReady)), or a SnapStart hook failed.
+    /// The cause: Lambda refused to send events ([`EventsRefused`](crate::runtime::EventsRefused)), the service was not ready for
+    /// an event ([`ServiceNotReady`](crate::runtime::ServiceNotReady)), or a SnapStart hook failed.
     pub source: Error,
 }
 
-/// `main` prints an error with `Debug`: it must read as well as `Display`.
+/// `main` prints an error with `Debug`, so it must be as readable as `Display`.
 impl Debug for ServeError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -73,10 +73,11 @@ impl OnShutdown {
     }
 }
 
-/// Serves until it ends by itself, or until the platform ends the environment.
+/// Serves until the service ends, or until the platform ends the environment.
 ///
-/// The future is pinned by the caller: it is several kilobytes, and an argument of an async function is kept beside its pinned copy. It
-/// lives to the end: dropping it would end the spans of invocations in progress as if they were over.
+/// The caller pins the future, because it has several kilobytes, and an argument of an async function is stored a second time
+/// beside its pinned copy. The future is not dropped before the end, because that would end the spans of invocations in progress
+/// as if they were complete.
 pub(crate) async fn serve(
     shared: &Arc<Shared>,
     on_shutdown: Option<OnShutdown>,
@@ -98,7 +99,7 @@ pub(crate) async fn serve(
             listener = None;
             Ok(())
         }
-        // Polled on while the environment ends, so that a response in progress gets out.
+        // Still polled during the shutdown, so that a response in progress is sent.
         ended = serving => ended,
     };
     crate::settings::warn_of_unknown_variables();
@@ -120,7 +121,7 @@ pub(crate) async fn serve(
 #[cfg(unix)]
 use signal::Listener;
 
-/// Without Unix signals a process does not learn that it will end.
+/// Without Unix signals a process is not notified of its end.
 #[cfg(not(unix))]
 enum Listener {}
 
@@ -177,11 +178,11 @@ impl Shutdown {
     }
 }
 
-/// Without timers nothing is bounded but by the platform's kill.
+/// Without timers, only the platform's kill limits the shutdown.
 async fn end(shared: &Shared, optional: Option<OnShutdown>, timers: bool) {
     let began = Instant::now();
     let budget = shared.settings.shutdown_budget;
-    // No end where it is beyond all clocks.
+    // No limit if it is beyond the clock's range.
     let until = |time| if timers { began.checked_add(time) } else { None };
     tracing::debug!("the environment ends: invocations in progress, shutdown hooks and a last flush");
     let stages = &shared.stages;
@@ -190,14 +191,14 @@ async fn end(shared: &Shared, optional: Option<OnShutdown>, timers: bool) {
         notice::log(Warning::ShutdownCutOff, Data::unfinished(stages.len()));
     }
     let until_hooks = until(hooks(budget));
-    // Beside the hooks: either may need all of the time.
+    // Concurrently with the hooks, because either may need all of the time.
     let hooks = async {
         if let Some(optional) = optional {
             (optional.run_hooks)(&shared.hooks, until_hooks).await;
         }
     };
     tokio::join!(trace::report_shutdown(shared, until_hooks), hooks);
-    // After the hooks, which may record some.
+    // After the hooks, which may record metrics.
     metrics::shut_down(shared);
     trace::flush(shared, until(budget)).await;
 }

@@ -12,15 +12,15 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// SIGTERM, listened for before it can be sent. Without a thread there is nothing to listen.
+/// A listener for SIGTERM, which starts before the signal can be sent. Without a thread there is no listener.
 pub(super) struct Listener {
-    /// Wakes the thread as SIGTERM does.
+    /// Wakes the thread like SIGTERM does.
     wake: UnixStream,
     over: oneshot::Receiver<()>,
 }
 
 impl Listener {
-    /// Starts the thread, which runs `shutdown` when SIGTERM comes.
+    /// Starts the thread, which runs `shutdown` on SIGTERM.
     pub(super) fn start(shutdown: Arc<Shutdown>) -> io::Result<Self> {
         let (mut terminated, handler) = UnixStream::pair()?;
         let wake = handler.try_clone()?;
@@ -37,13 +37,13 @@ impl Listener {
         Ok(Self { wake, over })
     }
 
-    /// Ready when the environment has ended and everything has been done about it.
+    /// Ready when the environment has ended and the shutdown is complete.
     pub(super) async fn over(&mut self) {
-        // An error: the thread has failed, and the task of `main` does what is left.
+        // An error means that the thread has failed. The task of `main` then runs the shutdown.
         let _ = (&mut self.over).await;
     }
 
-    /// Ends the environment from here, as SIGTERM does.
+    /// Ends the environment from here, like SIGTERM.
     pub(super) async fn end(mut self) {
         if self.wake.write_all(&[0]).is_ok() {
             let _ = (&mut self.over).await;
@@ -54,7 +54,7 @@ impl Listener {
 /// On a separate runtime: a hook may wait for a timer or a socket, and the driver of `main`'s runtime may belong to a thread that
 /// is blocked.
 fn run(shutdown: &Shutdown) {
-    // Where there is none, the task of `main` does it.
+    // If there is no runtime, the task of `main` runs the shutdown.
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(shutdown.run(true));
     // A hook or an exporter that blocks its thread is not waited for.

@@ -56,7 +56,7 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     }
     let span = Span::open(invocation, span, wanted);
     if shared.is_cut_off() {
-        // Nobody would say otherwise how it ended.
+        // Only this reports how it ended.
         report_begun_late(shared);
     }
     parent.with_span(span)

@@ -94,7 +94,7 @@ impl ManagedFunction {
 
 async fn next(State(api): State<Api>) -> Response {
     let Some(event) = api.waiting.lock().await.recv().await else {
-        // Nobody will send another event: the worker waits until its process is killed.
+        // There are no more events: the worker waits until its process is killed.
         return std::future::pending().await;
     };
     let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + patience();

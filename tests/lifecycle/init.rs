@@ -82,7 +82,7 @@ async fn provisioned() -> Tested {
     let document = stage.document(&answer).await?;
     ensure(document.annotations.get("cold_start") == Some(&json!(false)), "it is a cold start")?;
     let setups = stage.traces.find(|document| document.name == "init place");
-    let [setup] = setups.as_slice() else { return Err(format!("{} set-ups", setups.len()).into()) };
+    let [setup] = setups.as_slice() else { return Err(format!("{} initializers", setups.len()).into()) };
     ensure(setup.trace_id != answer.trace_id, "init is in the invocation's trace")?;
     let segment = stage.traces.find(|document| Some(&document.id) == setup.parent_id.as_ref());
     let [segment] = segment.as_slice() else { return Err("the initializer has no parent segment".into()) };

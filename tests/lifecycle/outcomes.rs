@@ -308,7 +308,7 @@ async fn deadline_while_blocking(kind: Kind) -> Tested {
     ensure(problems.len() == usize::from(kind.is_traced()), format!("{problems:?}"))?;
     silent_unless_traced(&stage, &kind)?;
     if kind.is_managed() {
-        // Nobody kills it. Whether others are served meanwhile is Tokio's to say: what waits on the blocked thread is not.
+        // The process is not killed. Tokio's scheduling decides whether other events are served meanwhile; tasks on the blocked thread are not.
         return ensure(stage.processes() == 1 && stage.function.pid().is_some(), "the process did not live");
     }
     serves_on(&stage, &kind, 2).await

@@ -95,7 +95,7 @@ async fn hook_blocks() -> Tested {
     within("the first poll", asked.notified()).await?;
     let pid = function.id().ok_or("no process")?.to_string();
     ensure(Command::new("kill").args(["-TERM", &pid]).status().await?.success(), "kill failed")?;
-    // Nobody kills it here: it would sleep as long as its hook.
+    // Nothing kills it here, so it would sleep as long as its hook.
     let output = within("the end of the process", function.wait_with_output()).await??;
     ensure(output.status.code() == Some(0), format!("{output:?}"))
 }
@@ -112,7 +112,7 @@ async fn refuses() -> Tested {
 }
 
 async fn comes_late() -> Tested {
-    // Nobody listens at a port that was just given back.
+    // No process listens at a port that was just released.
     let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     let mut function = function(Probe::Value, &address.to_string()).spawn()?;
     let mut lines = BufReader::new(function.stdout.take().ok_or("no output")?).lines();

@@ -44,7 +44,7 @@ async fn what_the_pace_has_no_time_for_leaves_at_the_end() {
         Some(Transport::Udp(udp)) => udp.paced.lock().await,
         _ => unreachable!("it is a socket"),
     };
-    // Somebody has the turn, and has it until after the end.
+    // The turn is taken until after the end.
     for until in [Some(Instant::now()), None] {
         within(documents.send_last(&batches, until)).await;
         let mut came = BTreeSet::new();

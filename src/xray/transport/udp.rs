@@ -26,13 +26,13 @@ const ABSENT_ELSEWHERE: Duration = Duration::from_millis(1_100);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sent {
-    /// Handed to the kernel. Nobody says whether it arrived.
+    /// The kernel accepted it. Whether it arrived is unknown.
     Yes,
     /// The kernel has no room right now; try again in a millisecond.
     Busy,
     /// Longer than a datagram can be.
     TooLarge,
-    /// Nobody listens at the address.
+    /// No process is listening at the address.
     Refused,
     /// Any other error of the socket.
     Failed(ErrorKind),
@@ -82,7 +82,7 @@ pub struct UdpEmitter {
     pacer: Pacer,
     stats: UdpStats,
     reported: bool,
-    /// Nobody listened when it was last looked; of the socket, so of all its clones.
+    /// No process was listening at the last check. All clones of the socket share it.
     absent: Arc<AtomicBool>,
     /// When that was found here.
     refused_at: Option<Moment>,

@@ -149,7 +149,7 @@ async fn log(secret: &str) {
 
 #[tracing::instrument(skip_all)]
 pub(super) async fn work(_: &str) {
-    tracing::debug!("at work");
+    tracing::debug!("working");
 }
 
 #[tracing::instrument]
