@@ -49,7 +49,8 @@ impl<'event> Iterator for Elements<'event> {
 
 /// The parts between the brackets, separated by commas.
 struct Parts<'event> {
-    /// Where the last value begins: it is skipped when the next one is wanted, not for a reader who has found what it looked for.
+    /// The start of the last value. It is skipped only when the next one is needed, so a reader that has found its key does not
+    /// pay for it.
     last: &'event [u8],
     begun: bool,
 }
@@ -70,7 +71,7 @@ impl<'event> Parts<'event> {
     }
 }
 
-/// The text behind the value it begins with.
+/// The text after its first value.
 fn skip(text: &[u8]) -> &[u8] {
     match text.first() {
         Some(b'"') => behind_string(&text[1..]),
@@ -83,7 +84,7 @@ fn skip(text: &[u8]) -> &[u8] {
     }
 }
 
-/// Counts the brackets of one kind outside of strings: in JSON those of the other kind are balanced between them.
+/// Counts the brackets of one kind outside of strings. In valid JSON, those of the other kind are balanced between them.
 fn behind_brackets(text: &[u8], open: u8, close: u8) -> &[u8] {
     let mut depth = 0_usize;
     let mut at = 0;
@@ -107,7 +108,7 @@ fn behind_string(inside: &[u8]) -> &[u8] {
     inside.get(end_of_string(inside) + 1..).unwrap_or_default()
 }
 
-/// Where the quote is that ends a string: one behind an even number of backslashes.
+/// The position of the quote that ends a string: the first one after an even number of backslashes.
 fn end_of_string(inside: &[u8]) -> usize {
     let is_escaped = |quote: usize| inside[..quote].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
     memchr_iter(b'"', inside).find(|quote| !is_escaped(*quote)).unwrap_or(inside.len())

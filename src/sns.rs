@@ -1,4 +1,4 @@
-//! The hop through SNS, straight to the function: a typed handler per notification, with a span that links to its producer.
+//! SNS notifications that are sent directly to the function: a typed handler for each, with a span that links to its producer.
 //!
 //! ```no_run
 //! use lambda_lifecycle::{Error, Lifecycle, sns::{self, Notification}};
@@ -17,12 +17,12 @@
 //! }
 //! ```
 //!
-//! SNS invokes a function asynchronously with one notification, and Lambda repeats it when the handler fails. With active tracing
-//! on the topic the invocation is in the producer's trace already. A W3C `traceparent` among the message attributes is read where the
-//! [propagators](crate::Builder::propagators) say so.
+//! SNS invokes a function asynchronously with one notification, and Lambda retries it when the handler fails. With active tracing
+//! on the topic, the invocation is already in the producer's trace. A W3C `traceparent` among the message attributes is read if
+//! the [propagators](crate::Builder::propagators) include it.
 //!
-//! Through a queue it is [`sqs::batch`](crate::sqs::batch): as it is where the subscription uses raw message delivery, else with
-//! [`from_sns`](crate::sqs::Batch::from_sns).
+//! For notifications that pass through a queue, use [`sqs::batch`](crate::sqs::batch): unchanged if the subscription uses raw
+//! message delivery, else with [`from_sns`](crate::sqs::Batch::from_sns).
 
 use crate::{
     Invocation, TraceParent, decode,
@@ -44,15 +44,15 @@ use std::{
 };
 use tower::Service;
 
-/// What SNS says of a message it delivers, to a function or into a queue. See
-/// [Amazon SNS message and JSON formats](https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html).
+/// A notification, as SNS delivers it to a function or a queue. See [Amazon SNS message and JSON
+/// formats](https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct Notification<T> {
     /// The published message.
     pub message: T,
-    /// SNS's id of it.
+    /// The id that SNS gave it.
     pub message_id: String,
     /// The topic.
     pub topic_arn: String,
@@ -67,14 +67,14 @@ pub struct Notification<T> {
     pub message_attributes: HashMap<String, NotificationAttribute>,
 }
 
-/// An attribute that the publisher gave a message.
+/// A message attribute from the publisher.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct NotificationAttribute {
     /// `String`, `String.Array`, `Number` or `Binary`.
     #[serde(rename = "Type", deserialize_with = "null_as_default")]
     pub data_type: String,
-    /// The value; of a `Binary` in base64.
+    /// The value, in base64 for `Binary`.
     #[serde(deserialize_with = "null_as_default")]
     pub value: String,
 }
@@ -90,15 +90,15 @@ impl<T> Notification<T> {
         self.topic_arn.rsplit(':').next().unwrap_or_default()
     }
 
-    /// The message, and what is around it.
+    /// The message, and the notification without it.
     pub(crate) fn take(self) -> (T, Notification<()>) {
         let Self { message, message_id, topic_arn, subject, timestamp, message_attributes } = self;
         (message, Notification { message: (), message_id, topic_arn, subject, timestamp, message_attributes })
     }
 }
 
-/// The event SNS invokes a function with. See
-/// [Invoking Lambda functions with Amazon SNS notifications](https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html).
+/// The event with which SNS invokes a function. See [Invoking Lambda functions with Amazon SNS
+/// notifications](https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html).
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct SnsEvent {
     /// The notifications; SNS sends one.
@@ -132,7 +132,7 @@ impl<H, Args, T, State> fmt::Debug for Notifications<H, Args, T, State> {
 /// Runs `handler` for each notification, with the message decoded from JSON into `T`.
 ///
 /// The handler is an `async fn(Notification<T>)`, or an `async fn(App, Notification<T>)` with [`with_state`](Notifications::with_state).
-/// The first failure is the invocation's: Lambda then repeats the event.
+/// The first failure fails the invocation, and Lambda retries the event.
 pub fn notifications<H, Args, State, T>(handler: H) -> Notifications<H, Args, T>
 where
     T: DeserializeOwned,
@@ -141,7 +141,8 @@ where
     Notifications { state: (), handler, args: PhantomData, decode: |text| decode::from_str(&text) }
 }
 
-/// As [`notifications`], with the messages as they came: for topics whose publishers send text, such as AWS Budgets or CloudFormation.
+/// Like [`notifications`], with the messages unchanged: for topics whose publishers send text, such as AWS Budgets or
+/// CloudFormation.
 ///
 /// ```
 /// use lambda_lifecycle::{Error, sns::{self, Notification}};

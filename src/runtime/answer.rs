@@ -19,7 +19,7 @@ const NONE: u8 = 0;
 const BEGUN: u8 = 1;
 const CONCLUDED: u8 = 2;
 
-/// In the extensions of an event, so that it goes wherever a layer takes the event: into another task too.
+/// Stored in the event's extensions, so that it stays with the event in every layer, also in another task.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answer(Arc<State>);
 
@@ -33,7 +33,7 @@ struct State {
 #[must_use]
 pub(super) struct Posting<'a>(&'a Answer);
 
-/// True of an event that the library's own loop has fetched.
+/// True for an event that the library's own loop has fetched.
 pub(crate) fn is_of_loop(extensions: &Extensions) -> bool {
     extensions.get::<Answer>().is_some()
 }
@@ -43,7 +43,7 @@ impl Answer {
         extensions.get().cloned().or_else(|| CURRENT.try_with(Self::clone).ok()).unwrap_or_default()
     }
 
-    /// Runs what handles the event.
+    /// Runs the handling of the event.
     pub(super) fn scope<F: Future>(&self, handled: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self.clone(), handled)
     }
@@ -53,7 +53,7 @@ impl Answer {
         Posting(self)
     }
 
-    /// Whether the Runtime API has had a response. Where a task of a layer's is posting one, that is waited for.
+    /// Whether the Runtime API has got a response. If a layer's task is posting one, this waits for it.
     pub(super) async fn is_concluded(&self) -> bool {
         loop {
             let mut changed = pin!(self.0.changed.notified());
@@ -72,7 +72,7 @@ impl Answer {
 }
 
 impl Posting<'_> {
-    /// The Runtime API has responded, or is not asked any more.
+    /// The Runtime API has confirmed the response, or is not called any more.
     pub(super) fn conclude(self) {
         self.0.set(CONCLUDED);
     }

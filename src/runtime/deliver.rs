@@ -1,4 +1,4 @@
-//! Posts what an invocation ended with, and lets the invocation know what became of it.
+//! Posts the outcome of an invocation, and records the result of the post.
 
 use super::{
     Shared,
@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue, Request, StatusCode};
 use lambda_runtime::Diagnostic;
 use std::sync::Arc;
 
-/// A whole response is sent again when its connection breaks: Lambda takes the first that arrives.
+/// A whole response is sent again when its connection breaks. Lambda accepts the first one that arrives.
 const ATTEMPTS: u32 = 5;
 
 /// The post that ends an invocation.
@@ -33,7 +33,7 @@ pub(super) enum Post {
     Error(Diagnostic),
 }
 
-/// The fate of a post.
+/// The result of a post.
 #[derive(Debug)]
 pub(super) enum Delivery {
     Accepted,
@@ -41,11 +41,11 @@ pub(super) enum Delivery {
     Broken { reason: String },
 }
 
-/// Posts, and notes on the invocation what the caller did not get.
+/// Posts, and records on the invocation if the caller did not get the response.
 pub(super) async fn deliver(shared: &Shared, ids: &Ids, answer: &Answer, post: Post) {
     let posting = answer.begin();
     let is_error = matches!(post, Post::Error(_));
-    // The connection lives until the outcome is known: with it goes the user's stream, whose end would be taken for the reason.
+    // The connection lives until the outcome is known. It owns the user's stream, and dropping that would look like the cause.
     let (delivery, connection) = match post {
         Post::Response(body) => {
             let uri = shared.client.endpoint.invocation(ids.request_id.as_bytes(), "response");
@@ -85,7 +85,7 @@ async fn whole(shared: &Shared, make: impl Fn() -> Request<Body>, ids: &Ids) -> 
                 }
                 return (judge(&reply, broken), None);
             }
-            // The status is the verdict, whatever became of what comes after it.
+            // The status decides, even if the rest of the response is lost.
             Err(Failure::BodyBroken(parts, _) | Failure::BodyStalled(parts)) => {
                 return (judge(&Reply { parts: *parts, body: Bytes::new() }, broken), None);
             }
@@ -120,7 +120,7 @@ async fn streamed(shared: &Shared, ids: &Ids, body: Body, progress: &Progress) -
                 let delivery = judge(&reply, None);
                 return match connection {
                     Some(connection) if matches!(delivery, Delivery::Accepted) => finished(shared, connection, progress).await,
-                    // Of a response that came early the rest of the stream is not wanted.
+                    // The Runtime API responded early, so the rest of the stream is not needed.
                     connection => (delivery, connection.map(kept)),
                 };
             }
@@ -146,7 +146,7 @@ fn kept(connection: Connection) -> Box<dyn Send> {
     Box::new(connection)
 }
 
-/// An accepted stream: the Runtime API may have responded before it was at its end.
+/// An accepted stream. The Runtime API may have responded before its end.
 async fn finished(shared: &Shared, mut connection: Connection, progress: &Progress) -> (Delivery, Kept) {
     let reason = match connection.finish(progress).await {
         Ok(true) => {
@@ -167,7 +167,7 @@ fn with_invocation_id(mut request: Request<Body>, ids: &Ids) -> Request<Body> {
     request
 }
 
-/// The verdict of the Runtime API on a post, of which an earlier attempt may have arrived.
+/// The result of a post, from the Runtime API's response. An earlier attempt may have arrived.
 fn judge(reply: &Reply, broken: Option<String>) -> Delivery {
     let status = reply.parts.status;
     if status.is_success() {
@@ -220,7 +220,7 @@ fn conclude(outcome: Outcome, is_error: bool) {
         let data = Data { outcome: Some(name), error_type: kind.as_deref(), ..Data::error(&message) };
         notice::log(Warning::InvocationFailed, data);
     } else {
-        // Why it failed has been logged already, and stays its outcome.
+        // The reason for the failure is already logged, and remains the outcome.
         notice::log(Warning::ErrorUndelivered, Data::error(&message));
     }
 }

@@ -1,4 +1,4 @@
-//! An event's headers, read so that none of them can cost the invocation.
+//! Reads an event's headers, so that an invalid one never fails the invocation.
 
 use super::fault::Faults;
 use crate::environment::variable;
@@ -20,12 +20,12 @@ pub(super) const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 #[derive(Clone, Debug)]
 pub(super) struct Ids {
     pub(super) request_id: HeaderValue,
-    /// Given back as it came: Lambda refuses a response to an attempt that is over.
+    /// Sent back unchanged, because Lambda refuses a response to an attempt that is over.
     pub(super) invocation_id: Option<HeaderValue>,
 }
 
 impl Ids {
-    /// `None` for an event without a request id: no response to it is possible.
+    /// `None` for an event without a request id, to which no response is possible.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let request_id = headers.get(REQUEST_ID).filter(|id| !id.is_empty())?.clone();
         Some(Self { request_id, invocation_id: headers.get(INVOCATION_ID).cloned() })
@@ -44,7 +44,7 @@ pub(super) fn config() -> Arc<Config> {
     })
 }
 
-/// The handler's context. A header that cannot be understood is as good as absent, and stays with the raw headers.
+/// The handler's context. An invalid header counts as missing, and is still in the raw headers.
 pub(super) fn context(headers: &HeaderMap, ids: &Ids, config: &Arc<Config>, faults: &Faults) -> Context {
     let mut context = Context::default();
     context.env_config = Arc::clone(config);
@@ -62,7 +62,7 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
     String::from_utf8_lossy(value.as_bytes())
 }
 
-/// 0 means that there is none.
+/// 0 means that there is no deadline.
 fn deadline(headers: &HeaderMap, faults: &Faults) -> u64 {
     let Some(value) = headers.get(DEADLINE) else {
         faults.header_ignored(DEADLINE, format_args!("it is missing; the invocation has no deadline"));
@@ -75,7 +75,7 @@ fn deadline(headers: &HeaderMap, faults: &Faults) -> u64 {
     })
 }
 
-/// Parses a header that the caller fills. Its content may be confidential, so only the position of the problem is logged.
+/// Parses a header that the caller sets. Its content may be confidential, so only the position of the error is logged.
 fn json<T: DeserializeOwned>(headers: &HeaderMap, name: &'static str, faults: &Faults) -> Option<T> {
     let value = headers.get(name).filter(|value| !value.is_empty())?;
     serde_json::from_slice(value.as_bytes())

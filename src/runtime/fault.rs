@@ -1,4 +1,5 @@
-//! Faults of the Runtime API. Each is logged at once, repetitions are logged rarely, and the pauses between attempts grow.
+//! Faults of the Runtime API. The first one is logged at once, and repetitions are logged rarely. The pauses between attempts
+//! grow.
 
 use crate::{
     clock,
@@ -16,9 +17,9 @@ use std::{
 pub(crate) enum Fault {
     /// No connection could be made.
     Unreachable,
-    /// A connection was closed or reset, or what came was not HTTP.
+    /// A connection was closed or reset, or the data was not HTTP.
     ConnectionBroken,
-    /// Nothing moved for a minute.
+    /// No data was sent or received for a minute.
     Stalled,
     /// A status that is not a success.
     Refused,
@@ -58,7 +59,7 @@ impl Fault {
     }
 }
 
-/// A fault of one kind is logged no more often than this, by all workers together.
+/// The shortest time between two log lines about faults of one kind, for all workers together.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The faults of one process.
@@ -80,7 +81,7 @@ struct Logged {
 }
 
 impl Faults {
-    /// Logs a fault, unless one of its kind was logged a moment ago.
+    /// Logs a fault, unless one of its kind was logged recently.
     #[cold]
     #[inline(never)]
     pub(super) fn report(&self, fault: Fault, endpoint: &str, error: fmt::Arguments<'_>) {
@@ -118,10 +119,10 @@ impl Faults {
         self.state().failed += 1;
     }
 
-    /// An event came. True for the first one after a failure.
+    /// Records that an event came. Logs the recovery if it is the first one after failures.
     pub(super) fn recovered(&self) {
         let failed = std::mem::take(&mut self.state().failed);
-        // One alone is a connection that was closed while it was not used.
+        // A single failure is usually a connection that was closed while it was idle.
         if failed > 1 {
             notice::log(Warning::RuntimeApiRecovered, Data { repeated: Some(failed), ..Data::default() });
         }
@@ -135,7 +136,7 @@ impl Faults {
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The time between two attempts: none before the second, then twice as long each time, at most five seconds.
+/// The pause between two attempts: none before the second, then twice as long each time, at most five seconds.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
     failures: u32,
@@ -161,7 +162,7 @@ impl Pause {
         }
     }
 
-    /// Between two attempts of which neither fails.
+    /// The pause between two attempts that both succeed.
     pub(super) async fn shortest() {
         clock::sleep(FIRST).await;
     }

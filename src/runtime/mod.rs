@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 use tower::{Layer, Service};
 use worker::Stopped;
 
-/// Fetches events and posts responses; takes the place of [`lambda_runtime::Runtime`].
+/// Fetches events and posts responses, in place of [`lambda_runtime::Runtime`].
 ///
 /// [`Lifecycle`](crate::Lifecycle) uses it. Use it yourself to arrange [`HandlerLayer`](crate::service::HandlerLayer),
 /// [`RuntimeLayer`](crate::service::RuntimeLayer) and your own layers as you like. Layers are services of [`LambdaInvocation`],
@@ -80,7 +80,7 @@ where
 {
     /// A runtime for a handler, in the environment that the variables describe.
     ///
-    /// [`Lifecycle::runtime`](crate::Lifecycle::runtime) makes one that is configured in code.
+    /// [`Lifecycle::runtime`](crate::Lifecycle::runtime) creates one that is configured in code.
     ///
     /// # Errors
     /// [`EnvironmentError`] when a variable that Lambda sets is missing or malformed.
@@ -100,9 +100,10 @@ where
 }
 
 impl<S> Runtime<S> {
-    /// Puts a layer around everything so far: it sees the event before the layers added earlier, and their end after them.
+    /// Puts a layer around everything so far. It sees an event before the layers that were added earlier, and their end after
+    /// them.
     ///
-    /// A layer that fails, panics or drops the service below it affects only its invocation: Lambda gets an error as response.
+    /// A layer that fails, panics or drops the service below it affects only its invocation: Lambda gets an error response.
     pub fn layer<L>(self, layer: L) -> Runtime<L::Service>
     where
         L: Layer<S>,
@@ -113,7 +114,8 @@ impl<S> Runtime<S> {
 
     /// Hooks around a SnapStart snapshot: see [`SnapStartResource`]. Without SnapStart they are not called.
     ///
-    /// Register foundations first. Hooks before the snapshot run in reverse order, those after the restore in order.
+    /// Register resources that others depend on first. Hooks before the snapshot run in reverse order, those after the restore in
+    /// order.
     pub fn register_snapstart_resource(mut self, resource: Arc<dyn SnapStartResource>) -> Self {
         self.resources.push(resource);
         self
@@ -141,7 +143,7 @@ where
     ///
     /// # Errors
     /// [`EventsRefused`] when Lambda refuses to send events; [`ServiceNotReady`] when the service is not ready for five events in
-    /// a row; the error of a SnapStart hook. Connections that break are made again, without end.
+    /// a row; the error of a SnapStart hook. Broken connections are reopened, without a limit.
     pub async fn run(self) -> Result<(), Error> {
         let Self { mut service, shared, resources } = self;
         restored(&shared, &resources).await?;
@@ -154,12 +156,12 @@ where
     S: Service<LambdaInvocation, Response = (), Error = Error> + Clone + Send + 'static,
     S::Future: Send,
 {
-    /// Serves as many events at a time as the environment asks for: `AWS_LAMBDA_MAX_CONCURRENCY` on Managed Instances, one
+    /// Serves as many events at a time as the environment allows: `AWS_LAMBDA_MAX_CONCURRENCY` on Managed Instances, one
     /// elsewhere.
     ///
     /// # Errors
-    /// As [`run`](Self::run); on Managed Instances when Lambda refuses to send events to every worker. A worker whose service is
-    /// not ready any more gets another clone there, and the error comes when that has never been ready.
+    /// Like [`run`](Self::run). On Managed Instances it fails only when Lambda refuses to send events to every worker. If a
+    /// worker's service is no longer ready, the worker gets a new clone. It fails when a clone has never been ready.
     ///
     /// # Panics
     /// Outside a Tokio runtime.

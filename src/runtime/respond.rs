@@ -1,4 +1,4 @@
-//! The innermost service: decodes the event, calls the handler, posts what it made.
+//! The innermost service: decodes the event, calls the handler, and posts the result.
 
 use super::{
     Shared,
@@ -31,7 +31,7 @@ use tower::Service;
 
 type Types<T> = PhantomData<fn() -> T>;
 
-/// The service around a handler of typed events, made by [`Runtime::new`](super::Runtime::new). Layers go around it.
+/// The service around a handler of typed events, created by [`Runtime::new`](super::Runtime::new). Layers wrap it.
 pub struct Respond<H, T, Buffered, Streaming> {
     handler: H,
     shared: Arc<Shared>,
@@ -80,9 +80,9 @@ where
 
     fn call(&mut self, event: LambdaInvocation) -> Self::Future {
         let LambdaInvocation { parts, body, context } = event;
-        // Under the target that users of `lambda_runtime` know, which the trace never records.
+        // Under the target that users of `lambda_runtime` know. The trace never records it.
         tracing::trace!(target: "lambda_runtime", body = %String::from_utf8_lossy(&body), "event received");
-        // The request id of the context is the one that layers see, and may have come from elsewhere than the header.
+        // Layers see the request id of the context, which may differ from the header.
         let ids = Ids::of(&parts.headers).or_else(|| {
             let request_id = HeaderValue::from_str(&context.request_id).ok()?;
             Some(Ids { request_id, invocation_id: None })
@@ -98,7 +98,7 @@ where
             }
             let mut json = serde_json::Deserializer::from_slice(&body);
             let payload = T::deserialize(&mut json).map_err(|error| {
-                // The error's own text quotes the event. The handler's layer, whose payload always decodes, says more.
+                // The error's own text quotes the event. The handler's layer, whose payload always decodes, reports more details.
                 let (wanted, line, column) = (decode::type_name::<T>(), error.line(), error.column());
                 Outcome::Undecodable(Diagnostic {
                     error_type: "Lifecycle.UndecodableEvent".to_owned(),
@@ -170,7 +170,7 @@ where
                 this.handler.set(None);
                 Ok(())
             });
-            // The handler's layer has done this as well, where there is one. Where there is none the outcome is not known.
+            // The handler's layer has already done this. Without that layer the outcome is unknown.
             if Invocation::try_current().is_some_and(|invocation| !invocation.begin_response(None)) {
                 return Poll::Pending;
             }
@@ -205,7 +205,7 @@ where
     }
 }
 
-/// The head of the HTTP response that the caller gets, and the eight NUL bytes that end it.
+/// The head of the caller's HTTP response, and the eight NUL bytes that end it.
 fn prelude(mut prelude: MetadataPrelude) -> Result<Bytes, serde_json::Error> {
     prelude.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
     let mut json = serde_json::to_vec(&prelude)?;
@@ -213,7 +213,7 @@ fn prelude(mut prelude: MetadataPrelude) -> Result<Bytes, serde_json::Error> {
     Ok(json.into())
 }
 
-/// Notes why an invocation failed, and logs it, unless the handler's layer has done so.
+/// Records why an invocation failed, and logs it, unless the handler's layer has done so.
 fn conclude(shared: &Shared, outcome: Outcome) -> Diagnostic {
     let outcome = outcome.cut();
     let invocation = Invocation::try_current();

@@ -17,7 +17,7 @@ pub(crate) struct Shared {
     config: OnceLock<Arc<Config>>,
     pub(super) faults: Faults,
     pub(super) workers: u32,
-    /// Workers to whom Lambda refuses to send events.
+    /// The number of workers to which Lambda refuses to send events.
     pub(super) refused: AtomicU32,
 }
 
@@ -38,7 +38,8 @@ impl Shared {
         self.config.get_or_init(event::config)
     }
 
-    /// An error as it may leave: its URLs cut, and past the redactor of its invocation, or of the runtime where there is none.
+    /// An error as it may be posted: its URLs shortened, and redacted by its invocation's redactor, or by the runtime's outside
+    /// of one.
     pub(super) fn redacted(&self, error: Diagnostic) -> Diagnostic {
         match Invocation::try_current() {
             Some(invocation) => invocation.shared().settings.redacted(error),
@@ -49,27 +50,27 @@ impl Shared {
 
 /// A layer, or the handler, was not ready for any of several events in a row: its `poll_ready` failed or panicked.
 ///
-/// A service that is not ready any more rarely becomes so again, and each event would fail; a new environment makes a new one.
+/// A service that is no longer ready rarely recovers, and every event would fail. A new environment creates a new one.
 #[derive(Debug, thiserror::Error)]
 #[error("the service was not ready for {events} events in a row: {source}")]
 #[non_exhaustive]
 pub struct ServiceNotReady {
-    /// For how many events in a row it was not ready.
+    /// The number of events in a row for which it was not ready.
     pub events: u32,
-    /// What `poll_ready` failed with the last time.
+    /// The last error of `poll_ready`.
     pub source: Error,
 }
 
-/// Lambda refuses to send events, so the loop cannot go on.
+/// Lambda refuses to send events, so the loop cannot continue.
 ///
-/// Its documentation asks a runtime to exit then; a new environment serves the next event.
+/// Lambda's documentation requires a runtime to exit then. A new environment serves the next event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{attempts} requests for an event were refused in a row, the last one with status {status}: {reason}")]
 #[non_exhaustive]
 pub struct EventsRefused {
     /// The status of the last refusal.
     pub status: u16,
-    /// How many requests in a row were refused.
+    /// The number of requests that were refused in a row.
     pub attempts: u32,
     /// The reason that the Runtime API gave.
     pub reason: String,

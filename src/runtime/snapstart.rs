@@ -1,4 +1,4 @@
-//! Around a SnapStart snapshot: hooks, `/restore/next`, and what becomes of their failures.
+//! SnapStart: the hooks around a snapshot, `/restore/next`, and the handling of failures.
 
 use super::{
     Shared,
@@ -40,7 +40,7 @@ pub(super) async fn restore(shared: &Shared, resources: &[Arc<dyn SnapStartResou
     Ok(())
 }
 
-/// Waits until the environment was restored from its snapshot.
+/// Waits until the environment is restored from its snapshot.
 async fn next(shared: &Shared) -> Result<(), Error> {
     let mut pause = Pause::default();
     let mut attempts = 0;
@@ -48,7 +48,7 @@ async fn next(shared: &Shared) -> Result<(), Error> {
         let request = shared.client.get(shared.client.endpoint.runtime("restore/next"));
         match shared.client.call(request, true).await {
             Ok(reply) if reply.parts.status.is_success() => return Ok(()),
-            // The environment was restored, whatever became of the body: asked again, Lambda would not respond any more.
+            // The environment is restored, even if the body is lost. Lambda would not respond to another request.
             Err(Failure::BodyBroken(parts, _) | Failure::BodyStalled(parts)) if parts.status.is_success() => return Ok(()),
             Ok(reply) => {
                 return Err(
@@ -73,7 +73,7 @@ async fn hook<'a>(name: &str, hook: impl FnOnce() -> BoxFuture<'a, Result<(), Er
     poll_fn(|cx| catch(|| hook.as_mut().poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic))))).await
 }
 
-/// Posts an error after which the process ends, and gives it back as it may leave in the log and by `main`, which prints it.
+/// Posts an error after which the process ends. Returns it redacted, for the log and for `main`, which prints it.
 async fn post(shared: &Shared, path: &'static str, kind: &'static str, error: Error) -> Error {
     let text = error.to_string();
     let redacted = shared.redacted(diagnostic::of_error(&error));

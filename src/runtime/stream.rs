@@ -1,4 +1,4 @@
-//! A streamed response, with a trailer that says why it ended early.
+//! A streamed response, with a trailer that has the reason if it ends early.
 
 use super::Shared;
 use crate::{
@@ -23,10 +23,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// A streamed response: its prelude, the user's chunks, and the trailer of one that broke off.
+/// A streamed response: its prelude, the user's chunks, and the trailer if it breaks off.
 pub(super) struct Streamed<S> {
     prelude: Option<Bytes>,
-    /// `None` at its end. Its destructor is the user's code too.
+    /// `None` at its end. Its destructor is user code too.
     stream: Option<S>,
     progress: Arc<Progress>,
     shared: Arc<Shared>,
@@ -68,14 +68,14 @@ where
             Ok(polled) => match ready!(polled) {
                 Some(Ok(chunk)) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
                 Some(Err(diagnostic)) => Some(diagnostic),
-                // A stream that the handler's layer watches ends quietly, and the invocation knows why.
+                // A stream that the handler's layer tracks ends without an error, and the invocation has the reason.
                 None => Invocation::try_current()
                     .filter(|invocation| invocation.notes().stream_broken)
                     .and_then(|invocation| invocation.failure()),
             },
             Err(panic) => Some(diagnostic::panic(format!("the response stream panicked: {panic}"))),
         };
-        // The caller has had all of it, whatever its destructor does.
+        // The caller has received everything, so a panic in the destructor does not matter.
         if let Err(panic) = catch_drop(this.stream.take()) {
             notice::log(Warning::ResponseDropPanicked, Data::error(&panic));
         }
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// The trailer that makes Lambda break off the response to the caller.
+/// The trailer that makes Lambda abort the response to the caller.
 fn trailer(diagnostic: Diagnostic) -> HeaderMap {
     let diagnostic = diagnostic::bounded(diagnostic);
     let body = serde_json::to_vec(&diagnostic).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `_X_AMZN_TRACE_ID`: the trace header of the invocation, for code that finds it nowhere else.
+//! `_X_AMZN_TRACE_ID`: the trace header of the invocation, for code that cannot get it otherwise.
 
 use std::{env, ffi::OsStr};
 
@@ -13,7 +13,7 @@ enum Change<'v> {
 }
 
 impl<'v> Change<'v> {
-    /// A value with a NUL byte cannot be set: it is as good as absent.
+    /// A value with a NUL byte cannot be set and counts as missing.
     fn between(current: Option<&OsStr>, wanted: Option<&'v str>) -> Self {
         match (current, wanted.filter(|value| !value.contains('\0'))) {
             (Some(current), Some(wanted)) if current == wanted => Self::None,
@@ -24,7 +24,7 @@ impl<'v> Change<'v> {
     }
 }
 
-/// Gives the variable the value of this invocation. Called between two invocations, where one runs at a time.
+/// Sets the variable to the header of this invocation. Called between two invocations, if invocations run one at a time.
 #[allow(unsafe_code)]
 pub(super) fn set(trace_id: Option<&str>) {
     match Change::between(env::var_os(NAME).as_deref(), trace_id) {

@@ -1,4 +1,4 @@
-//! One worker: fetches an event, has it handled, makes sure that it has a response, and fetches the next.
+//! One worker: fetches an event, runs the handler, makes sure that the event gets a response, and fetches the next one.
 
 use super::{
     EventsRefused, ServiceNotReady, Shared,
@@ -24,22 +24,22 @@ use std::{
 };
 use tower::Service;
 
-/// So many refusals in a row, and Lambda means it: AWS's documentation asks a runtime to exit then.
+/// The refusals in a row after which a runtime must exit, according to AWS's documentation.
 pub(super) const REFUSALS: u32 = 5;
 
-/// In the extensions of an event of which only the head came: what happened to the rest.
+/// Stored in the extensions of an event of which only the head arrived: what happened to the rest.
 #[derive(Clone, Debug)]
 pub(super) struct Truncated(pub(super) String);
 
-/// A service that is not ready for so many events in a row will not be.
+/// A service that is not ready for this number of events in a row will not recover.
 const NOT_READY: u32 = 5;
 
-/// Why a worker serves no more.
+/// The reason why a worker stops serving.
 pub(super) enum Stopped {
     Refused(EventsRefused),
     NotReady {
         error: ServiceNotReady,
-        /// For an earlier event it was.
+        /// It was ready for an earlier event.
         was_ready: bool,
     },
 }
@@ -53,7 +53,7 @@ impl Stopped {
     }
 }
 
-/// Serves as one of so many workers, until the Runtime API refuses every one of them for good.
+/// Serves as one of several workers, until the Runtime API permanently refuses all of them.
 pub(super) async fn serve<S>(shared: &Shared, service: &mut S, workers: u32) -> Stopped
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
@@ -65,7 +65,7 @@ where
         let request = shared.client.get(shared.next.clone());
         let event = match shared.client.call(request, true).await {
             Ok(Reply { parts, body }) => match parts.status {
-                // An emulator without an event to send says so, as often as it is asked.
+                // An emulator without an event responds with this status to every request.
                 StatusCode::NO_CONTENT => {
                     pause.reset();
                     None
@@ -145,15 +145,15 @@ fn names(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers.keys().map(http::HeaderName::as_str)
 }
 
-/// Lambda waits for the response to an event of which we know no more than its head.
+/// Lambda waits for the response to an event of which only the head arrived.
 fn truncated(shared: &Shared, mut parts: response::Parts, why: &str) -> Fetched {
     shared.faults.report(Fault::EventLost, "next", format_args!("{why}"));
     parts.extensions.insert(Truncated(why.to_owned()));
     event(shared, parts, Bytes::new())
 }
 
-/// Has an event handled. Whatever the service and its layers do, the event has a response afterwards. An error is that of a service
-/// that was not ready.
+/// Handles an event. Regardless of the service and its layers, the event has a response afterwards. The error is that of a
+/// service that was not ready.
 async fn handle<S>(shared: &Shared, service: &mut S, ids: &Ids, mut invocation: LambdaInvocation) -> Result<(), Error>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
@@ -180,7 +180,7 @@ where
     let id = &ids.request_id;
     shared.faults.report(Fault::Unanswered, "next", format_args!("a layer {what} (request {id:?}): {}", error.error_message));
     if !responded {
-        // Rare, and boxed, so that the loop's future is not as large as it.
+        // Rare, and boxed, so that it does not enlarge the loop's future.
         Box::pin(deliver(shared, ids, &answer, Post::Error(error))).await;
     }
     if ready { Ok(()) } else { Err(message.into()) }
@@ -191,7 +191,7 @@ enum Ended {
     Panicked(String),
 }
 
-/// Calls the service so that nothing of it can unwind into the loop.
+/// Calls the service so that no panic in it can unwind into the loop.
 async fn guarded<S>(service: &mut S, invocation: LambdaInvocation, ready: &mut bool) -> Result<(), Ended>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,

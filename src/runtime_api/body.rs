@@ -1,4 +1,4 @@
-//! The bodies of requests: empty, a whole document, or a stream.
+//! The bodies of requests: empty, a complete document, or a stream.
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -58,21 +58,21 @@ impl http_body::Body for Body {
     }
 }
 
-/// How far a streamed body has come, seen from outside of the connection that it was given to.
+/// The progress of a streamed body, visible outside of the connection that owns it.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// The user's stream has nothing to send: the Runtime API is not what everything waits for.
+    /// The user's stream has no data to send, so the Runtime API is not the cause of a delay.
     waiting: AtomicBool,
     ended: AtomicBool,
 }
 
 impl Progress {
-    /// The user's stream was asked for its next chunk.
+    /// The user's stream was polled for its next chunk.
     pub(crate) fn polled(&self, pending: bool) {
         self.waiting.store(pending, Ordering::Relaxed);
     }
 
-    /// All of the body was handed to the connection.
+    /// The whole body was passed to the connection.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }

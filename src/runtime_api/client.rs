@@ -1,4 +1,4 @@
-//! As many connections as there are requests at once: one on demand, one for each worker on Managed Instances.
+//! A pool of connections, one for each concurrent request: one on demand, one for each worker on Managed Instances.
 
 use super::{Body, Connection, Endpoint, Failure, Progress, Reply};
 use bytes::Bytes;
@@ -30,7 +30,7 @@ impl Client {
     }
 
     pub(crate) fn new(endpoint: Endpoint) -> Self {
-        // Its own user agent, which Lambda reads: the one that the whole of Rust's runtime has.
+        // Lambda reads the user agent. This is the one of all Rust runtimes.
         let request = lambda_runtime_api_client::build_request().body(()).unwrap_or_default();
         let user_agent = request.headers().get(USER_AGENT).cloned().unwrap_or(HeaderValue::from_static("aws-lambda-rust"));
         Self { endpoint, user_agent, idle: Mutex::default() }
@@ -75,8 +75,8 @@ impl Client {
         }
     }
 
-    /// As [`send`](Self::send), for a request that is not repeated and whose connection is kept where it can be. A refusal is one, whatever
-    /// becomes of its body.
+    /// Like [`send`](Self::send), for a request that is not repeated. Its connection is kept if possible. A refusal counts as a
+    /// response, even if its body is lost.
     pub(crate) async fn call(&self, request: Request<Body>, long_poll: bool) -> Result<Reply, Failure> {
         let (ended, connection) = self.send(request, long_poll, None).await;
         match (ended, connection) {
@@ -93,7 +93,7 @@ impl Client {
         }
     }
 
-    /// The connection is fit for another request, or found not to be when that comes.
+    /// Keeps the connection for another request. If it is no longer usable then, it is dropped.
     pub(crate) fn keep(&self, connection: Connection) {
         self.idle().push(connection);
     }
@@ -102,7 +102,7 @@ impl Client {
         self.idle().pop()
     }
 
-    /// Drops the connections that were opened before a snapshot: they do not survive it.
+    /// Drops the connections that were opened before a snapshot, because a restore breaks them.
     pub(crate) fn forget_connections(&self) {
         self.idle().clear();
     }

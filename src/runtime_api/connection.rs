@@ -29,14 +29,14 @@ type Io = TcpStream;
 #[cfg(test)]
 type Io = tokio_util::either::Either<TcpStream, tokio::io::DuplexStream>;
 
-/// An event has up to 6 MB, and its headers a client context: the same room that `lambda_runtime` gives them.
+/// An event has up to 6 MB, and its headers contain a client context. `lambda_runtime` uses the same size.
 const READ_BUFFER: usize = 1024 * 1024;
 
 /// A local address accepts or refuses a connection at once.
 const CONNECTING: Duration = Duration::from_secs(5);
 
-/// Without a sign of the Runtime API for so many intervals a connection is given up. Several, because the environment may
-/// have been frozen during one of them.
+/// The number of intervals without data after which a connection is given up. There are several, because the environment may have
+/// been frozen during one of them.
 const INTERVALS: u32 = 6;
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -45,15 +45,15 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) enum Failure {
     /// No connection could be made for the request.
     Unreachable(Box<Request<Body>>, io::Error),
-    /// The connection was closed before anything of the request had left.
+    /// The connection was closed before any of the request was sent.
     NotSent(Box<Request<Body>>),
-    /// The connection broke while a response was waited for.
+    /// The connection broke while waiting for a response.
     Broken(hyper::Error),
     /// The connection broke after the head of the response.
     BodyBroken(Box<response::Parts>, hyper::Error),
-    /// Nothing moved for a minute.
+    /// No data was sent or received for a minute.
     Stalled,
-    /// As `Stalled`, after the head of the response.
+    /// Like `Stalled`, after the head of the response.
     BodyStalled(Box<response::Parts>),
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A response that was read to its end.
+/// A response that was read completely.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) parts: response::Parts,
@@ -84,14 +84,14 @@ pub(crate) struct Connection {
 }
 
 struct Driver {
-    /// Kept after its end: it holds the stream that was being sent. Boxed, because it is large, and so would be each future that
-    /// holds it.
+    /// Kept after its end, because it owns the stream that was being sent. Boxed, because otherwise it would enlarge each future
+    /// that holds it.
     connection: Option<Box<http1::Connection<TokioIo<Counted<Io>>, Body>>>,
     over: bool,
 }
 
 impl Driver {
-    /// Moves whatever can be moved.
+    /// Reads and writes as much as possible.
     fn drive(&mut self, cx: &mut Context<'_>) {
         if let Some(connection) = self.connection.as_mut().filter(|_| !self.over) {
             self.over = Pin::new(connection).poll(cx).is_ready();
@@ -128,13 +128,13 @@ impl Connection {
         self.sender.poll_ready(cx).map(|ready| ready.is_ok())
     }
 
-    /// False of a connection that the other side has closed, or that is still busy with what it should be done with.
+    /// False for a connection that the other side has closed, or that is still busy with the previous request.
     pub(crate) async fn is_ready(&mut self) -> bool {
-        // Asked once, so a task that has used up its turn must not see that nothing has come.
+        // Polled once and unconstrained, so that a task without remaining budget does not see a false `Pending`.
         unconstrained(poll_fn(|cx| Poll::Ready(matches!(self.poll_ready(cx), Poll::Ready(true))))).await
     }
 
-    /// Sends the rest of a streamed request whose response came before its end. False if the connection ended before that.
+    /// Sends the rest of a streamed request whose response came early. Returns false if the connection ended before that.
     pub(crate) async fn finish(&mut self, progress: &Progress) -> Result<bool, Failure> {
         let moved = Arc::clone(&self.moved);
         let mut stall = Stall::new(&moved, Some(progress));
@@ -145,8 +145,8 @@ impl Connection {
         .await
     }
 
-    /// Sends a request and reads the response to its end. The first byte of the response is waited for without end where
-    /// `long_poll` is set: an event may be hours away.
+    /// Sends a request and reads the whole response. With `long_poll` there is no time limit for the first byte of the response,
+    /// because the next event may come hours later.
     pub(crate) async fn exchange(
         &mut self,
         request: Request<Body>,
@@ -232,14 +232,14 @@ async fn connect(endpoint: &Endpoint) -> io::Result<Io> {
             return Ok(Io::Right(near));
         }
     };
-    // A request leaves in more than one piece; waiting for the acknowledgement of the first would cost 40 ms.
+    // A request is sent in several pieces, and waiting for the first one's acknowledgement would take 40 ms.
     stream.set_nodelay(true)?;
     #[cfg(test)]
     let stream = Io::Left(stream);
     Ok(stream)
 }
 
-/// Notices that nothing moves.
+/// Detects that no data is sent or received.
 struct Stall<'p> {
     moved: &'p Moved,
     progress: Option<&'p Progress>,
@@ -297,7 +297,8 @@ mod tests {
             let (endpoint, mut connections) = memory();
             let mut connection = Connection::open(&endpoint).await.expect("in memory");
             let mut far = connections.recv().await.expect("a connection");
-            // It has served before: only then is its end no error to hyper, which hands the request back with an error.
+            // The connection has served a request before. Otherwise hyper reports its end as an error and returns the request
+            // with it.
             let serves = async {
                 far.read_exact(&mut [0; 4]).await?;
                 far.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await
@@ -320,7 +321,7 @@ mod tests {
         assert!(connection.is_ready().await);
         drop(connections.recv().await);
         poll_fn(|cx| {
-            // As much work as a turn of a task has.
+            // As much work as Tokio allows a task in one poll.
             while let Poll::Ready(worked) = tokio::task::coop::poll_proceed(cx) {
                 worked.made_progress();
             }

@@ -1,4 +1,4 @@
-//! Counts what goes over a connection, so that a slow one can be distinguished from one that is stalled.
+//! Counts the bytes of a connection, to distinguish a slow connection from a stalled one.
 
 use std::{
     io::{self, IoSlice},
@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes went over a connection.
+/// The number of bytes that were transferred.
 #[derive(Debug, Default)]
 pub(super) struct Moved {
     read: AtomicU64,
@@ -23,7 +23,7 @@ impl Moved {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Either way.
+    /// In both directions.
     pub(super) fn all(&self) -> u64 {
         self.read() + self.written.load(Ordering::Relaxed)
     }

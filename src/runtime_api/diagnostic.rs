@@ -1,4 +1,4 @@
-//! Errors on their way to Lambda: the headers that describe them, and what must not go into a header.
+//! Errors for Lambda: the headers that describe them, without the characters that a header cannot hold.
 
 use crate::urls;
 use http::HeaderValue;
@@ -10,23 +10,23 @@ pub(crate) const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 pub(crate) const ERROR_BODY: &str = "lambda-runtime-function-error-body";
 pub(crate) const ERROR_CAUSE: &str = "lambda-runtime-function-xray-error-cause";
 
-/// Lambda refuses an error of more than 6 MB, and the caller would learn nothing of it.
+/// Lambda refuses an error of more than 6 MB, and the caller would not see it.
 const LONGEST_MESSAGE: usize = 128 * 1024;
 
-/// Of a cause above 64 KB Lambda keeps the working directory and drops the exception.
+/// From a cause of more than 64 KB, Lambda keeps the working directory and drops the exception.
 const LARGEST_CAUSE: usize = 64 * 1024;
 
 pub(crate) fn panic(error_message: String) -> Diagnostic {
     Diagnostic { error_type: "Lifecycle.Panic".to_owned(), error_message }
 }
 
-/// The type of a boxed error cannot be known.
+/// The type of a boxed error is unknown.
 pub(crate) fn of_error(error: &Error) -> Diagnostic {
     let error_message = urls::without_secrets(&error.to_string()).into_owned();
     Diagnostic { error_type: "Error".to_owned(), error_message }
 }
 
-/// The diagnostic with a message that Lambda takes.
+/// The diagnostic with a message that Lambda accepts.
 pub(crate) fn bounded(mut diagnostic: Diagnostic) -> Diagnostic {
     if let Some(cut) = cut(&diagnostic.error_message, LONGEST_MESSAGE) {
         diagnostic.error_message = cut;
@@ -34,12 +34,12 @@ pub(crate) fn bounded(mut diagnostic: Diagnostic) -> Diagnostic {
     diagnostic
 }
 
-/// The beginning of a text that is too long, and how long it is.
+/// The start of a text that is too long, with its length.
 fn cut(text: &str, longest: usize) -> Option<String> {
     (text.len() > longest).then(|| format!("{}… ({} bytes)", &text[..text.floor_char_boundary(longest)], text.len()))
 }
 
-/// Type names of closures and generics hold characters that a header must not.
+/// Type names of closures and generics contain characters that are invalid in a header.
 pub(crate) fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).ok().filter(|value| value.to_str().is_ok()).unwrap_or_else(|| {
         let ascii: String = text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '_' }).collect();
@@ -83,7 +83,7 @@ pub(crate) fn xray_cause(diagnostic: &Diagnostic) -> Option<HeaderValue> {
     None
 }
 
-/// JSON that a header can hold. Control characters are escaped already.
+/// JSON in ASCII, for a header. Control characters are already escaped.
 fn ascii(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {

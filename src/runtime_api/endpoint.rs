@@ -1,34 +1,34 @@
-//! Where the Runtime API is, and the paths of its endpoints.
+//! The address of the Runtime API, and the paths of its endpoints.
 
 use http::{HeaderValue, Uri};
 use std::{fmt::Write as _, net::SocketAddr};
 
 const VERSION: &str = "2018-06-01";
 
-/// `AWS_LAMBDA_RUNTIME_API`, taken apart once.
+/// `AWS_LAMBDA_RUNTIME_API`, parsed once.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(super) address: Address,
     pub(super) host: HeaderValue,
-    /// The path in front of every endpoint: emulators have one. Without a slash at its end.
+    /// The path prefix of all endpoints, which emulators use. It has no slash at its end.
     prefix: String,
 }
 
 #[derive(Debug)]
 pub(super) enum Address {
-    /// The common case: no name has to be resolved.
+    /// The usual case, in which no name has to be resolved.
     Socket(SocketAddr),
     /// `host:port`.
     Name(String),
-    /// Connections of a test, which need no network and no real time. So many of the next ones are refused.
+    /// Connections of a test, which need no network and no real time. The number is that of the next ones to refuse.
     #[cfg(test)]
     Memory(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>, std::sync::Arc<std::sync::atomic::AtomicU32>),
 }
 
 impl Endpoint {
-    /// Reads `host:port`, with or without `http://` in front and a path behind.
+    /// Parses `host:port`, with an optional `http://` before it and an optional path after it.
     pub(crate) fn parse(value: &str) -> Option<Self> {
-        // Lambda's own form, without the cost of taking a URL apart.
+        // Lambda's own format, without the cost of parsing a URL.
         if let Ok(address) = value.parse() {
             let host = HeaderValue::from_str(value).ok()?;
             return Some(Self { address: Address::Socket(address), host, prefix: String::new() });
@@ -65,7 +65,8 @@ impl Endpoint {
         self.uri(&["/", VERSION, "/runtime/", path].concat())
     }
 
-    /// `/runtime/invocation/{id}/{what}`. The id goes into the path as it came; what a path must not hold is escaped.
+    /// `/runtime/invocation/{id}/{what}`. The id is used unchanged, except that characters which are invalid in a path are
+    /// escaped.
     pub(crate) fn invocation(&self, request_id: &[u8], what: &str) -> Uri {
         let mut path = format!("/{VERSION}/runtime/invocation/");
         for byte in request_id {
@@ -82,7 +83,7 @@ impl Endpoint {
     /// An endpoint of another API at the same address.
     pub(crate) fn uri(&self, path: &str) -> Uri {
         let whole = if self.prefix.is_empty() { path.to_owned() } else { format!("{}{path}", self.prefix) };
-        // The prefix is part of a valid URI and the rest consists of characters that a path may hold.
+        // The prefix is part of a valid URI, and the rest consists of valid characters.
         whole.parse().unwrap_or_default()
     }
 }

@@ -1,5 +1,4 @@
-//! Lambda's Runtime API, and the Extensions API beside it: connections, requests and what they respond. Knows nothing of the
-//! loop that uses it.
+//! Lambda's Runtime API and Extensions API: connections, requests and responses. It does not depend on the loop that uses it.
 
 mod body;
 mod client;

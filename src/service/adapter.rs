@@ -1,4 +1,4 @@
-//! lambda_http's adapter, which is given only what it can turn into a request: of other events it panics.
+//! Protects lambda_http's adapter from events that it cannot turn into a request, because it would panic.
 
 use super::HttpService;
 use crate::{
@@ -18,8 +18,8 @@ use tower::Service;
 
 type Inner<S> = lambda_http::Adapter<'static, http::Response<Body>, HttpService<S>>;
 
-/// The service that [`Lifecycle::serve`](crate::Lifecycle::serve) makes of an HTTP service: from events to responses in the form that
-/// their gateway takes.
+/// The service that [`Lifecycle::serve`](crate::Lifecycle::serve) creates from an HTTP service: it turns events into requests,
+/// and responses into the gateway's format.
 ///
 /// lambda_http rejects some requests whose meaning is clear, so they are corrected first. Characters that are not allowed in a
 /// query are percent-encoded, and of a list in `X-Forwarded-Proto` the first entry is used. Any other invalid host, path or
@@ -65,13 +65,14 @@ where
     }
 
     fn call(&mut self, mut event: LambdaEvent<LambdaRequest>) -> Self::Future {
-        // Only inside of the adapter can a response be made: `HttpService` makes it instead of calling the router.
+        // A response can only be created inside of the adapter: `HttpService` does it instead of calling the router.
         Invocation::current().notes().request_invalid = !mend(&mut event.payload);
         self.inner.call(event)
     }
 }
 
-/// Mends an event, so that a request can be made of it. False where that is not possible: then the event is blank, and this is logged.
+/// Corrects an event so that it can become a request. Returns false if that is not possible. The event is then blank, and this is
+/// logged.
 pub(super) fn mend(event: &mut LambdaRequest) -> bool {
     if let Some(mut parts) = Parts::of(event)
         && let Err(invalid) = parts.mend()
@@ -86,7 +87,7 @@ pub(super) fn mend(event: &mut LambdaRequest) -> bool {
 /// The parts of an event that become the request's URI and body.
 struct Parts<'r> {
     headers: &'r mut HeaderMap,
-    /// Stands in for a host that the request does not name.
+    /// Used as the host if the request names none.
     domain: Option<&'r mut Option<String>>,
     path: &'r mut Option<String>,
     query: Option<&'r mut Option<String>>,
@@ -137,13 +138,13 @@ impl<'r> Parts<'r> {
                 body: &mut event.body,
                 is_base64: &mut event.is_base64_encoded,
             },
-            // A variant that another crate of the build switches on.
+            // A variant that another crate of the build can enable.
             #[allow(unreachable_patterns)]
             _ => return None,
         })
     }
 
-    /// Names the part that cannot be mended.
+    /// Names the part that cannot be corrected.
     fn mend(&mut self) -> Result<(), &'static str> {
         self.mend_protocol();
         if let Some(Some(query)) = self.query.as_deref_mut()
@@ -166,7 +167,7 @@ impl<'r> Parts<'r> {
         converts(host, path).then_some(()).ok_or("host or path")
     }
 
-    /// Each proxy on the way may add its own to the list: the first is the client's.
+    /// Each proxy may add its own protocol to the list. The first one is the client's.
     fn mend_protocol(&mut self) {
         let Some(value) = self.headers.get_mut("x-forwarded-proto") else { return };
         let text = value.to_str().unwrap_or_default();
@@ -177,7 +178,7 @@ impl<'r> Parts<'r> {
         *value = HeaderValue::from_static(if first == "http" { "http" } else { "https" });
     }
 
-    /// Leaves an event that converts whatever it was.
+    /// Leaves an event that can always be converted.
     fn blank(self) {
         self.headers.remove(HOST);
         *self.path = Some("/".to_owned());
@@ -189,7 +190,7 @@ impl<'r> Parts<'r> {
     }
 }
 
-/// A name that needs no closer look: most hosts.
+/// A name that needs no further check, like most hosts.
 fn is_plain_host(host: &str) -> bool {
     let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
     // Host names with other alphabets, and addresses, have different rules.
@@ -201,7 +202,7 @@ fn is_plain_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte))
 }
 
-/// Whether lambda_http takes them. It says so by a panic alone, so that it is asked about odd ones only.
+/// Whether lambda_http accepts them. It only shows by panicking, so it is only called for unusual values.
 fn converts(host: Option<&str>, path: &str) -> bool {
     let mut event = ApiGatewayV2httpRequest::default();
     if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
@@ -211,7 +212,7 @@ fn converts(host: Option<&str>, path: &str) -> bool {
     panics::catch(|| Request::from(LambdaRequest::ApiGatewayV2(event))).is_ok()
 }
 
-/// A query with what it must not hold percent-encoded; `None` where there is nothing to encode.
+/// The query with invalid characters percent-encoded; `None` if there are none.
 fn encode(query: &str) -> Option<String> {
     let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%[]|^`\\".contains(byte);
     if query.bytes().all(|byte| is_allowed(&byte)) {
@@ -227,7 +228,7 @@ fn encode(query: &str) -> Option<String> {
     }))
 }
 
-/// Whether a body decodes, without decoding all of it.
+/// Whether a body is valid base64, without decoding all of it.
 fn is_base64(body: &str) -> bool {
     let bytes = body.as_bytes();
     let (whole, last) = bytes.split_at(bytes.len() - bytes.len().min(4));
@@ -284,7 +285,7 @@ mod tests {
         ] {
             assert_eq!(uri(|event| event["rawQueryString"] = json!(query)), Ok(format!("https://example.com/orders?{encoded}")));
         }
-        // Whatever it holds.
+        // For every byte.
         for byte in 0..=255_u8 {
             assert!(uri(|event| event["rawQueryString"] = json!(char::from(byte).to_string())).is_ok(), "{byte}");
         }

@@ -22,7 +22,7 @@ impl Alone {
     }
 }
 
-/// However the handler ends, its metrics are written and its work for after the response begins then.
+/// When the handler ends, in any way, its metrics are written and its work for after the response starts.
 impl Drop for Alone {
     fn drop(&mut self) {
         metrics::posted(&self.invocation);

@@ -1,4 +1,4 @@
-//! An invocation begins: from what Lambda sent with the event.
+//! Starts an invocation from the event's data.
 
 use crate::{
     Export, Invocation, clock,
@@ -19,8 +19,8 @@ use std::{
 };
 
 impl Invocation {
-    /// Begins an invocation. `headers` are those of the event, where its layer sees them; `traced` says
-    /// whether its layer sends spans; `remote` is what W3C's fields say of the caller.
+    /// Starts an invocation. `headers` are those of the event, if its layer sees them. `traced` is true if its layer sends spans.
+    /// `remote` is the caller that W3C's fields name.
     pub(crate) fn begin(
         shared: &Arc<Shared>,
         context: &lambda_runtime::Context,
@@ -42,7 +42,7 @@ impl Invocation {
         }
         let start = environment::take_start();
         if start == Start::Restored {
-            // All environments that are restored from one snapshot would make the same ids.
+            // Otherwise all environments that are restored from one snapshot would create the same ids.
             ids::reseed();
         }
         let deadline = deadline.flatten();

@@ -5,7 +5,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use std::convert::Infallible;
 
 /// The invocation that the request belongs to, as an argument of a handler (feature `axum`). It never rejects a request: outside
-/// an invocation, in a unit test of the router for one, it is [`Invocation::current`].
+/// of an invocation, such as in a unit test of the router, it is [`Invocation::current`].
 ///
 /// ```
 /// use axum::{Router, routing::post};

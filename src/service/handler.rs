@@ -63,7 +63,8 @@ impl<Buffered, Body> Debug for HandlerLayer<Buffered, Body> {
 }
 
 impl<Buffered, Body> HandlerLayer<Buffered, Body> {
-    /// A layer as the [environment](crate::settings) says. [`Lifecycle::handler_layer`](crate::Lifecycle::handler_layer) makes a configured one.
+    /// A layer with the settings of the [environment](crate::settings).
+    /// [`Lifecycle::handler_layer`](crate::Lifecycle::handler_layer) creates a configured one.
     pub fn new() -> Self {
         Self::of(Shared::from_env())
     }
@@ -93,11 +94,11 @@ impl<S, Buffered, Body> Layer<S> for HandlerLayer<Buffered, Body> {
     }
 }
 
-/// The service [`HandlerLayer`] makes.
+/// The service of [`HandlerLayer`].
 pub struct HandlerService<S, Buffered, Body> {
     handler: S,
     shared: Arc<Shared>,
-    /// What `poll_ready` said: lambda_runtime would end the process for it, with the event unanswered.
+    /// The error of `poll_ready`. lambda_runtime would end the process for it, and the event would get no response.
     refused: Option<Outcome>,
     types: PhantomData<fn() -> (Buffered, Body)>,
 }
@@ -163,7 +164,7 @@ where
     }
 }
 
-/// Runs `run` inside the invocation, where no runtime layer around this one does.
+/// Runs `run` inside the invocation, if no runtime layer around this one does so.
 fn within<T>(alone: Option<&Alone>, run: impl FnOnce() -> T) -> T {
     match alone {
         Some(alone) => alone.within(run),
@@ -283,7 +284,7 @@ where
     }
 }
 
-/// What Lambda is to post. Never ready where the trace says already that the end of the environment cut the invocation off.
+/// The result to post to Lambda. Never ready if the trace already says that the end of the environment cut the invocation off.
 fn respond<R, S>(
     invocation: &Invocation,
     ended: Result<FunctionResponse<R, S>, Outcome>,

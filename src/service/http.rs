@@ -24,8 +24,9 @@ use tower::{Layer, Service};
 
 /// Puts [`Invocation`] into the request's extensions, records method, route and status, and responds with 504 at the deadline.
 ///
-/// It works below a [`HandlerLayer`](super::HandlerLayer). Used alone, inside `lambda_http::run` for one, it begins the invocation
-/// itself: the extension, the token and the 504 work; nothing is traced, and work for after the response begins with the response.
+/// It works below a [`HandlerLayer`](super::HandlerLayer). Used alone, for example inside `lambda_http::run`, it starts the
+/// invocation itself. Then the extension, the token and the 504 work, nothing is traced, and work for after the response starts
+/// with the response.
 ///
 /// ```no_run
 /// use lambda_lifecycle::{Error, Invocation, service::HttpLayer};
@@ -45,7 +46,8 @@ pub struct HttpLayer {
 }
 
 impl HttpLayer {
-    /// A layer as the [environment](crate::settings) says. [`Lifecycle::http_layer`](crate::Lifecycle::http_layer) makes a configured one.
+    /// A layer with the settings of the [environment](crate::settings). [`Lifecycle::http_layer`](crate::Lifecycle::http_layer)
+    /// creates a configured one.
     pub fn new() -> Self {
         Self::of(Shared::from_env())
     }
@@ -92,7 +94,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let (invocation, keeper) = match Invocation::try_current() {
-            // A handler's layer around this one keeps the deadline.
+            // A handler's layer around this one enforces the deadline.
             Some(invocation) if invocation.notes().handled => (invocation, None),
             Some(invocation) => (invocation.clone(), Some(Keeper { alone: None, alarm: Alarm::new(invocation.timing()) })),
             None => match request.lambda_context_ref() {
@@ -128,7 +130,7 @@ pub(super) fn arrived(invocation: &Invocation, request: &mut Request) {
     request.extensions_mut().insert(invocation.clone());
 }
 
-/// What OpenTelemetry's HTTP conventions ask of a server span, but for the query: it may hold what must stay inside.
+/// The attributes of OpenTelemetry's HTTP conventions for a server span, without the query, which may be confidential.
 fn describe(invocation: &Invocation, request: &Request) {
     invocation.note(KeyValue::new("http.request.method", request.method().as_str().to_owned()));
     invocation.note(KeyValue::new("url.path", request.uri().path().to_owned()));
@@ -144,7 +146,7 @@ fn describe(invocation: &Invocation, request: &Request) {
         invocation.note(KeyValue::new("user_agent.original", agent.to_owned()));
     }
     if let Some(peer) = source_address(request) {
-        // The same address in both places says that no header, which anybody can write, named the client.
+        // The same address in both places means that no header named the client. Anyone can write such a header.
         invocation.note(KeyValue::new("network.peer.address", peer.to_string()));
         invocation.note(KeyValue::new("client.address", peer.to_string()));
     } else if let Some(client) = forwarded_for(request) {
@@ -152,7 +154,7 @@ fn describe(invocation: &Invocation, request: &Request) {
     }
 }
 
-/// The address that API Gateway or the function URL saw. A load balancer gives none.
+/// The address that API Gateway or the function URL saw. Load balancers do not report one.
 fn source_address(request: &Request) -> Option<IpAddr> {
     let address = match request.request_context_ref()? {
         RequestContext::ApiGatewayV1(context) => context.identity.source_ip.as_deref(),
@@ -162,13 +164,14 @@ fn source_address(request: &Request) -> Option<IpAddr> {
     ip_address(address?)
 }
 
-/// The first address of `X-Forwarded-For`, the client's own where the proxies between can be trusted.
+/// The first address of `X-Forwarded-For`, which is the client's if all proxies can be trusted.
 fn forwarded_for(request: &Request) -> Option<IpAddr> {
     let named = request.headers().get("x-forwarded-for")?.to_str().ok()?;
     ip_address(named.split(',').next()?)
 }
 
-/// An IP address without its port, which load balancers can be configured to write. Nothing else: what a sender writes there may be anything.
+/// An IP address without its port, which load balancers can be configured to write. Other texts are ignored, because senders can
+/// write anything.
 fn ip_address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
@@ -185,7 +188,7 @@ pin_project! {
     }
 }
 
-/// Keeps the deadline where no handler's layer does.
+/// Enforces the deadline if no handler's layer does.
 struct Keeper {
     alone: Option<Alone>,
     alarm: Alarm,
@@ -265,7 +268,7 @@ where
     }
 }
 
-/// A server error after the deadline was met is its consequence, in whatever words the router's error type puts it.
+/// A server error after an exceeded deadline is a consequence of it, regardless of the router's error type.
 pub(super) fn conclude(invocation: &Invocation, status: http::StatusCode) {
     let mut notes = invocation.notes();
     notes.http_status = Some(status.as_u16());
@@ -276,7 +279,7 @@ pub(super) fn conclude(invocation: &Invocation, status: http::StatusCode) {
     }
 }
 
-/// With a status of 504, as an axum handler's error.
+/// Responds with the status 504, as an axum handler's error.
 ///
 /// ```
 /// use lambda_lifecycle::{DeadlineExceeded, Invocation};
@@ -309,12 +312,12 @@ pub(super) fn gateway_timeout(invocation: &Invocation) -> http::Response<Body> {
     respond(http::StatusCode::GATEWAY_TIMEOUT, TIMEOUT_BODY)
 }
 
-/// The response to an event that holds no valid request.
+/// The response to an event that is not a valid request.
 pub(super) fn bad_request() -> http::Response<Body> {
     respond(http::StatusCode::BAD_REQUEST, r#"{"message":"Bad Request"}"#)
 }
 
-/// A response of the library's own.
+/// One of the library's own responses.
 fn respond(status: http::StatusCode, body: &str) -> http::Response<Body> {
     let mut response = http::Response::new(Body::Text(body.to_owned()));
     *response.status_mut() = status;

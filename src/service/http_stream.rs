@@ -1,4 +1,4 @@
-//! HTTP services whose responses are streamed: from events to the prelude and the body that Lambda passes on while it comes.
+//! HTTP services whose responses are streamed: from events to the prelude and the body, which Lambda passes on as it arrives.
 
 use super::{
     adapter::mend,
@@ -20,10 +20,10 @@ use std::{
 };
 use tower::Service;
 
-/// The service that [`Lifecycle::serve_streaming`](crate::Lifecycle::serve_streaming) makes of an HTTP service.
+/// The service that [`Lifecycle::serve_streaming`](crate::Lifecycle::serve_streaming) creates from an HTTP service.
 ///
-/// It treats invalid requests as [`HttpAdapter`](super::HttpAdapter) does, and responds with 504 if the head of the response is not there at
-/// the deadline.
+/// It treats invalid requests like [`HttpAdapter`](super::HttpAdapter), and responds with 504 if the head of the response is not
+/// ready at the deadline.
 #[derive(Clone)]
 pub struct HttpStreamAdapter<S> {
     inner: S,
@@ -66,7 +66,7 @@ where
     }
 }
 
-/// As `lambda_http` makes it: with the invocation's trace header in place of the caller's.
+/// The request as `lambda_http` creates it, but with the invocation's trace header in place of the caller's.
 fn request(event: LambdaRequest, context: LambdaContext) -> Request {
     let mut request = Request::from(event);
     if let Some(header) = context.xray_trace_id.as_deref().and_then(|header| HeaderValue::from_str(header).ok()) {
@@ -78,7 +78,7 @@ fn request(event: LambdaRequest, context: LambdaContext) -> Request {
 pin_project! {
     /// The future of [`HttpStreamAdapter`].
     pub struct HttpStreamFuture<F> {
-        // `None` if the event holds no valid request.
+        // `None` if the event is not a valid request.
         #[pin]
         inner: Option<F>,
         invocation: Invocation,
@@ -98,7 +98,7 @@ where
             None => own(bad_request()),
             Some(inner) => match inner.poll(cx) {
                 Poll::Ready(response) => response?.map(Part::Inner),
-                // The timer of the layer around this one has woken the task; it drops all this when the response is made.
+                // The timer of the layer around this one has woken the task; it drops all this when the response is ready.
                 Poll::Pending if this.invocation.is_overdue() => own(gateway_timeout(this.invocation)),
                 Poll::Pending => return Poll::Pending,
             },
@@ -112,18 +112,18 @@ fn streamed<B>(response: http::Response<Part<B>>) -> StreamResponse<ResponseStre
     let (parts, body) = response.into_parts();
     let mut headers = parts.headers;
     let cookies = headers.get_all(SET_COOKIE).iter();
-    // Lambda has a field for them, so that a gateway can set more than one.
+    // Lambda has a separate field for cookies, so that a gateway can set several.
     let cookies = cookies.map(|cookie| String::from_utf8_lossy(cookie.as_bytes()).into_owned()).collect();
     headers.remove(SET_COOKIE);
     let metadata_prelude = MetadataPrelude { headers, status_code: parts.status, cookies };
     StreamResponse { metadata_prelude, stream: ResponseStream(body) }
 }
 
-/// The body of a response as a stream of its data. Trailers are left out: Lambda has no place for them.
+/// The body of a response as a stream of its data. Trailers are dropped, because Lambda does not support them.
 pub struct ResponseStream<B>(Part<B>);
 
 enum Part<B> {
-    /// A response of the library.
+    /// One of the library's own responses.
     Own(Bytes),
     Inner(B),
 }

@@ -28,7 +28,8 @@
 //! # }
 //! ```
 //!
-//! A `tower` layer that you add with [`Lifecycle::layer`](crate::Lifecycle::layer) is outside of all three, around the whole invocation:
+//! A `tower` layer that you add with [`Lifecycle::layer`](crate::Lifecycle::layer) is outside of all three, around the whole
+//! invocation:
 //!
 //! ```no_run
 //! use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
@@ -49,7 +50,7 @@
 //! | layer, used alone | works | does not |
 //! |---|---|---|
 //! | [`RuntimeLayer`] | [`Invocation::current`](crate::Invocation::current), the trace, work after the response, hooks | the outcome is not recorded, and no invocation is a fault because of it; no response at the deadline |
-//! | [`HandlerLayer`] | `Invocation::current`, the token, [`within`](crate::Invocation::within), the fallback, typed errors, ids in the log | nothing is traced; work after the response begins when the handler has ended |
+//! | [`HandlerLayer`] | `Invocation::current`, the token, [`within`](crate::Invocation::within), the fallback, typed errors, ids in the log | nothing is traced; work after the response starts when the handler has ended |
 //! | `HttpLayer` (feature `http`) | the invocation in the request's extensions, the token, 504 at the deadline | as `HandlerLayer` |
 
 #[cfg(feature = "http")]

@@ -1,12 +1,12 @@
-//! The path that a router sees: that of the API's route, without the stage and without the base path of a domain of one's own.
+//! The path that a router sees: that of the API's route, without the stage and without the base path of a custom domain.
 
 use http::uri::PathAndQuery;
 use lambda_http::{Request, RequestExt, request::RequestContext};
 
-/// Takes off the path what API Gateway has in front of its route: a router knows `/orders`, not `/prod/orders`.
+/// Removes the part of the path that API Gateway adds before its route: a router knows `/orders`, not `/prod/orders`.
 ///
-/// lambda_http puts the stage in front, or leaves it there. Where `AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH` is set, which is
-/// lambda_http's own way to say how it should be, the path stays as it is.
+/// lambda_http adds the stage, or keeps it. If `AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH`, which is lambda_http's own option, is set,
+/// the path stays unchanged.
 pub(super) fn without_stage(request: &mut Request) {
     if std::env::var_os("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH").is_some() {
         return;
@@ -52,7 +52,7 @@ fn behind_stage<'p>(request: &Request, path: &'p str) -> Option<&'p str> {
     }
 }
 
-/// The end of a path that has the segments of a route. `None` where it ends otherwise.
+/// The end of a path that matches the segments of a route. `None` if it does not match.
 fn end_of<'p, 'v>(path: &'p str, route: &str, value: impl Fn(&str) -> Option<&'v str>) -> Option<&'p str> {
     let mut wanted: Vec<&str> = segments(route).map(|(_, segment)| segment).collect();
     let found: Vec<(usize, &str)> = segments(path).collect();
@@ -77,7 +77,7 @@ fn end_of<'p, 'v>(path: &'p str, route: &str, value: impl Fn(&str) -> Option<&'v
     })
 }
 
-/// The segments of a path that are not empty, and where they begin.
+/// The non-empty segments of a path, and their positions.
 fn segments(path: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut start = 0;
     path.split('/')
@@ -89,7 +89,7 @@ fn segments(path: &str) -> impl Iterator<Item = (usize, &str)> {
         .filter(|(start, segment)| *start > 0 && !segment.is_empty())
 }
 
-/// Whether a text is another one, percent-encoded or as it is.
+/// Whether a text is another one, percent-encoded or unchanged.
 fn is_encoded(text: &str, plain: &str) -> bool {
     let mut bytes = text.as_bytes();
     let decoded = std::iter::from_fn(|| {

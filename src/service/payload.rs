@@ -1,10 +1,10 @@
-//! Decoding as a value: what is wrong with an event is an ending like any other, and so is a panic while decoding it.
+//! Decodes an event into a value, so that an invalid event, or a panic while decoding it, is an ordinary outcome.
 
 use crate::{decode, invocation::Outcome, panics};
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Deserializer};
 
-/// What `lambda_runtime` decodes instead of the handler's own type: it always succeeds.
+/// The type that `lambda_runtime` decodes instead of the handler's own. It always succeeds.
 #[derive(Debug)]
 pub struct Payload<T>(pub(super) Result<T, Outcome>);
 
@@ -39,7 +39,7 @@ mod tests {
     }
 
     fn decode<T: for<'de> Deserialize<'de>>(event: &str) -> Result<T, Outcome> {
-        // As lambda_runtime does it: no check for trailing bytes.
+        // Like lambda_runtime, without a check for trailing bytes.
         let mut deserializer = serde_json::Deserializer::from_str(event);
         Payload::<T>::deserialize(&mut deserializer).expect("never fails").0
     }

@@ -1,4 +1,4 @@
-//! The route of a request, where the router is axum's: only a layer on each of its routes sees which one matched.
+//! The matched route of a request, for axum's router. Only a layer on each of its routes can see it.
 
 use crate::{
     Invocation,
@@ -17,12 +17,12 @@ const ROUTE: &str = "http.route";
 /// True once a [`RouteLayer`] has been created.
 static MADE: AtomicBool = AtomicBool::new(false);
 
-/// Records the matched route of an axum router in the invocation's document, for a router that is not handed to
-/// [`Lifecycle::serve`](crate::Lifecycle::serve) as it is.
+/// Records the matched route of an axum router in the invocation's document, for a router that is not passed to
+/// [`Lifecycle::serve`](crate::Lifecycle::serve) directly.
 ///
 /// `serve` records the routes of a plain `axum::Router`. A router inside of other services, or nested into another framework,
-/// needs this layer on its routes: only routes get the matched path from `axum`. It compiles with the version of axum that
-/// this library depends on, and with no other.
+/// needs this layer on its routes, because `axum` gives the matched path only to routes. It only compiles with the version of
+/// axum that this library depends on.
 ///
 /// ```no_run
 /// use axum::{Router, routing::get};
@@ -54,11 +54,11 @@ impl Default for RouteLayer {
     }
 }
 
-/// Gives an axum router a layer on each of its routes. Other services stay as they are.
+/// Adds the layer to each route of an axum router. Other services are unchanged.
 ///
-/// A trait with an implementation for `Router` and one for every other service is not possible: `Router` is a service as well, so
+/// A trait with one implementation for `Router` and one for every other service is not possible. `Router` is a service too, so
 /// the two overlap (E0119), and with a marker type that distinguishes them the compiler cannot choose (E0283). So the type is
-/// compared when it is known, once, and a router that this misses is reported.
+/// compared once, when it is known. A router that this misses is reported.
 pub(crate) fn with_route<S: 'static>(mut service: S) -> S {
     if let Some(router) = (&mut service as &mut dyn Any).downcast_mut::<axum::Router>() {
         *router = std::mem::take(router).layer(RouteLayer { _private: () });
@@ -81,7 +81,7 @@ impl<S> Layer<S> for RouteLayer {
     }
 }
 
-/// The service [`RouteLayer`] makes.
+/// The service of [`RouteLayer`].
 #[derive(Clone, Debug)]
 pub struct RouteService<S> {
     inner: S,
@@ -102,7 +102,7 @@ impl<S: Service<axum::extract::Request>> Service<axum::extract::Request> for Rou
             && invocation.is_recorded()
         {
             let is_route = |attribute: &KeyValue| attribute.key.as_str() == ROUTE;
-            // Both `serve` and the user may have put the layer there.
+            // Both `serve` and the user may have added the layer.
             if !invocation.notes().attributes.iter().any(is_route) {
                 invocation.note(KeyValue::new(ROUTE, path.as_str().to_owned()));
             }
@@ -118,7 +118,7 @@ mod tests {
     use crate::invocation::{CURRENT, Facts, Shared};
     use axum::{Router, body::Body, routing::get};
 
-    /// Stands for a version of axum that this library does not know.
+    /// Represents a version of axum that this library does not know.
     mod axum_of_another_version {
         pub(super) mod axum {
             pub(crate) mod routing {

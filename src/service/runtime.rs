@@ -1,6 +1,7 @@
-//! Position A: around `lambda_runtime`. Sees the raw event, and the moment after the response was posted.
+//! Position A: around `lambda_runtime`. It sees the raw event, and the time after the response was posted.
 //!
-//! Nothing here drops or bounds the future below it: the runtime would ask for the next event with this one unanswered.
+//! This layer neither drops the future below it nor limits its time, because the runtime would then request the next event
+//! without a response to this one.
 
 use crate::{
     Invocation,
@@ -30,11 +31,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, level_filters::LevelFilter};
 
-/// Begins the invocation and its span, and runs the after-response stage once the response was posted.
+/// Starts the invocation and its span, and runs the after-response stage once the response was posted.
 ///
-/// It works whatever becomes of the handler: a response, an error, a panic, an event that never decoded. Used alone, without a
-/// [`HandlerLayer`](super::HandlerLayer), it traces invocations and runs their background work. How the handler ended is then not
-/// recorded, and nothing is a fault because of it.
+/// It works with every outcome: a response, an error, a panic, an event that could not be decoded. Used alone, without a
+/// [`HandlerLayer`](super::HandlerLayer), it traces invocations and runs their background work. The outcome is then not recorded,
+/// and no invocation is marked as a fault.
 ///
 /// ```no_run
 /// use lambda_lifecycle::{Error, Invocation, LambdaEvent, service::RuntimeLayer, service_fn};
@@ -56,7 +57,8 @@ pub struct RuntimeLayer {
 }
 
 impl RuntimeLayer {
-    /// A layer as the [environment](crate::settings) says. [`Lifecycle::runtime_layer`](crate::Lifecycle::runtime_layer) makes a configured one.
+    /// A layer with the settings of the [environment](crate::settings).
+    /// [`Lifecycle::runtime_layer`](crate::Lifecycle::runtime_layer) creates a configured one.
     pub fn new() -> Self {
         Self::of(Shared::from_env())
     }
@@ -80,7 +82,7 @@ impl<S> Layer<S> for RuntimeLayer {
     }
 }
 
-/// The service [`RuntimeLayer`] makes.
+/// The service of [`RuntimeLayer`].
 #[derive(Clone, Debug)]
 pub struct RuntimeService<S> {
     inner: S,
@@ -109,11 +111,11 @@ where
         if let Some(slept) = invocation.idle() {
             self.shared.hooks.run_thaw(slept);
         }
-        // At TRACE lambda_runtime logs the event, and gives up its process when that is not UTF-8.
+        // At TRACE, lambda_runtime logs the event, and ends its process if the event is not UTF-8.
         if LevelFilter::current() == LevelFilter::TRACE && std::str::from_utf8(&event.body).is_err() {
             event.body = Bytes::from(String::from_utf8_lossy(&event.body).into_owned());
         }
-        // Decoding and the handler's constructor run in this call, and may block as well.
+        // Decoding and the handler's constructor run in this call, and may block too.
         let watched = invocation.wants_watchdog().then(|| deadline::watch(&invocation)).flatten();
         let attached = context.clone().attach();
         // `lambda_runtime` has such a span itself.
@@ -122,7 +124,8 @@ where
         drop(attached);
         RuntimeFuture {
             inner: CURRENT.scope(invocation.clone(), inner.with_context(context.clone())),
-            // On demand a handler that runs when the environment ends has met its timeout: only a response is waited for.
+            // On demand, a handler that is running at the end of the environment has exceeded its timeout, so a shutdown only
+            // waits for responses.
             in_progress: environment::kind().is_concurrent().then(|| invocation.shared().stages.token()),
             after: None,
             posted: None,
@@ -160,7 +163,7 @@ pin_project! {
         in_progress: Option<TaskTrackerToken>,
         watched: Option<Watched>,
         recording: Recording,
-        // The stage after the response runs, or has nothing to do.
+        // The stage after the response is running, or has nothing to do.
         ended: bool,
         invocation: Invocation,
         context: OtelContext,
@@ -198,7 +201,7 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
             let stage = after_posting(this.invocation.clone(), this.context.clone());
             let stage: Work = Box::pin(CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone())));
             if environment::kind().is_concurrent() {
-                // Nothing is frozen here, so nothing needs to be waited for: the worker asks for its next event.
+                // This environment is never frozen, so the worker need not wait: it requests its next event.
                 this.invocation.shared().stages.spawn(stage.in_current_span());
             } else {
                 *this.after = Some(stage);
@@ -219,7 +222,7 @@ fn abandon(invocation: &Invocation, context: &OtelContext) {
         trace::finish(context, invocation);
         invocation.close_spans();
     }
-    // After a shutdown nothing begins any more.
+    // After a shutdown nothing is started any more.
     if !invocation.shared().is_cut_off() {
         release(invocation);
     }

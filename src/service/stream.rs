@@ -17,13 +17,13 @@ use std::{
     task::{Context, Poll},
 };
 
-/// A streamed body that ends at the invocation's deadline, and whose end, however it comes, is the invocation's.
+/// A streamed body that ends at the invocation's deadline. Its end, in any way, is the invocation's outcome.
 ///
 /// After the first byte, an error response is no longer possible. A body that breaks off (an error, a panic, the deadline) ends
 /// where it is, and the log and the trace have the reason. `lambda_runtime` would write the error's text into the body, and
 /// cannot mark a body as broken. `Invocation::current` works inside the stream.
 pub struct TrackedStream<St> {
-    /// `None` when it is over.
+    /// `None` when it has ended.
     body: Option<St>,
     invocation: Invocation,
     context: OtelContext,
@@ -38,14 +38,14 @@ impl<St> fmt::Debug for TrackedStream<St> {
 
 impl<St> TrackedStream<St> {
     pub(super) fn new(body: St, invocation: Invocation) -> Self {
-        // A response of the library, which says that the deadline has passed, has none itself.
+        // One of the library's own responses, sent at the deadline, has no deadline itself.
         let deadline = if invocation.notes().outcome.is_some() { None } else { invocation.timing() };
         // lambda_runtime polls the body in a separate task, which has no access to the invocation.
         Self { body: Some(body), invocation, context: OtelContext::current(), alarm: Alarm::new(deadline) }
     }
 
     fn end<T>(&mut self, outcome: Outcome) -> Poll<Option<T>> {
-        // Also a panic in its drop is the invocation's.
+        // A panic in its drop becomes the invocation's outcome too.
         let outcome = match panics::catch_drop(self.body.take()) {
             Err(panic) if outcome == Outcome::Answered => Outcome::panicked("dropping the response stream", &panic),
             _ => outcome.cut(),
@@ -78,7 +78,7 @@ where
         if this.invocation.is_cut_off() {
             return Poll::Pending;
         }
-        // A body that is always ready never comes to the alarm below.
+        // A body that is always ready would never poll the alarm below.
         if let Some(deadline) = this.alarm.deadline()
             && clock::now() >= deadline.soft
         {

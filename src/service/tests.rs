@@ -27,7 +27,7 @@ const TRACED: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42
 /// The response or the error that was posted to Lambda.
 type Posted = Result<String, Diagnostic>;
 
-/// Stands for Lambda's Runtime API and the loop over it.
+/// A stand-in for Lambda's Runtime API and the loop around it.
 #[derive(Clone)]
 struct Api<H> {
     handler: H,
@@ -76,7 +76,7 @@ fn event(timeout: Duration) -> LambdaInvocation {
     LambdaInvocation { parts, body: Bytes::from_static(b"{}"), context }
 }
 
-/// Runs one invocation of a lifecycle to the end of its stage after the response, and gives what was posted.
+/// Runs one invocation of a lifecycle to the end of its stage after the response, and returns the post.
 async fn invoke<H, R, E>(life: &Lifecycle, handler: H) -> Posted
 where
     H: Service<LambdaEvent<Value>, Response = R, Error = E>,
@@ -147,7 +147,7 @@ impl Observed {
     }
 }
 
-/// Waits until it is to stop, and says after how many milliseconds that was.
+/// Waits until the token is cancelled, and returns the elapsed milliseconds.
 async fn until_soft(_: LambdaEvent<Value>) -> Result<Value, Error> {
     let (invocation, began) = (Invocation::current(), tokio::time::Instant::now());
     invocation.annotate("card", "4111");
@@ -164,14 +164,14 @@ async fn lifecycles_with_different_settings_work_side_by_side() {
         builder.grace(ms(3_000)).reserve(ms(2_000)).redact(redact)
     });
     let (first, second) = tokio::join!(invoke(&one.life, service_fn(until_soft)), invoke(&two.life, service_fn(until_soft)));
-    // The deadline is a time of the system's clock, of which some milliseconds may have passed.
+    // The deadline uses the system's clock, of which some milliseconds may have passed.
     let rounded = |posted: Posted| posted.expect("a response").parse::<f64>().map(|ms| (ms / 1_000.0).round());
     assert_eq!((rounded(first), rounded(second)), (Ok(8.0), Ok(5.0)));
     assert_eq!((one.outcomes(), two.outcomes()), (vec!["answered"], vec!["answered"]));
     assert_eq!((one.spans.annotations("card"), two.spans.annotations("card")), (vec![OtelValue::from("4111")], vec![]));
 }
 
-/// An error of a user's that wraps the deadline's.
+/// A user's error that wraps the deadline's.
 #[derive(Debug, thiserror::Error)]
 enum AppError {
     #[error("the search took too long")]
@@ -225,7 +225,7 @@ async fn the_deadlines_error_keeps_its_meaning() {
     assert_eq!(observed.outcomes(), [exceeded, exceeded, exceeded, exceeded, exceeded, "failed"]);
 }
 
-/// A batch of one message whose producer X-Ray did not sample, for a lifecycle of which X-Ray gets nothing.
+/// A batch of one message whose producer X-Ray did not sample, for a lifecycle without X-Ray.
 #[cfg(feature = "sqs")]
 async fn handle_unsampled_message(continues: bool) -> (Vec<SpanData>, String) {
     let observed = observed(|builder| builder);
@@ -271,7 +271,7 @@ async fn an_exporter_gets_a_message_whose_producer_x_ray_did_not_sample() {
                 (context.trace_id(), context.span_id())
             });
         }
-        // The message's own span makes its calls, and Lambda's decision or the producer's is handed on.
+        // The caller is the message's own span, and Lambda's or the producer's decision is sent on.
         assert!(header.contains(&format!("Parent={}", message.span_context.span_id())), "{header}");
         assert!(header.ends_with(if continues { "Sampled=0" } else { "Sampled=1" }), "{header}");
     }
@@ -342,12 +342,12 @@ async fn an_invocation_that_a_layer_drops_keeps_its_spans_and_its_work() {
     let invocation = observed.life.runtime_layer().layer(handler).call(event(Duration::from_secs(10)));
     assert!(tokio::time::timeout(Duration::from_secs(1), invocation).await.is_err());
     assert_eq!(received.await, Ok(()));
-    // They leave with the next invocation.
+    // They are sent with the next invocation.
     invoke(&observed.life, service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(json!(1)))).await.expect("a response");
     assert_eq!(observed.spans.annotations("plan"), [OtelValue::from("gold")]);
 }
 
-/// Until the watchdog has looked at it.
+/// Waits until the watchdog has checked it.
 fn wait_while_watched(invocation: &Invocation) {
     while invocation.is_watched() {
         std::thread::sleep(Duration::from_millis(1));

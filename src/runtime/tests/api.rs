@@ -1,5 +1,5 @@
-//! A Runtime API that can do wrong what a real one can. Over any connection: the tests of the loop reach it in memory, those of
-//! whole processes (`tests/runtime`) over TCP.
+//! A Runtime API that can fail in the ways that a real one can. It works over any connection: the tests of the loop reach it in
+//! memory, and those of whole processes (`tests/runtime`) over TCP.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +11,7 @@ use tokio::{
     sync::Notify,
 };
 
-/// A request as it came.
+/// A request as it was received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
     /// `GET /path`.
@@ -22,7 +22,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// `next`, `response`, `error`, or what else the path ends with.
+    /// `next`, `response`, `error`, or the last part of any other path.
     pub(crate) fn endpoint(&self) -> &str {
         self.line.rsplit('/').next().unwrap_or_default()
     }
@@ -35,7 +35,7 @@ impl Request {
         value(&self.trailers, name)
     }
 
-    /// The id of the event that it responds to.
+    /// The id of the event that the request responds to.
     fn posted_for(&self) -> Option<&str> {
         let (id, _) = self.line.split_once("/invocation/")?.1.split_once('/')?;
         Some(id)
@@ -50,42 +50,42 @@ fn value<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
     headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
-/// A fault: how the fake responds instead of correctly.
+/// A fault: the fake's response instead of the correct one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// Closes the connection without a word.
+    /// Closes the connection without a response.
     Close,
     /// Closes it before the request was read to its end.
     CloseEarly,
     /// Sends half of a head, then closes.
     HalfAHead,
-    /// Sends half of a head, and nothing more happens.
+    /// Sends half of a head, and then nothing.
     StallInHead,
     /// Sends the head and half of the body, then closes.
     HalfABody,
-    /// Closes it so that the other side gets an error.
+    /// Closes the connection with a reset.
     Reset,
-    /// Reads the request, and nothing more happens.
+    /// Reads the request, and then sends nothing.
     Stall,
-    /// As `Stall`, but the connection is closed in the end.
+    /// Like `Stall`, but closes the connection in the end.
     Hesitate,
-    /// Sends the head and half of the body, and nothing more happens.
+    /// Sends the head and half of the body, and then nothing.
     StallInBody,
-    /// Responds well, ten seconds late.
+    /// Responds correctly, ten seconds late.
     Late,
-    /// Sends what is not HTTP.
+    /// Sends data that is not HTTP.
     Garbage,
     /// Responds with a status.
     Status(u16),
     /// Responds with a status, sends half of the body, then closes.
     StatusHalfABody(u16),
-    /// Responds well to a request of which only the head has come, then reads the rest.
+    /// Responds correctly to a request of which only the head has arrived, then reads the rest.
     AnswerEarly,
-    /// Responds well to a request of which only the head has come, then closes.
+    /// Responds correctly to a request of which only the head has arrived, then closes.
     AnswerEarlyAndClose,
-    /// Reads the request's body as slowly as a caller does whose line is bad.
+    /// Reads the request's body slowly, like a caller with a slow connection.
     ReadSlowly,
-    /// Responds well, and closes the connection.
+    /// Responds correctly, and closes the connection.
     CloseAfter,
     /// An event without a request id.
     NoRequestId,
@@ -102,12 +102,12 @@ pub(crate) struct Api {
     pub(crate) requests: Vec<Request>,
     pub(crate) connections: usize,
     pub(crate) events: VecDeque<NextEvent>,
-    /// Ids of the events whose head has left.
+    /// Ids of the events whose head was sent.
     pub(crate) handed_out: Vec<String>,
     pub(crate) script: Option<Script>,
-    /// Ids of the events that have a response: another one is refused.
+    /// Ids of the events that have a response. A second one is refused.
     pub(crate) responded: Vec<String>,
-    /// Nothing listens.
+    /// No process listens.
     pub(crate) gone: bool,
 }
 
@@ -115,7 +115,7 @@ pub(crate) struct Api {
 pub(crate) struct Fake {
     api: Arc<Mutex<Api>>,
     changed: Arc<Notify>,
-    /// So many connections are refused.
+    /// The number of connections to refuse.
     pub(crate) refusals: Arc<AtomicU32>,
 }
 
@@ -146,7 +146,7 @@ impl Fake {
         self.lock().script = Some(Box::new(move |here| if here == endpoint { what.pop_front() } else { None }));
     }
 
-    /// Waits for a request that the condition is true of.
+    /// Waits for a request that matches the condition.
     pub(crate) async fn request(&self, wanted: impl Fn(&Request) -> bool) -> Request {
         loop {
             let changed = self.changed.notified();
@@ -158,7 +158,7 @@ impl Fake {
         }
     }
 
-    /// Waits for what is posted for an event: the last request of it.
+    /// Waits for the last post for an event.
     pub(crate) async fn posted(&self, id: &str) -> Request {
         let of_it = format!("/invocation/{id}/");
         self.request(|request| request.line.contains(&of_it)).await
@@ -316,7 +316,7 @@ async fn fields(connection: &mut BufReader<impl AsyncRead + Unpin>) -> Option<Ve
 
 type Chunked = (Vec<u8>, Vec<(String, String)>);
 
-/// Fills the buffer. `slowly` is in pieces, and not one of them within any limit that a loop may have for a whole request.
+/// Fills the buffer. With `slowly` it comes in pieces, each later than any time limit that a loop may have for a whole request.
 async fn read(connection: &mut BufReader<impl AsyncRead + Unpin>, buffer: &mut [u8], slowly: bool) -> Option<()> {
     let piece = if slowly { 64 * 1024 } else { buffer.len().max(1) };
     for piece in buffer.chunks_mut(piece) {
@@ -342,7 +342,7 @@ async fn chunks(connection: &mut BufReader<impl AsyncRead + Unpin>, slowly: bool
     }
 }
 
-/// Numbers for faults at random: the same again for the same seed.
+/// Random numbers for faults, reproducible by their seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(pub(crate) u64);
 

@@ -9,7 +9,7 @@ use lambda_runtime::service_fn;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// Only a hang takes so long. In paused time it costs nothing.
+/// Only a hang takes this long. In paused time it costs nothing.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) async fn patiently<T>(what: impl Future<Output = T>, case: &str) -> T {
@@ -38,13 +38,13 @@ async fn no_fault_at_next_ends_a_worker() {
             let case = format!("{wrong:?} × {workers}");
             let (log, _guard) = Log::start();
             let (fake, watch, running) = serve(workers);
-            // As often as each worker bears in a row, and once more in all would be too often.
+            // The most that each worker tolerates in a row. One more in total would be too many.
             let times = if line == "runtime_api_refused" { 4 } else { 3 * workers as usize };
             fake.wrong("next", std::iter::repeat_n(wrong, times));
             for event in 0..times + 3 {
                 fake.event(&format!("e{event}"), &[], r#"{"n":1}"#);
             }
-            // Events without an id are lost; the last three are not.
+            // Events without an id are lost, and the last three are not.
             let last = format!("e{}", times + 2);
             let posted = patiently(fake.posted(&last), &case).await;
             assert_eq!((posted.endpoint(), posted.text().as_str()), ("response", r#"{"n":1}"#), "{case}");
@@ -83,7 +83,7 @@ async fn an_event_that_breaks_off_gets_an_error_and_has_an_outcome() {
     }
 }
 
-/// A fault at a post: how often, what the invocation ends with, and whether the response arrives.
+/// A fault at a post: how often it occurs, the outcome of the invocation, and whether the response arrives.
 const AT_POST: [(Wrong, usize, &str, bool); 19] = [
     (Wrong::Close, 1, "unknown", true),
     (Wrong::CloseEarly, 1, "unknown", true),
@@ -205,7 +205,7 @@ async fn an_api_that_is_gone_for_a_minute_costs_few_attempts_and_lines() {
         let (connections, lines) = (fake.lock().connections, log.faults().len());
         assert!(connections < 25 * workers as usize, "{connections} attempts in {:?}", began.elapsed());
         assert!((1..20).contains(&lines), "{lines} lines");
-        // It is there again, and so is every worker.
+        // The Runtime API is reachable again, and every worker recovers.
         fake.lock().gone = false;
         for event in 0..workers {
             fake.event(&format!("e{event}"), &[], "1");
@@ -265,7 +265,7 @@ async fn under_faults_at_random_every_event_that_was_handed_out_has_one_outcome(
         let mut dice = Dice(20_261_126 + u64::from(workers));
         fake.lock().script = Some(Box::new(move |endpoint| {
             let wrong = AT_RANDOM[dice.roll(AT_RANDOM.len() as u64) as usize];
-            // Refusals in a row end the loop, which is another test, and an event may take as long as it likes.
+            // Refusals in a row end the loop, which another test covers, and there is no time limit for an event.
             let fits = endpoint != "next" || !matches!(wrong, Wrong::Status(_) | Wrong::Stall);
             (fits && dice.roll(4) == 0).then_some(wrong)
         }));

@@ -1,4 +1,4 @@
-//! Layers that take the event elsewhere, or do not wait for its response.
+//! Layers that move the event to another task, or do not wait for its response.
 
 use super::{Log, Runtime, api, api::Wrong, echo, faults::patiently};
 use crate::{Invocation, invocation, service::RuntimeLayer};
@@ -54,7 +54,7 @@ async fn every_event_has_one_response_wherever_a_layer_takes_it() {
         (Calls::Spawned, Some(Wrong::ReadSlowly), &["response"]),
         (Calls::Detached, Some(Wrong::ReadSlowly), &["response"]),
         (Calls::Bounded, None, &["response"]),
-        // The response is given up, so the error is the first that Lambda gets.
+        // The layer gives up the response, so Lambda gets the error first.
         (Calls::Bounded, Some(Wrong::Stall), &["response", "error"]),
     ] {
         let case = format!("{calls:?} {wrong:?}");
@@ -74,7 +74,7 @@ async fn every_event_has_one_response_wherever_a_layer_takes_it() {
     }
 }
 
-/// Ready for so many events, then never again.
+/// Ready for this number of events, then never again.
 #[derive(Clone)]
 struct Tiring<S> {
     inner: S,
@@ -101,7 +101,7 @@ impl<S: Service<LambdaInvocation, Response = (), Error = Error>> Service<LambdaI
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_not_ready_any_more_does_not_serve_on() {
-    // With one worker the environment ends; of several each gets a service that has not worn out, where there is one.
+    // With one worker the environment ends. With several, each gets a new clone that is ready, if there is one.
     for (workers, ready_for, ends) in [(1, 0, true), (1, 3, true), (8, 0, true), (8, 3, false)] {
         let case = format!("{workers} workers, ready for {ready_for}");
         let (fake, shared) = super::api(workers);
@@ -143,7 +143,7 @@ async fn without_the_handlers_layer_a_response_is_waited_for_at_shutdown() {
 async fn without_the_handlers_layer_an_invocation_that_was_cut_off_does_not_respond() {
     let (fake, shared) = super::api(1);
     let handler = async |event: LambdaEvent<Value>| {
-        // As a shutdown does when it has looked through the invocations in progress.
+        // Like a shutdown that has searched the invocations in progress.
         Invocation::current().notes().cut_off = event.payload == 1;
         Ok::<_, Error>(event.payload)
     };

@@ -74,7 +74,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> tracing_subscriber::Layer<S> 
     }
 }
 
-/// A layer around the runtime that gives each event its invocation, and keeps what it ended with.
+/// A layer around the runtime that gives each event its invocation, and records its outcome.
 #[derive(Clone, Default)]
 struct Watch(Arc<Mutex<Vec<Ended>>>);
 
@@ -141,7 +141,7 @@ where
     }
 }
 
-/// Gives the event back, unless it asks for something else.
+/// Returns the event, unless the event asks for something else.
 async fn echo(event: LambdaEvent<Value>) -> Result<Value, Error> {
     match event.payload["do"].as_str() {
         Some("fail") => Err("no stock".into()),
@@ -160,7 +160,7 @@ async fn bomb(_: LambdaEvent<Value>) -> Result<StreamResponse<impl futures_core:
     Ok(StreamResponse { metadata_prelude: lambda_runtime::MetadataPrelude::default(), stream })
 }
 
-/// Streams as many chunks as the event says, then ends as it says.
+/// Streams the number of chunks that the event asks for, then ends in the way that it asks for.
 async fn stream(event: LambdaEvent<Value>) -> Result<StreamResponse<Body>, Error> {
     let (mut sender, body) = lambda_runtime::streaming::channel();
     tokio::spawn(async move {
@@ -212,7 +212,7 @@ fn api(workers: u32) -> (Fake, Shared) {
     (fake, Shared::new(Client::new(Endpoint::in_memory(connect, refusals)), workers, invocation::Shared::with_defaults()))
 }
 
-/// Echoes in the background, with so many workers.
+/// Echoes in the background, with this number of workers.
 fn serve(workers: u32) -> (Fake, Watch, tokio::task::JoinHandle<Result<(), Error>>) {
     let (fake, shared) = api(workers);
     let (watch, running) = run(service_fn(echo), shared);

@@ -94,7 +94,7 @@ async fn a_stream_that_fails_ends_with_a_trailer() {
     assert!(posted.text().ends_with("\0chunk 0;chunk 1;"), "{}", posted.text());
     assert_eq!(posted.trailer("lambda-runtime-function-error-type"), Some("Error"));
     assert_eq!(trailed(&posted), json!({ "errorType": "Error", "errorMessage": "pipe burst" }));
-    // The connection is as good as before.
+    // The connection can still be used.
     fake.event("again", &[], r#"{"chunks":1}"#);
     assert!(fake.posted("again").await.text().ends_with("chunk 0;"));
     assert_eq!(fake.lock().connections, 1);

@@ -1,4 +1,4 @@
-//! Errors pass the redactor once on their way to Lambda, those too that belong to no invocation.
+//! Errors are redacted once on their way to Lambda, including those outside of an invocation.
 
 use super::{Runtime, api, bomb, echo, faults::patiently};
 use crate::{
@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use tower::layer::layer_fn;
 
-/// A redactor that shows how often it was asked.
+/// A redactor whose result shows how often it was called.
 fn configured() -> Arc<Shared> {
     let mark = |_: &str, value: &str| Redaction::Replace(format!("({value})").into());
     let settings = Settings { redactor: Some(Redactor::new(mark)), ..Settings::default() };

@@ -20,7 +20,7 @@ async fn slow(_: LambdaEvent<Value>) -> Result<StreamResponse<lambda_runtime::st
     Ok(StreamResponse { metadata_prelude: MetadataPrelude::default(), stream: body })
 }
 
-/// A chunk that no buffer on the way holds.
+/// A chunk that is larger than all buffers on the way.
 async fn large(_: LambdaEvent<Value>) -> Result<StreamResponse<lambda_runtime::streaming::Body>, Error> {
     let (mut sender, body) = lambda_runtime::streaming::channel();
     tokio::spawn(async move { sender.send_data(Bytes::from(vec![b'x'; LARGE])).await });
@@ -41,7 +41,7 @@ async fn outcome(watch: &Watch, id: &str) -> &'static str {
     patiently(known, id).await
 }
 
-/// The next event has its response, over as many connections as are expected.
+/// The next event gets its response, over the expected number of connections.
 async fn goes_on(fake: &Fake, connections: usize) {
     fake.event("again", &[], r#"{"chunks":1}"#);
     patiently(fake.posted("again"), "again").await;

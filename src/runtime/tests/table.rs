@@ -39,7 +39,7 @@ const ALL: [Wrong; 22] = [
 fn is_harmless(endpoint: &str, wrong: Wrong) -> bool {
     match wrong {
         Wrong::Late | Wrong::CloseAfter | Wrong::Status(204) => true,
-        // The status was read, and nothing else of the response is of use.
+        // The status was read, and the rest of the response is not needed.
         Wrong::HalfABody | Wrong::StallInBody => endpoint != "next",
         _ => false,
     }
@@ -67,7 +67,7 @@ async fn an_endpoint_at_fault_is_logged_and_every_worker_serves_on() {
                     assert_eq!(patiently(posted, &case).await.text(), "2", "{case}");
                 }
                 assert!(!running.is_finished(), "{case}");
-                // Longer than anything is waited for.
+                // Longer than any wait.
                 tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
                 assert_eq!(watch.count(), fake.lock().handed_out.len(), "{case}");
                 let lines = log.of("level").iter().filter(|level| ["WARN", "ERROR"].contains(&level.as_str())).count();
@@ -109,7 +109,7 @@ async fn a_restore_at_fault_is_logged_and_goes_on_or_ends_with_its_reason() {
                 assert!(ended.is_ok() && log.faults() == ["runtime_api_connection_broken"], "{case}: {ended:?}")
             }
             Wrong::Status(204) => assert!(ended.is_ok(), "{case}: {ended:?}"),
-            // Said by the error, which ends the process and is logged there.
+            // The error ends the process and is logged there.
             Wrong::Status(_) | Wrong::StatusHalfABody(_) => {
                 assert!(ended.is_err_and(|error| error.to_string().contains("status")), "{case}")
             }
