@@ -1,4 +1,4 @@
-//! Calls that go out over plain HTTP: a `tower` layer for a client, and the headers alone for clients without one.
+//! Outgoing HTTP calls: a `tower` layer for a client, and the headers for clients without layers.
 //!
 //! Around hyper's client, or any `Service<http::Request<_>>`:
 //!
@@ -24,7 +24,7 @@
 //!
 //! With any other client: `request.headers_mut().extend(http_client::headers())`.
 //!
-//! [`connect`] opens a connection in the Init phase, so that the first invocation finds it open.
+//! [`connect`] opens a connection in the Init phase, so that the first invocation can use it.
 
 use crate::{
     Invocation, budget,
@@ -50,10 +50,10 @@ use std::{
 };
 use tower::{Layer, Service};
 
-/// The headers that name the caller to a callee, which is the span that is active here: `x-amzn-trace-id`, and `traceparent`, `tracestate`
-/// and `baggage` where the [propagators](crate::Builder::propagators) say so.
+/// The headers that name the active span as the caller: `x-amzn-trace-id`, and `traceparent`, `tracestate` and `baggage` if the
+/// [propagators](crate::Builder::propagators) include them.
 ///
-/// Empty outside of an invocation, and where Lambda gave no trace.
+/// Empty outside of an invocation, and if Lambda sent no trace.
 pub fn headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some(invocation) = Invocation::try_current() {
@@ -62,7 +62,7 @@ pub fn headers() -> HeaderMap {
     headers
 }
 
-/// Writes the headers of a call whose span is `call`, where it has one.
+/// Writes the headers of a call, whose span is `call` if it has one.
 fn write(invocation: &Invocation, call: Option<&ClientSpan>, headers: &mut HeaderMap) {
     let call = call.map(ClientSpan::context);
     if invocation.shared().settings.propagators().xray {
@@ -82,9 +82,9 @@ fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
     }
 }
 
-/// Opens a client's connection to the host of `url` in the Init phase, so that the first invocation finds it open.
+/// Opens a client's connection to the host of `url` in the Init phase, so that the first invocation can use it.
 ///
-/// It sends a `HEAD` to the URL, and every response counts as connected, `404` too. The client is hyper's, reqwest's as the
+/// It sends a `HEAD` to the URL, and every response counts as connected, including `404`. The client is hyper's, reqwest's as the
 /// [module](self) shows it, or any other `Service<http::Request<_>>` that keeps its connections.
 ///
 /// ```no_run
@@ -99,8 +99,8 @@ fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
 /// # Ok(()) }
 /// ```
 ///
-/// Returns whether a connection is open. A failure is logged as a warning and is not an error, so that it does not fail the Init phase; the
-/// first invocation then connects. It waits at most 5 seconds, and less where the Init phase has less left.
+/// Returns whether a connection is open. A failure is logged as a warning and is not an error, so that it does not fail the Init
+/// phase; the first invocation then connects. It waits at most 5 seconds, and less if the Init phase has less time left.
 ///
 /// # Errors
 /// None.
@@ -134,10 +134,10 @@ where
     Ok(false)
 }
 
-/// Makes a CLIENT span of each request of an HTTP client, from its start to the head of the response, and sends the headers from
-/// that span. See the [module](self).
+/// Records a CLIENT span for each request of an HTTP client, from its start to the head of the response, and sends its headers.
+/// See the [module](self).
 ///
-/// Recorded are method, address without query and credentials, and status.
+/// The span has the method, the address without query and credentials, and the status.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TraceLayer(());
 
@@ -156,7 +156,7 @@ impl<S> Layer<S> for TraceLayer {
     }
 }
 
-/// The service [`TraceLayer`] makes.
+/// The service of [`TraceLayer`].
 #[derive(Clone, Debug)]
 pub struct TraceService<S> {
     inner: S,
@@ -185,7 +185,7 @@ where
     }
 }
 
-/// What OpenTelemetry's conventions ask of an HTTP client, but for the query: it may hold what must stay inside.
+/// The attributes of OpenTelemetry's conventions for an HTTP client, without the query, which may be confidential.
 fn begin<B>(request: &Request<B>) -> ClientSpan {
     let (method, uri) = (request.method().as_str().to_owned(), request.uri());
     let mut attributes = Vec::with_capacity(5);

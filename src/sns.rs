@@ -161,7 +161,7 @@ where
 }
 
 impl<H, Args, T> Notifications<H, Args, T> {
-    /// The state that each call of the handler gets a clone of, as its first argument.
+    /// The state of which each call of the handler gets a clone, as its first argument.
     pub fn with_state<State>(self, state: State) -> Notifications<H, Args, T, State>
     where
         H: Handler<Args, State, Notification<T>>,
@@ -235,7 +235,7 @@ fn begin(invocation: &Invocation, notification: &Notification<String>) -> Option
     }
     let settings = &invocation.shared().settings;
     let mut links = Vec::new();
-    // A caller whose trace is continued is above the invocation already.
+    // A caller whose trace is continued is already the invocation's parent.
     if settings.propagators().trace_context && settings.trace_parent == TraceParent::Link {
         let producer = Producer::read(settings, None, &Fields::from_names(|name| notification.attribute(name)));
         links.extend(producer.iter().flat_map(Producer::contexts).map(Link::with_context));

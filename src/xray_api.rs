@@ -1,4 +1,4 @@
-//! X-Ray's API instead of its daemon: spans as documents through `PutTraceSegments`, where no daemon listens.
+//! X-Ray's API instead of its daemon, for environments without one: documents are sent with `PutTraceSegments`.
 //!
 //! ```no_run
 //! use lambda_lifecycle::{Lifecycle, xray_api::XRayApi};
@@ -9,8 +9,9 @@
 //! # }
 //! ```
 //!
-//! In Lambda the daemon is cheaper: a datagram costs microseconds, a call of the API milliseconds that are billed. The function's role
-//! needs `xray:PutTraceSegments`. An invocation that is killed is not in the trace: only the daemon gets a document when one begins.
+//! In Lambda the daemon is cheaper: a datagram takes microseconds, and a call of the API takes billed milliseconds. The
+//! function's role needs `xray:PutTraceSegments`. An invocation that is killed is not in the trace, because only the daemon gets
+//! a document when an invocation starts.
 
 use crate::{
     clock::timers_run,
@@ -33,15 +34,15 @@ use std::{
     time::Instant,
 };
 
-/// The most documents in one call; the daemon sends as many.
+/// The most documents in one call, which is also the daemon's number.
 pub const MAX_DOCUMENTS: usize = 50;
 
-/// The most bytes of documents in one call. AWS names no limit; a lost call of this size can be afforded.
+/// The most bytes of documents in one call. AWS documents no limit, and losing a call of this size is acceptable.
 pub const MAX_CALL: usize = 1024 * 1024;
 
 /// Sends documents to X-Ray's API. For [`Builder::xray_api`](crate::Builder::xray_api).
 ///
-/// Clones share their counts, so that one can be kept when the other is given away.
+/// Clones share their counts, so keep one and give the other to the builder.
 #[derive(Clone, Debug)]
 pub struct XRayApi {
     client: Client,
@@ -61,19 +62,19 @@ struct Counters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// X-Ray took them.
+    /// X-Ray accepted them.
     pub sent: u64,
-    /// The trace's budget had no room for them: `LAMBDA_LIFECYCLE_TRACE_BUDGET`. The invocation's document says how many.
+    /// They did not fit into the trace's budget: `LAMBDA_LIFECYCLE_TRACE_BUDGET`. The invocation's document has their number.
     pub left_out: u64,
-    /// Were sent a second time, because X-Ray did not process them the first time.
+    /// They were sent a second time, because X-Ray did not process them the first time.
     pub retried: u64,
-    /// X-Ray did not process them, the second time as the first.
+    /// X-Ray did not process them the second time either.
     pub unprocessed: u64,
     /// Their call failed.
     pub unsent: u64,
 }
 
-/// Why documents did not get to X-Ray.
+/// The reason why documents did not reach X-Ray.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum XRayApiError {
@@ -92,19 +93,19 @@ pub enum XRayApiError {
     /// The service responded with an error.
     #[error("X-Ray's API refuses: {code}: {message}; the function's role needs xray:PutTraceSegments")]
     Refused {
-        /// As in `AccessDeniedException`.
+        /// The service's error code, such as `AccessDeniedException`.
         code: String,
-        /// The service's words.
+        /// The service's message.
         message: String,
     },
-    /// The service took the call, and not all of its documents.
+    /// The service accepted the call, but not all of its documents.
     #[error("X-Ray did not process a document, sent twice: {code}: {message}")]
     Unprocessed {
-        /// How many; code and message are the first one's.
+        /// The number of documents. Code and message are the first one's.
         count: usize,
-        /// The service's word for the reason.
+        /// The service's error code.
         code: String,
-        /// The service's words.
+        /// The service's message.
         message: String,
     },
 }
@@ -121,7 +122,7 @@ impl XRayApiError {
 }
 
 impl XRayApi {
-    /// A destination with a client of your configuration: region, credentials, retries, HTTP.
+    /// A destination with your own client, and so with your region, credentials, retries and HTTP client.
     pub fn new(client: Client) -> Self {
         Self { client, counts: Arc::default() }
     }
@@ -138,9 +139,11 @@ impl XRayApi {
         }
     }
 
-    /// Sends documents, in calls of at most [`MAX_DOCUMENTS`] and [`MAX_CALL`] bytes. What X-Ray does not process is sent once more.
+    /// Sends documents, in calls of at most [`MAX_DOCUMENTS`] and [`MAX_CALL`] bytes. Documents that X-Ray does not process are
+    /// sent once more.
     ///
-    /// A call without a response is the last one; what it and the others would have sent is [counted](Self::counts) as unsent.
+    /// The first call without a response is the last one. Its documents and the remaining ones are [counted](Self::counts) as
+    /// unsent.
     async fn send(&self, documents: Vec<String>) -> Result<(), XRayApiError> {
         let mut calls = into_calls(documents).into_iter();
         let mut first = None;
@@ -183,7 +186,7 @@ impl XRayApi {
             return Ok(());
         }
         let again: Vec<String> = documents.into_iter().filter(|document| is_among(document, &refused)).collect();
-        // One that is not named cannot be sent again.
+        // A document without an id in the response cannot be sent again.
         let mut lost = refused.len().saturating_sub(again.len());
         let mut reason = refused.into_iter().next();
         let mut error = None;
@@ -210,7 +213,7 @@ impl XRayApi {
         }
     }
 
-    /// One call. Counts what was taken, and everything where the call failed.
+    /// Makes one call. Counts the accepted documents, or all of them as unsent if the call failed.
     async fn call(&self, documents: Vec<String>) -> Result<Vec<UnprocessedTraceSegment>, XRayApiError> {
         let count = documents.len();
         match self.client.put_trace_segments().set_trace_segment_documents(Some(documents)).send().await {
@@ -273,13 +276,13 @@ where
     }
 }
 
-/// An error of the SDK says nothing without its causes.
+/// The SDK's errors are only useful with their causes.
 fn reason<R: std::fmt::Debug>(error: &SdkError<PutTraceSegmentsError, R>) -> String {
     let mut reason = String::new();
     let mut next = error.source();
     while let Some(cause) = next {
         let words = cause.to_string();
-        // Some repeat their cause.
+        // Some errors repeat their cause.
         if !reason.ends_with(&words) {
             if !reason.is_empty() {
                 reason.push_str(": ");

@@ -1,4 +1,5 @@
-//! W3C's fields in the serialized requests of calls that carry them: message attributes of SQS and SNS, the client context of `lambda:Invoke`.
+//! Adds W3C's fields to the serialized requests of calls that can carry them: in message attributes of SQS and SNS, and in the
+//! client context of `lambda:Invoke`.
 //!
 //! Requests are changed as text, so the clients' types are not needed. Fields that cannot be added are left out, and the call is
 //! made anyway.
@@ -13,15 +14,15 @@ use aws_smithy_types::body::SdkBody;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use std::sync::Once;
 
-/// Attributes of a message that SQS takes, and SNS where a subscription delivers raw messages.
+/// The message attributes that SQS accepts, and SNS if a subscription delivers raw messages.
 const MOST: usize = 10;
 
-/// Bytes of a request, and with it of its messages, that every queue and topic takes by default.
+/// The bytes of a request, and of its messages, that every queue and topic accepts by default.
 const LARGEST: usize = 256 * 1024;
 
 const CLIENT_CONTEXT: &str = "x-amz-client-context";
 
-/// Adds the fields to a request, as far as it has a place and room for them.
+/// Adds the fields to a request, if it has a place and room for them.
 pub(super) fn carry(service: &str, operation: &str, request: &mut HttpRequest, fields: &Fields<'_>) {
     if fields.is_empty() {
         return;
@@ -77,7 +78,7 @@ fn add_to_json(body: &[u8], one: bool, fields: &Fields<'_>) -> Vec<u8> {
     changed
 }
 
-/// The attributes to put into the message that `message`, a part of `body`, begins with.
+/// The attributes to insert into the message at the start of `message`, which is a part of `body`.
 fn of_message(body: &[u8], message: &[u8], fields: &Fields<'_>) -> Option<Insertion> {
     // Both are parts of one slice.
     let at = |part: &[u8]| body.len() - (part.as_ptr_range().end as usize - part.as_ptr() as usize);
@@ -113,7 +114,7 @@ fn of_message(body: &[u8], message: &[u8], fields: &Fields<'_>) -> Option<Insert
     }
 }
 
-/// The fields for which a message that has `count` attributes has room.
+/// The fields that fit into a message with `count` attributes.
 fn with_room<'f>(count: usize, fields: &'f Fields<'_>) -> impl Iterator<Item = (&'static str, &'f str)> {
     let room = MOST.saturating_sub(count);
     fields.iter().enumerate().filter_map(move |(index, field)| {
@@ -134,7 +135,7 @@ struct QueryMessage {
     known: bool,
 }
 
-/// `None` where nothing is to be added: messages to phones and devices have no place for it.
+/// `None` if nothing is to be added. Messages to phones and devices have no place for the fields.
 fn add_to_query(body: &[u8], one: bool, fields: &Fields<'_>) -> Option<Vec<u8>> {
     const ENTRY: &str = "PublishBatchRequestEntries.member.";
     let mut messages: Vec<QueryMessage> = Vec::new();
@@ -184,7 +185,7 @@ fn add_to_query(body: &[u8], one: bool, fields: &Fields<'_>) -> Option<Vec<u8>> 
     Some([body, b"&", added.as_bytes()].concat())
 }
 
-/// Lambda hands a client context to synchronous invocations alone.
+/// Lambda passes a client context only to synchronous invocations.
 fn add_to_invocation(request: &mut HttpRequest, fields: &Fields<'_>) {
     if request.headers().get("x-amz-invocation-type").is_some_and(|kind| kind != "RequestResponse") {
         return;

@@ -1,4 +1,4 @@
-//! An `SdkConfig` from what Lambda sets in the environment.
+//! Creates an `SdkConfig` from the variables that Lambda sets.
 
 use super::{https::HttpsClient, traced};
 use crate::{
@@ -22,7 +22,7 @@ use std::{path::Path, sync::Once};
 /// Variables that name a source of configuration which only `aws_config` reads.
 const OTHER_SOURCES: [&str; 4] = ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"];
 const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
-/// Where an agent in the environment gives credentials: under SnapStart, on ECS and on EKS.
+/// The address of an agent that provides credentials: under SnapStart, on ECS and on EKS.
 const CONTAINERS: [&str; 2] = ["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
@@ -39,7 +39,8 @@ pub async fn config() -> SdkConfig {
     loader().load().await
 }
 
-/// As [`config`], with settings of yours: retries, timeouts, a region, credentials, and whatever else `aws_config`'s loader takes.
+/// Like [`config`], with your own settings: retries, timeouts, a region, credentials, and all other options of `aws_config`'s
+/// loader.
 ///
 /// ```no_run
 /// use lambda_lifecycle::{aws_config::{retry::RetryConfig, timeout::TimeoutConfig}, aws_sdk};
@@ -55,7 +56,7 @@ pub fn loader() -> ConfigLoader {
 }
 
 impl HttpsClient {
-    /// As [`loader`], with this HTTP client.
+    /// Like [`loader`], with this HTTP client.
     pub fn loader(&self) -> ConfigLoader {
         // This logs invalid variables.
         self.settings();
@@ -67,7 +68,7 @@ impl HttpsClient {
         }
         let container = CONTAINERS.into_iter().any(|name| variable(name).is_some());
         if variable(ACCESS_KEY).is_none() && !container {
-            // Not on Lambda: a developer's machine has profiles, a server has metadata.
+            // Only on Lambda, because a developer's machine has profiles, and a server has metadata.
             warn_without_credentials();
             return loader;
         }
@@ -83,14 +84,15 @@ impl HttpsClient {
     }
 }
 
-/// A loader that looks for no file of profiles: each look at one is a handful of system calls, and Lambda has none.
+/// A loader that reads no profile files, because each read takes several system calls and Lambda has none.
 #[allow(deprecated, reason = "the loader takes no other type")]
 fn without_profiles(loader: ConfigLoader) -> ConfigLoader {
     use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
     loader.profile_files(ProfileFiles::builder().with_contents(ProfileFileKind::Config, "").build())
 }
 
-/// The retries of the environment, where `aws_config` can read them: it panics otherwise. A mode of other SDKs, `legacy` for one, is invalid.
+/// The retries of the environment, if they are valid; `aws_config` panics otherwise. A mode of other SDKs, such as `legacy`, is
+/// invalid.
 fn with_valid_retries(loader: ConfigLoader) -> ConfigLoader {
     let (mut retries, mut invalid) = (RetryConfig::standard(), false);
     let mut read = |name: &str, expected: &str, set: &mut dyn FnMut(&str) -> bool| {
@@ -126,7 +128,7 @@ fn log_fallback(variable: &str) {
     });
 }
 
-/// Profiles are what a developer has instead.
+/// A developer's machine has profiles instead.
 fn warn_without_credentials() {
     let has_profiles = variable("HOME").is_some_and(|home| Path::new(&home).join(".aws").is_dir());
     if !has_profiles {
@@ -134,8 +136,8 @@ fn warn_without_credentials() {
     }
 }
 
-/// The region of the environment, or else of a profile, and a warning where there is none. No metadata service is asked: Lambda has none, and
-/// elsewhere a start would wait for it.
+/// The region of the environment, or else of a profile, with a warning if there is none. The metadata service is not called:
+/// Lambda has none, and elsewhere the start would wait for it.
 #[derive(Debug)]
 struct LambdaRegion;
 

@@ -1,4 +1,4 @@
-//! Connections that are opened before the first invocation needs them.
+//! Opens connections before the first invocation needs them.
 
 use crate::{
     budget,
@@ -25,11 +25,11 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag, retry::RetryConfig};
 use std::{convert::Infallible, error::Error, future::Future};
 
-/// Opens the connection that a call needs, in the Init phase, so that the first invocation finds it open.
+/// Opens the connection that a call needs, in the Init phase, so that the first invocation can use it.
 ///
-/// Give it a call to the host that your handler calls first, with [`ConnectOnly`]. The SDK then resolves the endpoint and the credentials,
-/// connects and shakes hands as it does for the call, and sends an unsigned `HEAD` to the host in its place. That needs no permission,
-/// and reads and writes nothing:
+/// Pass a call to the host that your handler calls first, with [`ConnectOnly`]. The SDK then resolves the endpoint and the
+/// credentials, connects and performs the TLS handshake as for the call, and sends an unsigned `HEAD` to the host instead of the
+/// call. That needs no permission, and reads and writes no data:
 ///
 /// ```no_run
 /// use lambda_lifecycle::{Error, Lifecycle, aws_sdk::{self, ConnectOnly}};
@@ -41,17 +41,18 @@ use std::{convert::Infallible, error::Error, future::Future};
 /// # Ok(()) }
 /// ```
 ///
-/// Most services have one host for all calls. Where the host depends on the call, name what the handler will use: the bucket of S3,
-/// the table of DynamoDB, which has an endpoint for each account, and the same client.
+/// Most services have one host for all calls. If the host depends on the call, use the handler's own: the bucket of S3, the table
+/// of DynamoDB, which has an endpoint for each account, and the same client.
 ///
-/// Without [`ConnectOnly`] the call is made, and every response of the service counts as connected, `AccessDenied` too. Choose a call that
-/// writes nothing, such as `get_queue_attributes`.
+/// Without [`ConnectOnly`] the call is made, and every response of the service counts as connected, including `AccessDenied`.
+/// Choose a call that writes nothing, such as `get_queue_attributes`.
 ///
-/// The connection fits the calls of this client and of every other client with the same configuration, to the same host. A client has
-/// a pool of connections for each connect timeout and read timeout: one whose timeouts differ opens another connection.
+/// The connection serves the calls of this client, and of every other client with the same configuration, to the same host. A
+/// client has a pool of connections for each connect timeout and read timeout, so a client with different timeouts opens another
+/// connection.
 ///
-/// Returns whether a connection is open. A failure is logged as a warning and is not an error, so that it does not fail the Init phase; the
-/// first invocation then connects. It waits at most 5 seconds, and less where the Init phase has less left.
+/// Returns whether a connection is open. A failure is logged as a warning and is not an error, so that it does not fail the Init
+/// phase; the first invocation then connects. It waits at most 5 seconds, and less if the Init phase has less time left.
 ///
 /// # Errors
 /// None.
@@ -70,8 +71,8 @@ where
 
 /// Makes a call open its connection and do nothing else: see [`connect`].
 ///
-/// An interceptor for one call. After the SDK has made and signed the request, it replaces the request by an unsigned
-/// `HEAD /` to the same host. The call's result means nothing then. The request is not retried.
+/// An interceptor for one call. After the SDK has created and signed the request, it replaces the request by an unsigned `HEAD /`
+/// to the same host. Ignore the call's result then. The request is not retried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConnectOnly;
 
@@ -113,7 +114,7 @@ impl Intercept for ConnectOnly {
     }
 }
 
-/// Leaves of a request its host and its user agent.
+/// Keeps only the host and the user agent of a request.
 fn head(request: &mut HttpRequest) -> Result<(), BoxError> {
     let uri: http::Uri = request.uri().parse()?;
     let mut root = uri.into_parts();

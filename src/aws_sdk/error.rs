@@ -9,19 +9,20 @@ use std::error::Error as _;
 /// The bytes of a response that are searched for its error.
 const LOOK: usize = 64 * 1024;
 
-/// The longest code that is recorded; AWS's own have at most some sixty characters.
+/// The longest code that is recorded. AWS's own codes have at most about sixty characters.
 const LONGEST_CODE: usize = 128;
 
-/// An error as a span shows it.
+/// The error in the form that a span shows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CallError {
-    /// The service's code, or the kind of failure where no service responded.
+    /// The service's code, or the kind of failure if no service responded.
     pub(super) code: String,
     /// The part of the message that may be recorded.
     pub(super) message: Option<String>,
 }
 
-/// The error in a response, by AWS's protocols: a header or `__type` in JSON, `<Code>` in XML. Its message only where `messages` says so: a service
+/// The error in a response, by AWS's protocols: a header or `__type` in JSON, `<Code>` in XML. Its message is included only with
+/// `messages`, because a service may repeat request data in it.
 /// may repeat in it what was sent.
 pub(super) fn of_response(response: &HttpResponse, messages: bool) -> Option<CallError> {
     if response.status().is_success() {
@@ -38,7 +39,7 @@ pub(super) fn of_response(response: &HttpResponse, messages: bool) -> Option<Cal
     Some(CallError { code: code.to_owned(), message: message.filter(|message| messages && !message.is_empty()) })
 }
 
-/// An error that no service sent: its kind, and its text where that is the connection's and cannot hold what was sent or received.
+/// An error that no service sent: its kind, and its text if that comes from the connection and cannot contain data.
 pub(super) fn of_failure(failure: &OrchestratorError<Error>, messages: bool) -> CallError {
     let (kind, of_connection) = if failure.is_timeout_error() {
         ("TimeoutError", true)
@@ -64,7 +65,7 @@ pub(super) fn of_failure(failure: &OrchestratorError<Error>, messages: bool) -> 
     CallError { code: kind.to_owned(), message }
 }
 
-/// `com.amazonaws.sqs#QueueDoesNotExist:http://…` and `AWS.SimpleQueueService.NonExistentQueue;Sender` without what is around it.
+/// The code in `com.amazonaws.sqs#QueueDoesNotExist:http://…` and `AWS.SimpleQueueService.NonExistentQueue;Sender`.
 fn bare(code: &str) -> &str {
     let code = code.split([';', ':']).next().unwrap_or(code);
     code.rsplit('#').next().unwrap_or(code).trim()

@@ -1,4 +1,4 @@
-//! All clients of an `SdkConfig`, through the HTTP client they share.
+//! Records the calls of all clients of an `SdkConfig`, in the HTTP client that they share.
 
 use super::{
     error::{self, CallError},
@@ -27,7 +27,7 @@ use opentelemetry::{
 };
 use std::time::Instant;
 
-/// Services whose name in X-Ray differs from the one they sign with by more than capitals.
+/// Services whose name in X-Ray differs from their signing name by more than capitals.
 const NAMES: [(&str, &str); 12] = [
     ("dynamodb", "DynamoDB"),
     ("events", "EventBridge"),
@@ -43,7 +43,7 @@ const NAMES: [(&str, &str); 12] = [
     ("sts", "STS"),
 ];
 
-/// An HTTP client for an `SdkConfig`, whose clients then all send the trace header and record their requests. See the
+/// Wraps an HTTP client for an `SdkConfig`, so that all its clients send the trace header and record their requests. See the
 /// [module](super).
 pub fn traced(client: impl HttpClient + 'static) -> SharedHttpClient {
     SharedHttpClient::new(TracedClient(SharedHttpClient::new(client)))
@@ -126,7 +126,7 @@ impl TracedConnector {
     }
 }
 
-/// Which attempt of its call a request is, from 1.
+/// The number of the request's attempt, from 1.
 fn number(request: &HttpRequest) -> i64 {
     let attempt = request.headers().get("amz-sdk-request").and_then(|sent| sent.strip_prefix("attempt="));
     attempt.and_then(|sent| sent.split(';').next()?.parse().ok()).unwrap_or(1)
@@ -151,7 +151,7 @@ fn begin(request: &HttpRequest) -> ClientSpan {
     ClientSpan::begin(SpanBuilder::from_name(name).with_kind(SpanKind::Client).with_attributes(attributes))
 }
 
-/// Service and region that the request is signed for: `…Credential=<key>/<date>/<region>/<service>/aws4_request, …`.
+/// The service and the region for which the request is signed: `…Credential=<key>/<date>/<region>/<service>/aws4_request, …`.
 fn scope(request: &HttpRequest) -> (String, Option<String>) {
     let signed = || {
         let credential = request.headers().get("authorization")?.split_once("Credential=")?.1;
@@ -163,7 +163,7 @@ fn scope(request: &HttpRequest) -> (String, Option<String>) {
     (known.to_owned(), Some(region.to_owned()))
 }
 
-/// The operation's name in the protocols that have one in the request; in REST its method.
+/// The operation's name, in protocols whose requests contain it; in REST the method.
 fn operation(request: &HttpRequest) -> String {
     if let Some(target) = request.headers().get("x-amz-target") {
         return target.rsplit('.').next().unwrap_or(target).to_owned();

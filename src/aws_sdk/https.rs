@@ -38,10 +38,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 /// The variables that name a proxy.
 const PROXIES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
 
-/// An HTTP client for the AWS SDK on Lambda: rustls with ring, root certificates without a look at the file system, proxies from the
-/// environment, and no connection that died while the environment was frozen.
+/// An HTTP client for the AWS SDK on Lambda. It uses rustls with ring, root certificates that need no file system access, and
+/// proxies from the environment. It never uses a connection that was closed while the environment was frozen.
 ///
-/// [`config`](super::config) makes one by itself. Make it yourself to choose the root certificates, or to drop connections in
+/// [`config`](super::config) creates one itself. Create one to choose the root certificates, or to drop connections in
 /// [`Builder::on_thaw`](crate::Builder::on_thaw). Clones share their connections.
 ///
 /// ```no_run
@@ -60,10 +60,10 @@ const PROXIES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_prox
 /// |---|---|
 /// | `AWS_CA_BUNDLE`, `SSL_CERT_FILE` | a PEM file with the root certificates to trust, instead of the compiled ones |
 /// | `SSL_CERT_DIR` | folders with root certificates to trust, instead of the compiled ones |
-/// | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` | the proxy's URL. Lower case works too |
+/// | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` | the proxy's URL, also with names in lower case |
 /// | `NO_PROXY` | hosts, domains and networks that are reached without the proxy |
 ///
-/// Connections that were idle for 50 seconds are not used again. A frozen environment counts, even where its monotonic clock stood still.
+/// Connections that were idle for 50 seconds are not used again. Frozen time counts, even if the monotonic clock stood still.
 /// After a SnapStart restore no connection from before the snapshot is used.
 #[derive(Clone, Debug)]
 pub struct HttpsClient(Arc<Shared>);
@@ -72,7 +72,7 @@ pub struct HttpsClient(Arc<Shared>);
 struct Shared {
     given: Option<Trusted>,
     proxied: bool,
-    /// Read at first use: warnings are then logged, because the subscriber is set.
+    /// Read at first use, because warnings can only be logged once the subscriber is set.
     settings: OnceLock<(Trusted, ProxyConfig)>,
     connectors: Mutex<Connectors>,
 }
@@ -80,7 +80,7 @@ struct Shared {
 #[derive(Debug)]
 struct Connectors {
     used: Moment,
-    /// How many times this process was restored from a snapshot when they were made.
+    /// How often this process had been restored from a snapshot when they were created.
     restores: u32,
     /// One pool of connections for each pair of connect timeout and read timeout.
     of: Vec<(Timeouts, SharedHttpConnector)>,
@@ -90,7 +90,8 @@ struct Connectors {
 type Timeouts = (Option<Duration>, Option<Duration>);
 
 impl HttpsClient {
-    /// A client as the variables above describe it. They are read at first use. Invalid ones are logged once by their names, and ignored.
+    /// A client configured by the variables above, which are read at first use. Invalid ones are logged once by their names, and
+    /// ignored.
     pub fn from_env() -> Self {
         Self::new(None, true)
     }
@@ -103,7 +104,7 @@ impl HttpsClient {
         Ok(Self::new(Some(Trusted::new(roots)?), true))
     }
 
-    /// The same without a proxy, for the endpoints of container credentials: they are in the environment itself.
+    /// The same without a proxy, for the endpoints of container credentials, which are inside of the environment.
     pub(super) fn without_proxy(&self) -> Self {
         Self::new(Some(self.settings().0.clone()), false)
     }
@@ -118,10 +119,10 @@ impl HttpsClient {
         self.0.settings()
     }
 
-    /// Uses none of the open connections for further calls. Calls in progress keep theirs.
+    /// Stops using the open connections for further calls. Calls in progress keep theirs.
     ///
-    /// The next call opens a new connection. For [`Builder::on_thaw`](crate::Builder::on_thaw), where 50 seconds are too long: behind
-    /// a gateway that forgets idle connections earlier, or where a call must never be tried on a connection that may be dead.
+    /// The next call opens a new connection. Use it in [`Builder::on_thaw`](crate::Builder::on_thaw) if 50 seconds are too long:
+    /// behind a gateway that forgets idle connections earlier, or if a call must never use a connection that may be dead.
     pub fn drop_connections(&self) {
         self.0.connectors().of.clear();
     }
@@ -167,7 +168,7 @@ impl Shared {
     fn build(&self, timeouts: &HttpConnectorSettings, sleep: Option<SharedAsyncSleep>) -> SharedHttpConnector {
         let (roots, proxies) = self.settings();
         let roots = TrustStore::empty().with_pem_certificate(&*roots.pem());
-        // It cannot fail in this version; the default trusts the operating system's roots.
+        // It cannot fail in this version. The default trusts the operating system's roots.
         let tls = TlsContext::builder().with_trust_store(roots).build().unwrap_or_default();
         let mut connector = Connector::builder()
             .connector_settings(timeouts.clone())
@@ -181,7 +182,7 @@ impl Shared {
 }
 
 impl Connectors {
-    /// Their connections may be dead. The pool's own limit counts on a clock that may stand still in a freeze.
+    /// True if their connections may be dead. The pool's own limit uses a clock that may stand still in frozen time.
     fn are_stale(&self) -> bool {
         self.used.elapsed() > IDLE || self.restores != frozen::restores()
     }
@@ -193,7 +194,7 @@ impl HttpClient for HttpsClient {
         SharedHttpConnector::new(Used { connector, shared: Arc::clone(&self.0) })
     }
 
-    /// A client was made: usually in the Init phase, where reading the root certificates costs least.
+    /// A client was created, usually in the Init phase, where reading the root certificates is cheapest.
     fn validate_base_client_config(&self, components: &RuntimeComponentsBuilder, config: &ConfigBag) -> Result<(), BoxError> {
         let timeouts = config.load::<TimeoutConfig>();
         let mut settings = HttpConnectorSettings::builder();
@@ -209,7 +210,7 @@ impl HttpClient for HttpsClient {
     }
 }
 
-/// A connector whose use is noted when a call ends: a connection is idle from then on.
+/// A connector that records when a call ends, because its connection is idle from then on.
 #[derive(Debug)]
 struct Used {
     connector: SharedHttpConnector,
@@ -227,7 +228,7 @@ impl HttpConnector for Used {
     }
 }
 
-/// The proxies of the environment. Those that are not valid are logged, by their variable's name alone: a URL may hold a password.
+/// The proxies of the environment. Invalid ones are logged only by their variable's name, because a URL may contain a password.
 fn proxies() -> ProxyConfig {
     for name in PROXIES {
         if variable(name).is_some_and(|url| !is_proxy(&url)) {

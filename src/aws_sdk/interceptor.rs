@@ -1,4 +1,4 @@
-//! One span for a call over all its attempts, and the header from that span.
+//! One span for a call with all its attempts, and the header from that span.
 
 use super::{carry::carry, error, resources};
 use crate::{
@@ -37,13 +37,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Operations that put a message somewhere: PRODUCER in OpenTelemetry's terms.
+/// Operations that send messages: PRODUCER in OpenTelemetry's terms.
 const SENDS: [&str; 6] = ["SendMessage", "SendMessageBatch", "Publish", "PublishBatch", "PutEvents", "PutRecords"];
 /// The time limit of a call that starts when the time is over.
 const LAST_TRY: Duration = Duration::from_millis(10);
 
-/// Makes one span of each SDK call, over all its attempts, sends the trace header from it, and bounds the call by the
-/// invocation's time. See the [module](super).
+/// Records one span for each SDK call with all its attempts, sends its trace header, and limits the call by the invocation's
+/// time. See the [module](super).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TraceInterceptor(());
 
@@ -54,7 +54,7 @@ impl TraceInterceptor {
     }
 }
 
-/// The request has its header already: it is of the call's span.
+/// Marks a request that already has the header of the call's span.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traced;
 
@@ -63,7 +63,7 @@ pub(super) struct Traced;
 struct Call {
     span: Mutex<Option<ClientSpan>>,
     header: String,
-    /// The messages of errors are recorded too.
+    /// Whether the messages of errors are recorded too.
     messages: bool,
 }
 
@@ -83,7 +83,7 @@ impl Intercept for TraceInterceptor {
         "lambda-lifecycle"
     }
 
-    /// The last moment before the SDK reads the timeouts of the call.
+    /// Called just before the SDK reads the timeouts of the call.
     fn read_before_execution(
         &self,
         _: &BeforeSerializationInterceptorContextRef<'_>,
@@ -104,11 +104,11 @@ impl Intercept for TraceInterceptor {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // A client can have two of these: a shared configuration's, and its own.
+        // A client can have two of these: one from the shared configuration, and its own.
         if config.load::<Call>().is_some() {
             return Ok(());
         }
-        // The first place where the operation's name is known.
+        // The operation's name is first known here.
         let Some(metadata) = config.load::<Metadata>() else { return Ok(()) };
         let Some(invocation) = Invocation::try_current().filter(trace::is_recorded) else { return Ok(()) };
         let kind = if SENDS.contains(&metadata.name()) { SpanKind::Producer } else { SpanKind::Client };
@@ -132,7 +132,7 @@ impl Intercept for TraceInterceptor {
         Ok(())
     }
 
-    /// Once for all attempts, and before the request is signed.
+    /// Called once for all attempts, before the request is signed.
     fn modify_before_retry_loop(
         &self,
         context: &mut BeforeTransmitInterceptorContextMut<'_>,
@@ -166,7 +166,7 @@ impl Intercept for TraceInterceptor {
                 }
                 call.header.clone()
             }
-            // Not recorded: what came in is handed on as it was.
+            // Not recorded: Lambda's header is sent on unchanged.
             None => {
                 let header = Invocation::try_current().map(|invocation| super::header_of_call(&invocation, None));
                 match header.filter(|header| header.root().is_some()) {
@@ -204,7 +204,7 @@ impl Intercept for TraceInterceptor {
         let Some(call) = config.load::<Call>() else { return Ok(()) };
         let Some(mut span) = call.span().take() else { return Ok(()) };
         let Some(result) = context.output_or_error() else {
-            // Presigning ends before the request is sent: nothing was called.
+            // Presigning ends before the request is sent, so no call was made.
             span.discard();
             return Ok(());
         };

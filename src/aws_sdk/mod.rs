@@ -1,5 +1,5 @@
-//! Clients of the AWS SDK: their configuration on Lambda, connections that are open before the first invocation, and a span for each
-//! call.
+//! Clients of the AWS SDK: their configuration on Lambda, connections that are opened before the first invocation, and a span for
+//! each call.
 //!
 //! ```no_run
 //! use lambda_lifecycle::{Error, Lifecycle, aws_sdk::{self, ConnectOnly}};
@@ -11,23 +11,24 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The first call of a function is its dearest: the SDK's default cryptography initializes itself, certificates are read, a name is resolved
-//! and TLS shakes hands, with the caller waiting at the CPU share of a small function. Here the cryptography is ring, and the rest happens in
-//! the Init phase, at full speed. `docs/fast-cold-start.md` leads there step by step.
+//! The first call of a function is its most expensive: the SDK's default cryptography initializes itself, certificates are read,
+//! a name is resolved, and TLS performs its handshake. The caller waits for all that, at the CPU share of a small function. Here
+//! the cryptography is ring, and the rest happens in the Init phase, at full speed. `docs/fast-cold-start.md` is a step-by-step
+//! guide.
 //!
 //! # Configuration
 //!
-//! [`config`] returns an `SdkConfig` for all clients. [`loader`] takes settings of yours first. Both build on `aws_config`, with the parts that Lambda
-//! needs:
+//! [`config`] returns an `SdkConfig` for all clients. [`loader`] lets you change settings first. Both use `aws_config`, with the
+//! parts that Lambda needs:
 //!
-//! | what | from |
+//! | setting | source |
 //! |---|---|
-//! | region | `AWS_REGION`, or else `AWS_DEFAULT_REGION`; where neither is set, as on a developer's machine, a profile |
+//! | region | `AWS_REGION`, or else `AWS_DEFAULT_REGION`; if neither is set, as on a developer's machine, a profile |
 //! | credentials | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` |
 //! | credentials under SnapStart, and in containers | `AWS_CONTAINER_CREDENTIALS_FULL_URI` or `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`, with `AWS_CONTAINER_AUTHORIZATION_TOKEN` or `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`; never through a proxy |
 //! | endpoints | `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`, `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT` |
 //! | retries | `AWS_MAX_ATTEMPTS`, `AWS_RETRY_MODE` |
-//! | whatever else `aws_config` reads from a variable | that variable |
+//! | other settings that `aws_config` reads from variables | those variables |
 //! | root certificates and proxies | the variables of [`HttpsClient`] |
 //! | HTTP client | [`HttpsClient`], with the spans and the time limit of [`traced`] |
 //! | behavior version, timeouts, defaults of retries | the SDK |
@@ -38,16 +39,17 @@
 //! you enable them in your own dependency on it. ring is not validated for FIPS: if you need that, set `loader().http_client(..)`
 //! to your own client.
 //!
-//! A missing region, missing credentials, invalid numbers of retries, an invalid proxy and a bundle of certificates that cannot be used are
-//! logged once as a warning that names the variable. Call [`Lifecycle::from_env`](crate::Lifecycle::from_env) first, so that there is a log.
+//! A missing region, missing credentials, invalid numbers of retries, an invalid proxy and an invalid bundle of certificates are
+//! logged once, as a warning that names the variable. Call [`Lifecycle::from_env`](crate::Lifecycle::from_env) first, so that
+//! there is a log.
 //!
 //! # Connections
 //!
 //! [`connect`] opens a connection in the Init phase. The first call then makes no handshake.
 //!
-//! A connection may die while the environment is frozen. The client does not use one again that was idle for 50 seconds, and the SDK replaces one
-//! that the service has closed without a failed attempt. Where a gateway forgets connections earlier, drop them at the thaw, and open new ones while
-//! the handler begins:
+//! A connection may be closed while the environment is frozen. The client does not reuse a connection that was idle for 50
+//! seconds. If the service has closed a connection, the SDK replaces it without a failed attempt. If a gateway forgets
+//! connections earlier, drop them in the hook, and open new ones while the handler starts:
 //!
 //! ```no_run
 //! use lambda_lifecycle::{Lifecycle, aws_sdk::{self, ConnectOnly, HttpsClient}};
@@ -73,13 +75,14 @@
 //!
 //! # Spans
 //!
-//! By itself the SDK sends the trace header of the environment, whose parent is the function's segment and not the call, and under
-//! concurrency it sends none. Clients of [`config`] record a span for each attempt of a call and send the header from it, so that the queue's node,
-//! and the worker's trace behind it, hang on the call that sent the message. An attempt ends with the time of its invocation: at the moment
-//! the token is cancelled it fails with [`DeadlineExceeded`](crate::DeadlineExceeded), so that the handler can still respond.
+//! The SDK itself sends the trace header of the environment, whose parent is the function's segment and not the call. With
+//! concurrent invocations it sends none. Clients of [`config`] record a span for each attempt of a call and send its header. So
+//! the queue's node, and the worker's trace after it, are children of the call that sent the message. An attempt is limited by
+//! its invocation: when the token is cancelled, it fails with [`DeadlineExceeded`](crate::DeadlineExceeded), so that the handler
+//! can still respond.
 //!
-//! [`TraceInterceptor`] sees more, because it sees calls: one span over all attempts, the error's code where the body has it, and a
-//! limit on the call's whole time. An `SdkConfig` has no list of interceptors, so give it to each client:
+//! [`TraceInterceptor`] records more, because it sees whole calls: one span over all attempts, the error's code if the body has
+//! it, and a limit on the call's total time. An `SdkConfig` has no list of interceptors, so add it to each client:
 //!
 //! ```no_run
 //! use lambda_lifecycle::aws_sdk::{self, TraceInterceptor};
@@ -90,7 +93,8 @@
 //! # }
 //! ```
 //!
-//! Its clients get their spans from there alone. With an HTTP client of yours, [`traced`] records the attempts of all clients that share it:
+//! Such clients get their spans only from the interceptor. With your own HTTP client, [`traced`] records the attempts of all
+//! clients that share it:
 //!
 //! ```no_run
 //! use aws_smithy_http_client::{Builder, tls::{Provider, rustls_provider::CryptoMode}};
@@ -104,15 +108,15 @@
 //! # }
 //! ```
 //!
-//! A span says which service, operation and region, the request id, the HTTP status, the retries, the error with the code the
-//! service gave it, and what was worked on: queue, topic, table, bucket, stream, event bus or function. The error's message is recorded only where
-//! [`Builder::aws_error_messages`](crate::Builder::aws_error_messages) asks for it: services repeat in it what they were sent. A call
-//! that is dropped ends as cancelled.
+//! A span has the service, the operation and the region, the request id, the HTTP status, the retries, the error with the
+//! service's code, and the resource: queue, topic, table, bucket, stream, event bus or function. The error's message is recorded
+//! only if [`Builder::aws_error_messages`](crate::Builder::aws_error_messages) asks for it, because services repeat request data
+//! in it. A call that is dropped ends as cancelled.
 //!
 //! # Messages of several traces in one call
 //!
-//! The header of a call counts for all its messages. Where they belong to different traces, each entry names its own: take
-//! [`Invocation::trace_header`](crate::Invocation::trace_header) where the message is made, and give it to the entry.
+//! A call's header applies to all its messages. If they belong to different traces, each entry can have its own: call
+//! [`Invocation::trace_header`](crate::Invocation::trace_header) where the message is created, and add the value to the entry.
 //!
 //! ```
 //! use aws_sdk_sqs::types::{
@@ -157,11 +161,11 @@ use opentelemetry::{
     trace::{Span as _, Status},
 };
 
-/// The longest `TraceHeader` that EventBridge takes.
+/// The longest `TraceHeader` that EventBridge accepts.
 const LONGEST_HEADER: usize = 500;
 
-/// The value of SQS's `AWSTraceHeader` and EventBridge's `TraceHeader`: `header`, or if that is longer than the 500 characters that
-/// EventBridge takes, the part of it that X-Ray needs.
+/// The value of SQS's `AWSTraceHeader` and EventBridge's `TraceHeader`: `header`, or if that is longer than the 500 characters
+/// that EventBridge accepts, the part of it that X-Ray needs.
 pub fn trace_header_value(header: &TraceHeader) -> String {
     let value = header.to_string();
     match header.root() {
@@ -170,13 +174,13 @@ pub fn trace_header_value(header: &TraceHeader) -> String {
     }
 }
 
-/// The code of the page is compiled.
+/// Compiles the code of the page.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/fast-cold-start.md")]
 struct FastColdStart;
 
-/// X-Ray's header of a call. Where X-Ray's is not among the propagators, Lambda's header is handed on as it came: by its
-/// Lineage Lambda stops functions that call each other without end.
+/// X-Ray's header of a call. If X-Ray's is not among the propagators, Lambda's header is sent on unchanged. With its Lineage,
+/// Lambda stops functions that call each other in a loop.
 fn header_of_call(invocation: &Invocation, call: Option<&ClientSpan>) -> TraceHeader {
     if invocation.shared().settings.propagators().xray {
         trace::outgoing_header(invocation, call.map(ClientSpan::context))

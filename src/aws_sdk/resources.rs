@@ -1,4 +1,4 @@
-//! Names of what a call works on, from the serialised request: no client's types are needed for it.
+//! The resource of a call, from the serialized request, so the clients' types are not needed.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use opentelemetry::{Array, KeyValue, StringValue, Value};
@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-/// A body above this is not searched: what names a resource is small, what is large is the payload.
+/// A larger body is not searched: the part that names a resource is small, and large parts are payload.
 const LARGEST: usize = 300 * 1024;
 
 pub(super) fn of_request(service: &str, request: &HttpRequest) -> Vec<KeyValue> {
@@ -33,7 +33,7 @@ fn host_and_path(uri: &str) -> (&str, &str) {
     }
 }
 
-/// `bucket.s3.eu-west-1.amazonaws.com/key`, and `s3.eu-west-1.amazonaws.com/bucket/key` where the path names it.
+/// `bucket.s3.eu-west-1.amazonaws.com/key`, and `s3.eu-west-1.amazonaws.com/bucket/key` with the bucket in the path.
 fn bucket<'a>(host: &'a str, path: &'a str) -> Option<&'a str> {
     let virtual_host = [".s3.", ".s3-", ".s3express-"].into_iter().filter_map(|service| host.find(service)).min();
     match virtual_host {

@@ -9,9 +9,9 @@ use memchr::memmem;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use std::borrow::Cow;
 
-/// Names a file with root certificates, in the order in which they count: the AWS SDKs' own, and OpenSSL's.
+/// Variables that name a file with root certificates, by precedence: the AWS SDKs' own, and OpenSSL's.
 const BUNDLES: [&str; 2] = ["AWS_CA_BUNDLE", "SSL_CERT_FILE"];
-/// Names folders with root certificates.
+/// A variable that names folders with root certificates.
 const FOLDERS: &str = "SSL_CERT_DIR";
 
 /// The root certificates that [`HttpsClient`](super::HttpsClient) trusts.
@@ -21,12 +21,13 @@ pub enum Roots {
     /// Mozilla's root certificates, compiled into the function. Nothing is read from the file system.
     #[default]
     Compiled,
-    /// The roots of Amazon Trust Services alone, which sign the endpoints of AWS services: five certificates to read instead of more than a hundred.
-    /// Not for other endpoints, such as an emulator or a store that is compatible with S3, nor for a proxy that inspects TLS.
+    /// Only the roots of Amazon Trust Services, which sign the endpoints of AWS services: five certificates to read instead of
+    /// more than a hundred. Do not use them for other endpoints, such as an emulator or a store that is compatible with S3, nor
+    /// for a proxy that inspects TLS.
     Amazon,
-    /// Those of the operating system.
+    /// The operating system's root certificates.
     Native,
-    /// These certificates and no others, in PEM format.
+    /// Only these certificates, in PEM format.
     Pem(Vec<u8>),
 }
 
@@ -40,12 +41,12 @@ pub enum RootsError {
     /// No section of the text is a certificate that can be used as a root.
     #[error("the bundle has no valid root certificate, of {found} certificates: add the certificate of your CA")]
     NoRoot {
-        /// How many certificates the bundle has.
+        /// The number of certificates in the bundle.
         found: usize,
     },
 }
 
-/// Roots that can be used, as far as that is known without reading the operating system's.
+/// Usable roots. The operating system's are not read before they are needed.
 #[derive(Clone, Debug)]
 pub(super) enum Trusted {
     Compiled,
@@ -65,8 +66,8 @@ impl Trusted {
         })
     }
 
-    /// The roots that the environment asks for: a bundle in `AWS_CA_BUNDLE` or `SSL_CERT_FILE`, folders in `SSL_CERT_DIR`, or else the
-    /// compiled ones. A bundle that cannot be used is logged by the name of its variable, and the compiled roots are used.
+    /// The roots that the environment selects: a bundle in `AWS_CA_BUNDLE` or `SSL_CERT_FILE`, folders in `SSL_CERT_DIR`, or else
+    /// the compiled ones. An unusable bundle is logged by the name of its variable, and the compiled roots are used.
     pub(super) fn from_env() -> Self {
         for name in BUNDLES {
             let Some(path) = variable(name) else { continue };
@@ -84,7 +85,8 @@ impl Trusted {
         if variable(FOLDERS).is_some() { Self::Native } else { Self::Compiled }
     }
 
-    /// All valid certificates, in PEM format, which is all that the SDK's HTTP client takes. It panics on those that are not valid.
+    /// All valid certificates, in PEM format, which is the only format that the SDK's HTTP client accepts. It panics on invalid
+    /// ones.
     pub(super) fn pem(&self) -> Cow<'_, str> {
         Cow::Owned(match self {
             Self::Pem(pem) => return Cow::Borrowed(pem),
@@ -115,7 +117,7 @@ fn amazon() -> impl Iterator<Item = &'static CertificateDer<'static>> {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter(of_amazon)
 }
 
-/// A bundle with those of its certificates alone that are valid roots: at least one. As a rule that is the bundle as it is.
+/// The bundle with only those of its certificates that are valid roots, at least one. This is usually the unchanged bundle.
 fn valid_part(pem: Vec<u8>) -> Result<String, RootsError> {
     let mut roots = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()

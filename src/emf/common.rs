@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The dimensions of all metrics, the metrics that belong to no invocation, and what is measured once.
+/// The dimensions of all metrics, the metrics that belong to no invocation, and the durations of the Init phase.
 #[derive(Debug, Default)]
 pub(crate) struct Common {
     base: OnceLock<Base>,
@@ -15,7 +15,7 @@ pub(crate) struct Common {
     memory_read: Mutex<Option<Instant>>,
 }
 
-/// How long the initializers have taken, each by its name.
+/// The durations of the initializers, each with its name.
 #[derive(Debug, Default)]
 pub(crate) struct InitTimes {
     pub(crate) each: Vec<(String, Duration)>,
@@ -30,14 +30,14 @@ impl InitTimes {
         self.each.push((name, ended.saturating_duration_since(began)));
     }
 
-    /// From the begin of the first to the end of the last; `None` without an initializer.
+    /// From the start of the first to the end of the last; `None` without an initializer.
     pub(crate) fn in_all(&self) -> Option<Duration> {
         Some(self.ended?.saturating_duration_since(self.began?))
     }
 }
 
 impl Common {
-    /// The namespace and the dimensions of all metrics, made by the first caller.
+    /// The namespace and the dimensions of all metrics, created by the first caller.
     pub(crate) fn base(&self, make: impl FnOnce() -> Base) -> &Base {
         self.base.get_or_init(make)
     }
@@ -52,7 +52,7 @@ impl Common {
         lock(&self.init)
     }
 
-    /// True once for each `interval`: for what costs too much to be measured in every invocation.
+    /// True once for each `interval`, for measurements that are too expensive for every invocation.
     pub(crate) fn is_due(&self, now: Instant, interval: Duration) -> bool {
         let mut last = lock(&self.memory_read);
         let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= interval);

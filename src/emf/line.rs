@@ -1,12 +1,13 @@
-//! One line of the log that CloudWatch makes metrics of.
+//! One line of the log that CloudWatch turns into metrics.
 
 use super::unit::{Resolution, Unit};
 use serde::Serialize;
 
-/// Lambda splits a longer line into several events, of which none is JSON any more: 256 KB, of which each event needs 26 bytes.
+/// Lambda splits a longer line into several events, which are then invalid JSON. The limit is 256 KB, of which each event needs
+/// 26 bytes.
 pub(super) const LONGEST: usize = 256 * 1024 - 100;
 
-/// A line in the making: what it declares, and the members that hold the values.
+/// An unfinished line: its declarations, and the members with the values.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     declared: Vec<u8>,
@@ -15,12 +16,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Room for the library's own metrics, so that it does not grow step by step.
+    /// The capacity for the library's own metrics, so that the line rarely grows.
     pub(crate) fn new() -> Self {
         Self { declared: Vec::with_capacity(768), members: Vec::with_capacity(512), names: Vec::new() }
     }
 
-    /// Declares the metrics that follow as those of these dimensions, whose values become members.
+    /// Declares that the following metrics have these dimensions, whose values become members.
     pub(crate) fn begin(&mut self, namespace: &str, dimensions: &[(&str, &str)]) {
         self.end();
         let out = &mut self.declared;
@@ -39,7 +40,7 @@ impl Line {
         }
     }
 
-    /// Ends what [`begin`](Self::begin) began.
+    /// Ends the part that [`begin`](Self::begin) started.
     fn end(&mut self) {
         if !self.declared.is_empty() {
             self.declared.extend_from_slice(b"]}");
@@ -75,7 +76,7 @@ impl Line {
         }
     }
 
-    /// A member beside the metrics. The first of a name counts.
+    /// A member beside the metrics. The first one of a name counts.
     pub(crate) fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
         if !self.has(name) {
             self.key(name);
@@ -95,13 +96,13 @@ impl Line {
         self.members.push(b':');
     }
 
-    /// How many bytes the line has so far.
+    /// The current length of the line in bytes.
     pub(super) fn len(&self) -> usize {
         const AROUND: usize = 100;
         self.declared.len() + self.members.len() + AROUND
     }
 
-    /// Writes the line, with the time at which its metrics are, in milliseconds since 1970.
+    /// Writes the line, with the time of its metrics, in milliseconds since 1970.
     pub(crate) fn finish(mut self, timestamp: u64, out: &mut Vec<u8>) {
         self.end();
         out.reserve(self.len());
@@ -120,9 +121,9 @@ fn json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let _ = serde_json::to_writer(out, value);
 }
 
-/// A number, without a fraction where it has none.
+/// A number, without a fraction if it is whole.
 fn number(out: &mut Vec<u8>, value: f64) {
-    /// Below this every whole number has an `f64`.
+    /// Up to this limit, an `f64` is exact for every whole number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() < EXACT {
         json(out, &(value as i64));

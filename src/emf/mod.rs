@@ -1,5 +1,6 @@
-//! CloudWatch's [embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html):
-//! metrics as they are collected, and the lines of the log they become. Knows no invocation.
+//! CloudWatch's [embedded metric
+//! format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html):
+//! the collected metrics, and their lines of the log. It does not depend on invocations.
 
 mod common;
 mod line;

@@ -1,4 +1,4 @@
-//! Metrics from their recording until they are written.
+//! Stores metrics until they are written.
 
 use super::{
     text,
@@ -6,32 +6,32 @@ use super::{
 };
 use serde_json::Value;
 
-/// Dimensions beside the service's and the default ones, in the order they were added.
+/// Dimensions besides the service's and the default ones, in the order of their addition.
 pub(crate) type Dimensions = Vec<(String, String)>;
 
-/// Values that are kept; a store that has more is written.
+/// The most values in a store. A full store is written.
 pub(crate) const MOST_VALUES: usize = 1_000;
 
-/// Keys of metadata that are kept.
+/// The most keys of metadata.
 const MOST_METADATA: usize = 100;
 
-/// CloudWatch takes no value beyond: two to the power of 360.
+/// The largest value that CloudWatch accepts: two to the power of 360.
 const LARGEST: f64 = 2.348_542_582_773_833_3e108;
 
 /// The effect of a value on earlier ones of the same metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
-    /// It is one more.
+    /// It is one more value.
     Sample,
-    /// It is added to the last.
+    /// It is added to the last value.
     #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "the facade has counters"))]
     Sum,
-    /// It replaces the last.
+    /// It replaces the last value.
     #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "the facade has gauges"))]
     Last,
 }
 
-/// Which metric a value is of.
+/// The metric of a value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Series<'s> {
     pub(crate) name: &'s str,
@@ -39,7 +39,7 @@ pub(crate) struct Series<'s> {
     pub(crate) resolution: Resolution,
 }
 
-/// The metrics of one invocation, or of what runs outside of any.
+/// The metrics of one invocation, or of code outside of any.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     pub(super) sets: Vec<Set>,
@@ -63,7 +63,7 @@ pub(super) struct Metric {
     pub(super) values: Values,
 }
 
-/// Values of a metric, of which there is as a rule one.
+/// The values of a metric, usually one.
 #[derive(Debug)]
 pub(super) enum Values {
     One(f64),
@@ -93,19 +93,19 @@ impl Values {
     }
 }
 
-/// Why a value or a key was not kept.
+/// The reason why a value or a key was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The name is empty, or used by the format or by a dimension.
     Name,
-    /// The value is not finite, or larger than CloudWatch takes.
+    /// The value is not finite, or larger than CloudWatch accepts.
     Value,
     /// The limit of keys is reached.
     Room,
 }
 
 impl Store {
-    /// Keeps a value. `common` are the dimensions that are written with every set.
+    /// Stores a value. `common` are the dimensions that are written with every set.
     pub(crate) fn record(
         &mut self,
         common: &[(String, String)],
@@ -126,7 +126,7 @@ impl Store {
     }
 
     fn keep(&mut self, dimensions: &Dimensions, series: Series<'_>, value: f64, record: Record) -> Result<(), Refused> {
-        // False of a value that is not a number, too.
+        // Also false for NaN.
         if !(-LARGEST..=LARGEST).contains(&value) {
             return Err(Refused::Value);
         }
@@ -168,19 +168,19 @@ impl Store {
         Ok(())
     }
 
-    /// True where there is no more room.
+    /// True if the store is full.
     pub(crate) fn is_full(&self) -> bool {
         self.values >= MOST_VALUES
     }
 
-    /// Takes the metrics out, and leaves the metadata for those to come.
+    /// Takes the metrics, and keeps the metadata for later ones.
     pub(crate) fn take(&mut self) -> Self {
         let metadata = if self.sets.is_empty() { Vec::new() } else { self.metadata.clone() };
         let (values, left_out) = (std::mem::take(&mut self.values), std::mem::take(&mut self.left_out));
         Self { sets: std::mem::take(&mut self.sets), metadata, values, left_out }
     }
 
-    /// How many values were not kept.
+    /// The number of values that were not stored.
     pub(crate) fn left_out(&self) -> u32 {
         self.left_out
     }

@@ -152,7 +152,7 @@ fn a_redactor_decides_about_dimensions_and_metadata() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is recorded is read again, each value once, in lines that CloudWatch takes.
+    /// All recorded values are found again, once each, in lines that CloudWatch accepts.
     #[test]
     fn nothing_is_lost_in_lines(
         recorded in prop::collection::vec((0..4_usize, "[a-z\"\\\\é ]{1,6}", 0..3_usize, any::<i32>()), 1..600),

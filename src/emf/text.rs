@@ -1,4 +1,4 @@
-//! Names and values as CloudWatch takes them.
+//! Names and values in the characters that CloudWatch accepts.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ const NAME: usize = 255;
 /// The most characters of a dimension's value.
 const VALUE: usize = 1024;
 
-/// The name of a metric or a dimension. CloudWatch takes ASCII: other characters become `_`. `None` for a name that is empty, or that the format
-/// itself uses.
+/// The name of a metric or a dimension. CloudWatch accepts ASCII, so other characters become `_`. `None` for an empty name, and
+/// for one that the format itself uses.
 pub(crate) fn name(text: &str) -> Option<Cow<'_, str>> {
     let name = ascii(text.trim(), NAME);
     let taken = name.is_empty() || name == "_aws";
@@ -17,13 +17,13 @@ pub(crate) fn name(text: &str) -> Option<Cow<'_, str>> {
     (!taken).then_some(name)
 }
 
-/// The value of a dimension. `None` for one that is empty.
+/// The value of a dimension. `None` if it is empty.
 pub(crate) fn value(text: &str) -> Option<Cow<'_, str>> {
     let value = ascii(text.trim(), VALUE);
     (!value.is_empty()).then_some(value)
 }
 
-/// True of a namespace that CloudWatch takes from its customers.
+/// True for a namespace that CloudWatch accepts from its customers.
 pub(crate) fn is_namespace(text: &str) -> bool {
     let is_valid = |letter: u8| letter.is_ascii_alphanumeric() || b".-_/#: ".contains(&letter);
     (1..=NAME).contains(&text.len())

@@ -3,7 +3,7 @@
 /// The unit of a metric: the list of CloudWatch's
 /// [`MetricDatum`](https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html).
 ///
-/// CloudWatch keeps values of different units apart, so use one unit for one metric.
+/// CloudWatch stores values of different units separately, so use one unit for one metric.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unit {
@@ -99,12 +99,12 @@ impl Unit {
     }
 }
 
-/// How finely CloudWatch stores a metric.
+/// The resolution at which CloudWatch stores a metric.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Resolution {
-    /// By the minute.
+    /// One minute.
     #[default]
     Standard,
-    /// By the second.
+    /// One second.
     High,
 }

@@ -1,4 +1,4 @@
-//! A store as lines.
+//! Writes a store as lines.
 
 use super::{
     line::{LONGEST, Line},
@@ -9,14 +9,14 @@ use crate::xray::{Redaction, Redactor};
 use serde_json::Value;
 use std::{borrow::Cow, collections::VecDeque};
 
-/// CloudWatch takes so many metrics of one line.
+/// The most metrics of one line that CloudWatch accepts.
 const MOST_METRICS: usize = 100;
-/// And so many values of one metric in it.
+/// The most values of one metric in a line.
 const MOST_VALUES: usize = 100;
-/// And so many dimensions of a metric.
+/// The most dimensions of a metric.
 pub(crate) const MOST_DIMENSIONS: usize = 30;
 
-/// Bytes of a line that metadata may take.
+/// The most bytes of metadata in a line.
 const METADATA: usize = 64 * 1024;
 
 /// Shared by all metrics of a lifecycle.
@@ -28,7 +28,7 @@ pub(crate) struct Base {
     pub(crate) redactor: Option<Redactor>,
 }
 
-/// The ids by which a line finds its invocation: as those of the log's lines.
+/// The ids that connect a line to its invocation, the same as those of log lines.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ids {
     pub(crate) request: Option<String>,
@@ -36,7 +36,7 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    /// Makes members of them.
+    /// Writes them as members.
     pub(crate) fn write(&self, line: &mut Line) {
         if let Some(request) = &self.request {
             line.member("requestId", request);
@@ -48,7 +48,7 @@ impl Ids {
 }
 
 impl Base {
-    /// The value of a dimension as it may leave.
+    /// The redacted value of a dimension.
     pub(crate) fn redacted<'v>(&self, name: &str, value: &'v str) -> Option<Cow<'v, str>> {
         match &self.redactor {
             None => Some(Cow::Borrowed(value)),
@@ -60,7 +60,7 @@ impl Base {
         }
     }
 
-    /// The dimensions of a set, each name once, its last value, as they may leave.
+    /// The redacted dimensions of a set, each name once with its last value.
     fn dimensions_of<'d>(&'d self, of_set: &'d [(String, String)]) -> Vec<(&'d str, Cow<'d, str>)> {
         let is_replaced = |name: &str| of_set.iter().any(|(other, _)| other == name);
         let common = self.dimensions.iter().filter(|(name, _)| !is_replaced(name));
@@ -70,7 +70,7 @@ impl Base {
 }
 
 impl Store {
-    /// Writes all metrics, as many lines as they need, each with the ids and the metadata.
+    /// Writes all metrics, in as many lines as they need, each with the ids and the metadata.
     pub(crate) fn write(&self, base: &Base, ids: &Ids, timestamp: u64, out: &mut Vec<u8>) {
         let metadata = self.metadata_as_it_may_leave(base);
         for set in &self.sets {
@@ -93,7 +93,7 @@ impl Store {
     }
 }
 
-/// A member's value as it may leave: numbers and booleans are shown as text.
+/// The redacted value of a member. The redactor gets numbers and booleans as text.
 fn redacted(redactor: Option<&Redactor>, key: &str, value: &Value) -> Option<Value> {
     let Some(redactor) = redactor else { return Some(value.clone()) };
     let shown = value.as_str().map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed);
@@ -104,7 +104,7 @@ fn redacted(redactor: Option<&Redactor>, key: &str, value: &Value) -> Option<Val
     }
 }
 
-/// Values of a metric that are not written yet.
+/// The values of a metric that are not written yet.
 struct Rest<'m>(&'m Metric, &'m [f64]);
 
 impl Rest<'_> {
@@ -129,7 +129,8 @@ impl Set {
                 let Some(Rest(metric, values)) = waiting.pop_front() else { break };
                 let rest = Rest(metric, values);
                 let has_room = written < MOST_METRICS && line.len() + rest.size() + METADATA + 1024 <= LONGEST;
-                // A metric of another unit has the same member, and so has one with more values than a line takes.
+                // Metrics with the same name and different units share a member, and so do the values beyond a line's limit. They
+                // need another line.
                 if !has_room || line.has(&metric.name) {
                     waiting.push_back(rest);
                     continue;
@@ -142,7 +143,7 @@ impl Set {
                 }
             }
             if written == 0 {
-                // Only a metric with the name of a dimension finds no place in an empty line, and none is recorded.
+                // Only a metric with the name of a dimension does not fit into an empty line, and none is recorded.
                 waiting.pop_front();
                 continue;
             }

@@ -1,4 +1,4 @@
-//! When an exporter that failed is called again.
+//! Decides when an exporter that failed is called again.
 
 use crate::clock::Moment;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The pause after failures, doubled by each: an endpoint that refuses costs most exporters a second of retries, and every invocation would pay it.
+/// The pause after failures, doubled by each. Most exporters retry for a second if an endpoint refuses connections, and without a
+/// pause every invocation would take that time.
 #[derive(Debug, Default)]
 pub(super) struct BackOff(Option<(Moment, Duration)>);
 
@@ -15,7 +16,7 @@ impl BackOff {
         self.0.is_none_or(|(failed, pause)| failed.elapsed() >= pause)
     }
 
-    /// Notes how a call has ended.
+    /// Records the result of a call.
     pub(super) fn note(&mut self, worked: bool) {
         let next = self.0.map_or(FIRST, |(_, pause)| (pause * 2).min(LONGEST));
         self.0 = (!worked).then(|| (Moment::now(), next));

@@ -30,31 +30,33 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-/// Bytes of documents that wait for the pace, of invocations side by side. Beyond it an invocation's own document alone waits, and beyond twice
-/// as many none does: where spans are made faster for good than they may leave, they would wait without end.
+/// The most bytes of documents of concurrent invocations that wait for the pace. Beyond it only an invocation's own document
+/// waits, and beyond twice as many none does. Otherwise, documents that are created faster than they can be sent would wait
+/// without end.
 const QUEUED: usize = 4 * 1024 * 1024;
 
-/// Few documents are smaller: what one is taken for until it is written.
+/// The assumed size of a document until it is written. Few are smaller.
 const SMALL: usize = 400;
 
 /// Encoders that are kept for the next invocation.
 const KEPT: usize = 4;
 
-/// Which of the spans that leave together is the main one, whose document says how many were left out, and where the others belong.
+/// The main span of a group that is sent together, and the trace that the others belong to. The main span's document has the
+/// number of spans that were left out.
 #[derive(Clone, Debug)]
 pub(crate) struct Sending {
-    /// The trace of the invocation's spans. X-Ray shows them in the frame's, which differs where a W3C parent is continued.
+    /// The trace of the invocation's spans. X-Ray shows them in the frame's trace, which differs if a W3C parent is continued.
     pub(crate) here: Option<TraceId>,
-    /// The invocation continues a trace of W3C's: its parent is known whatever X-Ray's header says.
+    /// The invocation continues a W3C trace, so its parent is known regardless of X-Ray's header.
     pub(crate) continued: bool,
-    /// [`SpanId::INVALID`] where there is none among them.
+    /// [`SpanId::INVALID`] if the main span is not in this group.
     pub(crate) main: SpanId,
     /// The position of the invocation's own document.
     pub(crate) frame: Frame,
 }
 
 impl Sending {
-    /// The invocation's own span, where its parent was made up.
+    /// The invocation's own span, if its parent was made up.
     pub(super) fn rootless(&self) -> Option<SpanId> {
         (self.frame.parent_id() == SpanId::INVALID && !self.continued).then_some(self.main)
     }
@@ -82,23 +84,23 @@ fn frame_elsewhere(span: &SpanData) -> Frame {
     if span.parent_span_is_remote { frame.segment() } else { frame }
 }
 
-/// The documents of one lifecycle, and where they go.
+/// The documents of one lifecycle, and their destination.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
     export: Export,
     #[cfg(feature = "xray-api")]
     api: Option<XRayApi>,
     options: Options,
-    /// Spans pass it before they are encoded.
+    /// Applied to spans before they are encoded.
     redactor: Option<Redactor>,
-    /// Documents are written to standard output too.
+    /// Whether documents are also written to standard output.
     print: bool,
-    /// Opened by the first document; `None` where there is nowhere to send to.
+    /// Opened for the first document; `None` if there is no destination.
     transport: OnceLock<Option<Transport>>,
     encoders: SyncMutex<Vec<Encoder>>,
     trace_budget: usize,
     budget: SyncMutex<Budget>,
-    /// Bytes that wait for the pace.
+    /// The bytes that wait for the pace.
     queued: AtomicUsize,
 }
 
@@ -125,16 +127,16 @@ impl Options {
 enum Transport {
     Udp(Box<Udp>),
     Stdout,
-    /// Documents that wait for a call of the API.
+    /// The documents that wait for a call of the API.
     #[cfg(feature = "xray-api")]
     Api(SyncMutex<Vec<String>>),
 }
 
 #[derive(Debug)]
 struct Udp {
-    /// For documents that leave at once.
+    /// For documents that are sent at once.
     immediate: SyncMutex<UdpEmitter>,
-    /// For documents that leave at a rate that the daemon's buffer survives.
+    /// For documents that are sent at a rate that the daemon's buffer can take.
     paced: Mutex<UdpEmitter>,
 }
 
@@ -160,17 +162,17 @@ impl Documents {
         }
     }
 
-    /// Decides about the values of spans, for exporters too.
+    /// Decides about the values of spans, also for exporters.
     pub(super) fn redactor(&self) -> Option<&Redactor> {
         self.redactor.as_ref()
     }
 
-    /// False where X-Ray is switched off.
+    /// False if X-Ray is disabled.
     pub(super) fn are_sent(&self) -> bool {
         self.export != Export::None
     }
 
-    /// Where documents go, and of which invocations.
+    /// The destination of documents, and the invocations that it gets.
     pub(super) fn describe(&self) -> String {
         let what = "invocations that Lambda samples";
         match self.export {
@@ -182,7 +184,7 @@ impl Documents {
         }
     }
 
-    /// True where documents wait for calls of the API.
+    /// True if documents wait for calls of the API.
     #[cfg(feature = "xray-api")]
     pub(super) fn is_api(&self) -> bool {
         self.export == Export::Api && self.api.is_some()
@@ -194,17 +196,17 @@ impl Documents {
         false
     }
 
-    /// True where opening the transport resolves a name, which blocks: it is done off the executor then.
+    /// True if opening the transport resolves a name. That blocks, so it is done outside of the executor.
     pub(crate) fn resolves_a_name(&self) -> bool {
         let Some(address) = environment::xray_daemon_address().filter(|_| self.export == Export::Udp) else { return false };
-        // As Lambda writes it: nothing needs to be parsed twice.
+        // Lambda's own format, which need not be parsed twice.
         if address.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':')) {
             return false;
         }
         DaemonAddress::parse(&address).is_ok_and(|address| address.udp().parse::<SocketAddr>().is_err())
     }
 
-    /// Opens the transport, if it is not open; false where there is nowhere to send to.
+    /// Opens the transport, if it is not open. Returns false if there is no destination.
     pub(crate) fn open(&self) -> bool {
         self.transport().is_some()
     }
@@ -232,7 +234,7 @@ impl Documents {
                             notice::log(Warning::DaemonAddressInvalid, Data { name: Some("AWS_XRAY_DAEMON_ADDRESS"), ..data });
                         })
                         .ok()?,
-                    // As AWS's X-Ray SDKs do.
+                    // Like AWS's X-Ray SDKs.
                     None => DaemonAddress::default(),
                 };
                 match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
@@ -254,11 +256,11 @@ impl Documents {
         let is_unheard = match transport {
             Transport::Udp(udp) => lock(&udp.immediate).is_unheard(),
             Transport::Stdout => false,
-            // A call costs milliseconds before the response.
+            // A call before the response would delay it by milliseconds.
             #[cfg(feature = "xray-api")]
             Transport::Api(_) => true,
         };
-        // No daemon is listening, or the document that would replace this one may have to stay away.
+        // Either no daemon is listening, or the final document may not be sent, and this one would never be replaced.
         if is_unheard || self.queued.load(Ordering::Relaxed) >= QUEUED {
             return;
         }
@@ -270,7 +272,7 @@ impl Documents {
                 scrub(&mut span, Some(redactor));
                 encoder.batch.push(&mut encoder.writer, &span, &frame);
             }
-            // It has no error yet.
+            // No error is known yet.
             None => _ = encoder.batch.push(&mut encoder.writer, span, &frame),
         }
         transport.send_now(&mut encoder.batch);
@@ -302,7 +304,7 @@ impl Documents {
         }
     }
 
-    /// Writes the documents of all spans, whatever the budget.
+    /// Writes the documents of all spans, regardless of the budget.
     fn encode_all(&self, encoder: &mut Encoder, spans: &[SpanData], sending: Option<&Sending>) {
         for span in spans.iter().filter(|span| is_for_xray(span)) {
             let frame = sending.map_or_else(|| frame_elsewhere(span), |sending| sending.frame_of(span));
@@ -311,8 +313,8 @@ impl Documents {
         self.print(&encoder.batch);
     }
 
-    /// Sends the documents of spans at the pace. Before they leave `keep` gets the spans as they may leave. The document of the main one says how
-    /// many were left out for want of room, and that is returned.
+    /// Sends the documents of spans at the pace. Before that, `keep` gets the redacted spans. The main span's document has the
+    /// number of spans beyond the budget, which is returned too.
     pub(super) async fn send(
         &self,
         count: usize,
@@ -363,7 +365,7 @@ impl Documents {
         let left_out = self.encode(&mut encoder, &spans, sending, before >= QUEUED).await;
         waiting.resize(encoder.batch.bytes());
         self.print(&encoder.batch);
-        // A shutdown does not wait for the pace without end, and finds them with the exporters then.
+        // A shutdown limits its wait for the pace, and then finds these spans with the exporters.
         keep(spans);
         match &mut emitter {
             Some(emitter) => {
@@ -379,7 +381,7 @@ impl Documents {
         left_out
     }
 
-    /// Counts documents that the trace's budget had no room for, where the user can ask for counts.
+    /// Counts documents beyond the trace's budget, if the user can read the counts.
     #[cfg(feature = "xray-api")]
     fn count_left_out(&self, documents: u32) {
         if let Some(api) = self.api.as_ref().filter(|_| self.is_api()) {
@@ -391,7 +393,7 @@ impl Documents {
     #[allow(clippy::unused_self, reason = "the same call with and without the feature")]
     fn count_left_out(&self, _: u32) {}
 
-    /// Waits until the documents that are being sent have left, and no longer than `until`.
+    /// Waits until the documents that are being sent have been sent, at most until `until`.
     pub(super) async fn finish_sending(&self, until: Option<Instant>) {
         let Some(Some(Transport::Udp(udp))) = self.transport.get() else { return };
         let sending = udp.paced.lock();
@@ -401,7 +403,7 @@ impl Documents {
         }
     }
 
-    /// Writes the documents that the trace's budget has room for.
+    /// Writes the documents that fit into the trace's budget.
     async fn encode(&self, encoder: &mut Encoder, spans: &[SpanData], sending: &Sending, only_main: bool) -> u32 {
         let Encoder { writer, batch } = encoder;
         let is_main = |span: &&SpanData| span.span_context.span_id() == sending.main;
@@ -426,7 +428,7 @@ impl Documents {
         }
     }
 
-    /// Writes what is sent to standard output, where that is wanted.
+    /// Writes the sent documents to standard output, if that is enabled.
     fn print(&self, batch: &Batch) {
         if self.print {
             batch.datagrams().for_each(|datagram| _ = StdoutEmitter.send(datagram));
@@ -446,7 +448,7 @@ impl Documents {
         }
     }
 
-    /// Calls the API with the documents that wait for it, at most until `until`.
+    /// Calls the API with the waiting documents, at most until `until`.
     #[cfg(feature = "xray-api")]
     pub(super) async fn call_api(&self, until: Option<Instant>) {
         let (Some(api), Some(Transport::Api(waiting))) = (&self.api, self.transport()) else { return };
@@ -465,7 +467,7 @@ impl Udp {
     /// Sends at the pace until `until`, and then the rest at once. Without a time it does not wait for other senders.
     async fn send_until(&self, batch: &mut Batch, until: Option<Instant>) {
         let datagrams: Vec<&[u8]> = batch.packed().collect();
-        // The one that waits for the pace has not left.
+        // The document that waits for the pace has not been sent.
         let left = AtomicUsize::new(0);
         let paced = async {
             let mut emitter = match until {
@@ -510,11 +512,11 @@ impl Transport {
     }
 }
 
-/// Bytes of one invocation that wait for their turn at the pace.
+/// The bytes of one invocation that wait for the pace.
 struct Waiting<'d> {
     queued: &'d AtomicUsize,
     bytes: usize,
-    /// Those that waited already.
+    /// The bytes that were already waiting.
     before: usize,
 }
 
@@ -548,7 +550,7 @@ fn lock<T>(mutex: &SyncMutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Logs that documents are lost. Outside Lambda there is as a rule no daemon at the default address.
+/// Logs that documents are lost. Outside of Lambda there is usually no daemon at the default address.
 #[cold]
 #[inline(never)]
 fn report(loss: UdpLoss) {

@@ -22,23 +22,24 @@ use std::{
 ///
 /// | policy | calls of the exporter | what is lost, and when |
 /// |---|---|---|
-/// | [`EveryInvocation`](Self::EveryInvocation) | one after each response, or two where background work takes longer than 100 ms | what the exporter fails to send; the spans of an invocation whose environment is killed before its call has ended |
-/// | [`Every`](Self::Every) | one after a response, if the last one was so long ago; the last one at shutdown | as above; and what waits, if the environment is killed, or if the last call takes longer than the shutdown budget |
+/// | [`EveryInvocation`](Self::EveryInvocation) | one after each response, or two if background work takes longer than 100 ms | spans that the exporter fails to send; the spans of an invocation whose environment is killed before its call has ended |
+/// | [`Every`](Self::Every) | one after a response, if the last one was that long ago; the last one at shutdown | as above; waiting spans, if the environment is killed, or if the last call takes longer than the shutdown budget |
 /// | [`OnShutdown`](Self::OnShutdown) | one at shutdown | as above. Lambda ends environments without a notice after a crash, a timeout or when memory runs out |
 ///
-/// An environment that waits for its next event is frozen, as a rule for minutes, and its waiting spans with it. Lambda announces the end of an
-/// environment to extensions only: the library registers one for `Every` and `OnShutdown`, and for shutdown hooks.
+/// An environment that waits for its next event is frozen, usually for minutes, and so are its waiting spans. Lambda announces
+/// the end of an environment only to extensions, so the library registers one for `Every` and `OnShutdown`, and for shutdown
+/// hooks.
 ///
-/// An exporter that fails is not called for a second, and after each further failure twice as long, up to a minute. Spans wait meanwhile, 10,000 at
-/// most; further ones are left out, which is logged (`exporter_overrun`). A batch that an exporter has failed to send is lost: most exporters try
-/// several times themselves.
+/// After a failure, an exporter is not called for a second. Each further failure doubles the pause, up to a minute. Spans wait
+/// meanwhile, 10,000 at most. Further ones are left out, which is logged (`exporter_overrun`). A batch that an exporter failed to
+/// send is lost, because most exporters retry themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Flush {
     /// After the response of every invocation.
     #[default]
     EveryInvocation,
-    /// After the response of an invocation, if the last time is this long ago; the rest goes at shutdown.
+    /// After the response of an invocation, if the last flush was this long ago; the remaining spans are sent at shutdown.
     Every(Duration),
     /// At shutdown only. An environment that is killed loses them.
     OnShutdown,
@@ -61,7 +62,7 @@ impl Exporters {
         Self { queues: queues.collect(), flush: given.flush, sampler: sampling::sampler(given.sampler) }
     }
 
-    /// Who gets an invocation in this trace, of which X-Ray's part is decided.
+    /// Whether the exporters get an invocation in this trace. X-Ray's part is already decided.
     pub(super) fn decide(&self, xray: bool, parent: Option<&SpanContext>, trace: TraceId) -> Decision {
         let sampling = sample(&*self.sampler, parent, trace);
         let exporters = sampling.decision == SamplingDecision::RecordAndSample;
@@ -73,17 +74,17 @@ impl Exporters {
         }
     }
 
-    /// How many there are, and what they get.
+    /// The number of exporters, and the invocations that they get.
     pub(super) fn describe(&self) -> String {
         format!("{} exporters: invocations that {:?} samples, sent as {:?} says", self.queues.len(), self.sampler, self.flush)
     }
 
-    /// True where spans wait for shutdown.
+    /// True if spans wait for the shutdown.
     pub(crate) fn flush_at_shutdown(&self) -> bool {
         self.flush != Flush::EveryInvocation
     }
 
-    /// Keeps those of the spans for every exporter that exporters get.
+    /// Stores the spans for every exporter that gets them.
     pub(crate) fn keep(&self, spans: &mut Vec<SpanData>) {
         spans.retain(is_for_exporters);
         spans.iter_mut().for_each(prepare);
@@ -92,7 +93,7 @@ impl Exporters {
         }
     }
 
-    /// Hands over what waits to the exporters whose turn it is, and waits for them, at most until `until`.
+    /// Passes the waiting spans to the exporters whose flush is due, and waits for them, at most until `until`.
     pub(crate) async fn flush_due(&self, until: Option<Instant>) {
         let now = Instant::now();
         let is_due = |queue: &&Arc<dyn Queue>| match self.flush {
@@ -110,7 +111,7 @@ impl Exporters {
     }
 }
 
-/// Waits for all at once: one that is slow must not keep the others.
+/// Waits for all concurrently, so that a slow one does not delay the others.
 async fn all(mut flushing: Vec<Flushing>) {
     poll_fn(|cx| {
         flushing.retain_mut(|flush| flush.as_mut().poll(cx).is_pending());

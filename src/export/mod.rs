@@ -35,7 +35,7 @@ use opentelemetry_sdk::trace::{IdGenerator, ShouldSample, SpanData};
 use scrub::{scrub, scrub_all};
 use std::time::Instant;
 
-/// Spans after which the executor has its turn: a big invocation must not keep it from the others.
+/// The number of spans after which the task yields, so that a big invocation does not block the executor.
 const YIELDS: usize = 256;
 
 /// The destinations that the builder was given.
@@ -46,7 +46,7 @@ pub(crate) struct Given {
     pub(crate) sampler: Option<Box<dyn ShouldSample>>,
     /// Attributes of the resource.
     pub(crate) resource: Vec<KeyValue>,
-    /// Set with the first exporter, so that a function without one has none of the code behind it.
+    /// Set with the first exporter, so that a function without exporters does not link their code.
     pub(crate) open: Option<fn(&Settings, OfExporters) -> Exporters>,
     #[cfg(feature = "xray-api")]
     pub(crate) api: Option<crate::xray_api::XRayApi>,
@@ -61,11 +61,11 @@ pub(crate) struct OfExporters {
     resource: Vec<KeyValue>,
 }
 
-/// Who gets an invocation.
+/// The destinations that get an invocation.
 #[derive(Debug, Default)]
 pub(crate) struct Decision {
     pub(crate) wanted: Wanted,
-    /// True where the user has exporters, whether they get this invocation or not: their decision is handed on with `traceparent`.
+    /// True if the user has exporters, even if they do not get this invocation: `traceparent` carries their decision.
     pub(crate) has_exporters: bool,
     /// The attributes that the sampler adds to the invocation's span.
     pub(crate) attributes: Vec<KeyValue>,
@@ -92,10 +92,10 @@ impl Destinations {
         Self { documents, exporters: open.map(|open| open(settings, of_exporters)) }
     }
 
-    /// Who gets the invocation with this header: X-Ray what Lambda samples, the user's exporters what their sampler says of it, or of the caller
-    /// whose trace is `continued`.
+    /// The destinations that get the invocation with this header. X-Ray gets it if Lambda samples it. The user's exporters get it
+    /// if their sampler says so, for this header or for the caller whose trace is `continued`.
     ///
-    /// Exporters, logs and outgoing calls need a trace to name. A header without a Root gets one, and stays undecided.
+    /// Exporters, logs and outgoing calls need a trace id. A header without a Root gets one, and stays without a decision.
     pub(crate) fn decide(&self, header: &mut TraceHeader, continued: Option<&SpanContext>) -> Decision {
         let xray = header.sampled() == Sampled::Yes && header.root().is_some() && self.documents.are_sent();
         let Some(exporters) = &self.exporters else {
@@ -112,7 +112,7 @@ impl Destinations {
         }
     }
 
-    /// One line that says which destination gets what.
+    /// One line that names the invocations of each destination.
     pub(crate) fn describe(&self) -> String {
         let xray = self.documents.describe();
         match &self.exporters {
@@ -121,14 +121,14 @@ impl Destinations {
         }
     }
 
-    /// Where X-Ray's documents go.
+    /// X-Ray's documents.
     pub(crate) fn documents(&self) -> &Documents {
         &self.documents
     }
 
-    /// Sends spans to X-Ray, and keeps them for the exporters. There are `waiting` of them, and they are not taken before it is their turn:
-    /// until then a shutdown finds them where they are, and sends them itself. `to_xray` says whether X-Ray gets any of them. Returns how many of
-    /// those it had no room for.
+    /// Sends spans to X-Ray, and stores them for the exporters. `waiting` is their number. They are taken only when the pace
+    /// admits them, so that until then a shutdown finds them in place and sends them itself. `to_xray` is true if X-Ray gets any
+    /// of them. Returns the number of spans beyond X-Ray's budget.
     pub(crate) async fn send(
         &self,
         waiting: usize,
@@ -151,7 +151,8 @@ impl Destinations {
         0
     }
 
-    /// As [`send`](Self::send), from any thread, at once and regardless of the pace: for an invocation that is about to be killed.
+    /// Like [`send`](Self::send), but from any thread, at once and regardless of the pace: for an invocation that is about to be
+    /// killed.
     pub(crate) fn send_now(&self, mut spans: Vec<SpanData>, sending: Option<&Sending>) {
         if spans.is_empty() {
             return;
@@ -161,7 +162,7 @@ impl Destinations {
         self.keep_for_exporters(sending.and_then(Sending::rootless), &mut spans);
     }
 
-    /// As [`send_now`](Self::send_now), batch after batch at the pace, at most until `until`: for an environment that ends.
+    /// Like [`send_now`](Self::send_now), but batch after batch at the pace, at most until `until`: for an environment that ends.
     pub(crate) async fn send_last(&self, mut batches: Vec<(Vec<SpanData>, Option<Sending>)>, until: Option<Instant>) {
         batches.retain(|(spans, _)| !spans.is_empty());
         scrub_all(batches.iter_mut().flat_map(|(spans, _)| spans), self.documents.redactor());
@@ -174,7 +175,7 @@ impl Destinations {
         self.documents.send_last(&batches, until).await;
     }
 
-    /// True where spans go elsewhere than to the daemon, which takes time after the response.
+    /// True if spans go to other destinations than the daemon, which takes time after the response.
     pub(crate) fn has_exporters(&self) -> bool {
         self.exporters.is_some() || self.documents.is_api()
     }
@@ -184,7 +185,7 @@ impl Destinations {
         self.exporters.as_ref().is_some_and(Exporters::flush_at_shutdown)
     }
 
-    /// Hands over what was sent to the destinations whose turn it is, at most until `until`.
+    /// Passes the spans to the destinations whose flush is due, at most until `until`.
     pub(crate) async fn export(&self, until: Option<Instant>) {
         let exporters = async {
             if let Some(exporters) = &self.exporters {
@@ -210,7 +211,7 @@ impl Destinations {
             self.documents.call_api(until).await;
         };
         tokio::join!(exporters, documents);
-        // Of an invocation that had its turn at the pace meanwhile.
+        // These belong to an invocation that was being sent at the pace meanwhile.
         if let Some(exporters) = &self.exporters {
             exporters.flush(until).await;
         }
@@ -218,7 +219,7 @@ impl Destinations {
 
     fn keep_for_exporters(&self, rootless: Option<SpanId>, spans: &mut Vec<SpanData>) {
         let Some(exporters) = &self.exporters else { return };
-        // A parent that was made up is known to no other service.
+        // No other service knows a parent that was made up.
         let is_rootless =
             |span: &&mut SpanData| Some(span.span_context.span_id()) == rootless && span.span_kind == SpanKind::Server;
         if let Some(span) = spans.iter_mut().find(is_rootless) {

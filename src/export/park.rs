@@ -1,4 +1,4 @@
-//! Runs a future on a thread that blocks.
+//! Runs a future on a thread that may block.
 
 use std::{
     future::Future,

@@ -7,13 +7,13 @@ use std::{borrow::Cow, collections::HashSet};
 
 const ANNOTATION: &str = "annotation.";
 
-/// Annotations of the library's that say what another attribute, the resource or a link says.
+/// The library's annotations that repeat another attribute, the resource or a link.
 const REPEATED: [&str; 4] = ["cold_start", "version", "route", "producer_trace_id"];
 
 /// Annotations with a name in OpenTelemetry's conventions.
 const NAMED: [(&str, &str); 1] = [("message_id", "messaging.message.id")];
 
-/// Changes a span into what an exporter gets.
+/// Changes a span into the form that an exporter gets.
 pub(super) fn prepare(span: &mut SpanData) {
     unmark(span);
     name(span);
@@ -24,7 +24,8 @@ pub(super) fn prepare(span: &mut SpanData) {
     keep_last(&mut span.attributes);
 }
 
-/// A server span is named by [method and route](https://opentelemetry.io/docs/specs/semconv/http/http-spans/#name): X-Ray needs the function's name.
+/// A server span is named by [method and route](https://opentelemetry.io/docs/specs/semconv/http/http-spans/#name), while X-Ray
+/// needs the function's name.
 fn name(span: &mut SpanData) {
     if span.span_kind != SpanKind::Server {
         return;
@@ -41,7 +42,7 @@ fn name(span: &mut SpanData) {
     };
 }
 
-/// False for an annotation that says nothing new. Others have the key that they have in X-Ray.
+/// False for an annotation that repeats another attribute. The prefix of other annotations is removed.
 fn without_prefix(attribute: &mut KeyValue) -> bool {
     let Some(key) = attribute.key.as_str().strip_prefix(ANNOTATION) else { return true };
     if REPEATED.contains(&key) {
@@ -54,7 +55,7 @@ fn without_prefix(attribute: &mut KeyValue) -> bool {
 
 /// The last value of a key counts, and keys are unique.
 fn keep_last(attributes: &mut Vec<KeyValue>) {
-    /// Up to here a look at all pairs is quicker than a set.
+    /// Up to this number, comparing all pairs is faster than a set.
     const FEW: usize = 16;
     let is_repeated = |(at, one): (usize, &KeyValue)| attributes[at + 1..].iter().any(|other| other.key == one.key);
     if attributes.len() <= FEW && !attributes.iter().enumerate().any(is_repeated) {

@@ -24,13 +24,13 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Spans that wait for an exporter which is slow or refuses; more are left out, and counted.
+/// The most spans that wait for an exporter that is slow or refuses. Further ones are left out and counted.
 const WAITING: usize = 10_000;
 
-/// Spans of one call: the default of OpenTelemetry's batch processors. Collectors refuse requests that are too large.
+/// The spans of one call: the default of OpenTelemetry's batch processors. Collectors refuse requests that are too large.
 const BATCH: usize = 512;
 
-/// Different errors of one exporter that are logged.
+/// The most different errors of one exporter that are logged.
 const LOGGED: usize = 16;
 
 /// The result for a batch: an exporter may fail or panic, or its task is cancelled.
@@ -45,7 +45,7 @@ trait AnyExporter: Send + Sync + fmt::Debug {
     /// be started.
     fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>>;
 
-    /// Has the exporter send what it keeps itself.
+    /// Makes the exporter send the spans that it stores itself.
     fn finish(self: Arc<Self>) -> Flushing;
 }
 
@@ -61,7 +61,7 @@ impl<T: SpanExporter + 'static> AnyExporter for T {
             let Some(batch) = lock(&taken).take() else { return Ok(Ok(())) };
             panics::catch(|| park::block_on(self.export(batch)))
         };
-        // Tokio panics where the system has no thread left, and keeps the work for one that may never come.
+        // Tokio panics if the system has no thread left. It keeps the work for a thread that may never exist.
         match panics::catch(|| tokio::task::spawn_blocking(export)) {
             Ok(exported) => Ok(Box::pin(async { exported.await.map_err(Panic::of_task)?.map_err(Some) })),
             Err(_) => Err(lock(&load).take().unwrap_or_default()),
@@ -70,7 +70,7 @@ impl<T: SpanExporter + 'static> AnyExporter for T {
 
     fn finish(self: Arc<Self>) -> Flushing {
         let flush = move || panics::catch(|| self.force_flush());
-        // There may be no thread for it.
+        // The system may have no thread for it.
         let flushing = panics::catch(|| tokio::task::spawn_blocking(flush));
         Box::pin(async {
             if let Ok(flushing) = flushing {
@@ -82,14 +82,14 @@ impl<T: SpanExporter + 'static> AnyExporter for T {
 
 pub(super) type Flushing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// An exporter with the spans that wait for it. A trait, so that a function without an exporter has none of the code behind it.
+/// An exporter with the spans that wait for it. It is a trait, so that a function without an exporter does not link this code.
 pub(crate) trait Queue: Send + Sync + fmt::Debug {
     /// Sets the resource of the exporter's spans.
     fn introduce(&mut self, resource: &Resource);
 
     fn keep(&self, spans: &[SpanData]);
 
-    /// When spans were handed over last.
+    /// The time of the last export.
     fn last(&self) -> Instant;
 
     /// Exports the waiting spans and waits for that, at most until `until`. Spans that arrive while the exporter is running
@@ -119,7 +119,7 @@ struct Slot {
     waiting: Mutex<Vec<SpanData>>,
     last: Mutex<Instant>,
     left_out: AtomicU64,
-    /// Errors that were logged.
+    /// The errors that were logged.
     logged: Mutex<Vec<String>>,
     /// Held while the exporter is running, even past its time, because it must not be called twice at once.
     at_work: tokio::sync::Mutex<()>,
@@ -164,7 +164,7 @@ impl Queue for Slot {
             let slot = Arc::clone(&self);
             let all = async move {
                 drop(slot.at_work.lock().await);
-                // Its own task ends with the runtime only.
+                // The separate task ends only with the runtime.
                 _ = tokio::spawn(Arc::clone(&slot).draining(None)).await;
                 Arc::clone(&slot.exporter).finish().await;
             };
@@ -174,7 +174,7 @@ impl Queue for Slot {
 }
 
 impl Slot {
-    /// Logs an error once: it is as a rule the same after every invocation.
+    /// Logs an error once, because it is usually the same after every invocation.
     fn log_once(&self, error: &str) {
         let error = urls::without_secrets(error).into_owned();
         let mut logged = lock(&self.logged);
@@ -197,12 +197,13 @@ impl Slot {
         }
     }
 
-    /// [`drain`](Self::drain) for a task: boxed, because each type of task is compiled anew.
+    /// [`drain`](Self::drain) for a task, boxed because each type of task is compiled separately.
     fn draining(self: Arc<Self>, first: Option<oneshot::Sender<()>>) -> Flushing {
         Box::pin(self.drain(first))
     }
 
-    /// Hands over what waits, batch by batch, until nothing does or the exporter fails. Drops `first` when what waits now is handed over.
+    /// Exports the waiting spans, batch by batch, until none is left or the exporter fails. Drops `first` when the spans that
+    /// wait at its start are exported.
     async fn drain(self: Arc<Self>, mut first: Option<oneshot::Sender<()>>) {
         let mut due = lock(&self.waiting).len();
         // Checked while no export is running. A caller that came during one has returned without exporting.
@@ -239,7 +240,7 @@ impl Slot {
         std::mem::replace(&mut *waiting, rest)
     }
 
-    /// True where the exporter took the batch.
+    /// True if the exporter accepted the batch.
     fn ended(&self, ended: Result<OTelSdkResult, Option<Panic>>) -> bool {
         match ended {
             Ok(Ok(())) => return true,
@@ -272,7 +273,7 @@ pub(super) mod tests {
     use std::sync::atomic::AtomicUsize;
     use tokio::sync::Semaphore;
 
-    /// Counts spans, each batch when it is let through.
+    /// Counts spans. Each batch waits until it is let through.
     #[derive(Clone, Debug)]
     pub(in crate::export) struct Gate {
         begun: Arc<Semaphore>,
@@ -285,7 +286,7 @@ pub(super) mod tests {
             Self { begun: Arc::new(Semaphore::new(0)), through: Arc::new(Semaphore::new(0)), spans: Arc::default() }
         }
 
-        /// The one exporter of a lifecycle.
+        /// A lifecycle's exporters, with only this one.
         pub(in crate::export) fn exporters(&self, flush: Flush) -> Exporters {
             opened(vec![queue(self.clone())], flush)
         }
@@ -357,7 +358,7 @@ pub(super) mod tests {
         assert_eq!(gate.spans.load(Ordering::Relaxed), 3);
     }
 
-    /// Counts how often it is called, and refuses.
+    /// Counts its calls, and refuses.
     #[derive(Clone, Debug, Default)]
     struct Refusing(Arc<AtomicUsize>);
 
@@ -381,7 +382,7 @@ pub(super) mod tests {
         assert_eq!(refusing.0.load(Ordering::Relaxed), 2);
     }
 
-    /// Keeps what it gets until it is flushed.
+    /// Keeps its spans until it is flushed.
     #[derive(Clone, Debug, Default)]
     struct Keeping {
         kept: Arc<AtomicUsize>,
@@ -419,7 +420,7 @@ pub(super) mod tests {
             }
         })
         .await;
-        // The runtime ends when its threads do.
+        // The runtime only ends when its threads do.
         hanging.through.add_permits(1);
     }
 

@@ -8,7 +8,7 @@ use opentelemetry_sdk::{
 };
 use std::path::Path;
 
-/// A link whose target is the account's id, where a layer or an extension has made one.
+/// A link whose target is the account's id, if a layer or an extension has created it.
 const ACCOUNT: &str = "/tmp/.otel-aws-account-id";
 
 /// The function's facts, then the attributes from code, then `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`. Later ones take
@@ -27,7 +27,7 @@ pub(super) fn resource(in_code: Vec<KeyValue>, redactor: Option<&Redactor>) -> R
     redacted(named(resource.build()), redactor)
 }
 
-/// Every resource has a name: outside of Lambda the one that OpenTelemetry gives.
+/// Adds a name, which every resource needs. Outside of Lambda it is OpenTelemetry's default.
 fn named(resource: Resource) -> Resource {
     const NAME: Key = Key::from_static_str("service.name");
     if resource.get(&NAME).is_some() {

@@ -1,4 +1,4 @@
-//! Whether the user's exporters get an invocation: what `OTEL_TRACES_SAMPLER` says, or else the sampler that the builder was given.
+//! Decides whether the user's exporters get an invocation, by `OTEL_TRACES_SAMPLER`, or else by the builder's sampler.
 
 use crate::{
     Environment,
@@ -16,12 +16,13 @@ use std::sync::Once;
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
 
-/// The values of [`SAMPLER`] that the
-/// [specification](https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#general-sdk-configuration) gives every SDK.
+/// The values of [`SAMPLER`] in the
+/// [specification](https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#general-sdk-configuration).
 const SAMPLERS: &str =
     "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio";
 
-/// The sampler of the environment, or else the one set in code, or else `always_on`. Exporters that the environment switches off get nothing.
+/// The sampler of the environment, or else the one set in code, or else `always_on`. Exporters that the environment disables get
+/// nothing.
 pub(super) fn sampler(in_code: Option<Box<dyn ShouldSample>>) -> Box<dyn ShouldSample> {
     if are_off(&variable) {
         return Box::new(Sampler::AlwaysOff);
@@ -32,13 +33,13 @@ pub(super) fn sampler(in_code: Option<Box<dyn ShouldSample>>) -> Box<dyn ShouldS
     sampler
 }
 
-/// True where the environment switches OpenTelemetry off, or its exporters of traces.
+/// True if the environment disables OpenTelemetry, or its exporters of traces.
 fn are_off(get: &dyn Fn(&str) -> Option<String>) -> bool {
     let says = |name: &str, wanted: &str| get(name).is_some_and(|text| text.trim().eq_ignore_ascii_case(wanted));
     says("OTEL_SDK_DISABLED", "true") || says("OTEL_TRACES_EXPORTER", "none")
 }
 
-/// `None` where the environment names no sampler, or one that is not known.
+/// `None` if the environment names no sampler, or an unknown one.
 fn read(get: &dyn Fn(&str) -> Option<String>, problems: &mut Vec<Problem>) -> Option<Box<dyn ShouldSample>> {
     let named = get(SAMPLER).filter(|named| !named.trim().is_empty())?;
     let name = named.trim().to_ascii_lowercase();
@@ -65,7 +66,7 @@ fn ratio(text: Option<String>, problems: &mut Vec<Problem>) -> f64 {
     })
 }
 
-/// Asks a sampler about an invocation. One that panics has it sampled, so that nothing is lost.
+/// Calls a sampler for an invocation. If it panics, the invocation is sampled, so that nothing is lost.
 pub(super) fn sample(sampler: &dyn ShouldSample, parent: Option<&SpanContext>, trace: TraceId) -> SamplingResult {
     let name = &Environment::current().function_name;
     let context = parent.map(|parent| Context::new().with_remote_span_context(parent.clone()));

@@ -9,7 +9,7 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 use std::borrow::Cow;
 
-/// Cuts URLs in what the span says of errors, and redacts all of it.
+/// Shortens URLs in the span's errors, and redacts all of the span.
 pub(super) fn scrub(span: &mut SpanData, redactor: Option<&Redactor>) {
     if let Status::Error { description } = &mut span.status {
         cut(description);
@@ -36,7 +36,7 @@ fn is_of_exception(attribute: &KeyValue) -> bool {
     attribute.key.as_str().starts_with("exception.")
 }
 
-/// An exception by OpenTelemetry's conventions, or `tracing::error!`.
+/// An exception by OpenTelemetry's conventions, or an event of `tracing::error!`.
 fn is_error(event: &Event) -> bool {
     let is_level = |attribute: &KeyValue| attribute.key.as_str() == "level" && attribute.value.as_str() == "ERROR";
     event.name == "exception" || event.attributes.iter().any(|attribute| is_of_exception(attribute) || is_level(attribute))

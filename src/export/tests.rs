@@ -1,4 +1,4 @@
-//! Both destinations of spans together, and what the tests of this folder have in common.
+//! Tests of both destinations together, and helpers for the tests of this folder.
 
 use super::{Destinations, Flush, Sending, Wanted, documents::tests::documents, queue::tests::Gate};
 use crate::xray::Frame;
@@ -35,14 +35,14 @@ pub(super) fn span() -> SpanData {
     span
 }
 
-/// Waits for what comes at once unless it never does.
+/// Waits for a result that comes at once, or never.
 pub(super) async fn within<T>(what: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("it never came")
 }
 
 #[tokio::test]
 async fn the_last_flush_has_the_spans_of_an_invocation_at_the_pace() {
-    // Enough for the executor to have its turn on the way.
+    // Enough for the task to yield to the executor.
     const SPANS: usize = 1_000;
     let (documents, _daemon) = documents();
     let gate = Gate::closed();

@@ -1,35 +1,37 @@
-//! Which destinations get a span.
+//! The destinations of a span.
 
 use opentelemetry::trace::{SpanContext, TraceFlags};
 use opentelemetry_sdk::trace::SpanData;
 
-/// Marks in the trace flags of a span's data, which no specification uses. The span's context as the user sees it has none of them.
+/// Marks in the trace flags of a span's data, in bits that no specification uses. The span's context as the user sees it has none
+/// of them.
 const XRAY: u8 = 0x80;
 const EXPORTERS: u8 = 0x40;
 
-/// The destinations of an invocation's spans: decided once, when it begins.
+/// The destinations of an invocation's spans, decided once, when it starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// X-Ray's documents: what Lambda decided.
+    /// X-Ray's documents, as Lambda decided.
     pub(crate) xray: bool,
     /// The user's exporters, as their sampler decided.
     pub(crate) exporters: bool,
-    /// The sampled flag of the spans' contexts, which W3C's `traceparent` carries: the sampler's decision where there are exporters, Lambda's elsewhere.
+    /// The sampled flag of the spans' contexts, which W3C's `traceparent` carries: the sampler's decision if there are exporters,
+    /// otherwise Lambda's.
     pub(crate) sampled: bool,
 }
 
 impl Wanted {
-    /// Where only X-Ray could want spans.
+    /// The destinations if there is only X-Ray.
     pub(crate) fn by_xray(xray: bool) -> Self {
         Self { xray, exporters: false, sampled: xray }
     }
 
-    /// True where spans are recorded.
+    /// True if spans are recorded.
     pub(crate) fn anywhere(self) -> bool {
         self.xray || self.exporters
     }
 
-    /// The same for a part of an invocation that X-Ray does not get.
+    /// The same without X-Ray, for a part of an invocation.
     #[cfg(feature = "sqs")]
     pub(crate) fn without_xray(self) -> Self {
         Self { xray: false, sampled: self.exporters, ..self }
@@ -48,17 +50,17 @@ impl Wanted {
     }
 }
 
-/// True of a span that X-Ray gets.
+/// True for a span that X-Ray gets.
 pub(crate) fn is_for_xray(span: &SpanData) -> bool {
     span.span_context.trace_flags().to_u8() & XRAY != 0
 }
 
-/// True of a span that the user's exporters get.
+/// True for a span that the user's exporters get.
 pub(super) fn is_for_exporters(span: &SpanData) -> bool {
     span.span_context.trace_flags().to_u8() & EXPORTERS != 0
 }
 
-/// Takes the marks off a span that leaves.
+/// Removes the marks from a span that is sent.
 pub(crate) fn unmark(span: &mut SpanData) {
     let flags = span.span_context.trace_flags().to_u8() & !(XRAY | EXPORTERS);
     set_flags(&mut span.span_context, flags);

@@ -23,7 +23,7 @@ impl Value<'_> {
         Value::Text(text.into())
     }
 
-    /// JSON has no word for numbers that are not finite.
+    /// JSON cannot express numbers that are not finite.
     fn float(value: f64) -> Value<'static> {
         non_finite(value).map_or(Value::Float(value), Value::text)
     }
@@ -49,7 +49,7 @@ impl Value<'_> {
     }
 }
 
-/// Fields as their call site names them.
+/// Fields with the names of their call site.
 pub(super) type Named = Vec<(&'static str, Value<'static>)>;
 
 /// The fields of an event or a span.

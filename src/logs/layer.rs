@@ -59,13 +59,13 @@ where
     }
 }
 
-/// The events and spans of the log, whatever other layers want.
+/// The events and spans of the log, regardless of other layers.
 struct LogFilter(Arc<Log>);
 
 impl LogFilter {
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         let Self(log) = self;
-        // The library's span around an invocation says whose the lines in it are.
+        // The library's span around an invocation connects its lines to the invocation.
         log.wants(metadata) || log.keeps(metadata) || (metadata.is_span() && is_own(metadata))
     }
 }
@@ -80,7 +80,7 @@ impl<S> Filter<S> for LogFilter {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // The library's span is an error's level.
+        // The library's span has the level of an error.
         Some(self.0.max_level().max(LevelFilter::ERROR))
     }
 }

@@ -1,4 +1,4 @@
-//! One event as one line.
+//! Writes one event as one line.
 
 use super::{
     fields::{Fields, Value},
@@ -25,11 +25,11 @@ pub(super) enum Format {
     Json,
 }
 
-/// Lambda splits a longer line into several events, of which none is JSON any more: 256 KB, of which each event needs 26 bytes. The API of
-/// CloudWatch Logs takes 1 MB since April 2025, but what a function writes passes Lambda first.
+/// Lambda splits a longer line into several events, which are then invalid JSON. The limit is 256 KB, of which each event needs
+/// 26 bytes. The API of CloudWatch Logs has accepted 1 MB since April 2025, but a function's output passes through Lambda first.
 const LONGEST: usize = 256 * 1024 - 100;
 
-/// The most fields of a line that are not the event's own.
+/// The most fields of a line besides the event's own.
 const MOST: usize = 256;
 
 /// The fields of every line of an invocation, or of a process.
@@ -39,7 +39,7 @@ pub(super) struct Keys<'k> {
     pub(super) keys: &'k LogKeys,
 }
 
-/// Where an event belongs: its invocation and its place in the trace.
+/// The invocation of an event, and its place in the trace.
 #[derive(Default)]
 struct Place {
     invocation: Option<Invocation>,
@@ -48,7 +48,7 @@ struct Place {
 
 impl Place {
     fn of(metadata: &Metadata<'_>, scope: &Scope) -> Self {
-        // OpenTelemetry says some things while it holds its context, which must not be asked for then.
+        // OpenTelemetry logs some events while it holds its context, which must not be accessed then.
         if metadata.target() == "opentelemetry" || !crate::context::has_context() {
             return Self { invocation: scope.invocation.clone(), span: None };
         }
@@ -60,7 +60,7 @@ impl Place {
         Self { invocation: Some(invocation), span: span.flatten() }
     }
 
-    /// The keys by which lines are found, with their values.
+    /// The keys that connect lines to an invocation, with their values.
     fn ids(&self) -> Ids<'_> {
         let invocation = self.invocation.as_ref();
         let request = invocation.map(Invocation::request_id).filter(|id| !id.is_empty()).map(Cow::Borrowed);
@@ -71,7 +71,8 @@ impl Place {
 }
 
 impl Format {
-    /// `outside` is for lines of no invocation: in one its lifecycle says, which need not be the one that set the subscriber.
+    /// `outside` applies to lines outside of an invocation. Inside of one, its lifecycle's settings apply, which may differ from
+    /// those of the lifecycle that set the subscriber.
     pub(super) fn write(self, line: &mut Vec<u8>, event: &Event<'_>, scope: &Scope, outside: Keys<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
@@ -112,12 +113,12 @@ impl Format {
 
 type Ids<'i> = [(&'static str, Option<Cow<'i, str>>); 3];
 
-/// `LEVEL target: message key=value requestId=… traceId=… spanId=…`; CloudWatch keeps the time of each line itself.
+/// `LEVEL target: message key=value requestId=… traceId=… spanId=…`. CloudWatch stores the time of each line itself.
 fn text(line: &mut Vec<u8>, metadata: &Metadata<'_>, ids: &Ids<'_>, parts: &Parts<'_>) {
     let _ = write!(line, "{:5} {}: ", metadata.level(), metadata.target());
     push_one_line(line, &parts.message);
     for (at, (key, value)) in parts.fields.iter().enumerate() {
-        // Fields of the event itself are all shown.
+        // All of the event's own fields are shown.
         if is_id(ids, key, value) || (at >= parts.own && parts.is_overridden(at)) {
             continue;
         }
@@ -138,7 +139,7 @@ fn text(line: &mut Vec<u8>, metadata: &Metadata<'_>, ids: &Ids<'_>, parts: &Part
     }
 }
 
-/// In quotes where it would not be clear what belongs to it.
+/// Quoted if the value would be ambiguous.
 fn push_value(line: &mut Vec<u8>, text: &str) {
     let text = text.trim_end();
     if !text.is_empty() && !text.contains(|letter: char| letter.is_whitespace() || letter == '"') {
@@ -155,7 +156,8 @@ fn push_value(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
 }
 
-/// A line break inside an event would make two log events of it, and other control characters would steer the terminal that shows it.
+/// A line break in an event would split it into two log events, and other control characters would affect the terminal that shows
+/// it.
 fn push_one_line(line: &mut Vec<u8>, text: &str) {
     push_untrimmed(line, text.trim_end());
 }
@@ -210,7 +212,7 @@ fn json(line: &mut Vec<u8>, metadata: &Metadata<'_>, ids: &Ids<'_>, parts: &Part
     map.end()
 }
 
-/// Fields whose names the line itself has.
+/// Fields with names that the line itself uses.
 struct Nested<'a, 'v>(&'a [(&'a Cow<'v, str>, &'a Value<'v>)]);
 
 impl serde::Serialize for Nested<'_, '_> {
@@ -219,7 +221,7 @@ impl serde::Serialize for Nested<'_, '_> {
     }
 }
 
-/// True of a field that says what the line says already.
+/// True for a field that repeats one of the line's ids.
 fn is_id(ids: &Ids<'_>, key: &str, value: &Value<'_>) -> bool {
     let same = |id: &Cow<'_, str>| matches!(value, Value::Text(text) if text == id);
     ids.iter().any(|(known, id)| *known == key && id.as_ref().is_some_and(same))
@@ -230,7 +232,7 @@ struct Parts<'v> {
     message: Cow<'v, str>,
     /// The event's own, then those of its spans from the inside out, then the invocation's keys and those of the process.
     fields: Vec<(Cow<'v, str>, Value<'v>)>,
-    /// How many are the event's own.
+    /// The number of the event's own fields.
     own: usize,
 }
 
@@ -259,7 +261,7 @@ impl<'v> Parts<'v> {
         }
     }
 
-    /// What Powertools has in every line, by its names.
+    /// Adds Powertools' standard keys.
     fn add_standard(&mut self, invocation: Option<&'v Invocation>) {
         let environment = Environment::current();
         let mut add = |key, value| self.fields.push((Cow::Borrowed(key), value));
@@ -276,7 +278,7 @@ impl<'v> Parts<'v> {
         }
     }
 
-    /// True where an earlier field has the same name. Of the event's own fields the last of a name counts.
+    /// True if an earlier field has the same name. Of the event's own fields, the last one of a name counts.
     fn is_overridden(&self, at: usize) -> bool {
         let (key, _) = &self.fields[at];
         let others = if at < self.own { &self.fields[at + 1..self.own] } else { &self.fields[..at] };
@@ -291,7 +293,7 @@ impl<'v> Parts<'v> {
         of_fields.chain([&mut self.message])
     }
 
-    /// Cuts texts to their share of the longest line, however many of their bytes JSON has to escape.
+    /// Shortens texts to their share of the longest line, even if JSON has to escape all their bytes.
     fn shorten(&mut self) {
         // The factor by which escaping can lengthen a text, and the bytes of its key and of the mark of the cut.
         const ESCAPED: usize = 6;
@@ -302,7 +304,7 @@ impl<'v> Parts<'v> {
         }
     }
 
-    /// Errors quote the URLs they are about, with credentials and query.
+    /// Errors quote the URLs that they concern, with credentials and query.
     fn cut_urls(&mut self) {
         for text in self.texts() {
             if let Cow::Owned(shorter) = urls::without_secrets(text) {
@@ -311,7 +313,7 @@ impl<'v> Parts<'v> {
         }
     }
 
-    /// Shows the message as `message`, and each field by its name; numbers and booleans as text.
+    /// Calls the redactor for the message as `message`, and for each field by its name. It gets numbers and booleans as text.
     fn redact(&mut self, redactor: &Redactor) {
         match redactor.ask("message", &self.message) {
             Redaction::Keep => {}

@@ -8,8 +8,8 @@
 //! | `RUST_LOG` | levels by target: `info,my_crate=debug` | |
 //! | `AWS_LAMBDA_LOG_LEVEL` | `TRACE` to `FATAL`, where `RUST_LOG` is not set | `INFO` |
 //!
-//! `RUST_LOG` has levels by target only: a directive for spans or fields is ignored, and a warning names it. Where `RUST_LOG` is set,
-//! `AWS_LAMBDA_LOG_LEVEL` says nothing.
+//! `RUST_LOG` has levels by target only. A directive for spans or fields is ignored, and a warning names it. If `RUST_LOG` is
+//! set, `AWS_LAMBDA_LOG_LEVEL` is ignored.
 //!
 //! The log and the trace have separate filters: no log level disables the trace. See [Lambda's advanced logging
 //! controls](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html).
@@ -46,21 +46,21 @@ pub(crate) struct Log {
     format: Format,
     targets: Targets,
     span_fields: bool,
-    // Of lines outside of any invocation.
+    // For lines outside of an invocation.
     redactor: Option<Redactor>,
     keys: LogKeys,
 }
 
 impl Log {
-    /// True of events of the wanted levels.
+    /// True for events of enabled levels.
     pub(crate) fn wants(&self, metadata: &Metadata<'_>) -> bool {
         // The handler's layer logs the handler's errors, once and with their type.
         let twice = || metadata.target() == "lambda_runtime::layers::panic";
         metadata.is_event() && !twice() && self.targets.would_enable(metadata.target(), metadata.level())
     }
 
-    /// True of spans whose fields are in the lines below them: those of INFO and above under every level of the log, so that a warning has its
-    /// context too, and others as their level says. None of a target that is switched off.
+    /// True for spans whose fields are added to the lines inside of them. Those of INFO and above count at every level of the
+    /// log, so that a warning has its context too. Others depend on their level. Spans of a disabled target never count.
     pub(crate) fn keeps(&self, metadata: &Metadata<'_>) -> bool {
         if !metadata.is_span() || !self.span_fields || metadata.fields().is_empty() || is_own(metadata) {
             return false;
@@ -92,9 +92,9 @@ impl Log {
     }
 }
 
-/// Writes whole lines to standard output, with no other line of the process among them.
+/// Writes whole lines to standard output, without other lines of the process between them.
 pub(crate) fn write_lines(lines: &[u8]) {
-    // Without standard output there is nowhere to report this.
+    // Without standard output this cannot be reported.
     let _ = std::io::stdout().lock().write_all(lines);
 }
 
@@ -104,12 +104,12 @@ fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target() == "lambda_lifecycle"
 }
 
-/// The highest level that any target may have.
+/// The highest level of any target.
 pub(crate) fn highest_level(targets: &Targets) -> LevelFilter {
     targets.iter().map(|(_, level)| level).chain(targets.default_level()).max().unwrap_or(LevelFilter::OFF)
 }
 
-/// The log as the environment asks for it, and what was wrong with how it asked.
+/// The log as the environment configures it, and the invalid settings.
 pub(crate) fn from_env(settings: &Settings) -> (Log, Vec<Problem>) {
     let mut problems = Vec::new();
     let format = match variable("AWS_LAMBDA_LOG_FORMAT") {

@@ -1,8 +1,8 @@
-//! Records of the `log` crate as events, with the feature `log`.
+//! Records of the `log` crate as events (feature `log`).
 
 use tracing::{Event, Metadata};
 
-/// The metadata of a record of the `log` crate, which comes with one call site for each level, and its target in a field.
+/// The metadata of a record of the `log` crate. All records of a level share one call site, and have their target in a field.
 pub(crate) fn normalized<'e>(event: &'e Event<'_>) -> Option<Metadata<'e>> {
     #[cfg(feature = "log")]
     return tracing_log::NormalizeEvent::normalized_metadata(event);

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use tracing::span::{Attributes, Record};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-/// The most bytes of one text, as a span may record a whole argument of its function.
+/// The most bytes of one text, because a span may record a whole argument of its function.
 const LONGEST: usize = 16 * 1024;
 
-/// So many ancestors are looked at. Tasks that spawn the next one inside of their span make an endless chain of them.
+/// The most ancestors that are read. Tasks that spawn the next one inside of their span create an endless chain of them.
 const DEEPEST: usize = 128;
 
-/// An extension of a span whose fields belong to the lines below it.
+/// A span's extension with the fields for the lines inside of it.
 struct InLines {
     fields: Arc<Named>,
     invocation: Option<Invocation>,
-    /// False of a span that the trace does not have.
+    /// False for a span that is not in the trace.
     recorded: bool,
 }
 
-/// Keeps a span's fields for the lines below it, and its invocation for those that have lost it.
+/// Stores a span's fields for the lines inside of it, and its invocation for lines that have lost it.
 ///
 /// The values are formatted before the span's lock is taken, because user code formats them and may log.
 pub(crate) fn keep<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>, attributes: &Attributes<'_>, recorded: bool) {
@@ -50,7 +50,7 @@ pub(crate) fn record<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>, values: &Reco
     }
 }
 
-/// False of a span that is kept for the log alone.
+/// False for a span that is kept only for the log.
 pub(crate) fn is_recorded<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>) -> bool {
     span.extensions().get::<InLines>().is_none_or(|kept| kept.recorded)
 }
@@ -60,7 +60,7 @@ fn cut(fields: Fields) -> Named {
     if !message.is_empty() {
         named.push(("message", Value::text(message)));
     }
-    // Of fields with the same name the last counts.
+    // Of fields with the same name, the last one counts.
     for at in (0..named.len()).rev() {
         if named[at + 1..].iter().any(|(later, _)| *later == named[at].0) {
             named.remove(at);
@@ -79,9 +79,9 @@ fn cut(fields: Fields) -> Named {
 /// The spans around one event.
 #[derive(Default)]
 pub(crate) struct Scope {
-    /// Of each span, the innermost first.
+    /// The fields of each span, the innermost first.
     pub(super) fields: Vec<Arc<Named>>,
-    /// In which the innermost of them was made.
+    /// The invocation in which the innermost span was created.
     pub(super) invocation: Option<Invocation>,
 }
 

@@ -10,19 +10,19 @@ use std::time::Duration;
 /// The results of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
-    /// The kind of source, as the annotation `trigger` has it.
+    /// The kind of source, as in the annotation `trigger`.
     pub(crate) source: &'static str,
-    /// Items that their handler is done with.
+    /// Items that were handled successfully.
     pub(crate) processed: usize,
     /// Items that failed.
     pub(crate) failed: usize,
     /// Items that the source will send again: failed ones, and those that the deadline left no time for.
     pub(crate) returned: usize,
-    /// How long ago the oldest was sent, when the batch came.
+    /// The time since the oldest item was sent, when the batch arrived.
     pub(crate) oldest: Option<Duration>,
 }
 
-/// Records what became of a batch.
+/// Records the results of a batch.
 pub(crate) fn batch(invocation: &Invocation, batch: &Batch) {
     let shared = invocation.shared();
     let Some(measured) = invocation.measured().filter(|_| shared.settings.metrics.built_in) else { return };

@@ -11,8 +11,8 @@ use std::sync::{Arc, Once};
 
 /// Records metrics with additional dimensions.
 ///
-/// [`Invocation::metrics`] makes one for an invocation, and [`Lifecycle::metrics`](crate::Lifecycle::metrics) one for what runs outside of any.
-/// Metrics of the same dimensions share a line of the log. Where metrics are off, it does nothing.
+/// [`Invocation::metrics`] creates one for an invocation, and [`Lifecycle::metrics`](crate::Lifecycle::metrics) one for code
+/// outside of any. Metrics of the same dimensions share a line of the log. If metrics are disabled, it does nothing.
 ///
 /// ```
 /// use lambda_lifecycle::{Invocation, metrics::Unit};
@@ -31,18 +31,18 @@ pub struct Metrics {
 
 #[derive(Clone, Debug)]
 enum Owner {
-    /// Metrics are off.
+    /// Metrics are disabled.
     Nobody,
     Invocation(Invocation),
     Lifecycle(Arc<Shared>),
 }
 
 impl Invocation {
-    /// Records a value of a metric of yours, with the dimensions `service` and those of
+    /// Records a value of a custom metric, with the dimensions `service` and those of
     /// [`Builder::metrics_dimensions`](crate::Builder::metrics_dimensions).
     ///
-    /// Values of one name in one invocation become an array. They are written after the response. Where metrics are off, this does nothing; a
-    /// value that is not a finite number is left out, counted as `MetricsLeftOut`, and logged once.
+    /// Values of one name in one invocation become an array. They are written after the response. If metrics are disabled, this
+    /// does nothing. A value that is not a finite number is left out, counted as `MetricsLeftOut`, and logged once.
     ///
     /// ```
     /// use lambda_lifecycle::{Invocation, metrics::Unit};
@@ -69,7 +69,7 @@ impl Invocation {
     /// Adds a member to the lines of this invocation's own metrics that is neither a metric nor a dimension. Use it for values
     /// with high cardinality, such as an order's id, which you query with Logs Insights.
     ///
-    /// The last value of a key counts; there is room for 100 keys.
+    /// The last value of a key counts. The limit is 100 keys.
     pub fn metrics_metadata(&self, key: &str, value: impl Into<AnnotationValue>) {
         let Some(measured) = self.measured() else { return };
         // This runs user code, so the lock must not be held.
@@ -83,13 +83,13 @@ impl Invocation {
 }
 
 impl Metrics {
-    /// For what belongs to no invocation.
+    /// For metrics that belong to no invocation.
     pub(crate) fn of_lifecycle(shared: &Arc<Shared>) -> Self {
         let owner = if shared.settings.metrics.is_on() { Owner::Lifecycle(Arc::clone(shared)) } else { Owner::Nobody };
         Self { owner, dimensions: Dimensions::new(), resolution: Resolution::Standard }
     }
 
-    /// The same with one dimension more, or with another value of one.
+    /// The same with one more dimension, or with another value of one.
     ///
     /// A metric has at most 30 dimensions: `service`, the default ones, and these. A dimension beyond the limit, or without a
     /// name or a value, is left out and logged once. CloudWatch accepts ASCII; other characters become `_`. CloudWatch bills each
@@ -110,7 +110,7 @@ impl Metrics {
         self
     }
 
-    /// Records a value, as [`Invocation::metric`] does.
+    /// Records a value, like [`Invocation::metric`].
     pub fn record(&self, name: &str, value: impl Into<MetricValue>, unit: Unit) {
         if matches!(self.owner, Owner::Nobody) {
             return;
@@ -149,7 +149,7 @@ fn refuse_dimension(name: &str, value: &str) {
     LOGGED.call_once(|| notice::log(Warning::MetricDimensionRefused, Data { value: Some(value), ..Data::name(name) }));
 }
 
-/// Records a value in an invocation, or writes it at once where the invocation's last metrics are written.
+/// Records a value in an invocation, or writes it at once if the invocation's last metrics are already written.
 pub(super) fn record_in(invocation: &Invocation, dimensions: &Dimensions, series: Series<'_>, value: f64, record: Record) {
     let Some(measured) = invocation.measured() else { return };
     let common = &base(invocation.shared()).dimensions;

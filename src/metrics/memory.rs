@@ -6,17 +6,18 @@ use crate::{
 };
 use std::{fs::File, io::Read as _, sync::Once};
 
-/// From this part of the function's memory on a warning is logged.
+/// The part of the function's memory from which a warning is logged.
 const NEAR: f64 = 0.9;
 
-/// The most resident memory of this process in megabytes; `None` where the system does not say. Logs once that it is near the function's limit.
+/// The largest resident memory of this process in megabytes; `None` if the system does not report it. Logs once that it is near
+/// the function's limit.
 pub(super) fn used() -> Option<f64> {
-    // One read gets all of it, and so much is not allocated.
+    // One read gets the whole text, without an allocation.
     let mut status = [0; 4096];
     let read = File::open("/proc/self/status").and_then(|mut file| file.read(&mut status)).ok()?;
     let used = high_water_mark(&status[..read])?;
     let size = f64::from(Environment::current().memory_size);
-    // Outside Lambda it is 0.
+    // Outside of Lambda it is 0.
     if size > 0.0 && used >= size * NEAR {
         static LOGGED: Once = Once::new();
         LOGGED.call_once(|| {

@@ -34,6 +34,6 @@ pub use value::MetricValue;
 #[cfg(feature = "metrics-emf")]
 pub(crate) use {handle::base, spent::Spent, stage::*};
 
-/// The crate whose macros the [`Recorder`] is for.
+/// The crate whose macros the [`Recorder`] serves.
 #[cfg(feature = "metrics")]
 pub use ::metrics as facade;

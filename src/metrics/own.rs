@@ -11,13 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The high-water mark only rises, and reading it takes longer than all the rest.
+/// The high-water mark only rises, and reading it takes longer than everything else.
 const MEMORY: Duration = Duration::from_secs(1);
 
-/// The function, as Powertools names this dimension.
+/// The name of this dimension in Powertools.
 const FUNCTION_NAME: &str = "function_name";
 
-/// How an invocation ended.
+/// The outcome of an invocation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
     pub(super) outcome: Option<&'static str>,
@@ -31,9 +31,9 @@ pub(super) struct Ended {
 struct OwnLine<'b> {
     base: &'b Base,
     dimensions: Vec<(&'b str, Cow<'b, str>)>,
-    /// One dimension more of the metrics that follow.
+    /// One more dimension of the metrics that follow.
     more: Option<(&'b str, &'b str)>,
-    /// The dimensions of the metrics that follow are declared.
+    /// Whether the dimensions of the metrics that follow are declared.
     is_declared: bool,
     line: Line,
     is_empty: bool,
@@ -97,7 +97,7 @@ impl<'b> OwnLine<'b> {
     }
 }
 
-/// Writes what is known when the response was posted, or when it is clear that there will be none.
+/// Writes the metrics that are known when the response was posted, or when it is clear that there will be none.
 pub(super) fn write_end(
     invocation: &Invocation,
     base: &Base,
@@ -143,7 +143,7 @@ fn write_initializer(base: &Base, ids: &Ids, name: &str, duration: Duration, tim
     own.finish(ids, timestamp, out);
 }
 
-/// Writes what was measured since the response was posted.
+/// Writes the measurements since the response was posted.
 pub(super) fn write_after(base: &Base, ids: &Ids, spent: &Spent, left_out: u32, timestamp: u64, out: &mut Vec<u8>) {
     let mut own = OwnLine::new(base);
     own.duration("AfterResponseDuration", spent.work.total);
@@ -157,7 +157,7 @@ pub(super) fn write_after(base: &Base, ids: &Ids, spent: &Spent, left_out: u32, 
     own.finish(ids, timestamp, out);
 }
 
-/// Writes what the initializers took before one of them failed.
+/// Writes the durations of the initializers before one of them failed.
 pub(super) fn write_failed_init(shared: &Shared, base: &Base, timestamp: u64, out: &mut Vec<u8>) {
     let init = std::mem::take(&mut *shared.metrics.init());
     let mut own = OwnLine::new(base);

@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-/// Makes CloudWatch metrics of what the macros of the [`metrics`](::metrics) crate record. Made by
+/// Turns the values that macros of the [`metrics`](::metrics) crate record into CloudWatch metrics. Created by
 /// [`Lifecycle::metrics_recorder`](crate::Lifecycle::metrics_recorder).
 ///
 /// | macro | what is written for each invocation |
@@ -22,17 +22,18 @@ use std::{
 /// | `gauge!` | its last value |
 /// | `histogram!` | each value |
 ///
-/// Labels are dimensions. A unit is the one that `describe_counter!` and its siblings have named; units that CloudWatch does not have are converted.
+/// Labels are dimensions. The unit is the one that `describe_counter!` and the other describing macros set; units that CloudWatch
+/// does not have are converted.
 /// Values that are recorded outside of any invocation are written after the next response, or when the function ends.
 ///
-/// A handle may be kept: its values belong to the invocation in which they are recorded.
+/// You can keep a handle: its values belong to the invocation in which they are recorded.
 #[derive(Clone)]
 pub struct Recorder(Arc<State>);
 
 struct State {
     shared: Arc<Shared>,
     units: RwLock<HashMap<KeyName, ::metrics::Unit>>,
-    /// The values of gauges, and the values to which counters were set: they are the process's, not the invocation's.
+    /// The values of gauges, and the values to which counters were set. They belong to the process, not to an invocation.
     gauges: Mutex<HashMap<Key, f64>>,
     counters: Mutex<HashMap<Key, u64>>,
 }
@@ -59,7 +60,7 @@ impl Recorder {
         }
     }
 
-    /// `None` where metrics are off.
+    /// `None` if metrics are disabled.
     fn handle(&self, key: &Key) -> Option<Arc<Handle>> {
         self.0.shared.settings.metrics.is_on().then(|| {
             let mut dimensions = Dimensions::new();
@@ -110,7 +111,7 @@ impl Handle {
         let described = self.state.units.read().unwrap_or_else(PoisonError::into_inner).get(name).copied();
         let (unit, factor) = described.map_or((Unit::None, 1.0), unit);
         let (series, value) = (Series { name, unit, resolution: Resolution::Standard }, value * factor);
-        // An invocation of another lifecycle of this process may have its metrics off.
+        // An invocation of another lifecycle of this process may have disabled metrics.
         match Invocation::try_current().filter(Invocation::is_measured) {
             Some(invocation) => record_in(&invocation, &self.dimensions, series, value, record),
             None => record_outside(&self.state.shared, &self.dimensions, series, value, record),
@@ -165,7 +166,7 @@ impl HistogramFn for Handle {
     }
 }
 
-/// CloudWatch's unit, and what a value is multiplied with for it.
+/// CloudWatch's unit, and the factor by which a value is multiplied.
 fn unit(unit: ::metrics::Unit) -> (Unit, f64) {
     use ::metrics::Unit as Of;
     const KIBI: f64 = 1024.0;

@@ -3,17 +3,17 @@
 use crate::{Invocation, clock};
 use std::time::{Duration, Instant};
 
-/// The time that the parts of the stage have taken, where metrics are on.
+/// The durations of the stage's parts, if metrics are enabled.
 #[derive(Debug, Default)]
 pub(crate) struct Spent {
-    /// Sending spans.
+    /// The time of sending spans.
     pub(crate) flush: Stopwatch,
-    /// Work that was stored for after the response, and hooks.
+    /// The time of work that was stored for after the response, and of hooks.
     pub(crate) work: Stopwatch,
     pub(super) spans_left_out: u32,
 }
 
-/// Adds up the time between its starts and its stops.
+/// Sums the time between its starts and its stops.
 #[derive(Debug, Default)]
 pub(crate) struct Stopwatch {
     is_on: bool,
@@ -32,14 +32,14 @@ impl Spent {
         self.flush.total.is_some() || self.work.total.is_some() || self.spans_left_out > 0
     }
 
-    /// Counts spans that X-Ray had no room for.
+    /// Counts spans beyond X-Ray's limit.
     pub(crate) fn left_out(&mut self, spans: u32) {
         self.spans_left_out = self.spans_left_out.saturating_add(spans);
     }
 }
 
 impl Stopwatch {
-    /// Starts it where metrics are on.
+    /// Starts it if metrics are enabled.
     pub(crate) fn start_if(&mut self, condition: bool) {
         if condition && self.is_on {
             self.started = Some(clock::now());

@@ -14,7 +14,7 @@ use crate::{
 };
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// An invocation begins: the watchdog and a shutdown are to find it.
+/// An invocation starts. It is registered for the watchdog and a shutdown.
 pub(crate) fn begun(invocation: &Invocation) {
     if invocation.is_measured() {
         invocation.register();
@@ -24,7 +24,7 @@ pub(crate) fn begun(invocation: &Invocation) {
     }
 }
 
-/// The response was posted, or there will be none: writes what is known.
+/// The response was posted, or there will be none. Writes the metrics that are known.
 pub(crate) fn posted(invocation: &Invocation) {
     let Some(measured) = invocation.measured() else { return };
     let (outcome, is_fault) = {
@@ -55,21 +55,21 @@ pub(crate) fn cut_off(invocation: &Invocation) {
     close(invocation, measured, &Spent::default());
 }
 
-/// The invocation's stages are over: writes what was recorded since the response.
+/// The invocation's stages are over. Writes the metrics that were recorded since the response.
 pub(crate) fn finished(invocation: &Invocation, spent: &Spent) {
     if let Some(measured) = invocation.measured() {
         close(invocation, measured, spent);
     }
 }
 
-/// Writes what belongs to no invocation, when the environment ends.
+/// Writes the metrics outside of invocations when the environment ends.
 pub(crate) fn shut_down(shared: &Shared) {
     if shared.settings.metrics.is_on() {
         write_outside(shared);
     }
 }
 
-/// Writes the library's own metrics of an invocation, once, and yours.
+/// Writes the library's own metrics of an invocation, once, and the user's.
 fn write(invocation: &Invocation, measured: &Measured, outcome: Option<&'static str>, is_fault: bool) {
     let shared = invocation.shared();
     let now = clock::now();
@@ -105,7 +105,7 @@ fn close(invocation: &Invocation, measured: &Measured, spent: &Spent) {
     write_lines(invocation, &store, is_own.then_some(own));
 }
 
-/// Writes metrics of an invocation at once: there are too many of them, or its last ones are written.
+/// Writes metrics of an invocation at once, because there are too many of them, or its last ones are already written.
 pub(super) fn write_now(invocation: &Invocation, store: &Store) {
     write_lines(invocation, store, None);
 }
@@ -113,7 +113,7 @@ pub(super) fn write_now(invocation: &Invocation, store: &Store) {
 /// Writes the library's own metrics.
 type Own<'o> = dyn Fn(&Base, &Ids, u64, &mut Vec<u8>) + 'o;
 
-/// Writes the library's own metrics of an invocation, and then yours.
+/// Writes the library's own metrics of an invocation, and then the user's.
 fn write_lines(invocation: &Invocation, store: &Store, own: Option<&Own<'_>>) {
     if own.is_none() && !store.has_metrics() {
         return;
@@ -127,7 +127,7 @@ fn write_lines(invocation: &Invocation, store: &Store, own: Option<&Own<'_>>) {
     logs::write_lines(&lines);
 }
 
-/// Writes what belongs to no invocation, where there is too much of it.
+/// Writes the metrics outside of invocations, if there are too many.
 pub(super) fn write_outside_if_full(shared: &Shared) {
     let is_full = shared.metrics.outside().is_full();
     if is_full {
@@ -157,7 +157,7 @@ fn timestamp() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Measures an initializer, where metrics are on.
+/// Measures an initializer, if metrics are enabled.
 #[derive(Debug)]
 pub(crate) struct InitTimer(Option<(String, Instant)>);
 
@@ -173,7 +173,7 @@ impl InitTimer {
     }
 }
 
-/// An initializer failed: the function does not start.
+/// An initializer failed, so the function does not start.
 pub(crate) fn init_failed(shared: &Shared) {
     let settings = &shared.settings.metrics;
     if settings.is_on() && settings.built_in {

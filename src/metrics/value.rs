@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The value of a metric: a number, or a [`Duration`], which is written in the metric's unit.
 ///
-/// [`Invocation::metric`](crate::Invocation::metric) takes whatever converts into it: integers, floats and durations.
+/// [`Invocation::metric`](crate::Invocation::metric) accepts every type that converts into it: integers, floats and durations.
 ///
 /// ```
 /// use lambda_lifecycle::{Invocation, metrics::Unit};
@@ -27,7 +27,7 @@ enum Inner {
 }
 
 impl MetricValue {
-    /// The number in the unit. A duration is in milliseconds where the unit is none of time.
+    /// The number in the unit. A duration is in milliseconds if the unit is not one of time.
     pub(super) fn in_unit(self, unit: Unit) -> f64 {
         match (self.0, unit) {
             (Inner::Number(number), _) => number,

@@ -12,12 +12,12 @@ use std::sync::{Arc, Once};
 const LONGEST: usize = 8_192;
 const MOST: usize = 64;
 
-/// The baggage of a caller, which is sent on as it came unless the function's code changes it.
+/// The baggage of a caller, which is sent on unchanged unless the function's code changes it.
 #[derive(Clone, Debug)]
 pub(super) struct Received(Arc<str>);
 
 impl Received {
-    /// `None` where there is nothing in it.
+    /// `None` if it is empty.
     pub(super) fn read(text: &str) -> Option<Self> {
         let kept = limited(text);
         (!kept.is_empty()).then(|| Self(kept.into()))
@@ -65,7 +65,8 @@ impl Injector for Written {
     }
 }
 
-/// The first members, as many as the specification has every implementation hand on. One that would make a header invalid is left out.
+/// The first members, up to the number that the specification requires implementations to send on. A member that would make a
+/// header invalid is left out.
 fn limited(text: &str) -> String {
     let (mut kept, mut members, mut cut) = (String::new(), 0, false);
     for member in text.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| is_member(member)) {

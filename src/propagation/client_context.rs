@@ -7,7 +7,7 @@ use super::{
     event::{fields_of, member},
 };
 
-/// Bytes of base64 that Lambda takes.
+/// The bytes of base64 that Lambda accepts.
 #[cfg(feature = "aws-sdk")]
 const LONGEST_CLIENT_CONTEXT: usize = 3_583;
 
@@ -17,8 +17,8 @@ pub(crate) fn of_client_context(json: &[u8]) -> Option<Fields<'_>> {
     [b"custom".as_slice(), b"w3c"].into_iter().find_map(|key| fields_of(member(context, key)?))
 }
 
-/// The base64 of `json`, or of a new client context, with as many of the fields as fit. `None` where none fit, where the context has a parent
-/// already, or where it is not the object that it would have to be.
+/// The base64 of `json`, or of a new client context, with as many of the fields as fit. `None` if none fit, if the context
+/// already has a parent, or if it is not a JSON object of the expected form.
 #[cfg(feature = "aws-sdk")]
 pub(crate) fn add_to_client_context(
     json: Option<&[u8]>,

@@ -1,4 +1,4 @@
-//! W3C's fields in an event, found without decoding it.
+//! Finds W3C's fields in an event without decoding it.
 
 use super::{BAGGAGE, Fields, TRACEPARENT, TRACESTATE};
 use crate::scan::{elements, members};
@@ -12,7 +12,7 @@ pub(crate) fn of_http(event: &[u8]) -> Option<Fields<'_>> {
     for (name, value) in members(event.trim_ascii_start()) {
         match name {
             b"headers" => found = of_headers(value),
-            // The same headers in full.
+            // The same headers with all values.
             b"multiValueHeaders" => {
                 let all = of_headers(value);
                 if !all.is_empty() {
@@ -47,18 +47,18 @@ fn of_headers(headers: &[u8]) -> Fields<'_> {
     fields
 }
 
-/// A header's value, or its values where it is an array of them.
+/// A header's value, or its values if it is an array of them.
 fn values(value: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     let one = (value.first() == Some(&b'"')).then_some(value);
     one.into_iter().chain(elements(value)).filter_map(text)
 }
 
-/// A list that may be spread over several headers of one name.
+/// A list that may be split over several headers of one name.
 fn joined(value: &[u8]) -> Option<Cow<'_, str>> {
     values(value).reduce(|list, more| format!("{list},{more}").into())
 }
 
-/// The string that `json` begins with.
+/// The string at the start of `json`.
 fn text(json: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'j>(#[serde(borrow)] Cow<'j, str>);
@@ -66,7 +66,7 @@ fn text(json: &[u8]) -> Option<Cow<'_, str>> {
     Some(Text::deserialize(&mut serde_json::Deserializer::from_slice(json)).ok()?.0)
 }
 
-/// The message attributes of the one notification that SNS invokes a function with.
+/// The message attributes of the notification with which SNS invokes a function.
 pub(crate) fn of_notification(event: &[u8]) -> Option<Fields<'_>> {
     let records = member(event.trim_ascii_start(), b"Records")?;
     let mut records = elements(records);
@@ -79,13 +79,13 @@ pub(crate) fn of_notification(event: &[u8]) -> Option<Fields<'_>> {
     (!fields.is_empty()).then_some(fields)
 }
 
-/// The detail of an event of EventBridge, by CloudEvents' extension for
-/// [distributed tracing](https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/distributed-tracing.md).
+/// The detail of an EventBridge event, by CloudEvents' extension for [distributed
+/// tracing](https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/distributed-tracing.md).
 pub(crate) fn of_detail(event: &[u8]) -> Option<Fields<'_>> {
     fields_of(member(event.trim_ascii_start(), b"detail")?)
 }
 
-/// The fields that an object has as strings.
+/// The fields that are strings of an object.
 pub(super) fn fields_of(object: &[u8]) -> Option<Fields<'_>> {
     let mut fields = Fields::default();
     for (name, value) in members(object) {

@@ -25,8 +25,7 @@ pub(crate) const TRACEPARENT: &str = "traceparent";
 pub(crate) const TRACESTATE: &str = "tracestate";
 pub(crate) const BAGGAGE: &str = "baggage";
 
-/// A format in which the context of a trace travels from service to service. See
-/// [`Builder::propagators`](crate::Builder::propagators).
+/// A format of the trace context that services send to each other. See [`Builder::propagators`](crate::Builder::propagators).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Propagator {
@@ -54,13 +53,13 @@ impl Propagators {
     /// Values of `OTEL_PROPAGATORS`.
     pub(crate) const EXPECTED: &str = "xray, tracecontext, baggage or none";
 
-    /// Reads `OTEL_PROPAGATORS`, and hands each value that is not known to `unknown`. `None` where no known one is left.
+    /// Parses `OTEL_PROPAGATORS`, and passes each unknown value to `unknown`. `None` if no known one is left.
     pub(crate) fn parse(text: &str, mut unknown: impl FnMut(&str)) -> Option<Self> {
         let (mut known, mut found) = (Vec::new(), false);
         for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let lower = name.to_ascii_lowercase();
             match lower.as_str() {
-                // OpenTelemetry's name for the header of the environment, which is the one that Lambda sends with each event.
+                // OpenTelemetry's name for the environment's header, which Lambda also sends with each event.
                 "xray" | "xray-lambda" => known.push(Propagator::XRay),
                 "tracecontext" => known.push(Propagator::TraceContext),
                 "baggage" => known.push(Propagator::Baggage),
@@ -75,7 +74,7 @@ impl Propagators {
         found.then(|| known.into_iter().collect())
     }
 
-    /// True where W3C's fields are read and written.
+    /// True if W3C's fields are read and written.
     pub(crate) fn has_w3c(self) -> bool {
         self.trace_context || self.baggage
     }
@@ -95,7 +94,7 @@ impl FromIterator<Propagator> for Propagators {
     }
 }
 
-/// W3C's fields as they stand in a carrier.
+/// W3C's fields of a carrier.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fields<'c> {
     pub(crate) traceparent: Option<Cow<'c, str>>,
@@ -104,7 +103,7 @@ pub(crate) struct Fields<'c> {
 }
 
 impl<'c> Fields<'c> {
-    /// What `get` knows under the names of the fields.
+    /// The values that `get` returns for the names of the fields.
     pub(crate) fn from_names(get: impl Fn(&str) -> Option<&'c str>) -> Self {
         let get = |name| get(name).map(Cow::Borrowed);
         Self { traceparent: get(TRACEPARENT), tracestate: get(TRACESTATE), baggage: get(BAGGAGE) }
@@ -175,7 +174,7 @@ impl Remote {
     }
 }
 
-/// Logs once for each field that a caller's was beyond its limit.
+/// Logs once for each field that a caller's value was beyond its limit.
 fn log_cut(name: &'static str, once: &Once) {
     once.call_once(|| notice::log(Warning::TraceContextCut, Data::name(name)));
 }

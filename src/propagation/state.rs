@@ -4,13 +4,13 @@ use super::{TRACESTATE, log_cut};
 use opentelemetry::trace::TraceState;
 use std::{str::FromStr as _, sync::Once};
 
-/// Characters that are handed on, as every implementation should.
+/// The characters that every implementation should send on.
 const LONGEST: usize = 512;
 const MOST: usize = 32;
-/// Members beyond this are the first to be dropped.
+/// Larger members are the first to be dropped.
 const LARGE: usize = 128;
 
-/// `None` where there is nothing in it, or where it is not valid: the specification has it dropped as a whole then.
+/// `None` if it is empty or invalid. The specification requires an invalid one to be dropped as a whole.
 pub(super) fn read(text: &str) -> Option<TraceState> {
     let mut members: Vec<&str> = text.split(',').map(|member| member.trim_matches([' ', '\t'])).collect();
     members.retain(|member| !member.is_empty());
@@ -25,7 +25,7 @@ pub(super) fn read(text: &str) -> Option<TraceState> {
     TraceState::from_str(&members.join(",")).ok().filter(|state| *state != TraceState::NONE)
 }
 
-/// In the order that the specification gives: large members from the end, then any from the end.
+/// In the order of the specification: first large members from the end, then any from the end.
 fn shorten(members: &mut Vec<&str>) {
     while length(members) > LONGEST {
         let Some(large) = members.iter().rposition(|member| member.len() > LARGE) else { break };

@@ -1,4 +1,4 @@
-//! The service a batch is given to, and its options.
+//! The service for a batch, and its options.
 
 use super::{
     event::{BatchResponse, Message, SqsEvent},
@@ -21,13 +21,13 @@ use tower::Service;
 
 /// The number of messages in progress at once, unless [`Batch::concurrency`] sets it: a whole batch of the default size.
 const CONCURRENCY: usize = 10;
-/// Messages of a batch with a span whatever becomes of them: about as many as X-Ray takes for one trace.
+/// The messages of a batch that always have a span: about as many as X-Ray accepts for one trace.
 const SPAN_BUDGET: usize = 500;
 
 pub(super) type Decode<T> = fn(String) -> Result<T, String>;
 pub(super) type Hook = Arc<dyn Fn(FailedMessage<'_>) + Send + Sync>;
 
-/// A service that handles each message of a batch by itself. Made by [`batch`] and [`batch_raw`].
+/// A service that handles each message of a batch separately. Created by [`batch`] and [`batch_raw`].
 #[must_use = "hand it to `Lifecycle::run_concurrent`"]
 pub struct Batch<H, Args, T, State = ()> {
     pub(super) state: State,
@@ -70,7 +70,7 @@ where
     })
 }
 
-/// As [`batch`], with the bodies as they came.
+/// Like [`batch`], with the bodies unchanged.
 ///
 /// ```
 /// use lambda_lifecycle::{Error, sqs::{self, Message}};
@@ -102,7 +102,7 @@ impl<H, Args, T> Batch<H, Args, T> {
         }
     }
 
-    /// The state that each call of the handler gets a clone of, as its first argument.
+    /// The state of which each call of the handler gets a clone, as its first argument.
     ///
     /// ```
     /// # use lambda_lifecycle::{Error, sqs::{self, Message}};
@@ -131,8 +131,8 @@ impl<H, Args, T, State> Batch<H, Args, T, State> {
         self
     }
 
-    /// The queue subscribes to an SNS topic without raw message delivery: `T` is what was published, the notification around it is
-    /// in [`Message::notification`].
+    /// For a queue that subscribes to an SNS topic without raw message delivery: `T` is the published message, and the
+    /// notification around it is in [`Message::notification`].
     pub fn from_sns(mut self) -> Self {
         self.from_sns = true;
         self
@@ -159,7 +159,7 @@ impl<H, Args, T, State> Batch<H, Args, T, State> {
     /// Puts the work of a message into its producer's trace, as a separate segment that links back to the batch: one trace from
     /// the API to the last message. By default the work stays in this invocation's trace and links to the producer.
     ///
-    /// It needs an invocation that Lambda traces, and concerns producers whose trace is sampled.
+    /// It needs an invocation that Lambda traces, and applies to producers whose trace is sampled.
     pub fn continue_traces(mut self) -> Self {
         self.spans.continues = true;
         self
@@ -167,7 +167,7 @@ impl<H, Args, T, State> Batch<H, Args, T, State> {
 
     /// Records the group id of each message of a FIFO queue, as `messaging.message.group_id`.
     ///
-    /// By default group ids are not recorded: they are part of the event, and often name a customer or an account.
+    /// By default group ids are not recorded, because they are part of the event, and often name a customer or an account.
     ///
     /// ```
     /// # use lambda_lifecycle::{Error, sqs::{self, Message}};
@@ -179,9 +179,9 @@ impl<H, Args, T, State> Batch<H, Args, T, State> {
         self
     }
 
-    /// How many messages of one batch are recorded whatever becomes of them, 500 by default. After these a message has a
-    /// span only if it fails, and the spans inside of it are not kept: so a batch of 10,000 keeps its faults within the 500 KB that
-    /// X-Ray takes for a trace.
+    /// How many messages of one batch are always recorded, 500 by default. Beyond that, a message has a span only if it fails,
+    /// and the spans inside of it are dropped. So a batch of 10,000 keeps its faults within the 500 KB that X-Ray accepts for a
+    /// trace.
     pub fn span_budget(mut self, messages: usize) -> Self {
         self.spans.budget = messages;
         self

@@ -16,10 +16,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// An event of an SQS event source mapping, or the bare array of its records that EventBridge Pipes hands over. See
-/// [Using Lambda with Amazon SQS](https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event).
+/// An event of an SQS event source mapping, or the plain array of its records that EventBridge Pipes sends. See [Using Lambda
+/// with Amazon SQS](https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event).
 ///
-/// Unlike the type of `aws_lambda_events` it decodes whatever is in a record, so that an odd one spoils no other.
+/// Unlike the type of `aws_lambda_events`, it decodes records with unexpected fields, so that one of them does not fail the
+/// batch.
 #[derive(Clone, Debug, Default)]
 pub struct SqsEvent {
     /// The messages, at most 10,000.
@@ -28,12 +29,13 @@ pub struct SqsEvent {
 
 /// One message of the event.
 ///
-/// A field that is not there, or null, is empty. So is one of another type than SQS's: its message fails, with the name of the field.
+/// A field that is missing or null is empty. So is one of another type than SQS's, but then its message fails, with the name of
+/// the field.
 #[derive(Clone, Debug, Default)]
 pub struct SqsRecord {
     /// Names the message in the response.
     pub message_id: String,
-    /// The body, as it was sent.
+    /// The body, unchanged.
     pub body: String,
     /// System attributes: `ApproximateReceiveCount`, `SentTimestamp`, `MessageGroupId`, `AWSTraceHeader`.
     pub attributes: HashMap<String, String>,
@@ -43,18 +45,18 @@ pub struct SqsRecord {
     pub event_source: String,
     /// The ARN of the queue.
     pub event_source_arn: String,
-    /// A field that its sender cannot have meant.
+    /// A field with an invalid value.
     pub(super) wrong: Option<&'static str>,
 }
 
-/// An attribute that the sender gave a message.
+/// A message attribute from the sender.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageAttribute {
     /// The value of a `String` or `Number`.
     pub string_value: Option<String>,
     /// The value of a `Binary`, in base64.
     pub binary_value: Option<String>,
-    /// `String`, `Number` or `Binary`, with a label of the sender's behind a dot.
+    /// `String`, `Number` or `Binary`, with an optional label of the sender after a dot.
     pub data_type: String,
 }
 
@@ -152,7 +154,7 @@ impl SqsRecord {
         self.attributes.get("AWSTraceHeader").map(|header| TraceHeader::parse(header))
     }
 
-    /// A message attribute of the sender's that is text.
+    /// The value of one of the sender's message attributes, if it is text.
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.message_attributes.get(name)?.string_value.as_deref()
     }
@@ -164,7 +166,7 @@ impl SqsRecord {
 
     /// The message's group, which sets its order. `None` for a standard queue.
     pub fn message_group_id(&self) -> Option<&str> {
-        // A standard queue knows group ids too, for fairness, and promises no order in them.
+        // Standard queues have group ids too, for fairness, but no order within them.
         self.event_source_arn.ends_with(".fifo").then(|| self.attributes.get("MessageGroupId").map(String::as_str))?
     }
 
@@ -182,13 +184,13 @@ impl SqsRecord {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Message<T> {
-    /// The body: decoded from JSON, or as it came in a [raw batch](super::batch_raw).
+    /// The body, decoded from JSON, or unchanged in a [raw batch](super::batch_raw).
     pub body: T,
-    /// SQS's id of the message.
+    /// The message's id in SQS.
     pub id: String,
-    /// How often it was received, this time included: 1 for the first.
+    /// How often it was received, including this time: 1 for the first.
     pub receive_count: u32,
-    /// Time since it was sent, where SQS said when.
+    /// Time since it was sent, if SQS reported it.
     pub age: Option<Duration>,
     /// The message's group in a FIFO queue, which sets its order.
     pub message_group_id: Option<String>,
@@ -201,7 +203,7 @@ pub struct Message<T> {
 }
 
 impl<T> Message<T> {
-    /// A message as a unit test of a handler needs it: received for the first time, without attributes.
+    /// A message for a unit test of a handler: received for the first time, without attributes.
     pub fn new(id: impl Into<String>, body: T) -> Self {
         Self {
             body,
@@ -227,7 +229,7 @@ pub struct BatchResponse {
 /// One message that is returned to the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BatchItemFailure {
-    /// Its id. An empty or unknown one makes Lambda return the whole batch.
+    /// Its id. An empty or unknown id makes Lambda return the whole batch.
     #[serde(rename = "itemIdentifier")]
     pub item_identifier: String,
 }

@@ -7,9 +7,9 @@ use lambda_runtime::Diagnostic;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct FailedMessage<'a> {
-    /// SQS's id of the message.
+    /// The message's id in SQS.
     pub id: &'a str,
-    /// How often it was received, this time included.
+    /// How often it was received, including this time.
     pub receive_count: u32,
     /// The failure.
     pub failure: &'a Failure,
@@ -17,7 +17,7 @@ pub struct FailedMessage<'a> {
     pub invocation: &'a Invocation,
 }
 
-/// Why a message was not done.
+/// The reason why a message was not handled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
@@ -32,7 +32,7 @@ pub enum Failure {
     /// The handler, the decoding of the body, or the drop of either panicked.
     #[error("panicked: {0}")]
     Panicked(String),
-    /// The body is of another type.
+    /// The body has another type.
     #[error("{0}")]
     Undecodable(String),
     /// It was still running when the response to the batch was due.
@@ -43,7 +43,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The searchable word for it: the exception's type in the trace.
+    /// The searchable word of the failure, which is the exception's type in the trace.
     pub fn error_type(&self) -> &str {
         match self {
             Self::Failed { error_type, .. } => error_type,

@@ -1,20 +1,20 @@
-//! The order of work: what must go one after the other, and what need not.
+//! The order of the messages: which ones must be handled one after the other, and which concurrently.
 
 use super::event::SqsRecord;
 use crate::{hop::Producer, sns::Notification};
 use std::collections::{HashMap, HashSet};
 
-/// A message that waits for its turn.
+/// A message that has not been started.
 pub(super) struct Waiting {
     /// Its index among the batch's distinct messages.
     pub(super) index: usize,
     pub(super) record: SqsRecord,
-    /// The notification around its body, or what is wrong with it.
+    /// The notification around its body, or why it is invalid.
     pub(super) notification: Option<Result<Box<Notification<()>>, String>>,
     pub(super) producer: Option<Producer>,
 }
 
-/// Messages that go one after the other: all of a FIFO group, or a single one.
+/// Messages that are handled one after the other: all of a FIFO group, or a single one.
 pub(super) struct Lane {
     pub(super) first: Waiting,
     pub(super) rest: Vec<Waiting>,
@@ -31,7 +31,7 @@ pub(super) fn distinct(records: &mut Vec<SqsRecord>) {
     }
 }
 
-/// FIFO groups each in one lane, everything else each in its own, in the order of the batch.
+/// One lane for each FIFO group, and one for each other message, in the order of the batch.
 pub(super) fn lanes(messages: impl ExactSizeIterator<Item = Waiting>) -> Vec<Lane> {
     let mut lanes: Vec<Lane> = Vec::with_capacity(messages.len());
     let mut groups: HashMap<String, usize> = HashMap::new();

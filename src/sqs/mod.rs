@@ -26,7 +26,7 @@
 //! which messages failed: the invocation succeeded, so **it deletes the whole batch, failed messages included**. See
 //! [Handling errors for an SQS event source](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
 //!
-//! # What becomes of a message
+//! # Outcomes of a message
 //!
 //! - Its handler returns `Ok`: it is deleted.
 //! - Its handler returns an error or panics, or its body has another type: only this message is returned to the queue.
@@ -36,7 +36,7 @@
 //!   batch ran out of time.
 //! - In a FIFO queue the messages of one group are handled in order, and a group's first failure ends it for this batch: the
 //!   failed message and all later ones of the group are returned to the queue, as Lambda requires. Other groups continue.
-//! - It is in the batch twice, as at-least-once delivery allows: it is handled once.
+//! - A message is in the batch twice, which at-least-once delivery allows: it is handled once.
 //!
 //! An event that is not a batch of messages fails as a whole, with an error that names the record, before anything is handled. A
 //! message without an id could not be reported, and Lambda deletes messages that are not reported.
@@ -54,8 +54,8 @@
 //! - Choose the batch size, the concurrency and the function's timeout so that a batch ends before its deadline. When one does not, the
 //!   library logs a warning with the number of messages that were not started (`not_started`).
 //! - Set `maxReceiveCount` to 5 or more, as AWS recommends for event source mappings.
-//! - In a FIFO queue a failed message returns what follows it in its group, which counts as received too. Keep batches of such queues
-//!   small.
+//! - In a FIFO queue, a failed message returns all later messages of its group, which count as received too. Keep batches of such
+//!   queues small.
 //!
 //! # What its trace shows
 //!
@@ -65,7 +65,7 @@
 //! | in X-Ray | from |
 //! |---|---|
 //! | annotation `message_id` | the message's id |
-//! | annotation `producer_trace_id` | the trace of the call that sent it: searchable also where links do not render |
+//! | annotation `producer_trace_id` | the trace of the call that sent it, searchable even if links are not shown |
 //! | `messaging.message.receive_count`, `messaging.message.age_ms` | how often it was received, and how long ago it was sent |
 //! | `messaging.message.group_id` | its group in a FIFO queue, if [`Batch::record_group_ids`] asks for it |
 //!
@@ -74,10 +74,11 @@
 //! [`Batch::continue_traces`] puts the work into the producer's trace instead. [`Batch::span_budget`] keeps the faults of a big
 //! batch within X-Ray's limit.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! `cargo bench --manifest-path benches/Cargo.toml --bench sqs` compares it with `buffer_unordered` written by hand. Per message about half a microsecond where
-//! nothing is recorded, about five with span, link, annotations and document; the throughput is the same within a few per cent.
+//! `cargo bench --manifest-path benches/Cargo.toml --bench sqs` compares it with hand-written `buffer_unordered`. Each message
+//! takes about half a microsecond if nothing is recorded, and about five with span, link, annotations and document. The
+//! throughput is the same within a few per cent.
 
 mod batch;
 mod contained;

@@ -1,4 +1,4 @@
-//! Arbitrary batches, in paused time: what holds for all of them.
+//! Tests of arbitrary batches, in paused time.
 
 use super::{BatchResponse, Message, NotAnSqsEvent, SqsEvent, SqsRecord, batch};
 use crate::{
@@ -35,7 +35,7 @@ fn invocation(left: Duration, header: &str) -> Invocation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 enum Plan {
     Succeed,
-    /// Succeeds after so many milliseconds.
+    /// Succeeds after this number of milliseconds.
     Wait(u64),
     Fail,
     Panic,
@@ -176,7 +176,7 @@ fn quiet_planned_panics() {
     });
 }
 
-/// Runs a batch inside an invocation, as position A and B would.
+/// Runs a batch inside an invocation, like positions A and B.
 async fn answer<S>(service: &mut S, invocation: &Invocation, records: Vec<SqsRecord>) -> Result<BatchResponse, NotAnSqsEvent>
 where
     S: Service<LambdaEvent<SqsEvent>, Response = BatchResponse, Error = NotAnSqsEvent>,

@@ -42,10 +42,10 @@ struct Run<'r, H, Args, T, State> {
     span: Option<BatchSpan>,
     /// No message is started after this.
     soft: Option<Instant>,
-    /// How long ago the oldest message was sent, where metrics are on.
+    /// The time since the oldest message was sent, if metrics are enabled.
     #[cfg(feature = "metrics-emf")]
     oldest: Option<std::time::Duration>,
-    /// Per distinct message: its id, its receive count, its state.
+    /// For each distinct message its id, its receive count, and its state.
     messages: Vec<(String, u32, AtomicU8)>,
 }
 
@@ -104,7 +104,7 @@ where
             }
             let one_more = poll_fn(|cx| match running.poll_next_unpin(cx) {
                 Poll::Ready(_) => Poll::Ready(true),
-                // Messages that use up Tokio's budget of this poll must not silence it.
+                // Messages that use up Tokio's budget of this poll must not keep it from being polled.
                 Poll::Pending => pin!(unconstrained(last_call.as_mut())).poll(cx).map(|()| false),
             });
             if !one_more.await {
@@ -118,14 +118,14 @@ where
         }
     }
 
-    /// By the clock too: a thread that was busy until now may not have heard the alarm.
+    /// Also checks the clock, because a thread that was busy until now may have missed the alarm.
     fn is_closed(&self) -> bool {
         self.soft.is_some_and(|soft| Instant::now() >= soft) || self.invocation.token().is_cancelled()
     }
 
-    /// The first failure ends a group: what comes after it must not overtake it.
+    /// The first failure ends a group, because later messages must not overtake the failed one.
     async fn lane(&self, lane: Lane) {
-        // It has waited for its turn: a message that blocks the thread may have used up the time.
+        // The message had to wait, and one that blocked the thread may have used up the time.
         if self.is_closed() || !self.one(lane.first).await {
             return;
         }
@@ -225,7 +225,7 @@ where
         );
     }
 
-    /// Names all that is not done.
+    /// Names all messages that are not done.
     fn answer(self) -> BatchResponse {
         let state = |wanted: u8| {
             let messages = self.messages.iter().enumerate();
@@ -263,7 +263,7 @@ async fn last_call(invocation: &Invocation) {
     }
 }
 
-/// Leaves in `body` what was published.
+/// Replaces the notification in `body` by the published message.
 fn unwrap_notification(body: &mut String) -> Result<Box<Notification<()>>, String> {
     let notification: Notification<String> = decode::from_str(body).map_err(|error| {
         format!("the body is not a notification of SNS (does the subscription use raw message delivery?): {error}")

@@ -1,4 +1,4 @@
-//! Spans of a batch: one for the batch with a link per producer, one per message with its own.
+//! The spans of a batch: one for the batch with a link to each producer, and one for each message with its own link.
 //!
 //! Names and attributes follow OpenTelemetry's conventions for
 //! [messaging](https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/) and
@@ -25,10 +25,10 @@ use std::{
     time::SystemTime,
 };
 
-/// Links one X-Ray segment takes.
+/// The most links of one X-Ray segment.
 const MAX_LINKS: usize = 20;
 
-/// The span of a batch, and what its messages' spans have in common.
+/// The span of a batch, and the shared data of its messages' spans.
 pub(super) struct BatchSpan {
     span: OpenSpan,
     queue: Value,
@@ -42,16 +42,16 @@ pub(super) struct BatchSpan {
 /// The batch's options for its spans.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SpanOptions {
-    /// The work of a message is in its producer's trace.
+    /// Whether the work of a message is in its producer's trace.
     pub(super) continues: bool,
-    /// Messages that have a span whatever becomes of them.
+    /// The number of messages that always have a span.
     pub(super) budget: usize,
-    /// FIFO group ids are recorded.
+    /// Whether FIFO group ids are recorded.
     pub(super) group_ids: bool,
 }
 
 impl BatchSpan {
-    /// Begins the span of a batch, with one link per distinct producer. `None` where nothing is recorded.
+    /// Starts the span of a batch, with one link to each distinct producer. `None` if nothing is recorded.
     pub(super) fn begin(
         invocation: &Invocation,
         queue: &str,
@@ -75,12 +75,12 @@ impl BatchSpan {
         Some(Self { span, queue, wanted: invocation.wanted(), silent, options, begun: AtomicUsize::new(0) })
     }
 
-    /// The context for what belongs to the batch and to none of its messages.
+    /// The context for work that belongs to the batch but to none of its messages.
     pub(super) fn context(&self) -> &Context {
         self.span.context()
     }
 
-    /// Begins the span of one message, a child of the batch's, or of the call that sent it.
+    /// Starts the span of one message, as a child of the batch's span, or of the call that sent it.
     pub(super) fn begin_message(&self, record: &SqsRecord, producer: Option<&Producer>) -> MessageSpan {
         let header = producer.and_then(Producer::header);
         let caller = producer.and_then(Producer::continued);
@@ -117,7 +117,7 @@ impl BatchSpan {
         MessageSpan::OverBudget(LateSpan { context, parent, span })
     }
 
-    /// A context in the trace that W3C's fields name. X-Ray's header of calls from there follows it where X-Ray gets it.
+    /// A context in the trace that W3C's fields name. Calls from there have a matching X-Ray header if X-Ray gets the trace.
     fn context_of(&self, caller: &SpanContext, header: Option<&TraceHeader>, wanted: Wanted) -> Context {
         let came = header.unwrap_or(&self.silent.header);
         let header = if wanted.xray && came.root() != Some(caller.trace_id()) {
@@ -149,7 +149,7 @@ impl BatchSpan {
             attributes.push(KeyValue::new("messaging.message.group_id", group.to_owned()));
         }
         if let Some(producer) = producer.and_then(Producer::trace_id) {
-            // Searchable where links do not render.
+            // Searchable even if links are not shown.
             attributes.push(KeyValue::new("annotation.producer_trace_id", format_trace_id(producer)));
         }
         let links = if continued {
@@ -161,7 +161,7 @@ impl BatchSpan {
         consumer("process", "aws_sqs", &self.queue, attributes).with_links(links)
     }
 
-    /// Ends the batch's span, which says what came of it.
+    /// Ends the batch's span with the results.
     pub(super) fn end(self, failed: usize, unfinished: usize) {
         {
             let span = self.span.context().span();
@@ -180,17 +180,17 @@ impl BatchSpan {
     }
 }
 
-/// The span of one message, where it has one.
+/// The span of one message, if it has one.
 pub(super) enum MessageSpan {
     /// The invocation is not recorded.
     NotRecorded,
-    /// No span, but the sender's context: its trace is not sampled, or the invocation is not recorded.
+    /// No span, but the sender's context, because its trace is not sampled or the invocation is not recorded.
     WithoutSpan(Context),
     Recorded(OpenSpan),
     OverBudget(LateSpan),
 }
 
-/// The batch has had its spans: this one is made only if the message fails.
+/// The batch has used its span budget, so this span is only created if the message fails.
 pub(super) struct LateSpan {
     context: Context,
     parent: Context,
@@ -203,7 +203,7 @@ impl LateSpan {
     }
 }
 
-/// Not ended means not finished, which is a failure.
+/// A message that has not ended is unfinished, which is a failure.
 impl Drop for LateSpan {
     fn drop(&mut self) {
         drop(self.make());
@@ -211,7 +211,7 @@ impl Drop for LateSpan {
 }
 
 impl MessageSpan {
-    /// The context to do the message's work in; `None` where that is the surrounding one.
+    /// The context for the message's work; `None` if that is the surrounding one.
     pub(super) fn context(&self) -> Option<Context> {
         match self {
             Self::NotRecorded => None,

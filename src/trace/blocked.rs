@@ -1,4 +1,4 @@
-//! Reports of invocations that will not end by themselves: their handler blocks its thread, or the environment ends.
+//! Reports invocations that will not end by themselves: their handler blocks its thread, or the environment ends.
 
 use super::{
     delivery::{deliver_last, deliver_now},
@@ -20,24 +20,24 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-/// Sends the invocation's documents, unless its outcome is known: the finished ones as they are, the open ones as faults that end now. None of
-/// them is sent again should the handler give way after all.
+/// Sends the invocation's documents, unless its outcome is known. Finished spans are unchanged, and open ones are faults that end
+/// now. None is sent again if the handler yields later.
 pub(crate) fn report_blocked(invocation: &Invocation) {
     let Some(culprit) = send_blocked(invocation) else { return };
     metrics::blocked(invocation);
-    // Last, because the blocked thread may hold what a log needs.
+    // Last, because the blocked thread may hold a lock that the log needs.
     if let Some(name) = culprit {
         let data = Data { invocation: Some(invocation.request_id()), ..Data::name(&name) };
         notice::log(Warning::HandlerBlocked, data);
     }
 }
 
-/// `None` where the invocation is not blocked, else the span that blocks it, where there is one.
+/// `None` if the invocation is not blocked, else the span that blocks it, if there is one.
 #[allow(clippy::option_option, reason = "an invocation that is not recorded has no span")]
 fn send_blocked(invocation: &Invocation) -> Option<Option<Cow<'static, str>>> {
     let mut notes = invocation.notes();
-    // A handler that has given way is no longer to blame: it is the response that takes its time. Without the handler's layer no response is
-    // made at the deadline, and one that merely waits blocks nothing.
+    // If the handler has yielded, it is not the cause; the response is still being sent. Without the handler's layer no response
+    // is sent at the deadline, and an invocation that only waits blocks nothing.
     let waits = !invocation.is_polled() && (!notes.handled || notes.responding);
     if notes.outcome.is_some() || notes.concluded || waits {
         return None;
@@ -54,24 +54,25 @@ fn send_blocked(invocation: &Invocation) -> Option<Option<Cow<'static, str>>> {
         let is_culprit = span.span_context.span_id() == culprit;
         end_as_fault(span, own.as_ref(), "timed out", "blocked", &error, is_culprit);
     }
-    // The open ones first: they show what happened.
+    // The open spans first, because they show what happened.
     open.append(&mut invocation.spans().take());
     deliver_now(invocation.shared(), own.as_ref(), open);
     Some(Some(name))
 }
 
-/// Sends what is known of the invocations in progress when the environment ends: the finished spans as they are, the open ones as faults that end
-/// now. An invocation whose outcome is known keeps it. Also sends what has ended after its invocation, because no other invocation will.
+/// Sends the spans of invocations in progress when the environment ends. Finished spans are unchanged, and open ones are faults
+/// that end now. An invocation whose outcome is known keeps it. Spans that ended after their invocation are sent too, because
+/// there is no next invocation.
 ///
-/// All of it is taken before this first waits. It leaves at the pace, and the rest at once at `until`.
+/// All spans are taken before the first wait. They are sent at the pace, and at `until` the rest is sent at once.
 pub(crate) async fn report_shutdown(shared: &Shared, until: Option<Instant>) {
     let mut reports: Vec<_> = take_cut_off(shared).collect();
-    // Last, because it matters least.
+    // Last, because it is the least important.
     reports.push((None, shared.late.take()));
     deliver_last(shared, reports, until).await;
 }
 
-/// Reports an invocation that begins when the shutdown has looked through the others.
+/// Reports an invocation that starts after the shutdown has searched the others.
 pub(super) fn report_begun_late(shared: &Shared) {
     for (own, spans) in take_cut_off(shared) {
         deliver_now(shared, own.as_ref(), spans);
@@ -89,7 +90,7 @@ fn take_cut_off(shared: &Shared) -> impl Iterator<Item = (Option<Own>, Vec<SpanD
 
 fn cut_off(invocation: Option<&Invocation>, buffer: &SpanBuffer) -> (Option<Own>, Vec<SpanData>) {
     let error = ("Lifecycle.ShutDown", "the platform ended the environment while the invocation was in progress".to_owned());
-    // Held until its spans are taken, so that the invocation responds with the outcome that its document has, or not at all.
+    // Locked until its spans are taken, so that the invocation either responds with its document's outcome, or not at all.
     let mut notes = invocation.map(Invocation::notes);
     let (own, mut open, mut finished) = buffer.take_all();
     if let Some(span) = of_invocation(own.as_ref(), &mut open)
@@ -120,7 +121,7 @@ fn of_invocation<'s>(own: Option<&Own>, spans: &'s mut [SpanData]) -> Option<&'s
     spans.iter_mut().find(|span| span.span_context.span_id() == id)
 }
 
-/// Ends a span now. The invocation's own says how, and it and the culprit say why.
+/// Ends a span now. The invocation's own span has the outcome, and both it and the blocking span have the error.
 fn end_as_fault(
     span: &mut SpanData,
     own: Option<&Own>,

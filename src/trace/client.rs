@@ -15,7 +15,7 @@ pub(crate) struct ClientSpan {
 }
 
 impl ClientSpan {
-    /// Begins a span of the active one.
+    /// Starts a child of the active span.
     pub(crate) fn begin(span: SpanBuilder) -> Self {
         Self { span: TRACER.build_with_context(span, &Context::current()), ended: false }
     }
@@ -25,14 +25,14 @@ impl ClientSpan {
         self.span.span_context()
     }
 
-    /// Leaves no trace of a call that was never made.
+    /// Removes the span of a call that was never made.
     #[cfg(feature = "aws-sdk")]
     pub(crate) fn discard(mut self) {
         self.ended = true;
         self.span.discard();
     }
 
-    /// Ends the span of a call that has ended.
+    /// Ends the span of a completed call.
     pub(crate) fn end(mut self) {
         self.ended = true;
         self.span.end();

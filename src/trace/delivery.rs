@@ -1,4 +1,4 @@
-//! The spans of an invocation leave.
+//! Sends the spans of an invocation.
 
 use crate::{
     Invocation,
@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::SpanData;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::oneshot;
 
-/// Resolves a daemon address that is a name, off the executor.
+/// Resolves the daemon's name, outside of the executor.
 pub(crate) async fn resolve(shared: &Arc<Shared>) {
     if !shared.destinations.documents().resolves_a_name() {
         return;
@@ -24,14 +24,15 @@ pub(crate) async fn resolve(shared: &Arc<Shared>) {
     }
 }
 
-/// Sends what has finished, among it perhaps the span `main`, whose document says how many were left out for want of room. Returns that number.
+/// Sends the finished spans. If `main` is one of them, its document has the number of spans that did not fit. Returns that
+/// number.
 pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) -> u32 {
     let shared = invocation.shared();
     let waiting = invocation.spans().finished() + shared.late.len();
     if waiting == 0 {
         return 0;
     }
-    // Nothing is recorded without a trace.
+    // Without a trace, nothing is recorded.
     let Some(trace) = invocation.parent().map(SpanContext::trace_id) else { return 0 };
     let sending =
         Sending { here: Some(trace), continued: invocation.continued().is_some(), main, frame: invocation.frame(trace) };
@@ -44,7 +45,7 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) -> u32 {
     shared.destinations.send(waiting, take, sending, to_xray).await
 }
 
-/// Lets the destinations that take time have what was delivered.
+/// Exports the delivered spans to the destinations that take time.
 pub(crate) async fn export(invocation: &Invocation) {
     let until = invocation.timing().map(|deadline| deadline.after_response(crate::clock::now()));
     invocation.shared().destinations.export(until).await;
@@ -55,7 +56,7 @@ pub(super) fn deliver_now(shared: &Shared, own: Option<&Own>, spans: Vec<SpanDat
     shared.destinations.send_now(spans, own.map(sending_of).as_ref());
 }
 
-/// Sends what an environment leaves behind, the spans of one invocation after the other's.
+/// Sends the remaining spans of an environment, one invocation after the other.
 pub(super) async fn deliver_last(shared: &Shared, reports: Vec<(Option<Own>, Vec<SpanData>)>, until: Option<Instant>) {
     let batches = reports.into_iter().map(|(own, spans)| (spans, own.as_ref().map(sending_of)));
     shared.destinations.send_last(batches.collect(), until).await;

@@ -1,4 +1,5 @@
-//! Events where no span of `tracing` is, errors as a rule: they belong to the span that OpenTelemetry's context has, mostly the invocation's own.
+//! Records events outside of any `tracing` span, which are usually errors, in the active span of OpenTelemetry's context. That is
+//! mostly the invocation's own.
 
 use crate::{Invocation, context::has_context};
 use opentelemetry::{
@@ -16,19 +17,19 @@ use tracing_subscriber::{
     registry::{LookupSpan, SpanRef},
 };
 
-/// Errors that one invocation keeps this way. Its document has room for sixteen exceptions, and counts the others.
+/// The most errors that one invocation records this way. Its document has room for sixteen exceptions, and counts the others.
 const MOST: u32 = 128;
 
-/// Other events, where they are recorded.
+/// The most other events, if they are recorded.
 const MOST_OTHERS: u32 = 1_000;
 
-/// Characters of one text.
+/// The most characters of one text.
 const LONGEST: usize = 4_000;
 
-/// Causes of one error.
+/// The most causes of one error.
 const CHAIN: usize = 32;
 
-/// Beside the layer that records spans, whose filter it shares.
+/// Used together with the layer that records spans, and with the same filter.
 pub(super) struct ErrorsWithoutSpan;
 
 impl<S> Layer<S> for ErrorsWithoutSpan
@@ -78,7 +79,7 @@ fn add(event: &Event<'_>, target: &str) {
     if name.is_empty() {
         event.metadata().name().clone_into(&mut name);
     }
-    // Read first, and changed when nothing of the context is borrowed.
+    // The context is read first, and changed when it is no longer borrowed.
     let context = OtelContext::current();
     if context.has_active_span() && context.span().is_recording() {
         context.span().add_event(name, attributes);
@@ -88,7 +89,7 @@ fn add(event: &Event<'_>, target: &str) {
     }
 }
 
-/// The same event as `tracing-opentelemetry` makes of one in a span.
+/// The event in the form that `tracing-opentelemetry` gives events in a span.
 struct Recorded {
     name: String,
     attributes: Vec<KeyValue>,

@@ -11,19 +11,19 @@ use tracing_subscriber::{
     layer::{Context, Filter},
 };
 
-/// Crates whose spans and events say nothing about the user's work, or carry whole events: `lambda_runtime` logs the raw
-/// event at TRACE, one SDK call at DEBUG makes thirteen spans.
+/// Crates whose spans and events do not concern the user's work, or contain whole events: `lambda_runtime` logs the raw event at
+/// TRACE, and one SDK call creates thirteen spans at DEBUG.
 const SILENT: [&str; 9] =
     ["lambda_runtime", "lambda_http", "hyper", "hyper_util", "h2", "rustls", "tower", "tokio", "opentelemetry"];
 
-/// True while an invocation is recorded, and during init, whose spans wait for the first one. Of use only where invocations
-/// come one at a time.
+/// True while an invocation is recorded, and in the Init phase, whose spans wait for the first one. Only used when invocations
+/// run one at a time.
 static RECORDING: AtomicBool = AtomicBool::new(true);
 
-/// Per-layer filter of the recording layer, and what the [default subscriber](crate::subscriber) asks.
+/// The filter of the recording layer, which the [default subscriber](crate::subscriber) uses too.
 ///
-/// Where invocations come one at a time, each call site knows in advance whether to record: a span that is not recorded then
-/// costs one load. Where they run side by side each span asks the context it is made in.
+/// When invocations run one at a time, each call site knows in advance whether to record, so a span that is not recorded takes
+/// one load. When they run concurrently, each span reads the context in which it is created.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordingFilter {
     targets: Targets,
@@ -33,11 +33,11 @@ pub(crate) struct RecordingFilter {
 
 impl RecordingFilter {
     pub(crate) fn new() -> Self {
-        // A subscriber is set before the lifecycle is built: the settings of the process are the builder's to make.
+        // A subscriber is set before the lifecycle is built, and the builder logs the invalid settings.
         Self::of_settings(&Settings::of_layer_from_env())
     }
 
-    /// As a lifecycle was configured.
+    /// The filter of a configured lifecycle.
     pub(crate) fn of_settings(settings: &Settings) -> Self {
         let concurrent = environment::kind().is_concurrent();
         Self { targets: settings.trace_filter.clone(), events: settings.trace_events, concurrent }
@@ -53,8 +53,8 @@ impl RecordingFilter {
         }
     }
 
-    /// Whether to record what is being made. Where invocations run side by side, every span comes by here, so the cheaper question comes first;
-    /// not for events, of which OpenTelemetry makes some while it holds the context.
+    /// Whether to record a new span or event. When invocations run concurrently, every span calls this, so the cheaper check
+    /// comes first. It does not for events, because OpenTelemetry logs some while it holds the context.
     pub(crate) fn records(&self, metadata: &Metadata<'_>) -> bool {
         let span = metadata.is_span();
         if span && !is_recording() {
@@ -67,7 +67,7 @@ impl RecordingFilter {
         highest_level(&self.targets)
     }
 
-    /// The part that never changes for a call site.
+    /// The part that is constant for a call site.
     pub(crate) fn wants(&self, metadata: &Metadata<'_>) -> bool {
         let level = if metadata.is_span() { LevelFilter::TRACE } else { self.events };
         if *metadata.level() > level {
@@ -99,15 +99,15 @@ impl<S> Filter<S> for RecordingFilter {
     }
 }
 
-/// Invocations in progress, of all lifecycles of the process.
+/// The number of invocations in progress, in all lifecycles of the process.
 static IN_PROGRESS: AtomicUsize = AtomicUsize::new(0);
 
-/// An invocation for which the call sites know whether it is recorded.
+/// An invocation for which call sites cache whether it is recorded.
 #[derive(Debug)]
 pub(crate) struct Recording(());
 
 impl Recording {
-    /// Lets the call sites know whether the invocation that begins is recorded. Another one in progress may be: then they go on asking.
+    /// Tells call sites whether the invocation that starts is recorded. If another one is in progress, they keep checking.
     pub(crate) fn begin(recorded: bool) -> Self {
         let alone = IN_PROGRESS.fetch_add(1, Ordering::AcqRel) == 0;
         if !environment::kind().is_concurrent() && (recorded || alone) && RECORDING.swap(recorded, Ordering::Relaxed) != recorded
@@ -124,13 +124,13 @@ impl Drop for Recording {
     }
 }
 
-/// True in a traced invocation, and during init, whose spans wait for the first invocation.
+/// True in a traced invocation, and in the Init phase, whose spans wait for the first invocation.
 pub(crate) fn is_recording() -> bool {
     if !has_context() {
         return false;
     }
     OtelContext::map_current(|context| context.get::<Invocation>().map(Invocation::is_recorded))
-        // Below a span with an explicit parent the context has lost it.
+        // A span with an explicit parent has removed it from the context.
         .or_else(|| CURRENT.try_with(Invocation::is_recorded).ok())
         .unwrap_or_else(is_in_init)
 }

@@ -1,4 +1,4 @@
-//! Spans from before there was a trace: they wait for the first invocation.
+//! Spans from before the first trace, which wait for the first invocation.
 
 use super::tracer::TRACER;
 use crate::{
@@ -20,12 +20,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// An invocation that comes later than this after init did not wait for it: the environment was made ahead of its requests.
+/// An invocation that comes more than this time after the Init phase did not wait for it: the environment was created ahead of
+/// its requests.
 const AHEAD: Duration = Duration::from_secs(10);
 
 static OVER: AtomicBool = AtomicBool::new(false);
 
-/// Where a span of init goes that ends when it is over, and below which span it then belongs.
+/// The destination and the parent of Init spans that end after the phase.
 static ADOPTER: OnceLock<(Arc<LateSpans>, SpanContext, Wanted)> = OnceLock::new();
 
 /// True until the first invocation.
@@ -33,25 +34,25 @@ pub(crate) fn is_in_init() -> bool {
     !OVER.load(Ordering::Acquire)
 }
 
-/// The spans of init: of the process, for its Init phase is.
+/// The spans of the Init phase of this process.
 fn buffer() -> &'static SpanBuffer {
     static SPANS: OnceLock<SpanBuffer> = OnceLock::new();
     SPANS.get_or_init(SpanBuffer::default)
 }
 
-/// Keeps a span that begins during init.
+/// Stores a span that starts in the Init phase.
 pub(super) fn open(span: SpanData) -> Slot {
     buffer().open(span, |_| None).0
 }
 
-/// Keeps a span of init that ends when init is over. Without an adopter it is dropped.
+/// Stores a span of the Init phase that ends later. Without an adopter it is dropped.
 pub(super) fn keep_late(span: SpanData) {
     if let Some((late, adopter, wanted)) = ADOPTER.get() {
         late.keep(under(adopter, *wanted, span));
     }
 }
 
-/// Ends init where no layer traces: its spans would wait for nothing.
+/// Ends the Init phase if no layer traces, because its spans would wait forever.
 pub(crate) fn discard_init() {
     if !OVER.swap(true, Ordering::AcqRel) {
         drop(buffer().close());
@@ -93,7 +94,7 @@ pub(crate) fn adopt_init(invocation: &Invocation, context: &Context) {
     let parent = if ahead { begin_trace_of_init(invocation, context, &orphans, over) } else { context.clone() };
     let adopter = parent.span().span_context().clone();
     adopt_rest(invocation, adopter.clone());
-    // A parent that is still open may never end: nothing hangs on it.
+    // A parent that is still open may never end, so its children get another parent.
     let ended: HashSet<SpanId> = orphans.iter().map(|span| span.span_context.span_id()).collect();
     for span in orphans {
         let parent = Some(span.parent_span_id).filter(|parent| ended.contains(parent));
@@ -112,7 +113,7 @@ fn begin_trace_of_init(invocation: &Invocation, context: &Context, orphans: &[Sp
         .with_kind(SpanKind::Internal)
         .with_start_time(began)
         .with_links(vec![first]);
-    // No span in this context, so the SDK begins a trace; the invocation in it, so the span is kept.
+    // The context has no span, so the SDK starts a trace. It has the invocation, so the span is stored.
     let apart = Context::new().with_value(invocation.clone());
     let apart = apart.with_span(TRACER.build_with_context(span, &apart));
     apart.span().end_with_timestamp(over);

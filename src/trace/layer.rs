@@ -31,7 +31,7 @@ pub(crate) fn span_registry() -> SpanRegistry {
     tracing_subscriber::registry().with(recording())
 }
 
-/// Makes a span that is not recorded.
+/// Creates a span that is not recorded.
 pub(crate) fn unrecorded(spans: &SpanRegistry, attributes: &Attributes<'_>) -> Id {
     let spans: &dyn Subscriber = spans;
     match spans.downcast_ref::<Registry>() {
@@ -61,8 +61,8 @@ where
         .with_tracked_inactivity(false)
 }
 
-/// A tracer for which a span that claims to be a root is a child of what is active. `parent: Span::current()` makes such a span
-/// wherever `tracing` knows of none, as in a handler that is not instrumented: the invocation's span is OpenTelemetry's.
+/// A tracer that makes root spans children of the active span. `parent: Span::current()` creates a root span when `tracing` has
+/// no current span, as in a handler that is not instrumented, because the invocation's span is OpenTelemetry's.
 #[derive(Clone, Debug)]
 pub(crate) struct Rooted;
 

@@ -9,13 +9,13 @@ use opentelemetry::{
 /// The differences from the invocation, as a value of the OpenTelemetry context.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
-    /// The destinations of its spans. Where there is none, the header is handed on as it is.
+    /// The destinations of its spans. If there are none, the header is sent on unchanged.
     pub(crate) wanted: Wanted,
-    /// Stands for the invocation's.
+    /// Used in place of the invocation's.
     pub(crate) header: TraceHeader,
 }
 
-/// True where spans are kept: in a traced invocation, unless this part of it is excepted.
+/// True if spans are stored: in a traced invocation, unless this part of it is excluded.
 pub(crate) fn is_recorded(invocation: &Invocation) -> bool {
     invocation.is_recorded() && context::map_current(|context| context.get::<Scope>().is_none_or(|scope| scope.wanted.anywhere()))
 }
@@ -36,7 +36,7 @@ pub(crate) fn outgoing_header(invocation: &Invocation, call: Option<&SpanContext
     })
 }
 
-/// W3C's fields for a call from here, whose span is `call` where it has one.
+/// W3C's fields for a call from here, whose span is `call` if it has one.
 pub(crate) fn outgoing_fields(invocation: &Invocation, call: Option<&SpanContext>) -> Fields<'static> {
     let propagators = invocation.shared().settings.propagators();
     if propagators.has_w3c() {
@@ -47,9 +47,9 @@ pub(crate) fn outgoing_fields(invocation: &Invocation, call: Option<&SpanContext
 }
 
 impl Invocation {
-    /// The `x-amzn-trace-id` to send with a call from here: its parent is the span that is active now.
+    /// The `x-amzn-trace-id` to send with a call from here: its parent is the active span.
     ///
-    /// `None` outside an invocation and where Lambda gave no trace.
+    /// `None` outside of an invocation, and if Lambda sent no trace.
     pub fn trace_header(&self) -> Option<TraceHeader> {
         Some(outgoing_header(self, None)).filter(|header| header.root().is_some())
     }

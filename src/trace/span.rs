@@ -1,4 +1,5 @@
-//! The invocation's own span: attached by context, so that it depends on no filter, and not on the runtime's endless `worker` span.
+//! The invocation's own span. It is attached by context, so that it depends neither on filters nor on the runtime's endless
+//! `worker` span.
 
 use super::{
     Trigger,
@@ -29,7 +30,7 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     attributes.push(KeyValue::new("faas.trigger", trigger.as_faas_trigger()));
     attributes.push(KeyValue::new("faas.coldstart", invocation.is_cold_start()));
     attributes.push(KeyValue::new("aws.lambda.invoked_arn", invocation.invoked_function_arn().to_owned()));
-    // The prefix makes an annotation of an attribute.
+    // The prefix marks an attribute as an annotation.
     attributes.push(KeyValue::new("annotation.cold_start", invocation.is_cold_start()));
     if invocation.is_restored() {
         attributes.push(KeyValue::new("annotation.restored", true));
@@ -49,8 +50,9 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     let wanted = invocation.wanted();
     let span = TRACER.prepare(span.with_links(links), &parent, wanted);
     let shared = invocation.shared();
-    // Before the handler and not when it first waits: one that aborts, or is out of memory, without ever waiting would leave nothing. Nor from
-    // another thread: one that panics at once, where panics abort, would be faster than it.
+    // Sent before the handler, not when it first waits: a handler that aborts or runs out of memory without waiting would leave
+    // nothing. It is not sent from another thread either, because with `panic = "abort"` a handler that panics at once would be
+    // faster.
     if shared.settings.in_progress && wanted.xray {
         shared.destinations.documents().announce(&span, &invocation.frame(span.span_context.trace_id()));
     }
@@ -62,18 +64,18 @@ pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
     parent.with_span(span)
 }
 
-/// Ends the invocation's span with all that was learnt on the way.
+/// Ends the invocation's span with all recorded facts.
 pub(crate) fn finish(context: &Context, invocation: &Invocation) {
     let mut notes = invocation.notes();
     invocation.spans().change_own(|span| notes.conclude(span));
-    // Where the span was reported already, the notes have no other place to go.
+    // If the span was already reported, nothing else can use the notes.
     notes.concluded = true;
     drop(notes);
     context.span().end();
 }
 
 impl Notes {
-    /// Gives the invocation's span what was noted for it, once.
+    /// Adds the notes to the invocation's span, once.
     pub(super) fn describe(&mut self, span: &mut SpanData) {
         for attribute in self.attributes.drain(..) {
             tracer::set(span, attribute);
@@ -86,7 +88,7 @@ impl Notes {
         }
     }
 
-    /// Gives the invocation's span its outcome, and what was noted for it, once.
+    /// Adds the outcome and the notes to the invocation's span, once.
     pub(super) fn conclude(&mut self, span: &mut SpanData) {
         if std::mem::replace(&mut self.concluded, true) {
             return;
@@ -99,7 +101,7 @@ impl Notes {
         self.describe(span);
         if let Some(diagnostic) = self.outcome.as_ref().and_then(Outcome::diagnostic) {
             let event = exception(diagnostic.error_type.clone(), diagnostic.error_message.clone());
-            // First, so that errors which were logged on the way leave it room in the document.
+            // First, so that logged errors leave room for it in the document.
             span.events.events.insert(0, Event::new("exception", SystemTime::now(), event, 0));
             tracer::set(span, KeyValue::new("error.type", diagnostic.error_type.clone()));
         }
@@ -115,7 +117,7 @@ fn name(environment: &'static Environment) -> &'static str {
     if environment.function_name.is_empty() { "invocation" } else { &environment.function_name }
 }
 
-/// The qualifier of the invoked ARN, where it is an alias and not a version.
+/// The qualifier of the invoked ARN, if it is an alias and not a version.
 fn alias<'arn>(arn: &'arn str, version: &str) -> Option<&'arn str> {
     let (seventh, _) = arn.bytes().enumerate().filter(|(_, byte)| *byte == b':').nth(6)?;
     let qualifier = arn.starts_with("arn:").then(|| &arn[seventh + 1..])?;

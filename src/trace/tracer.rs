@@ -1,7 +1,7 @@
-//! The tracer of this process, and the spans it makes.
+//! The tracer of this process, and its spans.
 //!
-//! The SDK's own would keep a span's data in the span, where no watchdog can read it: a copy of every span would be made at its begin, for the one
-//! in a million that does not end.
+//! The SDK's own tracer would keep a span's data in the span, where the watchdog cannot read it. A copy of every span at its
+//! start would be needed, for the rare one that does not end.
 
 use super::{
     Scope,
@@ -17,24 +17,25 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{IdGenerator, SpanData, SpanEvents, SpanLinks};
 use std::{borrow::Cow, sync::OnceLock, time::SystemTime};
 
-/// Attributes, events and links of one span; more are left out, and counted. A span around all of `main` gets every error of a process.
+/// The most attributes, events and links of one span; more are left out, and counted. A span around all of `main` gets every
+/// error of a process.
 const MOST: usize = 10_000;
 
-/// The library's own tracer: it keeps no state, for a span belongs to the invocation it is made in.
+/// The library's own tracer. It has no state, because a span belongs to the invocation in which it is created.
 pub(crate) static TRACER: SpanTracer = SpanTracer { scope: None };
 
-/// Makes spans of one instrumentation scope. What X-Ray cannot hold of them is left out, and counted, where the document's size is known: here
-/// only what grows without end is limited. Nor is anything sampled: whether to record is decided before a span is made.
+/// Creates spans of one instrumentation scope. X-Ray's limits are applied later, when a document's size is known; only unlimited
+/// growth is prevented here. Nothing is sampled here either, because that is decided before a span is created.
 #[derive(Clone, Debug)]
 pub struct SpanTracer {
     /// `None` for the library's own.
     scope: Option<InstrumentationScope>,
 }
 
-/// OpenTelemetry's provider of tracers, for [`opentelemetry::global::set_tracer_provider`]: what libraries trace with
-/// `opentelemetry::global::tracer` is recorded in the invocation, as children of the spans around it.
+/// OpenTelemetry's provider of tracers, for [`opentelemetry::global::set_tracer_provider`]. Spans that libraries create with
+/// `opentelemetry::global::tracer` are recorded in the invocation, as children of the spans around them.
 ///
-/// [`Builder::exporter`](crate::Builder::exporter) sets it. Set it yourself where X-Ray is the only destination:
+/// [`Builder::exporter`](crate::Builder::exporter) sets it. Set it yourself if X-Ray is the only destination:
 ///
 /// ```no_run
 /// use lambda_lifecycle::{Lifecycle, trace::TracerProvider};
@@ -51,7 +52,7 @@ pub struct TracerProvider {
 }
 
 impl TracerProvider {
-    /// The provider. It keeps no state: spans belong to the invocation that is running when they begin.
+    /// The provider. It has no state: spans belong to the invocation that is running when they start.
     pub fn new() -> Self {
         Self::default()
     }
@@ -129,7 +130,7 @@ impl Tracer for SpanTracer {
             let span = self.prepare(builder, parent, wanted);
             return Span::open(invocation, span, wanted);
         }
-        // Of init, where it is not known yet who gets it.
+        // A span of the Init phase, whose destinations are not known yet.
         let span = self.prepare(builder, parent, Wanted::by_xray(true));
         let context = span.span_context.clone();
         let waits = scope.is_none_or(|scope| scope.wanted.anywhere()) && is_in_init();
@@ -137,8 +138,8 @@ impl Tracer for SpanTracer {
     }
 }
 
-/// The invocation that is running here, if this is its trace. Below a span that is a root to `tracing` the context knows of no invocation, and
-/// only the trace id says whose a span is.
+/// The invocation that is running here, if this is its trace. A root span of `tracing` removes the invocation from the context,
+/// so only the trace id shows which invocation a span belongs to.
 fn running_in(trace: TraceId) -> Option<Invocation> {
     Invocation::try_current().filter(|invocation| invocation.parent().is_some_and(|parent| parent.trace_id() == trace))
 }
@@ -151,7 +152,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// Begins a span of an invocation, which is kept if the invocation is recorded: work may outlive one that is not, in one that is.
+    /// Starts a span of an invocation. It is stored if the invocation is recorded, because work of an unrecorded invocation may
+    /// continue in a recorded one.
     pub(super) fn open(invocation: &Invocation, mut span: SpanData, wanted: Wanted) -> Self {
         let context = span.span_context.clone();
         let is_kept = invocation.is_recorded() && wanted.anywhere();
@@ -162,7 +164,7 @@ impl Span {
         Self { context, slot }
     }
 
-    /// Leaves no trace of it.
+    /// Removes the span.
     #[cfg(feature = "aws-sdk")]
     pub(super) fn discard(&mut self) {
         if let Some(slot) = self.slot.take() {
@@ -199,7 +201,7 @@ impl trace::Span for Span {
     }
 
     fn set_attributes(&mut self, attributes: impl IntoIterator<Item = KeyValue>) {
-        // Whatever makes them is not called inside the buffer's lock.
+        // User code may create them, so they are collected outside of the buffer's lock.
         let attributes = Vec::from_iter(attributes);
         self.change(|span| attributes.into_iter().for_each(|attribute| set(span, attribute)));
     }
@@ -256,7 +258,7 @@ pub(super) fn add_event(span: &mut SpanData, event: Event) {
     keep(&mut span.events.events, &mut span.events.dropped_count, event);
 }
 
-/// Ok counts more than an error, and anything more than nothing.
+/// Ok takes precedence over an error, and both over an unset status.
 pub(super) fn set_status(span: &mut SpanData, status: Status) {
     if status > span.status {
         span.status = status;

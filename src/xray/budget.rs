@@ -1,4 +1,4 @@
-//! Which documents of a trace are sent when not all can be.
+//! Chooses the documents of a trace that are sent if not all fit.
 
 use std::{
     collections::{BinaryHeap, HashMap},
@@ -11,11 +11,11 @@ use opentelemetry_sdk::trace::SpanData;
 
 use super::{DAEMON_HEADER, Document, DocumentWriter, Flags, Frame, Report};
 
-/// The bytes X-Ray takes for one trace.
+/// The bytes that X-Ray accepts for one trace.
 pub const MAX_TRACE: usize = 500_000;
 
 const REMEMBERED: usize = 64;
-/// A buffer above this is given back after a big invocation.
+/// A larger buffer is freed after a big invocation.
 const KEPT: usize = 256 * 1024;
 
 /// The used part of each trace's limit. A trace can occur again: in retries, and in messages that belong to their producer's
@@ -61,13 +61,13 @@ impl Budget {
 const FAULT: u64 = 1 << 63;
 const ANY: u64 = 1 << 62;
 
-/// Faults first, then errors, then what took longest.
+/// Faults first, then errors, then the slowest spans.
 fn rank(flags: Flags, lasted: Duration) -> u64 {
     let lasted = u64::try_from(lasted.as_nanos()).unwrap_or(u64::MAX).min(ANY - 1);
     !((u64::from(flags.fault) * FAULT) | (u64::from(flags.any()) * ANY) | lasted)
 }
 
-/// By heap: each type sorted by `slice::sort_unstable` is 9 KB of program.
+/// With a heap, because each type that `slice::sort_unstable` sorts adds 9 KB to the program.
 pub(super) fn sorted(pairs: Vec<(u64, usize)>) -> Vec<(u64, usize)> {
     BinaryHeap::from(pairs).into_sorted_vec()
 }
@@ -75,7 +75,7 @@ pub(super) fn sorted(pairs: Vec<(u64, usize)>) -> Vec<(u64, usize)> {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) range: Range<usize>,
-    /// The bytes of its fields `trace_id`, `parent_id` and `type`, which a document inside of its parent's does not have. Empty for a segment.
+    /// The bytes of the fields `trace_id`, `parent_id` and `type`, which a nested document does not have. Empty for a segment.
     pub(super) parent_fields: Range<usize>,
     pub(super) trace: TraceId,
     pub(super) id: SpanId,
@@ -119,10 +119,10 @@ impl Room {
     }
 }
 
-/// The documents of one invocation in one buffer, each behind the daemon's header, so that a datagram is one slice.
+/// The documents of one invocation in one buffer, each after the daemon's header, so that a datagram is one slice.
 ///
-/// Spans are pushed as they finish; [`finish`](Self::finish) chooses what the budget has room for and writes the invocation's own
-/// document last, because it says how many were left out.
+/// Spans are added as they finish. [`finish`](Self::finish) chooses those that fit into the budget and writes the invocation's
+/// own document last, because it contains the number of spans that were left out.
 ///
 /// ```
 /// use lambda_lifecycle::xray::{Batch, Budget, DocumentWriter, Frame};
@@ -150,7 +150,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Empty.
+    /// An empty batch.
     pub fn new() -> Self {
         Self::default()
     }
@@ -175,8 +175,8 @@ impl Batch {
         document
     }
 
-    /// Chooses what the budget has room for: faults first, then errors, then slow spans, always with their ancestors. Returns how
-    /// many documents are left out. `reserve` bytes of `reserved_for` stay free.
+    /// Chooses the documents that fit into the budget: faults first, then errors, then slow spans, always with their ancestors.
+    /// Returns the number of documents that are left out. `reserve` bytes of `reserved_for` stay free.
     pub fn select(&mut self, budget: &mut Budget, reserved_for: TraceId, reserve: usize) -> u32 {
         if self.fits_as_one_trace(budget, reserved_for, reserve) {
             return 0;
@@ -198,7 +198,7 @@ impl Batch {
         self.entries.iter().map(|entry| u32::from(!entry.kept)).sum()
     }
 
-    /// Nothing is left out of most invocations, and all is of one trace.
+    /// The usual case: everything fits, and belongs to one trace.
     fn fits_as_one_trace(&self, budget: &mut Budget, reserved_for: TraceId, reserve: usize) -> bool {
         let Some(trace) = self.entries.first().map(|entry| entry.trace) else { return true };
         if self.entries.iter().any(|entry| entry.trace != trace) {
@@ -239,7 +239,7 @@ impl Batch {
             while let Some(at) = next.filter(|at| !self.entries[*at].kept) {
                 cost += self.entries[at].len();
                 chain.push(at);
-                // A cycle of parents costs more and more, so it ends here too.
+                // The cost of a cycle of parents only grows, so it ends here too.
                 if cost > room.left || refused[at] {
                     fits = false;
                     break;
@@ -258,7 +258,8 @@ impl Batch {
         }
     }
 
-    /// Selects within the budget and writes the invocation's document, which is always sent and says how many are missing.
+    /// Selects within the budget and writes the invocation's document, which is always sent and contains the number of missing
+    /// documents.
     pub fn finish(&mut self, writer: &mut DocumentWriter, span: &SpanData, frame: Frame, budget: &mut Budget) -> u32 {
         // Room for the count and the metadata around it.
         const COUNT: usize = 80;
@@ -284,7 +285,7 @@ impl Batch {
         self.entries.iter().filter(|entry| entry.kept).map(|entry| &self.buffer[entry.range.clone()])
     }
 
-    /// The documents alone, for the API.
+    /// The documents without the daemon's header, for the API.
     pub fn documents(&self) -> impl Iterator<Item = &[u8]> {
         self.datagrams().map(|datagram| &datagram[DAEMON_HEADER.len()..])
     }
@@ -294,27 +295,27 @@ impl Batch {
         self.report
     }
 
-    /// Documents pushed.
+    /// The number of documents that were added.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Nothing was pushed.
+    /// True if nothing was added.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Bytes of the documents that are kept.
+    /// The bytes of the documents that are kept.
     pub fn bytes(&self) -> usize {
         self.entries.iter().filter(|entry| entry.kept).map(Entry::len).sum()
     }
 
-    /// Bytes of memory held for documents.
+    /// The bytes of memory that are reserved for documents.
     pub fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
 
-    /// Empties the batch. The memory is kept for the next invocation, except what a big one took.
+    /// Empties the batch. The memory is kept for the next invocation, except that of a big one.
     pub fn clear(&mut self) {
         self.buffer.clear();
         self.entries.clear();

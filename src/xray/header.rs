@@ -6,13 +6,13 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 
 use super::{hex, traceparent};
 
-/// Name of the header in HTTP, in the spelling that carriers use as a key.
+/// The HTTP header's name, spelled as carriers use it for keys.
 pub const TRACE_HEADER: &str = "x-amzn-trace-id";
 
 const MAX_LINEAGE: usize = 512;
 const MAX_EXTRAS: usize = 256;
 
-/// The sampling decision a header carries.
+/// The sampling decision of a header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sampled {
     /// `Sampled=1`: record and send.
@@ -26,11 +26,11 @@ pub enum Sampled {
 
 /// A parsed tracing header: `Root=…;Parent=…;Sampled=…;Lineage=…;<key>=<value>…`.
 ///
-/// Parsing never fails. Keys are accepted in any order and any case, with spaces after the `;`; a malformed field is ignored
-/// without touching the others; `Self`, which load balancers add, is dropped; unknown keys are kept, 256 bytes of them at most.
-/// The time in a Root may lack leading zeros; it is handed on with them.
-/// [`Display`](fmt::Display) writes the header to hand on. The format is the one of AWS's
-/// [X-Ray developer guide](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader).
+/// Parsing never fails. Keys are accepted in any order and any case, with spaces after the `;`. A malformed field is ignored
+/// without affecting the others. `Self`, which load balancers add, is dropped. Unknown keys are kept, up to 256 bytes. The time
+/// in a Root may lack leading zeros, which are added when it is sent on. [`Display`](fmt::Display) writes the header to send on,
+/// in the format of AWS's [X-Ray developer
+/// guide](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader).
 ///
 /// ```
 /// use lambda_lifecycle::xray::{Sampled, TraceHeader};
@@ -47,16 +47,16 @@ pub struct TraceHeader {
     root: Option<TraceId>,
     parent: Option<SpanId>,
     sampled: Sampled,
-    /// `?` was written: it is re-emitted, where an absent decision stays absent.
+    /// The header had `?`, which is written again. A missing decision stays missing.
     undecided: bool,
     lineage: Option<Box<str>>,
-    /// Unknown keys as written, joined by `;`.
+    /// Unknown keys, unchanged, joined by `;`.
     extras: Option<Box<str>>,
     ignored: Option<&'static str>,
 }
 
 impl TraceHeader {
-    /// Reads a header. Garbage gives an empty header; [`ignored`](Self::ignored) names what was passed over.
+    /// Parses a header. Invalid text gives an empty header; [`ignored`](Self::ignored) names the ignored part.
     pub fn parse(text: &str) -> Self {
         let mut header = Self::default();
         let mut extras = String::new();
@@ -127,7 +127,7 @@ impl TraceHeader {
         header
     }
 
-    /// A header for a trace that begins here.
+    /// A header for a trace that starts here.
     pub fn new(root: TraceId, parent: Option<SpanId>, sampled: Sampled) -> Self {
         Self {
             root: Some(root).filter(|id| *id != TraceId::INVALID),
@@ -137,7 +137,7 @@ impl TraceHeader {
         }
     }
 
-    /// The header that names `context` as the caller. It has no field for W3C's tracestate, which is left out.
+    /// The header that names `context` as the caller. It has no field for W3C's tracestate, which is dropped.
     pub fn from_span_context(context: &SpanContext) -> Self {
         let sampled = if context.is_sampled() { Sampled::Yes } else { Sampled::No };
         Self::new(context.trace_id(), Some(context.span_id()), sampled)
@@ -158,8 +158,8 @@ impl TraceHeader {
         traceparent::parse(text).as_ref().map(Self::from_span_context)
     }
 
-    /// The W3C `traceparent` of the same caller; `None` without a valid Root and Parent. An unknown decision is written as not
-    /// sampled: W3C has no third state.
+    /// The W3C `traceparent` of the same caller; `None` without a valid Root and Parent. An open decision is written as not
+    /// sampled, because W3C has only two states.
     pub fn to_traceparent(&self) -> Option<String> {
         self.span_context().as_ref().map(traceparent::format)
     }
@@ -179,17 +179,17 @@ impl TraceHeader {
         self.sampled
     }
 
-    /// Lambda's record of the functions passed so far. Opaque: hand it on unchanged.
+    /// Lambda's record of the functions in the chain of calls. It is opaque: send it on unchanged.
     pub fn lineage(&self) -> Option<&str> {
         self.lineage.as_deref()
     }
 
-    /// What [`parse`](Self::parse) met first and passed over, worded for a log line.
+    /// The first part that [`parse`](Self::parse) ignored, as text for a log line.
     pub fn ignored(&self) -> Option<&'static str> {
         self.ignored
     }
 
-    /// Nothing usable stood in the header.
+    /// True if the header has no usable field.
     pub fn is_empty(&self) -> bool {
         let said = self.sampled != Sampled::Unknown || self.undecided;
         self.root.is_none() && self.parent.is_none() && !said && self.lineage.is_none() && self.extras.is_none()
@@ -205,7 +205,7 @@ impl TraceHeader {
         }
     }
 
-    /// The same header of a trace that begins here: without a decision it stays without one.
+    /// The same header with a trace that starts here. A missing decision stays missing.
     pub(crate) fn with_root(&self, root: TraceId) -> Self {
         Self { root: Some(root), ..self.clone() }
     }
@@ -220,13 +220,13 @@ impl TraceHeader {
         Some(SpanContext::new(self.root?, self.parent?, flags, true, TraceState::NONE))
     }
 
-    /// The span is the caller itself, or not recorded in a trace whose caller did not ask for it.
+    /// True if the span is the caller itself, or is not recorded in a trace whose caller did not ask for it.
     pub(super) fn speaks_for(&self, context: &SpanContext) -> bool {
         let unrecorded = !context.is_sampled() && self.sampled != Sampled::Yes;
         self.root == Some(context.trace_id()) && (unrecorded || self.parent == Some(context.span_id()))
     }
 
-    /// Lineage goes with the chain of calls; the other fields belong to their trace.
+    /// Lineage belongs to the chain of calls, and the other fields to their trace.
     pub(crate) fn continued_by(&self, context: &SpanContext) -> Self {
         let mut next = Self::from_span_context(context);
         next.lineage.clone_from(&self.lineage);
@@ -280,7 +280,7 @@ impl std::str::FromStr for TraceHeader {
     }
 }
 
-/// A trace id as X-Ray writes it: `1-<8 hex>-<24 hex>`.
+/// A trace id in X-Ray's format: `1-<8 hex>-<24 hex>`.
 ///
 /// ```
 /// use lambda_lifecycle::xray::format_trace_id;
@@ -301,8 +301,8 @@ fn split(text: &str, at: u8) -> (&str, Option<&str>) {
     }
 }
 
-/// The first eight digits used to be the time of the request. They are not checked, as W3C ids have random ones, and may be fewer: AWS's SDKs
-/// for Java and Python write that number without leading zeros.
+/// The first eight digits were once the time of the request. They are not checked, because W3C ids have random ones. There may be
+/// fewer, because AWS's SDKs for Java and Python write that number without leading zeros.
 fn parse_trace_id(text: &str) -> Option<TraceId> {
     let (epoch, rest) = split(text.strip_prefix("1-")?, b'-');
     let (epoch, rest) = (epoch.as_bytes(), rest?.as_bytes());
@@ -322,7 +322,7 @@ fn parse_span_id(text: &str) -> Option<SpanId> {
     Some(id).filter(|id| *id != SpanId::INVALID)
 }
 
-/// Anything else would make an HTTP client refuse the whole header, and with it the user's call.
+/// Other characters would make an HTTP client refuse the whole header, and so the user's call.
 fn fit_for_header(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }

@@ -1,4 +1,4 @@
-//! Hexadecimal without formatting machinery: ids are written several times per document.
+//! Hexadecimal digits without Rust's formatting code, because each document contains several ids.
 
 use opentelemetry::trace::{SpanId, TraceId};
 
@@ -26,7 +26,7 @@ pub(super) fn span_id(id: SpanId) -> [u8; 16] {
     out
 }
 
-/// The 32 digits of a trace id as W3C writes it, lower case.
+/// The 32 digits of a trace id in W3C's format, lower case.
 pub(super) fn trace_id(id: TraceId) -> [u8; 32] {
     let mut out = [0; 32];
     for (pair, byte) in out.chunks_exact_mut(2).zip(id.to_bytes()) {
@@ -36,7 +36,7 @@ pub(super) fn trace_id(id: TraceId) -> [u8; 32] {
     out
 }
 
-/// A trace id as X-Ray writes it: `1-<8 digits>-<24 digits>`.
+/// A trace id in X-Ray's format: `1-<8 digits>-<24 digits>`.
 pub(super) fn xray_trace_id(id: TraceId) -> [u8; 35] {
     let digits = trace_id(id);
     let mut out = *b"1-00000000-000000000000000000000000";

@@ -1,8 +1,8 @@
-//! X-Ray, exactly: the tracing header, spans as segment documents, and their way to the daemon.
+//! X-Ray's formats: the tracing header, spans as segment documents, and their transport to the daemon.
 //!
-//! The pieces stand alone: [`TraceHeader`] and its [`Propagator`]; [`DocumentWriter`], which turns a finished span of the
-//! OpenTelemetry SDK into a document; [`Batch`] and [`Budget`], which keep a trace within what X-Ray takes; and [`UdpEmitter`],
-//! which sends at a pace that the daemon's buffer survives.
+//! Each part can be used alone. [`TraceHeader`] and its [`Propagator`] carry the trace. [`DocumentWriter`] turns a finished span
+//! of the OpenTelemetry SDK into a document. [`Batch`] and [`Budget`] keep a trace within X-Ray's limits. [`UdpEmitter`] sends at
+//! a rate that the daemon's buffer can take.
 
 mod budget;
 mod document;

@@ -1,19 +1,19 @@
-//! Documents inside documents: fewer datagrams.
+//! Nests documents in each other, so that fewer datagrams are sent.
 
 use opentelemetry::trace::SpanId;
 
 use super::budget::{Batch, Entry, sorted};
 use std::ops::Range;
 
-/// A document with others in it has at most as many bytes as fill a block of 16 KB at the receiver, together with what the kernel adds. Where a
-/// link has the usual MTU of 1,500, this is eleven fragments, of which the last is nearly full.
+/// The largest document that contains others. Together with the kernel's overhead, it fits into a block of 16 KB at the receiver.
+/// On a link with the usual MTU of 1,500, this is eleven fragments, and the last one is nearly full.
 const MOST: usize = 16_000;
 
-/// The daemon queues 400 datagrams for X-Ray's API, and drops the oldest when more arrive than it can forward. A batch of fewer than half of them
-/// does not overrun it, unless others do.
+/// The daemon queues 400 datagrams for X-Ray's API, and drops the oldest when more arrive than it can forward. A batch with fewer
+/// than half of them does not overrun it, unless other senders do.
 const QUEUE: usize = 200;
 
-/// Documents in one another. X-Ray names no limit; readers of JSON have one.
+/// The deepest nesting. X-Ray documents no limit, but JSON parsers have one.
 const DEPTH: u8 = 16;
 
 /// The documents of a batch as a forest.
@@ -23,7 +23,7 @@ struct Forest {
 
 struct Node {
     parent: Option<usize>,
-    /// Children whose own children are not all nested yet.
+    /// The number of children whose own children are not all nested yet.
     pending: usize,
     first: Option<usize>,
     last: Option<usize>,
@@ -69,8 +69,8 @@ impl Batch {
             }
             order.push((at, range));
         }
-        // The invocation's own document was written last, because it says what is left out. It leaves first: it holds most, and the process may
-        // be killed at any moment.
+        // The invocation's own document was written last, because it contains the number of missing ones. It is sent first,
+        // because it has the most information and the process may be killed at any time.
         if order.len() <= QUEUE {
             self.packed.extend(order.into_iter().map(|(_, range)| range));
             if !self.packed.is_empty() {
@@ -78,8 +78,8 @@ impl Batch {
             }
             return;
         }
-        // Of so many the daemon may drop the oldest: what took the least time leaves first, then faults with what is above them, then the
-        // invocation's own document.
+        // The daemon may drop the oldest of so many documents. So the shortest spans are sent first, then faults with their
+        // ancestors, then the invocation's own document.
         let important = forest.important(&self.entries);
         let own = order.len() - 1;
         let weight = |(position, (at, _)): (usize, &(usize, Range<usize>))| match position {
@@ -90,8 +90,8 @@ impl Batch {
         self.packed.extend(by_weight.into_iter().map(|(_, position)| order[position].1.clone()));
     }
 
-    /// Copies the children's documents, already written, without the fields that a nested document does not have: whether a child is nested is
-    /// known only once its parent is written too, and how large both are. Recurses as deep as [`DEPTH`].
+    /// Copies the children's documents without the fields that a nested document does not have. They are already written: whether
+    /// a child is nested depends on its parent's size, which is known later. Recurses at most [`DEPTH`] levels.
     fn write_children(&mut self, forest: &Forest, node: &Node) {
         let mut next = node.first;
         let mut before: &[u8] = b",\"subsegments\":[";
@@ -136,7 +136,7 @@ impl Forest {
                 forest.nodes[parent].pending += 1;
             }
         }
-        // Every document after those below it. One that is below itself never comes, and stays alone.
+        // Every document comes after its children. A document in a cycle is never reached, and is sent alone.
         let leaves: Vec<usize> = (0..entries.len()).filter(|at| forest.nodes[*at].pending == 0).collect();
         for leaf in leaves {
             let mut ready = Some(leaf);

@@ -20,11 +20,11 @@ use std::{
 /// A redactor's decision about one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redaction {
-    /// The value may leave as it is.
+    /// The value is sent unchanged.
     Keep,
-    /// This leaves in its place.
+    /// This value is sent instead.
     Replace(Cow<'static, str>),
-    /// Nothing leaves, not even the key.
+    /// Neither the key nor the value is sent.
     Remove,
 }
 
@@ -59,7 +59,7 @@ impl Redactor {
         let decided = panics::catch(|| (self.0)(key, value));
         ASKING.set(false);
         decided.unwrap_or_else(|_| {
-            // Not `Once`: the line itself passes the redactor, which may panic again.
+            // Not `Once`: the line itself is redacted, so the redactor may panic again.
             if !REPORTED.swap(true, Ordering::Relaxed) {
                 notice::log(Warning::RedactorPanicked, Data::name(key));
             }
@@ -67,7 +67,7 @@ impl Redactor {
         })
     }
 
-    /// A text as it may leave; `None` if it may not.
+    /// The redacted text; `None` if it must not be sent.
     pub(crate) fn text<'v>(&self, key: &str, text: Cow<'v, str>) -> Option<Cow<'v, str>> {
         match self.ask(key, &text) {
             Redaction::Keep => Some(text),
@@ -76,7 +76,7 @@ impl Redactor {
         }
     }
 
-    /// The type of an error as it may leave: Lambda wants one.
+    /// The redacted type of an error. It is never empty, because Lambda requires a type.
     pub(crate) fn error_type(&self, error_type: String) -> String {
         match self.ask("exception.type", &error_type) {
             Redaction::Keep => error_type,
@@ -90,7 +90,7 @@ impl Redactor {
         Pass { redactor: self, changed: 0 }.attributes(attributes, false);
     }
 
-    /// Redacts a span in place: its name, status, attributes, events and links. Says how many values were changed.
+    /// Redacts a span in place: its name, status, attributes, events and links. Returns the number of changed values.
     pub(crate) fn span(&self, span: &mut SpanData) -> u32 {
         let mut pass = Pass { redactor: self, changed: 0 };
         pass.name("span.name", &mut span.name);
@@ -119,7 +119,7 @@ struct Pass<'r> {
 }
 
 impl Pass<'_> {
-    /// A text that has to be there: what may not leave is empty.
+    /// A required text. If it must not be sent, it becomes empty.
     fn name(&mut self, key: &str, name: &mut Cow<'static, str>) {
         match self.redactor.ask(key, name) {
             Redaction::Keep => {}
@@ -191,7 +191,7 @@ impl Pass<'_> {
         });
         let kept: Vec<StringValue> = kept.collect();
         match self.changed == before {
-            // An array that is kept whole keeps its type.
+            // An unchanged array keeps its type.
             true => Changed::No,
             false if kept.is_empty() => Changed::Gone,
             false => Changed::To(Value::Array(Array::String(kept))),

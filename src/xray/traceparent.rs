@@ -6,13 +6,13 @@ use opentelemetry::{
     trace::{SpanContext, SpanId, TraceFlags, TraceState},
 };
 
-/// The length of version 00, and of what a later version begins with.
+/// The length of version 00, and of the start of later versions.
 const LENGTH: usize = 55;
 
-/// `sampled`, and `random-trace-id` of level 2. Others are not known, and are not handed on.
+/// `sampled`, and `random-trace-id` of level 2. Other flags are unknown, and are not sent on.
 const KNOWN_FLAGS: u8 = 0b11;
 
-/// Reads the caller; `None` unless the text is valid. A later version may have more fields behind a dash.
+/// Parses the caller; `None` unless the text is valid. A later version may have more fields after a dash.
 pub(crate) fn parse(text: &str) -> Option<SpanContext> {
     let (head, tail) = text.trim_matches([' ', '\t']).as_bytes().split_at_checked(LENGTH)?;
     if head.iter().any(u8::is_ascii_uppercase) || [head[2], head[35], head[52]] != [b'-'; 3] {
@@ -32,7 +32,7 @@ pub(crate) fn parse(text: &str) -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// Names `context` as the caller, in version 00.
+/// The `traceparent` that names `context` as the caller, in version 00.
 pub(crate) fn format(context: &SpanContext) -> String {
     let mut out = String::with_capacity(LENGTH);
     out.push_str("00-");
@@ -72,7 +72,7 @@ mod tests {
         }
     }
 
-    /// Cases of W3C's test suite among them.
+    /// Includes cases of W3C's test suite.
     #[test]
     fn what_is_not_valid_is_nothing() {
         let zeros = "0".repeat(32);

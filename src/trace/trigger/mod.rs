@@ -21,7 +21,7 @@ pub enum Trigger {
     LoadBalancer,
     /// A target group of VPC Lattice, in either version of its event.
     VpcLattice,
-    /// An authorizer's question: of API Gateway in all its forms, of AppSync, or of AWS IoT.
+    /// An authorizer's request: of API Gateway in all its forms, of AppSync, or of AWS IoT.
     Authorizer,
     /// An SQS queue, through an event source mapping or a pipe.
     Sqs,
@@ -69,7 +69,7 @@ pub enum Trigger {
     Lex,
     /// A contact flow of Connect.
     Connect,
-    /// A state machine that hands over its context object.
+    /// A state machine that passes its context object.
     StepFunctions,
     /// A start or resume of a durable execution.
     DurableExecution,

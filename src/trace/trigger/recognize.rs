@@ -83,7 +83,7 @@ keys! {
 }
 
 keys! {
-    /// The keys of a `requestContext` that say more.
+    /// The keys of a `requestContext` that give more details.
     Detail:
     Condition = b"condition",
     ConnectionId = b"connectionId",
@@ -94,7 +94,7 @@ keys! {
     ServiceNetworkArn = b"serviceNetworkArn",
 }
 
-/// The event has all of these keys. The first rule that holds counts.
+/// The event has all of these keys. The first matching rule counts.
 const RULES: [(&[Key], Trigger); 27] = [
     (&[Key::Type, Key::MethodArn], Trigger::Authorizer),
     (&[Key::Type, Key::RouteArn], Trigger::Authorizer),
@@ -129,7 +129,7 @@ pub(super) fn recognize(event: &[u8]) -> Trigger {
     let event = event.trim_ascii_start();
     let found = match event.first() {
         Some(b'{') => object(event),
-        // EventBridge Pipes hands over the records alone.
+        // EventBridge Pipes sends the records without an envelope.
         Some(b'[') => elements(event).find_map(of_record),
         _ => None,
     };
@@ -149,7 +149,7 @@ fn object(event: &[u8]) -> Option<Trigger> {
                     return source;
                 }
             }
-            // These name themselves once for all records. A lone record of another source is whatever its sender made of it.
+            // These events name their source once for all records. A single record of another source can be anything.
             Key::EventSource => {
                 let source = string(value).and_then(of_source);
                 if matches!(source, Some(Trigger::Kafka | Trigger::Mq | Trigger::DocumentDb)) {
@@ -162,7 +162,7 @@ fn object(event: &[u8]) -> Option<Trigger> {
             Key::Source => scheduled.1 = matches!(string(value), Some(b"aws.events" | b"aws.scheduler")),
             Key::RequestContext => {
                 context = of_request_context(value, &seen);
-                // The body follows, which may be long. Only an authorizer's event has more to say.
+                // The body follows, which may be long. Only an authorizer's event has more relevant keys.
                 let asks = [Key::Type, Key::MethodArn, Key::RouteArn, Key::IdentitySource].iter().any(|key| seen.has(*key));
                 if context.is_some() && !asks {
                     return context;

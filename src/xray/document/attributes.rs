@@ -1,8 +1,8 @@
-//! Which attribute goes where: the semantic conventions of OpenTelemetry, current and previous, as X-Ray's fields.
+//! Maps OpenTelemetry's semantic conventions, current and previous ones, to X-Ray's fields.
 
 use opentelemetry::KeyValue;
 
-/// A piece of a document that an attribute can fill.
+/// A part of a document that an attribute can fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Slot {
@@ -59,12 +59,12 @@ pub(super) enum Slot {
     Annotations,
 }
 
-/// The last slot and one.
+/// The number of slots.
 pub(super) const SLOTS: usize = Slot::Annotations as usize + 1;
-// They are bits of a word.
+// Slots are bits of a word.
 const _: () = assert!(SLOTS <= 64);
 
-/// The slot of a key, and whether it is the current name for it, which wins over a previous generation's.
+/// The slot of a key, and whether the key is the current name, which takes precedence over previous ones.
 #[rustfmt::skip]
 pub(super) fn slot(key: &str, server: bool) -> Option<(Slot, bool)> {
     use Slot::{
@@ -200,11 +200,11 @@ pub(super) fn slot(key: &str, server: bool) -> Option<(Slot, bool)> {
 pub(super) enum Mapping {
     /// A separate field, if that field is written.
     Field(Slot),
-    /// Annotation or metadata.
+    /// An annotation or metadata.
     Unmapped,
     /// Written as an annotation.
     Annotation,
-    /// Set again later; the last value counts, as OpenTelemetry says.
+    /// Set again later. The last value counts, as OpenTelemetry specifies.
     Superseded,
 }
 
@@ -215,7 +215,7 @@ const VACANT: u32 = u32::MAX;
 pub(super) struct Mappings {
     pub(super) of: Vec<Mapping>,
     slots: [u32; SLOTS],
-    /// Slots held by a current name.
+    /// The slots that a current name has filled.
     current: u64,
     used: u64,
 }
@@ -231,7 +231,7 @@ impl Mappings {
         self.of.clear();
         self.slots = [VACANT; SLOTS];
         self.current = 0;
-        // A set bit means that a key of that kind was seen before, so that only then the earlier keys are compared.
+        // A set bit means that a key of this kind was seen before. Only then are the earlier keys compared.
         let mut seen = [0_u64; 4];
         for (at, attribute) in attributes.iter().enumerate() {
             let key = attribute.key.as_str();
@@ -261,7 +261,7 @@ impl Mappings {
         }
     }
 
-    /// Forgets what was written, for another attempt at the same span.
+    /// Forgets the written fields, for another attempt at the same span.
     pub(super) fn restart(&mut self) {
         self.used = 0;
         for mapping in &mut self.of {

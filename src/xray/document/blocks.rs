@@ -1,4 +1,4 @@
-//! What X-Ray knows about the other side: name, namespace, flags, and the `http`, `aws` and `sql` blocks.
+//! The other side of a call in X-Ray's format: name, namespace, flags, and the `http`, `aws` and `sql` blocks.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -12,7 +12,7 @@ use super::{
     render::{Render, is_server},
 };
 
-/// Where the work of a span was done.
+/// The place where the work of a span was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     Local,
@@ -30,7 +30,7 @@ impl Origin {
     }
 }
 
-/// The throttling codes on which AWS's SDKs retry; many come as HTTP 400.
+/// The throttling codes that AWS's SDKs retry. Many have the HTTP status 400.
 const THROTTLING: &[&str] = &[
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -97,7 +97,7 @@ impl<'a> Render<'a> {
         }
     }
 
-    /// Writes the name that the node in X-Ray's map gets. True if it is not the span's own.
+    /// Writes the name of the node in X-Ray's map. Returns true if it is not the span's own name.
     pub(super) fn name(&mut self, origin: Origin) -> bool {
         let mut pieces: [Cow<'a, str>; 3] = Default::default();
         match origin {
@@ -152,8 +152,8 @@ impl<'a> Render<'a> {
         slice(name, 0..service)
     }
 
-    /// The names that X-Ray's SDKs give: `database@host`, the full name of a gRPC service, or the host. The database system, such as
-    /// `postgresql`, is not a name, because all queries of a function would look alike.
+    /// The names that X-Ray's SDKs use: `database@host`, the full name of a gRPC service, or the host. The database system, such
+    /// as `postgresql`, is not used as a name, because all queries of a function would look alike.
     fn remote_name(&mut self) -> [Cow<'a, str>; 3] {
         let none = Cow::Borrowed("");
         let one = |name| [name, none.clone(), none.clone()];
@@ -170,7 +170,7 @@ impl<'a> Render<'a> {
             };
         }
         let part = self.text(Slot::RpcService).or_else(|| self.service_of_method());
-        // A temporary destination has another name every time. Its template stays the same.
+        // A temporary destination has a different name every time. Its template is constant.
         let part = part.or_else(|| self.text(Slot::MessagingTemplate)).or_else(|| self.text(Slot::MessagingDestination));
         if let Some(part) = part {
             return one(part);
@@ -203,7 +203,7 @@ impl<'a> Render<'a> {
         (start < end).then(|| slice(url, start..end))
     }
 
-    /// The newest convention puts the service into the method: `SQS/SendMessage`, `shop.Prices/Get`.
+    /// The newest convention includes the service in the method: `SQS/SendMessage`, `shop.Prices/Get`.
     fn service_of_method(&mut self) -> Option<Cow<'a, str>> {
         let method = self.text(Slot::RpcMethod)?;
         let end = method.rfind('/').or_else(|| method.rfind('.'))?;
@@ -284,7 +284,7 @@ impl<'a> Render<'a> {
             return;
         }
         self.text_field(quoted!("client_ip"), Slot::ClientIp);
-        // A client that is not the peer was named by a header, which anybody can write.
+        // If the client is not the peer, a header named it, which anyone can write.
         let peer = self.get(Slot::PeerIp).map(|attribute| &attribute.value);
         if is_server(self.span) && self.get(Slot::ClientIp).is_some_and(|client| Some(&client.value) != peer) {
             json::key(self.out, quoted!("x_forwarded_for"));
@@ -467,7 +467,7 @@ impl<'a> Render<'a> {
             }
         }
         if let Some(query) = self.text(Slot::DbQuery) {
-            // The schema sets no limit; a statement cut at 250 characters would say little.
+            // The schema has no limit. A statement that is cut at 250 characters would be of little use.
             let limit = if self.level < super::Level::ShortValues { super::MAX_DOCUMENT } else { 250 };
             json::key(self.out, quoted!("sanitized_query"));
             self.report.cut += u32::from(json::cut_string(self.out, &query, limit));

@@ -19,7 +19,7 @@ const MAX_EXCEPTIONS: u32 = 16;
 const MAX_CHAIN: usize = 8;
 const MAX_FRAMES: usize = 100;
 
-/// An id for a part of a span's document: no two parts share one, and the same part has it in every attempt.
+/// An id for a part of a span's document. It is unique, and the same part gets the same id in every attempt.
 pub(super) fn derived_id(span: SpanId, part: u64) -> SpanId {
     let seed = u64::from_be_bytes(span.to_bytes()).wrapping_add((part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,7 +33,7 @@ struct Exception<'e> {
     kind: Option<&'e Value>,
     message: Option<&'e Value>,
     stack: Option<&'e Value>,
-    /// `tracing-opentelemetry` puts the messages of `source()` into `<field>.chain`, and into the stack trace as an array.
+    /// `tracing-opentelemetry` writes the messages of `source()` into `<field>.chain`, and into the stack trace as an array.
     chain: Option<&'e Value>,
     /// The message for an error without a message.
     name: Option<&'e str>,
@@ -68,7 +68,7 @@ impl<'e> Exception<'e> {
     }
 }
 
-/// The event describes an error, under whatever name.
+/// True if the event describes an error, regardless of its name.
 pub(super) fn is_exception(event: &Event) -> bool {
     event.name == "exception" || has_exception(event) || is_logged_error(event)
 }
@@ -77,7 +77,7 @@ fn has_exception(event: &Event) -> bool {
     event.attributes.iter().any(|attribute| attribute.key.as_str().starts_with("exception."))
 }
 
-/// What `tracing::error!` makes, whose message is the event's name.
+/// An event of `tracing::error!`, whose message is the event's name.
 fn is_logged_error(event: &Event) -> bool {
     event.attributes.iter().any(|attribute| attribute.key.as_str() == "level" && attribute.value.as_str() == "ERROR")
 }
@@ -91,7 +91,7 @@ pub(super) fn in_exception(event: &Event, attribute: &KeyValue) -> bool {
     }
 }
 
-/// All of such an event is in its exception.
+/// The exception contains all of such an event.
 pub(super) fn is_only_exception(event: &Event) -> bool {
     let named = event.name == "exception" || is_logged_error(event) && !has_exception(event);
     named && event.attributes.iter().all(|attribute| in_exception(event, attribute))
@@ -131,7 +131,7 @@ impl Render<'_> {
         if written == 0 {
             self.exception_of_status(&mut written);
         } else if let (false, Status::Error { description }) = (described, &span.status) {
-            // Kept for the metadata only if no exception says the same.
+            // Kept for the metadata only if no exception has the same text.
             self.undescribed_status = !description.is_empty() && last.is_none_or(|message| message.as_str() != *description);
         }
         if self.out.len() == list {
@@ -252,7 +252,7 @@ impl Render<'_> {
                 self.out.truncate(before);
                 return;
             }
-            // No backtrace of Rust's: kept whole, as one frame.
+            // Not a Rust backtrace, so it is kept whole, as one frame.
             self.out.extend_from_slice(b"{\"label\":");
             self.report.cut += u32::from(json::cut_string(self.out, text, 4_000));
             self.out.push(b'}');

@@ -38,7 +38,7 @@ impl Render<'_> {
         };
         self.mappings.mark_used(Slot::Annotations);
         let annotations = self.open(quoted!("annotations"));
-        // The attributes written, to find a second key of the same spelling.
+        // The written annotations, to find a second key with the same spelling.
         let (mut written, mut number) = ([0; MAX_ANNOTATIONS], 0);
         for (at, attribute) in span.attributes.iter().enumerate() {
             let mapping = self.mappings.of[at];
@@ -49,7 +49,7 @@ impl Render<'_> {
             let clean = spelling(key);
             let is_same = |other: &str| {
                 let other = other.strip_prefix(PREFIX).unwrap_or(other);
-                // No key is spelt in more bytes than it has, but for the empty one.
+                // Cleaning never makes a key longer, except for the empty one.
                 (other.len() >= clean.len() || other.is_empty()) && annotation_key(other) == clean
             };
             let taken = || written[..number].iter().any(|at: &usize| is_same(span.attributes[*at].key.as_str()));

@@ -21,7 +21,7 @@ macro_rules! quoted {
 }
 pub(super) use quoted;
 
-/// Writes a key made with `quoted!` in one piece, without its comma where it is the first.
+/// Writes a key made with `quoted!` in one piece, without the comma if it is the first.
 #[inline(never)]
 pub(super) fn key(out: &mut Vec<u8>, key: &'static str) {
     let first = matches!(out.last(), None | Some(b'{' | b'['));
@@ -44,7 +44,7 @@ pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// At most `limit` characters of a string; true if something was cut off.
+/// Writes at most `limit` characters of a string. Returns true if it was cut.
 #[inline(never)]
 pub(super) fn cut_string(out: &mut Vec<u8>, text: &str, limit: usize) -> bool {
     let kept = cut(text, limit);
@@ -52,10 +52,10 @@ pub(super) fn cut_string(out: &mut Vec<u8>, text: &str, limit: usize) -> bool {
     kept.len() < text.len()
 }
 
-/// As [`cut_string`], with a mark where something was cut off.
+/// Like [`cut_string`], with a mark if the string was cut.
 pub(super) fn cut_marked(out: &mut Vec<u8>, text: &str, limit: usize) -> bool {
     const MARK: &str = "… (cut)";
-    // Most texts are shorter than this.
+    // The usual case.
     if cut(text, limit).len() == text.len() {
         string(out, text);
         return false;
@@ -98,7 +98,7 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// How many bytes stand before the first that JSON wants escaped; eight at a time, as most strings are clean.
+/// The number of bytes before the first that JSON must escape. It checks eight at a time, because most strings need no escapes.
 fn clean_length(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -113,7 +113,7 @@ fn clean_length(bytes: &[u8]) -> usize {
         let backslash = zero_byte(word ^ (ONES * u64::from(b'\\')));
         let dirty = (control | quote | backslash) & HIGH;
         if dirty != 0 {
-            // Borrows only run towards later bytes, so the first hit is exact.
+            // A borrow only changes later bytes, so the first hit is exact.
             return at + dirty.trailing_zeros() as usize / 8;
         }
         at += 8;
@@ -146,7 +146,7 @@ pub(super) fn unsigned(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-/// A number; JSON has no word for the non-finite ones, which become strings.
+/// A number. JSON cannot express non-finite ones, which become strings.
 pub(super) fn float(out: &mut Vec<u8>, value: f64) {
     match non_finite(value) {
         Some(word) => {
@@ -159,7 +159,7 @@ pub(super) fn float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// What Rust calls a number that JSON has no word for.
+/// Rust's name for a number that JSON cannot express.
 pub(crate) fn non_finite(value: f64) -> Option<&'static str> {
     match value {
         f64::INFINITY => Some("inf"),
@@ -173,7 +173,7 @@ pub(super) fn boolean(out: &mut Vec<u8>, value: bool) {
     out.extend_from_slice(if value { b"true" } else { b"false" });
 }
 
-/// Seconds since the epoch with microseconds, the resolution X-Ray keeps. Before the epoch is zero.
+/// Seconds since the epoch with microseconds, which is X-Ray's resolution. Earlier times become zero.
 #[inline(never)]
 pub(super) fn time(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);

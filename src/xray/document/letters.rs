@@ -1,7 +1,7 @@
-//! Which characters beyond ASCII a name may have.
+//! The characters beyond ASCII that a name may contain.
 
 /// The Unicode letters, digits and spaces of the basic plane that the `name` pattern of the official segment schema lists, as
-/// inclusive ranges in order. The schema is fixed to an old Unicode, so the standard library's tables would admit too many.
+/// inclusive ranges in order. The schema uses an old Unicode version, so the standard library's tables would accept too many.
 #[rustfmt::skip]
 pub(super) const LETTERS: &[(u16, u16)] = &[
     (0x00a0, 0x00a0), (0x00aa, 0x00aa), (0x00b2, 0x00b3), (0x00b5, 0x00b5), (0x00b9, 0x00ba), (0x00bc, 0x00be),

@@ -25,7 +25,7 @@ mod stack;
 pub(super) use json::as_text;
 pub(crate) use json::non_finite;
 
-/// The most bytes a document may have: X-Ray takes 64 KB, and the daemon's header line needs a few.
+/// The most bytes of a document: X-Ray accepts 64 KB, and the daemon's header line needs some of them.
 pub const MAX_DOCUMENT: usize = 64_000;
 
 /// Shared by all documents of a process.
@@ -43,8 +43,8 @@ impl DocumentOptions {
         Self::default()
     }
 
-    /// Attribute keys that become annotations, which X-Ray indexes for search. Also annotations, without being named here: keys
-    /// listed in a span's own attribute `aws.xray.annotations`, and keys that begin with `annotation.`, which is taken off.
+    /// Attribute keys that become annotations, which X-Ray indexes for search. Two other kinds of keys always become annotations:
+    /// those in a span's own attribute `aws.xray.annotations`, and those with the prefix `annotation.`, which is removed.
     pub fn annotations<K: Into<Cow<'static, str>>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
         for key in keys {
             let key = key.into();
@@ -65,7 +65,7 @@ impl DocumentOptions {
         self
     }
 
-    /// The CloudWatch log groups of this function, named in the invocation's document so that the console finds the logs.
+    /// The CloudWatch log groups of this function, which the invocation's document names so that the console finds the logs.
     pub fn log_groups<G: Into<Box<str>>>(mut self, groups: impl IntoIterator<Item = G>) -> Self {
         self.log_groups.extend(groups.into_iter().map(Into::into));
         self
@@ -101,12 +101,13 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The span's own trace and parent. A span without a parent becomes a segment: X-Ray takes no subsegment that hangs nowhere.
+    /// The span's own trace and parent. A span without a parent becomes a segment, because X-Ray rejects subsegments without a
+    /// parent.
     pub fn of(span: &SpanData) -> Self {
         Self::under(span.span_context.trace_id(), span.parent_span_id)
     }
 
-    /// A subsegment under `parent`: in Lambda, for the invocation's span, the Parent of the header.
+    /// A subsegment under `parent`. In Lambda, the invocation's span has the Parent of the header.
     pub fn under(trace_id: TraceId, parent_id: SpanId) -> Self {
         let segment = parent_id == SpanId::INVALID;
         Self { trace_id, parent_id, segment, in_progress: false, main: false, left_out: 0 }
@@ -119,7 +120,7 @@ impl Frame {
         self
     }
 
-    /// The span is not over; X-Ray replaces the document when the finished one with the same id arrives.
+    /// The span is not over. X-Ray replaces the document when the finished one with the same id arrives.
     pub fn in_progress(mut self) -> Self {
         self.in_progress = true;
         self
@@ -131,7 +132,7 @@ impl Frame {
         self
     }
 
-    /// How many spans of the trace were not sent; written to the metadata as `lambda_lifecycle.spans_left_out`.
+    /// The number of the trace's spans that were not sent. It is written to the metadata as `lambda_lifecycle.spans_left_out`.
     pub fn left_out(mut self, spans: u32) -> Self {
         self.left_out = spans;
         self
@@ -146,7 +147,7 @@ impl Frame {
         self.trace_id
     }
 
-    /// The segment or subsegment above; invalid if there is none.
+    /// The parent segment or subsegment; invalid if there is none.
     pub fn parent_id(&self) -> SpanId {
         self.parent_id
     }
@@ -156,19 +157,20 @@ impl Frame {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Names and keys with characters that X-Ray does not take, ids that were zero.
+    /// Names and keys with characters that X-Ray rejects, and ids that were zero.
     pub sanitized: u32,
     /// Strings and stacks that were too long.
     pub cut: u32,
-    /// Ends before the start, which became the start.
+    /// Ends before the start, which were replaced by the start.
     pub clamped: u32,
-    /// Attributes chosen as annotations that are metadata: more than 50, arrays, or a second key of the same spelling.
+    /// Attributes that should be annotations but are metadata: more than 50, arrays, or a second key of the same spelling.
     pub moved: u32,
-    /// Links, events and exceptions beyond what a document takes. Their number is in the metadata.
+    /// Links, events and exceptions beyond a document's limits. Their number is in the metadata.
     pub left_out: u32,
     /// Values that the redactor replaced or removed.
     pub redacted: u32,
-    /// Documents that were over [`MAX_DOCUMENT`] and lost a part, which is named in the metadata as `lambda_lifecycle.truncated`.
+    /// Documents that were larger than [`MAX_DOCUMENT`] and lost a part, which the metadata names as
+    /// `lambda_lifecycle.truncated`.
     pub truncated: u32,
 }
 
@@ -187,34 +189,34 @@ impl std::ops::AddAssign for Report {
 /// X-Ray's three flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// The callee failed: HTTP 5xx, or an error without a better explanation.
+    /// The callee failed: HTTP 5xx, or an error without a known cause.
     pub fault: bool,
-    /// The caller did something wrong: HTTP 4xx.
+    /// The caller made an error: HTTP 4xx.
     pub error: bool,
     /// Too many requests; always with `error`.
     pub throttle: bool,
 }
 
 impl Flags {
-    /// Anything at all is flagged.
+    /// True if any flag is set.
     pub fn any(self) -> bool {
         self.fault || self.error || self.throttle
     }
 }
 
-/// What [`DocumentWriter::write`] wrote.
+/// The result of [`DocumentWriter::write`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Document {
     /// Length in bytes, at most [`MAX_DOCUMENT`].
     pub len: usize,
-    /// As written.
+    /// The flags of the document.
     pub flags: Flags,
     /// The changes that were necessary.
     pub report: Report,
 }
 
-/// Turns finished spans into documents, written straight into a buffer.
+/// Turns finished spans into documents, and writes them directly into a buffer.
 ///
 /// ```
 /// use lambda_lifecycle::xray::{DocumentOptions, DocumentWriter, Frame};
@@ -246,7 +248,7 @@ pub struct DocumentWriter {
 }
 
 impl DocumentWriter {
-    /// A writer with its scratch memory, to be kept for the life of the process.
+    /// A writer with its buffers. Keep it for the life of the process.
     pub fn new(options: DocumentOptions) -> Self {
         Self { options, ..Self::default() }
     }
@@ -256,8 +258,8 @@ impl DocumentWriter {
         self.parent_fields.clone()
     }
 
-    /// Appends the document of `span` to `out`. A document that would be over [`MAX_DOCUMENT`] is shed until it fits: long values,
-    /// metadata, stacks, annotations, links, in this order.
+    /// Appends the document of `span` to `out`. If it would be larger than [`MAX_DOCUMENT`], parts are removed until it fits:
+    /// long values, metadata, stacks, annotations, links, in this order.
     pub fn write(&mut self, span: &SpanData, frame: &Frame, out: &mut Vec<u8>) -> Document {
         let Some(redactor) = &self.options.redactor else { return self.write_as_is(span, frame, out) };
         let mut span = span.clone();
@@ -268,7 +270,7 @@ impl DocumentWriter {
     }
 
     fn write_as_is(&mut self, span: &SpanData, frame: &Frame, out: &mut Vec<u8>) -> Document {
-        // Enough for most documents, so that a fresh buffer does not grow step by step.
+        // Enough for most documents, so that a new buffer rarely grows.
         out.reserve(1_024);
         let start = out.len();
         self.mappings.sort(&span.attributes, render::is_server(span));

@@ -1,4 +1,4 @@
-//! Names and keys in the characters X-Ray takes.
+//! Names and keys in the characters that X-Ray accepts.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use super::{json, letters::LETTERS};
 const MAX_NAME: usize = 200;
 const MAX_KEY: usize = 500;
 
-/// Writes a document's `name` from pieces: characters outside the schema's set are left out, at most 200 are written, and what
-/// would be empty is `span`.
+/// Writes a document's `name` from parts. Characters outside of the schema's set are left out, at most 200 are written, and an
+/// empty name becomes `span`.
 pub(super) struct NameWriter<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
@@ -50,7 +50,7 @@ impl<'a> NameWriter<'a> {
         }
     }
 
-    /// True if the name is not what was pushed.
+    /// Returns true if the name differs from the parts.
     pub(super) fn finish(mut self) -> bool {
         if self.out[self.start..].iter().all(|byte| *byte == b' ') {
             self.out.truncate(self.start);
@@ -87,7 +87,7 @@ fn allowed(character: char) -> bool {
     after > 0 && code <= LETTERS[after - 1].1
 }
 
-/// A key that X-Ray indexes: letters, digits and `_`, everything else an underscore.
+/// A key that X-Ray indexes: letters, digits and `_`. Every other character becomes an underscore.
 pub(super) fn annotation_key(key: &str) -> Cow<'_, str> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if !key.is_empty() && key.len() <= MAX_KEY && key.bytes().all(fits) {
@@ -98,7 +98,7 @@ pub(super) fn annotation_key(key: &str) -> Cow<'_, str> {
     if clean.is_empty() { Cow::Borrowed("_") } else { Cow::Owned(clean) }
 }
 
-/// Writes a metadata key: keys that begin with `AWS.` are reserved. True if it was changed.
+/// Writes a metadata key. Keys that begin with `AWS.` are reserved. Returns true if it was changed.
 pub(super) fn metadata_key(out: &mut Vec<u8>, key: &str) -> bool {
     json::comma(out);
     let kept = json::cut(key, MAX_KEY);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::xray::hex;
 
-/// How much is shed, each level on top of those before it.
+/// The parts that are removed. Each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     Full,
@@ -40,12 +40,12 @@ impl Level {
     }
 }
 
-/// For conventions that mean the other side on a server and on a client.
+/// For conventions whose attributes mean the other side, which differs between a server and a client.
 pub(super) fn is_server(span: &SpanData) -> bool {
     matches!(span.span_kind, SpanKind::Server | SpanKind::Consumer)
 }
 
-/// An object under construction, taken back if nothing gets into it.
+/// An object under construction, which is removed if it stays empty.
 pub(super) struct Open {
     before: usize,
     body: usize,
@@ -59,7 +59,7 @@ pub(super) struct Render<'a> {
     pub(super) level: Level,
     pub(super) report: Report,
     pub(super) out: &'a mut Vec<u8>,
-    /// The status says something that no exception does.
+    /// The status has a text that no exception has.
     pub(super) undescribed_status: bool,
     end: usize,
 }
@@ -83,7 +83,7 @@ impl<'a> Render<'a> {
         Self { span, frame, options, mappings, level, report: Report::default(), out, undescribed_status: false, end }
     }
 
-    /// Also says where the document names its trace and its parent.
+    /// Returns the positions of the document's trace and parent too.
     pub(super) fn document(mut self) -> (Flags, Report, Range<usize>) {
         let (span, frame) = (self.span, self.frame);
         self.out.extend_from_slice(b"{\"name\":");
@@ -148,7 +148,7 @@ impl<'a> Render<'a> {
         matches!(self.span.status, Status::Error { .. })
     }
 
-    /// This attempt is lost already; the rest need not be written.
+    /// True if this attempt is too large already, so the rest need not be written.
     pub(super) fn is_over(&self) -> bool {
         self.out.len() > self.end
     }
@@ -168,7 +168,7 @@ impl<'a> Render<'a> {
         Some(text).filter(|text| !text.is_empty())
     }
 
-    /// Strings in general have at most 250 characters.
+    /// The general limit of strings: 250 characters.
     pub(super) fn string_limit(&self) -> usize {
         if self.level == Level::Bare { 100 } else { 250 }
     }
@@ -181,7 +181,7 @@ impl<'a> Render<'a> {
         cut
     }
 
-    /// Writes a slot as a string field. One that had to be cut is metadata too, where it has room.
+    /// Writes a slot as a string field. If it is cut, the full value goes into the metadata, if there is room.
     #[inline(never)]
     pub(super) fn text_field(&mut self, key: &'static str, slot: Slot) -> bool {
         let Some(text) = self.text(slot) else { return false };
@@ -192,7 +192,7 @@ impl<'a> Render<'a> {
         true
     }
 
-    /// Writes a slot as a whole number that is not negative, also where it came as text.
+    /// Writes a slot as a non-negative integer, even if its value is text.
     #[inline(never)]
     pub(super) fn number_field(&mut self, key: &'static str, slot: Slot) {
         if let Some(KeyValue { value: Value::I64(number @ 0..), .. }) = self.get(slot) {

@@ -8,7 +8,7 @@ pub(super) struct StackFrame<'t> {
     pub(super) line: Option<u32>,
 }
 
-/// The frames of a `std::backtrace::Backtrace` as it prints itself, with or without `stack backtrace:` and panic text around.
+/// The frames of a printed `std::backtrace::Backtrace`, with or without `stack backtrace:` and the panic's text around it.
 pub(super) fn frames(text: &str) -> impl Iterator<Item = StackFrame<'_>> {
     let mut lines = text.lines().map(str::trim_ascii).peekable();
     std::iter::from_fn(move || {
@@ -45,7 +45,7 @@ fn location(location_text: &str) -> (&str, Option<u32>) {
     }
 }
 
-/// Legacy symbol names end in `::h` and sixteen digits that mean nothing to a reader.
+/// Legacy symbol names end in `::h` and sixteen digits, which are useless to readers.
 fn without_hash(label: &str) -> &str {
     match label.len().checked_sub(16).and_then(|hash| label.split_at_checked(hash)) {
         Some((name, hash)) if hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => name.strip_suffix("::h").unwrap_or(label),

@@ -1,4 +1,4 @@
-//! Where the daemon listens.
+//! The address of the daemon.
 
 use std::{
     fmt, io,
@@ -12,7 +12,7 @@ pub const DAEMON_ADDRESS_VARIABLE: &str = "AWS_XRAY_DAEMON_ADDRESS";
 
 const DEFAULT: &str = "127.0.0.1:2000";
 
-/// Why a daemon's address cannot be used.
+/// An invalid address of the daemon.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AddressError {
@@ -22,15 +22,15 @@ pub enum AddressError {
     /// The name has no address.
     #[error("the X-Ray daemon's host `{host}` cannot be resolved; set AWS_XRAY_DAEMON_ADDRESS to an IP address and a port")]
     Unresolved {
-        /// As written.
+        /// The name, unchanged.
         host: String,
         /// The resolver's error.
         source: io::Error,
     },
 }
 
-/// The daemon's two doors, by the rules of AWS's X-Ray SDKs: `host:port` for both, or `tcp:host:port udp:host:port` in either
-/// order. One prefixed form alone is taken for both as well. Hosts are IPv4 addresses, IPv6 addresses in brackets, or names.
+/// The daemon's two addresses, by the rules of AWS's X-Ray SDKs: `host:port` for both, or `tcp:host:port udp:host:port` in either
+/// order. A single prefixed address is used for both too. Hosts are IPv4 addresses, IPv6 addresses in brackets, or names.
 ///
 /// ```
 /// use lambda_lifecycle::xray::DaemonAddress;
@@ -46,7 +46,7 @@ pub struct DaemonAddress {
 }
 
 impl DaemonAddress {
-    /// Reads an address without resolving it.
+    /// Parses an address without resolving it.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let malformed = || AddressError::Malformed(text.to_owned());
         let (mut udp, mut tcp, mut both) = (None, None, None);
@@ -69,7 +69,7 @@ impl DaemonAddress {
         Ok(Self { udp: udp.into(), tcp: tcp.into() })
     }
 
-    /// Reads `AWS_XRAY_DAEMON_ADDRESS`; unset or empty is the daemon's default, `127.0.0.1:2000`.
+    /// Reads `AWS_XRAY_DAEMON_ADDRESS`. If it is unset or empty, the daemon's default applies: `127.0.0.1:2000`.
     pub fn from_env() -> Result<Self, AddressError> {
         match std::env::var(DAEMON_ADDRESS_VARIABLE) {
             Ok(text) if !text.trim().is_empty() => Self::parse(&text),
@@ -78,17 +78,18 @@ impl DaemonAddress {
         }
     }
 
-    /// Where documents go: `host:port`.
+    /// The address for documents: `host:port`.
     pub fn udp(&self) -> &str {
         &self.udp
     }
 
-    /// Where sampling rules are asked for: `host:port`.
+    /// The address for sampling rules: `host:port`.
     pub fn tcp(&self) -> &str {
         &self.tcp
     }
 
-    /// The address for documents: of a name that has both, the IPv4 one. A name is looked up, which blocks the thread: resolve once, during init.
+    /// Resolves the address for documents. If a name has both kinds, the IPv4 address is used. Resolving a name blocks the
+    /// thread, so do it once, in the Init phase.
     pub fn resolve(&self) -> Result<SocketAddr, AddressError> {
         let unresolved = |source| AddressError::Unresolved { host: self.udp.to_string(), source };
         preferred(self.udp.to_socket_addrs().map_err(unresolved)?).ok_or_else(|| unresolved(io::ErrorKind::NotFound.into()))
@@ -139,7 +140,7 @@ fn is_host_and_port(text: &str) -> bool {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match bracketed {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        // A host of such a name could not be distinguished from the prefix.
+        // A host of this name could not be distinguished from the prefix.
         None if host.eq_ignore_ascii_case("udp") || host.eq_ignore_ascii_case("tcp") => false,
         None => !host.is_empty() && !host.contains([':', '[', ']', '/']),
     };

@@ -13,15 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Linux's default for `SO_RCVBUF`, which a daemon has that sets none.
+/// Linux's default for `SO_RCVBUF`, which applies to a daemon that sets none.
 const BUFFER: usize = 212_992;
 
-/// As Lambda names its daemon, so that the code under test treats the address as one of another machine.
+/// An address like that of Lambda's daemon, so that the tested code treats it as another machine's.
 const DAEMON: Ipv4Addr = Ipv4Addr::new(169, 254, 79, 129);
 
 const SIZES: [usize; 12] = [300, 640, 1_000, 1_472, 1_473, 2_900, 4_000, 6_000, 7_500, 16_000, 32_000, 64_000];
 
-/// Two namespaces and their link, gone when dropped.
+/// Two namespaces and their link, which are removed when this is dropped.
 struct Link {
     function: String,
     daemon: String,
@@ -54,7 +54,7 @@ impl Link {
         }
     }
 
-    /// What `make` makes in a namespace: a socket stays where it was made.
+    /// Runs `make` in a namespace. A socket stays in the namespace in which it was created.
     fn within<T: Send>(namespace: &str, make: impl FnOnce() -> T + Send) -> T {
         let enter = || {
             let file = File::open(format!("/run/netns/{namespace}")).expect("the namespace");
@@ -135,7 +135,7 @@ fn at_the_pace_fragments_are_lost_neither_in_a_burst_nor_while_the_reader_pauses
         let receiver = link.receiver();
         let mut emitter = link.emitter(receiver.local_addr().expect("an address"));
         let (began, arrived, read) = (Instant::now(), Cell::new(0), Cell::new(Instant::now()));
-        // It reads in the pauses of the sender, so that no other process on the machine lengthens them.
+        // The receiver reads in the sender's pauses, so that no other process on the machine lengthens them.
         let pause = async |wait| {
             tokio::time::sleep(wait).await;
             if read.get().elapsed() >= READER {
@@ -182,7 +182,7 @@ fn a_daemon_that_is_absent_stays_unheard_though_its_refusals_are_limited() {
 fn where_refusals_are_filtered_documents_leave_at_the_pace_and_nothing_fails() {
     const DOCUMENTS: usize = 1_000;
     let link = Link::new(1_500);
-    // Without an address there nothing is received, and nothing is reported.
+    // Without this address nothing is received, and no refusal is reported.
     ip(&format!("-n {} address flush dev end1", link.daemon));
     let mut emitter = link.emitter((DAEMON, 2_000).into());
     let datagram = vec![b'x'; 600];

@@ -1,4 +1,4 @@
-//! The way of documents out of the process.
+//! Sends documents out of the process.
 
 mod address;
 #[cfg(all(test, target_os = "linux"))]

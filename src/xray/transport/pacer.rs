@@ -1,8 +1,8 @@
-//! How fast datagrams may leave.
+//! Limits the rate of datagrams.
 
 use std::time::{Duration, Instant};
 
-/// A rate below what the receiver's buffer takes. A burst that overruns it is lost without an error at the sender.
+/// A rate that the receiver's buffer can take. Datagrams beyond the buffer are lost without an error at the sender.
 ///
 /// Linux charges more than a datagram's bytes against the receiver's buffer, by default 212,992 bytes: the block of memory it
 /// comes in, a power of two, and another 256 bytes. On Lambda the daemon is not on the loopback interface but at a link-local
@@ -17,14 +17,15 @@ use std::time::{Duration, Instant};
 /// | 16,000 | 12 | 12 | 8 |
 /// | 64,000 | 3 | 1 | 2 |
 ///
-/// While it is being read, the buffer holds three quarters of that. All rates here are in these bytes, and each datagram counts with the worst of
-/// the three links. The default never has more in a buffer than three quarters, even if its reader pauses for 5 ms.
+/// The buffer holds three quarters of that while it is being read. All rates here are in these bytes, and each datagram counts
+/// with the worst of the three links. The default never fills more than three quarters of the buffer, even if its reader pauses
+/// for 5 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pace {
-    /// Bytes of the receiver's buffer that may be filled at once after a rest; a larger datagram leaves alone. Most invocations need
-    /// no more and never wait. Default: 95,000, that is 74 documents of a common size each for itself.
+    /// Bytes of the receiver's buffer that may be filled at once after a pause. A larger datagram is sent alone. Most invocations
+    /// need no more and never wait. Default: 95,000, which is 74 documents of a common size in separate datagrams.
     pub(super) burst: u32,
-    /// Bytes of the receiver's buffer a millisecond from then on. Default: 12,800, that is 10 such documents.
+    /// Bytes of the receiver's buffer per millisecond after that. Default: 12,800, which is 10 such documents.
     pub(super) per_millisecond: u32,
 }
 
@@ -37,7 +38,7 @@ impl Pace {
         const OWN: usize = 256;
         let block = |bytes: usize| bytes.saturating_add(AROUND).checked_next_power_of_two().unwrap_or(usize::MAX).max(LEAST);
         let whole = block(bytes).saturating_add(OWN);
-        // A datagram of one or two packets of 9,001 bytes takes as much as in one piece.
+        // A datagram of one or two packets of 9,001 bytes takes as much as one without fragments.
         let ethernet = if fragments(bytes, 1_500) > 1 { fragments(bytes, 1_500) * (block(1_500) + OWN) } else { 0 };
         let jumbo = if fragments(bytes, 9_001) > 2 { fragments(bytes, 9_001) * 17_750 } else { 0 };
         u32::try_from(whole.max(ethernet).max(jumbo)).unwrap_or(u32::MAX)
@@ -50,19 +51,19 @@ impl Default for Pace {
     }
 }
 
-/// How many packets a link with this MTU makes of a datagram.
+/// The number of packets into which a link with this MTU splits a datagram.
 fn fragments(bytes: usize, mtu: usize) -> usize {
     const UDP_HEADER: usize = 8;
     const IP_HEADER: usize = 20;
-    // A fragment begins at a multiple of eight.
+    // A fragment starts at a multiple of eight.
     bytes.saturating_add(UDP_HEADER).div_ceil((mtu - IP_HEADER) & !7)
 }
 
-/// A token bucket over the receiver's buffer. It does no waiting: it says how long to wait.
+/// A token bucket for the receiver's buffer. It does not wait itself, but returns the time to wait.
 #[derive(Clone, Debug)]
 pub(super) struct Pacer {
     pace: Pace,
-    /// In millionths of a byte, so that a nanosecond's share is a whole number.
+    /// In millionths of a byte, so that the share of a nanosecond is a whole number.
     room: u64,
     at: Instant,
 }
@@ -75,9 +76,9 @@ impl Pacer {
         Self { pace, room: most(pace), at: now }
     }
 
-    /// Takes the room for one datagram, or says how long there will be none.
+    /// Takes the room for one datagram, or returns the time until there is enough.
     pub(super) fn admit(&mut self, now: Instant, bytes: usize) -> Result<(), Duration> {
-        // A rate per millisecond in millionths is the same number per nanosecond.
+        // The rate per millisecond in millionths is the same number per nanosecond.
         let rate = u64::from(self.pace.per_millisecond.max(1));
         let passed = u64::try_from(now.saturating_duration_since(self.at).as_nanos()).unwrap_or(u64::MAX);
         self.room = self.room.saturating_add(passed.saturating_mul(rate)).min(most(self.pace));
@@ -111,7 +112,7 @@ mod tests {
             while admitted.len() < 2_000 {
                 match pacer.admit(now, size) {
                     Ok(()) => admitted.push(now),
-                    // As coarse as a timer of the executor.
+                    // The resolution of the executor's timers.
                     Err(wait) => now += wait.max(Duration::from_millis(1)),
                 }
             }

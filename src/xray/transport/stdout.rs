@@ -1,18 +1,18 @@
-//! Documents for human eyes.
+//! Writes documents for debugging.
 
 use std::io::{self, Write};
 
 use super::DAEMON_HEADER;
 
-/// Writes documents one a line to standard output, for debugging.
+/// Writes documents to standard output, one per line, for debugging.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StdoutEmitter;
 
 impl StdoutEmitter {
-    /// Writes what a datagram carries, without the daemon's header.
+    /// Writes a datagram's document, without the daemon's header.
     ///
     /// # Errors
-    /// Whatever standard output says; nothing is retried.
+    /// The error of standard output. Nothing is retried.
     pub fn send(self, datagram: &[u8]) -> io::Result<()> {
         let document = datagram.strip_prefix(DAEMON_HEADER).unwrap_or(datagram);
         let mut out = io::stdout().lock();

@@ -13,12 +13,12 @@ use std::{
 use super::{AddressError, DaemonAddress, MAX_DATAGRAM, Pace, Pacer};
 use crate::clock::Moment;
 
-/// How often a datagram that the kernel has no room for is tried again, a millisecond apart.
+/// How often a datagram is retried when the kernel has no room, a millisecond apart.
 const RETRIES: u32 = 20;
 const BUSY: Duration = Duration::from_millis(1);
 
-/// How long no daemon is expected where none was. The kernel reports each refusal within a machine, and one a second beyond the loopback
-/// interface: a refusal that is not reported would pass for a daemon.
+/// The time after a refusal in which no daemon is expected. Within a machine the kernel reports each refusal, and beyond the
+/// loopback interface one per second. A refusal that is not reported would look like a daemon.
 const ABSENT: Duration = Duration::from_millis(100);
 const ABSENT_ELSEWHERE: Duration = Duration::from_millis(1_100);
 
@@ -42,7 +42,7 @@ pub enum Sent {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UdpStats {
-    /// Datagrams handed to the kernel: sent, never known to be delivered.
+    /// Datagrams that the kernel accepted. Their delivery is never known.
     pub sent: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -51,21 +51,21 @@ pub struct UdpStats {
     pub refused: u64,
     /// Datagrams not sent because they are too long.
     pub too_large: u64,
-    /// Times the kernel had no room.
+    /// How often the kernel had no room.
     pub busy: u64,
-    /// Datagrams given up: no room for 20 ms, or another error.
+    /// Datagrams that were given up: no room for 20 ms, or another error.
     pub failed: u64,
     /// Datagrams that were not sent because no process was listening for the previous one.
     pub skipped: u64,
 }
 
-/// Why documents are lost.
+/// The reason why documents are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UdpLoss {
     /// No daemon is listening at the address.
     NoDaemon,
-    /// The socket did not take some documents.
+    /// The socket did not accept some documents.
     Failed,
     /// A document was too long for a datagram.
     TooLarge,
@@ -73,31 +73,31 @@ pub enum UdpLoss {
 
 /// Sends documents to the daemon over one connected, non-blocking socket.
 ///
-/// A failed or oversized datagram never costs another one. Nothing here resolves names or blocks after construction.
+/// A failed or oversized datagram does not affect others. After the construction, nothing resolves names or blocks.
 #[derive(Debug)]
 pub struct UdpEmitter {
     socket: UdpSocket,
-    /// How long after a refusal the next document is tried.
+    /// The time after a refusal until the next document is tried.
     retry: Duration,
     pacer: Pacer,
     stats: UdpStats,
     reported: bool,
     /// No process was listening at the last check. All clones of the socket share it.
     absent: Arc<AtomicBool>,
-    /// When that was found here.
+    /// The time of that check by this emitter.
     refused_at: Option<Moment>,
 }
 
 impl UdpEmitter {
-    /// Opens the socket; resolves the daemon's name, which may block: do it during init.
+    /// Opens the socket and resolves the daemon's name, which may block. Call it in the Init phase.
     pub fn new(address: &DaemonAddress) -> Result<Self, UdpError> {
         Ok(Self::connect(address.resolve()?)?)
     }
 
-    /// Opens a socket to an address that is already known.
+    /// Opens a socket to a known address.
     ///
     /// # Errors
-    /// Whatever the system says to a new socket.
+    /// The system's error for a new socket.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -113,7 +113,7 @@ impl UdpEmitter {
     /// The same socket with a separate pace and separate counts, for the watchdog's thread.
     ///
     /// # Errors
-    /// Whatever the system says to the duplication.
+    /// The system's error for the duplication.
     pub fn try_clone(&self) -> io::Result<Self> {
         let socket = self.socket.try_clone()?;
         Ok(Self { absent: Arc::clone(&self.absent), ..Self::over(socket, self.retry) })
@@ -131,14 +131,14 @@ impl UdpEmitter {
         }
     }
 
-    /// Sends one datagram now, whatever the pace, without blocking.
+    /// Sends one datagram now, regardless of the pace, without blocking.
     pub fn send(&mut self, datagram: &[u8]) -> Sent {
         if datagram.len() > MAX_DATAGRAM {
             self.stats.too_large += 1;
             return Sent::TooLarge;
         }
         let mut sent = self.socket.send(datagram);
-        // This error is a past datagram's; taking it made the way free for this one.
+        // This error belongs to a previous datagram. Reading it lets this one be sent.
         if is_refusal(&sent) {
             self.stats.refused += 1;
             sent = self.socket.send(datagram);
@@ -201,7 +201,7 @@ impl UdpEmitter {
         while let Some(datagram) = datagrams.next() {
             let mut tries = 0;
             let refused = self.stats.refused;
-            // A datagram that cannot leave takes no room from those that can.
+            // A datagram that cannot be sent takes no room from others.
             while datagram.len() <= MAX_DATAGRAM
                 && let Err(wait) = self.pacer.admit(Instant::now(), datagram.len())
             {
@@ -220,7 +220,7 @@ impl UdpEmitter {
                 }
                 break;
             }
-            // The first refusal may be of what was sent long ago.
+            // The first refusal may belong to a much earlier datagram.
             refusals += self.stats.refused - refused;
             if (refusals > 0 || self.is_unheard()) && (refusals > 1 || self.take_refusal()) {
                 self.absent.store(true, Ordering::Relaxed);
@@ -240,7 +240,7 @@ impl UdpEmitter {
         self.stats
     }
 
-    /// Why documents do not get out, once in the emitter's life.
+    /// The reason for the first loss, once in the emitter's life.
     pub fn first_loss(&mut self) -> Option<UdpLoss> {
         let loss = match self.stats {
             UdpStats { refused: 1.., .. } => UdpLoss::NoDaemon,
@@ -252,14 +252,14 @@ impl UdpEmitter {
     }
 }
 
-/// Why an emitter cannot be made.
+/// The error when an emitter is created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UdpError {
-    /// The daemon's address.
+    /// The daemon's address is invalid.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The socket.
+    /// The socket could not be opened.
     #[error("no socket to the X-Ray daemon could be opened; tracing is off")]
     Socket(#[from] io::Error),
 }
