@@ -12,15 +12,7 @@
 //! # let _ = || client.call(http::Request::new(Body::new()));
 //! ```
 //!
-//! reqwest's client has its own request type, so convert with tower's `map_request` and `map_response`:
-//!
-//! ```text
-//! let client = ServiceBuilder::new()
-//!     .layer(TraceLayer::new())
-//!     .map_request(|request: http::Request<reqwest::Body>| reqwest::Request::try_from(request).expect("a full URL"))
-//!     .map_response(http::Response::<reqwest::Body>::from)
-//!     .service(reqwest::Client::new());
-//! ```
+//! reqwest's client has a request type of its own, which a function converts: `docs/http-clients.md` shows it.
 //!
 //! With any other client: `request.headers_mut().extend(http_client::headers())`.
 //!
@@ -84,8 +76,8 @@ fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
 
 /// Opens a client's connection to the host of `url` in the Init phase, so that the first invocation can use it.
 ///
-/// It sends a `HEAD` to the URL, and every response counts as connected, including `404`. The client is hyper's, reqwest's as the
-/// [module](self) shows it, or any other `Service<http::Request<_>>` that keeps its connections.
+/// It sends a `HEAD` to the URL, and every response counts as connected, including `404`. The client is hyper's, reqwest's behind a
+/// function that converts requests (see the [module](self)), or any other `Service<http::Request<_>>` that keeps its connections.
 ///
 /// ```no_run
 /// use http_body_util::Empty;

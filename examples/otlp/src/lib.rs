@@ -1,4 +1,4 @@
-//! The pages in `docs/` whose code needs `opentelemetry-otlp`, so that it is compiled.
+//! The pages in `docs/` whose code needs `opentelemetry-otlp` or reqwest, so that it is compiled.
 #![cfg(doctest)]
 
 #[doc = include_str!("../../../docs/otlp-collector.md")]
@@ -9,3 +9,6 @@ pub struct Vendor;
 
 #[doc = include_str!("../../../docs/two-backends.md")]
 pub struct TwoBackends;
+
+#[doc = include_str!("../../../docs/http-clients.md")]
+pub struct HttpClients;
