@@ -3,10 +3,11 @@
 //! `cargo run --example order_pipeline` runs it behind its API; `docs/deploy.md` deploys it.
 
 use lambda_lifecycle::{
-    Error, Lifecycle,
+    Error, Lifecycle, aws_sdk,
     sqs::{self, Message},
 };
 use serde::Deserialize;
+use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,12 +18,13 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn fulfil(shop: Arc<Shop>, message: Message<Order>) -> Result<(), Error> {
-    let invocation = &message.invocation;
-    invocation.within(shop.reserve(&message.body, message.receive_count)).await??;
-    invocation.within(shop.charge(&message.body.card)).await??;
+    let (invocation, order) = (&message.invocation, &message.body);
+    invocation.within(shop.reserve(order, message.receive_count)).await??;
+    invocation.within(shop.charge(&order.card)).await??;
+    invocation.within(shop.announce(order)).await??;
     let shop = Arc::clone(&shop);
     invocation.after_response(async move { shop.send_receipt().await });
-    tracing::info!(message_id = message.id, sku = message.body.sku, "order fulfilled");
+    tracing::info!(message_id = message.id, sku = order.sku, "order shipped");
     Ok(())
 }
 
@@ -33,13 +35,17 @@ struct Order {
     card: String,
 }
 
-struct Shop;
+struct Shop {
+    topics: aws_sdk_sns::Client,
+    shipped: String,
+}
 
 impl Shop {
-    #[tracing::instrument(name = "open shop")]
     async fn connect() -> Result<Self, Error> {
-        tokio::time::sleep(Duration::from_millis(15)).await; // in place of a connection pool
-        Ok(Self)
+        let shipped = std::env::var("TOPIC_ARN").map_err(|_| "TOPIC_ARN is not set: it names the topic of shipped orders")?;
+        let topics = aws_sdk_sns::Client::new(&aws_sdk::config().await);
+        aws_sdk::connect(topics.list_topics().customize().interceptor(aws_sdk::ConnectOnly).send()).await?;
+        Ok(Self { topics, shipped })
     }
 
     #[tracing::instrument(name = "reserve stock", skip_all, fields(sku = order.sku, quantity = order.quantity), err)]
@@ -55,6 +61,12 @@ impl Shop {
     #[tracing::instrument(name = "charge card", skip_all)]
     async fn charge(&self, _card: &str) -> Result<(), Error> {
         tokio::time::sleep(Duration::from_millis(8)).await; // in place of a payment service
+        Ok(())
+    }
+
+    async fn announce(&self, order: &Order) -> Result<(), Error> {
+        let shipped = json!({ "sku": order.sku, "quantity": order.quantity }).to_string();
+        self.topics.publish().topic_arn(&self.shipped).message(shipped).send().await?;
         Ok(())
     }
 

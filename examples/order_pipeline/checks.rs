@@ -14,7 +14,7 @@ use std::{
 
 type Check = (&'static str, fn(&Run) -> Result<(), String>);
 
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 12] = [
     ("three orders are accepted, the malformed one is refused", callers_have_their_answers),
     ("the initializers are spans of the first invocation's trace", init_is_in_the_first_trace),
     ("the caller has its response before the work after the response starts", answer_comes_first),
@@ -22,6 +22,7 @@ const CHECKS: [Check; 11] = [
     ("the malformed order's trace is flagged", malformed_is_flagged),
     ("the queue's node hangs on the call that sent the message", queue_hangs_on_the_call),
     ("the worker has a span per message that names and links its producer", messages_name_their_producers),
+    ("the call that announces a shipped order hangs on the message of that order", shipped_is_announced),
     ("only the failed message is retried, and then succeeds", one_message_comes_back),
     ("the failed message's span is a fault with its exception", failed_message_is_a_fault),
     ("every document is valid, and every parent exists", documents_are_valid),
@@ -167,6 +168,19 @@ fn messages_name_their_producers(run: &Run) -> Result<(), String> {
     let batch = run.traces.find(|document| document.name == "process orders");
     let links = batch.iter().map(|batch| batch.links.len()).max();
     ensure(links == Some(3), format!("the batch of three producers has {links:?} links"))
+}
+
+fn shipped_is_announced(run: &Run) -> Result<(), String> {
+    let mut handled: Vec<String> = messages(run).iter().filter(|span| !span.fault).map(|span| span.id.clone()).collect();
+    let calls = run.traces.find(|document| document.name == "SNS" && !document.in_progress);
+    let mut callers: Vec<String> = calls.iter().filter_map(|call| call.parent_id.clone()).collect();
+    handled.sort();
+    callers.sort();
+    ensure(handled.len() == 3 && callers == handled, format!("messages {handled:?}, calls from {callers:?}"))?;
+    let well = |call: &Document| {
+        call.namespace.as_deref() == Some("aws") && call.aws.get("operation").is_some_and(|name| name == "Publish")
+    };
+    ensure(calls.iter().all(|call| well(call) && !call.fault && !call.error), "a call failed, or is another")
 }
 
 fn one_message_comes_back(run: &Run) -> Result<(), String> {

@@ -9,6 +9,7 @@ mod show;
 
 use lambda_lifecycle_sandbox::{
     function::Function,
+    sns::Sns,
     sqs::{EventSourceMapping, Queue, QueueOptions, Sqs},
     url::FunctionUrl,
     xray::{Daemon, TraceStore},
@@ -92,10 +93,11 @@ fn build_functions() -> Result<[PathBuf; 2], Box<dyn Error>> {
 }
 
 async fn place_orders([api, worker]: [PathBuf; 2]) -> Result<Run, Box<dyn Error>> {
-    eprintln!("starting the sandbox: X-Ray daemon, SQS, Lambda …");
+    eprintln!("starting the sandbox: X-Ray daemon, SQS, SNS, Lambda …");
     let daemon = Daemon::start().await?;
-    let sqs = Sqs::start().await?;
+    let (sqs, sns) = (Sqs::start().await?, Sns::start().await?);
     let queue = sqs.create_queue("orders", QueueOptions::default()).await?;
+    let shipped = sns.create_topic("shipped");
     let traces = daemon.store();
     let function = |name: &str, program: PathBuf| {
         Function::builder(name, program).xray(daemon.address()).trace_store(traces.clone()).log_format("JSON")
@@ -106,7 +108,12 @@ async fn place_orders([api, worker]: [PathBuf; 2]) -> Result<Run, Box<dyn Error>
         .timeout(Duration::from_secs(5))
         .build()
         .await;
-    let worker = function("order-worker", worker).timeout(Duration::from_secs(5)).build().await;
+    let worker = function("order-worker", worker)
+        .env("TOPIC_ARN", &shipped.arn)
+        .env("AWS_ENDPOINT_URL_SNS", sns.endpoint())
+        .timeout(Duration::from_secs(5))
+        .build()
+        .await;
     let url = FunctionUrl::start(api.clone()).await?;
 
     eprintln!("placing orders at {} …\n", url.url());
