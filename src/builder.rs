@@ -339,6 +339,9 @@ impl Builder {
     }
 
     /// Whether a handler that blocks its thread past the deadline is reported. Default: yes.
+    ///
+    /// The report needs a thread. It starts with the first invocation that is traced or measured, or in the Init phase if the function has less than
+    /// 1,769 MB of memory.
     pub fn watchdog(mut self, on: bool) -> Self {
         self.settings.watchdog = on;
         self
