@@ -4,6 +4,7 @@ use super::{https::HttpsClient, traced};
 use crate::{
     environment::variable,
     notice::{Problem, Warning},
+    urls,
 };
 use aws_config::{
     BehaviorVersion, ConfigLoader, Region, SdkConfig,
@@ -24,6 +25,10 @@ const OTHER_SOURCES: [&str; 4] = ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_
 const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
 /// The address of an agent that provides credentials: under SnapStart, on ECS and on EKS.
 const CONTAINERS: [&str; 2] = ["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
+/// The secret that belongs to it, and the older name that `aws_config` also reads.
+const SECRET_KEYS: [&str; 2] = ["AWS_SECRET_ACCESS_KEY", "SECRET_ACCESS_KEY"];
+/// An endpoint for all services. `AWS_ENDPOINT_URL_<SERVICE>` is one for that service.
+const ENDPOINT: &str = "AWS_ENDPOINT_URL";
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
 /// The configuration of AWS SDK clients on Lambda, from the variables that Lambda sets: see the [module](super#configuration).
@@ -62,6 +67,7 @@ impl HttpsClient {
         self.settings();
         let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(traced(self.clone())).region(LambdaRegion);
         let loader = with_valid_retries(loader);
+        warn_of_invalid_endpoints();
         if let Some(name) = OTHER_SOURCES.into_iter().find(|name| variable(name).is_some()) {
             log_fallback(name);
             return loader;
@@ -75,6 +81,7 @@ impl HttpsClient {
         let loader = without_profiles(loader);
         let environment = EnvironmentVariableCredentialsProvider::new();
         if !container {
+            warn_without_secret_key();
             return loader.credentials_provider(environment);
         }
         let provider = ProviderConfig::without_region().with_http_client(self.without_proxy());
@@ -134,6 +141,36 @@ fn warn_without_credentials() {
     if !has_profiles {
         Problem { name: Some(ACCESS_KEY.to_owned()), ..Problem::new(Warning::AwsCredentialsMissing) }.log_once();
     }
+}
+
+/// Without it every call fails, with an error that only the handler sees.
+fn warn_without_secret_key() {
+    if !SECRET_KEYS.into_iter().any(|name| variable(name).is_some()) {
+        Problem { name: Some(SECRET_KEYS[0].to_owned()), ..Problem::new(Warning::AwsCredentialsMissing) }.log_once();
+    }
+}
+
+/// The SDK's error of a call to such an endpoint does not name the variable.
+fn warn_of_invalid_endpoints() {
+    if variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|flag| flag.eq_ignore_ascii_case("true")) {
+        return;
+    }
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| is_endpoint(name)) else { continue };
+        let value = value.to_string_lossy();
+        if !value.is_empty() && !is_url(&value) {
+            Problem::invalid(name, &urls::without_secrets(&value), "http://host or https://host").log_once();
+        }
+    }
+}
+
+fn is_endpoint(variable: &str) -> bool {
+    variable.strip_prefix(ENDPOINT).is_some_and(|service| service.is_empty() || service.starts_with('_'))
+}
+
+fn is_url(text: &str) -> bool {
+    let Ok(url) = text.parse::<http::Uri>() else { return false };
+    url.host().is_some_and(|host| !host.is_empty()) && matches!(url.scheme_str(), Some("http" | "https"))
 }
 
 /// The region of the environment, or else of a profile, with a warning if there is none. The metadata service is not called:

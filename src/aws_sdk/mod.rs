@@ -39,9 +39,9 @@
 //! you enable them in your own dependency on it. ring is not validated for FIPS: if you need that, set `loader().http_client(..)`
 //! to your own client.
 //!
-//! A missing region, missing credentials, invalid numbers of retries, an invalid proxy and an invalid bundle of certificates are
-//! logged once, as a warning that names the variable. Call [`Lifecycle::from_env`](crate::Lifecycle::from_env) first, so that
-//! there is a log.
+//! A missing region, missing credentials, invalid numbers of retries, an endpoint that is not a URL, an invalid proxy and an
+//! invalid bundle of certificates are logged once, as a warning that names the variable. Call
+//! [`Lifecycle::from_env`](crate::Lifecycle::from_env) first, so that there is a log.
 //!
 //! # Connections
 //!

@@ -1,6 +1,7 @@
 //! The configuration that `aws_sdk::config` reads from the environment.
 
 use crate::{
+    agent::Agent,
     function::Probe,
     service::temporary_file,
     support::{Stage, Tested, ensure, test},
@@ -8,10 +9,6 @@ use crate::{
 use lambda_lifecycle_sandbox::function::{FunctionBuilder, TraceMode};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-};
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = vec![
@@ -22,6 +19,12 @@ pub(crate) fn tests() -> Vec<Trial> {
             "configuration: without credentials there is a warning with the variable's name, and Init continues",
             without_credentials,
         ),
+        test(
+            "configuration: without the secret key there is a warning with the variable's name, and Init continues",
+            without_secret_key,
+        ),
+        test("configuration: an endpoint that is not a URL is named without its password, and Init continues", invalid_endpoints),
+        test("configuration: a flag that is invalid is named, and Init continues", invalid_flags),
         test("configuration: a bundle that cannot be used is named, and Init continues", bundles),
         test("configuration: a bundle given in code that cannot be used is an error", bundle_in_code),
         test("configuration: a proxy that is not valid is named without its password", invalid_proxy),
@@ -41,7 +44,7 @@ const LAMBDA: [(&str, &str); 4] = [
 type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [(&'static str, &'static str)]);
 
 /// Variables beside those of Lambda, and what the configuration must say then, by JSON pointers.
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     (
         "what Lambda sets",
         &[],
@@ -78,6 +81,11 @@ const CASES: [Case; 14] = [
     ),
     ("FIPS endpoints", &[("AWS_USE_FIPS_ENDPOINT", "true")], &[("/endpoint", "https://sqs-fips.eu-west-1.amazonaws.com/")]),
     ("dual-stack endpoints", &[("AWS_USE_DUALSTACK_ENDPOINT", "true")], &[("/endpoint", "https://sqs.eu-west-1.api.aws/")]),
+    (
+        "FIPS and dual-stack endpoints at once",
+        &[("AWS_USE_FIPS_ENDPOINT", "true"), ("AWS_USE_DUALSTACK_ENDPOINT", "true")],
+        &[("/endpoint", "https://sqs-fips.eu-west-1.api.aws/")],
+    ),
     ("retries", &[("AWS_MAX_ATTEMPTS", "7"), ("AWS_RETRY_MODE", "adaptive")], &[("/attempts", "7"), ("/retry mode", "Adaptive")]),
     (
         "attempts and a mode that are invalid",
@@ -111,6 +119,11 @@ async fn configured(change: impl FnOnce(FunctionBuilder) -> FunctionBuilder) -> 
     .await
 }
 
+fn without_keys(function: FunctionBuilder) -> FunctionBuilder {
+    let without = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    without.iter().fold(function, |function, name| function.env(name, ""))
+}
+
 async fn described(stage: &Stage) -> Result<Value, Failed> {
     let answer = stage.invoke(json!({})).await?;
     Ok(serde_json::from_slice(&answer.result.map_err(|error| format!("{error:?}"))?)?)
@@ -134,38 +147,28 @@ fn warned(stage: &Stage, variable: &str) -> bool {
 }
 
 async fn container() -> Tested {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}/credentials", listener.local_addr()?);
-    let (asked, requests) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await?;
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            request.push(stream.read_u8().await?);
-        }
-        let body = r#"{"AccessKeyId":"CONTAINER","SecretAccessKey":"s","Token":"t","Expiration":"2099-01-01T00:00:00Z"}"#;
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(head.as_bytes()).await?;
-        let _ = asked.send(String::from_utf8_lossy(&request).to_lowercase());
-        // It stays open until the function ends.
-        stream.read_u8().await
-    });
-    let stage = configured(|function| {
-        function
-            .env("AWS_ACCESS_KEY_ID", "")
-            .env("AWS_SECRET_ACCESS_KEY", "")
-            .env("AWS_SESSION_TOKEN", "")
-            .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
-            .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "secret-of-the-agent")
-            // The agent is in the environment, and never behind a proxy.
-            .env("HTTP_PROXY", "http://127.0.0.1:1")
-    })
-    .await?;
-    let described = described(&stage).await?;
-    says(&described, "/credentials/key", "CONTAINER")?;
-    says(&described, "/credentials/token", "t")?;
-    let request = requests.await?;
-    ensure(request.contains("authorization: secret-of-the-agent"), request)
+    let file = temporary_file("token");
+    std::fs::write(&file, "secret-of-the-agent")?;
+    for (name, value) in [
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "secret-of-the-agent".into()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.clone().into_os_string()),
+    ] {
+        let agent = Agent::start(&["2099-01-01T00:00:00Z"]).await?;
+        let stage = configured(|function| {
+            without_keys(function)
+                .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", agent.url())
+                .env(name, value)
+                // The agent is in the environment, and never behind a proxy.
+                .env("HTTP_PROXY", "http://127.0.0.1:1")
+        })
+        .await?;
+        let described = described(&stage).await?;
+        says(&described, "/credentials/key", "CONTAINER1")?;
+        says(&described, "/credentials/token", "t")?;
+        let tokens = agent.tokens();
+        ensure(tokens[0] == "secret-of-the-agent", format!("{name}: {tokens:?}"))?;
+    }
+    Ok(std::fs::remove_file(&file)?)
 }
 
 async fn profile() -> Tested {
@@ -195,17 +198,49 @@ async fn without_region() -> Tested {
 }
 
 async fn without_credentials() -> Tested {
-    let stage = configured(|function| {
-        let without = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
-        let function = without.iter().fold(function, |function, name| function.env(name, ""));
-        // No machine is asked for credentials in a test.
-        function.env("AWS_EC2_METADATA_DISABLED", "true")
-    })
-    .await?;
+    // No machine is asked for credentials in a test.
+    let stage = configured(|function| without_keys(function).env("AWS_EC2_METADATA_DISABLED", "true")).await?;
     let described = described(&stage).await?;
     ensure(described["credentials"]["error"].is_string(), described.to_string())?;
     says(&described, "/region", "eu-west-1")?;
     ensure(warned(&stage, "AWS_ACCESS_KEY_ID"), "no warning names AWS_ACCESS_KEY_ID")
+}
+
+async fn without_secret_key() -> Tested {
+    let stage = configured(|function| function.env("AWS_SECRET_ACCESS_KEY", "")).await?;
+    let described = described(&stage).await?;
+    ensure(described["credentials"]["error"].is_string(), described.to_string())?;
+    ensure(warned(&stage, "AWS_SECRET_ACCESS_KEY"), "no warning names AWS_SECRET_ACCESS_KEY")
+}
+
+async fn invalid_endpoints() -> Tested {
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", "not a URL"),
+        ("AWS_ENDPOINT_URL_SQS", "localhost:9324"),
+        ("AWS_ENDPOINT_URL_SQS", "ftp://user:hunter2@localhost"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://"),
+    ] {
+        let stage = configured(|function| function.env(name, value)).await?;
+        described(&stage).await?;
+        ensure(warned(&stage, name), format!("no warning names {name}: {value}"))?;
+        ensure(!stage.function.logs().iter().any(|line| line.text.contains("hunter2")), "the password is in the log")?;
+        let stage = configured(|function| function.env(name, value).env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")).await?;
+        says(&described(&stage).await?, "/endpoint", "https://sqs.eu-west-1.amazonaws.com/")?;
+        ensure(!warned(&stage, name), format!("{name} is ignored, and a warning names it"))?;
+    }
+    let stage = configured(|function| function.env("AWS_ENDPOINT_URL_SQS", "http://[::1]:9324/base")).await?;
+    described(&stage).await?;
+    ensure(stage.codes().is_empty(), format!("{:?}", stage.problems()))
+}
+
+/// The line may be of `aws_config`, which reads the flags.
+async fn invalid_flags() -> Tested {
+    for name in ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"] {
+        let stage = configured(|function| function.env(name, "perhaps")).await?;
+        says(&described(&stage).await?, "/endpoint", "https://sqs.eu-west-1.amazonaws.com/")?;
+        ensure(!stage.logged(name).is_empty(), format!("no line names {name}"))?;
+    }
+    Ok(())
 }
 
 async fn bundles() -> Tested {

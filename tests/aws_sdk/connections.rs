@@ -1,6 +1,7 @@
 //! Connections that are opened before the first invocation, and how they survive a freeze.
 
 use crate::{
+    agent::Agent,
     function::Probe,
     service::{Fate, Manner, Received, Service},
     support::{Stage, Tested, ensure, test, within},
@@ -19,6 +20,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("connect: the first call makes no handshake, and nothing was signed, sent or written before it", first_call),
         test("connect: without it the first call makes the handshake", without),
         test("connect: a call that is refused has connected", refused),
+        test("connect: credentials that have expired connect, and the error of the call says so", expired),
+        test("connect: expired credentials of a container are asked for again by the first call", renewed),
+        test("connect: a container without its agent is a warning, and Init continues", without_agent),
         test("connect: a service that cannot be reached is a warning, and Init continues", unreachable),
         test("connect: a certificate that is not trusted is a warning, and Init continues", untrusted),
         test("connect: a proxy that refuses is a warning, and Init continues", refusing_proxy),
@@ -107,14 +111,61 @@ async fn refused() -> Tested {
     ensure(service.handshakes() == 1, format!("{} handshakes", service.handshakes()))
 }
 
+async fn expired() -> Tested {
+    let service = Service::start(Manner::Expired).await?;
+    for probe in [Probe::Connects, Probe::ConnectsWithCall] {
+        let stage = function(probe, &service, |function| function).await?;
+        let said = invoke(&stage).await?;
+        ensure(said["connected"] == true && said["sent"] == false, said.to_string())?;
+        ensure(said["error"].as_str().is_some_and(|error| error.contains("ExpiredTokenException")), said.to_string())?;
+    }
+    ensure(service.handshakes() == 2, format!("{} handshakes", service.handshakes()))
+}
+
+fn in_container(function: FunctionBuilder, agent: &str) -> FunctionBuilder {
+    let without = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    let function = without.iter().fold(function, |function, name| function.env(name, ""));
+    function.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", agent)
+}
+
+async fn renewed() -> Tested {
+    let service = Service::start(Manner::Usual).await?;
+    // As after a restore, long after the snapshot.
+    let agent = Agent::start(&["2001-01-01T00:00:00Z", "2099-01-01T00:00:00Z"]).await?;
+    let stage = function(Probe::Connects, &service, |function| in_container(function, &agent.url())).await?;
+    stage.function.warm_up().await?;
+    ensure(agent.tokens().len() == 1, format!("asked {} times in the Init phase", agent.tokens().len()))?;
+    sent_at_once(&invoke(&stage).await?, true)?;
+    sent_at_once(&invoke(&stage).await?, true)?;
+    let received = service.received();
+    let signed: Vec<&str> = received.iter().filter_map(|request| request.header("authorization")).collect();
+    ensure(signed.len() == 2 && signed.iter().all(|signed| signed.contains("Credential=CONTAINER2/")), format!("{signed:?}"))?;
+    ensure(agent.tokens().len() == 2, format!("asked {} times", agent.tokens().len()))
+}
+
+async fn without_agent() -> Tested {
+    let service = Service::start(Manner::Usual).await?;
+    let unused = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    for agent in [format!("http://{unused}/"), "not a URL".to_owned(), "http://example.com/not-local".to_owned()] {
+        let stage = function(Probe::Connects, &service, |function| in_container(function, &agent)).await?;
+        let said = connects_later(&stage).await?;
+        ensure(said["sent"] == false, format!("{agent}: {said}"))?;
+    }
+    Ok(())
+}
+
 async fn unreachable() -> Tested {
     let service = Service::start(Manner::Usual).await?;
     let unused = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
     let closed = format!("https://localhost:{unused}");
-    for (probe, endpoint) in
-        [(Probe::Connects, closed.as_str()), (Probe::ConnectsWithCall, &closed), (Probe::Connects, "not a URL")]
-    {
-        let stage = function(probe, &service, |function| function.env("AWS_ENDPOINT_URL", endpoint)).await?;
+    for (probe, name, endpoint) in [
+        (Probe::Connects, "AWS_ENDPOINT_URL", closed.as_str()),
+        (Probe::ConnectsWithCall, "AWS_ENDPOINT_URL", &closed),
+        (Probe::Connects, "AWS_ENDPOINT_URL", "not a URL"),
+        (Probe::Connects, "AWS_ENDPOINT_URL_SQS", "not a URL"),
+        (Probe::ConnectsWithCall, "AWS_ENDPOINT_URL_SQS", "ftp://localhost"),
+    ] {
+        let stage = function(probe, &service, |function| function.env(name, endpoint)).await?;
         let said = connects_later(&stage).await?;
         ensure(said["sent"] == false, said.to_string())?;
     }

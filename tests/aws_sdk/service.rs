@@ -49,8 +49,8 @@ struct State {
     handshakes: AtomicUsize,
     closed: AtomicUsize,
     received: Mutex<Vec<Received>>,
-    /// Calls are refused with `AccessDenied`.
-    denies: bool,
+    /// Calls are refused with this error.
+    refuses: Option<&'static str>,
     /// No request gets a response.
     silent: bool,
     /// The connection is closed after the response to a `HEAD`.
@@ -70,6 +70,8 @@ pub(crate) struct Service {
 pub(crate) enum Manner {
     Usual,
     Denies,
+    /// The credentials of its callers have expired.
+    Expired,
     Silent,
     ClosesAfterHead,
 }
@@ -96,7 +98,11 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let state = Arc::new(State {
-            denies: manner == Manner::Denies,
+            refuses: match manner {
+                Manner::Denies => Some("AccessDeniedException"),
+                Manner::Expired => Some("ExpiredTokenException"),
+                _ => None,
+            },
             silent: manner == Manner::Silent,
             closes_after_head: manner == Manner::ClosesAfterHead,
             ..State::default()
@@ -199,7 +205,7 @@ async fn serve(mut stream: BufReader<TlsStream<TcpStream>>, state: &State, mut f
                     std::future::pending::<()>().await;
                 }
                 let closes = head && state.closes_after_head;
-                let response = response(head, state.denies, closes);
+                let response = response(head, state.refuses, closes);
                 if stream.write_all(response.as_bytes()).await.is_err() || stream.flush().await.is_err() || closes {
                     let _ = stream.shutdown().await;
                     return;
@@ -225,15 +231,14 @@ async fn read(stream: &mut BufReader<TlsStream<TcpStream>>) -> Option<Received> 
     Some(request)
 }
 
-fn response(head: bool, denied: bool, closes: bool) -> String {
+fn response(head: bool, refused: Option<&str>, closes: bool) -> String {
     let closes = if closes { "connection: close\r\n" } else { "" };
     if head {
         return format!("HTTP/1.1 404 Not Found\r\n{closes}content-length: 0\r\n\r\n");
     }
-    let (status, body) = if denied {
-        ("400 Bad Request", r#"{"__type":"com.amazon.coral.service#AccessDeniedException","message":"no"}"#)
-    } else {
-        ("200 OK", r#"{"MessageId":"1","MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#)
+    let (status, body) = match refused {
+        Some(error) => ("400 Bad Request", format!(r#"{{"__type":"com.amazon.coral.service#{error}","message":"no"}}"#)),
+        None => ("200 OK", r#"{"MessageId":"1","MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#.to_owned()),
     };
     let length = body.len();
     format!("HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {length}\r\n\r\n{body}")
