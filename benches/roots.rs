@@ -1,50 +1,93 @@
-//! The CPU time that root certificates cost the first connection of an SDK client. No server accepts it.
+//! The CPU time that root certificates cost the first client of a process. Each sample is a process of its own, as on Lambda.
 //!
-//! `cargo bench --manifest-path benches/Cargo.toml --bench roots`.
+//! `cargo bench --manifest-path benches/Cargo.toml --bench roots` prints rows of the table in `docs/init.md`. With `-- --write` it puts them
+//! there.
 
 use aws_sdk_sqs::{Client, config::Credentials};
+use bench_report::{section, statistics::median};
 use lambda_lifecycle::{
     aws_config::Region,
-    aws_sdk::{ConnectOnly, HttpsClient, Roots},
+    aws_sdk::{HttpsClient, Roots},
 };
-use lambda_lifecycle_benches::measure::{text, thread_cpu};
-use std::time::Duration;
+use lambda_lifecycle_benches::measure::thread_cpu;
+use std::{
+    error::Error,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-const TIMES: usize = 51;
+const SAMPLES: usize = 51;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
-    // Every row has the cost of the call itself, which the bundle of one certificate shows best.
-    for (name, roots) in [
-        ("a bundle of one certificate", Roots::Pem(ONE.into())),
-        ("Roots::Amazon", Roots::Amazon),
-        ("Roots::Compiled, the default", Roots::Compiled),
-        ("Roots::Native", Roots::Native),
-    ] {
-        let mut costs = Vec::new();
-        for _ in 0..TIMES {
-            costs.push(first_connection(roots.clone()).await);
-        }
-        costs.sort_unstable();
-        println!("{name:32} {:>10}", text(costs[TIMES / 2].as_nanos() as f64));
+/// What the others are compared with: it has the cost of the client itself.
+const BASE: &str = "one certificate";
+
+/// The first cell of each row, and its roots.
+const CHOICES: [(&str, fn() -> Roots); 3] = [
+    ("compiled roots, the default", || Roots::Compiled),
+    ("the operating system's roots", || Roots::Native),
+    ("`Roots::Amazon`", || Roots::Amazon),
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(name) = arguments.iter().skip_while(|argument| *argument != "--one").nth(1) {
+        println!("{}", create_client(roots(name)?)?);
+        return Ok(());
     }
+    let names = || std::iter::once(BASE).chain(CHOICES.map(|(name, _)| name));
+    let mut samples: Vec<Vec<f64>> = names().map(|_| Vec::new()).collect();
+    for _ in 0..SAMPLES {
+        for (name, samples) in names().zip(&mut samples) {
+            samples.push(in_a_process(name)?);
+        }
+    }
+    let milliseconds = |samples: &[f64]| format!("{:.1}", median(samples) / 1e6);
+    let base = milliseconds(&samples[0]);
+    for (name, samples) in names().zip(&samples).skip(1) {
+        let cost = milliseconds(samples);
+        let row = format!("| {name} | {BASE} | CPU time to create the first client: {cost} ms instead of {base} | `roots` |");
+        println!("{row}");
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/init.md");
+        if arguments.iter().any(|argument| argument == "--write") && !section::replace_row(&page, name, &row)? {
+            return Err(format!("docs/init.md has no row that begins with `| {name} |`").into());
+        }
+    }
+    Ok(())
 }
 
-async fn first_connection(roots: Roots) -> Duration {
-    let https = HttpsClient::with_roots(roots).expect("the bundle has a certificate");
-    let config = https
-        .loader()
-        .region(Region::new("eu-west-1"))
-        .credentials_provider(Credentials::new("AKIDEXAMPLE", "none", None, None, "bench"))
-        .endpoint_url("https://127.0.0.1:1")
-        .load()
-        .await;
-    let client = Client::new(&config);
-    let before = thread_cpu();
-    // No server listens on this port: it fails when the certificates are read and the TLS client is made.
-    let refused = client.list_queues().customize().interceptor(ConnectOnly).send().await;
-    assert!(refused.is_err(), "a server listens on port 1");
-    thread_cpu() - before
+fn roots(name: &str) -> Result<Roots, Box<dyn Error>> {
+    if name == BASE {
+        return Ok(Roots::Pem(ONE.into()));
+    }
+    let choice = CHOICES.iter().find(|(known, _)| *known == name);
+    choice.map(|(_, roots)| roots()).ok_or_else(|| format!("unknown roots: {name}").into())
+}
+
+/// Nanoseconds in a new process.
+fn in_a_process(name: &str) -> Result<f64, Box<dyn Error>> {
+    let output = Command::new(std::env::current_exe()?).args(["--one", name]).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("the process for {name} failed: {}", output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+/// Nanoseconds of this thread.
+fn create_client(roots: Roots) -> Result<u128, Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let before = thread_cpu();
+        let config = HttpsClient::with_roots(roots)?
+            .loader()
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(Credentials::new("AKIDEXAMPLE", "none", None, None, "bench"))
+            .load()
+            .await;
+        let client = Client::new(&config);
+        let spent = thread_cpu() - before;
+        drop(client);
+        Ok(spent.as_nanos())
+    })
 }
 
 /// Signed by itself, for this bench.

@@ -13,12 +13,18 @@ pub(crate) struct Contender {
     pub(crate) linked_statically: bool,
     /// Whether it uses this library.
     pub(crate) ours: bool,
+    /// Whether it is in the chart too, which shows what a user would choose between.
+    pub(crate) charted: bool,
 }
 
 /// The baseline of this library's goals.
 pub(crate) const DEFAULTS: &str = "sdk_defaults";
 /// The contender that must reach the goals.
 pub(crate) const OURS: &str = "ours";
+pub(crate) const NO_JITTER: &str = "sdk_no_jitter";
+pub(crate) const RING: &str = "sdk_ring";
+pub(crate) const CONFIG: &str = "sdk_config";
+pub(crate) const SMALL: &str = "ours_small";
 
 const SDK: Contender = Contender {
     name: DEFAULTS,
@@ -27,20 +33,21 @@ const SDK: Contender = Contender {
     build: &[],
     linked_statically: false,
     ours: false,
+    charted: true,
 };
 
 /// In the order of the tables.
 pub(crate) const CONTENDERS: &[Contender] = &[
     SDK,
     Contender {
-        name: "sdk_no_jitter",
+        name: NO_JITTER,
         what: "the same, built with `AWS_LC_SYS_NO_JITTER_ENTROPY=1`",
         build: &[("AWS_LC_SYS_NO_JITTER_ENTROPY", "1")],
         ..SDK
     },
-    Contender { name: "sdk_ring", what: "the same, with ring", package: "sdk_ring", ..SDK },
+    Contender { name: RING, what: "the same, with ring", package: "sdk_ring", ..SDK },
     Contender {
-        name: "sdk_config",
+        name: CONFIG,
         what: "`lambda_runtime` and this library's `aws_sdk::config()`",
         package: "sdk_config",
         ours: true,
@@ -59,6 +66,15 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         package: "ours",
         linked_statically: true,
         ours: true,
+        ..SDK
+    },
+    Contender {
+        name: SMALL,
+        what: "as `ours`, built with `opt-level = \"s\"`",
+        package: "ours",
+        build: &[("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s")],
+        ours: true,
+        charted: false,
         ..SDK
     },
 ];

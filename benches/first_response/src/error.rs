@@ -23,6 +23,8 @@ pub(crate) enum Error {
     SlowHandshake(Duration),
     #[error("benches/RESULTS.md has no lines `{0}` and `{1}`")]
     NoMarker(&'static str, &'static str),
+    #[error("docs/init.md has no row that begins with `| {0} |`")]
+    NoRow(&'static str),
     #[error(transparent)]
     Certificate(#[from] rcgen::Error),
     #[error(transparent)]

@@ -1,8 +1,8 @@
 //! The time of a function's first response, with one SDK call, for each way to set up the client.
 //!
 //! `cargo run --release --manifest-path benches/first_response/Cargo.toml -- --write` builds the functions in `contenders`, measures them at the
-//! CPU shares of 128, 512 and 1,769 MB, and puts the tables into `benches/RESULTS.md` and the chart into `docs/first-response.svg`. Without
-//! `--write` they are printed only.
+//! CPU shares of 128, 512 and 1,769 MB, and puts the tables into `benches/RESULTS.md`, the rows about clients into `docs/init.md`, and the chart into
+//! `docs/first-response.svg`. Without `--write` tables and rows are printed only.
 //!
 //! - `--rounds 100` measures longer, `--only sdk_defaults,ours` measures those alone, `--sizes 128` at this share alone.
 //! - `--one-root` gives the contenders the root certificate of the endpoint alone, without the system's: what is left out is what reading them costs.
@@ -19,6 +19,7 @@ mod error;
 mod handshake;
 mod measured;
 mod report;
+mod rows;
 mod sample;
 mod service;
 
@@ -112,7 +113,7 @@ fn run() -> Result<ExitCode, Error> {
                 build::build(&here.join("contenders"), contender)?
             }
         };
-        all.push(Measured::new(contender, program, &options.sizes));
+        all.push(Measured::new(contender, program, &options.sizes)?);
     }
     let service = Service::start(options.one_root)?;
     let handshake = handshake::measure(&service)?;
@@ -122,9 +123,12 @@ fn run() -> Result<ExitCode, Error> {
     let machine = Machine::here()?;
     let tables = report::tables(&all, &options.sizes, &machine, options.rounds, &handshake, service.roots())?;
     println!("{tables}");
+    let rows = rows::rows(&all);
+    rows.iter().for_each(|(_, row)| println!("{row}"));
     let benches = here.join("..");
     if options.write {
         report::write(&benches.join("RESULTS.md"), &tables)?;
+        rows::write(&benches.join("../docs/init.md"), &rows)?;
         chart::write(&benches.join("../docs/first-response.svg"), &all, &machine, options.rounds)?;
     }
     let failed = if options.check { check::print(&all, &options.sizes) } else { 0 };
@@ -137,7 +141,7 @@ async fn in_rounds(all: &mut [Measured], stage: &Stage, rounds: usize) -> Result
         // Each contender is first equally often, because the order affects the caches.
         for index in 0..all.len() {
             let index = (index + round) % all.len();
-            let Measured { contender, program, sizes } = &mut all[index];
+            let Measured { contender, program, sizes, .. } = &mut all[index];
             for size in sizes {
                 let sample = stage.sample(contender, program, size.mb).await?;
                 size.push(&sample);

@@ -2,7 +2,7 @@
 
 use crate::{contender::Contender, sample::Sample};
 use bench_report::statistics::median;
-use std::path::PathBuf;
+use std::{fs, io, path::PathBuf};
 
 /// The memory sizes, in MB, whose CPU shares are measured.
 pub(crate) const SIZES: [u32; 3] = [128, 512, 1_769];
@@ -10,6 +10,8 @@ pub(crate) const SIZES: [u32; 3] = [128, 512, 1_769];
 pub(crate) struct Measured {
     pub(crate) contender: &'static Contender,
     pub(crate) program: PathBuf,
+    /// Of the program's file.
+    pub(crate) bytes: u64,
     pub(crate) sizes: Vec<Size>,
 }
 
@@ -26,9 +28,13 @@ pub(crate) struct Size {
 }
 
 impl Measured {
-    pub(crate) fn new(contender: &'static Contender, program: PathBuf, sizes: &[u32]) -> Self {
+    pub(crate) fn new(contender: &'static Contender, program: PathBuf, sizes: &[u32]) -> io::Result<Self> {
         let sizes = sizes.iter().map(|&mb| Size { mb, ..Size::default() }).collect();
-        Self { contender, program, sizes }
+        Ok(Self { contender, bytes: fs::metadata(&program)?.len(), program, sizes })
+    }
+
+    pub(crate) fn megabytes(&self) -> f64 {
+        self.bytes as f64 / f64::from(1 << 20)
     }
 
     pub(crate) fn at(&self, mb: u32) -> Option<&Size> {
@@ -48,9 +54,13 @@ impl Size {
     }
 }
 
+pub(crate) fn named<'a>(all: &'a [Measured], name: &str) -> Option<&'a Measured> {
+    all.iter().find(|measured| measured.contender.name == name)
+}
+
 /// The contender of this name, at a memory size.
 pub(crate) fn of<'a>(all: &'a [Measured], name: &str, mb: u32) -> Option<&'a Size> {
-    all.iter().find(|measured| measured.contender.name == name)?.at(mb)
+    named(all, name)?.at(mb)
 }
 
 /// A quotient of two medians.

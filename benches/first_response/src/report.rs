@@ -17,7 +17,7 @@ use std::{fmt::Write as _, fs, path::Path};
 const BEGIN: &str = "<!-- first response: begin -->";
 const END: &str = "<!-- first response: end -->";
 
-const TITLES: [&str; 10] = [
+const TITLES: [&str; 11] = [
     "contender",
     "Init",
     "first response",
@@ -25,6 +25,7 @@ const TITLES: [&str; 10] = [
     "start to first response",
     "CPU in all",
     "resident MB",
+    "program MB",
     "first response, ratio",
     "start to first response, ratio",
     "CPU in all, ratio",
@@ -65,6 +66,7 @@ pub(crate) fn tables(
             let times: [&[f64]; 5] = [&size.init, &size.first, &size.second, &size.start_to_first, &size.cpu];
             let mut cells: Vec<String> = times.into_iter().map(milliseconds).collect();
             cells.push(format!("{:.1}", median(&size.resident)));
+            cells.push(format!("{:.1}", measured.megabytes()));
             let ratios = base.map(|base| {
                 [(&size.first, &base.first), (&size.start_to_first, &base.start_to_first), (&size.cpu, &base.cpu)]
                     .map(|(value, base)| format!("{:.3}", ratio(value, base)))
