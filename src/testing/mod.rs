@@ -2,6 +2,13 @@
 //!
 //! Needs the feature `testing`. To test a whole function with real processes, use the sandbox, `lambda-lifecycle-sandbox`.
 //!
+//! | to test | call |
+//! |---|---|
+//! | a function that the handler calls | [`TestInvocation::run`] |
+//! | a whole service with an event as JSON, such as `sqs::batch(..)` | [`TestInvocation::call`] |
+//! | an HTTP service (feature `http`) | `TestInvocation::serve` |
+//! | the work after the response | [`TestInvocation::respond`], after one of these |
+//!
 //! ```
 //! use lambda_lifecycle::Invocation;
 //! use std::time::Duration;
@@ -29,8 +36,19 @@
 //! # }) }
 //! ```
 
+mod call;
+#[cfg(feature = "sqs")]
+mod events;
+#[cfg(feature = "http")]
+mod http;
+
+#[cfg(feature = "sqs")]
+pub use events::sqs_event;
+#[cfg(feature = "http")]
+pub use http::HttpEvent;
+
 use crate::{
-    Invocation, Lifecycle, after_response,
+    Invocation, Lifecycle, Outcome, after_response,
     deadline::Alarm,
     export::unmark,
     ids,
@@ -170,6 +188,11 @@ impl TestInvocation {
         ended.iter_mut().for_each(unmark);
         spans.append(&mut ended);
         spans.clone()
+    }
+
+    /// How the invocation ended; `None` before that. [`run`](Self::run) does not end it.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.invocation.notes().outcome.clone()
     }
 
     /// The value of an annotation made with [`Invocation::annotate`].
