@@ -5,11 +5,13 @@ use crate::{
     export::{Exporters, Given, queue},
     invocation::Hooks,
     notice::Problem,
+    runtime::Resources,
     settings::Settings,
     shutdown::OnShutdown,
     trace,
     xray::{Redaction, Redactor},
 };
+use lambda_runtime::Error;
 use opentelemetry::{Key, KeyValue, Value};
 use opentelemetry_sdk::trace::{ShouldSample, SpanExporter};
 use std::{future::Future, time::Duration};
@@ -32,6 +34,7 @@ pub struct Builder {
     pub(crate) given: Given,
     pub(crate) hooks: Hooks,
     pub(crate) on_shutdown: Option<OnShutdown>,
+    pub(crate) snapstart: Resources,
     /// Makes the tracer the global one, if an exporter needs it.
     pub(crate) install_tracer: Option<fn()>,
     /// The invalid options.
@@ -447,6 +450,47 @@ impl Builder {
         self
     }
 
+    /// Runs before Lambda takes the SnapStart snapshot of the initialized environment. Close here what must not be in the
+    /// snapshot. Without SnapStart the hook is not called.
+    ///
+    /// Hooks run in reverse order of their registration, after those of
+    /// [`register_snapstart_resource`](crate::Lifecycle::register_snapstart_resource). A hook that fails or panics ends the
+    /// function. Its error is posted to `/init/error`, logged and returned by [`run`](crate::Lifecycle::run).
+    /// [`init`](crate::init#snapstart) describes what the library does itself.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Error, Lifecycle};
+    /// # async fn load_prices() -> Result<(), Error> { Ok(()) }
+    /// # async fn refresh_secrets() -> Result<(), Error> { Ok(()) }
+    ///
+    /// let life = Lifecycle::builder()
+    ///     .before_snapshot(|| async { load_prices().await })
+    ///     .after_restore(|| async { refresh_secrets().await })
+    ///     .build();
+    /// ```
+    pub fn before_snapshot<F, E>(mut self, hook: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error> + 'static,
+    {
+        self.snapstart.before_snapshot(hook);
+        self
+    }
+
+    /// Runs in each environment that is restored from a SnapStart snapshot, before its first event. Reconnect here, refresh
+    /// credentials and seed random numbers. Without SnapStart the hook is not called.
+    ///
+    /// Hooks run in the order of their registration, and share the 10 seconds that Lambda gives a restore. A hook that fails or
+    /// panics ends the function. Its error is posted to `/restore/error`, logged and returned by [`run`](crate::Lifecycle::run).
+    pub fn after_restore<F, E>(mut self, hook: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error> + 'static,
+    {
+        self.snapstart.after_restore(hook);
+        self
+    }
+
     /// Runs when the platform ends the environment, and when [`run`](crate::Lifecycle::run) ends with an error. Hooks run in
     /// reverse order and have 400 ms together. Then the last flush runs, and `run` returns.
     ///
@@ -496,7 +540,7 @@ mod tests {
     ];
 
     /// Options that are set in code only, with the reason.
-    const IN_CODE: [(&str, &str); 14] = [
+    const IN_CODE: [(&str, &str); 16] = [
         ("log_key", "a value has a type, and a key of the deployment is a variable that code reads"),
         ("exporter", "an exporter is a value"),
         ("sampler", "OTEL_TRACES_SAMPLER sets it, with OpenTelemetry's name"),
@@ -510,6 +554,8 @@ mod tests {
         ("after_response", "a hook is code"),
         ("on_unfinished", "a hook is code"),
         ("on_thaw", "a hook is code"),
+        ("before_snapshot", "a hook is code"),
+        ("after_restore", "a hook is code"),
         ("on_shutdown", "a hook is code"),
     ];
 

@@ -8,7 +8,7 @@ use crate::{
     invocation::Shared,
     logs,
     notice::{self, Data, Warning},
-    runtime::{Respond, Runtime},
+    runtime::{Resources, Respond, Runtime},
     service::{HandlerLayer, HandlerService, Payload, RuntimeLayer, RuntimeService, TrackedStream},
     settings,
     shutdown::{self, OnShutdown},
@@ -82,7 +82,7 @@ pub struct Lifecycle<L = Identity> {
     shared: Arc<Shared>,
     on_shutdown: Option<OnShutdown>,
     init: InitPhase,
-    snapstart: Vec<Arc<dyn SnapStartResource>>,
+    snapstart: Resources,
     layers: L,
 }
 
@@ -391,11 +391,12 @@ impl<L> Lifecycle<L> {
         Optional::new(value, setup)
     }
 
-    /// Hooks around a SnapStart snapshot: see [`SnapStartResource`]. Without SnapStart they are not called.
+    /// Hooks around a SnapStart snapshot for a value that `main` has created: see [`SnapStartResource`]. Without SnapStart they
+    /// are not called.
     ///
     /// Register resources that others depend on first. Hooks before the snapshot run in reverse order, and those after the
-    /// restore in order. A hook that fails or panics ends the function. Its error is posted to Lambda, logged and returned by
-    /// [`run`](Self::run).
+    /// restore in order. The hooks of [`Builder::before_snapshot`] and [`Builder::after_restore`] count as registered before. A
+    /// hook that fails or panics ends the function. Its error is posted to Lambda, logged and returned by [`run`](Self::run).
     ///
     /// ```no_run
     /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
@@ -424,6 +425,28 @@ impl<L> Lifecycle<L> {
     pub fn register_snapstart_resource(mut self, resource: Arc<dyn SnapStartResource>) -> Self {
         self.snapstart.push(resource);
         self
+    }
+
+    /// All SnapStart hooks, for a `lambda_runtime::Runtime` with the [layers](crate::service).
+    ///
+    /// The first one is the library's own. After a restore it seeds the ids again, and makes clients of `aws_sdk::config` open new
+    /// connections.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Error, LambdaEvent, Lifecycle, service_fn};
+    /// use lambda_runtime::{Runtime, tower::Layer};
+    /// use serde_json::Value;
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Error> {
+    ///     let life = Lifecycle::builder().after_restore(|| async { Ok::<_, Error>(()) }).build();
+    ///     let handler = service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(event.payload));
+    ///     let runtime = Runtime::new(life.handler_layer().layer(handler)).layer(life.runtime_layer());
+    ///     life.snapstart_resources().into_iter().fold(runtime, Runtime::register_snapstart_resource).run().await
+    /// }
+    /// ```
+    pub fn snapstart_resources(&self) -> Vec<Arc<dyn SnapStartResource>> {
+        self.snapstart.with_the_librarys()
     }
 
     /// Serves events one at a time, to a handler that may borrow from `main`. It also serves one at a time on Managed Instances,
@@ -560,7 +583,7 @@ async fn prepare(shared: &Arc<Shared>) {
 impl Builder {
     /// Builds the lifecycle. Sets the global subscriber, if the log or the trace is enabled and none is set.
     pub fn build(self) -> Lifecycle {
-        let Self { mut settings, given, hooks, on_shutdown, install_tracer, mut problems } = self;
+        let Self { mut settings, given, hooks, on_shutdown, snapstart, install_tracer, mut problems } = self;
         problems.extend(settings.read_env());
         problems.extend(subscribe(&settings));
         for problem in problems {
@@ -573,6 +596,6 @@ impl Builder {
         let shared = Shared::new(settings, hooks, given);
         tracing::debug!("spans go to: {}", shared.destinations.describe());
         let init = InitPhase::begin(&shared);
-        Lifecycle { shared, on_shutdown, init, snapstart: Vec::new(), layers: Identity::new() }
+        Lifecycle { shared, on_shutdown, init, snapstart, layers: Identity::new() }
     }
 }

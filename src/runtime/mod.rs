@@ -17,6 +17,7 @@ pub(crate) use answer::is_of_loop;
 pub use respond::{Respond, RespondFuture};
 pub(crate) use shared::Shared;
 pub use shared::{EventsRefused, ServiceNotReady};
+pub(crate) use snapstart::Resources;
 
 use crate::{
     Environment, EnvironmentError, InitializationType, environment::kind, invocation, panics::Panic, runtime_api::Client,
@@ -58,7 +59,7 @@ use worker::Stopped;
 pub struct Runtime<S> {
     service: S,
     shared: Arc<Shared>,
-    resources: Vec<Arc<dyn SnapStartResource>>,
+    resources: Resources,
 }
 
 impl<S: Debug> Debug for Runtime<S> {
@@ -95,7 +96,7 @@ where
 
     fn with(handler: H, shared: Shared) -> Self {
         let shared = Arc::new(shared);
-        Self { service: Respond::new(handler, Arc::clone(&shared)), shared, resources: Vec::new() }
+        Self { service: Respond::new(handler, Arc::clone(&shared)), shared, resources: Resources::default() }
     }
 }
 
@@ -121,16 +122,16 @@ impl<S> Runtime<S> {
         self
     }
 
-    pub(crate) fn register_snapstart_resources(mut self, resources: Vec<Arc<dyn SnapStartResource>>) -> Self {
+    pub(crate) fn register_snapstart_resources(mut self, resources: Resources) -> Self {
         self.resources.extend(resources);
         self
     }
 }
 
 /// Not a method: it would borrow the service, which need not be `Sync`.
-async fn restored(shared: &Shared, resources: &[Arc<dyn SnapStartResource>]) -> Result<(), Error> {
+async fn restored(shared: &Shared, resources: &Resources) -> Result<(), Error> {
     if kind().initialization_type == InitializationType::SnapStart {
-        snapstart::restore(shared, resources).await?;
+        snapstart::restore(shared, resources.in_order()).await?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::{
     fault::{Fault, Pause},
 };
 use crate::{
-    frozen,
+    frozen, ids,
     panics::{Panic, catch},
     runtime_api::{
         Body, Failure,
@@ -15,9 +15,104 @@ use crate::{
 };
 use http::HeaderValue;
 use lambda_runtime::{BoxFuture, Error, SnapStartResource};
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    sync::Arc,
+    task::Poll,
+};
 
 const ATTEMPTS: u32 = 5;
+
+/// Hooks around a snapshot, in the order of their registration.
+#[derive(Clone, Default)]
+pub(crate) struct Resources(Vec<Arc<dyn SnapStartResource>>);
+
+impl fmt::Debug for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resources").field("count", &self.0.len()).finish()
+    }
+}
+
+impl Resources {
+    pub(crate) fn push(&mut self, resource: Arc<dyn SnapStartResource>) {
+        self.0.push(resource);
+    }
+
+    pub(crate) fn before_snapshot<F, E>(&mut self, hook: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error> + 'static,
+    {
+        self.push(Arc::new(BeforeSnapshot(hook)));
+    }
+
+    pub(crate) fn after_restore<F, E>(&mut self, hook: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error> + 'static,
+    {
+        self.push(Arc::new(AfterRestore(hook)));
+    }
+
+    /// For the loop of `lambda_runtime`, which knows nothing of what the library itself does after a restore.
+    pub(crate) fn with_the_librarys(&self) -> Vec<Arc<dyn SnapStartResource>> {
+        let own: Arc<dyn SnapStartResource> = Arc::new(Library);
+        std::iter::once(own).chain(self.0.iter().cloned()).collect()
+    }
+
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    pub(super) fn in_order(&self) -> &[Arc<dyn SnapStartResource>] {
+        &self.0
+    }
+}
+
+struct BeforeSnapshot<H>(H);
+
+impl<H, F, E> SnapStartResource for BeforeSnapshot<H>
+where
+    H: Fn() -> F + Send + Sync,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<Error> + 'static,
+{
+    fn before_snapshot(&self) -> BoxFuture<'_, Result<(), Error>> {
+        let hook = (self.0)();
+        Box::pin(async move { hook.await.map_err(Into::into) })
+    }
+}
+
+struct AfterRestore<H>(H);
+
+impl<H, F, E> SnapStartResource for AfterRestore<H>
+where
+    H: Fn() -> F + Send + Sync,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<Error> + 'static,
+{
+    fn after_restore(&self) -> BoxFuture<'_, Result<(), Error>> {
+        let hook = (self.0)();
+        Box::pin(async move { hook.await.map_err(Into::into) })
+    }
+}
+
+struct Library;
+
+impl SnapStartResource for Library {
+    fn after_restore(&self) -> BoxFuture<'_, Result<(), Error>> {
+        restored();
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// What the library does before any hook: connections from before the snapshot are dead, and all environments that are restored from it
+/// have the same random state.
+fn restored() {
+    frozen::restored();
+    ids::reseed();
+}
 
 /// Runs the hooks before the snapshot, last registered first, waits for the restore, and runs the hooks after it, first
 /// registered first.
@@ -30,7 +125,7 @@ pub(super) async fn restore(shared: &Shared, resources: &[Arc<dyn SnapStartResou
     if let Err(error) = next(shared).await {
         return Err(post(shared, "init/error", "Runtime.InitError", error).await);
     }
-    frozen::restored();
+    restored();
     shared.client.forget_connections();
     for resource in resources {
         if let Err(error) = hook("after_restore", || resource.after_restore()).await {

@@ -281,9 +281,12 @@ async fn forgotten_in_a_freeze() -> Tested {
 
 async fn snap_start() -> Tested {
     let service = Service::start(Manner::Usual).await?;
-    let stage = function(Probe::Connects, &service, |function| function.initialization_type("snap-start")).await?;
-    sent_at_once(&invoke(&stage).await?, true)?;
-    ensure(service.handshakes() == 2, format!("{} handshakes", service.handshakes()))
+    for (probe, handshakes) in [(Probe::Connects, 2), (Probe::ConnectsUnderLambdaRuntime, 4)] {
+        let stage = function(probe, &service, |function| function.initialization_type("snap-start")).await?;
+        sent_at_once(&invoke(&stage).await?, true)?;
+        ensure(service.handshakes() == handshakes, format!("{probe:?}: {} handshakes", service.handshakes()))?;
+    }
+    Ok(())
 }
 
 async fn presigned() -> Tested {

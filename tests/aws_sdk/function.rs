@@ -19,6 +19,7 @@ use lambda_lifecycle::{
     aws_sdk::{self, ConnectOnly, HttpsClient, Roots, TraceInterceptor},
     http_client, service_fn,
 };
+use lambda_runtime::{Runtime, tower::Layer as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -48,6 +49,8 @@ pub(crate) enum Probe {
     ConnectsWithCall,
     /// The same, and drops connections on thaw.
     DropsOnThaw,
+    /// The same, with the loop of `lambda_runtime`.
+    ConnectsUnderLambdaRuntime,
     /// Opens no connection in the Init phase.
     NoConnection,
     /// Opens three connections in the Init phase, and sends nothing.
@@ -105,7 +108,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
             }
             life.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>("served"))).await
         }
-        Probe::Connects | Probe::ConnectsWithCall | Probe::NoConnection => {
+        Probe::Connects | Probe::ConnectsWithCall | Probe::ConnectsUnderLambdaRuntime | Probe::NoConnection => {
             serve(Lifecycle::from_env(), &aws_sdk::config().await, probe).await
         }
     }
@@ -126,7 +129,7 @@ async fn serve(life: Lifecycle, config: &SdkConfig, probe: Probe) -> Result<(), 
         Probe::ConnectsWithCall => Some(life.init("queue", aws_sdk::connect(client.list_queues().send())).await?),
         _ => Some(life.init("queue", aws_sdk::connect(first_call(&client))).await?),
     };
-    life.run(service_fn(async |_: LambdaEvent<Value>| {
+    let handler = service_fn(async |_: LambdaEvent<Value>| {
         let before = calls.attempts();
         let sent = client.send_message().queue_url(QUEUE).message_body("{}").send().await;
         let error = sent.err().map(|error| format!("{error:?}"));
@@ -136,8 +139,12 @@ async fn serve(life: Lifecycle, config: &SdkConfig, probe: Probe) -> Result<(), 
             "attempts": calls.attempts() - before,
             "error": error,
         }))
-    }))
-    .await
+    });
+    if probe != Probe::ConnectsUnderLambdaRuntime {
+        return life.run(handler).await;
+    }
+    let runtime = Runtime::new(life.handler_layer().layer(handler)).layer(life.runtime_layer());
+    life.snapstart_resources().into_iter().fold(runtime, Runtime::register_snapstart_resource).run().await
 }
 
 /// Counts the attempts of all calls.

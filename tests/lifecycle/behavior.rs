@@ -70,6 +70,8 @@ pub(crate) enum Probe {
     InitBlockingTraced,
     InitBlockingHangs,
     InitLeftOpen,
+    /// With hooks around a snapshot, of which `FAILING` names one.
+    SnapStart,
 
     /// Their panics have payloads that panic when they are dropped.
     PanicPayload,

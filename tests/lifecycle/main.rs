@@ -25,6 +25,7 @@ mod redaction;
 mod runtime_api;
 mod settings;
 mod shutdown;
+mod snap_start;
 mod subscriber;
 #[path = "../support/mod.rs"]
 mod support;
@@ -42,6 +43,7 @@ fn main() -> std::process::ExitCode {
         deadline::tests(),
         after_response::tests(),
         shutdown::tests(),
+        snap_start::tests(),
         trace::tests(),
         redaction::tests(),
         exporters::tests(),

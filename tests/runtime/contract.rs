@@ -3,7 +3,7 @@
 use crate::{
     api::Fake,
     function::{Do, Failing, FailingHook, Hook, Probe, Resource},
-    stage::{Stage, Tested, WORKERS, code_is, ensure, test},
+    stage::{Stage, Tested, WORKERS, code_is, ensure, listen, test},
 };
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = vec![
         test("SnapStart: hooks run around the restore, foundations first after it", || hooks(None, None)),
+        test("SnapStart: two restores of one snapshot make different ids", two_restores),
         test("an error and its cause for X-Ray pass the redactor", redacted_cause),
         test("_X_AMZN_TRACE_ID follows the invocation", trace_variable),
         test("_X_AMZN_TRACE_ID is left alone where a variable says so", || {
@@ -20,6 +21,8 @@ pub(crate) fn tests() -> Vec<Trial> {
     ];
     for (resource, hook, how, endpoint, kind) in [
         (Resource::House, Hook::BeforeSnapshot, Failing::Fails, "/init/error", "Runtime.InitError"),
+        (Resource::Ground, Hook::BeforeSnapshot, Failing::Panics, "/init/error", "Runtime.InitError"),
+        (Resource::Ground, Hook::AfterRestore, Failing::Panics, "/restore/error", "Runtime.AfterRestoreError"),
         (Resource::Foundation, Hook::BeforeSnapshot, Failing::Panics, "/init/error", "Runtime.InitError"),
         (Resource::Foundation, Hook::AfterRestore, Failing::Fails, "/restore/error", "Runtime.AfterRestoreError"),
         (Resource::House, Hook::AfterRestore, Failing::Panics, "/restore/error", "Runtime.AfterRestoreError"),
@@ -47,6 +50,8 @@ async fn hooks(failing: FailingHook, failed: Option<(&'static str, &'static str)
         let all = [
             (Resource::House, Hook::BeforeSnapshot),
             (Resource::Foundation, Hook::BeforeSnapshot),
+            (Resource::Ground, Hook::BeforeSnapshot),
+            (Resource::Ground, Hook::AfterRestore),
             (Resource::Foundation, Hook::AfterRestore),
             (Resource::House, Hook::AfterRestore),
         ];
@@ -60,6 +65,23 @@ async fn hooks(failing: FailingHook, failed: Option<(&'static str, &'static str)
     let message = body["errorMessage"].as_str().unwrap_or_default();
     ensure(message.contains("no new connection") || message.contains("fuse was lit"), message)?;
     stage.output.wait_for(1, |line| code_is(line, "serving_failed") && line.contains(message)).await
+}
+
+async fn two_restores() -> Tested {
+    let (one, two) = (Fake::default(), Fake::default());
+    let second = listen(&two).await?;
+    let env = [("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start"), ("SECOND_API", &*second)];
+    let stage = Stage::start(Probe::TwoRestores, 1, one.clone(), &env).await?;
+    let mut headers = Vec::new();
+    for api in [&one, &two] {
+        let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+        api.event("sampled", &[("lambda-runtime-trace-id", header)], &Do::TraceHeader.to_string());
+        headers.push(api.posted("sampled").await.text());
+    }
+    drop(stage);
+    // The parent in it is the span of the invocation.
+    ensure(headers[0].contains("Parent=") && !headers[0].contains("53995c3f42cd8ad8"), headers[0].clone())?;
+    ensure(headers[0] != headers[1], format!("{headers:?}"))
 }
 
 async fn redacted_cause() -> Tested {

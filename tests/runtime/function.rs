@@ -4,6 +4,10 @@ use crate::support::function_main;
 use bytes::Bytes;
 use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, Report, service_fn, xray::Redaction};
 use lambda_runtime::{BoxFuture, FunctionResponse, MetadataPrelude, SnapStartResource, StreamResponse};
+use nix::{
+    sys::{prctl::set_pdeathsig, signal::Signal},
+    unistd::fork,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
@@ -27,6 +31,8 @@ pub(crate) enum Probe {
     Redacting,
     /// Has an initializer that fails.
     InitFails,
+    /// Is restored twice from one snapshot: its copy has the Runtime API at `SECOND_API`.
+    TwoRestores,
 }
 
 /// The request of an event; any other event is returned as it is.
@@ -39,6 +45,8 @@ pub(crate) enum Do {
     Raw,
     /// Return the trace header in the environment.
     Variable,
+    /// Return the trace header that a call would have.
+    TraceHeader,
     /// Return the context.
     Context,
     Stream,
@@ -55,6 +63,8 @@ impl Display for Do {
 /// Resources with SnapStart hooks, in the order of their registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Resource {
+    /// Hooks of the builder.
+    Ground,
     Foundation,
     House,
 }
@@ -77,7 +87,28 @@ pub(crate) type FailingHook = Option<(Resource, Hook, Failing)>;
 pub(crate) fn main(probe: Probe) -> ExitCode {
     let concurrent = std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some();
     let builder = if concurrent { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    if probe == Probe::TwoRestores {
+        return two_restores();
+    }
     function_main(builder, run(probe))
+}
+
+/// After a snapshot all environments have the same memory, as the two processes after a fork have. The copy ends with this process.
+#[allow(unsafe_code, reason = "nothing else copies a process, and there is one thread here")]
+fn two_restores() -> ExitCode {
+    let init = async {
+        let life = Lifecycle::from_env();
+        life.init("place", async { Ok::<_, Error>(()) }).await?;
+        Ok::<_, Error>(life)
+    };
+    let initialized = Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(init);
+    let life = initialized.expect("an initializer that succeeds");
+    if unsafe { fork() }.expect("a copy").is_child() {
+        set_pdeathsig(Signal::SIGKILL).expect("it ends with its parent");
+        let api = std::env::var("SECOND_API").expect("its address");
+        unsafe { std::env::set_var("AWS_LAMBDA_RUNTIME_API", api) };
+    }
+    function_main(Builder::new_current_thread(), life.run(service_fn(handler)))
 }
 
 async fn run(probe: Probe) -> Result<(), Error> {
@@ -96,9 +127,15 @@ async fn run(probe: Probe) -> Result<(), Error> {
             |_, value| if value.contains("no stock") { Redaction::Replace("(redacted)".into()) } else { Redaction::Keep },
         );
     }
+    let hooks: Option<FailingHook> = std::env::var("SNAPSTART").ok().map(|hooks| serde_json::from_str(&hooks)).transpose()?;
+    if let Some(failing) = hooks {
+        let hooks = Hooks { resource: Resource::Ground, failing };
+        life = life
+            .before_snapshot(move || async move { hooks.run(Hook::BeforeSnapshot).await })
+            .after_restore(move || async move { hooks.run(Hook::AfterRestore).await });
+    }
     let mut life = life.build();
-    if let Ok(failing) = std::env::var("SNAPSTART") {
-        let failing: FailingHook = serde_json::from_str(&failing)?;
+    if let Some(failing) = hooks {
         for resource in [Resource::Foundation, Resource::House] {
             life = life.register_snapstart_resource(Arc::new(Hooks { resource, failing }));
         }
@@ -110,6 +147,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
 }
 
 /// Prints each of its hooks that runs.
+#[derive(Clone, Copy)]
 struct Hooks {
     resource: Resource,
     failing: FailingHook,
@@ -152,6 +190,10 @@ async fn handler(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Ch
             let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             let raw = json!({ "client": text(invocation.client_context()), "identity": text(invocation.cognito_identity()) });
             Ok(FunctionResponse::BufferedResponse(raw))
+        }
+        Do::TraceHeader => {
+            let header = Invocation::current().trace_header().map(|header| header.to_string());
+            Ok(FunctionResponse::BufferedResponse(json!(header)))
         }
         Do::Variable => Ok(FunctionResponse::BufferedResponse(json!(std::env::var("_X_AMZN_TRACE_ID").ok()))),
         Do::Context => Ok(FunctionResponse::BufferedResponse(serde_json::to_value(&event.context)?)),

@@ -102,15 +102,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts the function `probe`; what its Runtime API does wrong is decided before.
     pub(crate) async fn start(probe: Probe, workers: u32, api: Fake, env: &[(&str, &str)]) -> Result<Self, Failed> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?.to_string();
-        let server = api.clone();
-        tokio::spawn(async move {
-            while let Ok((connection, _)) = listener.accept().await {
-                server.lock().connections += 1;
-                tokio::spawn(serve(server.clone(), connection));
-            }
-        });
+        let address = listen(&api).await?;
         let xray = XRay::start().await?;
         let mut command = Command::new(this_program());
         command
@@ -165,6 +157,20 @@ impl Stage {
 
 pub(crate) fn trace_id(number: u32) -> String {
     format!("1-5759e988-bd862e3fe1be46a9{number:08x}")
+}
+
+/// Serves a Runtime API, and returns its address.
+pub(crate) async fn listen(api: &Fake) -> Result<String, Failed> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    let server = api.clone();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            server.lock().connections += 1;
+            tokio::spawn(serve(server.clone(), connection));
+        }
+    });
+    Ok(address)
 }
 
 async fn serve(api: Fake, connection: TcpStream) {

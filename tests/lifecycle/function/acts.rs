@@ -16,7 +16,7 @@ use std::{
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// Ends as the event asks it to.
-pub(super) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
+pub(crate) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
     let invocation = Invocation::current();

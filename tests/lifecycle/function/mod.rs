@@ -1,6 +1,6 @@
 //! The functions under test, each as a user would write it.
 
-mod acts;
+pub(crate) mod acts;
 mod hostile;
 mod measured;
 mod rare;
@@ -53,6 +53,9 @@ async fn run(probe: Probe) -> Result<(), Error> {
         return ended;
     }
     if let Some(ended) = crate::long_errors::run(probe).await {
+        return ended;
+    }
+    if let Some(ended) = crate::snap_start::run(probe).await {
         return ended;
     }
     let life = match probe {
