@@ -513,7 +513,10 @@ impl<L> Lifecycle<L> {
     /// `https://api.example.com/shop/orders/7`. Set `AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH` to any value to get the original path.
     ///
     /// An event with an invalid host or base64 body gets the status 400 and is logged (`request_invalid`). Characters that are
-    /// not allowed in a query are percent-encoded.
+    /// not allowed in a query are percent-encoded. An event without an HTTP request, such as a test event of the console or a
+    /// warm-up event, ends with the error `Lifecycle.UndecodableEvent`, which names the events that the function expects.
+    ///
+    /// The `TraceLayer` of tower-http records the whole URI with its query. `docs/http-function.md` shows a span without it.
     ///
     /// # Errors
     /// Like [`run`](Self::run).

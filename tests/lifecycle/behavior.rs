@@ -25,6 +25,10 @@ pub(crate) enum Probe {
     /// An axum router.
     Http,
     HttpStream,
+    /// An axum router in tower-http's layer, with the span of the documentation.
+    HttpTraceLayer,
+    /// The same with the layer's own span, at the level that is recorded.
+    HttpTraceLayerDefault,
     /// A service that is not ready at first.
     Unready,
 

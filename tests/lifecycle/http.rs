@@ -3,7 +3,7 @@
 use crate::{
     behavior::Probe,
     kind::{SOON, long_reserve},
-    support::{Stage, Tested, all, ensure, test, value},
+    support::{Stage, Tested, all, ensure, function_error, test, value},
 };
 use lambda_lifecycle_sandbox::function::TraceMode;
 use libtest_mimic::Trial;
@@ -14,6 +14,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("http: API Gateway v1 and a load balancer reach the routes", other_gateways),
         test("http: API Gateway's stage is not part of the path", http_stage),
         test("http: an event that holds no valid request gets a 400", invalid_requests),
+        test("http: an event that holds no request is an error that names what was expected", no_request),
+        test("http: the query stays out of the spans of tower-http's layer where its span is the documented one", trace_layer),
         test("http: the document's URL has the port", port),
         test("http: a request without a response at the deadline gets a 504", http_deadline),
         test("Managed Instances: the axum function serves eight at a time, each its own", axum_at_once),
@@ -114,6 +116,47 @@ async fn invalid_requests() -> Tested {
     ] {
         let body = value(&stage.invoke(event.clone()).await?)?;
         ensure(body["statusCode"] == 200, format!("{event}: {body}"))?;
+    }
+    Ok(())
+}
+
+async fn no_request() -> Tested {
+    let stage = Stage::new(Probe::Http, TraceMode::Active).await?;
+    let events = [
+        json!({}),
+        json!({ "key1": "value1", "key2": "value2", "key3": "value3" }),
+        json!({ "source": "serverless-plugin-warmup" }),
+        json!({ "warmer": true, "concurrency": 3 }),
+        json!({ "Records": [{ "eventSource": "aws:sqs", "body": "{}" }] }),
+        json!(null),
+        json!("warm"),
+        json!([]),
+    ];
+    for (count, event) in (1..).zip(&events) {
+        let answer = stage.invoke(event.clone()).await?;
+        let (kind, message) = function_error(&answer)?;
+        ensure(kind == "Lifecycle.UndecodableEvent", format!("{event}: {kind}"))?;
+        for expected in ["API Gateway", "Load Balanc", "Function URL"] {
+            ensure(message.contains(expected), format!("{event}: {message}"))?;
+        }
+        let document = stage.document(&answer).await?;
+        ensure(document.annotation("outcome") == Some("undecodable_event") && document.fault, format!("{:?}", document.raw))?;
+        ensure(stage.codes() == vec!["invocation_failed"; count], format!("{event}: {:?}", stage.problems()))?;
+    }
+    let body = value(&stage.invoke(http_event("/orders/7")).await?)?;
+    ensure(body["statusCode"] == 200 && stage.processes() == 1, body.to_string())
+}
+
+async fn trace_layer() -> Tested {
+    for (probe, recorded) in [(Probe::HttpTraceLayer, false), (Probe::HttpTraceLayerDefault, true)] {
+        let stage = Stage::new(probe, TraceMode::Active).await?;
+        let answer = stage.invoke(http_event("/orders/7")).await?;
+        ensure(value(&answer)?["statusCode"] == 200, format!("{:?}", answer.result))?;
+        stage.settle().await?;
+        let span = stage.only("the layer's", |document| document.name == "request")?;
+        ensure(span.raw.to_string().contains("/orders/7"), span.raw.to_string())?;
+        let leaves = stage.traces.datagrams().iter().any(|datagram| String::from_utf8_lossy(datagram).contains("do-not-tell"));
+        ensure(leaves == recorded, format!("{probe}: {}", span.raw))?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 use tower::Layer as _;
+use tower_http::trace::{DefaultMakeSpan, TraceLayer};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::prelude::*;
 
@@ -219,6 +220,16 @@ async fn run(probe: Probe) -> Result<(), Error> {
                 .await
         }
         Probe::HttpStream => crate::http_stream::serve(life.0).await,
+        Probe::HttpTraceLayer => {
+            let trace = TraceLayer::new_for_http().make_span_with(|request: &axum::extract::Request| {
+                tracing::info_span!("request", method = %request.method(), path = request.uri().path())
+            });
+            life.0.serve(Router::new().route("/orders/{id}", get(async || "order")).layer(trace)).await
+        }
+        Probe::HttpTraceLayerDefault => {
+            let trace = TraceLayer::new_for_http().make_span_with(DefaultMakeSpan::new().level(tracing::Level::INFO));
+            life.0.serve(Router::new().route("/orders/{id}", get(async || "order")).layer(trace)).await
+        }
         Probe::NoBounds => {
             life.init("database", async { Ok::<_, Error>(()) }).await?;
             life.0.run(service_fn(acts::value)).await
