@@ -36,16 +36,16 @@ struct Order {
 }
 
 struct Shop {
-    topics: aws_sdk_sns::Client,
+    client: aws_sdk_sns::Client,
     shipped: String,
 }
 
 impl Shop {
     async fn connect() -> Result<Self, Error> {
         let shipped = std::env::var("TOPIC_ARN").map_err(|_| "TOPIC_ARN is not set: it names the topic of shipped orders")?;
-        let topics = aws_sdk_sns::Client::new(&aws_sdk::config().await);
-        aws_sdk::connect(topics.list_topics().customize().interceptor(aws_sdk::ConnectOnly).send()).await?;
-        Ok(Self { topics, shipped })
+        let client = aws_sdk_sns::Client::new(&aws_sdk::config().await);
+        aws_sdk::connect(client.list_topics().customize().interceptor(aws_sdk::ConnectOnly).send()).await?;
+        Ok(Self { client, shipped })
     }
 
     #[tracing::instrument(name = "reserve stock", skip_all, fields(sku = order.sku, quantity = order.quantity), err)]
@@ -66,7 +66,7 @@ impl Shop {
 
     async fn announce(&self, order: &Order) -> Result<(), Error> {
         let shipped = json!({ "sku": order.sku, "quantity": order.quantity }).to_string();
-        self.topics.publish().topic_arn(&self.shipped).message(shipped).send().await?;
+        self.client.publish().topic_arn(&self.shipped).message(shipped).send().await?;
         Ok(())
     }
 

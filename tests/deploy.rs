@@ -127,9 +127,16 @@ fn needed(template: &Yaml, function: &Yaml, code: &dyn Fn(&str) -> String) -> Pe
         .as_str()
         .and_then(|uri| uri.strip_prefix("../target/deploy/"))
         .expect("an artifact of deploy/build");
-    let queue = properties["Environment"]["Variables"]["QUEUE_URL"].as_str();
+    let variable = |name: &str| properties["Environment"]["Variables"][name].as_str();
     let sent = Operations::of(&code(name));
-    let sent = sent.iter().map(|action| (action.clone(), format!("{}.Arn", queue.expect("the queue that it sends to"))));
+    let sent = sent.into_iter().map(|action| {
+        let to = if action.starts_with("sns:") {
+            variable("TOPIC_ARN").map(str::to_owned)
+        } else {
+            variable("QUEUE_URL").map(|queue| format!("{queue}.Arn"))
+        };
+        (action, to.expect("the queue or the topic that it sends to"))
+    });
     let log = format!("{}.Arn", properties["LoggingConfig"]["LogGroup"].as_str().expect("a log group"));
     let mut needed: Permissions = sent.chain(LOGGING.map(|action| (action.to_owned(), log.clone()))).collect();
     if template["Globals"]["Function"]["Tracing"].as_str() == Some("Active") {
@@ -235,7 +242,7 @@ fn operations_are_found_and_connections_are_not() {
         "use aws_sdk_sqs::Client; async fn f(client: Client) { client.send_message_batch().queue_url(url).send().await; }";
     assert_eq!(Operations::of(source), ["sqs:SendMessage"]);
     assert_eq!(Operations::of(&example("order_api")), ["sqs:SendMessage"]);
-    assert_eq!(Operations::of(&example("order_worker")), [""; 0]);
+    assert_eq!(Operations::of(&example("order_worker")), ["sns:Publish"]);
 }
 
 #[test]
