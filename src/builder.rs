@@ -106,7 +106,7 @@ impl Builder {
         self
     }
 
-    /// The destination of X-Ray's documents. Default: the daemon.
+    /// The destination of X-Ray documents. Default: the daemon.
     pub fn export(mut self, export: Export) -> Self {
         self.settings.export = export;
         self
@@ -196,7 +196,7 @@ impl Builder {
         self
     }
 
-    /// Which invocations the exporters get: any OpenTelemetry sampler. Default: all invocations, regardless of X-Ray's sampling.
+    /// Which invocations the exporters get: any OpenTelemetry sampler. Default: all invocations, even if X-Ray does not sample them.
     ///
     /// It is called once for each invocation, with the parent that the event names and the function's name. `OTEL_TRACES_SAMPLER`
     /// and `OTEL_TRACES_SAMPLER_ARG` take precedence. X-Ray always gets the invocations that Lambda samples.

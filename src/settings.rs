@@ -255,7 +255,7 @@ impl Settings {
         self.read(&variable)
     }
 
-    /// The settings that are needed before the lifecycle is built, for the layer of the user's own subscriber. Invalid ones are
+    /// The settings that the layer for the user's own subscriber needs before the lifecycle is built. Invalid ones are
     /// logged when it is built.
     pub(crate) fn of_layer_from_env() -> Self {
         let mut settings = Self::default();

@@ -1,6 +1,6 @@
 //! The template of `deploy/` against the code that it deploys: each role may do what its function does, and nothing else.
 //!
-//! What a function does is read from its example: each operation of an AWS SDK that it sends. What Lambda does with the function's role
+//! A function's calls are read from its example: each operation of an AWS SDK that it sends. Lambda's own use of the function's role
 //! follows from the template: it writes the log, sends segments and polls queues.
 
 use std::{
@@ -22,11 +22,11 @@ const OTHER_NAMES: [(&str, &str); 4] = [
     ("lambda:Invoke", "lambda:InvokeFunction"),
 ];
 
-/// What an event source mapping of a queue needs: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>.
+/// The permissions that an event source mapping of a queue needs: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>.
 const POLLING: [&str; 3] = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
-/// What Lambda needs to write a log group that exists: <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html>.
+/// The permissions that Lambda needs to write an existing log group: <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html>.
 const LOGGING: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
-/// What active tracing needs: <https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html>.
+/// The permissions that active tracing needs: <https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html>.
 const TRACING: [&str; 2] = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"];
 
 /// An action, and the resource that it is for.
@@ -49,7 +49,7 @@ fn example(name: &str) -> String {
     text(&format!("examples/{name}.rs"))
 }
 
-/// The values of a list, or the one value that stands in its place.
+/// The values of a list, or a single value.
 fn values(yaml: &Yaml) -> Vec<&str> {
     match yaml {
         Yaml::Array(values) => values.iter().filter_map(Yaml::as_str).collect(),
@@ -120,7 +120,7 @@ fn is_connect_only(argument: &Expr) -> bool {
     matches!(argument, Expr::Path(path) if path.path.segments.last().is_some_and(|name| name.ident == "ConnectOnly"))
 }
 
-/// What a function does with its role.
+/// The permissions that a function needs.
 fn needed(template: &Yaml, function: &Yaml, code: &dyn Fn(&str) -> String) -> Permissions {
     let properties = &function["Properties"];
     let name = properties["CodeUri"]
@@ -150,7 +150,7 @@ fn needed(template: &Yaml, function: &Yaml, code: &dyn Fn(&str) -> String) -> Pe
     needed
 }
 
-/// What a role allows.
+/// The permissions of a role.
 fn allowed(role: &Yaml) -> Permissions {
     assert!(role["Properties"]["ManagedPolicyArns"].is_badvalue(), "a managed policy allows more than is needed: {role:?}");
     let policies = role["Properties"]["Policies"].as_vec().expect("policies");
@@ -167,7 +167,7 @@ fn allowed(role: &Yaml) -> Permissions {
     statements.flat_map(of_statement).collect()
 }
 
-/// What is missing in the roles, and what is superfluous there.
+/// The missing and the superfluous permissions of the roles.
 fn faults(template: &str, code: &dyn Fn(&str) -> String) -> Vec<String> {
     let template = &parse(template);
     let mut faults = Vec::new();

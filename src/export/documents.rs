@@ -47,7 +47,7 @@ const KEPT: usize = 4;
 pub(crate) struct Sending {
     /// The trace of the invocation's spans. X-Ray shows them in the frame's trace, which differs if a W3C parent is continued.
     pub(crate) here: Option<TraceId>,
-    /// The invocation continues a W3C trace, so its parent is known regardless of X-Ray's header.
+    /// The invocation continues a W3C trace, so its parent is known without X-Ray's header.
     pub(crate) continued: bool,
     /// [`SpanId::INVALID`] if the main span is not in this group.
     pub(crate) main: SpanId,
@@ -95,7 +95,7 @@ pub(crate) struct Documents {
     redactor: Option<Redactor>,
     /// Whether documents are also written to standard output.
     print: bool,
-    /// Opened for the first document; `None` if there is no destination.
+    /// Opened for the first document; `None` without a destination.
     transport: OnceLock<Option<Transport>>,
     encoders: SyncMutex<Vec<Encoder>>,
     trace_budget: usize,
@@ -206,7 +206,7 @@ impl Documents {
         DaemonAddress::parse(&address).is_ok_and(|address| address.udp().parse::<SocketAddr>().is_err())
     }
 
-    /// Opens the transport, if it is not open. Returns false if there is no destination.
+    /// Opens the transport, if it is not open. Returns false without a destination.
     pub(crate) fn open(&self) -> bool {
         self.transport().is_some()
     }

@@ -62,7 +62,7 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
     String::from_utf8_lossy(value.as_bytes())
 }
 
-/// 0 means that there is no deadline.
+/// 0 means no deadline.
 fn deadline(headers: &HeaderMap, faults: &Faults) -> u64 {
     let Some(value) = headers.get(DEADLINE) else {
         faults.header_ignored(DEADLINE, format_args!("it is missing; the invocation has no deadline"));

@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// A listener for SIGTERM, which starts before the signal can be sent. Without a thread there is no listener.
+/// A listener for SIGTERM, which starts before the signal can be sent. It needs a thread.
 pub(super) struct Listener {
     /// Wakes the thread like SIGTERM does.
     wake: UnixStream,
@@ -54,7 +54,7 @@ impl Listener {
 /// On a separate runtime: a hook may wait for a timer or a socket, and the driver of `main`'s runtime may belong to a thread that
 /// is blocked.
 fn run(shutdown: &Shutdown) {
-    // If there is no runtime, the task of `main` runs the shutdown.
+    // Without a runtime, the task of `main` runs the shutdown.
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(shutdown.run(true));
     // A hook or an exporter that blocks its thread is not waited for.

@@ -1,4 +1,4 @@
-//! The other end: what a consumer makes of what it is given.
+//! The consumers: how they record the messages, notifications and events that they receive.
 
 use crate::{
     function::{Do, Probe, Sending},
@@ -22,18 +22,18 @@ const W3C_TRACE: &str = "1-4bf92f35-77b34da6a3ce929d0e0e4736";
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("SQS: a message names and links its producer, says its age and its receive count", message),
-        test("SQS: a W3C traceparent among the attributes is a link too, where it is asked for", w3c),
+        test("SQS: a message names and links its producer, and records its age and its receive count", message),
+        test("SQS: a W3C traceparent among the attributes is a link too, if it is enabled", w3c),
         test("SQS: a batch has a link for each distinct producer, twenty at most", links),
-        test("SQS: a message that is not sampled adds no document, and its header is handed on", not_sampled),
-        test("SQS: over the budget only failures have spans, and children hang nowhere", budget),
+        test("SQS: a message that is not sampled adds no document, and its header is sent on", not_sampled),
+        test("SQS: over the budget only failures have spans, and no child is left without a parent", budget),
         test("SQS: continued, the work is a segment in the producer's trace", continued),
-        test("SQS: from SNS the body is what was published", from_sns),
-        test("SQS: raw bodies come as they are", raw),
-        test("SQS: an event of something else is refused by name", foreign_event),
+        test("SQS: from SNS the body is the published message", from_sns),
+        test("SQS: raw bodies are unchanged", raw),
+        test("SQS: an event of another source is refused by name", foreign_event),
         test("SNS: the function's work is in the publisher's trace", sns),
         test("SNS and EventBridge: a panic of the handler is reported as a panic", panicking),
-        test("EventBridge: the function's work is in the trace of who put the event", event_bridge),
+        test("EventBridge: the function's work is in the sender's trace", event_bridge),
     ]
 }
 
@@ -120,7 +120,7 @@ async fn message() -> Tested {
     let batch = ran.stage.only("the batch", |document| document.name == "process orders")?;
     ensure([&document, &plain].iter().all(|message| message.parent_id.as_ref() == Some(&batch.id)), "they hang elsewhere")?;
     let children = ran.stage.traces.find(|child| child.name == "work" && child.parent_id.as_ref() == Some(&document.id));
-    ensure(children.len() == 1, "the user's span does not hang on its message's")
+    ensure(children.len() == 1, "the user's span is not a child of its message's")
 }
 
 async fn w3c() -> Tested {
@@ -134,7 +134,7 @@ async fn w3c() -> Tested {
     let alone = ran.of_message("m2")?;
     ensure(linked(&alone) == [w3c] && alone.annotation("producer_trace_id") == Some(W3C_TRACE), "the W3C parent is not linked")?;
     let ran = worker(Probe::Worker, vec![both]).await?;
-    ensure(linked(&*ran.of_message("m1")?) == [(PRODUCER, CALL)], "it is linked where it is not asked for")
+    ensure(linked(&*ran.of_message("m1")?) == [(PRODUCER, CALL)], "it is linked although this is not enabled")
 }
 
 async fn links() -> Tested {
@@ -157,7 +157,7 @@ async fn not_sampled() -> Tested {
     let messages = ran.stage.traces.find(|document| document.annotation("message_id").is_some() || document.name == "work");
     ensure(messages.is_empty(), format!("{} documents", messages.len()))?;
     let line = ran.handled("m1")?;
-    ensure(line["header"] == header, format!("not handed on: {line}"))
+    ensure(line["header"] == header, format!("not sent on: {line}"))
 }
 
 async fn budget() -> Tested {
@@ -244,7 +244,7 @@ async fn sns() -> Tested {
     let span = stage.only("the notification", |document| document.name == "process orders")?;
     ensure(span.trace_id == id, format!("in trace {} and not {id}", span.trace_id))?;
     let work = stage.only("the work", |document| document.name == "work")?;
-    ensure(work.parent_id.as_ref() == Some(&span.id), "the work hangs elsewhere")
+    ensure(work.parent_id.as_ref() == Some(&span.id), "the work has another parent")
 }
 
 async fn event_bridge() -> Tested {
@@ -278,12 +278,12 @@ async fn panicking() -> Tested {
     Ok(())
 }
 
-/// Has a function send, and waits until the consumer has handled all of it: so many.
+/// Invokes a function that sends, and waits until the consumer has handled this number of messages.
 async fn publish(stage: &Services, sending: Sending, wanted: usize, consumer: &Function) -> Result<String, Failed> {
     let producer = stage.function(Probe::Interceptor, TraceMode::Active, |function| function).await;
     let answer = invoke(&producer, sending).await?;
     stage.traces.wait_for(wanted, |document| document.name.starts_with("process ") && document.end.is_some()).await?;
-    within("the producer to be at rest", producer.wait_frozen()).await?;
+    within("the producer to be frozen", producer.wait_frozen()).await?;
     stage.settle(consumer).await?;
     Ok(answer.trace_id)
 }

@@ -25,7 +25,7 @@ use tokio::runtime::Builder;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-/// The functions. `PROBE` names the one that a process is.
+/// The functions. `PROBE` selects the one that a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) enum Probe {
     /// Sends with SDK clients that have an interceptor.
@@ -36,23 +36,23 @@ pub(crate) enum Probe {
     Traced,
     /// Calls a URL.
     Http,
-    /// Takes messages from a queue.
+    /// Receives messages from a queue.
     Worker,
     /// The same with a budget of two spans.
     WorkerBudget,
     /// The same in the traces of the producers.
     WorkerContinues,
-    /// Takes messages that SNS wrapped.
+    /// Receives messages that SNS wrapped.
     WorkerSns,
-    /// Takes messages as text.
+    /// Receives messages as text.
     WorkerRaw,
-    /// Takes notifications of SNS.
+    /// Receives notifications of SNS.
     Sns,
-    /// Takes events of EventBridge.
+    /// Receives events of EventBridge.
     Bus,
-    /// Takes orders over HTTP, sends each to the queue, and has an exporter.
+    /// Receives orders over HTTP, sends each to the queue, and has an exporter.
     W3cApi,
-    /// Takes messages, and has an exporter.
+    /// Receives messages, and has an exporter.
     W3cWorker,
 }
 
@@ -76,7 +76,7 @@ pub(crate) enum Sending {
     ToUnknownTopic,
     /// Receive for longer than the invocation has.
     LongPoll,
-    /// Receive in work that was frozen past its own deadline, and log how that ended.
+    /// Receive in work that was frozen past its own deadline, and log the result.
     LongPollInFrozenWork,
     /// Receive, and drop the call.
     DroppedPoll,
@@ -92,13 +92,13 @@ impl From<Sending> for Value {
     }
 }
 
-/// Around what the function [`Probe::Http`] calls.
+/// The context around the call of the function [`Probe::Http`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Inside {
     #[default]
     Nothing,
     Span,
-    /// A span without a parent that `tracing` knows.
+    /// A span without a parent in `tracing`.
     Root,
 }
 
@@ -256,7 +256,7 @@ async fn send(clients: Clients, event: LambdaEvent<Sending>) -> Result<Value, Er
             let polled = clients.queues.receive_message().queue_url(queue).wait_time_seconds(20).send().await;
             return Ok(json!(match polled {
                 Err(aws_sdk_sqs::error::SdkError::TimeoutError(_)) => "timeout".to_owned(),
-                // The HTTP client's: with `?` it ends the invocation.
+                // The HTTP client's error: with `?` it ends the invocation.
                 Err(error) => return Err(error.into()),
                 Ok(_) => "answered".to_owned(),
             }));
@@ -284,7 +284,7 @@ async fn call(event: LambdaEvent<Call>) -> Result<Value, Error> {
     let request = http::Request::get(&url).body(http_body_util::Empty::new())?;
     let calling = async { client.call(request).await };
     let status = match inside {
-        // `tracing` knows of no span here, so this one is a root to it.
+        // `tracing` has no current span here, so this one is a root.
         Inside::Root => calling.instrument(tracing::info_span!(parent: tracing::Span::current(), "outer")).await?.status(),
         Inside::Span => calling.instrument(tracing::info_span!("outer")).await?.status(),
         Inside::Nothing => calling.await?.status(),

@@ -1,5 +1,5 @@
-//! The trace header, from a call to the message that arrives: every way to send, with and without the header in the environment, one
-//! at a time and several at once.
+//! The trace header, from a call to the received message: every way to send, with and without the header in the environment, one
+//! at a time and concurrently.
 
 use crate::{
     function::{Call, Inside, Probe, Sending},
@@ -33,7 +33,7 @@ struct Way {
     mixed: bool,
     /// X-Ray's name for the service.
     service: &'static str,
-    /// Where it arrives.
+    /// The queues that receive the message.
     arrives: fn(&Services) -> Vec<&Queue>,
     messages: usize,
 }
@@ -115,12 +115,12 @@ pub(crate) fn tests() -> Vec<Trial> {
                 concurrent(way, client)
             }));
         }
-        tests.push(test(format!("{} × not sampled: handed on as it came", way.name), move || not_sampled(way)));
+        tests.push(test(format!("{} × not sampled: sent on unchanged", way.name), move || not_sampled(way)));
     }
     tests.push(test("a refused call is an error with the service's code, in both protocols", refused));
     tests.push(test("a call may take no longer than its invocation has", bounded));
     tests.push(test("an attempt of a shared HTTP client may take no longer than its invocation has", attempts_bounded));
-    tests.push(test("a call of work that has outlived its invocation has the time it asks for", outlived));
+    tests.push(test("a call of work that outlived its invocation has the time that it asks for", outlived));
     tests.push(test("a client with two interceptors has one span of a call", two_interceptors));
     tests.push(test("a dropped call ends as cancelled", dropped));
     tests.push(test("plain HTTP: a call inside a span of the handler's is below it, a root to tracing or not", inside_a_span));
@@ -137,7 +137,7 @@ fn headers(queue: &Queue) -> Vec<String> {
     queue.peek().into_iter().map(|StoredMessage { trace_header, .. }| trace_header.unwrap_or_default()).collect()
 }
 
-/// The call of this trace has a span, and all that arrived names it.
+/// The call of this trace has a span, and every received message names it.
 fn arrived_from_the_call(stage: &Services, traces: &TraceStore, way: &Way, trace_id: &str) -> Tested {
     let call = stage.only("the call", |document| document.name == way.service && document.trace_id == trace_id)?;
     ensure(call.namespace.as_deref() == Some("aws"), "its namespace is not aws")?;
@@ -148,7 +148,7 @@ fn arrived_from_the_call(stage: &Services, traces: &TraceStore, way: &Way, trace
         "SNS" => call.aws.get("topic_arn") == Some(&json!(stage.topic.arn)),
         _ => true,
     };
-    ensure(named, format!("what it worked on is not named: {:?}", call.aws))?;
+    ensure(named, format!("the resource is not named: {:?}", call.aws))?;
     let parent = traces.find(|document| Some(&document.id) == call.parent_id.as_ref());
     ensure(parent.len() == 1, "it hangs nowhere")?;
     for queue in (way.arrives)(stage) {
@@ -253,7 +253,7 @@ async fn bounded() -> Tested {
     ensure(call.fault && kind.as_deref() == Some("TimeoutError"), format!("{:?}", call.exceptions()))
 }
 
-/// The HTTP client bounds each attempt, is not asked for another one, and its error is the deadline's.
+/// The HTTP client limits each attempt and makes no further one, and its error is the deadline's.
 async fn attempts_bounded() -> Tested {
     let stage = Services::new().await?;
     let grace = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "9000");
@@ -328,7 +328,7 @@ async fn inside_a_span() -> Tested {
             stage.only("the span", |document| document.name == "outer")?,
             stage.only("the call", |document| document.name == "127.0.0.1")?,
         );
-        ensure(call.parent_id.as_ref() == Some(&outer.id), format!("inside {inside:?} the call hangs elsewhere"))?;
+        ensure(call.parent_id.as_ref() == Some(&outer.id), format!("inside {inside:?} the call has another parent"))?;
     }
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! The hops, with real processes and the real SDKs: this binary is both the test and, where `PROBE` names one, the function under
-//! test.
+//! The hops, with real processes and the real SDKs. This binary is both the test and, if `PROBE` is set, the function under test.
 
 mod consumers;
 mod function;

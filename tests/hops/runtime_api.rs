@@ -1,4 +1,4 @@
-//! The Runtime API as Managed Instances show it: several events at once, and no trace in the environment.
+//! The Runtime API of Managed Instances: several events at once, and no trace header in the environment.
 
 use crate::{
     function::Probe,
@@ -82,7 +82,7 @@ impl ManagedFunction {
         Ok(Self { send, answers, _process: process })
     }
 
-    /// Has one event handled, at the same time as others.
+    /// Sends one event, concurrently with others, and waits for its response.
     pub(crate) async fn invoke(&self, id: &str, trace_header: &str, payload: &Value) -> Tested {
         let (answer, answered) = oneshot::channel();
         self.answers.lock().expect("not poisoned").insert(id.to_owned(), answer);

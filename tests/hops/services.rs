@@ -20,13 +20,13 @@ pub(crate) struct Services {
     pub(crate) sqs: Sqs,
     pub(crate) sns: Sns,
     pub(crate) bus: EventBridge,
-    /// Where messages are sent directly.
+    /// Receives messages that are sent directly.
     pub(crate) direct: Queue,
     /// Subscribes to the topic with raw delivery.
     pub(crate) raw: Queue,
-    /// Subscribes to the topic without.
+    /// Subscribes to the topic without raw delivery.
     pub(crate) wrapped: Queue,
-    /// Gets the bus's events.
+    /// Receives the bus's events.
     pub(crate) events: Queue,
     pub(crate) topic: Topic,
 }
@@ -53,7 +53,7 @@ impl Services {
         Ok(Self { xray, sqs, sns, bus, direct, raw, wrapped, events, topic })
     }
 
-    /// Variables by which a function finds what is here.
+    /// The variables with which a function finds these services.
     pub(crate) fn variables(&self, probe: Probe) -> Vec<(&'static str, String)> {
         vec![
             ("PROBE", format!("{probe:?}")),
@@ -78,9 +78,9 @@ impl Services {
         Stage::build(change(function)).await
     }
 
-    /// Waits until the function is at rest and all that was sent to X-Ray is stored.
+    /// Waits until the function is frozen and everything that was sent to X-Ray is stored.
     pub(crate) async fn settle(&self, function: &Function) -> Tested {
-        within("the function to be at rest", function.wait_frozen()).await?;
+        within("the function to be frozen", function.wait_frozen()).await?;
         self.xray.settle().await?;
         self.is_sound()
     }

@@ -1,4 +1,5 @@
-//! A request of another service with `traceparent`, and what the user's exporters make of it on its way through API, queue and worker.
+//! A request of another service with `traceparent`, and its spans in the user's exporters on the way through API, queue and
+//! worker.
 
 use crate::{
     function::{Clients, Probe},
@@ -71,7 +72,7 @@ pub(crate) async fn worker(life: Lifecycle) -> Result<(), Error> {
     life.run_concurrent(sqs::batch(fulfil)).await
 }
 
-/// The spans that the API and the worker export for one request, with X-Ray switched off.
+/// The spans that the API and the worker export for one request, with X-Ray disabled.
 async fn exported(parent: &'static str) -> Result<(Vec<Value>, Vec<Value>), Failed> {
     let services = Services::new().await?;
     let change = |function: FunctionBuilder| {
@@ -93,7 +94,7 @@ async fn exported(parent: &'static str) -> Result<(Vec<Value>, Vec<Value>), Fail
     Ok((spans(&api, "POST /orders").await?, spans(&worker, "work").await?))
 }
 
-/// The call of the exporter that has a span of this name.
+/// The exporter's call that has a span of this name.
 async fn spans(function: &Function, name: &str) -> Result<Vec<Value>, Failed> {
     let mut logs = function.subscribe_logs().from_start();
     let name = format!("\"name\":\"{name}\"");
@@ -113,7 +114,7 @@ async fn continued() -> Tested {
     let work = named(&worker, "work")?;
     let message = worker.iter().find(|span| span["span"] == work["parent"]).ok_or_else(|| format!("{worker:?}"))?;
     ensure(work["trace"] == TRACE && message["trace"] == TRACE, format!("{worker:?}"))?;
-    // Under the call that sent the message.
+    // Below the call that sent the message.
     let call = api.iter().find(|span| span["span"] == message["parent"]);
     ensure(call.is_some_and(|call| call["parent"] == server["span"]), format!("{message} is not below a call of {api:?}"))
 }

@@ -33,16 +33,16 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("after the response: work that a task stores while an exporter runs is done", stored_by_a_task),
         test("work that outlives an untraced invocation stays out of a traced one", untraced_work),
         test("after the response: work runs after an error and after a panic", after_a_failure),
-        test("after the response: work that panics costs itself alone", bad_work),
+        test("after the response: work that panics affects only itself", bad_work),
         test("hooks after the response: a panic affects only that hook", hooks),
         test("hooks after the response: a hang affects only that hook", hanging_hook),
         test("freeze: unfinished work continues in the next invocation, and its spans stay out of that trace", freeze),
         test("cancel: unfinished work is cancelled at once", cancel),
-        test("idle and on_thaw know how long the environment slept", thaw),
+        test("idle and on_thaw have the frozen time", thaw),
     ]
 }
 
-/// Work is stored while an exporter is called, for which the gate is given to what the event asks for.
+/// Runs the event's task while an exporter is being called, with the gate at which the task waits.
 async fn stored_while_exporting(act: impl FnOnce(String) -> Do) -> Tested {
     let (exporting, task) = (Gate::new().await?, Gate::new().await?);
     let address = exporting.address()?;
@@ -54,7 +54,7 @@ async fn stored_while_exporting(act: impl FnOnce(String) -> Do) -> Tested {
     let (exporter, task) = (exporting.held().await?, task.held().await?);
     task.release();
     stage.wait_for_logs("a task has stored work", 1).await?;
-    // The exporter is called again for what comes now, and is not to wait.
+    // Spans that arrive now are exported in another call of the exporter, which must not wait.
     drop(exporting);
     exporter.release();
     stage.settle().await?;
@@ -115,7 +115,7 @@ async fn work_with_a_token() -> Tested {
     stage.lives().await
 }
 
-/// Two invocations. Frozen work of the first continues in the second until it has logged these words.
+/// Invokes twice. Frozen work of the first invocation continues in the second, until it has logged these words.
 async fn invoke_and_thaw(stage: &Stage, event: impl Into<Value>, words: &str) -> Tested {
     stage.invoke(event).await?;
     stage.settle().await?;
@@ -173,7 +173,7 @@ async fn stored_too_late() -> Tested {
 
 async fn untraced_work() -> Tested {
     let stage =
-        // Beside no other layer a call site is asked in advance, and not where it is made.
+        // Without other layers, a call site's interest is cached in advance, and not checked when a span is created.
         Stage::with(Probe::OwnSubscriberRedacting, TraceMode::Active, |function| function.env("LAMBDA_LIFECYCLE_AFTER_RESPONSE", "freeze")).await?;
     let untraced = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
     let payload = Do::TickingSpans.to_string().into();
@@ -269,7 +269,7 @@ async fn cancel() -> Tested {
     let work = Gate::new().await?;
     stage.invoke(Do::TickingWork { gate: work.address()? }).await?;
     stage.settle().await?;
-    // It could go on.
+    // The work can continue now.
     drop(work);
     let reported = stage.reported("unfinished");
     ensure(reported.len() == 1 && reported[0]["level"] == "WARN", format!("{reported:?}"))?;
@@ -286,9 +286,9 @@ async fn thaw() -> Tested {
         stage.settle().await?;
         Ok(value(&answer)?.as_u64())
     };
-    ensure(idle().await?.is_none(), "the first invocation has slept")?;
-    ensure(stage.logged("thawed").is_empty(), "on_thaw was called without a sleep")?;
-    let told = idle().await?.ok_or("the second one did not sleep")?;
+    ensure(idle().await?.is_none(), "the first invocation has frozen time")?;
+    ensure(stage.logged("thawed").is_empty(), "on_thaw was called without frozen time")?;
+    let told = idle().await?.ok_or("the second one has no frozen time")?;
     let at =
         |wanted: EventKind| stage.function.timeline().into_iter().find(|event| event.kind == wanted).map(|event| event.offset);
     let (frozen, thawed) = (at(EventKind::Frozen).ok_or("no freeze")?, at(EventKind::Thawed).ok_or("no thaw")?);
@@ -296,5 +296,5 @@ async fn thaw() -> Tested {
     let slept = thawed.saturating_sub(frozen);
     ensure(Duration::from_millis(told + 1) >= slept, format!("{told} ms of frozen time were reported, but it lasted {slept:?}"))?;
     ensure(stage.logged("thawed").len() == 1, "on_thaw was not called once")?;
-    ensure(stage.logged("thawed after ages").is_empty(), "on_thaw was called for a shorter sleep")
+    ensure(stage.logged("thawed after ages").is_empty(), "on_thaw was called for a shorter time")
 }

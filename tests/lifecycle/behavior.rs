@@ -1,22 +1,22 @@
-//! The functions under test and what events ask of them, each in one enum: a test names a variant, and the function acts on it.
+//! The functions under test and their events' tasks, each in one enum. A test names a variant, and the function does it.
 
 use crate::support::named;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt;
 
-/// The functions. `PROBE` names the one that a process is.
+/// The functions. `PROBE` selects the one that a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) enum Probe {
-    /// Does what its events ask for, with the settings of the environment.
+    /// Does the task of each event, with the settings of the environment.
     Value,
     /// The same with a fallback response.
     Fallback,
-    /// Takes events of a type that knows its fields.
+    /// Receives events of a type with known fields.
     Typed,
-    /// Panics before there is a future.
+    /// Panics before it returns a future.
     Constructor,
-    /// Takes events of a type that panics when it is decoded.
+    /// Receives events of a type that panics when it is decoded.
     Deserialize,
     /// Returns a value that fails or panics when it is encoded.
     Serialize,
@@ -49,7 +49,7 @@ pub(crate) enum Probe {
     BlockingShutdown,
     HangingShutdown,
 
-    /// With an exporter that behaves as `EXPORTER` says.
+    /// With an exporter whose behavior `EXPORTER` selects.
     Exporter,
     /// With such an exporter, and an axum router.
     HttpExporter,
@@ -77,7 +77,7 @@ pub(crate) enum Probe {
     /// With hooks around a snapshot, of which `FAILING` names one.
     SnapStart,
 
-    /// Their panics have payloads that panic when they are dropped.
+    /// Functions whose panics have payloads that panic when they are dropped.
     PanicPayload,
     PanicPayloadStream,
     PanicPayloadBatch,
@@ -86,7 +86,7 @@ pub(crate) enum Probe {
     PanicPayloadInitBlocking,
     PanicPayloadInitError,
 
-    /// Their errors are megabytes long.
+    /// Functions whose errors are megabytes long.
     LongErrors,
     LongErrorsInit,
     LongErrorsBatch,
@@ -120,7 +120,7 @@ pub(crate) enum Do {
     Abort,
     /// Use twice the memory that the function has.
     Allocate,
-    /// Return more than Lambda takes.
+    /// Return more than Lambda accepts.
     Big,
     /// Be refused by a layer of the function.
     Refuse,
@@ -136,9 +136,9 @@ pub(crate) enum Do {
     },
     /// Return when the token is canceled.
     Stop,
-    /// Return the error of a future that was bounded by the deadline.
+    /// Return the error of a future that the deadline cut off.
     Within,
-    /// Compute without end, and give way.
+    /// Compute without end, and yield.
     Cooperate,
     /// Stream without end.
     Endless,
@@ -155,7 +155,7 @@ pub(crate) enum Do {
     /// Block the thread inside of a span that a remote caller waits for.
     ServeAndBlock,
 
-    /// Log a line and make a span.
+    /// Log a line and create a span.
     Log,
     LogWith {
         secret: String,
@@ -163,19 +163,19 @@ pub(crate) enum Do {
     LogErrors,
     LogManyErrorsAndFail,
     LogAtEndOfThread,
-    /// Make a span with an argument.
+    /// Create a span with an argument.
     Instrument {
         secret: String,
     },
     ExplicitParent,
-    /// Make a span with OpenTelemetry's global tracer, below one of `tracing`.
+    /// Create a span with OpenTelemetry's global tracer, below one of `tracing`.
     GlobalTracer,
     /// Use OpenTelemetry's methods of a span.
     AskSpan,
     ManySpans {
         count: u64,
     },
-    /// Make spans each of which is the parent of the next.
+    /// Create spans each of which is the parent of the next.
     ChainSpans,
     SpansAtEndOfThreads,
     /// Leave a span open in a task until the gate opens.
@@ -184,7 +184,7 @@ pub(crate) enum Do {
     },
     TooManyContexts,
 
-    /// Return how long the environment was frozen.
+    /// Return the frozen time.
     Idle,
     /// Return whether a spawned task belongs to the same invocation.
     Spawn,
@@ -217,7 +217,7 @@ pub(crate) enum Do {
     Measure {
         values: Vec<i32>,
     },
-    /// Record what CloudWatch does not take.
+    /// Record values that CloudWatch does not accept.
     MeasureBadly,
     /// Record a value in a task when the invocation is over.
     MeasureLate {
@@ -228,7 +228,7 @@ pub(crate) enum Do {
 }
 
 impl Do {
-    /// The task of this event. An event without a task may have any shape.
+    /// The task of this event. An event without a task may have any form.
     pub(crate) fn asked_by(event: &Value) -> Self {
         match event.get("do") {
             Some(_) => serde_json::from_value(event.clone()).expect("a behavior"),

@@ -1,4 +1,4 @@
-//! Deadlines: of handlers that wait, compute, stream or block their thread.
+//! Deadlines of handlers that wait, compute, stream or block their thread.
 
 use crate::{
     behavior::{Do, Probe},
@@ -15,18 +15,18 @@ use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("a blocked handler: a span that a remote caller waits for is not taken for the invocation's", served),
-        test("a handler that computes and gives way meets its deadline", cooperative),
-        test("stream: a body that is always ready meets the deadline", endless_stream),
+        test("a blocked handler: a span for a remote caller is not mistaken for the invocation's", served),
+        test("a handler that computes and yields is cut off at its deadline", cooperative),
+        test("stream: a body that is always ready is cut off at its deadline", endless_stream),
         test("deadline of a part of the work: the handler's token is cancelled", part_of_the_work),
-        test("a handler that sleeps its thread away is reported before the kill", || blocked(Do::Block, "blocking query")),
+        test("a handler that sleeps on its thread is reported before the kill", || blocked(Do::Block, "blocking query")),
         test("a handler that spins is reported before the kill", || blocked(Do::Spin, "endless loop")),
-        test("a handler that blocks into the reserve and then gives way has one document of each span", blocked_for_a_while),
+        test("a handler that blocks into the reserve and then yields has one document of each span", blocked_for_a_while),
         test("Managed Instances: a response after the deadline is reported, because the caller has an error", late_answer),
-        test("without the watchdog a blocked handler leaves its beginning", unwatched),
+        test("without the watchdog a blocked handler leaves only its first document", unwatched),
         test("the watchdog of a function with less than one core starts in the Init phase", watchdog_in_init),
         test("a fallback is the response at the deadline", fallback),
-        test("LAMBDA_LIFECYCLE_DEADLINE_GRACE and _RESERVE move the points", grace_and_reserve),
+        test("LAMBDA_LIFECYCLE_DEADLINE_GRACE and _RESERVE move the deadlines", grace_and_reserve),
         test("a grace or a reserve as long as the invocation is reported once, and the default is used", || async {
             too_long("LAMBDA_LIFECYCLE_DEADLINE_GRACE").await?;
             too_long("LAMBDA_LIFECYCLE_DEADLINE_RESERVE").await
@@ -120,7 +120,7 @@ async fn late_answer() -> Tested {
 }
 
 async fn unwatched() -> Tested {
-    // Only the kill itself shows that nothing came before it.
+    // Only the kill shows that nothing was sent before it.
     let change = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_WATCHDOG", "off").kill_delay(Duration::ZERO);
     let stage = Stage::with(Probe::Value, TraceMode::Active, change).await?;
     let answer = stage.invoke_within(UNTIL_KILLED, Do::Block).await?;
@@ -156,7 +156,8 @@ async fn too_long(variable: &'static str) -> Tested {
     let stage = Stage::with(Probe::Value, TraceMode::Active, |function| function.env(variable, long)).await?;
     for _ in 0..2 {
         let answer = stage.invoke_within(SHORT, Do::Stop).await?;
-        // Both defaults are 50 ms. Who misses them has met the deadline, which would not have come either.
+        // Both defaults are 50 ms. A handler that misses them is cut off at its deadline, which the defaults would not have
+        // caused either.
         let remaining = value(&answer).map_or(0, |body| body["remaining_ms"].as_u64().unwrap_or(u64::MAX));
         ensure(remaining <= 100, format!("{variable}: cancelled {remaining} ms before the kill"))?;
     }

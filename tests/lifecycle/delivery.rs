@@ -1,4 +1,4 @@
-//! Responses that Lambda does not take.
+//! Responses that Lambda does not accept.
 
 use crate::{
     behavior::Probe,
@@ -31,7 +31,7 @@ pub(crate) async fn otherwise(kind: Kind) -> Tested {
     refused(kind, posted, "refused_response", by_lambda).await
 }
 
-/// As many at once as there are workers, all of them refused.
+/// As many concurrent invocations as there are workers, all of them refused.
 async fn refused(
     kind: Kind,
     posted: fn(FunctionBuilder) -> FunctionBuilder,
@@ -39,10 +39,10 @@ async fn refused(
     by_lambda: fn(&Failure) -> bool,
 ) -> Tested {
     let stage = kind.stage(Probe::Value, posted).await?;
-    // One after the other where one runs at a time, until the faults are used up.
+    // One after the other if the environment runs one at a time, until the faults are used up.
     for _ in 0..8 / kind.at_once {
         for answer in &at_once(&stage, &kind).await? {
-            let failure = answer.result.as_ref().err().ok_or("the response was taken")?;
+            let failure = answer.result.as_ref().err().ok_or("the response was accepted")?;
             ensure(by_lambda(failure), format!("{failure}"))?;
             has_outcome(&stage, &kind, answer, outcome).await?;
         }
@@ -51,8 +51,8 @@ async fn refused(
     serves_on(&stage, &kind, 1).await
 }
 
-/// A connection that breaks is made again, and the response sent again; if that does not help either, the invocation is lost,
-/// and on demand Lambda will not send another event to this process.
+/// A broken connection is reopened, and the response is sent again. If that fails too, the invocation is lost, and on demand
+/// Lambda will not send another event to this process.
 pub(crate) async fn broken(kind: Kind) -> Tested {
     let stage = kind.stage(Probe::Value, |function| function.post_fault(PostFault::Broken, 2)).await?;
     for answer in at_once(&stage, &kind).await? {
@@ -74,7 +74,7 @@ pub(crate) async fn broken(kind: Kind) -> Tested {
         has_outcome(&stage, &kind, &answer, "undelivered_response").await?;
     }
     if kind.is_managed() {
-        // The sandbox sends no more events before it has the responses that are lost.
+        // The sandbox sends no more events before it has the lost responses.
         return ensure(stage.processes() == 1 && stage.function.pid().is_some(), "the process did not live");
     }
     serves_on(&stage, &kind, 2).await
@@ -88,7 +88,7 @@ async fn has_outcome(stage: &Stage, kind: &Kind, answer: &Answer, outcome: &str)
     if !kind.is_traced() {
         return Ok(());
     }
-    // Not at rest on Managed Instances, where Lambda waits for a response that is lost.
+    // On Managed Instances the environment is never frozen, because Lambda waits for the lost response.
     let finished = |document: &Document| document.trace_id == answer.trace_id && document.annotation("outcome").is_some();
     let documents = stage.traces.wait_for(1, finished).await?;
     let is_it = |document: &Arc<Document>| document.fault && document.annotation("outcome") == Some(outcome);

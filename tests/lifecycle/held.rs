@@ -1,4 +1,4 @@
-//! A Runtime API that takes responses and never acknowledges them, for what happens while a response is being posted.
+//! A Runtime API that receives responses and never acknowledges them, for tests of a response that is being posted.
 
 use crate::{
     behavior::{Do, Probe},
@@ -36,7 +36,7 @@ struct Api {
     posted: mpsc::UnboundedSender<String>,
 }
 
-/// A function in one process, each of whose events is handed out once.
+/// A function in one process that gets each of its events once.
 pub(crate) struct HeldFunction {
     process: Child,
     output: Lines<BufReader<ChildStdout>>,
@@ -45,13 +45,13 @@ pub(crate) struct HeldFunction {
     events: usize,
 }
 
-/// The trace of the event at this place.
+/// The trace of the event with this index.
 fn trace_id(at: usize) -> String {
     format!("1-5759e988-{at:024x}")
 }
 
 impl HeldFunction {
-    /// The function `probe` with these events. More than one at a time is for Managed Instances.
+    /// The function `probe` with these events. Several at a time need Managed Instances.
     pub(crate) async fn start(probe: Probe, at_once: usize, events: impl IntoIterator<Item = Do>) -> Result<Self, Failed> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (address, xray) = (listener.local_addr()?.to_string(), XRay::start().await?);
@@ -74,7 +74,7 @@ impl HeldFunction {
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "2048")
             .env("AWS_XRAY_DAEMON_ADDRESS", xray.daemon.address())
-            // A third of it is left for the documents once the posts have had their time: no machine is so slow.
+            // A third of it is left for the documents once the posts have had their time, which is enough on any machine.
             .env("LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET", "6000");
         if at_once > 1 {
             command.env("AWS_LAMBDA_MAX_CONCURRENCY", at_once.to_string());
@@ -85,7 +85,7 @@ impl HeldFunction {
         Ok(Self { process, output, xray, posted: received, events: count })
     }
 
-    /// Waits for so many of this line.
+    /// Waits for this number of such lines.
     pub(crate) async fn wait_for_lines(&mut self, wanted: &str, count: usize) -> Tested {
         let mut seen = 0;
         while seen < count {
@@ -95,7 +95,7 @@ impl HeldFunction {
         Ok(())
     }
 
-    /// Waits until so many responses are being posted.
+    /// Waits until this number of responses is being posted.
     pub(crate) async fn wait_for_posts(&mut self, count: usize) -> Tested {
         for _ in 0..count {
             within("a post", self.posted.recv()).await?.ok_or("the Runtime API is gone")?;

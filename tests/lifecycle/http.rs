@@ -67,7 +67,7 @@ async fn http_stage() -> Tested {
     let mut alike = v1.clone();
     alike["requestContext"]["stage"] = json!("orders");
     alike["requestContext"]["path"] = json!("/orders/orders/7");
-    // Resources that begin as the stage does, on a domain of one's own; and a base path there.
+    // Resources with the same start as the stage, on a custom domain; and with a base path there.
     let mut own_domain = v1.clone();
     own_domain["requestContext"]["stage"] = json!("orders");
     own_domain["requestContext"]["resourcePath"] = json!("/orders/{id}");

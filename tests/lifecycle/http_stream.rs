@@ -1,4 +1,4 @@
-//! HTTP responses that are streamed: each part reaches the caller as soon as it is there.
+//! HTTP responses that are streamed: each part reaches the caller as soon as it is available.
 
 use crate::{
     behavior::Probe,

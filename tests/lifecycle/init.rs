@@ -104,7 +104,7 @@ async fn snap_start() -> Tested {
 
 async fn fails(probe: Probe, error_type: &str, part: &str) -> Tested {
     let stage = Stage::new(probe, TraceMode::Active).await?;
-    // Lambda repeats the phase inside the invocation, where a hanging initializer meets the function's timeout.
+    // Lambda repeats the phase inside the invocation, where the function's timeout cuts off a hanging initializer.
     let answer = stage.invoke(json!({})).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
     let posted = stage.function.timeline().into_iter().find_map(|event| match event.kind {

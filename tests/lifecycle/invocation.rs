@@ -59,7 +59,7 @@ async fn undecodable_event() -> Tested {
 async fn streams(event: Value, broken: Option<&str>, outcome: &str) -> Tested {
     let stage = Stage::new(Probe::Stream, TraceMode::Active).await?;
     let answer = stage.invoke(event).await?;
-    // The part before the break is there, and nothing besides the body.
+    // The part before the break has arrived, and nothing besides the body.
     let whole = answer.result.as_ref().is_ok_and(|body| body.ends_with(b"chunk 0;chunk 1;chunk 2;"));
     ensure(answer.streamed && whole, format!("{answer:?}"))?;
     let document = stage.document(&answer).await?;

@@ -1,31 +1,31 @@
 //! The kinds of environments, and the times of an invocation whose deadline passes.
 //!
-//! The library posts at the hard deadline, and a quarter into the reserve behind it the watchdog takes the handler for blocked. With the
-//! default reserve a busy machine could take that long for the post, so where the post is the subject the reserve is long.
+//! The library posts at the hard deadline. A quarter into the reserve after it, the watchdog reports the handler as blocked. With
+//! the default reserve, the post could take that long on a busy machine, so tests of the post have a long reserve.
 
 use crate::{behavior::Probe, support::Stage};
 use lambda_lifecycle_sandbox::function::{FunctionBuilder, TraceMode};
 use libtest_mimic::Failed;
 use std::time::Duration;
 
-/// For a handler that is to miss its deadline: half a second after the begin with a long grace, a second with a long reserve.
+/// The time of a handler that misses its deadline: half a second with a long grace, a second with a long reserve.
 pub(crate) const SOON: Duration = Duration::from_secs(41);
 
-/// For one that is to stream until it misses its deadline: four seconds after the begin with a long reserve.
+/// The time of a handler that streams until it misses its deadline: four seconds with a long reserve.
 pub(crate) const STREAMING: Duration = Duration::from_secs(44);
 
-/// For one that is to respond in time, whereupon something else misses the deadline.
+/// The time of a handler that responds in time, after which something else misses the deadline.
 pub(crate) const LATER: Duration = Duration::from_secs(4);
 
-/// For one that blocks its thread until the kill.
+/// The time of a handler that blocks its thread until the kill.
 pub(crate) const UNTIL_KILLED: Duration = Duration::from_secs(1);
 
-/// There are forty seconds from the hard deadline to the deadline of the event.
+/// Forty seconds from the hard deadline to the deadline of the event.
 pub(crate) fn long_reserve(function: FunctionBuilder) -> FunctionBuilder {
     function.env("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", "40000")
 }
 
-/// There are forty seconds from the soft deadline to the hard one.
+/// Forty seconds from the soft deadline to the hard one.
 pub(crate) fn long_grace(function: FunctionBuilder) -> FunctionBuilder {
     function.env("LAMBDA_LIFECYCLE_DEADLINE_GRACE", "40000")
 }
@@ -39,7 +39,7 @@ pub(crate) const SERVICE: &str = "orders";
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) mode: TraceMode,
-    /// How many invocations run at once: more than one on Managed Instances.
+    /// The number of concurrent invocations: more than one on Managed Instances.
     pub(crate) at_once: usize,
     pub(crate) served_by: Loop,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Kind {
 /// The loop that fetches events and posts responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loop {
-    /// The library's, as `Lifecycle::run` has it.
+    /// The library's loop, in `Lifecycle::run`.
     Ours,
     /// `lambda_runtime::Runtime`, with the library's layers.
     LambdaRuntime,
@@ -84,7 +84,7 @@ impl Kind {
     }
 }
 
-/// Every kind of environment an outcome is shown in.
+/// The kinds of environment in which every outcome is tested.
 pub(crate) const KINDS: [Kind; 4] = [
     Kind { name: "on-demand, traced", mode: TraceMode::Active, at_once: 1, served_by: Loop::Ours },
     Kind { name: "on-demand, not sampled", mode: TraceMode::NotSampled, at_once: 1, served_by: Loop::Ours },

@@ -41,7 +41,7 @@ async fn malformed_log_settings() -> Tested {
             .await?;
     stage.invoke(Do::Log).await?;
     stage.settle().await?;
-    // As text, which is the default that applies.
+    // As text, because the default applies.
     ensure(stage.codes() == ["setting_invalid", "setting_invalid"], format!("{:?}", stage.problems()))?;
     for field in ["name=AWS_LAMBDA_LOG_LEVEL ", "name=AWS_LAMBDA_LOG_FORMAT "] {
         ensure(stage.logged(field).len() == 1, format!("{field}: {:?}", stage.problems()))?;

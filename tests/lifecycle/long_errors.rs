@@ -1,4 +1,4 @@
-//! Errors of megabytes: cut to what Lambda, the log and X-Ray take, and marked as cut.
+//! Errors of megabytes: cut to the lengths that Lambda, the log and X-Ray accept, and marked as cut.
 
 use crate::{
     behavior::{Do, Probe},
@@ -39,7 +39,7 @@ async fn handler(what: Do) -> Tested {
     let document = stage.document(&answer).await?;
     let message = document.raw["cause"]["exceptions"][0]["message"].as_str().unwrap_or_default();
     ensure(message.ends_with("… (cut)"), format!("{} bytes in the document", message.len()))?;
-    // The panic hook's output on standard error is not the library's.
+    // The panic hook's output on standard error does not come from the library.
     if what == Do::Panic { ensure(!stage.logged(MARK).is_empty(), "it was not logged") } else { lines_fit(&stage) }
 }
 
@@ -90,7 +90,7 @@ pub(crate) async fn run(probe: Probe) -> Option<Result<(), Error>> {
 async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     match Do::asked_by(&event.payload) {
         Do::Fail => Err(long().into()),
-        // The panic hook writes it to standard error, as many lines as it has.
+        // The panic hook writes it to standard error, in several lines.
         Do::Panic => panic!("{}", "x".repeat(7_000_000)),
         _ => {
             tracing::error!(field = long(), "{}", long());

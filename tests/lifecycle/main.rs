@@ -1,5 +1,5 @@
-//! The outcomes of invocations, with real processes. This binary is the test and, where `PROBE` names one, the function
-//! under test.
+//! The outcomes of invocations, with real processes. This binary is both the test and, if `PROBE` is set, the function under
+//! test.
 
 mod after_response;
 mod behavior;

@@ -1,4 +1,5 @@
-//! Every outcome against every kind of environment. The table in `docs/outcomes.md` has a line for each, and is checked against this.
+//! Every outcome in every kind of environment. The table in `docs/outcomes.md` has a line for each, and is compared with these
+//! cases.
 
 use crate::{
     behavior::{Do, Exporting, Probe},
@@ -20,7 +21,7 @@ use std::{fmt::Display, time::Duration};
 
 type Body = fn(Kind) -> BoxFuture<'static, Tested>;
 
-/// The outcomes, by the names the documentation gives them.
+/// The outcomes, with their names in the documentation.
 const CASES: [(&str, Body); 30] = [
     ("response", |kind| Case::new(Probe::Value, Do::Nothing).answered("answered").shown(kind)),
     ("error", |kind| Case::new(Probe::Value, Do::Fail).refused("Error", "no stock", "failed").shown(kind)),
@@ -87,7 +88,7 @@ const CASES: [(&str, Body); 30] = [
     }),
 ];
 
-/// Outcomes of the library's loop alone: shutdown, and the delivery of a response.
+/// Outcomes of the library's loop only: shutdown, and the delivery of a response.
 const OURS_ALONE: [&str; 8] = [
     "response refused as too large",
     "late response",
@@ -132,7 +133,7 @@ fn documented_is_tested() -> Tested {
 const STREAMED: usize =
     r#"{"statusCode":200,"headers":{"content-type":"application/octet-stream"},"cookies":[]}chunk 0;chunk 1;chunk 2;"#.len() + 8;
 
-/// An outcome after which the same process serves on.
+/// An outcome after which the same process keeps serving.
 struct Case {
     probe: Probe,
     event: String,
@@ -142,7 +143,7 @@ struct Case {
     message: Option<&'static str>,
     outcome: &'static str,
     streamed: bool,
-    /// The time the invocation is given, where its deadline passes.
+    /// The time of the invocation, if its deadline passes.
     time: Option<Duration>,
     change: fn(FunctionBuilder) -> FunctionBuilder,
 }
@@ -181,7 +182,8 @@ impl Case {
         async move { self.show(kind).await }.boxed()
     }
 
-    /// As often at once as the environment takes, then as many ordinary invocations: they must find the same process, in order.
+    /// As many concurrent invocations as the environment accepts, then as many ordinary ones, which must find the same process in
+    /// order.
     async fn show(&self, kind: Kind) -> Tested {
         let stage = kind.stage(self.probe, self.change).await?;
         for answer in &at_once_within(&stage, &kind, self.time, &self.event).await? {
@@ -189,7 +191,7 @@ impl Case {
             if kind.is_traced() {
                 let document = stage.finished_document(answer).await?;
                 self.check_document(&document)?;
-                // An instance that serves many at once was made ahead of them.
+                // An instance that serves many at once was created ahead of them.
                 let cold = document.annotations.get("cold_start") == Some(&json!(true));
                 ensure(cold != kind.is_managed(), format!("cold_start is {cold}"))?;
             }
@@ -265,7 +267,7 @@ fn silent_unless_traced(stage: &Stage, kind: &Kind) -> Tested {
     ensure(kind.is_traced() || stage.traces.datagrams().is_empty(), "an invocation that is not sampled sent documents")
 }
 
-/// The environment is fit for the next events.
+/// The environment can serve the next events.
 async fn serves_on(stage: &Stage, kind: &Kind, processes: usize) -> Tested {
     for again in at_once(stage, kind, Do::Nothing).await? {
         ensure(again.result.is_ok(), format!("an invocation after it: {:?}", again.result))?;
@@ -275,7 +277,7 @@ async fn serves_on(stage: &Stage, kind: &Kind, processes: usize) -> Tested {
     ensure(stage.processes() == processes, format!("{} processes", stage.processes()))
 }
 
-/// Invocations in progress that wait for something that never comes.
+/// Invocations in progress that wait forever.
 async fn hanging(stage: &Stage, kind: &Kind) -> Result<Vec<Begun>, Failed> {
     let event = || Event { payload: Do::Hang.to_string().into(), ..Event::default() };
     let hanging: Vec<Begun> = (0..kind.at_once).map(|_| stage.begin(event())).collect();
@@ -289,7 +291,7 @@ async fn hanging(stage: &Stage, kind: &Kind) -> Result<Vec<Begun>, Failed> {
 
 async fn deadline_while_blocking(kind: Kind) -> Tested {
     let stage = kind.stage(Probe::Value, |function| function.kill_delay(patience())).await?;
-    // One: on Managed Instances more would block every thread, and with it the responses to the others.
+    // Only one: on Managed Instances more would block every thread, and with it the responses to the others.
     let event = Event { payload: Do::Block.to_string().into(), timeout: Some(UNTIL_KILLED), ..Event::default() };
     let begun = stage.begin(event);
     if kind.is_traced() {
@@ -434,7 +436,7 @@ async fn hung_exporter(kind: Kind) -> Tested {
 }
 
 async fn absent_daemon(kind: Kind) -> Tested {
-    // A port that was free a moment ago, and is refused now.
+    // A port that was free a moment ago, and refuses datagrams now.
     let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let stage = kind.stage(Probe::Value, |function| function.xray(port)).await?;
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! Panics whose payload panics when it is dropped, everywhere the library calls the user's code.
+//! Panics whose payload panics when it is dropped, in every call of user code.
 
 use crate::{
     behavior::{Do, Probe},
@@ -45,7 +45,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Where the function panics, as its event says.
+/// The place of the panic, which the event selects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Place {
     #[default]
@@ -56,7 +56,7 @@ enum Place {
     Encoding,
     Work,
     DropOfWork,
-    /// In `on_unfinished`: work does not end.
+    /// In `on_unfinished`: the work does not end.
     UnfinishedWork,
     RedactedValue,
     Stream,
@@ -81,7 +81,7 @@ async fn fails(place: Place) -> Tested {
 
 async fn answers(place: Place) -> Tested {
     let stage = Stage::new(Probe::PanicPayload, TraceMode::Active).await?;
-    // Work that never ends does so with its deadline.
+    // Work that never ends is cut off at its deadline.
     let answer = stage.invoke_within(LATER, json!({ "place": place })).await?;
     ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     stage.settle().await?;

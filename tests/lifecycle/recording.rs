@@ -1,4 +1,4 @@
-//! Which destination gets which invocation.
+//! The invocations that each destination gets.
 
 use crate::{
     behavior::{Do, Exporting, Probe},
@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
 const PARENT: &str = "53995c3f42cd8ad8";
 
-/// What Lambda sends with the event.
+/// The trace header that Lambda sends with the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
     Sampled,
     NotSampled,
-    /// PassThrough, where the caller's decision is handed on or there is none.
+    /// PassThrough: the caller's decision is sent on, or there is none.
     RootOnly,
     /// PassThrough in its other form.
     PassThroughNotSampled,
@@ -42,7 +42,7 @@ impl Sent {
         !matches!(self, Self::RootOnly | Self::Nothing)
     }
 
-    /// The end of a header that is passed on.
+    /// The end of the header that is sent on.
     fn decision(self) -> Option<&'static str> {
         match self {
             Self::Sampled => Some("1"),
@@ -71,14 +71,14 @@ impl Destinations {
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = vec![
-        test("the sampler of the environment decides for the exporters, and for them alone", sampler),
-        test("a sampler that is not known is reported once, and the exporters get everything", unknown_sampler),
+        test("the sampler of the environment decides only for the exporters", sampler),
+        test("an unknown sampler is reported once, and the exporters get everything", unknown_sampler),
         test("with X-Ray disabled, no warning asks to enable active tracing", no_hint),
-        test("events are span events for the exporters, from the level that is asked for", events),
+        test("events are span events for the exporters, from the configured level", events),
         test("a server span is named after the method and the route for the exporters", route),
-        test("what is traced with OpenTelemetry's global tracer is recorded", global_tracer),
-        test("the spans of work that is soon done go to the exporter with the invocation's, in one call", one_call),
-        test("one line at the start says which destination gets what", described),
+        test("spans of OpenTelemetry's global tracer are recorded", global_tracer),
+        test("the spans of short work go to the exporter with the invocation's, in one call", one_call),
+        test("one line at the start names the invocations of each destination", described),
     ];
     for sent in [Sent::Sampled, Sent::NotSampled, Sent::RootOnly, Sent::PassThroughNotSampled, Sent::Nothing] {
         for managed in [false, true] {
@@ -99,7 +99,7 @@ async fn row(sent: Sent, managed: bool) -> Tested {
     Ok(())
 }
 
-/// A function that does its work in a span, and has such destinations.
+/// A function that does its work in a span, and has these destinations.
 async fn stage(sent: Sent, destinations: Destinations, managed: bool) -> Result<Stage, Failed> {
     let probe = if destinations.have_exporter() { Probe::Exporter } else { Probe::Value };
     let configure = |function: FunctionBuilder| {
@@ -140,7 +140,7 @@ async fn cell(sent: Sent, destinations: Destinations, managed: bool) -> Tested {
     same_trace_everywhere(&stage, sent, destinations, &answer, &trace, server.first())
 }
 
-/// The documents, and that they are the same spans as the exporter's.
+/// Checks the documents, and that they are the same spans as the exporter's.
 fn documents(stage: &Stage, to_xray: bool, server: Option<&&Value>) -> Tested {
     let of_ours = stage.traces.find(|document| document.name == "work" || document.annotation("outcome").is_some());
     ensure(of_ours.len() == if to_xray { 2 } else { 0 }, format!("{} documents", of_ours.len()))?;
@@ -153,7 +153,7 @@ fn documents(stage: &Stage, to_xray: bool, server: Option<&&Value>) -> Tested {
     Ok(())
 }
 
-/// The log and calls that go out name the same trace, and Lambda's decision is handed on.
+/// Checks that the log and outgoing calls name the same trace, and that Lambda's decision is sent on.
 fn same_trace_everywhere(
     stage: &Stage,
     sent: Sent,
@@ -178,7 +178,7 @@ fn same_trace_everywhere(
     }
 }
 
-/// The trace that all must name.
+/// The trace that all of them must name.
 fn trace_of(sent: Sent, answer: &Answer, server: Option<&&Value>) -> String {
     match sent {
         Sent::Sampled => answer.trace_id.clone(),
@@ -223,7 +223,7 @@ async fn sampler() -> Tested {
         ensure(named(&spans, "probe").len() == expected, format!("{name} {argument}, {sent:?}: {spans:?}"))?;
         let documents = stage.traces.find(|document| document.annotation("outcome").is_some()).len();
         ensure(documents == usize::from(sent == Sent::Sampled), format!("{name}, {sent:?}: {documents} documents"))?;
-        // A decision against it leaves Lambda's as it is.
+        // A decision against it leaves Lambda's unchanged.
         let header = value(&answer)?["header"].to_string();
         let decision = sent.decision().is_none_or(|decision| header.contains(&format!("Sampled={decision}")));
         ensure(decision && stage.problems().is_empty(), format!("{name}, {sent:?}: {header} {:?}", stage.problems()))?;
@@ -312,6 +312,6 @@ async fn one_call() -> Tested {
     stage.invoke(json!({ "after": "the work" })).await?;
     stage.settle().await?;
     let (calls, spans) = (stage.logged("{\"call\":"), exported(&stage));
-    // The invocation's and the work's.
+    // The invocation's span and the work's.
     ensure(calls.len() == 1 && spans.len() == 2, format!("{calls:?} {spans:?}"))
 }

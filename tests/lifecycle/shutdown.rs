@@ -121,7 +121,7 @@ async fn while_blocked(flavor: &'static str) -> Tested {
     let stage = Stage::with(Probe::Shutdown, TraceMode::Active, change).await?;
     let answer = stage.invoke_within(UNTIL_KILLED, Do::Block).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;
-    // The process itself ends when its thread gives way, or with SIGKILL.
+    // The process ends when its thread yields, or with SIGKILL.
     stage.wait_for_logs("hook two", 1).await?;
     stage.wait_for_logs("hook one", 1).await.map(drop)
 }
@@ -148,7 +148,7 @@ async fn hanging() -> Tested {
 }
 
 async fn begun_late() -> Tested {
-    // The hook hangs for less than half a second: where the second event comes later, it is another environment's.
+    // The hook hangs for less than half a second. If the second event comes later, it is another environment's.
     for _ in 0..10 {
         let stage = Stage::with(Probe::HangingShutdown, TraceMode::Active, |function| long_reserve(function).managed(2)).await?;
         let outcome = |word: &'static str| move |document: &Document| document.annotation("outcome") == Some(word);
@@ -220,9 +220,9 @@ async fn burst() -> Tested {
                 own.iter().filter(|document| !document.in_progress).map(|document| document.annotation("outcome")).collect();
             let fits = match (&answer.result, outcomes.as_slice()) {
                 (Ok(_), outcomes) => outcomes == [Some("answered")],
-                // The response may have been on its way when the process ended.
+                // The response may have been in transit when the process ended.
                 (Err(_), [outcome]) => matches!(outcome, Some("shut_down" | "answered")),
-                // The environment never had this event.
+                // The environment never got this event.
                 (Err(_), outcomes) => outcomes.is_empty() && own.is_empty(),
             };
             ensure(fits, format!("round {round}: {outcomes:?} of {:?}", answer.result))?;

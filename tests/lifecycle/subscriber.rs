@@ -1,4 +1,4 @@
-//! Subscribers: the library's, and the user's own beside it.
+//! Subscribers: the library's, and the user's own.
 
 use crate::{
     behavior::{Do, Probe},
@@ -37,13 +37,13 @@ async fn own_subscriber() -> Tested {
     let answer = stage.invoke(Do::Log).await?;
     stage.document(&answer).await?;
     ensure(stage.traces.find(|document| document.name == "work").len() == 1, "the user's span is lost")?;
-    ensure(stage.problems().is_empty(), "a connected subscriber is complained about")
+    ensure(stage.problems().is_empty(), "a connected subscriber is reported")
 }
 
 async fn strange_subscriber() -> Tested {
     let stage = Stage::new(Probe::StrangeSubscriber, TraceMode::Active).await?;
     let answer = stage.invoke(Do::Log).await?;
-    // The invocation's own span depends on no subscriber.
+    // The invocation's own span does not depend on a subscriber.
     stage.document(&answer).await?;
     ensure(stage.codes() == ["subscriber_records_nothing"], format!("{:?}", stage.problems()))
 }
@@ -53,9 +53,9 @@ async fn span_extension() -> Tested {
     let answer = stage.invoke(Do::AskSpan).await?;
     stage.document(&answer).await?;
     let asked = stage.traces.find(|document| document.name == "asked");
-    ensure(asked.len() == 1 && asked[0].raw["annotations"]["asked"] == true, "what was set on the span is lost")?;
+    ensure(asked.len() == 1 && asked[0].raw["annotations"]["asked"] == true, "an attribute of the span is lost")?;
     ensure(
         answer.result.as_deref().ok() == Some(asked[0].raw["id"].to_string().as_bytes()),
-        "the span's id is another one than the document's",
+        "the span's id differs from the document's",
     )
 }

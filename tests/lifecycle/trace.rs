@@ -18,19 +18,19 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a thread may make spans when it ends, and drop those it held", spans_at_thread_end),
         test("a span with an explicit parent that is none belongs to the invocation", explicit_parent),
         test("Managed Instances: spans of invocations at once are each in their own trace", side_by_side),
-        test("a malformed trace header costs nothing", malformed_header),
-        test("the trace header is handed on as it came where nothing is recorded", header_handed_on),
+        test("a malformed trace header does no harm", malformed_header),
+        test("the trace header is sent on unchanged if nothing is recorded", header_handed_on),
         test("of 10,000 spans none is lost silently", ten_thousand_spans),
-        test("of spans beyond the budget the invocation's document knows the number", beyond_the_budget),
+        test("the invocation's document has the number of spans beyond the budget", beyond_the_budget),
         test(
-            "Managed Instances: where spans are made faster than they may leave, whole invocations' are left out and counted",
+            "Managed Instances: if spans are created faster than they can be sent, those of whole invocations are left out and counted",
             backlog,
         ),
         test("an error logged outside of any span is an exception of the invocation", logged_errors),
         test("of many logged errors the invocation keeps some, counts the others, and its own comes first", many_logged_errors),
         test("PassThrough in both forms, and not sampled: one line says that nothing is recorded", not_sampled),
         test("a sampled Root without a Parent is recorded as a segment", without_parent),
-        test("LAMBDA_LIFECYCLE_TRACE=off sends nothing, and hands the header on", trace_off),
+        test("LAMBDA_LIFECYCLE_TRACE=off sends nothing, and the header is sent on", trace_off),
         test("LAMBDA_LIFECYCLE_TRACE_EXPORT=stdout prints the documents", stdout),
         test("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS=off sends one document an invocation", not_announced),
     ]
@@ -113,7 +113,7 @@ async fn beyond_the_budget() -> Tested {
     ensure(left_out > 5_000, format!("{left_out} spans are left out of 10,000: the budget of 500 KB is not kept"))
 }
 
-/// How many were reported left out; the others have arrived.
+/// The number of spans that were reported as left out. The others have arrived.
 async fn many_spans(count: u64, change: impl FnOnce(FunctionBuilder) -> FunctionBuilder) -> Result<u64, libtest_mimic::Failed> {
     let stage = Stage::with(Probe::Value, TraceMode::Active, change).await?;
     let answer = stage.invoke(Do::ManySpans { count }).await?;
@@ -139,14 +139,14 @@ async fn backlog() -> Tested {
     for answer in &answers {
         let document = stage.finished_document(answer).await?;
         let left_out = document.raw.pointer("/metadata/lambda_lifecycle/spans_left_out").and_then(Value::as_u64);
-        // Of many documents the own one of the invocation is the last to leave.
+        // With many documents, the invocation's own one is sent last.
         let wanted = SPANS - left_out.unwrap_or(0);
         let its = |document: &Document| document.name == "numbered" && document.trace_id == answer.trace_id;
         let arrived = stage.traces.wait_for(usize::try_from(wanted)?, its).await?.len() as u64;
         ensure(arrived == wanted, format!("{left_out:?} were reported left out, more than that arrived"))?;
         alone += u64::from(wanted == 0);
     }
-    ensure(alone > 0, "everything waited: this test shows nothing")?;
+    ensure(alone > 0, "everything waited, so this test shows nothing")?;
     let problems = stage.problems();
     ensure(problems.len() == 1, format!("{problems:?}"))
 }

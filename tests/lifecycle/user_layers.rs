@@ -46,7 +46,7 @@ async fn failing() -> Tested {
     stage.lives().await
 }
 
-/// Prints when an invocation begins and ends at its place, and refuses those that ask for it.
+/// Prints when an invocation starts and ends at its position, and refuses those that ask for it.
 #[derive(Clone)]
 struct Observe<S> {
     inner: S,

@@ -97,7 +97,7 @@ impl Outputs {
             }
         }
         for (.., function) in functions {
-            within("the function to be at rest", function.wait_idle()).await?;
+            within("the function to be frozen", function.wait_idle()).await?;
             // Lines of a process that has ended are complete.
             within("the shutdown", function.shutdown()).await?;
             outputs.read(&function, way);

@@ -56,7 +56,7 @@ async fn first_batch(
     let mut batches = mapping.subscribe();
     let batch = within("the first batch", batches.recv()).await??;
     ensure(batch.messages == sent, "the messages are not one batch")?;
-    within("the worker to be at rest", worker.wait_frozen()).await?;
+    within("the worker to be frozen", worker.wait_frozen()).await?;
     xray.settle().await?;
     Ok((sent, batch, xray.traces))
 }

@@ -118,7 +118,7 @@ async fn soak(fifo: bool) -> Tested {
     let mapping = if fifo { mapping } else { mapping.batch_size(100).window(Duration::from_millis(100)) };
     let mapping = mapping.start()?;
     until_idle(&mapping).await?;
-    within("the worker to be at rest", worker.wait_frozen()).await?;
+    within("the worker to be frozen", worker.wait_frozen()).await?;
     xray.settle().await?;
 
     let batches = mapping.batches();

@@ -1,4 +1,4 @@
-//! A place where a function waits until the test lets it go on: what would otherwise be a guess at a time is an order of events.
+//! A gate at which a function waits until the test opens it, so that a test depends on the order of events and not on times.
 
 use super::within;
 use libtest_mimic::Failed;
@@ -20,12 +20,12 @@ impl Gate {
         Ok(Self(TcpListener::bind("127.0.0.1:0").await?))
     }
 
-    /// Where it is, for the function.
+    /// The gate's address, for the function.
     pub(crate) fn address(&self) -> Result<String, Failed> {
         Ok(self.0.local_addr()?.to_string())
     }
 
-    /// Waits until the function has come to the gate.
+    /// Waits until the function has reached the gate.
     pub(crate) async fn held(&self) -> Result<Held, Failed> {
         Ok(Held(within("the function at the gate", self.0.accept()).await??.0))
     }
@@ -44,7 +44,7 @@ pub(crate) async fn wait_at(gate: &str) {
     }
 }
 
-/// The same, and the thread with it.
+/// The same, while blocking the thread.
 pub(crate) fn hold_thread_at(gate: &str) {
     if let Ok(mut stream) = std::net::TcpStream::connect(gate) {
         let _ = stream.read(&mut [0]);

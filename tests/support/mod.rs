@@ -1,4 +1,4 @@
-//! Shared by the tests with real processes: how a test is written, the stage a function is on, a gate to hold it at.
+//! Shared by the tests with real processes: the form of a test, the stage that a function runs on, and a gate to hold it at.
 #![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
 mod gate;
@@ -20,10 +20,10 @@ use tokio::runtime::Builder;
 /// The result of a test: `?` on anything that can be printed.
 pub(crate) type Tested = Result<(), Failed>;
 
-/// A whole test may take as long as so many waits: each of those ends by itself, with its name.
+/// The limit of a test, as a number of waits. Each wait ends by itself, with an error that names it.
 const WAITS_OF_A_TEST: u32 = 5;
 
-/// Tests that run at once for each core: most of their time they wait for a deadline.
+/// The concurrent tests for each core. Most of their time they wait for a deadline.
 const AT_ONCE: usize = 8;
 
 /// A test with a separate runtime.
@@ -34,7 +34,7 @@ where
     test_after(name, || Ok(()), |()| body())
 }
 
-/// A test that has something to prepare first which has its own time: a build.
+/// A test with a preparation that has its own time limit, such as a build.
 pub(crate) fn test_after<P, F>(
     name: impl Into<String>,
     prepare: impl FnOnce() -> Result<P, Failed> + Send + 'static,
@@ -54,7 +54,7 @@ where
     })
 }
 
-/// A test that takes as long as it has work: every wait in it must end by itself.
+/// A test without a time limit. Every wait in it must end by itself.
 pub(crate) fn test_unbounded<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
 where
     F: Future<Output = Tested>,
@@ -67,7 +67,7 @@ where
     })
 }
 
-/// Runs the tests as the command line says.
+/// Runs the tests that the command line selects.
 pub(crate) fn run(tests: impl IntoIterator<Item = Vec<Trial>>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -75,7 +75,7 @@ pub(crate) fn run(tests: impl IntoIterator<Item = Vec<Trial>>) -> ExitCode {
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }
 
-/// Runs a function under test, and ends as its `fn main() -> Result<(), Error>` would.
+/// Runs a function under test, and ends like its `fn main() -> Result<(), Error>`.
 pub(crate) fn function_main(mut runtime: Builder, function: impl Future<Output = Result<(), Error>>) -> ExitCode {
     let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
     match runtime.block_on(function) {

@@ -1,4 +1,4 @@
-//! One function on a separate stage: sandbox, X-Ray daemon, and what may be asked of them afterwards.
+//! A function with a sandbox and an X-Ray daemon, and queries about them.
 
 use super::{Tested, XRay, ensure, patience, within};
 use lambda_lifecycle_sandbox::{
@@ -22,11 +22,11 @@ use std::{
 const SHUTDOWN_BUDGET: &str = "9000";
 
 thread_local! {
-    /// The functions of this thread's test: a test that fails shows them.
+    /// The functions of this thread's test, which a failed test shows.
     static FUNCTIONS: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A failure with the functions of this thread's test as they are; one that has waited in vain shows them already.
+/// Adds the states of this test's functions to a failure, unless a wait has already added them.
 pub(super) fn with_states(failed: Failed) -> Failed {
     let (message, state) = (failed.message().unwrap_or_default(), lambda_lifecycle_sandbox::wait::state());
     if state.lines().next().is_some_and(|first| message.lines().any(|line| line == first)) {
@@ -41,7 +41,7 @@ pub(crate) fn functions() -> Vec<Function> {
 }
 
 pub(super) fn forget() {
-    // Their end is nothing that this must be borrowed for.
+    // The functions must not be dropped while they are borrowed.
     drop(FUNCTIONS.take());
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn kill(function: &Function, signal: &str) -> Tested {
     ensure(std::process::Command::new("kill").args([signal, &pid.to_string()]).status()?.success(), "kill failed")
 }
 
-/// A function and the X-Ray daemon beside it.
+/// A function with its X-Ray daemon.
 pub(crate) struct Stage {
     pub(crate) function: Function,
     pub(crate) xray: XRay,
@@ -110,7 +110,7 @@ impl Stage {
             .log_format("JSON")
     }
 
-    /// Builds a function that is shown should the test fail.
+    /// Builds a function that is shown if the test fails.
     pub(crate) async fn build(function: FunctionBuilder) -> Function {
         let function = function.build().await;
         FUNCTIONS.with_borrow_mut(|functions| functions.push(function.clone()));
@@ -147,12 +147,12 @@ impl Stage {
         self.begin(Event { payload: payload.into().to_string().into(), timeout: Some(timeout), ..Event::default() })
     }
 
-    /// Waits for an event of the function's timeline, from its first on.
+    /// Waits for an event of the function's timeline, starting with its first.
     pub(crate) async fn happened(&self, what: &str, fits: impl Fn(&TimelineEvent) -> bool) -> Result<TimelineEvent, Failed> {
         self.happened_often(what, 1, fits).await
     }
 
-    /// Waits for the last of so many events of the function's timeline, from its first on.
+    /// Waits for the last of this number of events of the function's timeline, starting with its first.
     pub(crate) async fn happened_often(
         &self,
         what: &str,
@@ -174,7 +174,7 @@ impl Stage {
         Ok(self.happened("the end of the process", |event| matches!(event.kind, EventKind::Exited { .. })).await?.kind)
     }
 
-    /// Waits for so many log lines of the function that say `words`, and returns the last of them.
+    /// Waits for this number of log lines of the function with `words`, and returns the last of them.
     pub(crate) async fn wait_for_logs(&self, words: &str, count: usize) -> Result<String, Failed> {
         let mut logs = self.function.subscribe_logs().from_start();
         let waiting = async {
@@ -187,32 +187,32 @@ impl Stage {
         Ok(within(format!("{count} log lines with {words:?}"), waiting).await?)
     }
 
-    /// Waits until the function is at rest and all it has sent is stored.
+    /// Waits until the function is frozen and everything that it has sent is stored.
     pub(crate) async fn settle(&self) -> Tested {
-        within("the function to be at rest", self.function.wait_idle()).await?;
+        within("the function to be frozen", self.function.wait_idle()).await?;
         self.xray.settle().await
     }
 
-    /// The library's own document of an invocation, once it is finished: on Managed Instances nothing waits for it.
+    /// The library's own document of an invocation, once it is finished. On Managed Instances nothing else waits for it.
     pub(crate) async fn finished_document(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
         let finished = |document: &Document| document.trace_id == answer.trace_id && document.annotation("outcome").is_some();
         self.traces.wait_for(1, finished).await?;
         self.document(answer).await
     }
 
-    /// The library's own document of an invocation, once the function is at rest.
+    /// The library's own document of an invocation, once the function is frozen.
     pub(crate) async fn document(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
         self.settle().await?;
         self.documents_are_valid()?;
         self.of_invocation(answer)
     }
 
-    /// How many processes it has taken so far.
+    /// The number of processes that the function has used so far.
     pub(crate) fn processes(&self) -> usize {
         self.function.timeline().iter().filter(|event| matches!(event.kind, EventKind::Spawned { .. })).count()
     }
 
-    /// It serves on, and in the same process.
+    /// Checks that it keeps serving in the same process.
     pub(crate) async fn lives(&self) -> Tested {
         let again = self.invoke(serde_json::json!({})).await?;
         ensure(again.result.is_ok() && self.processes() == 1, format!("the process did not live: {:?}", again.result))
@@ -225,12 +225,12 @@ impl Stage {
         lines.filter(|line| line["target"].as_str().is_some_and(is_library) && !line[field].is_null()).collect()
     }
 
-    /// Those in which the field has this value.
+    /// The lines in which the field has this value.
     pub(crate) fn reported_as(&self, field: &str, value: &str) -> Vec<Value> {
         self.reported(field).into_iter().filter(|line| line[field] == value).collect()
     }
 
-    /// The library's warnings and errors, whichever subscriber writes them.
+    /// The library's warnings and errors, regardless of the subscriber that writes them.
     pub(crate) fn problems(&self) -> Vec<String> {
         self.logged("").into_iter().filter(|line| is_problem(line)).collect()
     }
@@ -240,7 +240,7 @@ impl Stage {
         self.problems().iter().filter_map(|line| code(line)).collect()
     }
 
-    /// Waits for so many lines of the library with this code.
+    /// Waits for this number of the library's lines with this code.
     pub(crate) async fn wait_for_code(&self, wanted: &str, count: usize) -> Tested {
         let mut logs = self.function.subscribe_logs().from_start();
         let waiting = async {
@@ -251,7 +251,7 @@ impl Stage {
         Ok(within(format!("{count} log lines with the code {wanted}"), waiting).await?)
     }
 
-    /// Waits for so many log lines of the library that have this field.
+    /// Waits for this number of the library's lines with this field.
     pub(crate) async fn wait_for_reports(&self, field: &str, count: usize) -> Tested {
         let mut logs = self.function.subscribe_logs().from_start();
         let has_it = |line: &str| {
@@ -266,7 +266,7 @@ impl Stage {
         Ok(within(format!("{count} log lines of the library with the field {field:?}"), waiting).await?)
     }
 
-    /// Log lines of the function that say `words`.
+    /// Log lines of the function with `words`.
     pub(crate) fn logged(&self, words: &str) -> Vec<String> {
         let own = self.function.logs().into_iter().filter(|line| line.output != Output::Platform);
         own.map(|line| line.text).filter(|text| text.contains(words)).collect()
@@ -278,20 +278,20 @@ fn is_problem(line: &str) -> bool {
         Ok(line) => line["target"].as_str().is_some_and(is_library) && (line["level"] == "WARN" || line["level"] == "ERROR"),
         // A line of `fmt::layer()`.
         Err(_) => {
-            // Between the two are the spans.
+            // The spans are between the two.
             let is_severe = line.split_whitespace().take(3).any(|word| matches!(word, "WARN" | "ERROR"));
             is_severe && line.split_whitespace().any(|word| word.strip_suffix(':').is_some_and(is_library))
         }
     }
 }
 
-/// The code of a line of the library, whichever subscriber writes it.
+/// The code of one of the library's lines, regardless of the subscriber that writes it.
 pub(crate) fn code(line: &str) -> Option<String> {
     if let Ok(line) = serde_json::from_str::<Value>(line) {
         // `fmt::layer().json()` nests the fields of an event.
         return line["code"].as_str().or(line["fields"]["code"].as_str()).map(str::to_owned);
     }
-    // As text the value is in quotes where `fmt::layer()` writes it.
+    // In text, `fmt::layer()` writes the value in quotes.
     line.split_whitespace().find_map(|word| word.strip_prefix("code=")).map(|code| code.trim_matches('"').to_owned())
 }
 
@@ -299,7 +299,7 @@ fn is_library(target: &str) -> bool {
     target == "lambda_lifecycle"
 }
 
-/// An invocation that runs.
+/// An invocation in progress.
 pub(crate) struct Begun(tokio::task::JoinHandle<Answer>);
 
 impl Begun {
@@ -321,7 +321,7 @@ pub(crate) fn value(answer: &Answer) -> Result<Value, Failed> {
     Ok(serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?)
 }
 
-/// Several at once.
+/// Awaits several futures concurrently.
 pub(crate) async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output = Result<T, Failed>>>) -> Result<Vec<T>, Failed> {
     futures_util::future::join_all(futures).await.into_iter().collect()
 }

@@ -1,4 +1,4 @@
-//! X-Ray beside a function: a daemon, and what may be asked of its traces.
+//! X-Ray for a function: a daemon, and queries about its traces.
 
 use super::{Tested, ensure};
 use lambda_lifecycle_sandbox::{
@@ -8,7 +8,7 @@ use lambda_lifecycle_sandbox::{
 use libtest_mimic::Failed;
 use std::sync::Arc;
 
-/// Enough for every test's documents, read or not, where it is permitted.
+/// Enough for the documents of every test, even if they are not read, if the system permits it.
 const RECEIVE_BUFFER: usize = 64 << 20;
 
 pub(crate) struct XRay {
@@ -22,7 +22,7 @@ impl XRay {
         Ok(Self { traces: daemon.store(), daemon })
     }
 
-    /// Waits until all that was sent is stored.
+    /// Waits until everything that was sent is stored.
     pub(crate) async fn settle(&self) -> Tested {
         super::within("the X-Ray daemon to have read its datagrams", self.daemon.settle()).await??;
         self.nothing_is_lost()
@@ -33,7 +33,7 @@ impl XRay {
         ensure(dropped == 0, format!("the kernel dropped {dropped} datagrams"))
     }
 
-    /// The one document that is so.
+    /// The only document that matches.
     pub(crate) fn only(&self, what: &str, wanted: impl FnMut(&Document) -> bool) -> Result<Arc<Document>, Failed> {
         let found = self.traces.find(wanted);
         match found.as_slice() {
@@ -45,22 +45,22 @@ impl XRay {
         }
     }
 
-    /// The library's own document of an invocation, as it is now.
+    /// The current document of an invocation.
     pub(crate) fn of_invocation(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
         self.only("the invocation's", |document| document.trace_id == answer.trace_id && document.annotation("trigger").is_some())
     }
 
-    /// The documents of invocations that have started and not ended.
+    /// The number of documents of invocations that have started and not ended.
     pub(crate) fn unfinished(&self) -> usize {
         self.traces.find(|document| document.in_progress && document.annotation("trigger").is_some()).len()
     }
 
-    /// A trace beyond X-Ray's size is valid, and unfinished documents are what a kill leaves.
+    /// A trace beyond X-Ray's size is valid, and a kill leaves unfinished documents.
     pub(crate) fn documents_are_valid(&self) -> Tested {
         self.check(|problem| !matches!(problem, Problem::Unfinished { .. } | Problem::TraceTooLarge { .. }))
     }
 
-    /// Nothing at all is wrong.
+    /// Checks that X-Ray found no error at all.
     pub(crate) fn is_sound(&self) -> Tested {
         self.check(|_| true)
     }

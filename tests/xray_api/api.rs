@@ -37,7 +37,7 @@ impl WithApi {
         Ok(Self { stage: Stage { function, xray }, api })
     }
 
-    /// Invokes, and waits until the function is at rest.
+    /// Invokes, and waits until the function is frozen.
     pub(crate) async fn make_spans(&self, spans: usize) -> Result<Answer, Failed> {
         let answer = self.invoke(json!({ "spans": spans })).await?;
         self.rest().await?;
@@ -46,7 +46,7 @@ impl WithApi {
     }
 
     pub(crate) async fn rest(&self) -> Tested {
-        within("the function to be at rest", self.function.wait_frozen()).await?;
+        within("the function to be frozen", self.function.wait_frozen()).await?;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use std::{
 };
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Ends as the event asks it to.
+/// Ends in the way that the event asks for.
 pub(crate) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
@@ -96,7 +96,7 @@ pub(crate) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         }),
         Do::Block => block(Duration::from_secs(60)),
         Do::BlockEveryThread => {
-            // The last one waits for this thread; the others are for the threads that are free.
+            // The last one waits for this thread, and the others for free threads.
             for _ in 0..3 {
                 drop(tokio::spawn(async { block(Duration::from_secs(60)) }));
             }
@@ -135,7 +135,7 @@ pub(crate) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         | Do::WorkThroughHandle { .. }
         | Do::WorkWithoutEnd) => rare::act(act).await,
         act @ (Do::Measure { .. } | Do::MeasureBadly | Do::MeasureLate { .. } | Do::MeasureALot) => measured::act(act).await?,
-        // Asked of other functions.
+        // Tasks of other functions.
         act @ (Do::Endless | Do::BadError | Do::Refuse) => panic!("{act} is not for this function"),
         Do::Nothing => {}
     }

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-/// Behaves as `EXPORTER` says.
+/// Has the behavior that `EXPORTER` selects.
 #[derive(Debug)]
 pub(super) struct Exporter;
 
@@ -65,7 +65,7 @@ fn list(span: &SpanData) {
     );
 }
 
-/// A service that is not ready, as the event before the last asked it to be.
+/// A service that is not ready, as the event before the last asked for.
 pub(super) struct Unready;
 
 impl lambda_runtime::Service<LambdaEvent<Value>> for Unready {

@@ -41,7 +41,7 @@ pub(super) async fn act(act: Do) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives way between the values, so that other invocations record theirs meanwhile.
+/// Yields between the values, so that other invocations record theirs meanwhile.
 async fn measure(invocation: &Invocation, values: Vec<i32>) -> Result<(), Error> {
     invocation.metrics_metadata("values", values.len());
     for value in &values {
@@ -69,7 +69,7 @@ async fn measure(invocation: &Invocation, values: Vec<i32>) -> Result<(), Error>
     Ok(())
 }
 
-/// Fails where the message says so.
+/// Fails if the message asks for it.
 pub(super) async fn message(message: Message<String>) -> Result<(), Error> {
     match message.body.as_str() {
         "fail" => Err("no stock".into()),

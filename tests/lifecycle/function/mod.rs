@@ -24,18 +24,18 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::prelude::*;
 
 pub(crate) fn main(probe: Probe) -> ExitCode {
-    // As `#[tokio::main]` and its `current_thread` flavour do.
+    // Like `#[tokio::main]` and its `current_thread` flavor.
     let concurrent = std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some()
         || std::env::var_os("FLAVOR").is_some_and(|flavor| flavor == "multi_thread");
     let mut builder =
         if concurrent { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
     let builder = if probe == Probe::ShutdownWithoutTimers { builder.enable_io() } else { builder.enable_all() };
-    // More than there is, so that none can be started.
+    // More than the machine has, so that no thread can be started.
     let builder = if probe == Probe::ExporterWithoutThreads { builder.thread_stack_size(1 << 46) } else { builder };
     let runtime = builder.worker_threads(2).build().expect("a runtime");
     match runtime.block_on(run(probe)) {
         Ok(()) => ExitCode::SUCCESS,
-        // What `fn main() -> Result<(), Error>` does.
+        // Like `fn main() -> Result<(), Error>`.
         Err(error) => {
             if error.is::<lambda_lifecycle::ServeError>() {
                 println!("no more events are served");
@@ -157,7 +157,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
         }
         Probe::InitOptionalPanics => {
             static TRIES: AtomicU32 = AtomicU32::new(0);
-            // The panic is in the making of the future.
+            // The panic occurs while the future is created.
             let cache = life
                 .init_optional("cache", || {
                     let tries = TRIES.fetch_add(1, Ordering::Relaxed);
@@ -170,7 +170,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
             life.0.run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(*cache.get_or_retry().await?))).await
         }
         Probe::InitBlocking => {
-            // Each waits for the other: one after the other they would never end.
+            // Each waits for the other, so one after the other they would never end.
             static BOTH: std::sync::Barrier = std::sync::Barrier::new(2);
             let rendezvous = |name: &'static str| {
                 life.init_blocking(name, || {
@@ -182,7 +182,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
             life.0.run(service_fn(acts::value)).await
         }
         Probe::InitBlocks => {
-            // Its budget is used up when it begins to wait, and no timer can end it.
+            // Its budget is used up when it first waits, and no timer can end it.
             let began = std::time::Instant::now();
             let blocks = async {
                 while began.elapsed() < Duration::from_millis(300) {
@@ -285,7 +285,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
     }
 }
 
-/// A lifecycle whose events come from the loop that `LOOP` names.
+/// A lifecycle whose events come from the loop that `LOOP` selects.
 struct Life(Lifecycle);
 
 impl std::ops::Deref for Life {

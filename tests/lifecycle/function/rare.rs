@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Does what the event asks for. The rest is [`super::acts`]'.
+/// Does the event's task. [`super::acts`] has the others.
 pub(super) async fn act(act: Do) {
     match act {
         Do::Outlive { gate } => drop(Invocation::current().spawn(async move {
@@ -82,7 +82,7 @@ pub(super) async fn act(act: Do) {
     }
 }
 
-/// Makes, holds and moves spans while thread-locals are dropped, which were made at different times.
+/// Creates, holds and moves spans while thread-locals are dropped that were created at different times.
 fn spans_at_the_end_of_threads() {
     struct Last(std::cell::RefCell<Option<tracing::Span>>);
     impl Drop for Last {
@@ -94,7 +94,7 @@ fn spans_at_the_end_of_threads() {
             let child = tracing::info_span!(parent: &span, "its child");
             child.follows_from(&span);
             let clone = span.clone();
-            // Elsewhere it is no more than here.
+            // On another thread it is the same.
             let moved = std::thread::spawn(move || {
                 let _entered = clone.enter();
                 tracing::info_span!("a child elsewhere").in_scope(|| tracing::error!(parent: &clone, "an event elsewhere"));
