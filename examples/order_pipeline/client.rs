@@ -4,6 +4,7 @@ use crate::Placed;
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use lambda_lifecycle_sandbox::url::FunctionUrl;
+use serde_json::json;
 use std::error::Error;
 
 /// Places an order as a separate caller, and waits for the response.
@@ -19,4 +20,31 @@ pub(crate) async fn post(url: &FunctionUrl, title: &'static str, body: String) -
     let status = response.status().as_u16();
     let body = String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned();
     Ok(Placed { title, status, body, trace_id })
+}
+
+/// The event of an order, as a function URL makes it of a request.
+pub(crate) fn event(order: &str) -> String {
+    let http =
+        json!({ "method": "POST", "path": "/orders", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "console" });
+    let event = json!({
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": "/orders",
+        "rawQueryString": "",
+        "headers": { "content-type": "application/json", "host": "localhost" },
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "sandbox",
+            "domainName": "localhost",
+            "http": http,
+            "requestId": "console",
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": "26/Nov/2026:12:00:00 +0000",
+            "timeEpoch": 1_795_694_400_000_u64,
+        },
+        "body": order,
+        "isBase64Encoded": false,
+    });
+    format!("{event:#}")
 }

@@ -1,16 +1,18 @@
 //! One order, two functions, linked traces: starts the sandbox, the two functions and the queue between them, sends a handful of
 //! orders, and shows what happened.
 //!
-//! `--json` prints the documents X-Ray received; `--check` exits with status 1 unless everything that must be there is there.
+//! `--json` prints the documents X-Ray received; `--check` exits with status 1 unless everything that must be there is there. `--console`
+//! shows it all in the browser instead, and runs until Ctrl-C; `--open` opens the browser.
 
 mod checks;
 mod client;
 mod show;
 
 use lambda_lifecycle_sandbox::{
+    console::{self, Console},
     function::Function,
     sns::Sns,
-    sqs::{EventSourceMapping, Queue, QueueOptions, Sqs},
+    sqs::{DeadLetter, EventSourceMapping, Queue, QueueOptions, Sqs},
     url::FunctionUrl,
     xray::{Daemon, TraceStore},
 };
@@ -24,6 +26,20 @@ use std::{
 
 /// The card number of one of the orders. It must never leave the two functions.
 pub(crate) const CARD: &str = "4242-SECRET-CARD-4242";
+
+const ARGUMENTS: [&str; 4] = ["--json", "--check", "--console", "--open"];
+
+/// What runs before the first order is placed.
+struct System {
+    daemon: Daemon,
+    /// The endpoints end when they are dropped.
+    _endpoints: (Sqs, Sns),
+    queue: Queue,
+    dead_letters: Queue,
+    api: Function,
+    worker: Function,
+    url: FunctionUrl,
+}
 
 /// Everything a run leaves behind.
 pub(crate) struct Run {
@@ -52,12 +68,17 @@ impl Placed {
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = arguments.iter().find(|argument| !["--json", "--check"].contains(&argument.as_str())) {
-        eprintln!("order_pipeline: unknown argument {unknown}; there are --json and --check");
+    if let Some(unknown) = arguments.iter().find(|argument| !ARGUMENTS.contains(&argument.as_str())) {
+        eprintln!("order_pipeline: unknown argument {unknown}; there are {}", ARGUMENTS.join(", "));
         return Ok(ExitCode::from(2));
     }
-    let run = place_orders(build_functions()?).await?;
-    if arguments.iter().any(|argument| argument == "--json") {
+    let is_set = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
+    let system = start(build_functions()?).await?;
+    if is_set("--console") || is_set("--open") {
+        return watch(&system, is_set("--open")).await;
+    }
+    let run = place_orders(&system).await?;
+    if is_set("--json") {
         show::documents(&run);
     } else {
         show::run(&run);
@@ -65,8 +86,35 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let failed = checks::report(&run);
     run.api.shutdown().await;
     run.worker.shutdown().await;
-    let checked = arguments.iter().any(|argument| argument == "--check");
-    Ok(if checked && failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    eprintln!("\nSee it in the browser: cargo run --example order_pipeline -- --console");
+    Ok(if is_set("--check") && failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Shows the run in the browser, until Ctrl-C.
+async fn watch(system: &System, open: bool) -> Result<ExitCode, Box<dyn Error>> {
+    let mut console = Console::builder()
+        .traces(&system.daemon.store())
+        .function(&system.api)
+        .function(&system.worker)
+        .queue(&system.queue)
+        .queue(&system.dead_letters);
+    for (title, sku) in [("Order a tea", "tea"), ("Order a kettle, which is out of stock at first", "kettle")] {
+        let order = format!(r#"{{"sku":"{sku}","quantity":1,"card":"4242"}}"#);
+        console = console.sample("order-api", title, client::event(&order)).sample("orders", title, order);
+    }
+    let console = console.start().await?;
+    println!("  console       {}", console.url());
+    println!("  order API     {}orders", system.url.url());
+    if open && let Err(error) = console::open(&console.url()) {
+        eprintln!("no browser was opened: {error}; open the console's address yourself");
+    }
+    let run = place_orders(system).await?;
+    println!("{} orders are placed. Ctrl-C ends everything.", run.orders.len());
+    tokio::signal::ctrl_c().await?;
+    drop(run.mapping);
+    run.api.shutdown().await;
+    run.worker.shutdown().await;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Builds both functions as separate programs, and returns their paths.
@@ -92,15 +140,16 @@ fn build_functions() -> Result<[PathBuf; 2], Box<dyn Error>> {
     Ok(["order_api", "order_worker"].map(|name| beside.with_file_name(name)))
 }
 
-async fn place_orders([api, worker]: [PathBuf; 2]) -> Result<Run, Box<dyn Error>> {
+async fn start([api, worker]: [PathBuf; 2]) -> Result<System, Box<dyn Error>> {
     eprintln!("starting the sandbox: X-Ray daemon, SQS, SNS, Lambda …");
     let daemon = Daemon::start().await?;
     let (sqs, sns) = (Sqs::start().await?, Sns::start().await?);
-    let queue = sqs.create_queue("orders", QueueOptions::default()).await?;
     let shipped = sns.create_topic("shipped");
-    let traces = daemon.store();
+    let dead_letters = sqs.create_queue("orders-dead", QueueOptions::default()).await?;
+    let dead_letter = Some(DeadLetter { arn: dead_letters.arn.clone(), max_receive_count: 3 });
+    let queue = sqs.create_queue("orders", QueueOptions { dead_letter, ..QueueOptions::default() }).await?;
     let function = |name: &str, program: PathBuf| {
-        Function::builder(name, program).xray(daemon.address()).trace_store(traces.clone()).log_format("JSON")
+        Function::builder(name, program).xray(daemon.address()).trace_store(daemon.store()).log_format("JSON")
     };
     let api = function("order-api", api)
         .env("QUEUE_URL", &queue.url)
@@ -115,7 +164,11 @@ async fn place_orders([api, worker]: [PathBuf; 2]) -> Result<Run, Box<dyn Error>
         .build()
         .await;
     let url = FunctionUrl::start(api.clone()).await?;
+    Ok(System { daemon, _endpoints: (sqs, sns), queue, dead_letters, api, worker, url })
+}
 
+async fn place_orders(system: &System) -> Result<Run, Box<dyn Error>> {
+    let System { daemon, queue, api, worker, url, .. } = system;
     eprintln!("placing orders at {} …\n", url.url());
     let mut orders = Vec::new();
     for (title, body) in [
@@ -124,16 +177,16 @@ async fn place_orders([api, worker]: [PathBuf; 2]) -> Result<Run, Box<dyn Error>
         ("a teapot", r#"{"sku":"teapot","quantity":1,"card":"3782"}"#.to_owned()),
         ("a malformed order", r#"{"sku":"tea","quantity":"plenty"}"#.to_owned()),
     ] {
-        orders.push(client::post(&url, title, body).await?);
+        orders.push(client::post(url, title, body).await?);
     }
     // The worker is switched on when all orders wait, so that they share a batch.
-    let mapping = switch_on(&queue, &worker)?;
+    let mapping = switch_on(queue, worker)?;
     tokio::time::timeout(Duration::from_secs(60), mapping.wait_idle()).await?;
-    for function in [&api, &worker] {
+    for function in [api, worker] {
         tokio::time::timeout(Duration::from_secs(10), function.wait_frozen()).await?;
     }
     daemon.settle().await?;
-    Ok(Run { api, worker, mapping, traces, orders })
+    Ok(Run { api: api.clone(), worker: worker.clone(), mapping, traces: daemon.store(), orders })
 }
 
 fn switch_on(queue: &Queue, worker: &Function) -> Result<EventSourceMapping, Box<dyn Error>> {

@@ -2,10 +2,12 @@
 #![cfg(unix)]
 #![forbid(unsafe_code)]
 
+pub mod console;
 pub mod control_groups;
 mod event;
 pub mod event_bridge;
 pub mod function;
+mod history;
 mod ids;
 pub mod render;
 pub mod sns;

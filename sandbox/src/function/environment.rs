@@ -111,6 +111,7 @@ impl Environment {
                     session.expire();
                 }
             }
+            Message::Signal { environment, signal } => self.signal(environment, signal),
             Message::Api { environment, call } => {
                 // A call of an earlier process gets no response from here, which its server reports as 410 Gone.
                 if self.session.as_ref().is_some_and(|session| session.number == environment) {

@@ -1,9 +1,12 @@
 //! An event that waits for an environment, or runs in one.
 
-use super::{settings::Settings, trace_header::Trace};
+use super::{calls::Calls, settings::Settings, trace_header::Trace};
 use crate::{Answer, Event, Failure, StreamPart, ids::new_request_id};
 use bytes::Bytes;
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// An event and the caller that waits for its result.
@@ -17,6 +20,7 @@ pub(crate) struct Job {
     pub(super) stream: Option<mpsc::Sender<StreamPart>>,
     /// Set early when the Init phase is repeated inside the invocation: the function's timeout covers both.
     pub(crate) clock: Option<Clock>,
+    calls: Arc<Calls>,
 }
 
 /// When an invocation must be over.
@@ -31,6 +35,7 @@ pub(crate) struct Clock {
 impl Job {
     pub(crate) fn new(
         settings: &Settings,
+        calls: &Arc<Calls>,
         event: Event,
         stream: Option<mpsc::Sender<StreamPart>>,
     ) -> (Self, oneshot::Receiver<Answer>) {
@@ -43,7 +48,9 @@ impl Job {
             caller: Some(caller),
             stream,
             clock: None,
+            calls: Arc::clone(calls),
         };
+        calls.received(&job.request_id, &job.trace.root, job.trace.sampled, &job.event);
         (job, answer)
     }
 
@@ -64,6 +71,7 @@ impl Job {
     pub(crate) fn answer(&mut self, result: Result<Bytes, Failure>, streamed: bool) {
         if let Some(caller) = self.caller.take() {
             let (request_id, trace_id) = (self.request_id.clone(), self.trace.root.clone());
+            self.calls.ended(&request_id, &trace_id, &result, streamed);
             let _ = caller.send(Answer { request_id, trace_id, result, streamed, at: SystemTime::now() });
         }
     }

@@ -1,6 +1,6 @@
 //! Lines that a function's processes write to stdout and stderr, and lines that Lambda adds.
 
-use super::history::History;
+use crate::history::History;
 use std::{sync::Arc, time::SystemTime};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 

@@ -9,6 +9,7 @@ use super::{
     post_fault::PostFaults,
     process::Exit,
 };
+use nix::sys::signal::Signal;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -86,6 +87,11 @@ pub(crate) enum Message {
     Shutdown(oneshot::Sender<Option<Ended>>),
     /// The time of what runs is over.
     Expire,
+    /// The process of this number gets a signal.
+    Signal {
+        environment: u32,
+        signal: Signal,
+    },
 }
 
 /// The way from the handlers of one process' server to the environment.

@@ -29,9 +29,9 @@
 
 mod api;
 mod builder;
+pub(crate) mod calls;
 mod describe;
 mod environment;
-mod history;
 mod invocation;
 mod job;
 mod limited;
@@ -49,9 +49,10 @@ mod timeline;
 mod trace_header;
 mod trace_segments;
 
+pub use crate::history::Subscription;
+
 pub use self::{
     builder::FunctionBuilder,
-    history::Subscription,
     logs::{LogLine, Output},
     message::{Ended, EnvironmentState, WarmUpError},
     post_fault::PostFault,
@@ -60,8 +61,9 @@ pub use self::{
     trace_header::TraceMode,
 };
 
-use self::{job::Job, message::Status, pool::Pool, settings::Settings, shared::Shared};
-use crate::{Answer, Event, Failure, Invoke, StreamPart, wait::describe_when_expired};
+use self::{calls::Calls, job::Job, message::Status, pool::Pool, settings::Settings, shared::Shared};
+use crate::{Answer, Event, Failure, Invoke, StreamPart, history::History, wait::describe_when_expired};
+use nix::sys::signal::Signal;
 use std::{
     fmt,
     future::Future,
@@ -69,7 +71,7 @@ use std::{
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// A function of the sandbox. Clones are handles to the same function; with the last one its processes are killed.
 #[derive(Clone)]
@@ -81,6 +83,32 @@ pub struct Function(Arc<Pool>);
 pub struct Shutdown {
     /// The processes there were, in the order of their environments. Empty when there was none.
     pub ended: Vec<Ended>,
+}
+
+/// An invocation that was started.
+pub(crate) struct Started {
+    pub(crate) request_id: String,
+    pub(crate) trace_id: String,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Started {
+    /// Its result.
+    pub(crate) async fn answer(self) -> Answer {
+        let Self { request_id, trace_id, answer } = self;
+        answer.await.unwrap_or_else(|_| {
+            let result = Err(Failure::Exited("the sandbox was shut down".to_owned()));
+            Answer { request_id, trace_id, result, streamed: false, at: SystemTime::now() }
+        })
+    }
+}
+
+/// All that is on record of a function.
+pub(crate) struct Records<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) timeline: &'a Arc<History<TimelineEvent>>,
+    pub(crate) logs: &'a Arc<History<LogLine>>,
+    pub(crate) calls: &'a Calls,
 }
 
 impl Function {
@@ -222,20 +250,30 @@ impl Invoke for Function {
 }
 
 impl Function {
+    /// Starts an invocation, and says which one it is before its result is there.
+    pub(crate) fn start_invocation(&self, event: Event, stream: Option<mpsc::Sender<StreamPart>>) -> Started {
+        let (job, answer) = Job::new(&self.shared().settings, &self.shared().calls, event, stream);
+        let (request_id, trace_id) = (job.request_id.clone(), job.trace.root.clone());
+        self.0.submit(job);
+        Started { request_id, trace_id, answer }
+    }
+
+    /// Sends a signal to the process of an environment, as if it came from outside of Lambda.
+    pub(crate) fn signal(&self, environment: u32, signal: Signal) {
+        self.0.signal(environment, signal);
+    }
+
+    pub(crate) fn records(&self) -> Records<'_> {
+        let Shared { settings, timeline, logs, calls, .. } = self.shared();
+        Records { settings, timeline: timeline.history(), logs, calls }
+    }
+
     fn submit(
         &self,
         event: Event,
         stream: Option<mpsc::Sender<StreamPart>>,
     ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
-        let (job, answer) = Job::new(&self.shared().settings, event, stream);
-        let (request_id, trace_id) = (job.request_id.clone(), job.trace.root.clone());
-        self.0.submit(job);
-        Box::pin(async move {
-            answer.await.unwrap_or_else(|_| {
-                let result = Err(Failure::Exited("the sandbox was shut down".to_owned()));
-                Answer { request_id, trace_id, result, streamed: false, at: SystemTime::now() }
-            })
-        })
+        Box::pin(self.start_invocation(event, stream).answer())
     }
 }
 

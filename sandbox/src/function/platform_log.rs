@@ -3,13 +3,12 @@
 //! Text as in CloudWatch, JSON as in "Lambda Telemetry API `Event` schema reference" of AWS' developer guide.
 
 use super::{
-    history::History,
     logs::{LogLine, Output},
     settings::Settings,
     trace_header::Trace,
     trace_segments::ColdStart,
 };
-use crate::Failure;
+use crate::{Failure, history::History};
 use serde_json::{Map, Value, json};
 use std::{
     fmt::Write,

@@ -7,6 +7,7 @@ use super::{
     settings::Settings,
     shared::{Shared, Slot, State},
 };
+use nix::sys::signal::Signal;
 use std::sync::Arc;
 use tokio::{
     runtime::Handle,
@@ -70,6 +71,12 @@ impl Pool {
             ended
         };
         state.slots.iter().map(ask).collect()
+    }
+
+    pub(crate) fn signal(&self, environment: u32, signal: Signal) {
+        for slot in &self.shared.state().slots {
+            let _ = slot.mailbox.send(Message::Signal { environment, signal });
+        }
     }
 
     pub(crate) fn expire(&self) {

@@ -1,12 +1,14 @@
 //! One process of a function: its group, its signals, its output.
 
 use super::{
-    history::History,
     limited::{self, Limited},
     logs::{LogLine, Output, capture},
     reaper::Reaper,
 };
-use crate::control_groups::{CpuQuota, GroupError};
+use crate::{
+    control_groups::{CpuQuota, GroupError},
+    history::History,
+};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,

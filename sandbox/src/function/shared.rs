@@ -1,7 +1,7 @@
 //! Shared by the environments of a function: its settings and records, and which of them is busy.
 
 use super::{
-    history::History,
+    calls::Calls,
     job::Job,
     logs::{LINES_KEPT, LogLine},
     message::{EnvironmentState, Message, Status, Work},
@@ -9,6 +9,7 @@ use super::{
     settings::Settings,
     timeline::Timeline,
 };
+use crate::history::History;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) timeline: Timeline,
     pub(crate) logs: Arc<History<LogLine>>,
+    pub(crate) calls: Arc<Calls>,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) statuses: watch::Sender<BTreeMap<usize, Status>>,
     processes: AtomicU32,
@@ -51,6 +53,7 @@ impl Shared {
             settings,
             timeline: Timeline::new(),
             logs: History::new(LINES_KEPT),
+            calls: Arc::default(),
             reaper: Arc::new(Reaper::new()),
             statuses: watch::Sender::new(BTreeMap::new()),
             processes: AtomicU32::new(0),

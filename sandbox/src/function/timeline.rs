@@ -1,10 +1,10 @@
 //! The events of a function's environments, with their times.
 
-use super::{
+use super::process::Exit;
+use crate::{
+    control_groups::CpuQuota,
     history::{History, Subscription},
-    process::Exit,
 };
-use crate::control_groups::CpuQuota;
 use std::{
     fmt,
     sync::Arc,
@@ -128,43 +128,48 @@ pub enum EventKind {
 
 impl fmt::Display for TimelineEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>10.3} ms  #{}  ", self.offset.as_secs_f64() * 1e3, self.environment)?;
-        match &self.kind {
-            EventKind::Spawned { pid, suppressed: false } => write!(f, "spawned, pid {pid}"),
-            EventKind::Spawned { pid, suppressed: true } => write!(f, "spawned inside the invocation, pid {pid}"),
-            EventKind::ExtensionRegistered { name, events } => {
-                write!(f, "extension {name} registered for {events:?}")
-            }
-            EventKind::InitDone { took } => {
-                write!(f, "init done after {:.3} ms", took.as_secs_f64() * 1e3)
-            }
-            EventKind::CpuLimited { quota } => write!(f, "CPU limited to {quota}"),
-            EventKind::InitError { error_type, error_message } => write!(f, "init error {error_type}: {error_message}"),
-            EventKind::InitTimedOut => write!(f, "init timed out"),
-            EventKind::RestoreNextCalled => write!(f, "waits to be restored"),
-            EventKind::Restored => write!(f, "restored"),
-            EventKind::RestoreError { error_type, error_message } => write!(f, "restore error {error_type}: {error_message}"),
-            EventKind::Thawed => write!(f, "thawed"),
-            EventKind::EventOut { .. } => write!(f, "event out"),
-            EventKind::StreamStarted => write!(f, "stream started"),
-            EventKind::StreamEnded { bytes, error_type: None } => write!(f, "stream ended, {bytes} bytes"),
-            EventKind::StreamEnded { bytes, error_type: Some(error) } => {
-                write!(f, "stream failed after {bytes} bytes: {error}")
-            }
-            EventKind::AnswerIn { status, bytes, error: false } => write!(f, "response in, {bytes} bytes, {status}"),
-            EventKind::AnswerIn { status, bytes, error: true } => write!(f, "error in, {bytes} bytes, {status}"),
-            EventKind::NextCalled => write!(f, "next called"),
-            EventKind::ExtensionNextCalled { name } => write!(f, "extension {name} called next"),
-            EventKind::Frozen => write!(f, "frozen"),
-            EventKind::TimedOut => write!(f, "timed out"),
-            EventKind::Sigterm => write!(f, "SIGTERM"),
-            EventKind::Killed => write!(f, "SIGKILL"),
-            EventKind::OutOfMemory => write!(f, "out of memory"),
-            EventKind::Exited { exit } => write!(f, "ended: {exit}"),
-        }?;
+        write!(f, "{:>10.3} ms  #{}  {}", self.offset.as_secs_f64() * 1e3, self.environment, self.kind)?;
         match &self.request_id {
             Some(id) => write!(f, "  [{}]", id.get(..8).unwrap_or(id)),
             None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spawned { pid, suppressed: false } => write!(f, "spawned, pid {pid}"),
+            Self::Spawned { pid, suppressed: true } => write!(f, "spawned inside the invocation, pid {pid}"),
+            Self::ExtensionRegistered { name, events } => {
+                write!(f, "extension {name} registered for {events:?}")
+            }
+            Self::InitDone { took } => {
+                write!(f, "init done after {:.3} ms", took.as_secs_f64() * 1e3)
+            }
+            Self::CpuLimited { quota } => write!(f, "CPU limited to {quota}"),
+            Self::InitError { error_type, error_message } => write!(f, "init error {error_type}: {error_message}"),
+            Self::InitTimedOut => write!(f, "init timed out"),
+            Self::RestoreNextCalled => write!(f, "waits to be restored"),
+            Self::Restored => write!(f, "restored"),
+            Self::RestoreError { error_type, error_message } => write!(f, "restore error {error_type}: {error_message}"),
+            Self::Thawed => write!(f, "thawed"),
+            Self::EventOut { .. } => write!(f, "event out"),
+            Self::StreamStarted => write!(f, "stream started"),
+            Self::StreamEnded { bytes, error_type: None } => write!(f, "stream ended, {bytes} bytes"),
+            Self::StreamEnded { bytes, error_type: Some(error) } => {
+                write!(f, "stream failed after {bytes} bytes: {error}")
+            }
+            Self::AnswerIn { status, bytes, error: false } => write!(f, "response in, {bytes} bytes, {status}"),
+            Self::AnswerIn { status, bytes, error: true } => write!(f, "error in, {bytes} bytes, {status}"),
+            Self::NextCalled => write!(f, "next called"),
+            Self::ExtensionNextCalled { name } => write!(f, "extension {name} called next"),
+            Self::Frozen => write!(f, "frozen"),
+            Self::TimedOut => write!(f, "timed out"),
+            Self::Sigterm => write!(f, "SIGTERM"),
+            Self::Killed => write!(f, "SIGKILL"),
+            Self::OutOfMemory => write!(f, "out of memory"),
+            Self::Exited { exit } => write!(f, "ended: {exit}"),
         }
     }
 }
@@ -184,6 +189,10 @@ impl Timeline {
         let request_id = request_id.map(str::to_owned);
         let (at, offset) = (SystemTime::now(), self.began.elapsed());
         self.history.write(TimelineEvent { at, offset, environment, request_id, kind });
+    }
+
+    pub(crate) fn history(&self) -> &Arc<History<TimelineEvent>> {
+        &self.history
     }
 
     pub(crate) fn entries(&self) -> Vec<TimelineEvent> {

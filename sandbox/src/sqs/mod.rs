@@ -6,12 +6,14 @@
 
 mod batch_response;
 mod event;
+mod ledger;
 mod mapping;
 mod queue;
 mod receive;
 mod server;
 mod service;
 
+pub(crate) use ledger::{MessageEvent, MessageEventKind};
 pub use mapping::{Batch, BatchOutcome, EventSourceMapping, MappingBuilder, MappingError};
 pub use queue::{Counts, DeadLetter, Queue, QueueError, QueueOptions, StoredMessage};
 pub use server::Sqs;

@@ -1,6 +1,7 @@
 //! One queue.
 
-use super::service::Service;
+use super::{ledger::MessageEvent, service::Service};
+use crate::history::History;
 use awsim_core::AwsError;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -119,6 +120,33 @@ impl Queue {
         message["QueueUrl"] = json!(self.url);
         let sent = self.service.call("SendMessage", message).await?;
         Ok(sent["MessageId"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What happened to the messages of all queues of this endpoint.
+    pub(crate) fn ledger(&self) -> &Arc<History<MessageEvent>> {
+        &self.service.ledger
+    }
+
+    /// Its name, visibility timeout and dead-letter policy.
+    pub(crate) fn describe(&self) -> Value {
+        let described = self.service.with_queue(&self.name, |queue| {
+            let dead = queue.redrive_policy.as_ref();
+            json!({
+                "name": self.name,
+                "arn": self.arn,
+                "url": self.url,
+                "fifo": self.fifo,
+                "visibility": queue.visibility_timeout_secs(),
+                "dead_letter": dead.map(|policy| policy.dead_letter_target_arn.rsplit(':').next()),
+                "max_receives": dead.map(|policy| policy.max_receive_count),
+            })
+        });
+        described.unwrap_or_default()
     }
 
     /// How many messages there are now.

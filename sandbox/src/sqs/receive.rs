@@ -3,7 +3,10 @@
 //! `awsim-sqs` has one, but it counts a redelivery twice, hands out a FIFO group's next message while the one before is in flight, and
 //! looks at the queue every 50 ms. This one works on the same queues.
 
-use super::service::Service;
+use super::{
+    ledger::{self, MessageEvent, MessageEventKind},
+    service::Service,
+};
 use awsim_core::AwsError;
 use awsim_sqs::state::{InflightMessage, Message, MessageAttribute, Queue};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -30,6 +33,7 @@ struct Request<'a> {
 /// The result of one look at a queue.
 struct Look {
     messages: Vec<Value>,
+    received: Vec<MessageEvent>,
     dead: Vec<Message>,
     dead_letter_queue: Option<String>,
     /// When a message becomes visible by the mere passing of time.
@@ -63,10 +67,17 @@ pub(super) async fn receive(service: &Service, input: &Value) -> Result<Value, A
 fn take(service: &Service, request: &Request<'_>) -> Result<Look, AwsError> {
     let _moving = service.still();
     let mut look = service.with_queue(request.queue, |queue| look(queue, request)).ok_or_else(|| no_queue(request.queue))?;
+    for event in std::mem::take(&mut look.received) {
+        service.ledger.write(event);
+    }
     let dead = std::mem::take(&mut look.dead);
     if !dead.is_empty()
         && let Some(arn) = &look.dead_letter_queue
     {
+        for message in &dead {
+            let to = arn.rsplit(':').next().unwrap_or(arn).to_owned();
+            service.ledger.write(MessageEvent::new(request.queue, &message.message_id, MessageEventKind::Dead { to }));
+        }
         if !service.append(arn, dead) {
             tracing::warn!(%arn, "the dead-letter queue does not exist; its messages are lost");
         }
@@ -88,6 +99,7 @@ fn look(queue: &mut Queue, request: &Request<'_>) -> Look {
     let mut next = queue.inflight.values().filter_map(|held| held.visible_at).min();
     let mut dead = Vec::new();
     let mut messages = Vec::new();
+    let mut received = Vec::new();
     let mut kept = std::collections::VecDeque::with_capacity(queue.messages.len());
     for mut message in std::mem::take(&mut queue.messages) {
         let delayed = message.delay_until.filter(|&until| until > now);
@@ -102,6 +114,9 @@ fn look(queue: &mut Queue, request: &Request<'_>) -> Look {
         } else {
             let (shown, held) = hand_out(message, request, now + visibility);
             messages.push(shown);
+            let kind =
+                MessageEventKind::Received { count: held.message.receive_count + 1, visible_at: ledger::visible_at(&held) };
+            received.push(MessageEvent::new(request.queue, &held.message.message_id, kind));
             queue.inflight.insert(held.receipt_handle.clone(), held);
         }
     }
@@ -109,6 +124,7 @@ fn look(queue: &mut Queue, request: &Request<'_>) -> Look {
     let wait = queue.attributes.get("ReceiveMessageWaitTimeSeconds").and_then(|wait| wait.parse().ok());
     Look {
         messages,
+        received,
         dead,
         dead_letter_queue: redrive.map(|redrive| redrive.dead_letter_target_arn),
         next,
@@ -129,7 +145,7 @@ fn hand_out(mut message: Message, request: &Request<'_>, visible_at: Instant) ->
         message.attributes.insert("SentTimestamp".into(), now.saturating_sub(age).to_string());
     }
     let receipt = RECEIPTS.fetch_add(1, Ordering::Relaxed);
-    let receipt_handle = BASE64.encode(format!("{receipt} {}", message.message_id));
+    let receipt_handle = ledger::receipt_handle(receipt, &message.message_id);
     let mut shown = json!({
         "MessageId": message.message_id,
         "ReceiptHandle": receipt_handle,

@@ -1,6 +1,11 @@
 //! `awsim-sqs` with the service's rules that it lacks.
 
-use super::{ACCOUNT, REGION, receive};
+use super::{
+    ACCOUNT, REGION,
+    ledger::{self, MessageEvent, MessageEventKind},
+    receive,
+};
+use crate::history::History;
 use awsim_core::{AwsError, Protocol, RequestContext, ServiceHandler};
 use awsim_sqs::{
     SqsService,
@@ -28,13 +33,23 @@ pub(super) struct Service {
     moving: Mutex<()>,
     /// Counts changes of any queue, for long polls and for those who wait for an empty queue.
     changed: watch::Sender<u64>,
+    pub(super) ledger: Arc<History<MessageEvent>>,
 }
+
+const MESSAGE_EVENTS_KEPT: usize = 16_384;
 
 impl Service {
     pub(super) fn new(authority: String) -> Self {
         let inner = SqsService::new();
         let state = inner.store().get(ACCOUNT, REGION);
-        Self { inner, state, authority, moving: Mutex::new(()), changed: watch::Sender::new(0) }
+        Self {
+            inner,
+            state,
+            authority,
+            moving: Mutex::new(()),
+            changed: watch::Sender::new(0),
+            ledger: History::new(MESSAGE_EVENTS_KEPT),
+        }
     }
 
     /// Runs an operation without HTTP.
@@ -68,22 +83,35 @@ impl Service {
 
     /// Deletes what these receipt handles still hold; says for each whether it did.
     pub(super) fn delete(&self, queue: &str, receipt_handles: &[&str]) -> Vec<bool> {
-        let deleted = self
-            .with_queue(queue, |queue| receipt_handles.iter().map(|handle| queue.inflight.remove(*handle).is_some()).collect());
+        let deleted = self.with_queue(queue, |queue| {
+            let removed = receipt_handles.iter().map(|handle| queue.inflight.remove(*handle));
+            removed.map(|held| held.map(|held| held.message.message_id)).collect::<Vec<_>>()
+        });
+        let deleted = deleted.unwrap_or_else(|| vec![None; receipt_handles.len()]);
+        for message in deleted.iter().flatten() {
+            self.ledger.write(MessageEvent::new(queue, message, MessageEventKind::Deleted));
+        }
         self.tell();
-        deleted.unwrap_or_else(|| vec![false; receipt_handles.len()])
+        deleted.iter().map(Option::is_some).collect()
     }
 
     /// Makes messages visible again after `delay`, all at the same moment: a FIFO queue must not offer the later one first.
     pub(super) fn release(&self, queue: &str, receipt_handles: &[&str], delay: Duration) {
         let visible_at = Instant::now() + delay;
-        self.with_queue(queue, |queue| {
+        let released = self.with_queue(queue, |queue| {
+            let mut released = Vec::new();
             for handle in receipt_handles {
-                if let Some(InflightMessage { visible_at: at, .. }) = queue.inflight.get_mut(*handle) {
+                if let Some(InflightMessage { visible_at: at, message, .. }) = queue.inflight.get_mut(*handle) {
                     *at = Some(visible_at);
+                    released.push(message.message_id.clone());
                 }
             }
+            released
         });
+        for message in released.unwrap_or_default() {
+            let kind = MessageEventKind::Visible { at: ledger::wall(visible_at) };
+            self.ledger.write(MessageEvent::new(queue, &message, kind));
+        }
         self.tell();
     }
 
@@ -116,7 +144,12 @@ impl ServiceHandler for Service {
             }
             _ => {}
         }
-        let result = self.inner.handle(operation, input, &context).await;
+        let result = self.inner.handle(operation, input.clone(), &context).await;
+        if let Ok(output) = &result {
+            for event in ledger::of_operation(operation, &input, output) {
+                self.ledger.write(event);
+            }
+        }
         self.tell();
         result
     }

@@ -204,12 +204,12 @@ impl TraceStore {
         daemons.push(Arc::downgrade(daemon));
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.version.subscribe()
     }
 
     /// The accepted documents from position `from` on.
-    pub(super) fn since(&self, from: usize) -> Vec<Arc<Document>> {
+    pub(crate) fn since(&self, from: usize) -> Vec<Arc<Document>> {
         self.lock().history.get(from..).unwrap_or_default().to_vec()
     }
 

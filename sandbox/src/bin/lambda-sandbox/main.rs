@@ -7,7 +7,13 @@ use self::{
     options::{Command, Options, USAGE},
     watch::{Logs, Watched},
 };
-use lambda_lifecycle_sandbox::{control_groups::ControlGroups, function::Function, url::FunctionUrl, xray::Daemon};
+use lambda_lifecycle_sandbox::{
+    console::{self, Console},
+    control_groups::ControlGroups,
+    function::Function,
+    url::FunctionUrl,
+    xray::Daemon,
+};
 use std::{
     error::Error,
     net::{Ipv4Addr, SocketAddr},
@@ -58,7 +64,10 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let xray = daemon.address();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
     let program = options.program.display().to_string();
+    let (has_console, open) = (options.console, options.open);
     let function = build(options, groups, &daemon).await;
+    let console =
+        if has_console { Some(Console::builder().traces(&daemon.store()).function(&function).start().await?) } else { None };
     let watched = Watched::new(function.clone(), daemon);
     let listening = FunctionUrl::start_at(address, watched).await;
     let url = listening.map_err(|error| format!("cannot listen on {address}: {error}; choose another --port"))?;
@@ -67,6 +76,12 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     println!("  function URL  {}", url.url());
     println!("  invoke        curl -d '{{}}' {}2015-03-31/functions/function/invocations", url.url());
     println!("  X-Ray daemon  {xray}");
+    if let Some(console) = &console {
+        println!("  console       {}", console.url());
+        if open && let Err(error) = console::open(&console.url()) {
+            eprintln!("lambda-sandbox: no browser was opened: {error}; open the console's address yourself");
+        }
+    }
     println!("Ctrl-C ends everything.\n");
     let logs = Logs::print(&function);
 
@@ -74,7 +89,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
     }
-    drop(url);
+    drop((url, console));
     tokio::select! {
         shutdown = tokio::time::timeout(LAST_INVOCATION, function.shutdown()) => {
             logs.finish().await;

@@ -24,6 +24,8 @@ Options:
   --env KEY=VALUE    sets a variable of the function; may be repeated
   --managed N        runs it as Managed Instances do: N invocations in one process at a time
   --trace MODE       active, pass-through, pass-through-not-sampled or not-sampled     [default: active]
+  --console          shows traces, environments and logs in the browser, and invokes the function from there
+  --open             the same, and opens the browser
   --port PORT        where to listen on the loopback interface; 0 is a free port       [default: 9000]
   -h, --help         prints this
   -V, --version      prints the version
@@ -47,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) limit: bool,
     pub(crate) managed: Option<usize>,
     pub(crate) trace: TraceMode,
+    pub(crate) console: bool,
+    pub(crate) open: bool,
     pub(crate) port: u16,
 }
 
@@ -76,6 +80,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         limit: false,
         managed: None,
         trace: TraceMode::Active,
+        console: false,
+        open: false,
         port: 9000,
     };
     while let Some(arg) = args.pop_front() {
@@ -101,6 +107,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             "--env" => options.env.push(value.parsed("KEY=VALUE", variable)?),
             "--managed" => options.managed = Some(value.parsed("a number of invocations, at least 1", positive)?),
             "--trace" => options.trace = value.parsed("active, pass-through, pass-through-not-sampled or not-sampled", mode)?,
+            "--console" => options.console = value.none()?,
+            "--open" => {
+                options.open = value.none()?;
+                options.console = true;
+            }
             "--port" => options.port = value.parsed("a port", |text| text.parse().ok())?,
             _ => return Err(UsageError::Unknown(option)),
         }
@@ -186,6 +197,9 @@ mod tests {
         assert_eq!(options.env, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "x=y".to_owned())]);
         assert_eq!((options.managed, options.port), (Some(4), 0));
         assert!(options.limit && !run("./f --limit").expect("a program").limit);
+        assert!(!options.console && run("--console ./f").expect("a program").console);
+        let open = run("--open ./f").expect("a program");
+        assert!(open.console && open.open);
         assert!(matches!(options.trace, TraceMode::PassThrough));
         assert_eq!((options.program, options.args), (PathBuf::from("./f"), vec!["--port".into(), "x".into()]));
         assert_eq!(run("-- --odd").expect("a program").program, PathBuf::from("--odd"));

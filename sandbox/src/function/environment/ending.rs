@@ -72,6 +72,17 @@ impl Environment {
         }
     }
 
+    /// A signal that has nothing to do with the environment's own decisions.
+    pub(super) fn signal(&self, environment: u32, signal: Signal) {
+        let Some(session) = self.session.as_ref().filter(|session| session.number == environment) else { return };
+        match signal {
+            Signal::SIGKILL => self.write(EventKind::Killed),
+            Signal::SIGTERM => self.write(EventKind::Sigterm),
+            _ => {}
+        }
+        session.process.signal(signal);
+    }
+
     fn terminate(&self) {
         if let Some(session) = &self.session {
             self.write(EventKind::Sigterm);

@@ -52,6 +52,18 @@ impl<T: Clone> History<T> {
         Subscription { history: Arc::clone(self), written: self.written.subscribe(), next }
     }
 
+    /// The entries from number `from` on that are still kept, and the number of the next one.
+    pub(crate) fn since(&self, from: u64) -> (u64, Vec<T>) {
+        let kept = self.kept();
+        let skipped = usize::try_from(from.saturating_sub(kept.first)).unwrap_or(usize::MAX);
+        (kept.first + kept.entries.len() as u64, kept.entries.iter().skip(skipped).cloned().collect())
+    }
+
+    /// Changes with every entry.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
+    }
+
     fn from(&self, number: u64) -> (u64, Option<T>) {
         let kept = self.kept();
         let number = number.max(kept.first);
