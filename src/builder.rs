@@ -78,6 +78,44 @@ impl Builder {
         self
     }
 
+    /// Which lines below the log's level an invocation keeps, and writes when it fails: `debug`, or by target `info,my_crate=debug`. Default: none.
+    ///
+    /// They are written when the invocation ends with an error, panics, meets its deadline, blocks its thread or is cut off at SIGTERM, and before
+    /// a line of the level `ERROR`. See [`logs`](crate::logs#debug-lines-where-they-matter). An invalid filter is logged and nothing is kept.
+    ///
+    /// [`Lifecycle::log_layer`](crate::Lifecycle::log_layer) is made before the lifecycle: there the variable sets it.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::Lifecycle;
+    ///
+    /// let life = Lifecycle::builder().log_buffer("debug,hyper=info").log_buffer_bytes(100_000).build();
+    /// ```
+    pub fn log_buffer(mut self, directives: &str) -> Self {
+        if let Some(targets) = directives::parse("Builder::log_buffer", directives, &mut self.problems) {
+            self.settings.log_buffer = targets;
+        }
+        self
+    }
+
+    /// The most bytes of lines that an invocation keeps for [`log_buffer`](Self::log_buffer). Default: 20,480.
+    ///
+    /// Beyond it the first lines are left out, which `log_lines_dropped` counts.
+    pub fn log_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.settings.log_buffer_bytes = bytes;
+        self
+    }
+
+    /// Which lines below the log's level are written in invocations whose trace is recorded, so that trace and log tell of the same invocations:
+    /// `debug`, or by target `info,my_crate=debug`. Default: none.
+    ///
+    /// An invalid filter is logged and changes nothing. For [`Lifecycle::log_layer`](crate::Lifecycle::log_layer) the variable sets it.
+    pub fn log_sampled(mut self, directives: &str) -> Self {
+        if let Some(targets) = directives::parse("Builder::log_sampled", directives, &mut self.problems) {
+            self.settings.log_sampled = targets;
+        }
+        self
+    }
+
     /// Whether to record and send spans. Default: yes, for invocations that X-Ray or an exporter samples.
     pub fn trace(mut self, on: bool) -> Self {
         self.settings.trace = on;
@@ -512,10 +550,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Each variable, and the method that sets the same in code.
-    const BOTH: [(&str, &str); 24] = [
+    const BOTH: [(&str, &str); 27] = [
         ("LOG", "log"),
         ("LOG_SPAN_FIELDS", "log_span_fields"),
         ("LOG_STANDARD_KEYS", "log_standard_keys"),
+        ("LOG_BUFFER", "log_buffer"),
+        ("LOG_BUFFER_BYTES", "log_buffer_bytes"),
+        ("LOG_SAMPLED", "log_sampled"),
         ("TRACE", "trace"),
         ("TRACE_FILTER", "trace_filter"),
         ("TRACE_EVENTS", "trace_events"),

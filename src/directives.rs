@@ -1,6 +1,7 @@
 //! Filters by target and level, in the format of `RUST_LOG`.
 
 use crate::notice::Problem;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
 const EXPECTED: &str = "directives like info,my_crate=debug; none for spans and fields";
@@ -28,6 +29,11 @@ pub(crate) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> Opti
         problems.push(Problem::invalid(name, &named, EXPECTED));
     }
     valid.then_some(targets)
+}
+
+/// The highest level that any target may have.
+pub(crate) fn highest_level(targets: &Targets) -> LevelFilter {
+    targets.iter().map(|(_, level)| level).chain(targets.default_level()).max().unwrap_or(LevelFilter::OFF)
 }
 
 /// The parts between commas. Commas inside of a span's fields do not count: `orders[process{id=1,sku=2}]=debug` is one directive.

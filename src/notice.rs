@@ -119,6 +119,8 @@ warnings! {
     RoutesHidden = "routes_hidden", Warn,
         "the routes of requests are not recorded: put `service::RouteLayer` on the router itself, or use axum 0.8";
     TooManyAnnotations = "too_many_annotations", Warn, "an invocation has too many annotations: this key and further ones are ignored";
+    LogLinesDropped = "log_lines_dropped", Warn,
+        "an invocation made more lines below the log's level than its buffer holds: the first ones are left out";
     TooManyLogKeys = "too_many_log_keys", Warn, "an invocation has too many log keys: this key and further ones are ignored";
     DaemonAddressInvalid = "daemon_address_invalid", Warn, "the X-Ray daemon's address is invalid: nothing is sent to X-Ray";
     DaemonSocketUnavailable = "daemon_socket_unavailable", Warn, "no socket to the X-Ray daemon could be opened: nothing is sent to X-Ray";
@@ -182,6 +184,8 @@ pub(crate) struct Data<'d> {
     pub(crate) invocation: Option<&'d str>,
     pub(crate) message_id: Option<&'d str>,
     pub(crate) receive_count: Option<u32>,
+    /// Lines that are left out.
+    pub(crate) dropped: Option<u64>,
     pub(crate) unfinished: Option<usize>,
     pub(crate) not_started: Option<usize>,
     pub(crate) elapsed_ms: Option<u64>,
@@ -222,6 +226,7 @@ pub(crate) fn log(warning: Warning, data: Data<'_>) {
                 invocation = data.invocation,
                 message_id = data.message_id,
                 receive_count = data.receive_count,
+                dropped = data.dropped,
                 unfinished = data.unfinished,
                 not_started = data.not_started,
                 elapsed_ms = data.elapsed_ms,

@@ -6,6 +6,9 @@
 //! | `LAMBDA_LIFECYCLE_LOG` | `on`, `off`: set a subscriber with a log | `on` |
 //! | `LAMBDA_LIFECYCLE_LOG_SPAN_FIELDS` | `on`, `off`: write the fields of enclosing spans into every log line | `on` |
 //! | `LAMBDA_LIFECYCLE_LOG_STANDARD_KEYS` | `on`, `off`: write the function's name, version and memory, the cold start and the service into every log line | `off` |
+//! | `LAMBDA_LIFECYCLE_LOG_BUFFER` | which lines below the log's level an invocation keeps, and writes when it fails: `debug`, `info,my_crate=debug` | none |
+//! | `LAMBDA_LIFECYCLE_LOG_BUFFER_BYTES` | the most bytes of lines that an invocation keeps | `20480` |
+//! | `LAMBDA_LIFECYCLE_LOG_SAMPLED` | which lines below the log's level are written in invocations whose trace is recorded: `debug` | none |
 //! | `LAMBDA_LIFECYCLE_TRACE` | `on`, `off`: record and send spans | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_FILTER` | which spans are recorded: `info,my_crate=debug` | `info` |
 //! | `LAMBDA_LIFECYCLE_TRACE_EVENTS` | which events of `tracing` become events of their span: `off`, `error`, `warn`, `info`, `debug`, `trace` | `error` |
@@ -120,6 +123,11 @@ pub(crate) struct Settings {
     pub(crate) log: bool,
     pub(crate) log_span_fields: bool,
     pub(crate) log_keys: LogKeys,
+    /// Lines that are kept until their invocation fails.
+    pub(crate) log_buffer: Targets,
+    pub(crate) log_buffer_bytes: usize,
+    /// Lines of invocations that are recorded.
+    pub(crate) log_sampled: Targets,
     pub(crate) trace: bool,
     pub(crate) trace_filter: Targets,
     pub(crate) trace_events: LevelFilter,
@@ -153,6 +161,9 @@ impl Default for Settings {
             log: true,
             log_span_fields: true,
             log_keys: LogKeys::default(),
+            log_buffer: Targets::new(),
+            log_buffer_bytes: 20 * 1024,
+            log_sampled: Targets::new(),
             trace: true,
             trace_filter: Targets::new().with_default(tracing::Level::INFO),
             trace_events: LevelFilter::ERROR,
@@ -188,6 +199,9 @@ impl fmt::Debug for Settings {
             .field("log_span_fields", &self.log_span_fields)
             .field("log_keys", &self.log_keys.own.len())
             .field("log_standard_keys", &self.log_keys.standard)
+            .field("log_buffer", &self.log_buffer.to_string())
+            .field("log_buffer_bytes", &self.log_buffer_bytes)
+            .field("log_sampled", &self.log_sampled.to_string())
             .field("trace", &self.trace)
             .field("trace_filter", &self.trace_filter.to_string())
             .field("trace_events", &self.trace_events)
@@ -222,6 +236,11 @@ impl Settings {
         settings.read_env().into_iter().for_each(Problem::log_once);
         warn_of_unknown_variables();
         settings
+    }
+
+    /// True where invocations keep lines below the log's level.
+    pub(crate) fn keeps_lines(&self) -> bool {
+        self.log && directives::highest_level(&self.log_buffer) > LevelFilter::OFF
     }
 
     /// The trace contexts that are read and sent.
@@ -290,10 +309,12 @@ impl Settings {
         reader.switch("LAMBDA_LIFECYCLE_LOG", &mut self.log);
         reader.switch("LAMBDA_LIFECYCLE_LOG_SPAN_FIELDS", &mut self.log_span_fields);
         reader.switch("LAMBDA_LIFECYCLE_LOG_STANDARD_KEYS", &mut self.log_keys.standard);
+        reader.targets("LAMBDA_LIFECYCLE_LOG_BUFFER", &mut self.log_buffer);
+        reader
+            .set("LAMBDA_LIFECYCLE_LOG_BUFFER_BYTES", "a number of bytes", &mut self.log_buffer_bytes, |text| text.parse().ok());
+        reader.targets("LAMBDA_LIFECYCLE_LOG_SAMPLED", &mut self.log_sampled);
         reader.switch("LAMBDA_LIFECYCLE_TRACE", &mut self.trace);
-        if let Some(targets) = get(TRACE_FILTER).and_then(|text| directives::parse(TRACE_FILTER, &text, reader.problems)) {
-            self.trace_filter = targets;
-        }
+        reader.targets(TRACE_FILTER, &mut self.trace_filter);
         let levels = "off, error, warn, info, debug or trace";
         reader.set(TRACE_EVENTS, levels, &mut self.trace_events, |text| text.parse().ok());
         reader.set("LAMBDA_LIFECYCLE_TRACE_PARENT", "continue or link", &mut self.trace_parent, |text| match text {
@@ -417,6 +438,12 @@ impl Reader<'_> {
     #[inline(never)]
     fn text(&self, name: &str) -> Option<String> {
         (self.get)(name).filter(|text| !text.trim().is_empty())
+    }
+
+    fn targets(&mut self, name: &str, target: &mut Targets) {
+        if let Some(targets) = (self.get)(name).and_then(|text| directives::parse(name, &text, self.problems)) {
+            *target = targets;
+        }
     }
 
     /// Unknown values are ignored. If no known one is left, the default is used.

@@ -193,8 +193,8 @@ impl Subscriber for DefaultSubscriber {
     fn event(&self, event: &Event<'_>) {
         let normalized = logs::normalized(event);
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
-        if let Some(log) = self.log.as_ref().filter(|log| log.wants(metadata)) {
-            log.write(event, &Scope::of(self.span_of(event).as_ref()));
+        if let Some(log) = &self.log {
+            log.event(event, metadata, || Scope::of(self.span_of(event).as_ref()));
         }
         if !self.records(metadata) {
             return;

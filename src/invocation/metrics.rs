@@ -15,11 +15,6 @@ impl Invocation {
         self.0.facts.received
     }
 
-    /// Registers it for the watchdog and for a shutdown. If it is recorded but not measured, it is registered with its span.
-    pub(crate) fn register(&self) {
-        self.0.shared.register(self);
-    }
-
     /// Records that the handler has ended.
     pub(super) fn mark_handled(&self) {
         if let Some(measured) = self.measured() {

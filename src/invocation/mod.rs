@@ -5,6 +5,7 @@ mod buffer;
 mod deadline;
 mod deferred;
 mod hooks;
+mod lines;
 mod log;
 #[cfg(feature = "metrics-emf")]
 mod measured;
@@ -20,6 +21,7 @@ pub use deadline::DeadlineExceeded;
 pub(crate) use deferred::{Deferred, Work};
 pub use hooks::Report;
 pub(crate) use hooks::{Done, Hooks, ShutdownHook, Stage};
+pub(crate) use log::write_lines;
 #[cfg(feature = "metrics-emf")]
 pub(crate) use measured::Measured;
 pub use outcome::Outcome;
@@ -395,9 +397,25 @@ impl Invocation {
         false
     }
 
-    /// True if the watchdog may have to report it, which needs an invocation that is recorded or measured.
+    /// True if it is registered when it begins. If it is only recorded, it is registered with its span.
+    fn is_known_at_once(&self) -> bool {
+        self.is_measured() || self.keeps_lines()
+    }
+
+    /// Registers it for the watchdog and for a shutdown, if they have something to write for it.
+    pub(crate) fn make_known(&self) {
+        if self.is_known_at_once() {
+            self.0.shared.register(self);
+        }
+        // The shutdown may have collected the invocations before.
+        if self.0.shared.is_cut_off() {
+            self.release_lines();
+        }
+    }
+
+    /// True if the watchdog may have to report it, which needs an invocation that is recorded, measured or keeps log lines.
     pub(crate) fn wants_watchdog(&self) -> bool {
-        (self.is_recorded() || self.is_measured()) && self.0.facts.deadline.is_some() && self.0.shared.settings.watchdog
+        (self.is_recorded() || self.is_known_at_once()) && self.0.facts.deadline.is_some() && self.0.shared.settings.watchdog
     }
 
     /// True until the response was posted, or the watchdog has reported that it is missing.
@@ -481,6 +499,8 @@ impl Invocation {
         });
         let diagnostic = self.0.shared.settings.redacted(diagnostic);
         let data = Data { error_type: Some(&diagnostic.error_type), ..Data::error(&diagnostic.error_message) };
+        // The line of the error would do the same, but the log's filter may leave it out.
+        self.release_lines();
         notice::log(Warning::InvocationFailed, Data { outcome: Some(outcome.as_str()), ..data });
         self.notes().logged = Some(diagnostic.clone());
         diagnostic
@@ -516,8 +536,7 @@ impl Invocation {
             let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
             Some(Own { id, trace, continued: self.continued().is_some(), frame: self.frame(trace) })
         });
-        // A measured invocation was registered when it started.
-        if first && !self.is_measured() {
+        if first && !self.is_known_at_once() {
             self.0.shared.register(self);
         }
         open
@@ -563,6 +582,11 @@ impl Invocation {
         }
         notes.responding = true;
         notes.outcome = notes.outcome.take().or(outcome);
+        let is_fault = notes.http_status.is_some_and(|status| status >= 500);
+        drop(notes);
+        if is_fault {
+            self.release_lines();
+        }
         true
     }
 

@@ -55,7 +55,9 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        self.0.write(event, &Scope::of(context.event_span(event).as_ref()));
+        let normalized = super::normalized(event);
+        let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
+        self.0.event(event, metadata, || Scope::of(context.event_span(event).as_ref()));
     }
 }
 

@@ -39,15 +39,26 @@ pub(super) struct Keys<'k> {
     pub(super) keys: &'k LogKeys,
 }
 
+/// An event, and its origin.
+pub(super) struct Origin<'e> {
+    pub(super) event: &'e Event<'e>,
+    /// For a record of the `log` crate this is the record's.
+    pub(super) metadata: &'e Metadata<'e>,
+    pub(super) scope: &'e Scope,
+    pub(super) place: &'e Place,
+    /// True if the line may be written later.
+    pub(super) is_kept: bool,
+}
+
 /// The invocation of an event, and its place in the trace.
 #[derive(Default)]
-struct Place {
-    invocation: Option<Invocation>,
+pub(super) struct Place {
+    pub(super) invocation: Option<Invocation>,
     span: Option<SpanId>,
 }
 
 impl Place {
-    fn of(metadata: &Metadata<'_>, scope: &Scope) -> Self {
+    pub(super) fn of(metadata: &Metadata<'_>, scope: &Scope) -> Self {
         // OpenTelemetry logs some events while it holds its context, which must not be accessed then.
         if metadata.target() == "opentelemetry" || !crate::context::has_context() {
             return Self { invocation: scope.invocation.clone(), span: None };
@@ -73,17 +84,22 @@ impl Place {
 impl Format {
     /// `outside` applies to lines outside of an invocation. Inside of one, its lifecycle's settings apply, which may differ from
     /// those of the lifecycle that set the subscriber.
-    pub(super) fn write(self, line: &mut Vec<u8>, event: &Event<'_>, scope: &Scope, outside: Keys<'_>) {
+    pub(super) fn write(self, line: &mut Vec<u8>, origin: &Origin<'_>, outside: Keys<'_>) {
+        let &Origin { event, metadata, scope, place, is_kept } = origin;
         let mut fields = Fields::default();
         event.record(&mut fields);
         fields.named.retain(|(key, _)| !records::is_metadata(key));
-        let normalized = records::normalized(event);
-        let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
-        let place = Place::of(metadata, scope);
         let settings = place.invocation.as_ref().map(|invocation| &invocation.shared().settings);
         let keys = settings.map_or(outside, |settings| Keys { redactor: settings.redactor.as_ref(), keys: &settings.log_keys });
         let mut parts = Parts { message: Cow::Owned(fields.message), own: fields.named.len(), fields: Vec::with_capacity(16) };
         parts.fields.extend(fields.named.into_iter().map(|(key, value)| (Cow::Borrowed(key), value)));
+        if is_kept {
+            parts.fields.push((Cow::Borrowed("buffered"), Value::Bool(true)));
+            // CloudWatch's time of the line says when it was written.
+            if let Self::Text = self {
+                parts.fields.push((Cow::Borrowed("timestamp"), Value::text(now())));
+            }
+        }
         let of_invocation = place.invocation.as_ref().and_then(|invocation| invocation.log().keys());
         parts.add_context(scope, of_invocation.as_deref().map_or(&[], Vec::as_slice), place.invocation.as_ref(), keys.keys);
         if *metadata.level() <= Level::WARN {
@@ -176,10 +192,17 @@ fn push_untrimmed(line: &mut Vec<u8>, mut rest: &str) {
     line.extend_from_slice(rest.as_bytes());
 }
 
+/// The time as RFC 3339 writes it.
+fn now() -> String {
+    let mut now = String::with_capacity(32);
+    // Writing into memory cannot fail.
+    let _ = Rfc3339.format_time(&mut Writer::new(&mut now));
+    now
+}
+
 fn json(line: &mut Vec<u8>, metadata: &Metadata<'_>, ids: &Ids<'_>, parts: &Parts<'_>) -> Result<(), serde_json::Error> {
     use serde::ser::{SerializeMap, Serializer};
-    let mut timestamp = String::with_capacity(32);
-    let _ = Rfc3339.format_time(&mut Writer::new(&mut timestamp));
+    let timestamp = now();
     let mut out = serde_json::Serializer::new(line);
     let mut map = out.serialize_map(None)?;
     map.serialize_entry("timestamp", &timestamp)?;
@@ -357,7 +380,9 @@ mod tests {
         fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
             let keys = LogKeys::default();
             let outside = Keys { redactor: None, keys: &keys };
-            self.0.write(&mut self.1.lock().expect("not poisoned"), event, &Scope::default(), outside);
+            let (scope, place, metadata) = (Scope::default(), Place::default(), event.metadata());
+            let origin = Origin { event, metadata, scope: &scope, place: &place, is_kept: false };
+            self.0.write(&mut self.1.lock().expect("not poisoned"), &origin, outside);
         }
     }
 

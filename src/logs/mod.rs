@@ -18,6 +18,7 @@
 
 mod fields;
 mod layer;
+mod levels;
 mod line;
 mod records;
 mod scope;
@@ -26,6 +27,8 @@ pub(crate) use layer::{layer, layer_is_taken};
 pub(crate) use records::{normalized, take as take_records};
 pub(crate) use scope::{Scope, is_recorded, keep, record};
 
+pub(crate) use crate::invocation::write_lines;
+
 use crate::{
     directives,
     environment::variable,
@@ -33,8 +36,9 @@ use crate::{
     settings::{LogKeys, Settings},
     xray::Redactor,
 };
-use line::{Format, Keys};
-use std::{cell::RefCell, io::Write};
+use levels::{Fate, Levels};
+use line::{Format, Keys, Origin, Place};
+use std::cell::RefCell;
 use tracing::{Event, Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::filter::Targets;
 
@@ -44,7 +48,7 @@ const LONGEST_KEPT: usize = 256 * 1024;
 /// Writes log lines to standard output, where Lambda collects them.
 pub(crate) struct Log {
     format: Format,
-    targets: Targets,
+    levels: Levels,
     span_fields: bool,
     // For lines outside of an invocation.
     redactor: Option<Redactor>,
@@ -52,11 +56,11 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// True for events of enabled levels.
+    /// True for events that become lines, always or in some invocations.
     pub(crate) fn wants(&self, metadata: &Metadata<'_>) -> bool {
         // The handler's layer logs the handler's errors, once and with their type.
         let twice = || metadata.target() == "lambda_runtime::layers::panic";
-        metadata.is_event() && !twice() && self.targets.would_enable(metadata.target(), metadata.level())
+        metadata.is_event() && !twice() && self.levels.may_want(metadata)
     }
 
     /// True for spans whose fields are added to the lines inside of them. Those of INFO and above count at every level of the
@@ -67,22 +71,39 @@ impl Log {
         }
         // `lambda_runtime` has a span whose fields are those of every line.
         let (target, info) = (metadata.target(), *metadata.level() <= Level::INFO);
-        let level = if info { &Level::ERROR } else { metadata.level() };
-        target.split("::").next() != Some("lambda_runtime") && self.targets.would_enable(target, level)
+        let level = if info { Level::ERROR } else { *metadata.level() };
+        target.split("::").next() != Some("lambda_runtime") && self.levels.would_enable(target, level)
     }
 
     pub(crate) fn max_level(&self) -> LevelFilter {
-        let highest = highest_level(&self.targets);
+        let highest = self.levels.highest();
         if self.span_fields && highest > LevelFilter::OFF { highest.max(LevelFilter::INFO) } else { highest }
     }
 
-    pub(crate) fn write(&self, event: &Event<'_>, scope: &Scope) {
+    /// Writes the line of an event, or has its invocation keep it. An error has the invocation write what it has kept before.
+    pub(crate) fn event(&self, event: &Event<'_>, metadata: &Metadata<'_>, scope: impl FnOnce() -> Scope) {
         thread_local! { static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) }; }
+        if !self.wants(metadata) {
+            return;
+        }
+        let scope = scope();
+        let place = Place::of(metadata, &scope);
+        let invocation = place.invocation.as_ref();
+        let fate = if self.levels.is_always(metadata) { Fate::Write } else { self.levels.fate(metadata, invocation) };
+        match (fate, invocation) {
+            (Fate::Ignore, _) => return,
+            (Fate::Write, Some(invocation)) if *metadata.level() == Level::ERROR => invocation.release_lines(),
+            _ => {}
+        }
+        let is_kept = fate == Fate::Keep;
+        let origin = Origin { event, metadata, scope: &scope, place: &place, is_kept };
         let write = |line: &mut Vec<u8>| {
             line.clear();
             line.shrink_to(LONGEST_KEPT);
-            self.format.write(line, event, scope, Keys { redactor: self.redactor.as_ref(), keys: &self.keys });
-            write_lines(line);
+            self.format.write(line, &origin, Keys { redactor: self.redactor.as_ref(), keys: &self.keys });
+            if !invocation.is_some_and(|invocation| is_kept && invocation.keep_line(line)) {
+                write_lines(line);
+            }
         };
         // A user's `Debug` may log while the line is being written, and a thread may log when it ends.
         let written = LINE.try_with(|line| line.try_borrow_mut().map(|mut line| write(&mut line)).is_ok());
@@ -92,21 +113,10 @@ impl Log {
     }
 }
 
-/// Writes whole lines to standard output, without other lines of the process between them.
-pub(crate) fn write_lines(lines: &[u8]) {
-    // Without standard output this cannot be reported.
-    let _ = std::io::stdout().lock().write_all(lines);
-}
-
 /// True for the span that the library creates around an invocation for the user's subscribers. Its fields are the ids of every
 /// line.
 fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target() == "lambda_lifecycle"
-}
-
-/// The highest level of any target.
-pub(crate) fn highest_level(targets: &Targets) -> LevelFilter {
-    targets.iter().map(|(_, level)| level).chain(targets.default_level()).max().unwrap_or(LevelFilter::OFF)
 }
 
 /// The log as the environment configures it, and the invalid settings.
@@ -120,14 +130,15 @@ pub(crate) fn from_env(settings: &Settings) -> (Log, Vec<Problem>) {
         }
         _ => Format::Text,
     };
-    let targets = match variable("RUST_LOG") {
+    let always = match variable("RUST_LOG") {
         Some(text) => {
             directives::parse("RUST_LOG", &text, &mut problems).unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
         }
         None => Targets::new().with_default(lambda_level(&mut problems)),
     };
     let (span_fields, redactor, keys) = (settings.log_span_fields, settings.redactor.clone(), settings.log_keys.clone());
-    (Log { format, targets, span_fields, redactor, keys }, problems)
+    let levels = Levels { always, sampled: settings.log_sampled.clone(), kept: settings.log_buffer.clone() };
+    (Log { format, levels, span_fields, redactor, keys }, problems)
 }
 
 fn lambda_level(problems: &mut Vec<Problem>) -> LevelFilter {

@@ -14,13 +14,10 @@ use crate::{
 };
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// An invocation starts. It is registered for the watchdog and a shutdown.
+/// An invocation starts. A shutdown may have collected the invocations before.
 pub(crate) fn begun(invocation: &Invocation) {
-    if invocation.is_measured() {
-        invocation.register();
-        if invocation.shared().is_cut_off() {
-            cut_off(invocation);
-        }
+    if invocation.is_measured() && invocation.shared().is_cut_off() {
+        cut_off(invocation);
     }
 }
 

@@ -217,6 +217,9 @@ fn conclude(outcome: Outcome, is_error: bool) {
     let (name, kind) = (outcome.as_str(), outcome.diagnostic().map(|diagnostic| diagnostic.error_type.clone()));
     let counts = !is_error && invocation.as_ref().is_none_or(|invocation| invocation.set_undelivered(outcome));
     if counts {
+        if let Some(invocation) = &invocation {
+            invocation.release_lines();
+        }
         let data = Data { outcome: Some(name), error_type: kind.as_deref(), ..Data::error(&message) };
         notice::log(Warning::InvocationFailed, data);
     } else {

@@ -51,6 +51,7 @@ impl Invocation {
         let context = context.clone();
         let facts = Facts { context, received, deadline, header, remote, start, traced, client_context, identity };
         let invocation = Self::new(Arc::clone(shared), facts);
+        invocation.make_known();
         metrics::begun(&invocation);
         invocation
     }

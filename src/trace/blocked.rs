@@ -26,8 +26,9 @@ pub(crate) fn report_blocked(invocation: &Invocation) {
     let Some(culprit) = send_blocked(invocation) else { return };
     metrics::blocked(invocation);
     // Last, because the blocked thread may hold a lock that the log needs.
-    if let Some(name) = culprit {
-        let data = Data { invocation: Some(invocation.request_id()), ..Data::name(&name) };
+    invocation.release_lines();
+    if culprit.is_some() || invocation.keeps_lines() {
+        let data = Data { invocation: Some(invocation.request_id()), name: culprit.as_deref(), ..Data::default() };
         notice::log(Warning::HandlerBlocked, data);
     }
 }
@@ -83,6 +84,9 @@ fn take_cut_off(shared: &Shared) -> impl Iterator<Item = (Option<Own>, Vec<SpanD
     shared.take_known().map(|(invocation, buffer)| {
         if let Some(invocation) = &invocation {
             metrics::cut_off(invocation);
+            if invocation.notes().outcome.is_none() {
+                invocation.release_lines();
+            }
         }
         cut_off(invocation.as_ref(), &buffer)
     })

@@ -2,7 +2,7 @@
 //! the log level.
 
 use super::init_spans::is_in_init;
-use crate::{Invocation, context::has_context, environment, invocation::CURRENT, logs::highest_level, settings::Settings};
+use crate::{Invocation, context::has_context, directives::highest_level, environment, invocation::CURRENT, settings::Settings};
 use opentelemetry::Context as OtelContext;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tracing::{Metadata, level_filters::LevelFilter, subscriber::Interest};

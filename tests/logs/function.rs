@@ -1,13 +1,13 @@
 //! The functions under test.
 
-use crate::support::function_main;
-use axum::{Router, extract::Path, routing::get};
+use crate::support::{function_main, hold_thread_at};
+use axum::{Router, extract::Path, http::StatusCode, routing::get};
 use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, service_fn, xray::Redaction};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::process::ExitCode;
 use tokio::runtime::Builder;
-use tracing::{Instrument, Span, field, info, info_span, instrument, warn};
+use tracing::{Instrument, Span, debug, error, field, info, info_span, instrument, trace, warn};
 use tracing_subscriber::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -20,9 +20,13 @@ pub(crate) enum Probe {
     Keys,
     /// With a redactor.
     Redacting,
+    /// With a shutdown hook, so that it gets SIGTERM.
+    Shutdown,
     /// An axum service with its own subscriber.
     Axum,
-    /// The same with the library's log as one of its layers.
+    /// A handler of events with a subscriber of its own.
+    Fmt,
+    /// The axum service with the library's log as one of its layers.
     LogLayer,
 }
 
@@ -39,6 +43,28 @@ pub(crate) enum Do {
     Durable,
     /// Log through the `log` crate.
     Records,
+    /// Log what the page on logs shows, and fail.
+    Page,
+    /// Log below the level, and end so.
+    Debug(Ending),
+}
+
+/// How an invocation ends that has logged below the log's level.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Ending {
+    Well,
+    Fail,
+    Panic,
+    /// Wait until the invocation is cut off.
+    Hang,
+    /// Keep the thread at the gate.
+    Block {
+        gate: String,
+    },
+    /// Log an error, and end well.
+    Error,
+    /// Log so many lines more, and fail.
+    Lines(u32),
 }
 
 pub(crate) fn main(probe: Probe) -> ExitCode {
@@ -52,6 +78,12 @@ async fn run(probe: Probe) -> Result<(), Error> {
             return lambda_runtime::run(service_fn(handle)).await;
         }
         Probe::Ours => Lifecycle::from_env(),
+        Probe::Shutdown => Lifecycle::builder().on_shutdown(|| async {}).build(),
+        Probe::Fmt => {
+            let fmt = tracing_subscriber::fmt::layer().json();
+            tracing_subscriber::registry().with(Lifecycle::tracing_layer()).with(fmt).init();
+            Lifecycle::from_env()
+        }
         Probe::Axum => {
             let fmt = tracing_subscriber::fmt::layer().json();
             tracing_subscriber::registry().with(Lifecycle::tracing_layer()).with(fmt).init();
@@ -72,10 +104,10 @@ async fn run(probe: Probe) -> Result<(), Error> {
 }
 
 async fn serve() -> Result<(), Error> {
-    Lifecycle::from_env().serve(Router::new().route("/orders/{id}", get(order))).await
+    Lifecycle::from_env().serve(Router::new().route("/orders/{id}", get(get_order)).route("/broken", get(broken))).await
 }
 
-async fn order(invocation: Invocation, Path(id): Path<u32>) -> &'static str {
+async fn get_order(invocation: Invocation, Path(id): Path<u32>) -> &'static str {
     invocation.log_key("plan", "gold");
     info!("in the handler");
     info_span!("inner", order_id = id).in_scope(|| warn!("in a span"));
@@ -87,6 +119,13 @@ async fn order(invocation: Invocation, Path(id): Path<u32>) -> &'static str {
         Invocation::current().after_response(async { info!("later") });
     });
     "order"
+}
+
+async fn broken() -> StatusCode {
+    debug!("first step");
+    info!("in between");
+    debug!("second step");
+    StatusCode::BAD_GATEWAY
 }
 
 async fn handle(event: LambdaEvent<Do>) -> Result<Value, Error> {
@@ -103,6 +142,11 @@ async fn handle(event: LambdaEvent<Do>) -> Result<Value, Error> {
             invocation.after_response(async { info!("after the response") });
         }
         Do::Plain => info!("plain"),
+        Do::Page => {
+            order().await;
+            return Err("no stock".into());
+        }
+        Do::Debug(ending) => debugging(ending).await?,
         Do::Records => {
             log::info!(target: "orders::old", "a record");
             log::debug!(target: "orders::old", "hidden");
@@ -115,6 +159,33 @@ async fn handle(event: LambdaEvent<Do>) -> Result<Value, Error> {
         }
     }
     Ok(Value::Null)
+}
+
+#[instrument(skip_all, fields(order_id = 42, customer = "ada"))]
+async fn order() {
+    debug!(target: "orders", left = 3, "in stock");
+    info!(target: "orders", item = "tea", "placed");
+}
+
+async fn debugging(ending: Ending) -> Result<(), Error> {
+    debug!("first step");
+    info!("in between");
+    trace!("too fine");
+    info_span!("inner", order_id = 42).in_scope(|| log::debug!("second step"));
+    match ending {
+        Ending::Well => {}
+        Ending::Fail => return Err("no stock".into()),
+        Ending::Panic => panic!("the fuse was lit"),
+        Ending::Hang => std::future::pending().await,
+        Ending::Block { gate } => hold_thread_at(&gate),
+        Ending::Error => error!("lost"),
+        Ending::Lines(count) => {
+            (0..count).for_each(|number| debug!(number, "one of many"));
+            return Err("no stock".into());
+        }
+    }
+    debug!("third step");
+    Ok(())
 }
 
 #[instrument(skip_all, fields(order_id = 42, customer = "ada", price = 1.5, express = true, note = field::Empty, card = card))]

@@ -13,6 +13,13 @@ pub(crate) fn fields(line: &str) -> Fields {
     }
 }
 
+/// The members of a line of JSON, its own among them.
+pub(crate) fn whole(line: &str) -> Fields {
+    let mut fields = Fields::new();
+    add(&mut fields, &serde_json::from_str(line).unwrap_or_default());
+    fields
+}
+
 fn of_json(line: &Map<String, Value>) -> Fields {
     let mut fields = Fields::new();
     // `lambda_runtime` has the spans in a list, from the outside in.

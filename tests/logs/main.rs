@@ -1,9 +1,11 @@
 //! The log, with real processes: this binary is both the test and, where `PROBE` names one, the function under test.
 
+mod buffer;
 mod context;
 mod function;
 mod lines;
 mod own_subscriber;
+mod page;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -11,5 +13,5 @@ fn main() -> std::process::ExitCode {
     if let Some(probe) = support::named("PROBE") {
         return function::main(probe);
     }
-    support::run([context::tests(), own_subscriber::tests()])
+    support::run([buffer::tests(), context::tests(), own_subscriber::tests(), page::tests()])
 }

@@ -30,11 +30,11 @@ pub(crate) fn tests() -> Vec<Trial> {
 const MESSAGES: [&str; 6] =
     ["in the handler", "in a span", "in a spawned task", "in a task of tokio", "after the response", "later"];
 
-fn event() -> Value {
+pub(crate) fn event(path: &str) -> Value {
     json!({
-        "version": "2.0", "routeKey": "$default", "rawPath": "/orders/42", "rawQueryString": "",
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "",
         "headers": { "host": "example.com" },
-        "requestContext": { "http": { "method": "GET", "path": "/orders/42" }, "domainName": "example.com", "stage": "$default" },
+        "requestContext": { "http": { "method": "GET", "path": path }, "domainName": "example.com", "stage": "$default" },
         "isBase64Encoded": false,
     })
 }
@@ -42,7 +42,7 @@ fn event() -> Value {
 async fn served(probe: Probe, at_once: usize, mode: TraceMode) -> Result<(Stage, Answer), Failed> {
     let managed = |function: FunctionBuilder| if at_once > 1 { function.managed(at_once) } else { function };
     let stage = Stage::with(probe, mode, managed).await?;
-    let answer = stage.invoke(event()).await?;
+    let answer = stage.invoke(event("/orders/42")).await?;
     ensure(value(&answer)?["body"] == "order", format!("{answer:?}"))?;
     stage.wait_for_logs("later", 1).await?;
     stage.settle().await?;
@@ -82,7 +82,7 @@ async fn log_layer(at_once: usize) -> Tested {
 async fn no_second_span() -> Tested {
     for probe in [Probe::Axum, Probe::LogLayer, Probe::Ours] {
         let stage = Stage::new(probe, TraceMode::Active).await?;
-        let answer = stage.invoke(if probe == Probe::Ours { json!(Do::Plain) } else { event() }).await?;
+        let answer = stage.invoke(if probe == Probe::Ours { json!(Do::Plain) } else { event("/orders/42") }).await?;
         stage.document(&answer).await?;
         let of_runtime = stage.traces.find(|document| document.name == "Lambda runtime invoke");
         ensure(of_runtime.is_empty(), format!("{probe:?}: {of_runtime:?}"))?;
@@ -93,7 +93,7 @@ async fn no_second_span() -> Tested {
 
 async fn settings() -> Tested {
     let stage = Stage::with(Probe::LogLayer, TraceMode::Active, |function| function.env("RUST_LOG", "info,orders=loud")).await?;
-    stage.invoke(event()).await?;
+    stage.invoke(event("/orders/42")).await?;
     stage.settle().await?;
     ensure(stage.codes() == ["setting_invalid"], format!("{:?}", stage.problems()))
 }
