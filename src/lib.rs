@@ -44,6 +44,7 @@
 //! | `aws-sdk` | `aws_sdk`: configuration, connections and spans for clients of the AWS SDK |
 //! | `testing` | `testing`: an invocation for unit tests |
 //! | `xray-api` | `xray_api`: sends spans to X-Ray's API, for environments without a daemon |
+//! | `otlp-udp` | `Export::OtlpUdp`: sends spans as OTLP to the daemon's port, for Transaction Search |
 //! | `metrics-emf` | `metrics`: metrics in CloudWatch's embedded metric format |
 //!
 #![doc = include_str!("../docs/outcomes.md")]

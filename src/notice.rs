@@ -127,6 +127,8 @@ warnings! {
     DaemonMissing = "daemon_missing", Warn, "no X-Ray daemon is listening: spans are lost";
     DaemonSocketFailed = "daemon_socket_failed", Warn, "the socket to the X-Ray daemon does not take some documents: their spans are lost";
     DocumentTooLong = "document_too_long", Warn, "a document is too long for a datagram: its span is lost";
+    SpanTooLong = "span_too_long", Warn,
+        "a span, or the resource, is too long for OTLP over UDP: its largest attributes, events and links are left out, or the span itself";
     SpansOverPace = "spans_over_pace", Warn,
         "spans are made faster than they may be sent to the X-Ray daemon: some are left out; sample less";
     XRayApiMissing = "xray_api_missing", Warn, "`Export::Api` needs a client, set with `Builder::xray_api`: nothing is sent to X-Ray";

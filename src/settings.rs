@@ -14,7 +14,7 @@
 //! | `LAMBDA_LIFECYCLE_TRACE_EVENTS` | which events of `tracing` become events of their span: `off`, `error`, `warn`, `info`, `debug`, `trace` | `error` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | a caller that a W3C `traceparent` names: `continue` its trace, or `link` to it | `continue` |
 //! | `OTEL_PROPAGATORS` | which trace contexts are read and sent: `xray`, `tracecontext`, `baggage`, or `none` | `xray`; with an exporter all three |
-//! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none`, `api` with the feature `xray-api` | `udp` |
+//! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none`, `api` with the feature `xray-api`, `otlp-udp` with the feature of that name | `udp` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PRINT` | `on`, `off`: write each finished document to standard output too, to compare it with what X-Ray shows | `off` |
 //! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation starts | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | the most bytes that are sent of one trace: X-Ray accepts 500,000, and Lambda's own segments need some of them | `480000` |
@@ -64,7 +64,7 @@ use std::{
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
-/// The destination of X-Ray documents.
+/// How spans are sent to X-Ray.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Export {
@@ -78,6 +78,30 @@ pub enum Export {
     /// X-Ray's API, with the client that [`Builder::xray_api`](crate::Builder::xray_api) was given.
     #[cfg(feature = "xray-api")]
     Api,
+    /// The port of the X-Ray daemon, as OTLP in place of documents, for accounts with
+    /// [Transaction Search](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch-Transaction-Search.html).
+    ///
+    /// | | |
+    /// |---|---|
+    /// | invocations | all: those that Lambda samples are marked `T1S`, the others `T1U` |
+    /// | a span | as an [`exporter`](crate::Builder::exporter) gets it, in the trace that X-Ray's header names |
+    /// | [`trace_budget`](crate::Builder::trace_budget), [`in_progress`](crate::Builder::in_progress) | do not apply |
+    /// | a span of more than 47 KB | loses its largest attributes, events and links, which are counted in it; this is logged once (`span_too_long`) |
+    ///
+    /// AWS's own distributions of OpenTelemetry send this format on Lambda. AWS does not document it, so it may change.
+    #[cfg(feature = "otlp-udp")]
+    OtlpUdp,
+}
+
+impl Export {
+    /// True where X-Ray gets only what Lambda samples.
+    pub(crate) fn is_sampled(self) -> bool {
+        #[cfg(feature = "otlp-udp")]
+        if self == Self::OtlpUdp {
+            return false;
+        }
+        self != Self::None
+    }
 }
 
 /// How to treat a caller that a W3C `traceparent` names, in a request, an invocation or a message.
@@ -329,6 +353,8 @@ impl Settings {
             "none" => Some(Export::None),
             #[cfg(feature = "xray-api")]
             "api" => Some(Export::Api),
+            #[cfg(feature = "otlp-udp")]
+            "otlp-udp" => Some(Export::OtlpUdp),
             _ => None,
         });
         reader.switch("LAMBDA_LIFECYCLE_TRACE_PRINT", &mut self.trace_print);

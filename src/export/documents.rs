@@ -1,7 +1,10 @@
-//! X-Ray documents: from finished spans to a transport.
+//! X-Ray documents, or OTLP in place of them: from finished spans to a transport.
 
+#[cfg(feature = "otlp-udp")]
+use super::otlp::{self, OtlpBatch};
 use super::{
     YIELDS,
+    encoder::Encoder,
     scrub::{scrub, scrub_all},
     wanted::is_for_xray,
 };
@@ -13,7 +16,7 @@ use crate::{
     environment,
     notice::{self, Data, Warning},
     settings::Settings,
-    xray::{Batch, Budget, DaemonAddress, DocumentOptions, DocumentWriter, Frame, Redactor, StdoutEmitter, UdpEmitter, UdpLoss},
+    xray::{Budget, DaemonAddress, DocumentOptions, Frame, Redactor, StdoutEmitter, UdpEmitter, UdpLoss},
 };
 use opentelemetry::{
     TraceId,
@@ -88,6 +91,9 @@ fn frame_elsewhere(span: &SpanData) -> Frame {
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
     export: Export,
+    /// Whose spans they are, where they leave as OTLP.
+    #[cfg(feature = "otlp-udp")]
+    otlp: Option<std::sync::Arc<opentelemetry_proto::tonic::resource::v1::Resource>>,
     #[cfg(feature = "xray-api")]
     api: Option<XRayApi>,
     options: Options,
@@ -140,16 +146,17 @@ struct Udp {
     paced: Mutex<UdpEmitter>,
 }
 
-/// Turns spans into documents.
-#[derive(Debug)]
-struct Encoder {
-    writer: DocumentWriter,
-    batch: Batch,
-}
-
 impl Documents {
-    pub(super) fn new(settings: &Settings, #[cfg(feature = "xray-api")] api: Option<XRayApi>) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        #[cfg(feature = "otlp-udp")] resource: &[opentelemetry::KeyValue],
+        #[cfg(feature = "xray-api")] api: Option<XRayApi>,
+    ) -> Self {
+        #[cfg(feature = "otlp-udp")]
+        let resource = || super::resource::resource(resource.to_vec(), settings.redactor.as_ref());
         Self {
+            #[cfg(feature = "otlp-udp")]
+            otlp: (settings.export == Export::OtlpUdp).then(|| otlp::resource_of(&resource())),
             #[cfg(feature = "xray-api")]
             api,
             export: settings.export,
@@ -167,6 +174,18 @@ impl Documents {
         self.redactor.as_ref()
     }
 
+    /// True if spans are sent as OTLP, including those of invocations that are not sampled.
+    #[cfg(feature = "otlp-udp")]
+    pub(super) fn take_unsampled(&self) -> bool {
+        self.otlp.is_some()
+    }
+
+    #[cfg(not(feature = "otlp-udp"))]
+    #[allow(clippy::unused_self, reason = "the same call with and without the feature")]
+    pub(super) fn take_unsampled(&self) -> bool {
+        false
+    }
+
     /// False if X-Ray is disabled.
     pub(super) fn are_sent(&self) -> bool {
         self.export != Export::None
@@ -178,6 +197,8 @@ impl Documents {
         match self.export {
             Export::None => "X-Ray: off".to_owned(),
             Export::Udp => format!("X-Ray daemon: {what}"),
+            #[cfg(feature = "otlp-udp")]
+            Export::OtlpUdp => "X-Ray daemon: OTLP of all invocations".to_owned(),
             Export::Stdout => format!("standard output: X-Ray documents of {what}"),
             #[cfg(feature = "xray-api")]
             Export::Api => format!("X-Ray API: {what}"),
@@ -196,9 +217,19 @@ impl Documents {
         false
     }
 
+    #[cfg(feature = "otlp-udp")]
+    fn is_udp(&self) -> bool {
+        matches!(self.export, Export::Udp | Export::OtlpUdp)
+    }
+
+    #[cfg(not(feature = "otlp-udp"))]
+    fn is_udp(&self) -> bool {
+        self.export == Export::Udp
+    }
+
     /// True if opening the transport resolves a name. That blocks, so it is done outside of the executor.
     pub(crate) fn resolves_a_name(&self) -> bool {
-        let Some(address) = environment::xray_daemon_address().filter(|_| self.export == Export::Udp) else { return false };
+        let Some(address) = environment::xray_daemon_address().filter(|_| self.is_udp()) else { return false };
         // Lambda's own format, which need not be parsed twice.
         if address.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':')) {
             return false;
@@ -216,6 +247,9 @@ impl Documents {
     }
 
     fn connect(&self) -> Option<Transport> {
+        if self.is_udp() {
+            return Self::connect_udp();
+        }
         match self.export {
             Export::None => None,
             Export::Stdout => Some(Transport::Stdout),
@@ -226,32 +260,38 @@ impl Documents {
                 notice::log(Warning::XRayApiMissing, Data::default());
                 None
             }
-            Export::Udp => {
-                let address = match Environment::current().xray_daemon_address.as_deref() {
-                    Some(written) => DaemonAddress::parse(written)
-                        .inspect_err(|error| {
-                            let data = Data { value: Some(written), ..Data::error(error) };
-                            notice::log(Warning::DaemonAddressInvalid, Data { name: Some("AWS_XRAY_DAEMON_ADDRESS"), ..data });
-                        })
-                        .ok()?,
-                    // Like AWS's X-Ray SDKs.
-                    None => DaemonAddress::default(),
-                };
-                match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
-                    Ok((immediate, paced)) => {
-                        Some(Transport::Udp(Box::new(Udp { immediate: SyncMutex::new(immediate), paced: Mutex::new(paced) })))
-                    }
-                    Err(error) => {
-                        notice::log(Warning::DaemonSocketUnavailable, Data::error(&error));
-                        None
-                    }
-                }
+            _ => None,
+        }
+    }
+
+    fn connect_udp() -> Option<Transport> {
+        let address = match Environment::current().xray_daemon_address.as_deref() {
+            Some(written) => DaemonAddress::parse(written)
+                .inspect_err(|error| {
+                    let data = Data { value: Some(written), ..Data::error(error) };
+                    notice::log(Warning::DaemonAddressInvalid, Data { name: Some("AWS_XRAY_DAEMON_ADDRESS"), ..data });
+                })
+                .ok()?,
+            // Like AWS's X-Ray SDKs.
+            None => DaemonAddress::default(),
+        };
+        match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
+            Ok((immediate, paced)) => {
+                Some(Transport::Udp(Box::new(Udp { immediate: SyncMutex::new(immediate), paced: Mutex::new(paced) })))
+            }
+            Err(error) => {
+                notice::log(Warning::DaemonSocketUnavailable, Data::error(&error));
+                None
             }
         }
     }
 
     /// Announces that an invocation has started, so that it is visible even if the process is killed.
     pub(crate) fn announce(&self, span: &SpanData, frame: &Frame) {
+        // OTLP knows finished spans only.
+        if self.take_unsampled() {
+            return;
+        }
         let Some(transport) = self.transport() else { return };
         let is_unheard = match transport {
             Transport::Udp(udp) => lock(&udp.immediate).is_unheard(),
@@ -270,12 +310,12 @@ impl Documents {
             Some(redactor) => {
                 let mut span = span.clone();
                 scrub(&mut span, Some(redactor));
-                encoder.batch.push(&mut encoder.writer, &span, &frame);
+                encoder.push(&span, &frame);
             }
             // No error is known yet.
-            None => _ = encoder.batch.push(&mut encoder.writer, span, &frame),
+            None => encoder.push(span, &frame),
         }
-        transport.send_now(&mut encoder.batch);
+        transport.send_now(&mut encoder);
         self.give_back(encoder);
     }
 
@@ -284,7 +324,7 @@ impl Documents {
         let Some(transport) = self.transport() else { return };
         let mut encoder = self.encoder();
         self.encode_all(&mut encoder, spans, sending);
-        transport.send_now(&mut encoder.batch);
+        transport.send_now(&mut encoder);
         self.give_back(encoder);
     }
 
@@ -296,9 +336,9 @@ impl Documents {
             let mut encoder = self.encoder();
             self.encode_all(&mut encoder, spans, sending.as_ref());
             if let Transport::Udp(udp) = transport {
-                udp.send_until(&mut encoder.batch, until).await;
+                udp.send_until(&mut encoder, until).await;
             } else {
-                transport.send_now(&mut encoder.batch);
+                transport.send_now(&mut encoder);
             }
             self.give_back(encoder);
         }
@@ -308,9 +348,9 @@ impl Documents {
     fn encode_all(&self, encoder: &mut Encoder, spans: &[SpanData], sending: Option<&Sending>) {
         for span in spans.iter().filter(|span| is_for_xray(span)) {
             let frame = sending.map_or_else(|| frame_elsewhere(span), |sending| sending.frame_of(span));
-            encoder.batch.push(&mut encoder.writer, span, &frame);
+            encoder.push(span, &frame);
         }
-        self.print(&encoder.batch);
+        self.print(encoder);
     }
 
     /// Sends the documents of spans at the pace. Before that, `keep` gets the redacted spans. The main span's document has the
@@ -363,18 +403,18 @@ impl Documents {
         }
         let mut encoder = self.encoder();
         let left_out = self.encode(&mut encoder, &spans, sending, before >= QUEUED).await;
-        waiting.resize(encoder.batch.bytes());
-        self.print(&encoder.batch);
+        waiting.resize(encoder.bytes());
+        self.print(&mut encoder);
         // A shutdown limits its wait for the pace, and then finds these spans with the exporters.
         keep(spans);
         match &mut emitter {
             Some(emitter) => {
-                emitter.send_all(encoder.batch.packed(), pause).await;
+                emitter.send_all(encoder.packed(), pause).await;
                 if let Some(loss) = emitter.first_loss() {
                     report(loss);
                 }
             }
-            None => transport.send_now(&mut encoder.batch),
+            None => transport.send_now(&mut encoder),
         }
         self.give_back(encoder);
         self.count_left_out(left_out);
@@ -405,12 +445,11 @@ impl Documents {
 
     /// Writes the documents that fit into the trace's budget.
     async fn encode(&self, encoder: &mut Encoder, spans: &[SpanData], sending: &Sending, only_main: bool) -> u32 {
-        let Encoder { writer, batch } = encoder;
         let is_main = |span: &&SpanData| span.span_context.span_id() == sending.main;
         let others = if only_main { &[] } else { spans };
         let others = others.iter().filter(|span| is_for_xray(span) && !is_main(span));
         for (index, span) in others.enumerate() {
-            batch.push(writer, span, &sending.frame_of_part(span));
+            encoder.push(span, &sending.frame_of_part(span));
             if index % YIELDS == YIELDS - 1 {
                 tokio::task::yield_now().await;
             }
@@ -422,26 +461,32 @@ impl Documents {
                 let unwritten = if only_main { u32::try_from(others).unwrap_or(u32::MAX) } else { 0 };
                 let frame = sending.frame_of(span);
                 let frame = if unwritten > 0 { frame.left_out(unwritten) } else { frame };
-                unwritten + batch.finish(writer, span, frame, &mut budget)
+                unwritten + encoder.finish(Some((span, frame)), &mut budget)
             }
-            None => batch.select(&mut budget, TraceId::INVALID, 0),
+            None => encoder.finish(None, &mut budget),
         }
     }
 
-    /// Writes the sent documents to standard output, if that is enabled.
-    fn print(&self, batch: &Batch) {
+    /// Writes what is sent to standard output, if that is enabled.
+    fn print(&self, encoder: &mut Encoder) {
         if self.print {
-            batch.datagrams().for_each(|datagram| _ = StdoutEmitter.send(datagram));
+            encoder.print();
         }
     }
 
     fn encoder(&self) -> Encoder {
         let kept = lock(&self.encoders).pop();
-        kept.unwrap_or_else(|| Encoder { writer: DocumentWriter::new(self.options.of_documents()), batch: Batch::new() })
+        kept.unwrap_or_else(|| {
+            Encoder::new(
+                self.options.of_documents(),
+                #[cfg(feature = "otlp-udp")]
+                self.otlp.as_ref().map(OtlpBatch::new),
+            )
+        })
     }
 
     fn give_back(&self, mut encoder: Encoder) {
-        encoder.batch.clear();
+        encoder.clear();
         let mut encoders = lock(&self.encoders);
         if encoders.len() < KEPT {
             encoders.push(encoder);
@@ -465,8 +510,8 @@ impl Documents {
 
 impl Udp {
     /// Sends at the pace until `until`, and then the rest at once. Without a time it does not wait for other senders.
-    async fn send_until(&self, batch: &mut Batch, until: Option<Instant>) {
-        let datagrams: Vec<&[u8]> = batch.packed().collect();
+    async fn send_until(&self, encoder: &mut Encoder, until: Option<Instant>) {
+        let datagrams: Vec<&[u8]> = encoder.packed().collect();
         // The document that waits for the pace has not been sent.
         let left = AtomicUsize::new(0);
         let paced = async {
@@ -495,17 +540,17 @@ impl Udp {
 
 impl Transport {
     /// Sends without waiting.
-    fn send_now(&self, batch: &mut Batch) {
+    fn send_now(&self, encoder: &mut Encoder) {
         match self {
             // A refusal by the kernel is logged when the finished document is sent.
             Self::Udp(udp) => {
                 let mut emitter = lock(&udp.immediate);
-                batch.packed().for_each(|datagram| _ = emitter.send(datagram));
+                encoder.packed().for_each(|datagram| _ = emitter.send(datagram));
             }
-            Self::Stdout => batch.datagrams().for_each(|datagram| _ = StdoutEmitter.send(datagram)),
+            Self::Stdout => encoder.documents().datagrams().for_each(|datagram| _ = StdoutEmitter.send(datagram)),
             #[cfg(feature = "xray-api")]
             Self::Api(waiting) => {
-                let documents = batch.documents().map(|document| String::from_utf8_lossy(document).into_owned());
+                let documents = encoder.documents().documents().map(|document| String::from_utf8_lossy(document).into_owned());
                 lock(waiting).extend(documents);
             }
         }

@@ -63,11 +63,11 @@ impl Exporters {
     }
 
     /// Whether the exporters get an invocation in this trace. X-Ray's part is already decided.
-    pub(super) fn decide(&self, xray: bool, parent: Option<&SpanContext>, trace: TraceId) -> Decision {
+    pub(super) fn decide(&self, xray: Wanted, parent: Option<&SpanContext>, trace: TraceId) -> Decision {
         let sampling = sample(&*self.sampler, parent, trace);
         let exporters = sampling.decision == SamplingDecision::RecordAndSample;
         Decision {
-            wanted: Wanted { xray, exporters, sampled: exporters },
+            wanted: Wanted { exporters, sampled: exporters, ..xray },
             has_exporters: true,
             attributes: sampling.attributes,
             trace_state: sampling.trace_state,

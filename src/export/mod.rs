@@ -3,7 +3,10 @@
 
 mod back_off;
 mod documents;
+mod encoder;
 mod exporters;
+#[cfg(feature = "otlp-udp")]
+mod otlp;
 mod park;
 mod prepared;
 mod queue;
@@ -84,6 +87,8 @@ impl Destinations {
     pub(crate) fn new(settings: &Settings, given: Given) -> Self {
         let documents = Documents::new(
             settings,
+            #[cfg(feature = "otlp-udp")]
+            &given.resource,
             #[cfg(feature = "xray-api")]
             given.api,
         );
@@ -92,23 +97,27 @@ impl Destinations {
         Self { documents, exporters: open.map(|open| open(settings, of_exporters)) }
     }
 
-    /// The destinations that get the invocation with this header. X-Ray gets it if Lambda samples it. The user's exporters get it
-    /// if their sampler says so, for this header or for the caller whose trace is `continued`.
+    /// The destinations that get the invocation with this header. X-Ray gets it if Lambda samples it, and as OTLP in any case. The
+    /// user's exporters get it if their sampler says so, for this header or for the caller whose trace is `continued`.
     ///
-    /// Exporters, logs and outgoing calls need a trace id. A header without a Root gets one, and stays without a decision.
+    /// OTLP, exporters, logs and outgoing calls need a trace id. A header without a Root gets one, and stays without a decision.
     pub(crate) fn decide(&self, header: &mut TraceHeader, continued: Option<&SpanContext>) -> Decision {
         let xray = header.sampled() == Sampled::Yes && header.root().is_some() && self.documents.are_sent();
-        let Some(exporters) = &self.exporters else {
-            return Decision { wanted: Wanted::by_xray(xray), ..Decision::default() };
-        };
+        let wanted = Wanted { unsampled: self.documents.take_unsampled(), ..Wanted::by_xray(xray) };
+        if self.exporters.is_none() && !wanted.unsampled {
+            return Decision { wanted, ..Decision::default() };
+        }
         let root = header.root().unwrap_or_else(|| {
             let root = ProcessIds.new_trace_id();
             *header = header.with_root(root);
             root
         });
+        let Some(exporters) = &self.exporters else {
+            return Decision { wanted, ..Decision::default() };
+        };
         match continued {
-            Some(caller) => exporters.decide(xray, Some(caller), caller.trace_id()),
-            None => exporters.decide(xray, header.span_context().as_ref(), root),
+            Some(caller) => exporters.decide(wanted, Some(caller), caller.trace_id()),
+            None => exporters.decide(wanted, header.span_context().as_ref(), root),
         }
     }
 

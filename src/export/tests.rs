@@ -31,7 +31,7 @@ pub(super) fn span() -> SpanData {
         status: Status::Unset,
         instrumentation_scope: opentelemetry::InstrumentationScope::builder("test").build(),
     };
-    Wanted { xray: true, exporters: true, sampled: true }.mark(&mut span);
+    Wanted { exporters: true, ..Wanted::by_xray(true) }.mark(&mut span);
     span
 }
 

@@ -7,12 +7,16 @@ use opentelemetry_sdk::trace::SpanData;
 /// of them.
 const XRAY: u8 = 0x80;
 const EXPORTERS: u8 = 0x40;
+const UNSAMPLED: u8 = 0x20;
+const MARKS: u8 = XRAY | EXPORTERS | UNSAMPLED;
 
 /// The destinations of an invocation's spans, decided once, when it starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// X-Ray's documents, as Lambda decided.
+    /// X-Ray, as Lambda decided.
     pub(crate) xray: bool,
+    /// X-Ray as OTLP, which includes what Lambda did not sample.
+    pub(crate) unsampled: bool,
     /// The user's exporters, as their sampler decided.
     pub(crate) exporters: bool,
     /// The sampled flag of the spans' contexts, which W3C's `traceparent` carries: the sampler's decision if there are exporters,
@@ -23,15 +27,20 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// The destinations if there is only X-Ray.
     pub(crate) fn by_xray(xray: bool) -> Self {
-        Self { xray, exporters: false, sampled: xray }
+        Self { xray, unsampled: false, exporters: false, sampled: xray }
     }
 
     /// True if spans are recorded.
     pub(crate) fn anywhere(self) -> bool {
-        self.xray || self.exporters
+        self.to_xray() || self.exporters
     }
 
-    /// The same without X-Ray, for a part of an invocation.
+    /// True if X-Ray gets spans, sampled or not.
+    pub(crate) fn to_xray(self) -> bool {
+        self.xray || self.unsampled
+    }
+
+    /// The same without sampling for X-Ray, for a part of an invocation.
     #[cfg(feature = "sqs")]
     pub(crate) fn without_xray(self) -> Self {
         Self { xray: false, sampled: self.exporters, ..self }
@@ -39,19 +48,26 @@ impl Wanted {
 
     /// The flags of a span's context below a parent with these.
     pub(crate) fn flags(self, parent: TraceFlags) -> TraceFlags {
-        TraceFlags::new(parent.to_u8() & !(XRAY | EXPORTERS)).with_sampled(self.sampled)
+        TraceFlags::new(parent.to_u8() & !MARKS).with_sampled(self.sampled)
     }
 
     /// Marks a span for its destinations.
     pub(crate) fn mark(self, span: &mut SpanData) {
         let (xray, exporters) = (u8::from(self.xray) * XRAY, u8::from(self.exporters) * EXPORTERS);
+        let unsampled = u8::from(self.unsampled && !self.xray) * UNSAMPLED;
         let flags = self.flags(span.span_context.trace_flags()).to_u8();
-        set_flags(&mut span.span_context, flags | xray | exporters);
+        set_flags(&mut span.span_context, flags | xray | exporters | unsampled);
     }
 }
 
 /// True for a span that X-Ray gets.
 pub(crate) fn is_for_xray(span: &SpanData) -> bool {
+    span.span_context.trace_flags().to_u8() & (XRAY | UNSAMPLED) != 0
+}
+
+/// True for a span whose trace X-Ray samples.
+#[cfg(feature = "otlp-udp")]
+pub(super) fn is_sampled(span: &SpanData) -> bool {
     span.span_context.trace_flags().to_u8() & XRAY != 0
 }
 
@@ -62,7 +78,7 @@ pub(super) fn is_for_exporters(span: &SpanData) -> bool {
 
 /// Removes the marks from a span that is sent.
 pub(crate) fn unmark(span: &mut SpanData) {
-    let flags = span.span_context.trace_flags().to_u8() & !(XRAY | EXPORTERS);
+    let flags = span.span_context.trace_flags().to_u8() & !MARKS;
     set_flags(&mut span.span_context, flags);
 }
 

@@ -1,7 +1,7 @@
 //! Starts an invocation from the event's data.
 
 use crate::{
-    Export, Invocation, clock,
+    Invocation, clock,
     environment::{self, Start},
     ids,
     invocation::{Deadline, Facts, Shared},
@@ -59,14 +59,15 @@ impl Invocation {
 
 /// Logs once that a header is malformed, and once that an invocation is not sampled. Under PassThrough, the default of a
 /// function, Lambda sends a header without a decision, or one with `Sampled=0`. With active tracing, Lambda sends `Sampled=0` for
-/// invocations that were not chosen. No hint is logged if X-Ray is disabled.
+/// invocations that were not chosen. No hint is logged if X-Ray is disabled, or
+/// gets OTLP of every invocation.
 fn hint_once(header: &TraceHeader, settings: &Settings) {
     static MALFORMED: Once = Once::new();
     static UNTRACED: Once = Once::new();
     if let Some(problem) = header.ignored() {
         MALFORMED.call_once(|| notice::log(Warning::TraceHeaderIgnored, Data::error(&problem)));
     }
-    if header.root().is_some() && header.sampled() != Sampled::Yes && settings.export != Export::None {
+    if header.root().is_some() && header.sampled() != Sampled::Yes && settings.export.is_sampled() {
         UNTRACED.call_once(|| notice::log(Warning::NotSampled, Data::default()));
     }
 }

@@ -86,7 +86,7 @@ impl BatchSpan {
         let caller = producer.and_then(Producer::continued);
         let with_baggage = |context: Context| producer.map_or(context.clone(), |producer| producer.with_baggage(context));
         let refused = header.is_some_and(|header| header.sampled() == Sampled::No);
-        // The service that started this trace decided against recording it in X-Ray.
+        // The service that started this trace decided against sampling it for X-Ray.
         let wanted = if refused { self.wanted.without_xray() } else { self.wanted };
         // If X-Ray records the batch, the header is sent on unchanged.
         let apart = header.filter(|_| refused && self.wanted.xray).map(|header| Scope { wanted, header: header.clone() });
@@ -98,7 +98,7 @@ impl BatchSpan {
             });
         }
         let continues = |header: &&TraceHeader| {
-            let is_recorded = header.sampled() == Sampled::Yes || (refused && wanted.exporters);
+            let is_recorded = header.sampled() == Sampled::Yes || (refused && wanted.anywhere());
             self.options.continues && is_recorded && header.parent().is_some()
         };
         let continued = header.filter(continues);

@@ -41,7 +41,7 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) -> u32 {
         spans.append(&mut shared.late.take());
         spans
     };
-    let to_xray = invocation.wanted().xray || shared.late.has_some_for_xray();
+    let to_xray = invocation.wanted().to_xray() || shared.late.has_some_for_xray();
     shared.destinations.send(waiting, take, sending, to_xray).await
 }
 

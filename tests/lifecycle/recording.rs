@@ -8,6 +8,7 @@ use crate::{
 use lambda_lifecycle_sandbox::{
     Answer,
     function::{FunctionBuilder, TraceMode},
+    xray::{OtlpSpan, Problem, Source},
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
@@ -57,15 +58,26 @@ enum Destinations {
     XRay,
     Exporter,
     Both,
+    /// X-Ray gets OTLP in place of documents.
+    OtlpUdp,
 }
 
 impl Destinations {
-    fn have_xray(self) -> bool {
-        self != Self::Exporter
+    fn have_documents(self) -> bool {
+        matches!(self, Self::XRay | Self::Both)
     }
 
     fn have_exporter(self) -> bool {
-        self != Self::XRay
+        matches!(self, Self::Exporter | Self::Both)
+    }
+
+    /// The way of X-Ray's spans.
+    fn export(self) -> &'static str {
+        match self {
+            Self::XRay | Self::Both => "udp",
+            Self::Exporter => "none",
+            Self::OtlpUdp => "otlp-udp",
+        }
     }
 }
 
@@ -79,6 +91,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("spans of OpenTelemetry's global tracer are recorded", global_tracer),
         test("the spans of short work go to the exporter with the invocation's, in one call", one_call),
         test("one line at the start names the invocations of each destination", described),
+        test("OTLP over UDP: 3,000 spans arrive once each, whatever the budget of documents is", many_as_otlp),
+        test("OTLP over UDP: a span that is too long loses its longest parts, and no other loses any", long_as_otlp),
+        test("OTLP over UDP: what a deadline ends arrives", ended_as_otlp),
     ];
     for sent in [Sent::Sampled, Sent::NotSampled, Sent::RootOnly, Sent::PassThroughNotSampled, Sent::Nothing] {
         for managed in [false, true] {
@@ -91,7 +106,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn row(sent: Sent, managed: bool) -> Tested {
-    for destinations in [Destinations::XRay, Destinations::Exporter, Destinations::Both] {
+    for destinations in [Destinations::XRay, Destinations::Exporter, Destinations::Both, Destinations::OtlpUdp] {
         cell(sent, destinations, managed)
             .await
             .map_err(|failed| Failed::from(format!("{sent:?}, {destinations:?}: {}", failed.message().unwrap_or_default())))?;
@@ -105,7 +120,7 @@ async fn stage(sent: Sent, destinations: Destinations, managed: bool) -> Result<
     let configure = |function: FunctionBuilder| {
         let function = function.env("EXPORTER", Exporting::Lists.to_string());
         let function = if managed { function.managed(8) } else { function };
-        if destinations.have_xray() { function } else { function.env("LAMBDA_LIFECYCLE_TRACE_EXPORT", "none") }
+        function.env("LAMBDA_LIFECYCLE_TRACE_EXPORT", destinations.export())
     };
     Stage::with(probe, sent.mode(), configure).await
 }
@@ -116,35 +131,49 @@ async fn cell(sent: Sent, destinations: Destinations, managed: bool) -> Tested {
     if destinations.have_exporter() {
         stage.wait_for_logs("\"exported\"", 2).await?;
     }
-    let to_xray = destinations.have_xray() && sent == Sent::Sampled;
+    let to_xray = destinations.have_documents() && sent == Sent::Sampled;
     if to_xray {
         stage.finished_document(&answer).await?;
     }
+    let as_otlp = destinations == Destinations::OtlpUdp;
+    if as_otlp {
+        stage.traces.wait_for(2, |document| document.source == Source::Otlp).await?;
+    }
     stage.settle().await?;
-    let exported = exported(&stage);
+    let otlp = stage.traces.otlp_spans();
+    ensure(as_otlp || otlp.is_empty(), format!("{otlp:?}"))?;
+    ensure(otlp.iter().all(|span| span.sampled == (sent == Sent::Sampled)), format!("{otlp:?}"))?;
+    let exported = if as_otlp { otlp.iter().map(listed).collect() } else { exported(&stage) };
     let (server, work) = (named(&exported, "probe"), named(&exported, "work"));
-    let expected = usize::from(destinations.have_exporter());
+    let expected = usize::from(destinations.have_exporter() || as_otlp);
     ensure((server.len(), work.len(), exported.len()) == (expected, expected, 2 * expected), format!("{exported:?}"))?;
     let trace = trace_of(sent, &answer, server.first());
     if let ([server], [work]) = (server.as_slice(), work.as_slice()) {
         ensure(server["trace_id"] == work["trace_id"] && work["parent_id"] == server["span_id"], format!("{exported:?}"))?;
         ensure(xray_form(&server["trace_id"]) == trace, format!("{exported:?} is not in {trace}"))?;
-        ensure(exported.iter().all(|span| span["flags"] == 1), format!("{exported:?}"))?;
+        let flags = u8::from(!as_otlp || sent == Sent::Sampled);
+        ensure(exported.iter().all(|span| span["flags"] == flags), format!("{exported:?}"))?;
         let of_xray = |span: &Value| span["attributes"].to_string().contains("annotation.");
         ensure(!exported.iter().any(of_xray), format!("{exported:?}"))?;
         let parent = server["parent_id"].as_str().unwrap_or_default();
         let expected = if sent.has_parent() { parent != "0000000000000000" } else { parent == "0000000000000000" };
         ensure(expected && (sent == Sent::Sampled || !sent.has_parent() || parent == PARENT), format!("{server}"))?;
+        let is_lambdas = || stage.traces.trace(&trace).is_some_and(|trace| trace.document(parent).is_some());
+        ensure(!as_otlp || sent != Sent::Sampled || is_lambdas(), format!("{server} is below no segment of Lambda's"))?;
     }
+    ensure(otlp.iter().all(|span| span.resource["faas.name"] == "probe"), format!("{otlp:?}"))?;
     documents(&stage, to_xray, server.first())?;
     same_trace_everywhere(&stage, sent, destinations, &answer, &trace, server.first())
 }
 
 /// Checks the documents, and that they are the same spans as the exporter's.
 fn documents(stage: &Stage, to_xray: bool, server: Option<&&Value>) -> Tested {
-    let of_ours = stage.traces.find(|document| document.name == "work" || document.annotation("outcome").is_some());
+    let is_ours = |name: &str, outcome: Option<&str>| name == "work" || outcome.is_some();
+    let of_ours =
+        stage.traces.find(|document| document.source != Source::Otlp && is_ours(&document.name, document.annotation("outcome")));
     ensure(of_ours.len() == if to_xray { 2 } else { 0 }, format!("{} documents", of_ours.len()))?;
-    stage.documents_are_valid()?;
+    // Where Lambda does not sample, the sandbox plays no segment of Lambda's.
+    stage.check(|problem| !matches!(problem, Problem::Orphan { parent_id, .. } if parent_id == PARENT))?;
     let own = of_ours.iter().find(|document| document.annotation("outcome").is_some());
     if let (Some(document), Some(server)) = (own, server) {
         let same = server["span_id"] == document.id && server["parent_id"] == document.parent_id.as_deref().unwrap_or_default();
@@ -162,7 +191,7 @@ fn same_trace_everywhere(
     trace: &str,
     server: Option<&&Value>,
 ) -> Tested {
-    let has_trace = sent != Sent::Nothing || destinations.have_exporter();
+    let has_trace = sent != Sent::Nothing || destinations != Destinations::XRay;
     let lines = stage.logged("the user's line");
     let line: Value = serde_json::from_str(lines.first().ok_or("no line")?)?;
     ensure(!has_trace || line.to_string().contains(trace), format!("{line} is not of {trace}"))?;
@@ -197,8 +226,72 @@ fn exported(stage: &Stage) -> Vec<Value> {
     lines.iter().filter_map(|line| Some(serde_json::from_str::<Value>(line).ok()?["exported"].take())).collect()
 }
 
+/// The same as a function's exporter lists it.
+fn listed(span: &OtlpSpan) -> Value {
+    json!({
+        "name": span.name,
+        "trace_id": span.trace_id.trim_start_matches("1-").replace('-', ""),
+        "span_id": span.id,
+        "parent_id": span.parent_id.as_deref().unwrap_or("0000000000000000"),
+        "flags": span.trace_flags,
+        "attributes": span.attributes,
+    })
+}
+
 fn named<'s>(spans: &'s [Value], name: &str) -> Vec<&'s Value> {
     spans.iter().filter(|span| span["name"] == name).collect()
+}
+
+/// A function whose spans leave as OTLP.
+async fn otlp_stage(sent: Sent, configure: impl FnOnce(FunctionBuilder) -> FunctionBuilder) -> Result<Stage, Failed> {
+    Stage::with(Probe::Value, sent.mode(), |function| {
+        configure(function.env("LAMBDA_LIFECYCLE_TRACE_EXPORT", Destinations::OtlpUdp.export()))
+    })
+    .await
+}
+
+async fn many_as_otlp() -> Tested {
+    const SPANS: u64 = 3_000;
+    for sent in [Sent::Sampled, Sent::RootOnly] {
+        let stage = otlp_stage(sent, |function| function.env("LAMBDA_LIFECYCLE_TRACE_BUDGET", "10000")).await?;
+        stage.invoke(Do::ManySpans { count: SPANS }).await?;
+        stage.settle().await?;
+        let spans = stage.traces.otlp_spans();
+        let mut ids: Vec<&str> = spans.iter().map(|span| &*span.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let found = (spans.len(), ids.len(), stage.traces.rejected().len(), stage.traces.dropped());
+        ensure(found == (SPANS as usize + 1, SPANS as usize + 1, 0, 0), format!("{found:?}"))?;
+    }
+    Ok(())
+}
+
+async fn long_as_otlp() -> Tested {
+    let stage = otlp_stage(Sent::Sampled, |function| function).await?;
+    for length in [70_000, 10, 200_000] {
+        stage.invoke(Do::Instrument { secret: "x".repeat(length) }).await?;
+    }
+    stage.settle().await?;
+    let spans = stage.traces.otlp_spans();
+    let dropped = |span: &OtlpSpan| span.dropped_attributes + span.dropped_events + span.dropped_links;
+    let cut: Vec<bool> = spans.iter().filter(|span| span.kind != "SERVER").map(|span| dropped(span) > 0).collect();
+    let servers = spans.iter().filter(|span| span.kind == "SERVER" && dropped(span) == 0).count();
+    ensure((cut.as_slice(), servers) == (&[true, false, true], 3), format!("{cut:?} {servers}"))?;
+    let reported = stage.reported_as("code", "span_too_long");
+    ensure(reported.len() == 1 && stage.traces.rejected().is_empty(), format!("{reported:?} {:?}", stage.traces.rejected()))
+}
+
+async fn ended_as_otlp() -> Tested {
+    let stage = otlp_stage(Sent::PassThroughNotSampled, |function| function).await?;
+    stage.invoke_within(std::time::Duration::from_millis(500), Do::Hang).await?;
+    stage.settle().await?;
+    let ended = |spans: &[OtlpSpan]| {
+        let outcomes = spans.iter().map(|span| (span.sampled, span.attributes.get("outcome").cloned()));
+        outcomes.collect::<Vec<_>>()
+    };
+    let spans = stage.traces.otlp_spans();
+    ensure(ended(&spans) == [(false, Some(json!("deadline_exceeded")))], format!("{spans:?}"))?;
+    ensure(spans[0].error.is_some() && spans[0].parent_id.as_deref() == Some(PARENT), format!("{spans:?}"))
 }
 
 async fn sampler() -> Tested {

@@ -20,6 +20,8 @@ use tokio::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Output {
     Datagrams,
+    /// OTLP in datagrams, decoded.
+    Otlp,
     /// Documents on standard output.
     Stdout,
     Exporter,
@@ -30,8 +32,16 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Datagrams, Self::Stdout, Self::Exporter, Self::LogText, Self::LogJson, Self::ErrorResponse, Self::InitError];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Datagrams,
+        Self::Otlp,
+        Self::Stdout,
+        Self::Exporter,
+        Self::LogText,
+        Self::LogJson,
+        Self::ErrorResponse,
+        Self::InitError,
+    ];
 }
 
 /// How functions are run.
@@ -41,12 +51,16 @@ pub(crate) enum Way {
     Plain,
     /// A JSON log, documents to standard output.
     Structured,
+    /// A text log, OTLP to the daemon.
+    Otlp,
 }
 
 impl Way {
     pub(crate) fn has(self, output: Output) -> bool {
         match output {
-            Output::Datagrams | Output::LogText => self == Self::Plain,
+            Output::Datagrams => self == Self::Plain,
+            Output::Otlp => self == Self::Otlp,
+            Output::LogText => self != Self::Structured,
             Output::Stdout | Output::LogJson => self == Self::Structured,
             _ => true,
         }
@@ -75,13 +89,18 @@ impl Outputs {
                     let mut builder = Stage::function("orders", this_program(), &xray)
                         .env("PROBE", format!("{probe:?}"))
                         .env("AWS_ENDPOINT_URL", &service)
-                        .log_format(if way == Way::Plain { "Text" } else { "JSON" });
+                        .log_format(if way == Way::Structured { "JSON" } else { "Text" });
                     for (key, value) in &variables {
                         builder = builder.env(key, value);
                     }
-                    if way == Way::Structured {
-                        builder = builder.env("LAMBDA_LIFECYCLE_TRACE_EXPORT", "stdout");
-                    }
+                    builder = builder.env(
+                        "LAMBDA_LIFECYCLE_TRACE_EXPORT",
+                        match way {
+                            Way::Plain => "udp",
+                            Way::Structured => "stdout",
+                            Way::Otlp => "otlp-udp",
+                        },
+                    );
                     let function = Stage::build(change(builder)).await;
                     functions.push((probe, variables, function.clone()));
                     function
@@ -104,6 +123,10 @@ impl Outputs {
         }
         xray.settle().await?;
         xray.documents_are_valid()?;
+        if way == Way::Otlp {
+            xray.traces.otlp_spans().iter().for_each(|span| outputs.add(Output::Otlp, format!("{span:?}")));
+            return Ok(outputs);
+        }
         for datagram in xray.traces.datagrams() {
             outputs.add(Output::Datagrams, String::from_utf8_lossy(&datagram).into_owned());
         }
@@ -116,7 +139,7 @@ impl Outputs {
                 self.add(Output::InitError, format!("{error_type}: {error_message}"));
             }
         }
-        let log = if way == Way::Plain { Output::LogText } else { Output::LogJson };
+        let log = if way == Way::Structured { Output::LogJson } else { Output::LogText };
         for line in function.logs().into_iter().filter(|line| line.output != Written::Platform) {
             let is_document = line.text.starts_with("{\"name\":") && line.text.contains("\"trace_id\":");
             let output = match line.text.starts_with("EXPORTED ") {

@@ -8,13 +8,13 @@ use crate::{
 use libtest_mimic::Trial;
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use Output::{Datagrams, ErrorResponse, Exporter, InitError, LogJson, LogText, Stdout};
+use Output::{Datagrams, ErrorResponse, Exporter, InitError, LogJson, LogText, Otlp, Stdout};
 
 const NOWHERE: &[Output] = &[];
-const TRACE: &[Output] = &[Datagrams, Stdout, Exporter];
+const TRACE: &[Output] = &[Datagrams, Otlp, Stdout, Exporter];
 const LOG: &[Output] = &[LogText, LogJson];
-const TRACE_AND_LOG: &[Output] = &[Datagrams, Stdout, Exporter, LogText, LogJson];
-const ALL_OF_AN_INVOCATION: &[Output] = &[Datagrams, Stdout, Exporter, LogText, LogJson, ErrorResponse];
+const TRACE_AND_LOG: &[Output] = &[Datagrams, Otlp, Stdout, Exporter, LogText, LogJson];
+const ALL_OF_AN_INVOCATION: &[Output] = &[Datagrams, Otlp, Stdout, Exporter, LogText, LogJson, ErrorResponse];
 const ALL_OF_INIT: &[Output] = &[LogText, LogJson, InitError];
 
 /// Each canary, and the outputs it is in. With a redactor that knows canaries it is in none.
@@ -64,7 +64,7 @@ pub(crate) const TABLE: [(&str, &[Output]); 50] = [
     ("MARKED-link-x", TRACE),
     ("MARKED-status-x", TRACE),
     ("MARKED-annotation-x", TRACE),
-    ("MARKED-resource-x", &[Exporter]),
+    ("MARKED-resource-x", &[Otlp, Exporter]),
     // Texts of other services.
     ("MARKED-aws-json-x", NOWHERE),
     ("MARKED-aws-xml-x", NOWHERE),
@@ -78,7 +78,7 @@ pub(crate) const TABLE: [(&str, &[Output]); 50] = [
 /// A test for each way to run the functions: the outputs of one exclude those of the other.
 pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = Vec::new();
-    for way in [Way::Plain, Way::Structured] {
+    for way in [Way::Plain, Way::Structured, Way::Otlp] {
         tests.push(test(format!("{way:?}: every canary is in the outputs that the table names, and in no other"), move || {
             plain(way)
         }));

@@ -65,7 +65,7 @@ impl XRay {
         self.check(|_| true)
     }
 
-    fn check(&self, wrong: impl Fn(&Problem) -> bool) -> Tested {
+    pub(crate) fn check(&self, wrong: impl Fn(&Problem) -> bool) -> Tested {
         let problems: Vec<String> =
             self.traces.check().iter().filter(|problem| wrong(problem)).map(ToString::to_string).collect();
         ensure(problems.is_empty(), problems.join("; "))

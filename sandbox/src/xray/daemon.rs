@@ -1,4 +1,4 @@
-//! The X-Ray daemon: a UDP port for segment documents.
+//! The X-Ray daemon: a UDP port for segment documents and OTLP.
 
 use super::{TraceStore, drops::Drops};
 use bytes::Bytes;

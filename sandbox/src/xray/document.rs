@@ -11,6 +11,8 @@ pub enum Source {
     Api,
     /// Lambda itself, played by the sandbox.
     Platform,
+    /// OTLP in a datagram to the daemon. The document shows what [`OtlpSpan`](super::OtlpSpan) has.
+    Otlp,
 }
 
 /// Whether a document is a segment or a subsegment.

@@ -63,7 +63,7 @@ pub(super) struct Sound {
     pub(super) warnings: Vec<String>,
 }
 
-/// The document of a datagram, without the header line.
+/// The document of a datagram, or OTLP, without the header line.
 pub(super) fn body(datagram: &[u8]) -> Result<&[u8], Vec<String>> {
     if datagram.len() > MAX_DATAGRAM_BYTES {
         return Err(vec![format!("a datagram of {} bytes (at most {MAX_DATAGRAM_BYTES})", datagram.len())]);
@@ -73,9 +73,6 @@ pub(super) fn body(datagram: &[u8]) -> Result<&[u8], Vec<String>> {
         let shown = String::from_utf8_lossy(&line[..line.len().min(60)]);
         return Err(vec![format!("the header line is `{shown}`, not `{{\"format\":\"json\",\"version\":1}}` and a newline")]);
     };
-    if body.starts_with(b"T1S") || body.starts_with(b"T1U") {
-        return Err(vec!["OTLP (T1S, T1U), which this daemon does not read".into()]);
-    }
     Ok(body)
 }
 

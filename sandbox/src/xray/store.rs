@@ -4,6 +4,7 @@ use super::{
     check::{self, Problem},
     document::{Document, Source},
     drops::Drops,
+    otlp::{self, OtlpSpan},
     rejected::Rejected,
     rules,
     tally::Tally,
@@ -72,6 +73,8 @@ struct Shared {
 struct Inner {
     datagrams: Vec<Bytes>,
     rejected: Vec<Rejected>,
+    /// Spans that came as OTLP, in the order of arrival.
+    otlp: Vec<OtlpSpan>,
     /// Everything accepted, in the order of arrival.
     history: Vec<Arc<Document>>,
     /// Trace ids in the order of their first document.
@@ -132,6 +135,11 @@ impl TraceStore {
     /// Documents that break a rule, in the order of arrival.
     pub fn rejected(&self) -> Vec<Rejected> {
         self.lock().rejected.clone()
+    }
+
+    /// Spans that came as OTLP, in the order of arrival. Each is a document too, whose source is [`Source::Otlp`].
+    pub fn otlp_spans(&self) -> Vec<OtlpSpan> {
+        self.lock().otlp.clone()
     }
 
     /// Every datagram as it came, good or bad: to search for what must never leave a function.
@@ -216,9 +224,11 @@ impl TraceStore {
     pub(super) fn put_datagram(&self, datagram: Bytes) {
         self.lock().datagrams.push(datagram.clone());
         match rules::body(&datagram) {
-            Ok(body) => {
-                let _ = self.judge(&datagram, body, Source::Daemon);
-            }
+            Ok(body) => match otlp::spans(body) {
+                Some(Ok(spans)) => self.put_otlp(spans),
+                Some(Err(reasons)) => self.reject(datagram, reasons, Source::Otlp),
+                None => _ = self.judge(&datagram, body, Source::Daemon),
+            },
             Err(reasons) => self.reject(datagram, reasons, Source::Daemon),
         }
         self.changed();
@@ -245,6 +255,16 @@ impl TraceStore {
                 self.reject(whole.clone(), reasons.clone(), source);
                 Err(reasons)
             }
+        }
+    }
+
+    fn put_otlp(&self, spans: Vec<OtlpSpan>) {
+        let mut inner = self.lock();
+        for span in spans {
+            for document in Document::flatten(span.document(), Source::Otlp, 0, Vec::new()) {
+                inner.add(document);
+            }
+            inner.otlp.push(span);
         }
     }
 

@@ -138,6 +138,11 @@ impl Frame {
         self
     }
 
+    #[cfg(feature = "otlp-udp")]
+    pub(crate) fn spans_left_out(&self) -> u32 {
+        self.left_out
+    }
+
     pub(super) fn is_segment(&self) -> bool {
         self.segment
     }
