@@ -69,7 +69,7 @@ warnings! {
     EventWithoutRequestId = "event_without_request_id", Warn, "an event without a request id was ignored";
     EventLost = "event_lost", Warn, "an event broke off after its headers";
     HeaderIgnored = "header_ignored", Warn, "a header of an event is invalid and was ignored";
-    InvocationUnanswered = "invocation_unanswered", Warn, "a layer ended an invocation without a response";
+    InvocationWithoutResponse = "invocation_without_response", Warn, "a layer ended an invocation without a response";
     WorkerPanicked = "worker_panicked", Warn, "a worker panicked and was replaced";
     ServingFailed = "serving_failed", Error, "the function ends with an error";
     OneEventAtATime = "one_event_at_a_time", Warn,

@@ -51,7 +51,7 @@ pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) 
     if invocation.deadline().is_some_and(|kill| posted > kill) {
         // Only reached where timeouts are not enforced. Otherwise the process would have been killed.
         notice::log(Warning::LateResponse, Data::default());
-        invocation.annotate("late_answer", true);
+        invocation.annotate("late_response", true);
     }
     let mut spent = metrics::Spent::new(&invocation);
     if recorded {

@@ -173,7 +173,7 @@ impl Notes {
         match &self.outcome {
             Some(outcome) => Some(outcome.as_str()),
             // The response could not be made or sent.
-            None if self.handled => Some("unanswered"),
+            None if self.handled => Some("no_response"),
             // Without the handler's layer the outcome is unknown, and it is not guessed.
             None => None,
         }

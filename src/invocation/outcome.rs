@@ -10,7 +10,7 @@ use lambda_runtime::Diagnostic;
 #[non_exhaustive]
 pub enum Outcome {
     /// The handler responded.
-    Answered,
+    Responded,
     /// The handler returned an error.
     Failed(Diagnostic),
     /// The handler, or the encoding or decoding of its types, panicked.
@@ -37,7 +37,7 @@ pub enum Outcome {
 macro_rules! diagnostic {
     ($outcome:expr) => {
         match $outcome {
-            Outcome::Answered => None,
+            Outcome::Responded => None,
             Outcome::Failed(diagnostic)
             | Outcome::Panicked(diagnostic)
             | Outcome::Undecodable(diagnostic)
@@ -56,12 +56,12 @@ impl Outcome {
     /// The searchable word of the outcome.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Answered => "answered",
+            Self::Responded => "responded",
             Self::Failed(_) => "failed",
             Self::Panicked(_) => "panicked",
             Self::Undecodable(_) => "undecodable_event",
-            Self::Unencodable(_) => "unencodable_answer",
-            Self::TooLarge(_) => "answer_too_large",
+            Self::Unencodable(_) => "unencodable_response",
+            Self::TooLarge(_) => "response_too_large",
             Self::DeadlineExceeded(_) => "deadline_exceeded",
             Self::StreamBroken(_) => "stream_broken",
             Self::Late(_) => "late_response",
@@ -98,7 +98,7 @@ impl Outcome {
 
     pub(crate) fn unencodable(error: &serde_json::Error) -> Self {
         Self::Unencodable(Diagnostic {
-            error_type: "Lifecycle.UnencodableAnswer".to_owned(),
+            error_type: "Lifecycle.UnencodableResponse".to_owned(),
             error_message: format!("the response does not encode as JSON: {error}"),
         })
     }

@@ -75,15 +75,15 @@ fn write(invocation: &Invocation, measured: &Measured, outcome: Option<&'static 
         (!std::mem::replace(&mut state.concluded, true), state.handled, state.store.take())
     };
     let since = |from: Instant| now.saturating_duration_since(from);
-    let is_unanswered = matches!(outcome, Some("blocked" | "shut_down"));
+    let is_without_response = matches!(outcome, Some("blocked" | "shut_down"));
     let ended = Ended {
         outcome,
         is_fault,
         handler: match handled {
             Some(handled) => Some(handled.saturating_duration_since(invocation.received())),
-            None => is_unanswered.then(|| since(invocation.received())),
+            None => is_without_response.then(|| since(invocation.received())),
         },
-        response: handled.map(since).filter(|_| !is_unanswered),
+        response: handled.map(since).filter(|_| !is_without_response),
         metrics_left_out: store.left_out(),
     };
     let is_own = is_first && shared.settings.metrics.built_in;

@@ -196,7 +196,7 @@ fn outcome(delivery: &Delivery) -> Option<Outcome> {
     Some(match delivery {
         Delivery::Accepted => return None,
         Delivery::Refused { status: StatusCode::PAYLOAD_TOO_LARGE, reason } => {
-            Outcome::TooLarge(diagnostic("AnswerTooLarge", format!("Lambda refused the response with status 413: {reason}")))
+            Outcome::TooLarge(diagnostic("ResponseTooLarge", format!("Lambda refused the response with status 413: {reason}")))
         }
         Delivery::Refused { status: StatusCode::GONE, reason } => Outcome::Late(diagnostic(
             "LateResponse",

@@ -28,7 +28,7 @@ pub(crate) enum Fault {
     /// An event broke off after its headers.
     EventLost,
     /// A layer ended an invocation, or panicked, without a response.
-    Unanswered,
+    NoResponse,
     /// A worker panicked.
     WorkerPanicked,
 }
@@ -44,7 +44,7 @@ impl Fault {
             Self::Refused => Warning::RuntimeApiRefused,
             Self::MissingRequestId => Warning::EventWithoutRequestId,
             Self::EventLost => Warning::EventLost,
-            Self::Unanswered => Warning::InvocationUnanswered,
+            Self::NoResponse => Warning::InvocationWithoutResponse,
             Self::WorkerPanicked => Warning::WorkerPanicked,
         }
     }

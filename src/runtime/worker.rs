@@ -168,7 +168,7 @@ where
         Ok(()) => {
             let message = "a layer ended the invocation without a response".to_owned();
             (
-                Diagnostic { error_type: "Lifecycle.Unanswered".to_owned(), error_message: message },
+                Diagnostic { error_type: "Lifecycle.NoResponse".to_owned(), error_message: message },
                 "left an event without a response",
             )
         }
@@ -178,7 +178,7 @@ where
     let error = shared.redacted(error);
     let message = error.error_message.clone();
     let id = &ids.request_id;
-    shared.faults.report(Fault::Unanswered, "next", format_args!("a layer {what} (request {id:?}): {}", error.error_message));
+    shared.faults.report(Fault::NoResponse, "next", format_args!("a layer {what} (request {id:?}): {}", error.error_message));
     if !responded {
         // Rare, and boxed, so that it does not enlarge the loop's future.
         Box::pin(deliver(shared, ids, &answer, Post::Error(error))).await;

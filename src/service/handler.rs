@@ -26,7 +26,7 @@ use tower::{Layer, Service};
 
 /// The largest buffered response that Lambda accepts: 6 MB and 100 bytes. See [Lambda
 /// quotas](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
-pub(crate) const MAX_ANSWER: usize = 6 * 1024 * 1024 + 100;
+pub(crate) const MAX_RESPONSE: usize = 6 * 1024 * 1024 + 100;
 
 /// Turns every outcome of a handler into a response: its value, its error, a panic, an event that cannot be decoded, a response
 /// that cannot be encoded or is too large, a deadline.
@@ -264,11 +264,11 @@ where
         FunctionResponse::BufferedResponse(answer) => {
             let encoded = serde_json::value::to_raw_value(&answer).map_err(|error| Outcome::unencodable(&error))?;
             let size = encoded.get().len();
-            if size > MAX_ANSWER {
+            if size > MAX_RESPONSE {
                 return Err(Outcome::TooLarge(Diagnostic {
-                    error_type: "Lifecycle.AnswerTooLarge".to_owned(),
+                    error_type: "Lifecycle.ResponseTooLarge".to_owned(),
                     error_message: format!(
-                        "the response has {size} bytes, and Lambda accepts at most {MAX_ANSWER}: stream it, or store it in S3 and respond with its URL"
+                        "the response has {size} bytes, and Lambda accepts at most {MAX_RESPONSE}: stream it, or store it in S3 and respond with its URL"
                     ),
                 }));
             }
@@ -291,7 +291,7 @@ fn respond<R, S>(
 ) -> Poll<Result<FunctionResponse<R, S>, Diagnostic>> {
     let ended = ended.map_err(Outcome::cut);
     let outcome = match &ended {
-        Ok(FunctionResponse::BufferedResponse(_)) => Some(Outcome::Answered),
+        Ok(FunctionResponse::BufferedResponse(_)) => Some(Outcome::Responded),
         // Known at the end of the stream.
         Ok(FunctionResponse::StreamingResponse(_)) => None,
         Err(outcome) => Some(outcome.clone()),

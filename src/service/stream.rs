@@ -47,7 +47,7 @@ impl<St> TrackedStream<St> {
     fn end<T>(&mut self, outcome: Outcome) -> Poll<Option<T>> {
         // A panic in its drop becomes the invocation's outcome too.
         let outcome = match panics::catch_drop(self.body.take()) {
-            Err(panic) if outcome == Outcome::Answered => Outcome::panicked("dropping the response stream", &panic),
+            Err(panic) if outcome == Outcome::Responded => Outcome::panicked("dropping the response stream", &panic),
             _ => outcome.cut(),
         };
         if let Some(diagnostic) = outcome.diagnostic() {
@@ -98,7 +98,7 @@ where
             match polled {
                 Ok(Poll::Ready(Some(Ok(chunk)))) => return Poll::Ready(Some(Ok(chunk))),
                 Ok(Poll::Ready(Some(Err(message)))) => return this.end(broken(message)),
-                Ok(Poll::Ready(None)) => return this.end(Outcome::Answered),
+                Ok(Poll::Ready(None)) => return this.end(Outcome::Responded),
                 Ok(Poll::Pending) => {}
                 Err(panic) => return this.end(Outcome::panicked("the response stream", &panic)),
             }

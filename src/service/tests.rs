@@ -167,7 +167,7 @@ async fn lifecycles_with_different_settings_work_side_by_side() {
     // The deadline uses the system's clock, of which some milliseconds may have passed.
     let rounded = |posted: Posted| posted.expect("a response").parse::<f64>().map(|ms| (ms / 1_000.0).round());
     assert_eq!((rounded(first), rounded(second)), (Ok(8.0), Ok(5.0)));
-    assert_eq!((one.outcomes(), two.outcomes()), (vec!["answered"], vec!["answered"]));
+    assert_eq!((one.outcomes(), two.outcomes()), (vec!["responded"], vec!["responded"]));
     assert_eq!((one.spans.annotations("card"), two.spans.annotations("card")), (vec![OtelValue::from("4111")], vec![]));
 }
 

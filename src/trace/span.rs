@@ -106,8 +106,8 @@ impl Notes {
             tracer::set(span, KeyValue::new("error.type", diagnostic.error_type.clone()));
         }
         match self.outcome {
-            Some(Outcome::Answered) if status.is_some_and(|status| status >= 500) => tracer::set_status(span, Status::error("")),
-            Some(Outcome::Answered) => {}
+            Some(Outcome::Responded) if status.is_some_and(|status| status >= 500) => tracer::set_status(span, Status::error("")),
+            Some(Outcome::Responded) => {}
             _ => tracer::set_status(span, word.map_or(Status::Unset, Status::error)),
         }
     }

@@ -67,7 +67,7 @@ async fn panics(program: PathBuf) -> Tested {
 
 async fn serves_on(program: PathBuf) -> Tested {
     let stage = Stage::of_program(program, |function| function.env(RESERVE.0, RESERVE.1)).await?;
-    for (what, expected) in [("answer", "answered"), ("fail", "failed"), ("hang", "deadline_exceeded")] {
+    for (what, expected) in [("answer", "responded"), ("fail", "failed"), ("hang", "deadline_exceeded")] {
         let answer = invoke(&stage, what).await?;
         ensure(answer.result.is_ok() == (what == "answer"), format!("{:?}", answer.result))?;
         ensure(outcome(&stage, &answer)?.as_deref() == Some(expected), format!("{what} did not end as {expected}"))?;

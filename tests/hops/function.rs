@@ -258,7 +258,7 @@ async fn send(clients: Clients, event: LambdaEvent<Sending>) -> Result<Value, Er
                 Err(aws_sdk_sqs::error::SdkError::TimeoutError(_)) => "timeout".to_owned(),
                 // The HTTP client's error: with `?` it ends the invocation.
                 Err(error) => return Err(error.into()),
-                Ok(_) => "answered".to_owned(),
+                Ok(_) => "responded".to_owned(),
             }));
         }
         Sending::LongPollInFrozenWork => Invocation::current().after_response(async move {

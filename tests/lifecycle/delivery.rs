@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub(crate) async fn too_large(kind: Kind) -> Tested {
     let posted = |function: FunctionBuilder| function.post_fault(PostFault::TooLarge, 8);
-    refused(kind, posted, "answer_too_large", |failure| *failure == Failure::TooLarge).await
+    refused(kind, posted, "response_too_large", |failure| *failure == Failure::TooLarge).await
 }
 
 pub(crate) async fn late(kind: Kind) -> Tested {

@@ -80,7 +80,7 @@ async fn first_part() -> Tested {
     ensure(parts(&answer)?.1 == "first;last;", format!("{answer:?}"))?;
     let document = stage.document(&answer).await?;
     let shown = (document.annotation("outcome"), document.annotation("route"));
-    ensure(shown == (Some("answered"), Some("GET /rows")), format!("{:?}", document.annotations))
+    ensure(shown == (Some("responded"), Some("GET /rows")), format!("{:?}", document.annotations))
 }
 
 async fn prelude() -> Tested {

@@ -13,7 +13,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("stream: an error that panics when it is formatted has an outcome too", stream_with_a_bad_error),
         test("a service that is not ready has an outcome too", unready),
         test("undecodable event: the error names the position in every kind of event", undecodable_event),
-        test("stream: read to its end", || streams(json!({}), None, "answered")),
+        test("stream: read to its end", || streams(json!({}), None, "responded")),
         test("an event that is not UTF-8 does no harm under RUST_LOG=trace", not_utf8),
         test("a spawned task keeps its invocation", spawned),
     ]

@@ -69,29 +69,29 @@ fn outcomes(case: &str, kind: &Kind) -> Result<Vec<(&'static str, usize)>, Faile
     let n = kind.at_once;
     let word = match case {
         "response" | "deadline with cleanup" | "hung background work" | "panicking hook" | "hung exporter" => {
-            return Ok(vec![("answered", 2 * n)]);
+            return Ok(vec![("responded", 2 * n)]);
         }
         "`process::abort`" | "memory used up" | "kill by the platform" | "SIGTERM while idle" => {
-            return Ok(vec![("answered", n)]);
+            return Ok(vec![("responded", n)]);
         }
-        "absent daemon" => return Ok(vec![("answered", 4 * n)]),
+        "absent daemon" => return Ok(vec![("responded", 4 * n)]),
         // One, of which nothing more is heard on Managed Instances.
         "deadline while blocking" if kind.is_managed() => return Ok(vec![("blocked", 1)]),
         "deadline while blocking" => "blocked",
-        "response refused as too large" => return Ok(vec![("answer_too_large", 8), ("answered", n)]),
-        "late response" => return Ok(vec![("late_response", 8), ("answered", n)]),
-        "refused response" => return Ok(vec![("refused_response", 8), ("answered", n)]),
+        "response refused as too large" => return Ok(vec![("response_too_large", 8), ("responded", n)]),
+        "late response" => return Ok(vec![("late_response", 8), ("responded", n)]),
+        "refused response" => return Ok(vec![("refused_response", 8), ("responded", n)]),
         "error" => "failed",
         "undecodable payload" => "undecodable_event",
-        "error in `Serialize`" => "unencodable_answer",
-        "response too large" => "answer_too_large",
+        "error in `Serialize`" => "unencodable_response",
+        "response too large" => "response_too_large",
         "deadline while awaiting" | "deadline in a stream" => "deadline_exceeded",
         "error in a stream" => "stream_broken",
         "SIGTERM while busy" => "shut_down",
         case if case.starts_with("panic in") => "panicked",
         case => return Err(format!("what do the metrics tell of {case:?}?").into()),
     };
-    Ok(vec![(word, n), ("answered", n)])
+    Ok(vec![(word, n), ("responded", n)])
 }
 
 /// The handler of these cases counts its calls.
@@ -116,9 +116,9 @@ pub(crate) async fn tell_of(case: &str, kind: &Kind) -> Tested {
         }
         ("broken connection", [resent, lost]) => {
             let n = kind.at_once;
-            tells(resent, &[("answered", 2 * n)], kind, true).await?;
+            tells(resent, &[("responded", 2 * n)], kind, true).await?;
             // On Managed Instances no more events are sent.
-            let after: &[_] = if kind.is_managed() { &[] } else { &[("answered", n)] };
+            let after: &[_] = if kind.is_managed() { &[] } else { &[("responded", n)] };
             tells(lost, &[&[("undelivered_response", n)], after].concat(), kind, true).await
         }
         (_, [function]) => tells(function, &outcomes(case, kind)?, kind, counts_calls(case)).await,
@@ -139,7 +139,7 @@ async fn tells(function: &Function, expected: &[(&str, usize)], kind: &Kind, cou
         ensure(metric.values == [1.0] && metric.unit == "Count", format!("{metric:?}"))?;
         ensure(metric.request_id.is_some() && requests.insert(&metric.request_id), format!("counted twice: {metric:?}"))?;
         let is_fault = metric.line["Faults"] == 1;
-        ensure(is_fault == (outcome != "answered"), format!("{metric:?}"))?;
+        ensure(is_fault == (outcome != "responded"), format!("{metric:?}"))?;
         ensure(metric.line["HandlerDuration"].as_f64().is_some_and(|ms| ms >= 0.0), format!("{metric:?}"))?;
         let responded = !matches!(outcome, "blocked" | "shut_down");
         ensure(metric.line["ResponseDuration"].is_number() == responded, format!("{metric:?}"))?;
@@ -218,7 +218,7 @@ async fn of_init() -> Tested {
     for _ in 0..2 {
         stage.invoke(json!({})).await?;
     }
-    written(&stage.function, "answered", 2).await?;
+    written(&stage.function, "responded", 2).await?;
     let metrics = metrics(&stage.function)?;
     let of = |name: &'static str| named(&metrics, name).collect::<Vec<_>>();
     let initializers: Vec<_> = of("InitDuration").iter().map(|metric| metric.dimension("initializer")).collect();
@@ -284,7 +284,7 @@ async fn refused() -> Tested {
         let answer = stage.invoke(Do::MeasureBadly).await?;
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
     }
-    written(&stage.function, "answered", 2).await?;
+    written(&stage.function, "responded", 2).await?;
     stage.wait_for_logs("\"Bare\":1", 2).await?;
     let metrics = metrics(&stage.function)?;
     let left_out: Vec<_> = named(&metrics, "MetricsLeftOut").flat_map(|metric| metric.values.clone()).collect();
@@ -299,7 +299,7 @@ async fn refused() -> Tested {
 async fn a_lot() -> Tested {
     let stage = on_demand().stage(Probe::Metrics, |function| function).await?;
     stage.invoke(Do::MeasureALot).await?;
-    written(&stage.function, "answered", 1).await?;
+    written(&stage.function, "responded", 1).await?;
     stage.wait_for_logs("\"Started\":1", 1).await?;
     let metrics = metrics(&stage.function)?;
     let values: Vec<f64> = named(&metrics, "Many").flat_map(|metric| metric.values.clone()).collect();
@@ -359,7 +359,7 @@ async fn never_mixed() -> Tested {
         });
         answers.extend(all(events).await?);
     }
-    written(&stage.function, "answered", plans.len()).await?;
+    written(&stage.function, "responded", plans.len()).await?;
     stage.wait_for_logs("\"AfterResponse\":", plans.len()).await?;
     let metrics = metrics(&stage.function)?;
     let mut by_request = BTreeMap::<&str, Vec<&Metric>>::new();

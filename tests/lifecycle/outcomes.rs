@@ -23,7 +23,7 @@ type Body = fn(Kind) -> BoxFuture<'static, Tested>;
 
 /// The outcomes, with their names in the documentation.
 const CASES: [(&str, Body); 30] = [
-    ("response", |kind| Case::new(Probe::Value, Do::Nothing).answered("answered").shown(kind)),
+    ("response", |kind| Case::new(Probe::Value, Do::Nothing).answered("responded").shown(kind)),
     ("error", |kind| Case::new(Probe::Value, Do::Fail).refused("Error", "no stock", "failed").shown(kind)),
     ("panic in the handler", |kind| {
         Case::new(Probe::Value, Do::Panic).refused("Lifecycle.Panic", "fuse was lit", "panicked").shown(kind)
@@ -44,10 +44,10 @@ const CASES: [(&str, Body); 30] = [
     }),
     ("error in `Serialize`", |kind| {
         let case = Case::new(Probe::Serialize, Do::Fail);
-        case.refused("Lifecycle.UnencodableAnswer", "not today", "unencodable_answer").shown(kind)
+        case.refused("Lifecycle.UnencodableResponse", "not today", "unencodable_response").shown(kind)
     }),
     ("response too large", |kind| {
-        Case::new(Probe::Value, Do::Big).refused("Lifecycle.AnswerTooLarge", "stream it", "answer_too_large").shown(kind)
+        Case::new(Probe::Value, Do::Big).refused("Lifecycle.ResponseTooLarge", "stream it", "response_too_large").shown(kind)
     }),
     ("deadline while awaiting", |kind| {
         let case = Case::new(Probe::Value, Do::Hang);
@@ -56,7 +56,9 @@ const CASES: [(&str, Body); 30] = [
             .shown(kind)
     }),
     ("deadline while blocking", |kind| deadline_while_blocking(kind).boxed()),
-    ("deadline with cleanup", |kind| Case::new(Probe::Value, Do::Stop).within(SOON, long_grace).answered("answered").shown(kind)),
+    ("deadline with cleanup", |kind| {
+        Case::new(Probe::Value, Do::Stop).within(SOON, long_grace).answered("responded").shown(kind)
+    }),
     ("deadline in a stream", |kind| {
         Case::new(Probe::Stream, Do::Hang)
             .within(STREAMING, long_reserve)

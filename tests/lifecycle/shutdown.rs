@@ -172,14 +172,14 @@ async fn begun_late() -> Tested {
 
 async fn posting() -> Tested {
     for at_once in [1, 4] {
-        let events = [(Do::Nothing, "answered"), (Do::Fail, "failed"), (Do::Panic, "panicked"), (Do::Log, "answered")];
+        let events = [(Do::Nothing, "responded"), (Do::Fail, "failed"), (Do::Panic, "panicked"), (Do::Log, "responded")];
         for events in events.chunks(at_once) {
             let mut function = HeldFunction::start(Probe::Shutdown, at_once, events.iter().map(|(act, _)| act.clone())).await?;
             function.wait_for_posts(events.len()).await?;
             function.terminate().await?;
             for ((act, expected), document) in events.iter().zip(function.final_documents()?) {
                 ensure(document.annotation("outcome") == Some(*expected), format!("{act}: {:?}", document.annotations))?;
-                ensure(document.fault == (*expected != "answered"), format!("{act}: {:?}", document.raw))?;
+                ensure(document.fault == (*expected != "responded"), format!("{act}: {:?}", document.raw))?;
             }
         }
     }
@@ -219,9 +219,9 @@ async fn burst() -> Tested {
             let outcomes: Vec<_> =
                 own.iter().filter(|document| !document.in_progress).map(|document| document.annotation("outcome")).collect();
             let fits = match (&answer.result, outcomes.as_slice()) {
-                (Ok(_), outcomes) => outcomes == [Some("answered")],
+                (Ok(_), outcomes) => outcomes == [Some("responded")],
                 // The response may have been in transit when the process ended.
-                (Err(_), [outcome]) => matches!(outcome, Some("shut_down" | "answered")),
+                (Err(_), [outcome]) => matches!(outcome, Some("shut_down" | "responded")),
                 // The environment never got this event.
                 (Err(_), outcomes) => outcomes.is_empty() && own.is_empty(),
             };

@@ -163,7 +163,7 @@ async fn logged_errors() -> Tested {
         };
         ensure(messages(&document) == ["disk full", "sector 7"], format!("{probe}: {:?}", document.raw["cause"]))?;
         // The invocation itself has succeeded.
-        ensure(!document.fault && document.annotation("outcome") == Some("answered"), format!("{probe}: {:?}", document.raw))?;
+        ensure(!document.fault && document.annotation("outcome") == Some("responded"), format!("{probe}: {:?}", document.raw))?;
         for (name, message) in [("inner", "inside a span"), ("after response", "cleaning failed")] {
             stage.traces.wait_for(1, |document| document.name == name).await?;
             let found = stage.only(name, |document| document.name == name)?;

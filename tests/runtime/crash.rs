@@ -76,7 +76,7 @@ async fn crash(workers: u32) -> Tested {
         let traced: Vec<_> = documents.iter().filter_map(|document| document.annotation("outcome")).collect();
         ensure(traced == [outcome.as_str()], format!("seed {seed}: {id} ended as {outcome}, its trace says {traced:?}"))?;
         let lines = logged.get(&id).map(Vec::as_slice).unwrap_or_default();
-        let told = if outcome == "answered" { lines.is_empty() } else { lines == [outcome.clone()] };
+        let told = if outcome == "responded" { lines.is_empty() } else { lines == [outcome.clone()] };
         ensure(told, format!("seed {seed}: {id} ended as {outcome}, the log says {lines:?}"))?;
     }
     // Lambda's own segment, the parent of them all, is not sent here.

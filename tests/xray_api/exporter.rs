@@ -31,7 +31,7 @@ async fn tree() -> Tested {
     let [main, one, two] = sent.as_slice() else { return Err(format!("{sent:?}").into()) };
     let segment = stage.traces.find(|document| document.origin.as_deref() == Some("AWS::Lambda::Function"));
     ensure(main.trace_id == answer.trace_id && main.parent_id.as_deref() == Some(segment[0].id.as_str()), format!("{main:?}"))?;
-    ensure(main.annotation("outcome") == Some("answered") && main.aws.contains_key("xray"), format!("{main:?}"))?;
+    ensure(main.annotation("outcome") == Some("responded") && main.aws.contains_key("xray"), format!("{main:?}"))?;
     for step in [one, two] {
         ensure(step.parent_id.as_ref() == Some(&main.id), format!("{step:?}"))?;
         ensure(step.annotation("size") == Some("L") && step.annotation("color").is_none(), format!("{step:?}"))?;

@@ -53,7 +53,7 @@ mod tests {
         let failures = response["batchItemFailures"].as_array().expect("a list");
         let failed: Vec<_> = failures.iter().filter_map(|failure| failure["itemIdentifier"].as_str()).collect();
         assert_eq!(failed, ["2", "3"]);
-        assert_eq!(test.outcome().map(|outcome| outcome.as_str()), Some("answered"));
+        assert_eq!(test.outcome().map(|outcome| outcome.as_str()), Some("responded"));
 
         test.respond().await;
         let spans = test.spans();

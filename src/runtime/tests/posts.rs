@@ -133,7 +133,7 @@ async fn a_stream_to_a_caller_who_is_gone_ends() {
         (Wrong::Close, "undelivered_response"),
         (Wrong::CloseEarly, "undelivered_response"),
         (Wrong::Status(410), "late_response"),
-        (Wrong::Status(413), "answer_too_large"),
+        (Wrong::Status(413), "response_too_large"),
     ] {
         let (log, _guard) = Log::start();
         let (fake, shared) = super::api(1);
@@ -191,7 +191,7 @@ async fn whatever_a_layer_does_the_event_has_a_response_and_the_loop_goes_on() {
         (Layered::Fails, Some("Error")),
         (Layered::PanicsInCall, Some("Lifecycle.Panic")),
         (Layered::PanicsInFuture, Some("Lifecycle.Panic")),
-        (Layered::DropsTheService, Some("Lifecycle.Unanswered")),
+        (Layered::DropsTheService, Some("Lifecycle.NoResponse")),
         (Layered::IsNotReady, Some("Error")),
         (Layered::PanicsWhenAskedForReadiness, Some("Lifecycle.Panic")),
         (Layered::FailsAfterTheResponse, None),
@@ -212,7 +212,7 @@ async fn whatever_a_layer_does_the_event_has_a_response_and_the_loop_goes_on() {
             for event in 0..2 * workers {
                 assert_eq!(fake.posted(&format!("e{event}")).await.text(), "2", "{case}");
             }
-            assert_eq!(log.faults(), ["invocation_unanswered"], "{case}");
+            assert_eq!(log.faults(), ["invocation_without_response"], "{case}");
             let of_it = fake.lock().requests.iter().filter(|request| request.line.contains("/first/")).count();
             assert_eq!(of_it, 1, "{case}");
             running.abort();

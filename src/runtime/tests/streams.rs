@@ -108,7 +108,8 @@ async fn a_caller_with_a_slow_line_gets_the_whole_stream() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_whose_body_breaks_off_is_one() {
-    for (wrong, expected) in [(Wrong::StatusHalfABody(413), "answer_too_large"), (Wrong::StatusHalfABody(410), "late_response")] {
+    for (wrong, expected) in [(Wrong::StatusHalfABody(413), "response_too_large"), (Wrong::StatusHalfABody(410), "late_response")]
+    {
         let (fake, shared) = super::api(1);
         let (watch, running) = run(service_fn(stream), shared);
         fake.wrong("response", [wrong]);

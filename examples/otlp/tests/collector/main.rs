@@ -108,12 +108,12 @@ fn invocations_are_complete(spans: &[Span], asked: &HashMap<String, Ask>) -> Tes
             if *ask == Ask::Later { &["after response", "later", "probe", "work"] } else { &["probe", "work"] };
         ensure(of_trace == expected, format!("{ask:?}: {of_trace:?}"))?;
         let outcome = match ask {
-            Ask::Work | Ask::Later => "answered",
+            Ask::Work | Ask::Later => "responded",
             Ask::Fail => "failed",
             Ask::Hang => "deadline_exceeded",
         };
         let is_error = own.status.as_ref().is_some_and(|status| status.code == 2);
-        let ended = text(&own.attributes, "outcome") == Some(outcome) && is_error == (outcome != "answered");
+        let ended = text(&own.attributes, "outcome") == Some(outcome) && is_error == (outcome != "responded");
         ensure(ended && own.kind == SpanKind::Server as i32, format!("{ask:?}: {own:?}"))?;
     }
     Ok(())
