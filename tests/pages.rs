@@ -16,14 +16,19 @@ fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The Markdown files of a folder, without those of builds and hidden folders.
+/// The Markdown files of a folder.
 fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
+    files(folder, "md", found);
+}
+
+/// The files with an extension in a folder, without those of builds and hidden folders.
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         if path.is_dir() && name != "target" && !name.starts_with('.') {
-            pages(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "md") {
+            files(&path, extension, found);
+        } else if path.extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
     }
@@ -46,9 +51,15 @@ fn prose(page: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The targets of the links in a line: `[text](target)`.
+/// The targets of the links in a line, `[text](target)`, and that of a definition, `[label]: target`.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
-    line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+    let defined = definition(line).map(|(_, target)| target);
+    line.split("](").skip(1).filter_map(|rest| rest.split(')').next()).chain(defined)
+}
+
+/// The label and the target of a definition, `[label]: target`.
+fn definition(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix('[')?.split_once("]: ")
 }
 
 /// The anchor that GitHub and mdBook give a heading.
@@ -64,7 +75,7 @@ fn has_anchor(page: &str, wanted: &str) -> bool {
 #[test]
 fn links_lead_to_files_and_headings() {
     let mut broken = Vec::new();
-    for page in all_pages() {
+    for page in all_pages().into_iter().filter(|page| !page.ends_with("src/links.md")) {
         let content = text(&page);
         for target in prose(&content).flat_map(targets).filter(|target| !target.contains("://")) {
             let (file, heading) = target.split_once('#').unwrap_or((target, ""));
@@ -76,6 +87,41 @@ fn links_lead_to_files_and_headings() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// A module of the API documentation that shows a page. A relative link of the page leads nowhere there. `src/links.md` defines the
+/// same labels with targets in the API documentation, and the first definition of a label counts.
+#[test]
+fn links_of_pages_in_the_api_documentation_lead_there_too() {
+    let links = text(&root().join("src/links.md"));
+    let defined: BTreeSet<&str> = links.lines().filter_map(definition).map(|(label, _)| label).collect();
+    let mut sources = Vec::new();
+    files(&root().join("src"), "rs", &mut sources);
+    let mut shown = 0;
+    let mut wrong = Vec::new();
+    for source in sources {
+        let code = text(&source);
+        // Pages under `#[cfg(doctest)]` are not shown.
+        let shows = |line: &&str| line.starts_with("#![") && line.contains("/docs/");
+        for line in code.lines().filter(shows) {
+            let path = line.split('"').find(|part| part.ends_with(".md")).expect("a page");
+            let page = text(&source.parent().expect("a folder").join(path));
+            shown += 1;
+            for target in prose(&page).filter(|line| definition(line).is_none()).flat_map(targets) {
+                if !target.contains("://") && !target.starts_with('#') {
+                    wrong.push(format!("{path}: `({target})` needs a label that src/links.md defines"));
+                }
+            }
+            let labels: Vec<&str> = page.lines().filter_map(definition).map(|(label, _)| label).collect();
+            wrong.extend(labels.iter().filter(|label| !defined.contains(**label)).map(|label| format!("{path}: {label}")));
+            let first = code.find("links.md\"").unwrap_or(usize::MAX);
+            if !labels.is_empty() && first > code.find(path).unwrap_or_default() {
+                wrong.push(format!("{} does not include links.md before {path}", source.display()));
+            }
+        }
+    }
+    assert!(shown > 8, "{shown} pages");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

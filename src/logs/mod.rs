@@ -1,3 +1,4 @@
+#![doc = include_str!("../links.md")]
 #![doc = include_str!("../../docs/logs.md")]
 //!
 //! # Levels and format

@@ -1,3 +1,4 @@
+#![cfg_attr(feature = "metrics-emf", doc = include_str!("../links.md"))]
 #![cfg_attr(feature = "metrics-emf", doc = include_str!("../../docs/metrics.md"))]
 
 #[cfg(all(feature = "metrics-emf", feature = "sqs"))]
