@@ -1,4 +1,4 @@
-//! The CPU time that root certificates cost the first client of a process. Each sample is a process of its own, as on Lambda.
+//! The CPU time that root certificates cost the first client of a process. Each sample is a separate process, as on Lambda.
 //!
 //! `cargo bench --manifest-path benches/Cargo.toml --bench roots` prints rows of the table in `docs/init.md`. With `-- --write` it puts them
 //! there.
@@ -18,7 +18,7 @@ use std::{
 
 const SAMPLES: usize = 51;
 
-/// What the others are compared with: it has the cost of the client itself.
+/// The baseline, which has the cost of the client itself.
 const BASE: &str = "one certificate";
 
 /// The first cell of each row, and its roots.

@@ -12,7 +12,7 @@
 //! # let _ = || client.call(http::Request::new(Body::new()));
 //! ```
 //!
-//! reqwest's client has a request type of its own, which a function converts: `docs/http-clients.md` shows it.
+//! reqwest's client has its own request type, which a function converts: `docs/http-clients.md` shows it.
 //!
 //! With any other client: `request.headers_mut().extend(http_client::headers())`.
 //!

@@ -29,7 +29,7 @@ pub(crate) const CARD: &str = "4242-SECRET-CARD-4242";
 
 const ARGUMENTS: [&str; 4] = ["--json", "--check", "--console", "--open"];
 
-/// What runs before the first order is placed.
+/// The services that run before the first order is placed.
 struct System {
     daemon: Daemon,
     /// The endpoints end when they are dropped.

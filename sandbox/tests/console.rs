@@ -102,7 +102,7 @@ async fn requests_of_another_host_origin_or_site_are_refused() {
         let body = json!({ "queue": "orders", "body": "evil" }).to_string();
         assert_eq!(request(&console, "POST", "/api/send", &headers, body).await.status(), 403, "{headers:?}");
     }
-    // What a form of another site can send without asking.
+    // A form of another site can send this without a preflight request.
     let form =
         request(&console, "POST", "/api/send", &[("content-type", "text/plain")], r#"{"queue":"orders","body":""}"#.into()).await;
     assert_eq!(form.status(), 415);

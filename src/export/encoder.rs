@@ -50,7 +50,7 @@ impl Encoder {
         }
     }
 
-    /// What goes to the daemon, each a datagram.
+    /// The data for the daemon, one item for each datagram.
     #[cfg(feature = "otlp-udp")]
     pub(super) fn packed(&mut self) -> impl Iterator<Item = &[u8]> {
         // One of the two is empty.

@@ -33,7 +33,7 @@ const USUAL: usize = 16_000;
 /// The longest datagram, which holds one span, below the 64 KB that the daemon takes.
 const MOST: usize = 64_000;
 
-/// What remains of a resource that is longer, which every datagram repeats.
+/// The most bytes of a resource, which every datagram repeats. A longer one is cut.
 const RESOURCE: usize = 8_000;
 
 /// At most what a field of a message has beside its content: a key of one byte, and a length below 2 MB.
@@ -81,7 +81,7 @@ impl OtlpBatch {
         Self { sampled: packet(SAMPLED), unsampled: packet(UNSAMPLED), datagrams: Vec::new(), left_out: 0 }
     }
 
-    /// Adds a span where its frame says that it stands. One that is too long loses its longest parts, and affects no other.
+    /// Adds a span at the position of its frame. A span that is too long loses its longest parts, and affects no other.
     pub(super) fn push(&mut self, span: &SpanData, frame: &Frame) {
         let sampled = is_sampled(span);
         let mut span = span.clone();

@@ -6,7 +6,7 @@ use std::{future::pending, panic::resume_unwind};
 use tokio::{runtime::Handle, sync::oneshot};
 use tracing::Span;
 
-/// Runs an initializer in a separate thread, inside the span that is current here. On one of Tokio's threads for blocking work,
+/// Runs an initializer in a separate thread, inside the span that is current here. On a Tokio thread for blocking work,
 /// the process could not end before the initializer does.
 pub(crate) async fn off_the_executor<T, E>(setup: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where

@@ -23,7 +23,7 @@ impl Invocation {
 
     /// The invocation fails: writes the lines that it has kept, in their order, and those that are being kept meanwhile.
     ///
-    /// No lock is held while they are written: who holds standard output may log in its turn.
+    /// No lock is held while they are written, because the holder of standard output may log too.
     pub(crate) fn release_lines(&self) {
         if !self.keeps_lines() || self.is_detached() {
             return;

@@ -542,7 +542,7 @@ impl Invocation {
         open
     }
 
-    /// The position of its document: below Lambda's segment, in the trace of X-Ray's header, regardless of its spans' `trace`.
+    /// The position of its document: below Lambda's segment, in the X-Ray header's trace, regardless of its spans' `trace`.
     pub(crate) fn frame(&self, trace: TraceId) -> Frame {
         let trace = self.received_header().root().unwrap_or(trace);
         Frame::under(trace, self.parent_id().unwrap_or(SpanId::INVALID)).invocation()

@@ -13,7 +13,7 @@ pub(super) struct Levels {
     pub(super) kept: Targets,
 }
 
-/// What becomes of an event.
+/// The destination of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Write,

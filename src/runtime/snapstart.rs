@@ -107,7 +107,7 @@ impl SnapStartResource for Library {
     }
 }
 
-/// What the library does before any hook: connections from before the snapshot are dead, and all environments that are restored from it
+/// The library's own steps before any hook. Connections from before the snapshot are dead, and all environments that are restored from it
 /// have the same random state.
 fn restored() {
     frozen::restored();

@@ -71,7 +71,7 @@ impl Destinations {
         matches!(self, Self::Exporter | Self::Both)
     }
 
-    /// The way of X-Ray's spans.
+    /// The transport to X-Ray.
     fn export(self) -> &'static str {
         match self {
             Self::XRay | Self::Both => "udp",
@@ -159,7 +159,7 @@ async fn cell(sent: Sent, destinations: Destinations, managed: bool) -> Tested {
         let expected = if sent.has_parent() { parent != "0000000000000000" } else { parent == "0000000000000000" };
         ensure(expected && (sent == Sent::Sampled || !sent.has_parent() || parent == PARENT), format!("{server}"))?;
         let is_lambdas = || stage.traces.trace(&trace).is_some_and(|trace| trace.document(parent).is_some());
-        ensure(!as_otlp || sent != Sent::Sampled || is_lambdas(), format!("{server} is below no segment of Lambda's"))?;
+        ensure(!as_otlp || sent != Sent::Sampled || is_lambdas(), format!("{server} is not below Lambda's segment"))?;
     }
     ensure(otlp.iter().all(|span| span.resource["faas.name"] == "probe"), format!("{otlp:?}"))?;
     documents(&stage, to_xray, server.first())?;
@@ -172,7 +172,7 @@ fn documents(stage: &Stage, to_xray: bool, server: Option<&&Value>) -> Tested {
     let of_ours =
         stage.traces.find(|document| document.source != Source::Otlp && is_ours(&document.name, document.annotation("outcome")));
     ensure(of_ours.len() == if to_xray { 2 } else { 0 }, format!("{} documents", of_ours.len()))?;
-    // Where Lambda does not sample, the sandbox plays no segment of Lambda's.
+    // If Lambda does not sample, the sandbox sends no segment for it.
     stage.check(|problem| !matches!(problem, Problem::Orphan { parent_id, .. } if parent_id == PARENT))?;
     let own = of_ours.iter().find(|document| document.annotation("outcome").is_some());
     if let (Some(document), Some(server)) = (own, server) {

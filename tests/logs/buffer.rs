@@ -133,7 +133,7 @@ async fn blocked(n: usize) -> Tested {
         stage.wait_for_code("handler_blocked", 1).await?;
         let [id] = &ids(&stage)[..] else { return Err("not one invocation".into()) };
         are_told(&lines(&stage, id), "handler_blocked")?;
-        // What it logs later is written at once.
+        // Its later lines are written at once.
         gate.held().await?.release();
         let line = whole(&stage.wait_for_logs("third step", 1).await?);
         ensure(!line.contains_key("buffered"), format!("{line:?}"))?;

@@ -24,7 +24,7 @@ pub(crate) enum Probe {
     Shutdown,
     /// An axum service with its own subscriber.
     Axum,
-    /// A handler of events with a subscriber of its own.
+    /// A handler of events with its own subscriber.
     Fmt,
     /// The axum service with the library's log as one of its layers.
     LogLayer,

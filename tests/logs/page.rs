@@ -16,7 +16,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test(format!("the page shows a line as it is written, {format}"), move || shows(Probe::Ours, format, messages, &[PAGE]))
     });
     let own =
-        test("the page shows a line of a subscriber of the user's", || shows(Probe::Fmt, "JSON", &["placed"], &[PAGE, README]));
+        test("the page shows a line of the user's own subscriber", || shows(Probe::Fmt, "JSON", &["placed"], &[PAGE, README]));
     shown.into_iter().chain([own]).collect()
 }
 

@@ -1,4 +1,4 @@
-//! What the page does: it invokes functions, also with a fault, and sends messages.
+//! The actions of the page: it invokes functions, also with a fault, and sends messages.
 
 use super::server::{Served, reply};
 use crate::{

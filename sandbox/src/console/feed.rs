@@ -20,7 +20,7 @@ pub(super) struct Sample {
     pub(super) event: String,
 }
 
-/// What a console shows.
+/// The sources of a console's data.
 pub(super) struct Sources {
     pub(super) traces: TraceStore,
     pub(super) functions: Vec<Function>,
@@ -62,7 +62,7 @@ impl Sources {
         self.functions.iter().find(|function| function.name() == name)
     }
 
-    /// What does not change: the functions, the queues and the samples.
+    /// The constant data: the functions, the queues and the samples.
     pub(super) fn facts(&self) -> Value {
         let samples = self
             .samples
@@ -92,7 +92,7 @@ impl Sources {
         format!("{}.{}", self.instance, numbers.join("."))
     }
 
-    /// What has been added since `cursor`, which moves on.
+    /// The additions since `cursor`, which is updated.
     pub(super) fn advance(&self, cursor: &mut Cursor) -> Map<String, Value> {
         let mut added = Map::new();
         let mut add = |key: &str, values: Vec<Value>| {

@@ -1,6 +1,6 @@
 //! Only the page itself is served: not other sites in the same browser, and not names that lead to the loopback interface.
 //!
-//! A site can point a name of its own at 127.0.0.1 (DNS rebinding), which `Host` shows. A site can also send requests to this address
+//! A site can point its own name at 127.0.0.1 (DNS rebinding), which `Host` shows. A site can also send requests to this address
 //! without reading the responses, which `Origin` and `Sec-Fetch-Site` show.
 
 use axum::{

@@ -46,7 +46,7 @@ pub struct Console {
     tasks: Vec<AbortHandle>,
 }
 
-/// What a [`Console`] shows.
+/// The sources of a [`Console`].
 #[derive(Debug, Default)]
 #[must_use = "a console listens only once it is started"]
 pub struct ConsoleBuilder {

@@ -1,4 +1,4 @@
-//! What happened to the messages of all queues.
+//! The history of the messages of all queues.
 
 use awsim_sqs::state::InflightMessage;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -67,7 +67,7 @@ fn message_of(receipt_handle: &Value) -> Option<String> {
     text.split_once(' ').map(|(_, message)| message.to_owned())
 }
 
-/// What a successful operation did to the messages of its queue.
+/// The effect of a successful operation on the messages of its queue.
 pub(super) fn of_operation(operation: &str, input: &Value, output: &Value) -> Vec<MessageEvent> {
     let url = input["QueueUrl"].as_str().unwrap_or_default();
     let queue = url.rsplit('/').next().unwrap_or(url);

@@ -127,7 +127,7 @@ impl Queue {
         &self.name
     }
 
-    /// What happened to the messages of all queues of this endpoint.
+    /// The history of the messages of all queues of this endpoint.
     pub(crate) fn ledger(&self) -> &Arc<History<MessageEvent>> {
         &self.service.ledger
     }

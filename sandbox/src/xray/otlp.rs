@@ -138,7 +138,7 @@ impl OtlpSpan {
         }
     }
 
-    /// The segment document that shows this span: a segment of its own for a server, a subsegment for other spans with a parent.
+    /// The segment document that shows this span: a separate segment for a server, a subsegment for other spans with a parent.
     pub(super) fn document(&self) -> Value {
         let mut document = json!({
             "trace_id": self.trace_id, "id": self.id, "name": self.name, "start_time": self.start, "end_time": self.end,

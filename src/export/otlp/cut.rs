@@ -22,7 +22,7 @@ pub(super) enum Fit {
 /// Takes from a span what is too long: large attributes, events, links, other attributes, the ends of texts, in this order, the largest first.
 pub(super) fn fit(span: &mut Span, most: usize) -> Fit {
     let Some(mut excess) = span.encoded_len().checked_sub(most).filter(|excess| *excess > 0) else { return Fit::Whole };
-    // What counts them takes room itself: four counts in each list, and lengths.
+    // Their counts take room themselves: four counts in each list, and lengths.
     excess += 64;
     span.dropped_attributes_count += largest(&mut span.attributes, &mut excess, LARGE);
     for event in &mut span.events {

@@ -16,7 +16,7 @@ use std::{
 /// Linux's default for `SO_RCVBUF`, which applies to a daemon that sets none.
 const BUFFER: usize = 212_992;
 
-/// An address like that of Lambda's daemon, so that the tested code treats it as another machine's.
+/// An address like the one of the daemon on Lambda, so that the tested code treats it as another machine's.
 const DAEMON: Ipv4Addr = Ipv4Addr::new(169, 254, 79, 129);
 
 const SIZES: [usize; 12] = [300, 640, 1_000, 1_472, 1_473, 2_900, 4_000, 6_000, 7_500, 16_000, 32_000, 64_000];
