@@ -2,15 +2,25 @@
 //!
 //!     cargo run --example inspect_trace -- 1-5759e988-bd862e3fe1be46a994272793
 //!
-//! Credentials and region are found as everywhere in AWS; the role needs `xray:BatchGetTraces`. `--endpoint http://…` asks the API of a
-//! sandbox instead, and needs neither.
+//! Where X-Ray's index does not have the trace, as with Transaction Search, the spans of the trace are retrieved from CloudWatch Logs, which takes
+//! some seconds.
+//!
+//! Credentials and region are found as everywhere in AWS; the role needs `xray:BatchGetTraces`, `xray:StartTraceRetrieval` and
+//! `xray:ListRetrievedTraces`. `--endpoint http://…` asks the API of a sandbox instead, and needs neither.
 //!
 //! For `--check FILE` (`-` for standard input), let the function print what it sends with `LAMBDA_LIFECYCLE_TRACE_PRINT=on`, and hand
 //! over its log: lines that are not documents of this trace are passed over. Exit status 1 when the trace is not there, or is not what
 //! was sent.
 
 use aws_config::Region;
-use aws_sdk_xray::{Client, config::Credentials, error::DisplayErrorContext};
+use aws_sdk_xray::{
+    Client,
+    config::Credentials,
+    error::DisplayErrorContext,
+    operation::start_trace_retrieval::StartTraceRetrievalError,
+    primitives::DateTime,
+    types::{RetrievalStatus, RetrievedTrace, TraceFormatType},
+};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use lambda_lifecycle_sandbox::{
     render,
@@ -22,6 +32,7 @@ use std::{
     error::Error,
     io::Read,
     process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 const USAGE: &str = "usage: inspect_trace TRACE_ID [--endpoint URL] [--check FILE]
@@ -31,8 +42,11 @@ const USAGE: &str = "usage: inspect_trace TRACE_ID [--endpoint URL] [--check FIL
   --check FILE    compare with the documents in FILE, one a line; - is standard input";
 
 const NOT_FOUND: &str = "X-Ray knows no such trace. It may be too new (a trace is there after some seconds) or over 30 days old, in \
-another region or account, or not sampled. Where Transaction Search is switched on, spans are kept in CloudWatch Logs (aws/spans) and \
-this call finds nothing: look there, or use StartTraceRetrieval.";
+another region or account, or not sampled. It is not in Transaction Search (aws/spans) either.";
+
+/// How often a retrieval is asked for its result, and how long it may take.
+const POLL: Duration = Duration::from_millis(500);
+const POLLS: usize = 240;
 
 #[derive(Debug)]
 struct Arguments {
@@ -51,7 +65,12 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         Some(file) => Some(documents(&read(file)?, &arguments.trace_id)),
         None => None,
     };
-    let segments = match fetch(&client(arguments.endpoint.as_deref()).await, &arguments.trace_id).await {
+    let client = client(arguments.endpoint.as_deref()).await;
+    let found = match fetch(&client, &arguments.trace_id).await {
+        Ok(segments) if segments.is_empty() => retrieve(&client, &arguments.trace_id).await,
+        found => found,
+    };
+    let segments = match found {
         Ok(segments) => segments,
         Err(error) => {
             eprintln!("X-Ray's API: {error}");
@@ -138,6 +157,55 @@ async fn fetch(client: &Client, trace_id: &str) -> Result<Vec<String>, String> {
         if next.is_none() {
             return Ok(segments);
         }
+    }
+}
+
+/// The trace's segments from Transaction Search, which keeps the traces that X-Ray's index does not have.
+async fn retrieve(client: &Client, trace_id: &str) -> Result<Vec<String>, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (from, to) = span_of(trace_id, now);
+    let [from, to] = [from, to].map(|seconds| DateTime::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)));
+    let started = client.start_trace_retrieval().trace_ids(trace_id).start_time(from).end_time(to).send().await;
+    let started = match started {
+        Ok(started) => started,
+        // Where Transaction Search was never switched on.
+        Err(error) if error.as_service_error().is_some_and(StartTraceRetrievalError::is_resource_not_found_exception) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(DisplayErrorContext(error).to_string()),
+    };
+    let mut segments = Vec::new();
+    let mut next: Option<String> = None;
+    for _ in 0..POLLS {
+        let call = client.list_retrieved_traces().set_retrieval_token(started.retrieval_token.clone());
+        let call = call.trace_format(TraceFormatType::Xray).set_next_token(next.take());
+        let answer = call.send().await.map_err(|error| DisplayErrorContext(error).to_string())?;
+        match answer.retrieval_status() {
+            Some(RetrievalStatus::Scheduled | RetrievalStatus::Running) => {
+                tokio::time::sleep(POLL).await;
+                continue;
+            }
+            Some(RetrievalStatus::Complete) => {}
+            other => return Err(format!("the retrieval from Transaction Search ended as {other:?}")),
+        }
+        for span in answer.traces().iter().flat_map(RetrievedTrace::spans) {
+            segments.extend(span.document().map(str::to_owned));
+        }
+        next = answer.next_token;
+        if next.is_none() {
+            return Ok(segments);
+        }
+    }
+    Err("the retrieval from Transaction Search takes longer than two minutes".to_owned())
+}
+
+/// When the trace may have been, in seconds since the epoch. Its id begins with its first second, unless another tracer than X-Ray's made it.
+fn span_of(trace_id: &str, now: u64) -> (u64, u64) {
+    const HOUR: u64 = 3_600;
+    let began = trace_id.split('-').nth(1).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    match began.filter(|began| (now.saturating_sub(30 * 24 * HOUR)..=now).contains(began)) {
+        Some(began) => (began - HOUR, now.min(began + 24 * HOUR) + 1),
+        None => (now.saturating_sub(24 * HOUR), now + 1),
     }
 }
 

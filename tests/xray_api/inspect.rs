@@ -23,6 +23,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         ),
         test_after("inspect_trace --check names what is missing, different and extra", program, different),
         test_after("inspect_trace reads documents that the service has put together", program, nested),
+        test_after("inspect_trace retrieves a trace from Transaction Search, page by page", program, retrieved),
         test_after("inspect_trace mentions Transaction Search when it finds no trace", program, not_found),
     ]
 }
@@ -140,6 +141,17 @@ async fn nested(program: PathBuf) -> Tested {
     let output = inspect(&program, &[TRACE, "--endpoint", &api.endpoint(), "--check", "-"], &lines(&[moved])).await?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure(output.status.code() == Some(1) && said.contains("parent_id"), format!("{output:?}"))
+}
+
+async fn retrieved(program: PathBuf) -> Tested {
+    let (stage, trace_id, printed) = printing().await?;
+    stage.api.keep_in_transaction_search();
+    let output = inspect(&program, &[&trace_id, "--endpoint", &stage.api.endpoint(), "--check", "-"], &lines(&printed)).await?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure(output.status.success(), format!("{output:?}"))?;
+    let trace = stage.traces.trace(&trace_id).ok_or("no trace")?;
+    ensure(said.starts_with(&render::waterfall_in(&trace, render::Color::Off)), said.clone())?;
+    ensure(said.ends_with("4 documents sent, 0 differences\n"), said)
 }
 
 async fn not_found(program: PathBuf) -> Tested {

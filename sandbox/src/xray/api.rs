@@ -15,12 +15,13 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use tokio::{net::TcpListener, task::AbortHandle};
 
-/// `PutTraceSegments`, `BatchGetTraces` and `GetTraceSummaries` over a [`TraceStore`], without TLS and signatures.
+/// `PutTraceSegments`, `BatchGetTraces`, `GetTraceSummaries`, `StartTraceRetrieval` and `ListRetrievedTraces` over a [`TraceStore`], without TLS
+/// and signatures.
 ///
 /// An `aws-sdk-xray` client talks to it with [`endpoint`](Self::endpoint) as its `endpoint_url` and any credentials. It stops when dropped.
 #[derive(Debug)]
@@ -30,9 +31,13 @@ pub struct Api {
     office: Arc<Office>,
 }
 
-/// The calls of `PutTraceSegments`.
+/// The calls of `PutTraceSegments`, and the retrievals.
 #[derive(Debug, Default)]
 struct Office {
+    /// Only retrievals find traces.
+    transaction_search: AtomicBool,
+    /// The traces of each retrieval, and whether it was asked for already. Its place is its token.
+    retrievals: Mutex<Vec<(Vec<String>, bool)>>,
     /// Documents in each call.
     calls: Mutex<Vec<usize>>,
     /// Documents that will not be processed, although they are valid.
@@ -47,7 +52,9 @@ impl Api {
         let office = Arc::<Office>::default();
         let router = Router::new()
             .route("/TraceSegments", post(put_trace_segments).layer(Extension(Arc::clone(&office))))
-            .route("/Traces", post(batch_get_traces))
+            .route("/Traces", post(batch_get_traces).layer(Extension(Arc::clone(&office))))
+            .route("/StartTraceRetrieval", post(start_trace_retrieval).layer(Extension(Arc::clone(&office))))
+            .route("/ListRetrievedTraces", post(list_retrieved_traces).layer(Extension(Arc::clone(&office))))
             .route("/TraceSummaries", post(get_trace_summaries))
             // A call of 50 documents of 64 KB is larger than axum's own limit.
             .layer(DefaultBodyLimit::disable())
@@ -64,6 +71,11 @@ impl Api {
     /// Leaves the next `documents` unprocessed, with the error code `ThrottledException`, as the service does when it is busy.
     pub fn leave_unprocessed(&self, documents: usize) {
         self.office.busy_for.store(documents, Ordering::Relaxed);
+    }
+
+    /// From now on `BatchGetTraces` finds nothing, as with Transaction Search for traces that are not indexed: only retrievals find them.
+    pub fn keep_in_transaction_search(&self) {
+        self.office.transaction_search.store(true, Ordering::Relaxed);
     }
 
     /// How many documents each call of `PutTraceSegments` had.
@@ -99,14 +111,59 @@ async fn put_trace_segments(State(store): State<TraceStore>, Extension(office): 
     answer(StatusCode::OK, &json!({"UnprocessedTraceSegments": unprocessed}))
 }
 
-async fn batch_get_traces(State(store): State<TraceStore>, body: Bytes) -> Response {
+async fn batch_get_traces(State(store): State<TraceStore>, Extension(office): Extension<Arc<Office>>, body: Bytes) -> Response {
     let ids = match list(&body, "TraceIds") {
+        Ok(ids) if office.transaction_search.load(Ordering::Relaxed) => ids.into_iter().take(0).collect(),
         Ok(ids) => ids,
         Err(message) => return invalid(&message),
     };
     let traces: Vec<Value> = ids.iter().filter_map(|id| store.trace(id)).map(|trace| whole(&trace)).collect();
     // The service keeps silent about ids it does not know; unprocessed are those it was too busy for.
     answer(StatusCode::OK, &json!({"Traces": traces, "UnprocessedTraceIds": []}))
+}
+
+async fn start_trace_retrieval(Extension(office): Extension<Arc<Office>>, body: Bytes) -> Response {
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let ids = match list(&body, "TraceIds") {
+        Ok(ids) if (1..=5).contains(&ids.len()) => ids,
+        Ok(_) => return invalid("a retrieval has one to five TraceIds"),
+        Err(message) => return invalid(&message),
+    };
+    match (request["StartTime"].as_f64(), request["EndTime"].as_f64()) {
+        (Some(from), Some(to)) if from < to => {}
+        _ => return invalid("StartTime and EndTime are required, in this order"),
+    }
+    let mut retrievals = office.retrievals.lock().unwrap_or_else(PoisonError::into_inner);
+    retrievals.push((ids, false));
+    answer(StatusCode::OK, &json!({"RetrievalToken": (retrievals.len() - 1).to_string()}))
+}
+
+/// The first call finds the retrieval running. Pages have few spans, so that a caller meets several.
+async fn list_retrieved_traces(
+    State(store): State<TraceStore>,
+    Extension(office): Extension<Arc<Office>>,
+    body: Bytes,
+) -> Response {
+    const SPANS: usize = 2;
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let token = request["RetrievalToken"].as_str().and_then(|token| token.parse::<usize>().ok());
+    let mut retrievals = office.retrievals.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((ids, asked)) = token.and_then(|token| retrievals.get_mut(token)) else {
+        return invalid("there is no such RetrievalToken");
+    };
+    if !std::mem::replace(asked, true) {
+        return answer(StatusCode::OK, &json!({"RetrievalStatus": "RUNNING", "TraceFormat": "XRAY", "Traces": []}));
+    }
+    let from = request["NextToken"].as_str().and_then(|token| token.parse::<usize>().ok()).unwrap_or(0);
+    let traces: Vec<Value> = ids.iter().filter_map(|id| store.trace(id)).map(|trace| whole(&trace)).collect();
+    let spans = traces.iter().flat_map(|trace| {
+        let of_trace = trace["Segments"].as_array().into_iter().flatten();
+        of_trace.map(|span| json!({"Id": trace["Id"], "Duration": trace["Duration"], "Spans": [span]}))
+    });
+    let spans: Vec<Value> = spans.collect();
+    let page: Vec<&Value> = spans.iter().skip(from).take(SPANS).collect();
+    let next = Some(from + SPANS).filter(|next| *next < spans.len()).map(|next| next.to_string());
+    answer(StatusCode::OK, &json!({"RetrievalStatus": "COMPLETE", "TraceFormat": "XRAY", "Traces": page, "NextToken": next}))
 }
 
 fn whole(trace: &Trace) -> Value {
