@@ -14,12 +14,13 @@ use opentelemetry_sdk::{
 };
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::Instant,
 };
 use tokio::sync::oneshot;
@@ -153,9 +154,14 @@ impl Queue for Slot {
             if lock(&self.waiting).is_empty() || !lock(&self.back_off).is_over() {
                 return;
             }
-            let (first, done) = oneshot::channel();
-            tokio::spawn(Arc::clone(&self).draining(Some(first)));
-            self.wait(until, Box::pin(async { _ = done.await })).await;
+            let (first, mut done) = oneshot::channel();
+            let mut draining = Continued(Some(Arc::clone(&self).draining(Some(first))));
+            // In the task of the invocation: a task of its own would cost each invocation a start and two wake-ups.
+            let ended = poll_fn(move |cx| match draining.poll(cx) {
+                Poll::Pending => Pin::new(&mut done).poll(cx).map(drop),
+                Poll::Ready(()) => Poll::Ready(()),
+            });
+            self.wait(until, Box::pin(ended)).await;
         })
     }
 
@@ -170,6 +176,28 @@ impl Queue for Slot {
             };
             self.wait(until, Box::pin(all)).await;
         })
+    }
+}
+
+/// Work that continues in a separate task if it is dropped before its end.
+struct Continued(Option<Flushing>);
+
+impl Continued {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.0.as_mut().map_or(Poll::Ready(()), |work| work.as_mut().poll(cx));
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl Drop for Continued {
+    fn drop(&mut self) {
+        let runtime = tokio::runtime::Handle::try_current();
+        if let (Some(work), Ok(runtime)) = (self.0.take(), runtime) {
+            runtime.spawn(work);
+        }
     }
 }
 
