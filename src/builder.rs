@@ -138,9 +138,12 @@ impl Builder {
         self
     }
 
-    /// How to treat a caller that a W3C `traceparent` names. Default: its trace is continued.
+    /// How to treat a caller that a W3C `traceparent` names, for every source. Default: an invocation continues its caller's trace, and each
+    /// message of an SQS batch links to its own caller.
+    ///
+    /// With [`TraceParent::Continue`] a request is one trace through API, queue and worker.
     pub fn trace_parent(mut self, parent: TraceParent) -> Self {
-        self.settings.trace_parent = parent;
+        self.settings.trace_parent = Some(parent);
         self
     }
 
@@ -352,6 +355,26 @@ impl Builder {
         self
     }
 
+    /// How many calls of one invocation that send messages carry a sampled trace. Default: 100, the most
+    /// [links of a trace](https://docs.aws.amazon.com/xray/latest/devguide/xray-tracelinking.html) in X-Ray.
+    ///
+    /// X-Ray links the trace of a sender with the trace of each consumer. AWS warns that an invocation which sends many messages can exceed the size of
+    /// a trace, and recommends to send some of them without sampling. Calls beyond the limit carry `Sampled=0`: they have spans, and their consumers are
+    /// neither sampled nor linked. The invocation's annotation `sends_not_sampled` counts them, and the first is logged (`sends_not_sampled`).
+    ///
+    /// It concerns `SendMessage`, `SendMessageBatch`, `Publish`, `PublishBatch`, `PutEvents` and `PutRecords`, by clients of `aws_sdk`. A batch
+    /// is one call. Your exporters' sampling is not affected. With 0 no consumer is sampled; `usize::MAX` is no limit.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::Lifecycle;
+    ///
+    /// let life = Lifecycle::builder().trace_sends(20).build();
+    /// ```
+    pub fn trace_sends(mut self, calls: usize) -> Self {
+        self.settings.trace_sends = calls;
+        self
+    }
+
     /// The time that all initializers of the Init phase have together. Default: 9 s, one less than the platform's limit; none
     /// where the platform allows minutes (provisioned concurrency, SnapStart, Managed Instances).
     pub fn init_budget(mut self, budget: Duration) -> Self {
@@ -550,7 +573,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Each variable, and the method that sets the same in code.
-    const BOTH: [(&str, &str); 27] = [
+    const BOTH: [(&str, &str); 28] = [
         ("LOG", "log"),
         ("LOG_SPAN_FIELDS", "log_span_fields"),
         ("LOG_STANDARD_KEYS", "log_standard_keys"),
@@ -568,6 +591,7 @@ mod tests {
         ("TRACE_BUDGET", "trace_budget"),
         ("TRACE_VARIABLE", "trace_variable"),
         ("TRACE_AWS_ERROR_MESSAGES", "aws_error_messages"),
+        ("TRACE_SENDS", "trace_sends"),
         ("INIT_BUDGET", "init_budget"),
         ("DEADLINE", "deadline"),
         ("DEADLINE_GRACE", "grace"),

@@ -3,7 +3,6 @@
 #[cfg(feature = "sqs")]
 use crate::context;
 use crate::{
-    TraceParent,
     propagation::{Fields, Remote},
     settings::Settings,
     trace::{TRACER, exception},
@@ -29,7 +28,7 @@ impl Producer {
         let propagators = settings.propagators();
         let header = header.filter(|_| propagators.xray).map(TraceHeader::parse).filter(|header| header.root().is_some());
         let remote = fields.read(propagators);
-        let continues = settings.trace_parent == TraceParent::Continue;
+        let continues = settings.continues_messages();
         (header.is_some() || remote.is_some()).then_some(Self { header, remote, continues })
     }
 

@@ -108,6 +108,8 @@ warnings! {
     NotSampled = "not_sampled", Info,
         "this invocation is not sampled: enable active tracing (`TracingConfig: Active`) to see invocations in X-Ray";
     TraceHeaderIgnored = "trace_header_ignored", Warn, "a part of the trace header is invalid and was ignored";
+    SendsNotSampled = "sends_not_sampled", Warn,
+        "an invocation makes more calls that send messages than may be sampled: the others carry `Sampled=0`; see `Builder::trace_sends`";
     TraceContextCut = "trace_context_cut", Warn, "a `tracestate` or a `baggage` is beyond its limit and is sent on without some members";
     TraceContextNotSent = "trace_context_not_sent", Warn, "a message or an invocation has no room for W3C's trace context, which is left out";
     SubscriberRecordsNothing = "subscriber_records_nothing", Warn,

@@ -12,7 +12,7 @@
 //! | `LAMBDA_LIFECYCLE_TRACE` | `on`, `off`: record and send spans | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_FILTER` | which spans are recorded: `info,my_crate=debug` | `info` |
 //! | `LAMBDA_LIFECYCLE_TRACE_EVENTS` | which events of `tracing` become events of their span: `off`, `error`, `warn`, `info`, `debug`, `trace` | `error` |
-//! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | a caller that a W3C `traceparent` names: `continue` its trace, or `link` to it | `continue` |
+//! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | a caller that a W3C `traceparent` names: `continue` its trace, or `link` to it | `continue`; for a message of an SQS batch `link` |
 //! | `OTEL_PROPAGATORS` | which trace contexts are read and sent: `xray`, `tracecontext`, `baggage`, or `none` | `xray`; with an exporter all three |
 //! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none`, `api` with the feature `xray-api`, `otlp-udp` with the feature of that name | `udp` |
 //! | `LAMBDA_LIFECYCLE_TRACE_PRINT` | `on`, `off`: write each finished document to standard output too, to compare it with what X-Ray shows | `off` |
@@ -20,6 +20,7 @@
 //! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | the most bytes that are sent of one trace: X-Ray accepts 500,000, and Lambda's own segments need some of them | `480000` |
 //! | `LAMBDA_LIFECYCLE_TRACE_VARIABLE` | `on`, `off`: set `_X_AMZN_TRACE_ID` for each invocation, if invocations run one at a time: see [`Builder::trace_variable`](crate::Builder::trace_variable) | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES` | `on`, `off`: record the message of an AWS service's error in addition to its code; messages can repeat request data | `off` |
+//! | `LAMBDA_LIFECYCLE_TRACE_SENDS` | how many calls of one invocation that send messages carry a sampled trace: see [`Builder::trace_sends`](crate::Builder::trace_sends) | `100` |
 //! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all initializers of the Init phase | `9000`; none where the platform allows minutes |
 //! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and send an error response before the deadline | `on` |
 //! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the error response | 5 %, 50 to 500 |
@@ -107,11 +108,10 @@ impl Export {
 /// How to treat a caller that a W3C `traceparent` names, in a request, an invocation or a message.
 ///
 /// It is read if [`Propagator::TraceContext`](crate::Propagator::TraceContext) is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TraceParent {
     /// The work is done in the caller's trace, below the caller's span.
-    #[default]
     Continue,
     /// The work is done in the trace that X-Ray's header names, and links to the caller.
     Link,
@@ -134,6 +134,9 @@ pub enum Unfinished {
 /// The bytes of a trace that may be needed by the service's segments and by the documents of invocations in progress.
 const LAMBDAS_OWN: usize = 20_000;
 
+/// Links that X-Ray shows of one trace.
+const LINKS_OF_A_TRACE: usize = 100;
+
 /// The keys that every line of the log has.
 #[derive(Clone, Default)]
 pub(crate) struct LogKeys {
@@ -155,7 +158,8 @@ pub(crate) struct Settings {
     pub(crate) trace: bool,
     pub(crate) trace_filter: Targets,
     pub(crate) trace_events: LevelFilter,
-    pub(crate) trace_parent: TraceParent,
+    /// `None`: the default, which depends on what came with the caller.
+    pub(crate) trace_parent: Option<TraceParent>,
     /// `None`: the default, which depends on the destinations.
     pub(crate) propagators: Option<Propagators>,
     pub(crate) export: Export,
@@ -164,6 +168,7 @@ pub(crate) struct Settings {
     pub(crate) trace_budget: usize,
     pub(crate) trace_variable: bool,
     pub(crate) aws_error_messages: bool,
+    pub(crate) trace_sends: usize,
     /// `None`: the default, if the platform's limit is short.
     pub(crate) init_budget: Option<Duration>,
     pub(crate) deadline: bool,
@@ -191,7 +196,7 @@ impl Default for Settings {
             trace: true,
             trace_filter: Targets::new().with_default(tracing::Level::INFO),
             trace_events: LevelFilter::ERROR,
-            trace_parent: TraceParent::default(),
+            trace_parent: None,
             propagators: None,
             export: Export::default(),
             trace_print: false,
@@ -199,6 +204,7 @@ impl Default for Settings {
             trace_budget: MAX_TRACE - LAMBDAS_OWN,
             trace_variable: true,
             aws_error_messages: false,
+            trace_sends: LINKS_OF_A_TRACE,
             init_budget: None,
             deadline: true,
             grace: None,
@@ -237,6 +243,7 @@ impl fmt::Debug for Settings {
             .field("trace_budget", &self.trace_budget)
             .field("trace_variable", &self.trace_variable)
             .field("aws_error_messages", &self.aws_error_messages)
+            .field("trace_sends", &self.trace_sends)
             .field("init_budget", &self.init_budget)
             .field("deadline", &self.deadline)
             .field("grace", &self.grace)
@@ -265,6 +272,17 @@ impl Settings {
     /// True where invocations keep lines below the log's level.
     pub(crate) fn keeps_lines(&self) -> bool {
         self.log && directives::highest_level(&self.log_buffer) > LevelFilter::OFF
+    }
+
+    /// True if an invocation continues the trace of the caller that W3C's fields name.
+    pub(crate) fn continues_invocations(&self) -> bool {
+        self.trace_parent != Some(TraceParent::Link)
+    }
+
+    /// True if a message of a batch does. By default it links to its caller: a batch has several, and X-Ray's documents are the same
+    /// with and without an exporter.
+    pub(crate) fn continues_messages(&self) -> bool {
+        self.trace_parent == Some(TraceParent::Continue)
     }
 
     /// The trace contexts that are read and sent.
@@ -342,8 +360,8 @@ impl Settings {
         let levels = "off, error, warn, info, debug or trace";
         reader.set(TRACE_EVENTS, levels, &mut self.trace_events, |text| text.parse().ok());
         reader.set("LAMBDA_LIFECYCLE_TRACE_PARENT", "continue or link", &mut self.trace_parent, |text| match text {
-            "continue" => Some(TraceParent::Continue),
-            "link" => Some(TraceParent::Link),
+            "continue" => Some(Some(TraceParent::Continue)),
+            "link" => Some(Some(TraceParent::Link)),
             _ => None,
         });
         reader.propagators("OTEL_PROPAGATORS", &mut self.propagators);
@@ -362,6 +380,7 @@ impl Settings {
         reader.set("LAMBDA_LIFECYCLE_TRACE_BUDGET", "a number of bytes", &mut self.trace_budget, |text| text.parse().ok());
         reader.switch("LAMBDA_LIFECYCLE_TRACE_VARIABLE", &mut self.trace_variable);
         reader.switch("LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES", &mut self.aws_error_messages);
+        reader.set("LAMBDA_LIFECYCLE_TRACE_SENDS", "a number of calls", &mut self.trace_sends, |text| text.parse().ok());
         reader.set("LAMBDA_LIFECYCLE_INIT_BUDGET", MILLISECONDS, &mut self.init_budget, |text| milliseconds(text).map(Some));
         reader.switch("LAMBDA_LIFECYCLE_DEADLINE", &mut self.deadline);
         reader.set("LAMBDA_LIFECYCLE_DEADLINE_GRACE", MILLISECONDS, &mut self.grace, |text| milliseconds(text).map(Some));
@@ -574,6 +593,7 @@ mod tests {
             "LAMBDA_LIFECYCLE_LOG",
             "LAMBDA_LIFECYCLE_TRACE_EXPORT",
             "LAMBDA_LIFECYCLE_TRACE_BUDGET",
+            "LAMBDA_LIFECYCLE_TRACE_SENDS",
             "LAMBDA_LIFECYCLE_DEADLINE_RESERVE",
             "LAMBDA_LIFECYCLE_AFTER_RESPONSE",
         ] {

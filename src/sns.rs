@@ -25,7 +25,7 @@
 //! message delivery, else with [`from_sns`](crate::sqs::Batch::from_sns).
 
 use crate::{
-    Invocation, TraceParent, decode,
+    Invocation, decode,
     handler::Handler,
     hop::{self, Producer, consumer},
     lenient::null_as_default,
@@ -236,7 +236,7 @@ fn begin(invocation: &Invocation, notification: &Notification<String>) -> Option
     let settings = &invocation.shared().settings;
     let mut links = Vec::new();
     // A caller whose trace is continued is already the invocation's parent.
-    if settings.propagators().trace_context && settings.trace_parent == TraceParent::Link {
+    if settings.propagators().trace_context && !settings.continues_invocations() {
         let producer = Producer::read(settings, None, &Fields::from_names(|name| notification.attribute(name)));
         links.extend(producer.iter().flat_map(Producer::contexts).map(Link::with_context));
     }

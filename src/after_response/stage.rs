@@ -158,7 +158,9 @@ async fn background_work(invocation: &Invocation, context: &OtelContext) -> Done
                 span.set_status(opentelemetry::trace::Status::error("unfinished work after the response"));
             }
             // The invocation's own document is already being sent.
-            for annotation in invocation.notes().annotations.drain(..) {
+            let sends = invocation.notes().take_unsampled_sends();
+            let annotations = std::mem::take(&mut invocation.notes().annotations);
+            for annotation in annotations.into_iter().chain(sends) {
                 span.set_attribute(annotation);
             }
             span.end();

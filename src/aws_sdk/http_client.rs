@@ -79,7 +79,10 @@ impl HttpConnector for TracedConnector {
             return self.0.call(request);
         };
         let span = trace::is_recorded(&invocation).then(|| begin(&request));
-        let header = super::header_of_call(&invocation, span.as_ref());
+        let header = match &span {
+            Some(span) => super::outgoing(&invocation, span, &operation(&request), number(&request) > 1).header,
+            None => super::header_of_call(&invocation, None),
+        };
         if header.root().is_some() {
             // The header is not signed. An invalid one would fail the user's call.
             let _ = request.headers_mut().try_insert(TRACE_HEADER, header.to_string());

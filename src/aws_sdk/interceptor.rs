@@ -30,15 +30,13 @@ use aws_smithy_types::{
 use aws_types::region::Region;
 use opentelemetry::{
     KeyValue,
-    trace::{Span as _, SpanBuilder, SpanKind},
+    trace::{Span as _, SpanBuilder, SpanContext, SpanKind},
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Operations that send messages: PRODUCER in OpenTelemetry's terms.
-const SENDS: [&str; 6] = ["SendMessage", "SendMessageBatch", "Publish", "PublishBatch", "PutEvents", "PutRecords"];
 /// The time limit of a call that starts when the time is over.
 const LAST_TRY: Duration = Duration::from_millis(10);
 
@@ -63,6 +61,8 @@ pub(super) struct Traced;
 struct Call {
     span: Mutex<Option<ClientSpan>>,
     header: String,
+    /// What W3C's fields name as the caller.
+    caller: SpanContext,
     /// Whether the messages of errors are recorded too.
     messages: bool,
 }
@@ -111,7 +111,7 @@ impl Intercept for TraceInterceptor {
         // The operation's name is first known here.
         let Some(metadata) = config.load::<Metadata>() else { return Ok(()) };
         let Some(invocation) = Invocation::try_current().filter(trace::is_recorded) else { return Ok(()) };
-        let kind = if SENDS.contains(&metadata.name()) { SpanKind::Producer } else { SpanKind::Client };
+        let kind = if super::sends(metadata.name()) { SpanKind::Producer } else { SpanKind::Client };
         let mut attributes = Vec::with_capacity(8);
         attributes.push(KeyValue::new("rpc.system", "aws-api"));
         attributes.push(KeyValue::new("rpc.service", metadata.service().to_string()));
@@ -123,10 +123,11 @@ impl Intercept for TraceInterceptor {
             .with_kind(kind)
             .with_attributes(attributes);
         let span = ClientSpan::begin(builder);
-        let header = super::header_of_call(&invocation, Some(&span)).to_string();
+        let outgoing = super::outgoing(&invocation, &span, metadata.name(), false);
         config.interceptor_state().store_put(Call {
             span: Mutex::new(Some(span)),
-            header,
+            header: outgoing.header.to_string(),
+            caller: outgoing.caller,
             messages: invocation.shared().settings.aws_error_messages,
         });
         Ok(())
@@ -143,8 +144,7 @@ impl Intercept for TraceInterceptor {
         if !invocation.shared().settings.propagators().has_w3c() {
             return Ok(());
         }
-        let call = config.load::<Call>().and_then(|call| call.span().as_ref().map(|span| span.context().clone()));
-        let fields = trace::outgoing_fields(&invocation, call.as_ref());
+        let fields = trace::outgoing_fields(&invocation, config.load::<Call>().map(|call| &call.caller));
         if let Some(metadata) = config.load::<Metadata>() {
             carry(metadata.service(), metadata.name(), context.request_mut(), &fields);
         }

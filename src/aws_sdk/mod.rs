@@ -113,6 +113,11 @@
 //! only if [`Builder::aws_error_messages`](crate::Builder::aws_error_messages) asks for it, because services repeat request data
 //! in it. A call that is dropped ends as cancelled.
 //!
+//! # Many messages in one invocation
+//!
+//! X-Ray shows 100 links of a trace, and a trace with more may be incomplete. So only the first 100 calls of an invocation that send messages
+//! carry a sampled trace; [`Builder::trace_sends`](crate::Builder::trace_sends) sets another limit. Further calls are recorded and carry `Sampled=0`.
+//!
 //! # Messages of several traces in one call
 //!
 //! A call's header applies to all its messages. If they belong to different traces, each entry can have its own: call
@@ -152,14 +157,16 @@ pub use roots::{Roots, RootsError};
 
 use crate::{
     Invocation,
+    notice::{self, Data, Warning},
     trace::{self, ClientSpan},
-    xray::TraceHeader,
+    xray::{Sampled, TraceHeader},
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use opentelemetry::{
     KeyValue,
-    trace::{Span as _, Status},
+    trace::{Span as _, SpanContext, SpanId, Status},
 };
+use std::sync::Once;
 
 /// The longest `TraceHeader` that EventBridge accepts.
 const LONGEST_HEADER: usize = 500;
@@ -187,6 +194,47 @@ fn header_of_call(invocation: &Invocation, call: Option<&ClientSpan>) -> TraceHe
     } else {
         invocation.received_header().clone()
     }
+}
+
+/// Operations that send messages: PRODUCER in OpenTelemetry's terms.
+const SENDS: [&str; 6] = ["SendMessage", "SendMessageBatch", "Publish", "PublishBatch", "PutEvents", "PutRecords"];
+
+/// True for an operation that sends messages.
+fn sends(operation: &str) -> bool {
+    SENDS.contains(&operation)
+}
+
+/// False if the invocation has made as many calls that send messages as may be sampled.
+fn may_sample(invocation: &Invocation, retry: bool) -> bool {
+    static LOGGED: Once = Once::new();
+    let admitted = invocation.notes().sends.admit(invocation.shared().settings.trace_sends, retry);
+    if !admitted {
+        LOGGED.call_once(|| notice::log(Warning::SendsNotSampled, Data::default()));
+    }
+    admitted
+}
+
+/// The caller, as the headers of a call name it.
+struct Outgoing {
+    header: TraceHeader,
+    /// For W3C's fields.
+    caller: SpanContext,
+}
+
+/// What goes with a call that has a span. Of calls that send messages only so many carry a sampled trace.
+fn outgoing(invocation: &Invocation, span: &ClientSpan, operation: &str, retry: bool) -> Outgoing {
+    let header = header_of_call(invocation, Some(span));
+    let caller = span.context().clone();
+    if !sends(operation) || header.sampled() != Sampled::Yes || may_sample(invocation, retry) {
+        return Outgoing { header, caller };
+    }
+    let header = header.with_parent(header.parent().unwrap_or(SpanId::INVALID), Sampled::No);
+    if invocation.wanted().exporters {
+        return Outgoing { header, caller };
+    }
+    let flags = caller.trace_flags().with_sampled(false);
+    let caller = SpanContext::new(caller.trace_id(), caller.span_id(), flags, false, caller.trace_state().clone());
+    Outgoing { header, caller }
 }
 
 fn describe_response(span: &mut ClientSpan, response: &HttpResponse) {

@@ -24,6 +24,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::SpanData;
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     sync::{
         Mutex as SyncMutex, MutexGuard, Once, OnceLock, PoisonError,
@@ -44,6 +45,9 @@ const SMALL: usize = 400;
 /// Encoders that are kept for the next invocation.
 const KEPT: usize = 4;
 
+/// Continued invocations whose spans may still end when they are over.
+const REMEMBERED: usize = 256;
+
 /// The main span of a group that is sent together, and the trace that the others belong to. The main span's document has the
 /// number of spans that were left out.
 #[derive(Clone, Debug)]
@@ -63,28 +67,6 @@ impl Sending {
     pub(super) fn rootless(&self) -> Option<SpanId> {
         (self.frame.parent_id() == SpanId::INVALID && !self.continued).then_some(self.main)
     }
-
-    fn frame_of(&self, span: &SpanData) -> Frame {
-        if span.span_context.span_id() == self.main && span.span_kind == SpanKind::Server {
-            self.frame.clone()
-        } else {
-            self.frame_of_part(span)
-        }
-    }
-
-    fn frame_of_part(&self, span: &SpanData) -> Frame {
-        if self.here == Some(span.span_context.trace_id()) {
-            Frame::under(self.frame.trace_id(), span.parent_span_id)
-        } else {
-            frame_elsewhere(span)
-        }
-    }
-}
-
-/// A message's work in its producer's trace does not belong to this function's segment.
-fn frame_elsewhere(span: &SpanData) -> Frame {
-    let frame = Frame::of(span);
-    if span.parent_span_is_remote { frame.segment() } else { frame }
 }
 
 /// The documents of one lifecycle, and their destination.
@@ -106,6 +88,8 @@ pub(crate) struct Documents {
     encoders: SyncMutex<Vec<Encoder>>,
     trace_budget: usize,
     budget: SyncMutex<Budget>,
+    /// Invocations that continued a W3C trace, the newest last: the trace of their spans, their own span, and the position of its document.
+    continued: SyncMutex<VecDeque<(TraceId, SpanId, Frame)>>,
     /// The bytes that wait for the pace.
     queued: AtomicUsize,
 }
@@ -184,6 +168,48 @@ impl Documents {
     #[allow(clippy::unused_self, reason = "the same call with and without the feature")]
     pub(super) fn take_unsampled(&self) -> bool {
         false
+    }
+
+    /// Remembers where X-Ray shows an invocation that continued a W3C trace: some of its spans may end later, and are sent with the spans of
+    /// another invocation.
+    pub(crate) fn remember(&self, trace: TraceId, own: SpanId, frame: Frame) {
+        let mut continued = lock(&self.continued);
+        if continued.len() >= REMEMBERED {
+            continued.pop_front();
+        }
+        continued.push_back((trace, own, frame));
+    }
+
+    fn frame_of(&self, span: &SpanData, sending: &Sending) -> Frame {
+        if span.span_context.span_id() == sending.main && span.span_kind == SpanKind::Server {
+            sending.frame.clone()
+        } else {
+            self.frame_of_part(span, sending)
+        }
+    }
+
+    fn frame_of_part(&self, span: &SpanData, sending: &Sending) -> Frame {
+        if sending.here == Some(span.span_context.trace_id()) {
+            Frame::under(sending.frame.trace_id(), span.parent_span_id)
+        } else {
+            self.frame_elsewhere(span)
+        }
+    }
+
+    /// A message's work in its producer's trace does not belong to this function's segment. The work of an earlier invocation does.
+    fn frame_elsewhere(&self, span: &SpanData) -> Frame {
+        let (trace, id) = (span.span_context.trace_id(), span.span_context.span_id());
+        let continued = lock(&self.continued);
+        match continued
+            .iter()
+            .rev()
+            .find(|(continued, own, _)| *continued == trace && (*own == id || !span.parent_span_is_remote))
+        {
+            Some((_, own, frame)) if *own == id => frame.clone(),
+            Some((.., frame)) => Frame::under(frame.trace_id(), span.parent_span_id),
+            None if span.parent_span_is_remote => Frame::of(span).segment(),
+            None => Frame::of(span),
+        }
     }
 
     /// False if X-Ray is disabled.
@@ -347,7 +373,7 @@ impl Documents {
     /// Writes the documents of all spans, regardless of the budget.
     fn encode_all(&self, encoder: &mut Encoder, spans: &[SpanData], sending: Option<&Sending>) {
         for span in spans.iter().filter(|span| is_for_xray(span)) {
-            let frame = sending.map_or_else(|| frame_elsewhere(span), |sending| sending.frame_of(span));
+            let frame = sending.map_or_else(|| self.frame_elsewhere(span), |sending| self.frame_of(span, sending));
             encoder.push(span, &frame);
         }
         self.print(encoder);
@@ -449,7 +475,7 @@ impl Documents {
         let others = if only_main { &[] } else { spans };
         let others = others.iter().filter(|span| is_for_xray(span) && !is_main(span));
         for (index, span) in others.enumerate() {
-            encoder.push(span, &sending.frame_of_part(span));
+            encoder.push(span, &self.frame_of_part(span, sending));
             if index % YIELDS == YIELDS - 1 {
                 tokio::task::yield_now().await;
             }
@@ -459,7 +485,7 @@ impl Documents {
             Some(span) => {
                 let others = spans.iter().filter(|span| is_for_xray(span)).count() - 1;
                 let unwritten = if only_main { u32::try_from(others).unwrap_or(u32::MAX) } else { 0 };
-                let frame = sending.frame_of(span);
+                let frame = self.frame_of(span, sending);
                 let frame = if unwritten > 0 { frame.left_out(unwritten) } else { frame };
                 unwritten + encoder.finish(Some((span, frame)), &mut budget)
             }

@@ -101,6 +101,11 @@ impl SpanBuffer {
         std::mem::take(&mut self.lock().finished)
     }
 
+    /// The invocation's own span, if one has started.
+    pub(crate) fn own(&self) -> Option<Own> {
+        self.lock().own.clone()
+    }
+
     /// Takes the open spans, and the invocation's own one of them. Their ends are not recorded afterwards.
     pub(crate) fn take_open(&self) -> (Option<Own>, Vec<SpanData>) {
         let mut buffered = self.lock();

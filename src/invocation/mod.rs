@@ -12,6 +12,8 @@ mod measured;
 #[cfg(feature = "metrics-emf")]
 mod metrics;
 mod outcome;
+#[cfg(feature = "aws-sdk")]
+mod sends;
 mod shared;
 
 pub use annotation::AnnotationValue;
@@ -36,8 +38,8 @@ use crate::{
     ids::ProcessIds,
     notice::{self, Data, Warning},
     propagation::Remote,
-    settings::{Settings, TraceParent},
-    xray::{Frame, TraceHeader},
+    settings::Settings,
+    xray::{Decided, Frame, Sampled, TraceHeader},
 };
 use http::HeaderValue;
 use opentelemetry::{
@@ -117,7 +119,7 @@ pub(crate) struct Facts {
 
 impl Facts {
     fn continued(&self, settings: &Settings) -> Option<&SpanContext> {
-        self.remote.as_ref().filter(|_| settings.trace_parent == TraceParent::Continue)?.parent.as_ref()
+        self.remote.as_ref().filter(|_| settings.continues_invocations())?.parent.as_ref()
     }
 }
 
@@ -155,6 +157,8 @@ pub(crate) struct Notes {
     pub(crate) request_invalid: bool,
     /// The body of a streamed response broke off, so the caller has only a part of it.
     pub(crate) stream_broken: bool,
+    #[cfg(feature = "aws-sdk")]
+    pub(crate) sends: sends::Sends,
     /// Errors that were logged outside of any span of `tracing`.
     pub(crate) errors: u32,
     /// Other events that were recorded outside of any.
@@ -359,10 +363,13 @@ impl Invocation {
         if let Some(remote) = &self.0.facts.remote {
             context = remote.with_baggage(context);
         }
-        match self.parent() {
-            Some(parent) => context.with_remote_span_context(parent.clone()),
-            None => context,
+        let Some(parent) = self.parent() else { return context };
+        let header = self.received_header();
+        let decision = if parent.is_sampled() { Sampled::Yes } else { Sampled::No };
+        if header.sampled() != decision || header.root() != Some(parent.trace_id()) {
+            context = context.with_value(Decided(header.clone()));
         }
+        context.with_remote_span_context(parent.clone())
     }
 
     /// True if a destination gets this invocation's spans.
@@ -550,6 +557,11 @@ impl Invocation {
 
     /// Ends the invocation. Its spans that have not been sent are sent with the next one's.
     pub(crate) fn close_spans(&self) {
+        if self.continued().is_some()
+            && let Some(own) = self.0.spans.own()
+        {
+            self.0.shared.destinations.documents().remember(own.trace, own.id, own.frame);
+        }
         for span in self.0.spans.close() {
             self.0.shared.late.keep(span);
         }

@@ -11,7 +11,7 @@ use crate::{
     invocation::{CURRENT, Shared, Work},
     metrics,
     runtime::is_of_loop,
-    trace::{self, Recording},
+    trace::{self, Recording, Trigger},
 };
 use bytes::Bytes;
 use lambda_runtime::{Error, LambdaInvocation};
@@ -102,11 +102,15 @@ where
     }
 
     fn call(&mut self, mut event: LambdaInvocation) -> Self::Future {
-        let remote = trace::remote(&self.shared.settings, &event.parts.headers, &event.body);
+        let mut trigger = None;
+        let remote = trace::remote(&self.shared.settings, &event.parts.headers, &event.body, &mut trigger);
         let invocation = Invocation::begin(&self.shared, &event.context, Some(&event.parts.headers), remote, true);
         let recording = Recording::begin(invocation.is_recorded());
-        let context =
-            if invocation.is_recorded() { trace::begin(&invocation, &event.body) } else { invocation.context_without_span() };
+        let context = if invocation.is_recorded() {
+            trace::begin(&invocation, trigger.unwrap_or_else(|| Trigger::recognize(&event.body)))
+        } else {
+            invocation.context_without_span()
+        };
         trace::adopt_init(&invocation, &context);
         if let Some(slept) = invocation.idle() {
             self.shared.hooks.run_thaw(slept);

@@ -91,7 +91,7 @@ impl BatchSpan {
         // If X-Ray records the batch, the header is sent on unchanged.
         let apart = header.filter(|_| refused && self.wanted.xray).map(|header| Scope { wanted, header: header.clone() });
         if let Some(scope) = apart.as_ref().filter(|_| !wanted.anywhere()) {
-            let context = with_baggage(self.context().with_value(scope.clone()));
+            let context = with_baggage(scope.clone().within(self.context()));
             return MessageSpan::WithoutSpan(match caller {
                 Some(caller) => context.with_remote_span_context(caller.clone()),
                 None => context,
@@ -106,13 +106,13 @@ impl BatchSpan {
         let parent = with_baggage(match (caller, continued, apart) {
             (Some(caller), ..) => self.context_of(caller, header, wanted),
             (None, Some(header), _) => self.context_in(header, wanted),
-            (None, None, Some(scope)) => self.context().with_value(scope),
+            (None, None, Some(scope)) => scope.within(self.context()),
             (None, None, None) => self.context().clone(),
         });
         if self.begun.fetch_add(1, Ordering::Relaxed) < self.options.budget {
             return MessageSpan::Recorded(begin(span, &parent));
         }
-        let context = self.context().with_value(self.silent.clone());
+        let context = self.silent.clone().within(self.context());
         let span = Some(Box::new(span.with_start_time(SystemTime::now())));
         MessageSpan::OverBudget(LateSpan { context, parent, span })
     }
@@ -125,12 +125,12 @@ impl BatchSpan {
         } else {
             came.clone()
         };
-        self.context().with_value(Scope { wanted, header }).with_remote_span_context(caller.clone())
+        Scope { wanted, header }.within(self.context()).with_remote_span_context(caller.clone())
     }
 
     /// A context in the producer's trace.
     fn context_in(&self, header: &TraceHeader, wanted: Wanted) -> Context {
-        let context = self.context().with_value(Scope { wanted, header: header.clone() });
+        let context = Scope { wanted, header: header.clone() }.within(self.context());
         match header.span_context() {
             Some(remote) => context.with_remote_span_context(remote),
             None => context,

@@ -8,23 +8,28 @@ use crate::{
 use http::HeaderMap;
 
 /// The caller's context from the client context or the event, in the formats that are in use. Each message of a batch has its own
-/// caller.
-pub(crate) fn remote(settings: &Settings, headers: &HeaderMap, event: &[u8]) -> Option<Box<Remote>> {
+/// caller. An event that has to be recognized for it leaves its `trigger`.
+pub(crate) fn remote(
+    settings: &Settings,
+    headers: &HeaderMap,
+    event: &[u8],
+    trigger: &mut Option<Trigger>,
+) -> Option<Box<Remote>> {
     let propagators = settings.propagators();
-    if propagators.has_w3c() { read(propagators, headers, event) } else { None }
+    if propagators.has_w3c() { read(propagators, headers, event, trigger) } else { None }
 }
 
 #[cold]
 #[inline(never)]
-fn read(propagators: Propagators, headers: &HeaderMap, event: &[u8]) -> Option<Box<Remote>> {
+fn read(propagators: Propagators, headers: &HeaderMap, event: &[u8], trigger: &mut Option<Trigger>) -> Option<Box<Remote>> {
     let context = headers.get("lambda-runtime-client-context");
     let of_context =
         context.and_then(|context| of_client_context(context.as_bytes())).and_then(|fields| fields.read(propagators));
-    of_context.or_else(|| of_event(event)?.read(propagators))
+    of_context.or_else(|| of_event(event, *trigger.insert(Trigger::recognize(event)))?.read(propagators))
 }
 
-fn of_event(event: &[u8]) -> Option<Fields<'_>> {
-    match Trigger::recognize(event) {
+fn of_event(event: &[u8], trigger: Trigger) -> Option<Fields<'_>> {
+    match trigger {
         Trigger::ApiGatewayV1
         | Trigger::ApiGatewayV2
         | Trigger::FunctionUrl
@@ -50,7 +55,10 @@ mod tests {
         let settings = Settings { propagators: Propagators::parse(propagators, |_| ()), ..Settings::default() };
         let mut headers = HeaderMap::new();
         headers.insert("lambda-runtime-client-context", context.parse().expect("a header"));
-        let remote = remote(&settings, &headers, event.to_string().as_bytes())?;
+        let (event, mut trigger) = (event.to_string(), None);
+        let remote = remote(&settings, &headers, event.as_bytes(), &mut trigger);
+        assert!(trigger.is_none_or(|trigger| trigger == Trigger::recognize(event.as_bytes())));
+        let remote = remote?;
         Some(remote.parent.map(|parent| parent.span_id().to_string()).unwrap_or_default())
     }
 

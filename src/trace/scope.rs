@@ -1,5 +1,7 @@
 //! A part of an invocation with a separate trace, or without one: the work of one message.
 
+#[cfg(feature = "sqs")]
+use crate::xray::Decided;
 use crate::{Invocation, context, export::Wanted, propagation::Fields, xray::TraceHeader};
 use opentelemetry::{
     Context,
@@ -13,6 +15,14 @@ pub(crate) struct Scope {
     pub(crate) wanted: Wanted,
     /// Used in place of the invocation's.
     pub(crate) header: TraceHeader,
+}
+
+impl Scope {
+    /// The same context for this part of the invocation.
+    #[cfg(feature = "sqs")]
+    pub(crate) fn within(self, context: &Context) -> Context {
+        context.with_value(Decided(self.header.clone())).with_value(self)
+    }
 }
 
 /// True if spans are stored: in a traced invocation, unless this part of it is excluded.

@@ -22,9 +22,8 @@ use std::time::SystemTime;
 /// Names and attributes follow OpenTelemetry's conventions for
 /// [FaaS](https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/) and
 /// [AWS Lambda](https://opentelemetry.io/docs/specs/semconv/faas/aws-lambda/).
-pub(crate) fn begin(invocation: &Invocation, event: &[u8]) -> Context {
+pub(crate) fn begin(invocation: &Invocation, trigger: Trigger) -> Context {
     let environment = Environment::current();
-    let trigger = Trigger::recognize(event);
     let mut attributes = Vec::with_capacity(12);
     attributes.push(KeyValue::new("faas.invocation_id", invocation.request_id().to_owned()));
     attributes.push(KeyValue::new("faas.trigger", trigger.as_faas_trigger()));
@@ -75,6 +74,18 @@ pub(crate) fn finish(context: &Context, invocation: &Invocation) {
 }
 
 impl Notes {
+    /// How many calls that sent messages carried a trace that is not sampled, since this was last asked.
+    #[cfg(feature = "aws-sdk")]
+    pub(crate) fn take_unsampled_sends(&mut self) -> Option<KeyValue> {
+        self.sends.take_beyond().map(|sends| KeyValue::new("annotation.sends_not_sampled", sends))
+    }
+
+    #[cfg(not(feature = "aws-sdk"))]
+    #[allow(clippy::unused_self, reason = "the same call with and without the feature")]
+    pub(crate) fn take_unsampled_sends(&mut self) -> Option<KeyValue> {
+        None
+    }
+
     /// Adds the notes to the invocation's span, once.
     pub(super) fn describe(&mut self, span: &mut SpanData) {
         for attribute in self.attributes.drain(..) {
@@ -99,6 +110,9 @@ impl Notes {
             tracer::set(span, KeyValue::new("annotation.outcome", word));
         }
         self.describe(span);
+        if let Some(sends) = self.take_unsampled_sends() {
+            tracer::set(span, sends);
+        }
         if let Some(diagnostic) = self.outcome.as_ref().and_then(Outcome::diagnostic) {
             let event = exception(diagnostic.error_type.clone(), diagnostic.error_message.clone());
             // First, so that logged errors leave room for it in the document.

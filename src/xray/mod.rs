@@ -26,4 +26,5 @@ pub use self::{
     },
 };
 pub(crate) use document::non_finite;
+pub(crate) use propagator::Decided;
 pub(crate) use redaction::Redactor;

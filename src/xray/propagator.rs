@@ -10,6 +10,11 @@ use opentelemetry::{
 
 use super::{TRACE_HEADER, TraceHeader};
 
+/// X-Ray's header in a context whose spans do not have X-Ray's decision in their flags: another destination gets them too, or they are in the
+/// trace of a W3C caller.
+#[derive(Clone, Debug)]
+pub(crate) struct Decided(pub(crate) TraceHeader);
+
 /// Carries [`TraceHeader`] between processes under the key `x-amzn-trace-id`.
 ///
 /// The parsed header is a value of the OpenTelemetry [`Context`]: `context.get::<TraceHeader>()`. So Lineage and unknown keys are
@@ -39,12 +44,18 @@ impl TextMapPropagator for Propagator {
         let came = context.get::<TraceHeader>();
         let span = context.span();
         let current = span.span_context();
-        let header = match came {
+        let decided = context.get::<Decided>().map(|Decided(header)| header);
+        let header = match (came, decided) {
             // Without a recorded span, the header is sent on unchanged, `Sampled=?` included.
-            Some(came) if !current.is_valid() || came.speaks_for(current) => came.to_string(),
-            Some(came) => came.continued_by(current).to_string(),
-            None if current.is_valid() => TraceHeader::from_span_context(current).to_string(),
-            None => return,
+            (Some(came), _) if !current.is_valid() || came.speaks_for(current) => came.to_string(),
+            (Some(came), Some(_)) if came.root() == Some(current.trace_id()) => {
+                came.with_parent(current.span_id(), came.sampled()).to_string()
+            }
+            (Some(came), _) => came.continued_by(current).to_string(),
+            (None, Some(decided)) if !current.is_valid() || current.is_remote() => decided.to_string(),
+            (None, Some(decided)) => decided.with_parent(current.span_id(), decided.sampled()).to_string(),
+            (None, None) if current.is_valid() => TraceHeader::from_span_context(current).to_string(),
+            (None, None) => return,
         };
         if !header.is_empty() {
             carrier.set(TRACE_HEADER, header);

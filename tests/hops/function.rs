@@ -61,6 +61,10 @@ pub(crate) enum Probe {
 #[serde(tag = "do")]
 pub(crate) enum Sending {
     Message,
+    /// So many messages, each in a call, and one more after the response.
+    Messages {
+        count: usize,
+    },
     /// Two messages, with these trace headers.
     MessageBatch {
         headers: Vec<String>,
@@ -211,6 +215,15 @@ async fn send(clients: Clients, event: LambdaEvent<Sending>) -> Result<Value, Er
     match event.payload {
         Sending::Message => {
             clients.queues.send_message().queue_url(queue).message_body("{}").send().await?;
+        }
+        Sending::Messages { count } => {
+            for _ in 0..count {
+                clients.send_order().await?;
+            }
+            // No message: it is not counted.
+            clients.queues.receive_message().queue_url(topic).send().await.err();
+            let later = clients.clone();
+            Invocation::current().after_response(async move { later.send_order().await.unwrap_or_default() });
         }
         Sending::MessageBatch { headers } => {
             let mut entries = Vec::new();

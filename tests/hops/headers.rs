@@ -7,7 +7,7 @@ use crate::{
     services::{Services, invoke, invoke_event},
     support::{Gate, Tested, ensure, test, within},
 };
-use lambda_lifecycle::xray::TraceHeader;
+use lambda_lifecycle::xray::{Sampled, TraceHeader};
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
     function::{FunctionBuilder, TraceMode},
@@ -117,6 +117,12 @@ pub(crate) fn tests() -> Vec<Trial> {
         }
         tests.push(test(format!("{} × not sampled: sent on unchanged", way.name), move || not_sampled(way)));
     }
+    for client in [Probe::Interceptor, Probe::Traced] {
+        tests.push(test(format!("{client:?}: beyond the limit calls that send are not sampled, and are counted"), move || {
+            limited(client)
+        }));
+    }
+    tests.push(test("by default a hundred calls that send are sampled", limited_by_default));
     tests.push(test("a refused call is an error with the service's code, in both protocols", refused));
     tests.push(test("a call may take no longer than its invocation has", bounded));
     tests.push(test("an attempt of a shared HTTP client may take no longer than its invocation has", attempts_bounded));
@@ -212,6 +218,51 @@ async fn not_sampled(way: &'static Way) -> Tested {
         }
     }
     Ok(())
+}
+
+/// How many messages in the queue are sampled, and how many are not; each names a call of its own in this trace.
+fn sampled(stage: &Services, trace_id: &str) -> Result<(usize, usize), Failed> {
+    let ours: Vec<TraceHeader> = headers(&stage.direct)
+        .iter()
+        .filter(|header| header.contains(trace_id))
+        .map(|header| TraceHeader::parse(header))
+        .collect();
+    let calls = stage.traces.find(|document| document.name == "SQS" && document.trace_id == trace_id);
+    for header in &ours {
+        let parent = header.parent().map(|parent| parent.to_string());
+        ensure(calls.iter().filter(|call| Some(&call.id) == parent.as_ref()).count() == 1, format!("{header} is of no call"))?;
+    }
+    let yes = ours.iter().filter(|header| header.sampled() == Sampled::Yes).count();
+    let no = ours.iter().filter(|header| header.sampled() == Sampled::No).count();
+    ensure(yes + no == ours.len(), format!("{ours:?}"))?;
+    Ok((yes, no))
+}
+
+async fn limited(client: Probe) -> Tested {
+    let stage = Services::new().await?;
+    let limit = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_TRACE_SENDS", "3");
+    let function = stage.function(client, TraceMode::Active, limit).await;
+    let mut seen = Vec::new();
+    for count in [5, 1] {
+        let answer = invoke(&function, Sending::Messages { count }).await?;
+        stage.settle(&function).await?;
+        let of_trace = |document: &Document| document.trace_id == answer.trace_id;
+        let counts = stage.traces.find(|document| of_trace(document) && document.annotations.contains_key("sends_not_sampled"));
+        let counts: Vec<u64> = counts.iter().filter_map(|document| document.annotations["sends_not_sampled"].as_u64()).collect();
+        seen.push((sampled(&stage, &answer.trace_id)?, counts));
+    }
+    // Two during the first invocation, and one in the work after its response. The second one begins anew.
+    ensure(seen == [((3, 3), vec![2, 1]), ((2, 0), vec![])], format!("{seen:?}"))?;
+    let told = function.logs().iter().filter(|line| line.text.contains("\"sends_not_sampled\"")).count();
+    ensure(told == 1, format!("told {told} times"))
+}
+
+async fn limited_by_default() -> Tested {
+    let stage = Services::new().await?;
+    let function = stage.function(Probe::Interceptor, TraceMode::Active, |function| function).await;
+    let answer = invoke(&function, Sending::Messages { count: 102 }).await?;
+    stage.settle(&function).await?;
+    ensure(sampled(&stage, &answer.trace_id)? == (100, 3), format!("{:?}", sampled(&stage, &answer.trace_id)))
 }
 
 async fn refused() -> Tested {

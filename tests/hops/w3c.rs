@@ -26,6 +26,7 @@ const CALLER: &str = "00f067aa0ba902b7";
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("a caller's traceparent makes one trace through API, queue and worker", continued),
+        test("by default a message links to its sender, and X-Ray shows it below its batch", by_default),
         test("where callers are linked, each function has a separate trace with a link", linked),
     ]
 }
@@ -117,6 +118,19 @@ async fn continued() -> Tested {
     // Below the call that sent the message.
     let call = api.iter().find(|span| span["span"] == message["parent"]);
     ensure(call.is_some_and(|call| call["parent"] == server["span"]), format!("{message} is not below a call of {api:?}"))
+}
+
+async fn by_default() -> Tested {
+    let (api, worker) = exported("").await?;
+    let server = named(&api, "POST /orders")?;
+    ensure(server["parent"] == CALLER && api.iter().all(|span| span["trace"] == TRACE), format!("{api:?}"))?;
+    let work = named(&worker, "work")?;
+    let message = worker.iter().find(|span| span["span"] == work["parent"]).ok_or_else(|| format!("{worker:?}"))?;
+    let batch = worker.iter().find(|span| span["span"] == message["parent"]).ok_or_else(|| format!("{worker:?}"))?;
+    ensure(message["trace"] == batch["trace"] && message["trace"] != TRACE, format!("{worker:?}"))?;
+    let calls: Vec<&Value> = api.iter().filter(|span| span["parent"] == server["span"]).map(|span| &span["span"]).collect();
+    let links = message["links"].as_array().cloned().unwrap_or_default();
+    ensure(links.iter().any(|link| calls.contains(&link)), format!("{message} has no link to {calls:?}"))
 }
 
 async fn linked() -> Tested {

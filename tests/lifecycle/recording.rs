@@ -3,10 +3,10 @@
 use crate::{
     behavior::{Do, Exporting, Probe},
     http::http_event,
-    support::{Stage, Tested, ensure, test, value},
+    support::{Gate, Stage, Tested, ensure, test, value},
 };
 use lambda_lifecycle_sandbox::{
-    Answer,
+    Answer, Event,
     function::{FunctionBuilder, TraceMode},
     xray::{OtlpSpan, Problem, Source},
 };
@@ -91,6 +91,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("spans of OpenTelemetry's global tracer are recorded", global_tracer),
         test("the spans of short work go to the exporter with the invocation's, in one call", one_call),
         test("one line at the start names the invocations of each destination", described),
+        test("a span that outlives an invocation in a W3C caller's trace is below that invocation in X-Ray", late_of_continued),
         test("OTLP over UDP: 3,000 spans arrive once each, whatever the budget of documents is", many_as_otlp),
         test("OTLP over UDP: a span that is too long loses its longest parts, and no other loses any", long_as_otlp),
         test("OTLP over UDP: what a deadline ends arrives", ended_as_otlp),
@@ -196,6 +197,11 @@ fn same_trace_everywhere(
     let line: Value = serde_json::from_str(lines.first().ok_or("no line")?)?;
     ensure(!has_trace || line.to_string().contains(trace), format!("{line} is not of {trace}"))?;
     let header = value(answer)?["header"].as_str().unwrap_or_default().to_owned();
+    let by_hand = value(answer)?["by_hand"].as_str().unwrap_or_default().to_owned();
+    let named = |header: &str| header.split(";Lineage=").next().map(str::to_owned);
+    // A Root without a Parent is in no context of OpenTelemetry's.
+    let is_in_context = sent.has_parent() || destinations != Destinations::XRay;
+    ensure(!is_in_context || named(&by_hand) == named(&header), format!("{by_hand}, and {header}"))?;
     let field = |name: &str| header.split(';').find_map(|field| field.strip_prefix(name)).map(str::to_owned);
     let same = field("Root=").as_deref() == has_trace.then_some(trace) && field("Sampled=").as_deref() == sent.decision();
     ensure(same, format!("{header:?} is not of {trace}"))?;
@@ -242,6 +248,39 @@ fn named<'s>(spans: &'s [Value], name: &str) -> Vec<&'s Value> {
     spans.iter().filter(|span| span["name"] == name).collect()
 }
 
+async fn late_of_continued() -> Tested {
+    for export in ["udp", "otlp-udp"] {
+        let configure = |function: FunctionBuilder| {
+            let function = function.env("OTEL_PROPAGATORS", "xray,tracecontext").env("EXPORTER", Exporting::Lists.to_string());
+            function.managed(2).env("LAMBDA_LIFECYCLE_TRACE_EXPORT", export)
+        };
+        let stage = Stage::with(Probe::Exporter, TraceMode::Active, configure).await?;
+        let gate = Gate::new().await?;
+        let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let payload = Do::Outlive { gate: gate.address()? }.to_string().into();
+        let client_context = Some(json!({ "custom": { "traceparent": caller } }).to_string());
+        let answer = stage.invoke_event(Event { payload, client_context, ..Event::default() }).await?;
+        let span = gate.held().await?;
+        stage
+            .traces
+            .wait_for(1, |document| document.name == "probe" && !document.in_progress && document.source != Source::Platform)
+            .await?;
+        span.release();
+        stage.wait_for_logs("outlived its invocation", 1).await?;
+        // It is sent with the next invocation.
+        stage.invoke(json!({})).await?;
+        let late = stage.traces.wait_for(1, |document| document.name == "outliving").await?;
+        let own = stage.traces.find(|document| {
+            document.trace_id == answer.trace_id && document.name == "probe" && document.source != Source::Platform
+        });
+        let below = late[0].parent_id.as_ref() == own.first().map(|own| &own.id) && late[0].trace_id == answer.trace_id;
+        ensure(below && own.len() == 1, format!("{export}: {late:?} is not below {own:?}"))?;
+        stage.documents_are_valid()?;
+        stage.wait_for_logs("\"name\":\"outliving\",\"trace_id\":\"4bf92f3577b34da6a3ce929d0e0e4736\"", 1).await?;
+    }
+    Ok(())
+}
+
 /// A function whose spans leave as OTLP.
 async fn otlp_stage(sent: Sent, configure: impl FnOnce(FunctionBuilder) -> FunctionBuilder) -> Result<Stage, Failed> {
     Stage::with(Probe::Value, sent.mode(), |function| {
@@ -283,7 +322,7 @@ async fn long_as_otlp() -> Tested {
 
 async fn ended_as_otlp() -> Tested {
     let stage = otlp_stage(Sent::PassThroughNotSampled, |function| function).await?;
-    stage.invoke_within(std::time::Duration::from_millis(500), Do::Hang).await?;
+    stage.invoke_within(std::time::Duration::from_secs(4), Do::Hang).await?;
     stage.settle().await?;
     let ended = |spans: &[OtlpSpan]| {
         let outcomes = spans.iter().map(|span| (span.sampled, span.attributes.get("outcome").cloned()));

@@ -5,10 +5,14 @@ use crate::{
     behavior::Do,
     support::{hold_thread_at, wait_at},
 };
-use lambda_lifecycle::{Error, Invocation, LambdaEvent, metrics::Unit};
-use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
+use lambda_lifecycle::{Error, Invocation, LambdaEvent, metrics::Unit, xray::Propagator};
+use opentelemetry::{
+    propagation::TextMapPropagator as _,
+    trace::{TraceContextExt as _, Tracer as _},
+};
 use serde_json::{Value, json};
 use std::{
+    collections::HashMap,
     future::pending,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -25,7 +29,12 @@ pub(crate) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         let note = note.to_owned();
         invocation.after_response(async move { tracing::info!(note, "after the response") });
     }
-    let answer = || json!({ "calls": calls, "header": invocation.trace_header().map(|header| header.to_string()) });
+    let answer = || {
+        let mut by_hand = HashMap::new();
+        Propagator.inject_context(&opentelemetry::Context::current(), &mut by_hand);
+        let header = invocation.trace_header().map(|header| header.to_string());
+        json!({ "calls": calls, "header": header, "by_hand": by_hand.get("x-amzn-trace-id") })
+    };
     match Do::asked_by(&event.payload) {
         Do::Fail => return Err("no stock".into()),
         Do::Panic => panic_now(),
