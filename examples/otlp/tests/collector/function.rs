@@ -1,6 +1,7 @@
 //! The function under test, with the client and the runtime that its variables name.
 
-use lambda_lifecycle::{Error, Export, LambdaEvent, Lifecycle, service_fn};
+use crate::support::named;
+use lambda_lifecycle::{Error, Export, Flush, LambdaEvent, Lifecycle, service_fn};
 use opentelemetry_aws::detector::LambdaResourceDetector;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
@@ -13,8 +14,29 @@ use std::{future::pending, process::ExitCode, time::Duration};
 pub(crate) enum Client {
     /// reqwest's blocking one, which `opentelemetry-otlp` takes by default.
     Default,
+    /// reqwest's asynchronous one.
+    Reqwest,
     Hyper,
     Grpc,
+}
+
+/// When the exporter is called. `FLUSH` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) enum Policy {
+    #[default]
+    EveryInvocation,
+    EveryHour,
+    OnShutdown,
+}
+
+impl Policy {
+    fn flush(self) -> Flush {
+        match self {
+            Self::EveryInvocation => Flush::EveryInvocation,
+            Self::EveryHour => Flush::Every(Duration::from_secs(3_600)),
+            Self::OnShutdown => Flush::OnShutdown,
+        }
+    }
 }
 
 /// The work that an event asks for.
@@ -45,6 +67,7 @@ pub(crate) fn main(client: Client) -> ExitCode {
 fn exporter(client: Client) -> Result<SpanExporter, Error> {
     Ok(match client {
         Client::Default => SpanExporter::builder().with_http().build()?,
+        Client::Reqwest => SpanExporter::builder().with_http().with_http_client(reqwest::Client::new()).build()?,
         Client::Hyper => {
             let hyper = HyperClient::with_default_connector(Duration::from_secs(10), None);
             SpanExporter::builder().with_http().with_http_client(hyper).build()?
@@ -63,6 +86,7 @@ async fn run(client: Client) -> Result<(), Error> {
     let life = Lifecycle::builder()
         .export(Export::None)
         .exporter(exporter(client)?)
+        .flush(named::<Policy>("FLUSH").unwrap_or_default().flush())
         .resource_attribute("service.namespace", "shop")
         .resource_attribute("team", "in code")
         .build();

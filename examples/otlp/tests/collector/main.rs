@@ -6,7 +6,7 @@ mod function;
 mod support;
 
 use collector::{Collector, Protocol, text};
-use function::{Ask, Client};
+use function::{Ask, Client, Policy};
 use lambda_lifecycle_sandbox::function::{FunctionBuilder, TraceMode};
 use libtest_mimic::Failed;
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
@@ -30,6 +30,8 @@ fn main() -> std::process::ExitCode {
         (Client::Default, "current_thread", false, 1_000),
         (Client::Default, "multi_thread", false, 100),
         (Client::Default, "multi_thread", true, 100),
+        (Client::Reqwest, "current_thread", false, 100),
+        (Client::Reqwest, "multi_thread", true, 100),
         (Client::Hyper, "current_thread", false, 100),
         (Client::Hyper, "multi_thread", true, 100),
         (Client::Grpc, "current_thread", false, 100),
@@ -38,6 +40,11 @@ fn main() -> std::process::ExitCode {
         let kind = if managed { "Managed Instances" } else { "on demand" };
         let name = format!("{client:?}, {flavor}, {kind}: every span of {invocations} invocations arrives once");
         tests.push(test_unbounded(name, move || every_span(client, flavor, managed, invocations)));
+    }
+    for client in [Client::Default, Client::Reqwest, Client::Hyper, Client::Grpc] {
+        for policy in [Policy::EveryInvocation, Policy::EveryHour, Policy::OnShutdown] {
+            tests.push(test(format!("{client:?}, {policy:?}: spans leave when the policy says so"), move || flushes(client, policy)));
+        }
     }
     support::run([tests])
 }
@@ -94,6 +101,21 @@ async fn every_span(client: Client, flavor: &'static str, managed: bool, invocat
     let ids: HashSet<&[u8]> = spans.iter().map(|span| span.span_id.as_slice()).collect();
     ensure(ids.len() == count, "a span came twice")?;
     invocations_are_complete(&spans, &asked)
+}
+
+async fn flushes(client: Client, policy: Policy) -> Tested {
+    let collector = Collector::start(if client == Client::Grpc { Protocol::Grpc } else { Protocol::Http }).await?;
+    let stage = stage(client, &collector, |function| function.env("FLUSH", format!("{policy:?}"))).await?;
+    for invocations in 1..=3 {
+        stage.invoke(json!(Ask::Work)).await?;
+        stage.settle().await?;
+        let expected = if policy == Policy::EveryInvocation { 2 * invocations } else { 0 };
+        let spans = collector.spans().len();
+        ensure(spans == expected, format!("{spans} spans after {invocations} invocations"))?;
+    }
+    within("the shutdown", stage.function.shutdown()).await?;
+    let spans = collector.spans().len();
+    ensure(spans == 6 && stage.problems().is_empty(), format!("{spans} spans at the end, {:?}", stage.problems()))
 }
 
 /// Each invocation has its spans in a separate trace, and the outcome that was asked for.
