@@ -2,7 +2,7 @@
 
 use crate::{
     AnnotationValue, Export, Flush, Invocation, Propagator, Report, TraceParent, Unfinished, directives,
-    export::{Exporters, Given, queue},
+    export::{Exporters, Given, Queue, async_queue, queue},
     invocation::Hooks,
     notice::Problem,
     runtime::Resources,
@@ -229,8 +229,30 @@ impl Builder {
     ///     Lifecycle::builder().export(Export::None).exporter(exporter).build()
     /// }
     /// ```
-    pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
-        self.given.exporters.push(queue(exporter));
+    pub fn exporter(self, exporter: impl SpanExporter + 'static) -> Self {
+        self.with_exporter(queue(exporter))
+    }
+
+    /// Like [`exporter`](Self::exporter), for an exporter that never blocks its thread. It runs in the task of the invocation, after the
+    /// response, and needs no thread: the least CPU time.
+    ///
+    /// The exporters of `opentelemetry-otlp` over gRPC, hyper and reqwest's asynchronous client do not block. Its default one, with reqwest's
+    /// blocking client, does: here it would panic, or stop the function until it is done.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Export, Lifecycle, opentelemetry_sdk::trace::SpanExporter};
+    ///
+    /// // For example with `opentelemetry_otlp::SpanExporter::builder().with_tonic().build()?`.
+    /// fn lifecycle(exporter: impl SpanExporter + 'static) -> Lifecycle {
+    ///     Lifecycle::builder().export(Export::None).async_exporter(exporter).build()
+    /// }
+    /// ```
+    pub fn async_exporter(self, exporter: impl SpanExporter + 'static) -> Self {
+        self.with_exporter(async_queue(exporter))
+    }
+
+    fn with_exporter(mut self, exporter: Box<dyn Queue>) -> Self {
+        self.given.exporters.push(exporter);
         self.given.open = Some(Exporters::open);
         self.install_tracer = Some(trace::install_global);
         self.on_shutdown = Some(OnShutdown::new());
@@ -605,9 +627,10 @@ mod tests {
     ];
 
     /// Options that are set in code only, with the reason.
-    const IN_CODE: [(&str, &str); 16] = [
+    const IN_CODE: [(&str, &str); 17] = [
         ("log_key", "a value has a type, and a key of the deployment is a variable that code reads"),
         ("exporter", "an exporter is a value"),
+        ("async_exporter", "an exporter is a value"),
         ("sampler", "OTEL_TRACES_SAMPLER sets it, with OpenTelemetry's name"),
         ("resource_attribute", "OTEL_RESOURCE_ATTRIBUTES sets it, with OpenTelemetry's name"),
         ("xray_api", "a client is a value"),

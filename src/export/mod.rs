@@ -20,7 +20,7 @@ mod wanted;
 pub(crate) use documents::{Documents, Sending};
 pub(crate) use exporters::Exporters;
 pub use exporters::Flush;
-pub(crate) use queue::{Queue, queue};
+pub(crate) use queue::{Queue, async_queue, queue};
 #[cfg(feature = "testing")]
 pub(crate) use wanted::unmark;
 pub(crate) use wanted::{Wanted, is_for_xray};

@@ -7,6 +7,7 @@ use crate::{
     panics::{self, Panic},
     urls,
 };
+use opentelemetry::Context as OtelContext;
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -46,6 +47,9 @@ trait AnyExporter: Send + Sync + fmt::Debug {
     /// be started.
     fn hand_over(self: Arc<Self>, batch: Vec<SpanData>) -> Result<Exported, Vec<SpanData>>;
 
+    /// Exports in this task, for an exporter that does not block.
+    fn export_here(self: Arc<Self>, batch: Vec<SpanData>) -> Exported;
+
     /// Makes the exporter send the spans that it stores itself.
     fn finish(self: Arc<Self>) -> Flushing;
 }
@@ -67,6 +71,18 @@ impl<T: SpanExporter + 'static> AnyExporter for T {
             Ok(exported) => Ok(Box::pin(async { exported.await.map_err(Panic::of_task)?.map_err(Some) })),
             Err(_) => Err(lock(&load).take().unwrap_or_default()),
         }
+    }
+
+    fn export_here(self: Arc<Self>, batch: Vec<SpanData>) -> Exported {
+        let mut export = Box::pin(async move { self.export(batch).await });
+        Box::pin(poll_fn(move |cx| {
+            // The calls of the exporter do not belong to the invocation.
+            let _suppressed = OtelContext::enter_telemetry_suppressed_scope();
+            match panics::catch(|| export.as_mut().poll(cx)) {
+                Ok(polled) => polled.map(Ok),
+                Err(panic) => Poll::Ready(Err(Some(panic))),
+            }
+        }))
     }
 
     fn finish(self: Arc<Self>) -> Flushing {
@@ -101,9 +117,19 @@ pub(crate) trait Queue: Send + Sync + fmt::Debug {
     fn flush_all(self: Arc<Self>, until: Option<Instant>) -> Flushing;
 }
 
-/// The queue of an exporter.
+/// The queue of an exporter, which may block its thread.
 pub(crate) fn queue(exporter: impl SpanExporter + 'static) -> Box<dyn Queue> {
+    slot(exporter, true)
+}
+
+/// The queue of an exporter that does not block its thread.
+pub(crate) fn async_queue(exporter: impl SpanExporter + 'static) -> Box<dyn Queue> {
+    slot(exporter, false)
+}
+
+fn slot(exporter: impl SpanExporter + 'static, blocks: bool) -> Box<dyn Queue> {
     Box::new(Slot {
+        blocks,
         exporter: Arc::new(exporter),
         waiting: Mutex::default(),
         last: Mutex::new(Instant::now()),
@@ -117,6 +143,8 @@ pub(crate) fn queue(exporter: impl SpanExporter + 'static) -> Box<dyn Queue> {
 #[derive(Debug)]
 struct Slot {
     exporter: Arc<dyn AnyExporter>,
+    /// The exporter may block its thread.
+    blocks: bool,
     waiting: Mutex<Vec<SpanData>>,
     last: Mutex<Instant>,
     left_out: AtomicU64,
@@ -243,7 +271,8 @@ impl Slot {
             }
             *lock(&self.last) = Instant::now();
             due = due.saturating_sub(batch.len());
-            match Arc::clone(&self.exporter).hand_over(batch) {
+            let exporter = Arc::clone(&self.exporter);
+            match if self.blocks { exporter.hand_over(batch) } else { Ok(exporter.export_here(batch)) } {
                 Ok(export) => {
                     let is_taken = self.ended(export.await);
                     lock(&self.back_off).note(is_taken);
@@ -298,7 +327,7 @@ pub(super) mod tests {
         settings::Settings,
     };
     use opentelemetry_sdk::error::OTelSdkError;
-    use std::sync::atomic::AtomicUsize;
+    use std::{sync::atomic::AtomicUsize, thread};
     use tokio::sync::Semaphore;
 
     /// Counts spans. Each batch waits until it is let through.
@@ -339,6 +368,35 @@ pub(super) mod tests {
 
     fn exporters(gate: &Gate) -> Arc<Exporters> {
         Arc::new(gate.exporters(Flush::EveryInvocation))
+    }
+
+    #[tokio::test]
+    async fn an_exporter_that_does_not_block_runs_in_the_task_and_its_panic_costs_its_batch() {
+        #[derive(Debug)]
+        struct Here(thread::ThreadId, Arc<AtomicUsize>);
+
+        impl SpanExporter for Here {
+            async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+                tokio::task::yield_now().await;
+                assert_eq!(thread::current().id(), self.0);
+                assert!(OtelContext::is_current_telemetry_suppressed());
+                assert!(batch.len() < 3, "too many");
+                self.1.fetch_add(batch.len(), Ordering::Relaxed);
+                Ok(())
+            }
+        }
+
+        let spans = Arc::default();
+        let exporter = Here(thread::current().id(), Arc::clone(&spans));
+        let exporters = opened(vec![async_queue(exporter)], Flush::EveryInvocation);
+        for count in [2, 3] {
+            exporters.keep(&mut (0..count).map(|_| span()).collect());
+            within(exporters.flush_due(None)).await;
+        }
+        exporters.keep(&mut vec![span()]);
+        // Regardless of the pause after a failure.
+        within(exporters.flush(None)).await;
+        assert_eq!(spans.load(Ordering::Relaxed), 3);
     }
 
     #[tokio::test]
