@@ -83,9 +83,12 @@ async fn run(client: Client) -> Result<(), Error> {
     for (key, value) in LambdaResourceDetector.detect().iter() {
         println!("{}", json!({ "detected": key.as_str(), "value": value.to_string() }));
     }
-    let life = Lifecycle::builder()
+    let builder = Lifecycle::builder();
+    // The default client blocks.
+    let here = std::env::var("HERE").is_ok();
+    let builder = if here { builder.async_exporter(exporter(client)?) } else { builder.exporter(exporter(client)?) };
+    let life = builder
         .export(Export::None)
-        .exporter(exporter(client)?)
         .flush(named::<Policy>("FLUSH").unwrap_or_default().flush())
         .resource_attribute("service.namespace", "shop")
         .resource_attribute("team", "in code")

@@ -41,6 +41,11 @@ fn main() -> std::process::ExitCode {
         let name = format!("{client:?}, {flavor}, {kind}: every span of {invocations} invocations arrives once");
         tests.push(test_unbounded(name, move || every_span(client, flavor, managed, invocations)));
     }
+    for client in [Client::Reqwest, Client::Hyper, Client::Grpc] {
+        tests.push(test(format!("{client:?}, in the task of the invocation: every span of 100 invocations arrives once"), move || {
+            here(client)
+        }));
+    }
     for client in [Client::Default, Client::Reqwest, Client::Hyper, Client::Grpc] {
         for policy in [Policy::EveryInvocation, Policy::EveryHour, Policy::OnShutdown] {
             tests.push(test(format!("{client:?}, {policy:?}: spans leave when the policy says so"), move || flushes(client, policy)));
@@ -101,6 +106,18 @@ async fn every_span(client: Client, flavor: &'static str, managed: bool, invocat
     let ids: HashSet<&[u8]> = spans.iter().map(|span| span.span_id.as_slice()).collect();
     ensure(ids.len() == count, "a span came twice")?;
     invocations_are_complete(&spans, &asked)
+}
+
+async fn here(client: Client) -> Tested {
+    let collector = Collector::start(if client == Client::Grpc { Protocol::Grpc } else { Protocol::Http }).await?;
+    let stage = stage(client, &collector, |function| function.env("HERE", "on")).await?;
+    for _ in 0..100 {
+        stage.invoke(json!(Ask::Work)).await?;
+    }
+    stage.settle().await?;
+    let spans = collector.spans();
+    let ids: HashSet<&[u8]> = spans.iter().map(|span| span.span_id.as_slice()).collect();
+    ensure(ids.len() == 200 && spans.len() == 200 && stage.problems().is_empty(), format!("{} spans", spans.len()))
 }
 
 async fn flushes(client: Client, policy: Policy) -> Tested {
