@@ -8,6 +8,9 @@
 //! Credentials and region are found as everywhere in AWS; the role needs `xray:BatchGetTraces`, `xray:StartTraceRetrieval` and
 //! `xray:ListRetrievedTraces`. `--endpoint http://…` asks the API of a sandbox instead, and needs neither.
 //!
+//! `--console` shows it in the browser instead, until Ctrl-C. Its argument may also be a file with segments or documents as JSON: one a
+//! line, or a list of them.
+//!
 //! For `--check FILE` (`-` for standard input), let the function print what it sends with `LAMBDA_LIFECYCLE_TRACE_PRINT=on`, and hand
 //! over its log: lines that are not documents of this trace are passed over. Exit status 1 when the trace is not there, or is not what
 //! was sent.
@@ -23,6 +26,7 @@ use aws_sdk_xray::{
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use lambda_lifecycle_sandbox::{
+    console::Console,
     render,
     xray::{Document, Kind, Trace, TraceStore},
 };
@@ -31,13 +35,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
     io::Read,
+    path::Path,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-const USAGE: &str = "usage: inspect_trace TRACE_ID [--endpoint URL] [--check FILE]
+const USAGE: &str = "usage: inspect_trace [--console] TRACE_ID|FILE [--endpoint URL] [--check FILE]
 
   TRACE_ID        as in 1-5759e988-bd862e3fe1be46a994272793
+  FILE            segments or documents as JSON, one a line or as a list, such as LAMBDA_LIFECYCLE_TRACE_PRINT=on writes them
+  --console       show the trace in the browser
   --endpoint URL  X-Ray's API elsewhere than in AWS: a sandbox's
   --check FILE    compare with the documents in FILE, one a line; - is standard input";
 
@@ -53,6 +60,7 @@ struct Arguments {
     trace_id: String,
     endpoint: Option<String>,
     check: Option<String>,
+    console: bool,
 }
 
 #[tokio::main]
@@ -61,32 +69,48 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         eprintln!("{USAGE}");
         return Ok(ExitCode::from(2));
     };
-    let sent = match &arguments.check {
-        Some(file) => Some(documents(&read(file)?, &arguments.trace_id)),
-        None => None,
-    };
-    let client = client(arguments.endpoint.as_deref()).await;
-    let found = match fetch(&client, &arguments.trace_id).await {
-        Ok(segments) if segments.is_empty() => retrieve(&client, &arguments.trace_id).await,
-        found => found,
-    };
-    let segments = match found {
-        Ok(segments) => segments,
-        Err(error) => {
-            eprintln!("X-Ray's API: {error}");
-            return Ok(ExitCode::FAILURE);
-        }
-    };
     let store = TraceStore::new();
-    for segment in segments {
-        store.put_fetched(serde_json::from_str(&segment)?);
+    let mut trace_id = arguments.trace_id.clone();
+    if Path::new(&trace_id).is_file() {
+        for segment in segments(&read(&trace_id)?) {
+            store.put_fetched(segment);
+        }
+        let Some(first) = store.traces().into_iter().next() else {
+            eprintln!("{trace_id} has no segment or document as JSON");
+            return Ok(ExitCode::FAILURE);
+        };
+        trace_id = first.id;
+    } else {
+        let client = client(arguments.endpoint.as_deref()).await;
+        let found = match fetch(&client, &trace_id).await {
+            Ok(segments) if segments.is_empty() => retrieve(&client, &trace_id).await,
+            found => found,
+        };
+        match found {
+            Ok(segments) => {
+                for segment in segments {
+                    store.put_fetched(serde_json::from_str(&segment)?);
+                }
+            }
+            Err(error) => {
+                eprintln!("X-Ray's API: {error}");
+                return Ok(ExitCode::FAILURE);
+            }
+        }
     }
-    let Some(trace) = store.trace(&arguments.trace_id) else {
+    let Some(trace) = store.trace(&trace_id) else {
         eprintln!("{NOT_FOUND}");
         return Ok(ExitCode::FAILURE);
     };
+    if arguments.console {
+        let console = Console::builder().traces(&store).start().await?;
+        println!("{}\nCtrl-C ends it.", console.trace_url(&trace_id));
+        tokio::signal::ctrl_c().await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     print!("{}", render::waterfall(&trace));
-    let Some(sent) = sent else { return Ok(ExitCode::SUCCESS) };
+    let Some(file) = &arguments.check else { return Ok(ExitCode::SUCCESS) };
+    let sent = documents(&read(file)?, &trace_id);
 
     let differences = compare(&sent, &trace);
     println!();
@@ -102,11 +126,15 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn arguments(mut given: impl Iterator<Item = String>) -> Option<Arguments> {
-    let (mut trace_id, mut endpoint, mut check) = (None, None, None);
+    let (mut trace_id, mut endpoint, mut check, mut console) = (None, None, None, false);
     while let Some(argument) = given.next() {
         let place = match argument.as_str() {
             "--endpoint" => &mut endpoint,
             "--check" => &mut check,
+            "--console" => {
+                console = true;
+                continue;
+            }
             other if other.starts_with("--") => return None,
             _ => {
                 if trace_id.replace(argument).is_some() {
@@ -117,7 +145,7 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Option<Arguments> {
         };
         *place = Some(given.next()?);
     }
-    Some(Arguments { trace_id: trace_id?, endpoint, check })
+    Some(Arguments { trace_id: trace_id?, endpoint, check, console })
 }
 
 fn read(file: &str) -> Result<String, Box<dyn Error>> {
@@ -128,6 +156,32 @@ fn read(file: &str) -> Result<String, Box<dyn Error>> {
         text = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
     }
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The segments and documents of a file: values that have a trace id, a list of them, or what `BatchGetTraces` returns.
+fn segments(text: &str) -> Vec<Value> {
+    let mut open: Vec<Value> = match serde_json::from_str(text) {
+        Ok(whole) => vec![whole],
+        Err(_) => text.lines().filter_map(|line| serde_json::from_str(line.trim()).ok()).collect(),
+    };
+    let mut found = Vec::new();
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(values) => open.extend(values),
+            Value::Object(fields) if fields.contains_key("trace_id") && fields.contains_key("start_time") => {
+                found.push(Value::Object(fields));
+            }
+            Value::Object(fields) => {
+                let inside = ["Traces", "Segments", "Document"].iter().filter_map(|key| fields.get(*key));
+                open.extend(inside.map(|value| match value {
+                    Value::String(document) => serde_json::from_str(document).unwrap_or_default(),
+                    other => other.clone(),
+                }));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 async fn client(endpoint: Option<&str>) -> Client {

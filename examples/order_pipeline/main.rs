@@ -93,7 +93,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 /// Shows the run in the browser, until Ctrl-C.
 async fn watch(system: &System, open: bool) -> Result<ExitCode, Box<dyn Error>> {
     let mut console = Console::builder()
-        .traces(&system.daemon.store())
+        .daemon(&system.daemon)
         .function(&system.api)
         .function(&system.worker)
         .queue(&system.queue)

@@ -9,7 +9,7 @@ use lambda_lifecycle_sandbox::{
     function::Function,
     sqs::{QueueOptions, Sqs},
     wait,
-    xray::TraceStore,
+    xray::{Daemon, TraceStore},
 };
 use serde_json::{Value, json};
 use std::future::Future;
@@ -167,4 +167,50 @@ async fn a_function_is_invoked_and_its_failure_is_on_record() {
     ] {
         assert_eq!(post(&console, "/api/invoke", &body).await.0, expected, "{body}");
     }
+}
+
+/// A function that ends before it asks for an event, with its daemon.
+async fn with_daemon() -> (Daemon, Console) {
+    let daemon = Daemon::start().await.unwrap();
+    let function = Function::builder("ends", "/bin/true").build().await;
+    let console = start(Console::builder().daemon(&daemon).function(&function)).await;
+    (daemon, console)
+}
+
+fn sender(daemon: &Daemon) -> std::net::UdpSocket {
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender.connect(daemon.address()).unwrap();
+    sender
+}
+
+fn outage(fault: &str, ms: u64) -> Value {
+    json!({ "function": "ends", "payload": "{}", "fault": fault, "ms": ms })
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_absent_refuses_what_is_sent() {
+    let (daemon, console) = with_daemon().await;
+    assert_eq!(post(&console, "/api/invoke", &outage("daemon_absent", 3_600_000)).await.0, StatusCode::OK);
+    let sender = sender(&daemon);
+    sender.send(b"{}").unwrap();
+    assert_eq!(sender.recv(&mut [0; 1]).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn a_daemon_reads_again_after_an_outage() {
+    let (daemon, console) = with_daemon().await;
+    for (fault, id) in [("daemon_absent", "00000000000000aa"), ("daemon_slow", "00000000000000bb")] {
+        assert_eq!(post(&console, "/api/invoke", &outage(fault, 0)).await.0, StatusCode::OK);
+        within("the daemon", daemon.settle()).await.unwrap();
+        let document = json!({ "trace_id": TRACE, "id": id, "name": "f", "start_time": 1.0, "end_time": 2.0 });
+        sender(&daemon).send(format!("{{\"format\":\"json\",\"version\":1}}\n{document}").as_bytes()).unwrap();
+        daemon.store().wait_for(1, |document| document.id == id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_console_without_a_daemon_refuses_its_faults() {
+    let function = Function::builder("ends", "/bin/true").build().await;
+    let console = start(Console::builder().function(&function)).await;
+    assert_eq!(post(&console, "/api/invoke", &outage("daemon_slow", 0)).await.0, StatusCode::BAD_REQUEST);
 }

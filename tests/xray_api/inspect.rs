@@ -12,7 +12,11 @@ use std::{
     process::{Command, Output, Stdio},
     sync::OnceLock,
 };
-use tokio::{io::AsyncWriteExt, process::Command as AsyncCommand};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::Command as AsyncCommand,
+};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -24,6 +28,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test_after("inspect_trace --check names what is missing, different and extra", program, different),
         test_after("inspect_trace reads documents that the service has put together", program, nested),
         test_after("inspect_trace retrieves a trace from Transaction Search, page by page", program, retrieved),
+        test_after("inspect_trace shows a file, in the terminal and in the browser", program, file),
         test_after("inspect_trace mentions Transaction Search when it finds no trace", program, not_found),
     ]
 }
@@ -116,6 +121,39 @@ async fn different(program: PathBuf) -> Tested {
         ensure(said.contains(&expected), format!("{expected} is not in {said}"))?;
     }
     Ok(())
+}
+
+async fn file(program: PathBuf) -> Tested {
+    const TRACE: &str = "1-5759e988-bd862e3fe1be46a994272793";
+    let document = json!({
+        "trace_id": TRACE, "id": "00000000000000bb", "name": "work", "start_time": 1_700_000_000.0, "end_time": 1_700_000_001.5,
+    });
+    let folder = std::env::temp_dir().join(format!("lambda-lifecycle-file-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let answer = json!({ "Traces": [{ "Segments": [{ "Id": "00000000000000bb", "Document": document.to_string() }] }] });
+    for (name, text) in
+        [("lines.jsonl", format!("{document}\n")), ("list.json", json!([document]).to_string()), ("aws.json", answer.to_string())]
+    {
+        let path = folder.join(name);
+        std::fs::write(&path, text)?;
+        let output = inspect(&program, &[&path.to_string_lossy()], "").await?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure(output.status.success() && said.contains(TRACE) && said.contains("work"), format!("{name}: {output:?}"))?;
+    }
+    let path = folder.join("list.json");
+    let mut process =
+        AsyncCommand::new(&program).arg("--console").arg(&path).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut lines = BufReader::new(process.stdout.take().ok_or("no output")?).lines();
+    let url = within("the console's address", lines.next_line()).await??.ok_or("no address")?;
+    let address = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix(&format!("/#/trace/{TRACE}")));
+    let address = address.ok_or_else(|| format!("{url} is not an address of the trace"))?;
+    let mut stream = within("the console", TcpStream::connect(address)).await??;
+    stream.write_all(format!("GET /api/snapshot HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+    let mut response = String::new();
+    within("the snapshot", stream.read_to_string(&mut response)).await??;
+    ensure(response.contains("00000000000000bb"), response)?;
+    process.kill().await?;
+    Ok(std::fs::remove_dir_all(&folder)?)
 }
 
 /// AWS responds with segments that contain their subsegments.

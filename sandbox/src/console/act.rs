@@ -3,8 +3,9 @@
 use super::server::{Served, reply};
 use crate::{
     Event,
-    function::{EventKind, Function},
+    function::{EventKind, Function, TimelineEvent},
     ids::new_root,
+    xray::{DaemonState, Outage},
 };
 use axum::{
     extract::{Query, State},
@@ -16,6 +17,7 @@ use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::HashMap, time::Duration};
+use tokio::task::JoinHandle;
 
 /// Most invocations of one request.
 const MOST: usize = 100;
@@ -50,6 +52,9 @@ enum Fault {
     Sigterm,
     /// The same event comes twice.
     Duplicate,
+    /// The X-Ray daemon reads slowly, or does not listen.
+    DaemonSlow,
+    DaemonAbsent,
 }
 
 #[derive(Deserialize)]
@@ -105,8 +110,22 @@ pub(super) async fn invoke(State(served): State<Served>, headers: HeaderMap, bod
     let twice = if invocation.fault == Fault::Duplicate { 2 } else { 1 };
     let after = Duration::from_millis(invocation.ms);
     let count = invocation.count.unwrap_or(1).clamp(1, MOST) * twice;
-    let started: Vec<Value> = (0..count).map(|_| start(function, event.clone(), invocation.fault, after)).collect();
-    reply(StatusCode::OK, &json!({ "invocations": started }))
+    let state = match invocation.fault {
+        Fault::DaemonSlow => Some(DaemonState::Slow),
+        Fault::DaemonAbsent => Some(DaemonState::Absent),
+        _ => None,
+    };
+    let outage = match (state, &served.sources.daemon) {
+        (Some(state), Some(daemon)) => Some(daemon.begin(state).await),
+        (Some(_), None) => return refuse(StatusCode::BAD_REQUEST, "this console has no X-Ray daemon").into(),
+        (None, _) => None,
+    };
+    let started: Vec<Started> = (0..count).map(|_| start(function, event.clone(), invocation.fault, after)).collect();
+    let ids: Vec<Value> = started.iter().map(|one| json!({ "request": one.request_id, "trace": one.trace_id })).collect();
+    if let Some(outage) = outage {
+        tokio::spawn(end_outage(function.clone(), started, outage, after));
+    }
+    reply(StatusCode::OK, &json!({ "invocations": ids }))
 }
 
 impl Invocation {
@@ -131,7 +150,14 @@ impl Invocation {
     }
 }
 
-fn start(function: &Function, event: Event, fault: Fault, after: Duration) -> Value {
+/// An invocation that runs.
+struct Started {
+    request_id: String,
+    trace_id: String,
+    over: JoinHandle<()>,
+}
+
+fn start(function: &Function, event: Event, fault: Fault, after: Duration) -> Started {
     let mut events = function.subscribe();
     let started = function.start_invocation(event, None);
     let (request_id, trace_id) = (started.request_id.clone(), started.trace_id.clone());
@@ -141,9 +167,9 @@ fn start(function: &Function, event: Event, fault: Fault, after: Duration) -> Va
         _ => None,
     };
     let (function, request) = (function.clone(), request_id.clone());
-    tokio::spawn(async move {
+    let over = tokio::spawn(async move {
         let Some(signal) = signal else { return drop(started.answer().await) };
-        let is = |event: &crate::function::TimelineEvent| event.request_id.as_deref() == Some(&request);
+        let is = |event: &TimelineEvent| event.request_id.as_deref() == Some(&request);
         let hit = async {
             let out = events.find(|event| is(event) && matches!(event.kind, EventKind::EventOut { .. })).await;
             tokio::time::sleep(after).await;
@@ -155,7 +181,17 @@ fn start(function: &Function, event: Event, fault: Fault, after: Duration) -> Va
             _ = started.answer() => {}
         }
     });
-    json!({ "request": request_id, "trace": trace_id })
+    Started { request_id, trace_id, over }
+}
+
+/// Has the daemon read again when the invocations are over, with the work after the response, and some time has passed.
+async fn end_outage(function: Function, started: Vec<Started>, outage: Outage, after: Duration) {
+    for one in started {
+        let _ = one.over.await;
+    }
+    function.wait_idle().await;
+    tokio::time::sleep(after).await;
+    outage.end().await;
 }
 
 pub(super) async fn send(State(served): State<Served>, headers: HeaderMap, body: Bytes) -> Response {

@@ -6,7 +6,7 @@ use crate::{
     history::History,
     ids::new_request_id,
     sqs::{MessageEvent, Queue},
-    xray::TraceStore,
+    xray::{DaemonSwitch, TraceStore},
 };
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub(super) struct Sources {
     /// The records of the endpoints that the queues are of.
     ledgers: Vec<Arc<History<MessageEvent>>>,
     pub(super) samples: Vec<Sample>,
+    pub(super) daemon: Option<DaemonSwitch>,
     /// Tells the cursors of two consoles apart.
     instance: String,
 }
@@ -45,6 +46,7 @@ impl Default for Sources {
             queues: Vec::new(),
             ledgers: Vec::new(),
             samples: Vec::new(),
+            daemon: None,
             instance: new_request_id(),
         }
     }
@@ -71,6 +73,7 @@ impl Sources {
         json!({
             "functions": self.functions.iter().map(|function| shape::function(function.records().settings)).collect::<Vec<_>>(),
             "queues": self.queues.iter().map(Queue::describe).collect::<Vec<_>>(),
+            "daemon": self.daemon.is_some(),
             "samples": samples.collect::<Vec<_>>(),
         })
     }

@@ -14,7 +14,7 @@
 //!     .trace_store(daemon.store())
 //!     .build()
 //!     .await;
-//! let console = Console::builder().traces(&daemon.store()).function(&function).start().await?;
+//! let console = Console::builder().daemon(&daemon).function(&function).start().await?;
 //! println!("{}", console.url());
 //! # Ok(())
 //! # }
@@ -31,7 +31,11 @@ mod shape;
 pub use browser::open;
 
 use self::feed::{Sample, Sources};
-use crate::{function::Function, sqs::Queue, xray::TraceStore};
+use crate::{
+    function::Function,
+    sqs::Queue,
+    xray::{Daemon, TraceStore},
+};
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -89,6 +93,12 @@ impl ConsoleBuilder {
     pub fn traces(mut self, traces: &TraceStore) -> Self {
         self.sources.traces = traces.clone();
         self
+    }
+
+    /// Shows the traces that this daemon receives, and offers to have it slow or absent for the time of an invocation.
+    pub fn daemon(mut self, daemon: &Daemon) -> Self {
+        self.sources.daemon = Some(daemon.switch().clone());
+        self.traces(&daemon.store())
     }
 
     /// Shows this function's environments and logs, and offers to invoke it. From now on its events are kept, up to 64 MB, so that an

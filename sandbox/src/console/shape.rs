@@ -144,8 +144,9 @@ pub(super) fn line(function: &str, line: &LogLine) -> Value {
     ];
     let base = with(base, known);
     if line.output == Output::Platform {
-        let request = fields.get("record").map_or(Value::Null, |record| record["requestId"].clone());
-        return with(base, [("request", request), ("text", json!(line.text))]);
+        let (kind, record) = (take("type"), take("record"));
+        let request = record["requestId"].clone();
+        return with(base, [("request", request), ("message", kind), ("fields", record), ("text", json!(line.text))]);
     }
     with(base, [("fields", Value::Object(fields)), ("text", json!(line.text))])
 }

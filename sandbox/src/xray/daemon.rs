@@ -1,6 +1,10 @@
 //! The X-Ray daemon: a UDP port for segment documents and OTLP.
 
-use super::{TraceStore, drops::Drops};
+use super::{
+    TraceStore,
+    drops::Drops,
+    outage::{DaemonState, DaemonSwitch, Wanted},
+};
 use bytes::Bytes;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
@@ -14,7 +18,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot, watch};
 
 /// The next task of the second thread.
 enum Job {
@@ -35,10 +39,11 @@ pub struct Daemon {
     store: TraceStore,
     drops: Arc<Drops>,
     /// Its address marks the daemon's own datagrams.
-    control: UdpSocket,
+    control: Arc<UdpSocket>,
     settle: mpsc::Sender<(u64, oneshot::Sender<()>)>,
     next: AtomicU64,
     stop: Arc<AtomicBool>,
+    switch: DaemonSwitch,
 }
 
 /// How long the reader sleeps at most before it looks whether the daemon was dropped: it is woken, but that datagram may be lost.
@@ -69,7 +74,7 @@ impl Daemon {
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(LOOK_AGAIN))?;
         let address = socket.local_addr()?;
-        let control = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let control = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
         control.connect(address)?;
         let own = control.local_addr()?;
 
@@ -77,12 +82,16 @@ impl Daemon {
         let (settle, settling) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        thread::Builder::new().name("xray-daemon".into()).spawn(move || read(&socket, own, &stopped, &jobs))?;
+        let wanted = Wanted::new();
+        let (state, applied) = watch::channel(DaemonState::Reading);
+        let reader = Reader { own, address, receive_buffer, stop: stopped, wanted: Arc::clone(&wanted), state };
+        thread::Builder::new().name("xray-daemon".into()).spawn(move || reader.run(socket, &jobs))?;
         let judged = store.clone();
         thread::Builder::new().name("xray-judge".into()).spawn(move || judge(&work, &settling, &judged))?;
         let drops = Arc::new(Drops::of(address));
         store.count_drops_of(&drops);
-        Ok(Self { address, store, drops, control, settle, next: AtomicU64::new(0), stop })
+        let switch = DaemonSwitch { wanted, applied, control: Arc::clone(&control), turn: Arc::new(Mutex::new(())) };
+        Ok(Self { address, store, drops, control, settle, next: AtomicU64::new(0), stop, switch })
     }
 
     /// `ip:port` for `AWS_XRAY_DAEMON_ADDRESS`.
@@ -101,6 +110,10 @@ impl Daemon {
         self.drops.count()
     }
 
+    pub(crate) fn switch(&self) -> &DaemonSwitch {
+        &self.switch
+    }
+
     /// Waits until every datagram that was in the socket when this was called has been judged.
     ///
     /// This is how a test shows that something was *not* sent. It is an error if the daemon's threads are gone.
@@ -112,7 +125,11 @@ impl Daemon {
         self.settle.send((id, done)).map_err(|_| gone())?;
         loop {
             // The loopback keeps order: this datagram is read after all that came before it. In a full buffer it may be lost.
-            self.control.send(&id.to_be_bytes())?;
+            match self.control.send(&id.to_be_bytes()) {
+                // During an outage there is no listener.
+                Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => return Err(error),
+                _ => {}
+            }
             if let Ok(result) = tokio::time::timeout(AGAIN_AFTER, &mut wait).await {
                 return result.map_err(|_| gone());
             }
@@ -174,23 +191,76 @@ impl Drop for Daemon {
     }
 }
 
-fn read(socket: &UdpSocket, own: SocketAddr, stop: &AtomicBool, jobs: &mpsc::Sender<Job>) {
-    let mut buffer = vec![0; 65_536];
-    while !stop.load(Ordering::Acquire) {
-        let job = match socket.recv_from(&mut buffer) {
-            Ok((length, from)) if from == own => match <[u8; 8]>::try_from(&buffer[..length]) {
-                Ok(id) => Job::Settled(u64::from_be_bytes(id)),
-                Err(_) => continue,
-            },
-            Ok((length, _)) => Job::Datagram(Bytes::copy_from_slice(&buffer[..length])),
-            Err(error) if is_no_failure(&error) => continue,
-            Err(error) => {
-                tracing::warn!(%error, "the X-Ray daemon cannot read its socket and ends");
+/// How long a slow daemon takes for a datagram.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// How often a daemon that was absent tries to listen again, and how often an absent one looks whether it may.
+const LISTEN_AGAIN: Duration = Duration::from_millis(10);
+
+/// The thread that empties the socket.
+struct Reader {
+    own: SocketAddr,
+    address: SocketAddr,
+    receive_buffer: Option<usize>,
+    stop: Arc<AtomicBool>,
+    wanted: Arc<Wanted>,
+    state: watch::Sender<DaemonState>,
+}
+
+impl Reader {
+    fn run(self, mut socket: UdpSocket, jobs: &mpsc::Sender<Job>) {
+        let mut buffer = vec![0; 65_536];
+        while !self.stop.load(Ordering::Acquire) {
+            let state = self.wanted.get();
+            if state == DaemonState::Absent {
+                drop(socket);
+                self.apply(state);
+                let Some(listening) = self.listen_again() else { return };
+                socket = listening;
+                continue;
+            }
+            self.apply(state);
+            let job = match socket.recv_from(&mut buffer) {
+                Ok((length, from)) if from == self.own => match <[u8; 8]>::try_from(&buffer[..length]) {
+                    Ok(id) => Job::Settled(u64::from_be_bytes(id)),
+                    Err(_) => continue,
+                },
+                Ok((length, _)) => Job::Datagram(Bytes::copy_from_slice(&buffer[..length])),
+                Err(error) if is_no_failure(&error) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "the X-Ray daemon cannot read its socket and ends");
+                    return;
+                }
+            };
+            if jobs.send(job).is_err() {
                 return;
             }
-        };
-        if jobs.send(job).is_err() {
-            return;
+            if state == DaemonState::Slow {
+                thread::sleep(SLOW);
+            }
+        }
+    }
+
+    fn apply(&self, state: DaemonState) {
+        self.state.send_if_modified(|known| std::mem::replace(known, state) != state);
+    }
+
+    /// The socket after an outage; `None` at the end of the daemon.
+    fn listen_again(&self) -> Option<UdpSocket> {
+        loop {
+            if self.stop.load(Ordering::Acquire) {
+                return None;
+            }
+            if self.wanted.get() != DaemonState::Absent
+                && let Ok(socket) = UdpSocket::bind(self.address)
+                && socket.set_read_timeout(Some(LOOK_AGAIN)).is_ok()
+            {
+                if let Some(bytes) = self.receive_buffer {
+                    enlarge(&socket, bytes);
+                }
+                return Some(socket);
+            }
+            thread::sleep(LISTEN_AGAIN);
         }
     }
 }

@@ -11,6 +11,7 @@ mod drops;
 mod forward;
 mod json;
 mod otlp;
+mod outage;
 mod rejected;
 mod rules;
 mod schema;
@@ -24,6 +25,7 @@ pub use daemon::{Daemon, DaemonBuilder};
 pub use document::{Cause, Document, Exception, Frame, Http, Kind, Link, Source};
 pub use forward::{ForwardError, Forwarder};
 pub use otlp::{OtlpEvent, OtlpSpan};
+pub(crate) use outage::{DaemonState, DaemonSwitch, Outage};
 pub use rejected::Rejected;
 pub use rules::{
     LINKS_PER_DOCUMENT, MAX_ANNOTATIONS, MAX_DATAGRAM_BYTES, MAX_DOCUMENT_BYTES, MAX_NAME_CHARS, MAX_STRING_CHARS,

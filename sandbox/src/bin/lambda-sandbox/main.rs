@@ -66,8 +66,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let program = options.program.display().to_string();
     let (has_console, open) = (options.console, options.open);
     let function = build(options, groups, &daemon).await;
-    let console =
-        if has_console { Some(Console::builder().traces(&daemon.store()).function(&function).start().await?) } else { None };
+    let console = if has_console { Some(Console::builder().daemon(&daemon).function(&function).start().await?) } else { None };
     let watched = Watched::new(function.clone(), daemon);
     let listening = FunctionUrl::start_at(address, watched).await;
     let url = listening.map_err(|error| format!("cannot listen on {address}: {error}; choose another --port"))?;

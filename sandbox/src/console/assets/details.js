@@ -48,7 +48,7 @@ function documentDetails(row, onLines) {
   const lines = onLines();
   return [
     h("h2", { class: `span-title ${row.kind} ${state(document)}` }, h("span", { class: "dot", "aria-hidden": "true" }), user(document.name, 300)),
-    row.culprit ? h("p", { class: "culprit-note" }, "This span blocked its thread past the deadline. Lambda killed the process.") : null,
+    row.culprit ? h("p", { class: "culprit-note" }, "This span blocked its thread past the deadline.") : null,
     rows([
       ["state", document.open ? "unfinished" : state(document) || "ok"],
       ["took", document.end === undefined ? undefined : ms(document.end - document.start)],

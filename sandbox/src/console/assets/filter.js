@@ -160,7 +160,7 @@ function tester(operator, wanted) {
 export function parse(text) {
   const trimmed = text.trim();
   if (!trimmed) return { test: () => true };
-  const isExpression = /[=<>!()[\]{}]|\b(BEGINSWITH|ENDSWITH|CONTAINS)\b/i.test(trimmed) || FLAGS[trimmed.toLowerCase()];
+  const isExpression = /[=<>!()[\]{}]|\b(AND|OR|BEGINSWITH|ENDSWITH|CONTAINS)\b/.test(trimmed) || FLAGS[trimmed.toLowerCase()];
   if (!isExpression) {
     const wanted = trimmed.toLowerCase();
     return { test: (m) => searched(m).some((value) => value.toLowerCase().includes(wanted)) };

@@ -106,6 +106,8 @@ export function lane(environment, axis, mine) {
         if (inside(at)) marks.push([at, name, name.split(" ")[0], name]);
         else if (name === "deadline" && at > axis.to) beyond = moment.deadline - moment.at;
       }
+    } else if (moment.kind === "exited" && marks.some(([at, kind]) => kind === "killed" && axis.percent(moment.at) - axis.percent(at) < 8)) {
+      // The kill says it.
     } else if (inside(moment.at)) marks.push([moment.at, moment.kind, MARKS[moment.kind], moment.text]);
   }
   const response = rows.flat().filter((one) => one.kind === "invoke" && !one.missing && isMine(one.request)).map((one) => one.to).filter(inside);

@@ -48,6 +48,7 @@ export function mapView(at) {
 
   function draw(models) {
     const made = graph(models);
+    if (!made.nodes.length) return show(picture, h("p", { class: "empty" }, "No trace names a function or a service."));
     const columns = place(made);
     const from = Math.min(...models.map((m) => m.start));
     const seconds = Math.max(1, (Math.max(...models.map((m) => m.end)) - from) / 1000);
@@ -62,8 +63,8 @@ export function mapView(at) {
     const drawing = s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": made.edges.map((edge) => `${edge.from} to ${edge.to}: ${edge.count}`).join("; ") },
       s("defs", {}, s("marker", { id: "arrow", viewBox: "0 0 10 10", refX: 9, refY: 5, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse" }, s("path", { d: "M0 0 10 5 0 10z", class: "arrow-head" }))),
       made.edges.map((edge) => line(edge, spots)), made.nodes.map((node) => box(node, spots.get(node.id), seconds)));
-    show(picture, made.nodes.length ? drawing : h("p", { class: "empty" }, "No traces yet."));
-    show(table, made.nodes.length ? figuresTable(made, seconds) : null);
+    show(picture, drawing);
+    return show(table, figuresTable(made, seconds));
   }
 
   function line(edge, spots) {

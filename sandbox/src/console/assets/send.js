@@ -13,7 +13,13 @@ const FAULTS = [
   ["kill", "SIGKILL while it runs", 5, "Milliseconds after the event was handed out"],
   ["sigterm", "SIGTERM while it runs", 5, "Milliseconds after the event was handed out"],
   ["duplicate", "Delivered twice"],
+  ["daemon_slow", "Slow X-Ray daemon", 1000, "How long after the invocation the daemon stays so, in ms"],
+  ["daemon_absent", "No X-Ray daemon", 1000, "How long after the invocation the daemon stays so, in ms"],
 ];
+
+function faults() {
+  return FAULTS.filter(([value]) => store.facts.daemon || !value.startsWith("daemon"));
+}
 
 /** What was sent from this page, the newest first. */
 const sent = [];
@@ -40,7 +46,7 @@ export function again(m) {
   };
   const menu = h("details", { class: "menu" }, h("summary", { class: "button", id: "again" }, "Invoke again"),
     h("div", { class: "choices", role: "group", "aria-label": "Invoke again" },
-      FAULTS.map(([fault, name, milliseconds]) => h("button", { type: "button", "data-fault": fault, onclick: () => go(fault, milliseconds ?? 0, name) }, fault === "none" ? "As it was" : milliseconds ? `${name} (${ms(milliseconds)})` : name)),
+      faults().map(([fault, name, milliseconds]) => h("button", { type: "button", "data-fault": fault, onclick: () => go(fault, milliseconds ?? 0, name) }, fault === "none" ? "As it was" : milliseconds ? `${name} (${ms(milliseconds)})` : name)),
       h("a", { class: "button", href: `#/send?function=${encodeURIComponent(call.function)}&request=${call.request}` }, "Change the event …")));
   menu.addEventListener("keydown", (event) => {
     if (event.key === "Escape") { menu.open = false; menu.querySelector("summary").focus(); }
@@ -55,7 +61,7 @@ export function sendView(at) {
   if (wanted) target.value = `function ${wanted}`;
   const sample = h("select", { id: "sample", onchange: () => fill() });
   const payload = h("textarea", { id: "payload", rows: 16, spellcheck: "false", dir: "ltr" });
-  const fault = h("select", { id: "fault", onchange: () => faultChanged() }, FAULTS.map(([value, name]) => h("option", { value }, name)));
+  const fault = h("select", { id: "fault", onchange: () => faultChanged() }, faults().map(([value, name]) => h("option", { value }, name)));
   const milliseconds = h("input", { type: "number", id: "ms", min: 0, max: 900_000, value: 1000 });
   const msField = h("label", { class: "labelled", for: "ms" }, h("span", { id: "ms-label" }, ""), milliseconds);
   const times = h("input", { type: "number", id: "times", min: 1, max: 100, value: 1 });

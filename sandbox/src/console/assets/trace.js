@@ -15,6 +15,7 @@ export function traceView(at) {
   let span = at.query.get("span");
   let together = at.query.get("linked") === "1";
   let zoomed;
+  let menu;
   let seen;
   const axis = new Axis(0, 1);
   const head = h("header", { class: "trace-head" });
@@ -94,6 +95,8 @@ export function traceView(at) {
 
   function header(all, m) {
     const links = linked(id);
+    // Made once: it may be open while the trace changes.
+    if (m.calls.length) menu ??= again(m);
     const total = links.length;
     show(head,
       h("div", { class: "row" }, h("a", { class: "back", href: "#/traces", "aria-label": "All traces" }, "←"), h("h1", {}, user(m.title, 160)), badge(m), m.status ? h("span", { class: "status" }, m.status) : null,
@@ -103,7 +106,7 @@ export function traceView(at) {
         total > 1 ? h("button", { type: "button", id: "linked", "aria-pressed": String(together), onclick: () => { together = !together; zoomed = undefined; remember(); update(true); } }, `Linked traces (${total})`) : null,
         total > 1 ? h("a", { class: "button", href: `#/map?trace=${id}` }, "Map") : null,
         zoomed ? h("button", { type: "button", onclick: () => { zoomed = undefined; draw(); } }, "Show all") : null,
-        m.calls.length ? again(m) : null));
+        menu));
   }
 
   function draw() {
@@ -122,6 +125,7 @@ export function traceView(at) {
     waterfall.set(all, Map.groupBy(byTrace.filter((line) => line.span), (line) => line.span));
     logs.setRows(byTrace);
     logPart.hidden = !byTrace.length;
+    logPart.style.setProperty("--lines", byTrace.length);
     show(logTitle, "Log ", h("span", { class: "id" }, count(byTrace.length, "line")));
     showDetails();
   }

@@ -111,7 +111,10 @@ export class Waterfall {
     const folds = children > 0 ? h("button", { type: "button", class: "fold", tabindex: -1, "aria-label": this.folded.has(document.id) ? "Unfold" : "Fold",
       onclick: () => this.fold(document.id, !this.folded.has(document.id)) }, this.folded.has(document.id) ? "▸" : "▾") : h("span", { class: "fold" });
     const duration = open ? "unfinished" : ms(document.end - document.start);
-    const late = this.axis.percent(document.start) > 78;
+    const [left, right] = [Math.max(0, this.axis.percent(document.start)), Math.min(100, this.axis.percent(end))];
+    // Beside the bar, on the side that has room; on the bar where neither has.
+    const side = right < 84 ? "right" : left > 16 ? "left" : "inside";
+    const place = { right: { left: `${right}%` }, left: { right: `${100 - left}%` }, inside: { right: `${100 - right}%` } }[side];
     return [
       h("span", { role: "gridcell", class: "name", style: { "--depth": depth } }, folds,
         h("span", { class: "dot", "aria-hidden": "true" }), user(document.name, 120, { class: "text" }),
@@ -122,8 +125,7 @@ export class Waterfall {
       h("span", { role: "gridcell", class: "track" },
         bar(this.axis, document.start, end, { class: `bar ${open ? "open" : ""}` }),
         lines.map((line) => bar(this.axis, line.at, line.at, { class: `tick ${line.level === "ERROR" ? "fault" : line.level === "WARN" ? "error" : ""}` })),
-        h("span", { class: `after ${late ? "late" : ""}`, style: late ? { right: `${100 - Math.max(0, this.axis.percent(document.start))}%` } : { left: `${Math.min(100, Math.max(0, this.axis.percent(end)))}%` } },
-          h("span", { class: "duration" }, duration), user(what(document), 60, { class: "what" }))),
+        h("span", { class: `after ${side}`, style: place }, h("span", { class: "duration" }, duration), user(what(document), 60, { class: "what" }))),
     ];
   }
 }
