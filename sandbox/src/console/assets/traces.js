@@ -15,7 +15,7 @@ export function flag(m) {
   return "ok";
 }
 
-const GOOD = new Set(["answered", "responded"]);
+const GOOD = new Set(["responded"]);
 
 /** How a trace ended, as a word with a color. A response may still be one that had faults on its way. */
 export function badge(m) {
