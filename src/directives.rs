@@ -1,20 +1,25 @@
 //! Filters by target and level, in the format of `RUST_LOG`.
 
 use crate::notice::Problem;
+use std::borrow::Cow;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
+
+/// Levels of other languages, which are written in place of those of `tracing`.
+const OTHER_LEVELS: [&str; 9] = ["warning", "err", "fatal", "critical", "notice", "information", "verbose", "all", "none"];
 
 const EXPECTED: &str = "directives like info,my_crate=debug; none for spans and fields";
 
 /// Returns the valid directives. The others are reported as one problem with their names. If none is valid, the default applies.
 ///
-/// Spaces around directives are ignored. Directives for spans and fields, which `tracing_subscriber::EnvFilter` supports, would
-/// need its regular expressions. They are as invalid as an unknown level.
+/// Spaces around directives, targets and levels are ignored. Directives for spans and fields, which
+/// `tracing_subscriber::EnvFilter` supports, would need its regular expressions. They are as invalid as an unknown level. So is
+/// a text that is a target by its form alone, such as `"info"` in quotes or `warning`: it would switch the log off silently.
 pub(crate) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> Option<Targets> {
     let (mut targets, mut valid, mut invalid) = (Targets::new(), false, Vec::new());
     for directive in directives(text) {
-        match directive.parse::<Targets>() {
-            Ok(parsed) if !directive.contains(['[', ']', '{', '}']) => {
+        match without_spaces(directive).parse::<Targets>() {
+            Ok(parsed) if is_supported(directive) => {
                 valid = true;
                 targets = targets.with_targets(parsed.iter().map(|(target, level)| (target.to_owned(), level)));
                 if let Some(level) = parsed.default_level() {
@@ -34,6 +39,20 @@ pub(crate) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> Opti
 /// The highest level that any target may have.
 pub(crate) fn highest_level(targets: &Targets) -> LevelFilter {
     targets.iter().map(|(_, level)| level).chain(targets.default_level()).max().unwrap_or(LevelFilter::OFF)
+}
+
+/// A directive without spaces around its `=`.
+fn without_spaces(directive: &str) -> Cow<'_, str> {
+    match directive.split_once('=') {
+        Some((target, level)) => format!("{}={}", target.trim_end(), level.trim_start()).into(),
+        None => directive.into(),
+    }
+}
+
+fn is_supported(directive: &str) -> bool {
+    let target = directive.split('=').next().unwrap_or_default().trim_end();
+    let has_odd_letter = target.contains(|letter: char| letter.is_whitespace() || r#"[]{}"'`;|"#.contains(letter));
+    !has_odd_letter && !OTHER_LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive))
 }
 
 /// The parts between commas. Commas inside of a span's fields do not count: `orders[process{id=1,sku=2}]=debug` is one directive.
@@ -71,7 +90,14 @@ mod tests {
 
     #[test]
     fn spaces_do_not_matter() {
-        for text in ["error,orders=debug", " error , orders=debug ", "error,\n\torders=debug,", ",,error,,orders=debug"] {
+        for text in [
+            "error,orders=debug",
+            " error , orders=debug ",
+            "error,\n\torders=debug,",
+            ",,error,,orders=debug",
+            "error, orders = debug",
+            "error,orders =debug",
+        ] {
             assert_eq!(of(text), (Some(vec!["orders debug", "orders info", "shop error"]), None), "{text}");
         }
     }
@@ -84,6 +110,9 @@ mod tests {
             ("error,[{id}]=debug", "[{id}]=debug"),
             ("error,orders=loud", "orders=loud"),
             ("[a]=info, error ,orders=x", "[a]=info,orders=x"),
+            ("error,\"orders\"=debug", "\"orders\"=debug"),
+            ("error,orders;shop=debug", "orders;shop=debug"),
+            ("error,orders debug", "orders debug"),
         ] {
             let (levels, named) = of(text);
             assert!(levels.is_some_and(|levels| levels.contains(&"shop error") && !levels.contains(&"shop info")), "{text}");
@@ -93,7 +122,7 @@ mod tests {
 
     #[test]
     fn without_a_valid_directive_the_default_is_used() {
-        for text in ["orders=loud", "[", "]", "{,", " , ", "a=b=c"] {
+        for text in ["orders=loud", "[", "]", "{,", " , ", "a=b=c", "\"info\"", "'info'", "off;orders=info", "warning", "FATAL", "off\norders=info"] {
             assert_eq!(of(text), (None, Some(text.trim().to_owned())), "{text}");
         }
     }
