@@ -3,7 +3,7 @@
 use crate::{
     behavior::Probe,
     kind::{SOON, long_reserve},
-    support::{Stage, Tested, all, ensure, function_error, test, value},
+    support::{Stage, Tested, all, code, ensure, function_error, test, value},
 };
 use lambda_lifecycle_sandbox::function::TraceMode;
 use libtest_mimic::Trial;
@@ -101,6 +101,7 @@ async fn invalid_requests() -> Tested {
     for event in [
         change(|event| event["headers"]["host"] = json!("1234567890.execute-api.{dns_suffix}")),
         change(|event| event["headers"]["host"] = json!("a b/c?d")),
+        change(|event| event["headers"]["host"] = json!("example.com:99999")),
         change(|event| (event["body"], event["isBase64Encoded"]) = (json!("!!!"), json!(true))),
     ] {
         let answer = stage.invoke(event.clone()).await?;
@@ -109,7 +110,10 @@ async fn invalid_requests() -> Tested {
         let document = stage.document(&answer).await?;
         ensure(document.error && !document.fault, format!("{:?}", document.raw))?;
     }
-    ensure(stage.codes() == ["request_invalid"; 3], format!("{:?}", stage.codes()))?;
+    ensure(stage.codes() == ["request_invalid"; 4], format!("{:?}", stage.codes()))?;
+    // Each is one line, and no panic is printed beside it.
+    let lines: Vec<String> = stage.logged("").into_iter().filter(|line| code(line).is_none()).collect();
+    ensure(lines.is_empty(), format!("{lines:?}"))?;
     for event in [
         change(|event| event["rawQueryString"] = json!("scope=openid profile&q={\"a\":1}")),
         change(|event| event["headers"]["x-forwarded-proto"] = json!("https, http")),
