@@ -122,7 +122,20 @@ mod tests {
 
     #[test]
     fn without_a_valid_directive_the_default_is_used() {
-        for text in ["orders=loud", "[", "]", "{,", " , ", "a=b=c", "\"info\"", "'info'", "off;orders=info", "warning", "FATAL", "off\norders=info"] {
+        for text in [
+            "orders=loud",
+            "[",
+            "]",
+            "{,",
+            " , ",
+            "a=b=c",
+            "\"info\"",
+            "'info'",
+            "off;orders=info",
+            "warning",
+            "FATAL",
+            "off\norders=info",
+        ] {
             assert_eq!(of(text), (None, Some(text.trim().to_owned())), "{text}");
         }
     }
