@@ -208,13 +208,13 @@ pub(super) enum Mapping {
     Superseded,
 }
 
-const VACANT: u32 = u32::MAX;
-
 /// The places of one span's attributes. It belongs to the writer so that its memory is reused.
 #[derive(Debug)]
 pub(super) struct Mappings {
     pub(super) of: Vec<Mapping>,
+    /// Which attribute fills a slot. Counts only where the slot is filled.
     slots: [u32; SLOTS],
+    filled: u64,
     /// The slots that a current name has filled.
     current: u64,
     used: u64,
@@ -222,15 +222,14 @@ pub(super) struct Mappings {
 
 impl Default for Mappings {
     fn default() -> Self {
-        Self { of: Vec::new(), slots: [VACANT; SLOTS], current: 0, used: 0 }
+        Self { of: Vec::new(), slots: [0; SLOTS], filled: 0, current: 0, used: 0 }
     }
 }
 
 impl Mappings {
     pub(super) fn sort(&mut self, attributes: &[KeyValue], server: bool) {
         self.of.clear();
-        self.slots = [VACANT; SLOTS];
-        self.current = 0;
+        (self.filled, self.current) = (0, 0);
         // A set bit means that a key of this kind was seen before. Only then are the earlier keys compared.
         let mut seen = [0_u64; 4];
         for (at, attribute) in attributes.iter().enumerate() {
@@ -254,9 +253,12 @@ impl Mappings {
             }
             self.current |= if current { slot_bit } else { 0 };
             let holder = std::mem::replace(&mut self.slots[slot as usize], at as u32);
-            if let Some(mapping @ Mapping::Field(_)) = self.of.get_mut(holder as usize) {
+            if self.filled & slot_bit != 0
+                && let mapping @ Mapping::Field(_) = &mut self.of[holder as usize]
+            {
                 *mapping = Mapping::Unmapped;
             }
+            self.filled |= slot_bit;
             self.of.push(Mapping::Field(slot));
         }
     }
@@ -272,7 +274,15 @@ impl Mappings {
     }
 
     pub(super) fn get<'a>(&self, attributes: &'a [KeyValue], slot: Slot) -> Option<&'a KeyValue> {
+        if self.filled & 1 << slot as u8 == 0 {
+            return None;
+        }
         attributes.get(self.slots[slot as usize] as usize)
+    }
+
+    /// No attribute has a separate field, as in most spans of the user's code.
+    pub(super) fn are_unmapped(&self) -> bool {
+        self.filled == 0
     }
 
     /// The field contains the whole attribute, so the metadata need not repeat it.

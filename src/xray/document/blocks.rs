@@ -82,7 +82,7 @@ const SQL: &[&str] = &[
 impl<'a> Render<'a> {
     pub(super) fn origin(&self) -> Origin {
         let calls = matches!(self.span.span_kind, SpanKind::Client | SpanKind::Producer);
-        if self.span.attributes.is_empty() {
+        if self.mappings.are_unmapped() {
             return if calls { Origin::Remote } else { Origin::Local };
         }
         let system = self.get(Slot::RpcSystem).map(|attribute| &attribute.value);
@@ -99,12 +99,17 @@ impl<'a> Render<'a> {
 
     /// Writes the name of the node in X-Ray's map. Returns true if it is not the span's own name.
     pub(super) fn name(&mut self, origin: Origin) -> bool {
-        let mut pieces: [Cow<'a, str>; 3] = Default::default();
-        match origin {
-            Origin::Local => {}
-            Origin::Aws => pieces[0] = self.aws_name(),
-            Origin::Remote => pieces = self.remote_name(),
+        if origin == Origin::Local {
+            let mut writer = NameWriter::new(self.out);
+            writer.push(&self.span.name);
+            let changed = writer.finish();
+            self.report.sanitized += u32::from(changed);
+            return changed;
         }
+        let mut pieces: [Cow<'a, str>; 3] = match origin {
+            Origin::Remote => self.remote_name(),
+            _ => [self.aws_name(), Cow::default(), Cow::default()],
+        };
         if pieces.iter().all(|piece| piece.is_empty()) {
             pieces[0] = self.span_name();
         }
@@ -262,8 +267,8 @@ impl<'a> Render<'a> {
         if signs.into_iter().all(|slot| self.get(slot).is_none()) {
             return;
         }
-        let http = self.open(quoted!("http"));
-        let request = self.open(quoted!("request"));
+        let http = self.open(quoted!("http" "{"));
+        let request = self.open(quoted!("request" "{"));
         self.text_field(quoted!("method"), HttpMethod);
         if !self.text_field(quoted!("url"), HttpUrl) {
             self.composed_url();
@@ -271,7 +276,7 @@ impl<'a> Render<'a> {
         self.text_field(quoted!("user_agent"), HttpUserAgent);
         self.client_ip();
         self.close(&request);
-        let response = self.open(quoted!("response"));
+        let response = self.open(quoted!("response" "{"));
         self.number_field(quoted!("status"), HttpStatus);
         self.number_field(quoted!("content_length"), HttpLength);
         self.close(&response);
@@ -333,10 +338,10 @@ impl<'a> Render<'a> {
 
     pub(super) fn aws(&mut self, origin: Origin) {
         let main = self.frame.main || self.frame.segment;
-        if self.span.attributes.is_empty() && !main {
+        if self.mappings.are_unmapped() && !main {
             return;
         }
-        let aws = self.open(quoted!("aws"));
+        let aws = self.open(quoted!("aws" "{"));
         if !self.text_field(quoted!("operation"), Slot::AwsOperation) && origin == Origin::Aws {
             self.operation();
         }
@@ -404,7 +409,7 @@ impl<'a> Render<'a> {
 
     fn sdk(&mut self) {
         if let Some((name, version)) = &self.options.sdk {
-            let xray = self.open(quoted!("xray"));
+            let xray = self.open(quoted!("xray" "{"));
             json::key(self.out, quoted!("sdk"));
             self.string(name);
             json::key(self.out, quoted!("sdk_version"));
@@ -430,8 +435,7 @@ impl<'a> Render<'a> {
         if groups.peek().is_none() {
             return;
         }
-        json::key(self.out, quoted!("cloudwatch_logs"));
-        self.out.push(b'[');
+        json::key(self.out, quoted!("cloudwatch_logs" "["));
         for (group, arn) in groups {
             json::comma(self.out);
             self.out.extend_from_slice(b"{\"log_group\":");
@@ -452,7 +456,7 @@ impl<'a> Render<'a> {
         if SQL.binary_search(&system.as_str()).is_err() {
             return;
         }
-        let sql = self.open(quoted!("sql"));
+        let sql = self.open(quoted!("sql" "{"));
         self.text_field(quoted!("database_type"), Slot::DbSystem);
         self.text_field(quoted!("user"), Slot::DbUser);
         self.text_field(quoted!("connection_string"), Slot::DbConnection);

@@ -99,9 +99,8 @@ pub(super) fn is_only_exception(event: &Event) -> bool {
 
 impl Render<'_> {
     pub(super) fn cause(&mut self) {
-        let cause = self.open(quoted!("cause"));
-        json::key(self.out, quoted!("exceptions"));
-        self.out.push(b'[');
+        let cause = self.open(quoted!("cause" "{"));
+        json::key(self.out, quoted!("exceptions" "["));
         let list = self.out.len();
         let span = self.span;
         let most = if self.level == Level::Bare { 1 } else { MAX_EXCEPTIONS };
@@ -237,8 +236,7 @@ impl Render<'_> {
     fn stack(&mut self, text: &str) {
         let mut frames = stack::frames(text);
         let before = self.out.len();
-        json::key(self.out, quoted!("stack"));
-        self.out.push(b'[');
+        json::key(self.out, quoted!("stack" "["));
         let body = self.out.len();
         for frame in frames.by_ref().take(MAX_FRAMES) {
             self.stack_frame(&frame);

@@ -37,9 +37,8 @@ impl Render<'_> {
                 }
         };
         self.mappings.mark_used(Slot::Annotations);
-        let annotations = self.open(quoted!("annotations"));
-        // The written annotations, to find a second key with the same spelling.
-        let (mut written, mut number) = ([0; MAX_ANNOTATIONS], 0);
+        // The written keys, to find a second one with the same spelling.
+        let mut written = Vec::new();
         for (at, attribute) in span.attributes.iter().enumerate() {
             let mapping = self.mappings.of[at];
             if mapping == Mapping::Superseded || !chosen(attribute.key.as_str(), &self.options.annotations) {
@@ -47,15 +46,13 @@ impl Render<'_> {
             }
             let key = attribute.key.as_str();
             let clean = spelling(key);
-            let is_same = |other: &str| {
-                let other = other.strip_prefix(PREFIX).unwrap_or(other);
-                // Cleaning never makes a key longer, except for the empty one.
-                (other.len() >= clean.len() || other.is_empty()) && annotation_key(other) == clean
-            };
-            let taken = || written[..number].iter().any(|at: &usize| is_same(span.attributes[*at].key.as_str()));
-            if number == MAX_ANNOTATIONS || matches!(attribute.value, Value::Array(_)) || taken() {
+            let is_moved = written.len() == MAX_ANNOTATIONS || matches!(attribute.value, Value::Array(_));
+            if is_moved || written.contains(&clean) {
                 self.report.moved += 1;
                 continue;
+            }
+            if written.is_empty() {
+                json::key(self.out, quoted!("annotations" "{"));
             }
             json::comma(self.out);
             json::string(self.out, &clean);
@@ -63,20 +60,20 @@ impl Render<'_> {
             let cut = self.report.cut;
             self.value(&attribute.value, MAX_ANNOTATION);
             self.report.sanitized += u32::from(matches!(clean, Cow::Owned(_)));
-            written[number] = at;
-            number += 1;
+            written.push(clean);
             // A value that was cut is metadata too.
             if mapping == Mapping::Unmapped && self.report.cut == cut {
                 self.mappings.of[at] = Mapping::Annotation;
             }
         }
-        self.close(&annotations);
+        if !written.is_empty() {
+            self.out.push(b'}');
+        }
     }
 
     pub(super) fn links(&mut self) {
         let before = self.out.len();
-        json::key(self.out, quoted!("links"));
-        self.out.push(b'[');
+        json::key(self.out, quoted!("links" "["));
         let body = self.out.len();
         let mut written = 0;
         for link in &self.span.links.links {
@@ -92,7 +89,7 @@ impl Render<'_> {
             json::key(self.out, quoted!("id"));
             json::plain(self.out, &hex::span_id(link.span_context.span_id()));
             if self.level < Level::NoAnnotations {
-                let attributes = self.open(quoted!("attributes"));
+                let attributes = self.open(quoted!("attributes" "{"));
                 for attribute in &link.attributes {
                     self.pair(attribute, MAX_ANNOTATION);
                 }
@@ -110,9 +107,9 @@ impl Render<'_> {
     /// `default` has the attributes without a separate field, `otel` the data that only OpenTelemetry has, and `lambda_lifecycle`
     /// the counts of missing data.
     pub(super) fn metadata(&mut self, renamed: bool) {
-        let metadata = self.open(quoted!("metadata"));
+        let metadata = self.open(quoted!("metadata" "{"));
         if self.level < Level::NoMetadata {
-            let default = self.open(quoted!("default"));
+            let default = self.open(quoted!("default" "{"));
             let span = self.span;
             for (at, attribute) in span.attributes.iter().enumerate() {
                 let written = match self.mappings.of[at] {
@@ -125,29 +122,39 @@ impl Render<'_> {
                 }
             }
             self.close(&default);
-            let otel = self.open(quoted!("otel"));
             self.otel(renamed);
-            self.close(&otel);
         }
-        let ours = self.open(quoted!("lambda_lifecycle"));
+        if self.frame.left_out > 0 || self.level > Level::Full {
+            self.ours();
+        }
+        self.close(&metadata);
+    }
+
+    fn ours(&mut self) {
+        json::key(self.out, quoted!("lambda_lifecycle" "{"));
         self.count(quoted!("spans_left_out"), self.frame.left_out);
         if self.level > Level::Full {
             let shed: [&[u8]; 6] =
                 [b"\"values\"", b"\"metadata\"", b"\"stacks\"", b"\"annotations\"", b"\"links\"", b"\"fields\""];
-            json::key(self.out, quoted!("truncated"));
-            self.out.push(b'[');
+            json::key(self.out, quoted!("truncated" "["));
             for part in &shed[..self.level as usize] {
                 json::comma(self.out);
                 self.out.extend_from_slice(part);
             }
             self.out.push(b']');
         }
-        self.close(&ours);
-        self.close(&metadata);
+        self.out.push(b'}');
     }
 
     fn otel(&mut self, renamed: bool) {
         let span = self.span;
+        let valid = span.links.iter().filter(|link| link.span_context.is_valid()).count();
+        let dropped_links = span.links.dropped_count.saturating_add(valid.saturating_sub(MAX_LINKS) as u32);
+        let dropped = [span.dropped_attributes_count, span.events.dropped_count, dropped_links];
+        if !renamed && !self.undescribed_status && span.events.is_empty() && dropped == [0; 3] {
+            return;
+        }
+        let otel = self.open(quoted!("otel" "{"));
         if renamed {
             let name = self.span_name();
             if !name.is_empty() {
@@ -162,17 +169,18 @@ impl Render<'_> {
             self.report.cut += u32::from(json::cut_string(self.out, description, self.value_limit()));
         }
         self.events();
-        self.count(quoted!("dropped_attributes"), span.dropped_attributes_count);
-        self.count(quoted!("dropped_events"), span.events.dropped_count);
-        let valid = span.links.iter().filter(|link| link.span_context.is_valid()).count();
-        self.count(quoted!("dropped_links"), span.links.dropped_count.saturating_add(valid.saturating_sub(MAX_LINKS) as u32));
+        for (key, number) in
+            [quoted!("dropped_attributes"), quoted!("dropped_events"), quoted!("dropped_links")].into_iter().zip(dropped)
+        {
+            self.count(key, number);
+        }
+        self.close(&otel);
     }
 
     /// Events other than exceptions, and the other attributes of an exception's event.
     fn events(&mut self) {
         let before = self.out.len();
-        json::key(self.out, quoted!("events"));
-        self.out.push(b'[');
+        json::key(self.out, quoted!("events" "["));
         let body = self.out.len();
         let mut written = 0;
         for event in &self.span.events.events {
@@ -192,7 +200,7 @@ impl Render<'_> {
             self.report.cut += u32::from(json::cut_string(self.out, &event.name, self.value_limit()));
             json::key(self.out, quoted!("time"));
             json::time(self.out, event.timestamp);
-            let attributes = self.open(quoted!("attributes"));
+            let attributes = self.open(quoted!("attributes" "{"));
             for attribute in event.attributes.iter().filter(|attribute| !is_in_cause(attribute)) {
                 self.pair(attribute, self.value_limit());
             }

@@ -13,10 +13,10 @@ pub(super) fn comma(out: &mut Vec<u8>) {
     }
 }
 
-/// A constant key, which needs no escaping, as [`key`] writes it.
+/// A constant key, which needs no escaping, as [`key`] writes it, and the bracket that its value starts with.
 macro_rules! quoted {
-    ($name:literal) => {
-        concat!(",\"", $name, "\":")
+    ($name:literal $($bracket:literal)?) => {
+        concat!(",\"", $name, "\":" $(, $bracket)?)
     };
 }
 pub(super) use quoted;
@@ -38,9 +38,14 @@ pub(super) fn plain(out: &mut Vec<u8>, text: &[u8]) {
 /// A string, quoted and escaped.
 #[inline(never)]
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
-    out.reserve(text.len() + 2);
+    let bytes = text.as_bytes();
+    let clean = clean_length(bytes);
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    escaped(out, text.as_bytes());
+    out.extend_from_slice(&bytes[..clean]);
+    if clean < bytes.len() {
+        escaped(out, &bytes[clean..]);
+    }
     out.push(b'"');
 }
 
@@ -75,6 +80,7 @@ pub(super) fn cut(text: &str, limit: usize) -> &str {
     }
 }
 
+#[cold]
 fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut rest = bytes;
     loop {
@@ -98,28 +104,36 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// The bytes that JSON must escape.
+const DIRTY: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
 /// The number of bytes before the first that JSON must escape. It checks eight at a time, because most strings need no escapes.
 fn clean_length(bytes: &[u8]) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    let clean = 8 * words.iter().take_while(|word| is_clean(**word)).count();
+    let rest = &bytes[clean..];
+    clean + rest.iter().position(|byte| DIRTY[usize::from(*byte)]).unwrap_or(rest.len())
+}
+
+fn is_clean(bytes: [u8; 8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let mut at = 0;
-    for chunk in bytes.chunks_exact(8) {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        let word = u64::from_le_bytes(word);
-        let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word;
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let quote = zero_byte(word ^ (ONES * u64::from(b'"')));
-        let backslash = zero_byte(word ^ (ONES * u64::from(b'\\')));
-        let dirty = (control | quote | backslash) & HIGH;
-        if dirty != 0 {
-            // A borrow only changes later bytes, so the first hit is exact.
-            return at + dirty.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    let tail = &bytes[at..];
-    at + tail.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).unwrap_or(tail.len())
+    let word = u64::from_ne_bytes(bytes);
+    let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word;
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let quote = zero_byte(word ^ (ONES * u64::from(b'"')));
+    let backslash = zero_byte(word ^ (ONES * u64::from(b'\\')));
+    (control | quote | backslash) & HIGH == 0
 }
 
 /// A whole number.
@@ -130,20 +144,32 @@ pub(super) fn integer(out: &mut Vec<u8>, value: i64) {
     unsigned(out, value.unsigned_abs());
 }
 
+/// Two digits of each number below 100: half as many divisions as digit by digit.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut table = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        table[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    table
+};
+
 /// A whole number without a sign.
 #[inline(never)]
 pub(super) fn unsigned(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
+    let mut pairs = [[0; 2]; 10];
+    let mut first = pairs.len();
     loop {
-        start -= 1;
-        digits[start] = b'0' + (value % 10) as u8;
-        value /= 10;
+        first -= 1;
+        pairs[first] = PAIRS[(value % 100) as usize];
+        value /= 100;
         if value == 0 {
             break;
         }
     }
-    out.extend_from_slice(&digits[start..]);
+    let digits = pairs[first..].as_flattened();
+    out.extend_from_slice(&digits[usize::from(digits[0] == b'0')..]);
 }
 
 /// A number. JSON cannot express non-finite ones, which become strings.
@@ -178,13 +204,14 @@ pub(super) fn boolean(out: &mut Vec<u8>, value: bool) {
 pub(super) fn time(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     unsigned(out, since.as_secs());
-    let mut fraction = *b".000000";
-    let mut micros = since.subsec_micros();
-    for digit in fraction[1..].iter_mut().rev() {
-        *digit += (micros % 10) as u8;
-        micros /= 10;
+    let mut micros = since.subsec_micros() as usize;
+    let mut pairs = [[0; 2]; 3];
+    for pair in pairs.iter_mut().rev() {
+        *pair = PAIRS[micros % 100];
+        micros /= 100;
     }
-    out.extend_from_slice(&fraction);
+    out.push(b'.');
+    out.extend_from_slice(pairs.as_flattened());
 }
 
 /// The text form of a [`Value`] other than a string, for the redactor.

@@ -5,7 +5,10 @@ use std::{borrow::Cow, fmt, ops::Range};
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 
-use super::redaction::{Redaction, Redactor};
+use super::{
+    hex,
+    redaction::{Redaction, Redactor},
+};
 
 use self::{
     attributes::Mappings,
@@ -248,8 +251,36 @@ pub struct Document {
 pub struct DocumentWriter {
     options: DocumentOptions,
     mappings: Mappings,
+    place: Place,
     /// The bytes of the fields `trace_id`, `parent_id` and `type` of the last document.
     parent_fields: Range<usize>,
+}
+
+/// Where the last document stands in its trace. The next one often stands beside it, and its fields are the same.
+#[derive(Debug, Default)]
+struct Place {
+    of: Option<(TraceId, SpanId, bool)>,
+    /// `trace_id`, `parent_id` and `type`.
+    fields: Vec<u8>,
+}
+
+impl Place {
+    fn set(&mut self, frame: &Frame) {
+        let of = Some((frame.trace_id, frame.parent_id, frame.segment));
+        if self.of == of {
+            return;
+        }
+        self.of = of;
+        let fields = &mut self.fields;
+        fields.clear();
+        fields.extend_from_slice(b",\"trace_id\":\"");
+        fields.extend_from_slice(&hex::xray_trace_id(frame.trace_id));
+        if frame.parent_id != SpanId::INVALID {
+            fields.extend_from_slice(b"\",\"parent_id\":\"");
+            fields.extend_from_slice(&hex::span_id(frame.parent_id));
+        }
+        fields.extend_from_slice(if frame.segment { b"\"" } else { b"\",\"type\":\"subsegment\"" });
+    }
 }
 
 impl DocumentWriter {
@@ -279,11 +310,12 @@ impl DocumentWriter {
         out.reserve(1_024);
         let start = out.len();
         self.mappings.sort(&span.attributes, render::is_server(span));
+        self.place.set(frame);
         let mut level = Level::Full;
         loop {
             self.mappings.restart();
             let (flags, mut report, parent_fields) =
-                Render::new(span, frame, &self.options, &mut self.mappings, level, out).document();
+                Render::new(span, frame, &self.place.fields, &self.options, &mut self.mappings, level, out).document();
             let len = out.len() - start;
             if len <= MAX_DOCUMENT || level == Level::Bare {
                 self.parent_fields = parent_fields;

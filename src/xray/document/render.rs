@@ -54,6 +54,8 @@ pub(super) struct Open {
 pub(super) struct Render<'a> {
     pub(super) span: &'a SpanData,
     pub(super) frame: &'a Frame,
+    /// The fields that say where the document stands.
+    place: &'a [u8],
     pub(super) options: &'a DocumentOptions,
     pub(super) mappings: &'a mut Mappings,
     pub(super) level: Level,
@@ -74,13 +76,14 @@ impl<'a> Render<'a> {
     pub(super) fn new(
         span: &'a SpanData,
         frame: &'a Frame,
+        place: &'a [u8],
         options: &'a DocumentOptions,
         mappings: &'a mut Mappings,
         level: Level,
         out: &'a mut Vec<u8>,
     ) -> Self {
         let end = out.len() + MAX_DOCUMENT;
-        Self { span, frame, options, mappings, level, report: Report::default(), out, undescribed_status: false, end }
+        Self { span, frame, place, options, mappings, level, report: Report::default(), out, undescribed_status: false, end }
     }
 
     /// Returns the positions of the document's trace and parent too.
@@ -98,13 +101,7 @@ impl<'a> Render<'a> {
         self.out.extend_from_slice(&hex::span_id(id));
         self.out.push(b'"');
         let begins = self.out.len();
-        self.out.extend_from_slice(b",\"trace_id\":\"");
-        self.out.extend_from_slice(&hex::xray_trace_id(frame.trace_id));
-        if frame.parent_id != SpanId::INVALID {
-            self.out.extend_from_slice(b"\",\"parent_id\":\"");
-            self.out.extend_from_slice(&hex::span_id(frame.parent_id));
-        }
-        self.out.extend_from_slice(if frame.segment { b"\"" } else { b"\",\"type\":\"subsegment\"" });
+        self.out.extend_from_slice(self.place);
         let parent_fields = begins..self.out.len();
         json::key(self.out, quoted!("start_time"));
         json::time(self.out, span.start_time);
@@ -122,12 +119,12 @@ impl<'a> Render<'a> {
             json::plain(self.out, namespace);
         }
         let flags = self.flags(origin);
-        if !span.attributes.is_empty() {
+        if !self.mappings.are_unmapped() {
             self.text_field(quoted!("user"), Slot::User);
             self.http();
         }
         self.aws(origin);
-        if !span.attributes.is_empty() {
+        if !self.mappings.are_unmapped() {
             self.sql();
         }
         if self.status_error() || !span.events.is_empty() || self.get(Slot::ExceptionMessage).is_some() {
@@ -206,11 +203,11 @@ impl<'a> Render<'a> {
         }
     }
 
+    /// Opens an object whose key is made with `quoted!` and a brace.
     #[inline(never)]
     pub(super) fn open(&mut self, key: &'static str) -> Open {
         let before = self.out.len();
         json::key(self.out, key);
-        self.out.push(b'{');
         Open { before, body: self.out.len() }
     }
 
