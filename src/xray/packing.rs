@@ -3,7 +3,6 @@
 use opentelemetry::trace::SpanId;
 
 use super::budget::{Batch, Entry, sorted};
-use std::ops::Range;
 
 /// The largest document that contains others. Together with the kernel's overhead, it fits into a block of 16 KB at the receiver.
 /// On a link with the usual MTU of 1,500, this is eleven fragments, and the last one is nearly full.
@@ -25,6 +24,7 @@ struct Node {
     parent: Option<usize>,
     /// The number of children whose own children are not all nested yet.
     pending: usize,
+    has_children: bool,
     first: Option<usize>,
     last: Option<usize>,
     next: Option<usize>,
@@ -52,7 +52,6 @@ impl Batch {
             return;
         }
         let forest = Forest::of(&self.entries);
-        let mut order = Vec::new();
         for at in 0..self.entries.len() {
             let (entry, node) = (&self.entries[at], &forest.nodes[at]);
             if !entry.kept || node.within {
@@ -67,12 +66,11 @@ impl Batch {
                 self.write_children(&forest, node);
                 range = start..self.buffer.len();
             }
-            order.push((at, range));
+            self.packed.push(range);
         }
         // The invocation's own document was written last, because it contains the number of missing ones. It is sent first,
         // because it has the most information and the process may be killed at any time.
-        if order.len() <= QUEUE {
-            self.packed.extend(order.into_iter().map(|(_, range)| range));
+        if self.packed.len() <= QUEUE {
             if !self.packed.is_empty() {
                 self.packed.rotate_right(1);
             }
@@ -81,13 +79,14 @@ impl Batch {
         // The daemon may drop the oldest of so many documents. So the shortest spans are sent first, then faults with their
         // ancestors, then the invocation's own document.
         let important = forest.important(&self.entries);
-        let own = order.len() - 1;
-        let weight = |(position, (at, _)): (usize, &(usize, Range<usize>))| match position {
+        let sent = (0..self.entries.len()).filter(|at| self.entries[*at].kept && !forest.nodes[*at].within);
+        let own = self.packed.len() - 1;
+        let weight = |(position, at): (usize, usize)| match position {
             position if position == own => u64::MAX,
-            _ => u64::from(important[*at]) << 63 | self.entries[*at].lasted(),
+            _ => u64::from(important[at]) << 63 | self.entries[at].lasted(),
         };
-        let by_weight = sorted(order.iter().enumerate().map(|one| (weight(one), one.0)).collect());
-        self.packed.extend(by_weight.into_iter().map(|(_, position)| order[position].1.clone()));
+        let by_weight = sorted(sent.enumerate().map(|one| (weight(one), one.0)).collect());
+        self.packed = by_weight.into_iter().map(|(_, position)| self.packed[position].clone()).collect();
     }
 
     /// Copies the children's documents without the fields that a nested document does not have. They are already written: whether
@@ -110,19 +109,27 @@ impl Batch {
 
 impl Forest {
     fn of(entries: &[Entry]) -> Self {
+        /// Up to here a look at all is quicker than a sorted list.
+        const FEW: usize = 32;
         let number = |id: SpanId| u64::from_be_bytes(id.to_bytes());
-        let by_id = entries.iter().enumerate().filter(|(_, entry)| entry.kept).map(|(at, entry)| (number(entry.id), at));
-        let by_id = sorted(by_id.collect());
+        let ids = entries.iter().enumerate().filter(|(_, entry)| entry.kept).map(|(at, entry)| (number(entry.id), at));
+        let by_id = if entries.len() > FEW { sorted(ids.collect()) } else { Vec::new() };
         let parent = |entry: &Entry| {
             if !entry.kept || entry.parent_fields.is_empty() {
                 return None;
             }
-            let found = by_id.binary_search_by_key(&number(entry.parent), |(id, _)| *id).ok()?;
-            Some(by_id[found].1).filter(|parent| entries[*parent].trace == entry.trace)
+            let found = if entries.len() > FEW {
+                by_id[by_id.binary_search_by_key(&number(entry.parent), |(id, _)| *id).ok()?].1
+            } else {
+                // Most stand below the invocation's own, which is the last.
+                entries.iter().rposition(|other| other.kept && other.id == entry.parent)?
+            };
+            Some(found).filter(|parent| entries[*parent].trace == entry.trace)
         };
         let node = |entry: &Entry| Node {
             parent: parent(entry),
             pending: 0,
+            has_children: false,
             first: None,
             last: None,
             next: None,
@@ -134,12 +141,12 @@ impl Forest {
         for at in 0..entries.len() {
             if let Some(parent) = forest.nodes[at].parent {
                 forest.nodes[parent].pending += 1;
+                forest.nodes[parent].has_children = true;
             }
         }
         // Every document comes after its children. A document in a cycle is never reached, and is sent alone.
-        let leaves: Vec<usize> = (0..entries.len()).filter(|at| forest.nodes[*at].pending == 0).collect();
-        for leaf in leaves {
-            let mut ready = Some(leaf);
+        for at in 0..entries.len() {
+            let mut ready = Some(at).filter(|at| !forest.nodes[*at].has_children);
             while let Some(at) = ready {
                 ready = forest.nest(at);
             }
