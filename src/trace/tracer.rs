@@ -156,12 +156,11 @@ impl Span {
     /// continue in a recorded one.
     pub(super) fn open(invocation: &Invocation, mut span: SpanData, wanted: Wanted) -> Self {
         let context = span.span_context.clone();
-        let is_kept = invocation.is_recorded() && wanted.anywhere();
-        let slot = is_kept.then(|| {
-            wanted.mark(&mut span);
-            invocation.open_span(span)
-        });
-        Self { context, slot }
+        if !invocation.is_recorded() || !wanted.anywhere() {
+            return Self { context, slot: None };
+        }
+        wanted.mark(&mut span);
+        Self { context, slot: Some(invocation.open_span(span)) }
     }
 
     /// Removes the span.
