@@ -380,13 +380,14 @@ impl Documents {
     }
 
     /// Sends the documents of spans at the pace. Before that, `keep` gets the redacted spans. The main span's document has the
-    /// number of spans beyond the budget, which is returned too.
+    /// number of spans beyond the budget, which is returned too. `take_parts` takes all spans but the main one.
     pub(super) async fn send(
         &self,
         count: usize,
         take: impl FnOnce() -> Vec<SpanData>,
+        take_parts: impl FnOnce() -> Vec<SpanData>,
         sending: &Sending,
-        keep: impl FnOnce(Vec<SpanData>),
+        keep: impl Fn(Vec<SpanData>),
     ) -> u32 {
         let scrubbed = |mut spans: Vec<SpanData>| {
             scrub_all(&mut spans, self.redactor());
@@ -398,6 +399,7 @@ impl Documents {
         };
         let mut waiting = Waiting::new(&self.queued, (count * SMALL).min(self.trace_budget));
         let before = waiting.before;
+        let mut left_out = None;
         if before >= QUEUED {
             static LOGGED: Once = Once::new();
             LOGGED.call_once(|| {
@@ -409,6 +411,10 @@ impl Documents {
                 keep(spans);
                 return left_out;
             }
+            // Only the main span uses memory while it waits.
+            let parts = take_parts();
+            left_out = Some(parts.iter().map(|span| u32::from(is_for_xray(span))).sum());
+            keep(scrubbed(parts));
         }
         let mut emitter = match transport {
             Transport::Udp(udp) => Some(udp.paced.lock().await),
@@ -425,10 +431,10 @@ impl Documents {
         }
         if spans.is_empty() || emitter.as_ref().is_some_and(|emitter| !emitter.is_worth_a_try()) {
             keep(spans);
-            return 0;
+            return left_out.unwrap_or_default();
         }
         let mut encoder = self.encoder();
-        let left_out = self.encode(&mut encoder, &spans, sending, before >= QUEUED).await;
+        let left_out = self.encode(&mut encoder, &spans, sending, left_out).await;
         waiting.resize(encoder.bytes());
         self.print(&mut encoder);
         // A shutdown limits its wait for the pace, and then finds these spans with the exporters.
@@ -469,12 +475,14 @@ impl Documents {
         }
     }
 
-    /// Writes the documents that fit into the trace's budget.
-    async fn encode(&self, encoder: &mut Encoder, spans: &[SpanData], sending: &Sending, only_main: bool) -> u32 {
+    /// Writes the documents that fit into the trace's budget, and only the main one if others were `left_out` before.
+    async fn encode(&self, encoder: &mut Encoder, spans: &[SpanData], sending: &Sending, left_out: Option<u32>) -> u32 {
         let is_main = |span: &&SpanData| span.span_context.span_id() == sending.main;
-        let others = if only_main { &[] } else { spans };
-        let others = others.iter().filter(|span| is_for_xray(span) && !is_main(span));
-        for (index, span) in others.enumerate() {
+        let others = spans.iter().filter(|span| is_for_xray(span) && !is_main(span));
+        // Spans that ended in the meantime are left out too.
+        let unwritten =
+            left_out.map_or(0, |before| before.saturating_add(u32::try_from(others.clone().count()).unwrap_or(u32::MAX)));
+        for (index, span) in others.enumerate().filter(|_| left_out.is_none()) {
             encoder.push(span, &self.frame_of_part(span, sending));
             if index % YIELDS == YIELDS - 1 {
                 tokio::task::yield_now().await;
@@ -483,13 +491,11 @@ impl Documents {
         let mut budget = lock(&self.budget);
         match spans.iter().find(|span| is_for_xray(span) && is_main(span)) {
             Some(span) => {
-                let others = spans.iter().filter(|span| is_for_xray(span)).count() - 1;
-                let unwritten = if only_main { u32::try_from(others).unwrap_or(u32::MAX) } else { 0 };
                 let frame = self.frame_of(span, sending);
                 let frame = if unwritten > 0 { frame.left_out(unwritten) } else { frame };
                 unwritten + encoder.finish(Some((span, frame)), &mut budget)
             }
-            None => encoder.finish(None, &mut budget),
+            None => unwritten + encoder.finish(None, &mut budget),
         }
     }
 

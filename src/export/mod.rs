@@ -137,17 +137,19 @@ impl Destinations {
 
     /// Sends spans to X-Ray, and stores them for the exporters. `waiting` is their number. They are taken only when the pace
     /// admits them, so that until then a shutdown finds them in place and sends them itself. `to_xray` is true if X-Ray gets any
-    /// of them. Returns the number of spans beyond X-Ray's budget.
+    /// of them. If too many bytes wait for the pace, `take_parts` takes all but the main span, and they are left out. Returns the
+    /// number of spans beyond X-Ray's budget.
     pub(crate) async fn send(
         &self,
         waiting: usize,
         take: impl FnOnce() -> Vec<SpanData>,
+        take_parts: impl FnOnce() -> Vec<SpanData>,
         sending: Sending,
         to_xray: bool,
     ) -> u32 {
         let keep = |mut spans: Vec<SpanData>| self.keep_for_exporters(sending.rootless(), &mut spans);
         if to_xray {
-            return self.documents.send(waiting, take, &sending, keep).await;
+            return self.documents.send(waiting, take, take_parts, &sending, keep).await;
         }
         let mut spans = take();
         for (index, span) in spans.iter_mut().enumerate() {

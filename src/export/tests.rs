@@ -52,7 +52,7 @@ async fn the_last_flush_has_the_spans_of_an_invocation_at_the_pace() {
     let main = spans[0].span_context.span_id();
     let sending =
         Sending { here: Some(TRACE), continued: false, main, frame: Frame::under(TRACE, SpanId::from(u64::MAX)).invocation() };
-    let sent = destinations.send(SPANS, || spans, sending, true);
+    let sent = destinations.send(SPANS, || spans, Vec::new, sending, true);
     let flushed = destinations.flush(Some(Instant::now() + Duration::from_secs(60)));
     within(async { tokio::join!(sent, flushed) }).await;
     assert_eq!(gate.spans.load(Ordering::Relaxed), SPANS);

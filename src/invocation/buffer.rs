@@ -106,6 +106,14 @@ impl SpanBuffer {
         self.lock().own.clone()
     }
 
+    /// Takes the finished spans, except for one.
+    pub(crate) fn take_parts(&self, main: SpanId) -> Vec<SpanData> {
+        let mut buffered = self.lock();
+        let is_main = |span: &SpanData| span.span_context.span_id() == main;
+        let main = buffered.finished.iter().rposition(is_main).map(|at| buffered.finished.remove(at));
+        std::mem::replace(&mut buffered.finished, Vec::from_iter(main))
+    }
+
     /// Takes the open spans, and the invocation's own one of them. Their ends are not recorded afterwards.
     pub(crate) fn take_open(&self) -> (Option<Own>, Vec<SpanData>) {
         let mut buffered = self.lock();

@@ -41,8 +41,9 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) -> u32 {
         spans.append(&mut shared.late.take());
         spans
     };
+    let take_parts = || invocation.spans().take_parts(main);
     let to_xray = invocation.wanted().to_xray() || shared.late.has_some_for_xray();
-    shared.destinations.send(waiting, take, sending, to_xray).await
+    shared.destinations.send(waiting, take, take_parts, sending, to_xray).await
 }
 
 /// Exports the delivered spans to the destinations that take time.

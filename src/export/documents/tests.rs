@@ -1,7 +1,7 @@
 use super::*;
 use crate::export::tests::{TRACE, span, within};
 use futures_util::FutureExt as _;
-use std::{collections::BTreeSet, net::UdpSocket, pin::pin};
+use std::{cell::RefCell, collections::BTreeSet, net::UdpSocket, pin::pin};
 
 /// Documents that are sent to a socket without a reader.
 pub(in crate::export) fn documents() -> (Documents, UdpSocket) {
@@ -55,4 +55,32 @@ async fn what_the_pace_has_no_time_for_leaves_at_the_end() {
         assert_eq!(came.len(), 3);
     }
     drop(turn);
+}
+
+#[tokio::test]
+async fn where_too_much_waits_the_main_span_waits_alone_and_says_how_many_were_left_out() {
+    let (documents, daemon) = documents();
+    documents.queued.store(QUEUED, Ordering::Relaxed);
+    let main = span();
+    let sending = Sending {
+        here: Some(TRACE),
+        continued: false,
+        main: main.span_context.span_id(),
+        frame: Frame::under(TRACE, SpanId::from(1)).invocation(),
+    };
+    let Some(Transport::Udp(udp)) = documents.transport() else { unreachable!("it is a socket") };
+    let turn = udp.paced.lock().await;
+    let kept = RefCell::new(Vec::new());
+    let keep = |spans: Vec<SpanData>| kept.borrow_mut().push(spans.len());
+    // One ends while the main one waits.
+    let mut sent = pin!(documents.send(3, || vec![main, span()], || vec![span(), span()], &sending, keep));
+    assert_eq!(sent.as_mut().now_or_never(), None);
+    assert_eq!(*kept.borrow(), [2]);
+    drop(turn);
+    assert_eq!(within(sent).await, 3);
+    assert_eq!(*kept.borrow(), [2, 2]);
+    let mut datagram = [0; 2_000];
+    let length = daemon.recv(&mut datagram).expect("a datagram");
+    let document = String::from_utf8_lossy(&datagram[..length]);
+    assert!(document.contains(r#""spans_left_out":3"#), "{document}");
 }
