@@ -12,6 +12,9 @@ use std::borrow::Cow;
 /// The characters and the length that a namespace can have.
 const NAMESPACE: &str = "1 to 255 of the characters A-Z a-z 0-9 . - _ / # : and space, and not one of AWS's";
 
+/// Powertools' variable that switches metrics off.
+const DISABLED: &str = "POWERTOOLS_METRICS_DISABLED";
+
 /// The name that Powertools gives a service without a name.
 const NO_SERVICE: &str = "service_undefined";
 
@@ -19,6 +22,8 @@ const NO_SERVICE: &str = "service_undefined";
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     pub(crate) namespace: Option<String>,
+    /// Powertools' switch, which wins over every namespace.
+    pub(crate) disabled: bool,
     pub(crate) built_in: bool,
     /// The default dimensions.
     pub(crate) dimensions: Vec<(String, String)>,
@@ -27,13 +32,13 @@ pub(crate) struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { namespace: None, built_in: true, dimensions: Vec::new(), service: None }
+        Self { namespace: None, disabled: false, built_in: true, dimensions: Vec::new(), service: None }
     }
 }
 
 impl Metrics {
     pub(crate) fn is_on(&self) -> bool {
-        self.namespace.is_some()
+        self.namespace.is_some() && !self.disabled
     }
 
     /// Reads `LAMBDA_LIFECYCLE_METRICS_*`, and Powertools' variable if this library's variable is unset.
@@ -45,7 +50,18 @@ impl Metrics {
         } else if let Some(namespace) = variable(POWERTOOLS) {
             self.set_namespace(POWERTOOLS, &namespace, reader.problems);
         }
+        self.read_disabled(variable(DISABLED), reader.problems);
         reader.switch("LAMBDA_LIFECYCLE_METRICS_BUILT_IN", &mut self.built_in);
+    }
+
+    /// The words for yes and no are Powertools'.
+    fn read_disabled(&mut self, text: Option<String>, problems: &mut Vec<Problem>) {
+        let Some(text) = text else { return };
+        match text.trim().to_ascii_lowercase().as_str() {
+            "1" | "y" | "yes" | "t" | "true" | "on" => self.disabled = true,
+            "0" | "n" | "no" | "f" | "false" | "off" => self.disabled = false,
+            _ => problems.push(Problem::invalid(DISABLED, &text, "true or false")),
+        }
     }
 
     /// Sets the namespace. `name` is the setting to report if the namespace is invalid.

@@ -26,6 +26,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         Trial::test("the lines of the documentation are valid", the_page),
         test("without a namespace no metric is written", without_a_namespace),
         test("an invalid namespace is logged, and no metric is written", an_invalid_namespace),
+        test("Powertools' switch leaves out all metrics", disabled),
+        test("spans that a trace has no room for are counted in the metrics", spans_left_out),
         test("the library's own metrics can be left out", without_the_built_in),
         test("metrics of the Init phase are written with the first invocation", of_init),
         test("metrics of the user and of the facade are what was recorded", of_the_user),
@@ -199,6 +201,32 @@ async fn an_invalid_namespace() -> Tested {
         ensure(stage.logged("CloudWatchMetrics").is_empty(), "metrics are written")?;
     }
     Ok(())
+}
+
+async fn disabled() -> Tested {
+    for (value, codes) in [("true", &[][..]), ("1", &[]), ("perhaps", &["setting_invalid"])] {
+        let stage = on_demand().stage(Probe::Metrics, |function| function.env("POWERTOOLS_METRICS_DISABLED", value)).await?;
+        let answer = stage.invoke(Do::Measure { values: vec![1] }).await?;
+        ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+        stage.settle().await?;
+        ensure(stage.codes() == codes, format!("{:?}", stage.problems()))?;
+        ensure(stage.logged("CloudWatchMetrics").is_empty() == codes.is_empty(), format!("with {value} metrics are otherwise"))?;
+    }
+    Ok(())
+}
+
+async fn spans_left_out() -> Tested {
+    let budget = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_TRACE_BUDGET", "20000");
+    let stage = KINDS[0].stage(Probe::Value, budget).await?;
+    let answer = stage.invoke(Do::ManySpans { count: 500 }).await?;
+    ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;
+    let line = stage.wait_for_logs("\"SpansLeftOut\":", 1).await?;
+    stage.settle().await?;
+    let metrics = metrics(&stage.function)?;
+    let [left_out] = named(&metrics, "SpansLeftOut").collect::<Vec<_>>()[..] else { return Err(line.into()) };
+    ensure(left_out.unit == "Count" && left_out.request_id.as_deref() == Some(&answer.request_id), format!("{left_out:?}"))?;
+    let sent = stage.traces.find(|document| document.annotation("outcome").is_none() && !document.in_progress).len();
+    ensure(left_out.values[0] > 0.0 && left_out.values[0] < 500.0, format!("{left_out:?}, and {sent} are sent"))
 }
 
 async fn without_the_built_in() -> Tested {

@@ -5,6 +5,7 @@ use crate::{
     outputs::{Output, Outputs, Way},
     support::{Tested, ensure, test},
 };
+use lambda_lifecycle_sandbox::function::FunctionBuilder;
 use libtest_mimic::Trial;
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -80,15 +81,19 @@ pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = Vec::new();
     for way in [Way::Plain, Way::Structured, Way::Otlp] {
         tests.push(test(format!("{way:?}: every canary is in the outputs that the table names, and in no other"), move || {
-            plain(way)
+            plain(way, false)
         }));
+        tests.push(test(format!("{way:?}: metrics hold no canary that the table does not name"), move || plain(way, true)));
         tests.push(test(format!("{way:?}: with a redactor no canary is in any output"), move || redacted(way)));
     }
     tests
 }
 
-async fn plain(way: Way) -> Tested {
-    let outputs = run(way, false).await?;
+async fn plain(way: Way, metrics: bool) -> Tested {
+    let outputs = run(way, false, metrics).await?;
+    if metrics {
+        ensure(!outputs.with("CloudWatchMetrics").is_empty(), "no metrics")?;
+    }
     let mut wrong = String::new();
     for (canary, places) in TABLE {
         let expected: BTreeSet<Output> = places.iter().copied().filter(|output| way.has(*output)).collect();
@@ -101,7 +106,7 @@ async fn plain(way: Way) -> Tested {
 }
 
 async fn redacted(way: Way) -> Tested {
-    let outputs = run(way, true).await?;
+    let outputs = run(way, true, true).await?;
     let found = outputs.with("MARKED");
     ensure(found.is_empty(), format!("in {found:?}: {}", outputs.example("MARKED")))?;
     let redacted = outputs.with("(redacted)");
@@ -109,11 +114,15 @@ async fn redacted(way: Way) -> Tested {
     ensure(redacted == wanted, format!("redacted in {redacted:?}, expected {wanted:?}: this test shows nothing of the others"))
 }
 
-async fn run(way: Way, redact: bool) -> Result<Outputs, libtest_mimic::Failed> {
+async fn run(way: Way, redact: bool, metrics: bool) -> Result<Outputs, libtest_mimic::Failed> {
     let calls = calls();
     let mentioned: String = calls.iter().map(Call::text).collect();
     for (canary, _) in TABLE {
         ensure(mentioned.contains(canary), format!("no call brings in {canary}"))?;
     }
-    Outputs::of(calls, way, |function| if redact { function.env("REDACT", "on") } else { function }).await
+    let change = |function: FunctionBuilder| {
+        let function = if redact { function.env("REDACT", "on") } else { function };
+        if metrics { function.env("LAMBDA_LIFECYCLE_METRICS_NAMESPACE", "Shop") } else { function }
+    };
+    Outputs::of(calls, way, change).await
 }
