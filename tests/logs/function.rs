@@ -2,7 +2,7 @@
 
 use crate::support::{function_main, hold_thread_at};
 use axum::{Router, extract::Path, http::StatusCode, routing::get};
-use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, service_fn, xray::Redaction};
+use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, metrics::Unit, service_fn, xray::Redaction};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::process::ExitCode;
@@ -45,6 +45,8 @@ pub(crate) enum Do {
     Records,
     /// Log what the page on logs shows, and fail.
     Page,
+    /// Log its owner in each of these steps, and give way in between.
+    Mixed { owner: usize, steps: Vec<u8>, fails: bool },
     /// Log below the level, and end so.
     Debug(Ending),
 }
@@ -146,6 +148,12 @@ async fn handle(event: LambdaEvent<Do>) -> Result<Value, Error> {
             order().await;
             return Err("no stock".into());
         }
+        Do::Mixed { owner, steps, fails } => {
+            mixed(owner, &steps).await;
+            if fails {
+                return Err("no stock".into());
+            }
+        }
         Do::Debug(ending) => debugging(ending).await?,
         Do::Records => {
             log::info!(target: "orders::old", "a record");
@@ -165,6 +173,25 @@ async fn handle(event: LambdaEvent<Do>) -> Result<Value, Error> {
 async fn order() {
     debug!(target: "orders", left = 3, "in stock");
     info!(target: "orders", item = "tea", "placed");
+}
+
+#[instrument(skip_all, fields(in_span = owner))]
+async fn mixed(owner: usize, steps: &[u8]) {
+    let invocation = Invocation::current();
+    invocation.log_key("key", owner);
+    invocation.metric("Own", owner, Unit::Count);
+    for step in steps {
+        for _ in 0..*step {
+            tokio::task::yield_now().await;
+        }
+        debug!(by = owner, "below the level");
+        let task = async move {
+            tokio::task::yield_now().await;
+            info!(by = owner, "in a task");
+        };
+        invocation.spawn(task).await.expect("no panic");
+    }
+    info!(by = owner, "last");
 }
 
 async fn debugging(ending: Ending) -> Result<(), Error> {

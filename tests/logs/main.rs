@@ -4,6 +4,7 @@ mod buffer;
 mod context;
 mod function;
 mod lines;
+mod mixed;
 mod own_subscriber;
 mod page;
 #[path = "../support/mod.rs"]
@@ -13,5 +14,5 @@ fn main() -> std::process::ExitCode {
     if let Some(probe) = support::named("PROBE") {
         return function::main(probe);
     }
-    support::run([buffer::tests(), context::tests(), own_subscriber::tests(), page::tests()])
+    support::run([buffer::tests(), context::tests(), own_subscriber::tests(), page::tests(), mixed::tests()])
 }
