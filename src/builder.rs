@@ -1,7 +1,7 @@
 //! The lifecycle's options.
 
 use crate::{
-    AnnotationValue, Export, Flush, Invocation, Propagator, Report, TraceParent, Unfinished, directives,
+    AnnotationValue, CorrelationId, Export, Flush, Invocation, Propagator, Report, TraceParent, Unfinished, directives,
     export::{Exporters, Given, Queue, async_queue, queue},
     invocation::Hooks,
     notice::Problem,
@@ -113,6 +113,21 @@ impl Builder {
         if let Some(targets) = directives::parse("Builder::log_sampled", directives, &mut self.problems) {
             self.settings.log_sampled = targets;
         }
+        self
+    }
+
+    /// Where the correlation id of an event is: the id that all functions that work on one request have in their log lines. Default: none.
+    ///
+    /// It is the key `correlationId` of log lines and the annotation `correlation_id` of the trace, and calls hand it on as `x-correlation-id`. See
+    /// [`propagation`](crate::propagation#correlation-id).
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{CorrelationId, Lifecycle};
+    ///
+    /// let life = Lifecycle::builder().correlation_id(CorrelationId::ApiGateway).build();
+    /// ```
+    pub fn correlation_id(mut self, place: CorrelationId) -> Self {
+        self.settings.correlation_id = Some(place);
         self
     }
 
@@ -595,13 +610,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Each variable, and the method that sets the same in code.
-    const BOTH: [(&str, &str); 28] = [
+    const BOTH: [(&str, &str); 29] = [
         ("LOG", "log"),
         ("LOG_SPAN_FIELDS", "log_span_fields"),
         ("LOG_STANDARD_KEYS", "log_standard_keys"),
         ("LOG_BUFFER", "log_buffer"),
         ("LOG_BUFFER_BYTES", "log_buffer_bytes"),
         ("LOG_SAMPLED", "log_sampled"),
+        ("CORRELATION_ID", "correlation_id"),
         ("TRACE", "trace"),
         ("TRACE_FILTER", "trace_filter"),
         ("TRACE_EVENTS", "trace_events"),

@@ -22,6 +22,7 @@ use crate::{
     Invocation, budget,
     causes::Causes,
     notice::{self, Data, Warning},
+    propagation::X_CORRELATION_ID,
     trace::{self, ClientSpan},
     urls,
     xray::TRACE_HEADER,
@@ -64,7 +65,10 @@ fn write(invocation: &Invocation, call: Option<&ClientSpan>, headers: &mut Heade
         }
     }
     for (name, value) in trace::outgoing_fields(invocation, call).iter() {
-        insert(headers, name, value);
+        // The correlation id may be the caller's own.
+        if name != X_CORRELATION_ID || !headers.contains_key(name) {
+            insert(headers, name, value);
+        }
     }
 }
 

@@ -110,7 +110,7 @@ pub use invocation::{AnnotationValue, DeadlineExceeded, Invocation, Outcome, Rep
 #[cfg(feature = "http")]
 pub use lifecycle::{HttpLifecycleService, HttpStreamLifecycleService};
 pub use lifecycle::{Lifecycle, LifecycleService};
-pub use propagation::Propagator;
+pub use propagation::{CorrelationId, Propagator};
 pub use settings::{Export, TraceParent, Unfinished};
 pub use shutdown::ServeError;
 pub use trace::{Flush, Trigger};

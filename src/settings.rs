@@ -9,6 +9,7 @@
 //! | `LAMBDA_LIFECYCLE_LOG_BUFFER` | which lines below the log's level an invocation keeps, and writes when it fails: `debug`, `info,my_crate=debug` | none |
 //! | `LAMBDA_LIFECYCLE_LOG_BUFFER_BYTES` | the most bytes of lines that an invocation keeps | `20480` |
 //! | `LAMBDA_LIFECYCLE_LOG_SAMPLED` | which lines below the log's level are written in invocations whose trace is recorded: `debug` | none |
+//! | `LAMBDA_LIFECYCLE_CORRELATION_ID` | where the correlation id of an event is: `api_gateway`, `load_balancer`, `event_bridge`, `sqs`, `header:NAME` | none |
 //! | `LAMBDA_LIFECYCLE_TRACE` | `on`, `off`: record and send spans | `on` |
 //! | `LAMBDA_LIFECYCLE_TRACE_FILTER` | which spans are recorded: `info,my_crate=debug` | `info` |
 //! | `LAMBDA_LIFECYCLE_TRACE_EVENTS` | which events of `tracing` become events of their span: `off`, `error`, `warn`, `info`, `debug`, `trace` | `error` |
@@ -48,7 +49,7 @@ use crate::{
     directives,
     environment::variable,
     notice::{Problem, Warning},
-    propagation::Propagators,
+    propagation::{CorrelationId, Propagators},
     urls,
     xray::{MAX_TRACE, Redactor},
 };
@@ -155,6 +156,7 @@ pub(crate) struct Settings {
     pub(crate) log_buffer_bytes: usize,
     /// Lines of invocations that are recorded.
     pub(crate) log_sampled: Targets,
+    pub(crate) correlation_id: Option<CorrelationId>,
     pub(crate) trace: bool,
     pub(crate) trace_filter: Targets,
     pub(crate) trace_events: LevelFilter,
@@ -193,6 +195,7 @@ impl Default for Settings {
             log_buffer: Targets::new(),
             log_buffer_bytes: 20 * 1024,
             log_sampled: Targets::new(),
+            correlation_id: None,
             trace: true,
             trace_filter: Targets::new().with_default(tracing::Level::INFO),
             trace_events: LevelFilter::ERROR,
@@ -232,6 +235,7 @@ impl fmt::Debug for Settings {
             .field("log_buffer", &self.log_buffer.to_string())
             .field("log_buffer_bytes", &self.log_buffer_bytes)
             .field("log_sampled", &self.log_sampled.to_string())
+            .field("correlation_id", &self.correlation_id)
             .field("trace", &self.trace)
             .field("trace_filter", &self.trace_filter.to_string())
             .field("trace_events", &self.trace_events)
@@ -355,6 +359,9 @@ impl Settings {
         reader
             .set("LAMBDA_LIFECYCLE_LOG_BUFFER_BYTES", "a number of bytes", &mut self.log_buffer_bytes, |text| text.parse().ok());
         reader.targets("LAMBDA_LIFECYCLE_LOG_SAMPLED", &mut self.log_sampled);
+        reader.set("LAMBDA_LIFECYCLE_CORRELATION_ID", CorrelationId::EXPECTED, &mut self.correlation_id, |text| {
+            CorrelationId::parse(text).map(Some)
+        });
         reader.switch("LAMBDA_LIFECYCLE_TRACE", &mut self.trace);
         reader.targets(TRACE_FILTER, &mut self.trace_filter);
         let levels = "off, error, warn, info, debug or trace";

@@ -6,7 +6,7 @@
 
 use crate::{
     notice::{self, Data, Warning},
-    propagation::{Fields, TRACEPARENT, add_to_client_context},
+    propagation::{Fields, TRACEPARENT, X_CORRELATION_ID, add_to_client_context},
     scan::{elements, members},
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
@@ -84,16 +84,17 @@ fn of_message(body: &[u8], message: &[u8], fields: &Fields<'_>) -> Option<Insert
     let at = |part: &[u8]| body.len() - (part.as_ptr_range().end as usize - part.as_ptr() as usize);
     let there = members(message).find(|(name, _)| *name == b"MessageAttributes").map(|(_, value)| value);
     let there = there.filter(|value| value.starts_with(b"{"));
-    let (mut count, mut known) = (0, false);
+    let (mut count, mut known, mut correlated) = (0, false, false);
     for (name, _) in there.into_iter().flat_map(members) {
         count += 1;
         known |= name == TRACEPARENT.as_bytes();
+        correlated |= name == X_CORRELATION_ID.as_bytes();
     }
     if known {
         return None;
     }
     let mut text = String::new();
-    for (name, value) in with_room(count, fields) {
+    for (name, value) in with_room(count, fields, correlated) {
         let value = serde_json::to_string(value).ok()?;
         text.push_str(&format!(r#""{name}":{{"DataType":"String","StringValue":{value}}},"#));
     }
@@ -115,9 +116,10 @@ fn of_message(body: &[u8], message: &[u8], fields: &Fields<'_>) -> Option<Insert
 }
 
 /// The fields that fit into a message with `count` attributes.
-fn with_room<'f>(count: usize, fields: &'f Fields<'_>) -> impl Iterator<Item = (&'static str, &'f str)> {
+fn with_room<'f>(count: usize, fields: &'f Fields<'_>, correlated: bool) -> impl Iterator<Item = (&'static str, &'f str)> {
     let room = MOST.saturating_sub(count);
-    fields.iter().enumerate().filter_map(move |(index, field)| {
+    let wanted = fields.iter().filter(move |(name, _)| !(correlated && *name == X_CORRELATION_ID));
+    wanted.enumerate().filter_map(move |(index, field)| {
         if index < room {
             return Some(field);
         }
@@ -133,6 +135,8 @@ struct QueryMessage {
     prefix: String,
     attributes: usize,
     known: bool,
+    /// It has a correlation id already.
+    correlated: bool,
 }
 
 /// `None` if nothing is to be added. Messages to phones and devices have no place for the fields.
@@ -162,11 +166,12 @@ fn add_to_query(body: &[u8], one: bool, fields: &Fields<'_>) -> Option<Vec<u8>> 
         if key[message.prefix.len()..].starts_with("MessageAttributes.entry.") && key.ends_with(".Name") {
             message.attributes += 1;
             message.known |= value == TRACEPARENT;
+            message.correlated |= value == X_CORRELATION_ID;
         }
     }
     let mut added = form_urlencoded::Serializer::new(String::new());
     for message in messages.iter().filter(|message| to_topic && !message.known) {
-        for (index, (name, value)) in with_room(message.attributes, fields).enumerate() {
+        for (index, (name, value)) in with_room(message.attributes, fields, message.correlated).enumerate() {
             let entry = format!("{}MessageAttributes.entry.{}.", message.prefix, message.attributes + index + 1);
             added.append_pair(&format!("{entry}Name"), name);
             added.append_pair(&format!("{entry}Value.DataType"), "String");
@@ -209,7 +214,7 @@ mod tests {
 
     fn fields(count: usize) -> Fields<'static> {
         let value = |name: &'static str, at| (at < count).then(|| name.into());
-        Fields { traceparent: value("p", 0), tracestate: value("s=1", 1), baggage: value("b=\"1\"&", 2) }
+        Fields { traceparent: value("p", 0), tracestate: value("s=1", 1), baggage: value("b=\"1\"&", 2), correlation: None }
     }
 
     fn changed(service: &str, operation: &str, body: &str, fields: &Fields<'_>) -> String {
@@ -231,6 +236,19 @@ mod tests {
 
     fn attributes(count: usize) -> Value {
         (0..count).map(|number| (format!("a{number}"), text("{\"x\":[]}"))).collect::<serde_json::Map<_, _>>().into()
+    }
+
+    #[test]
+    fn a_correlation_id_of_the_users_stays() {
+        let sent = Fields { correlation: Some("c-1".into()), ..Fields::default() };
+        let own = json!({ "MessageBody": "{}", "MessageAttributes": { X_CORRELATION_ID: text("mine") } });
+        assert_eq!(json_of("SendMessage", &own, &sent), own);
+        let bare = json_of("SendMessage", &json!({ "MessageBody": "{}" }), &sent);
+        assert_eq!(bare["MessageAttributes"], json!({ X_CORRELATION_ID: text("c-1") }));
+        let own = "Action=Publish&TopicArn=t&MessageAttributes.entry.1.Name=x-correlation-id";
+        assert_eq!(changed("SNS", "Publish", own, &sent), own);
+        let bare = changed("SNS", "Publish", "Action=Publish&TopicArn=t", &sent);
+        assert!(bare.contains("Name=x-correlation-id") && bare.ends_with("StringValue=c-1"), "{bare}");
     }
 
     #[test]

@@ -141,9 +141,6 @@ impl Intercept for TraceInterceptor {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let Some(invocation) = Invocation::try_current() else { return Ok(()) };
-        if !invocation.shared().settings.propagators().has_w3c() {
-            return Ok(());
-        }
         let fields = trace::outgoing_fields(&invocation, config.load::<Call>().map(|call| &call.caller));
         if let Some(metadata) = config.load::<Metadata>() {
             carry(metadata.service(), metadata.name(), context.request_mut(), &fields);

@@ -37,7 +37,7 @@ use crate::{
     frozen,
     ids::ProcessIds,
     notice::{self, Data, Warning},
-    propagation::Remote,
+    propagation::{Correlated, Remote},
     settings::Settings,
     xray::{Decided, Frame, Sampled, TraceHeader},
 };
@@ -115,6 +115,7 @@ pub(crate) struct Facts {
     /// The caller's data that came with the event, unchanged.
     pub(crate) client_context: Option<HeaderValue>,
     pub(crate) identity: Option<HeaderValue>,
+    pub(crate) correlation_id: Option<Arc<str>>,
 }
 
 impl Facts {
@@ -135,6 +136,7 @@ impl Default for Facts {
             traced: true,
             client_context: None,
             identity: None,
+            correlation_id: None,
         }
     }
 }
@@ -266,6 +268,19 @@ impl Invocation {
     /// The tenant of this invocation, in functions with tenant isolation.
     pub fn tenant_id(&self) -> Option<&str> {
         self.0.facts.context.tenant_id.as_deref()
+    }
+
+    /// The correlation id of the running work, where [`Builder::correlation_id`](crate::Builder::correlation_id) says where it is: that of a
+    /// message in the handler of a message, or else that of the event.
+    ///
+    /// ```
+    /// # let invocation = lambda_lifecycle::Invocation::current();
+    /// let id: Option<std::sync::Arc<str>> = invocation.correlation_id();
+    /// ```
+    pub fn correlation_id(&self) -> Option<Arc<str>> {
+        self.0.shared.settings.correlation_id.as_ref()?;
+        let of_context = context::map_current(|context| context.get::<Correlated>().map(|Correlated(id)| Arc::clone(id)));
+        of_context.or_else(|| self.0.facts.correlation_id.clone())
     }
 
     /// The client context as the caller sent it, usually JSON.

@@ -12,7 +12,7 @@ use crate::{
     xray::{Redaction, Redactor, format_trace_id},
 };
 use opentelemetry::trace::{SpanId, TraceContextExt};
-use std::{borrow::Cow, io::Write as _};
+use std::{borrow::Cow, io::Write as _, sync::Arc};
 use tracing::{Event, Level, Metadata};
 use tracing_subscriber::fmt::{
     format::Writer,
@@ -55,20 +55,22 @@ pub(super) struct Origin<'e> {
 pub(super) struct Place {
     pub(super) invocation: Option<Invocation>,
     span: Option<SpanId>,
+    correlation_id: Option<Arc<str>>,
 }
 
 impl Place {
     pub(super) fn of(metadata: &Metadata<'_>, scope: &Scope) -> Self {
         // OpenTelemetry logs some events while it holds its context, which must not be accessed then.
         if metadata.target() == "opentelemetry" || !crate::context::has_context() {
-            return Self { invocation: scope.invocation.clone(), span: None };
+            return Self { invocation: scope.invocation.clone(), ..Self::default() };
         }
         let Some(invocation) = Invocation::try_current().or_else(|| scope.invocation.clone()) else { return Self::default() };
         let span = invocation.is_recorded().then(|| {
             let span = opentelemetry::Context::map_current(|context| context.span().span_context().clone());
             span.is_valid().then(|| span.span_id())
         });
-        Self { invocation: Some(invocation), span: span.flatten() }
+        let correlation_id = invocation.correlation_id();
+        Self { invocation: Some(invocation), span: span.flatten(), correlation_id }
     }
 
     /// The keys that connect lines to an invocation, with their values.
@@ -101,6 +103,9 @@ impl Format {
             }
         }
         let of_invocation = place.invocation.as_ref().and_then(|invocation| invocation.log().keys());
+        if let Some(id) = &place.correlation_id {
+            parts.fields.push((Cow::Borrowed("correlationId"), Value::Text(Cow::Borrowed(id))));
+        }
         parts.add_context(scope, of_invocation.as_deref().map_or(&[], Vec::as_slice), place.invocation.as_ref(), keys.keys);
         if *metadata.level() <= Level::WARN {
             parts.cut_urls();

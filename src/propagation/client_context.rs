@@ -40,6 +40,9 @@ pub(crate) fn add_to_client_context(
     custom.as_object()?;
     let mut written = None;
     for (name, value) in fields.iter() {
+        if context["custom"].get(name).is_some() {
+            continue;
+        }
         context["custom"][name] = json!(value);
         let encoded = BASE64_STANDARD.encode(context.to_string());
         if encoded.len() > LONGEST_CLIENT_CONTEXT {
@@ -90,7 +93,7 @@ mod tests {
 
         #[test]
         fn fields_are_added_to_what_is_there() {
-            let fields = Fields { traceparent: Some("p".into()), tracestate: None, baggage: Some("a=1".into()) };
+            let fields = Fields { traceparent: Some("p".into()), baggage: Some("a=1".into()), ..Fields::default() };
             let custom = serde_json::json!({ "traceparent": "p", "baggage": "a=1" });
             assert_eq!(write(None, &fields).0.expect("a context")["custom"], custom);
             let (context, _) = write(Some(r#"{"client":{"x":1},"custom":{"mine":true}}"#), &fields);
@@ -111,8 +114,12 @@ mod tests {
         #[test]
         fn what_does_not_fit_is_left_out() {
             let long = "x".repeat(2_680);
-            let fields =
-                Fields { traceparent: Some("p".into()), tracestate: Some(long.clone().into()), baggage: Some("a=1".into()) };
+            let fields = Fields {
+                traceparent: Some("p".into()),
+                tracestate: Some(long.clone().into()),
+                baggage: Some("a=1".into()),
+                correlation: None,
+            };
             let (context, left_out) = write(Some(r#"{"custom":{"mine":1}}"#), &fields);
             assert_eq!(
                 context.expect("a context")["custom"],

@@ -48,7 +48,7 @@ fn of_headers(headers: &[u8]) -> Fields<'_> {
 }
 
 /// A header's value, or its values if it is an array of them.
-fn values(value: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+pub(super) fn values(value: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     let one = (value.first() == Some(&b'"')).then_some(value);
     one.into_iter().chain(elements(value)).filter_map(text)
 }
@@ -59,7 +59,7 @@ fn joined(value: &[u8]) -> Option<Cow<'_, str>> {
 }
 
 /// The string at the start of `json`.
-fn text(json: &[u8]) -> Option<Cow<'_, str>> {
+pub(super) fn text(json: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'j>(#[serde(borrow)] Cow<'j, str>);
 
@@ -75,7 +75,8 @@ pub(crate) fn of_notification(event: &[u8]) -> Option<Fields<'_>> {
         return None;
     }
     let attribute = |name: &str| text(member(member(attributes, name.as_bytes())?, b"Value")?);
-    let fields = Fields { traceparent: attribute(TRACEPARENT), tracestate: attribute(TRACESTATE), baggage: attribute(BAGGAGE) };
+    let (traceparent, tracestate) = (attribute(TRACEPARENT), attribute(TRACESTATE));
+    let fields = Fields { traceparent, tracestate, baggage: attribute(BAGGAGE), correlation: None };
     (!fields.is_empty()).then_some(fields)
 }
 

@@ -2,12 +2,15 @@
 
 mod baggage;
 mod client_context;
+mod correlation;
 mod event;
 mod state;
 
 #[cfg(feature = "aws-sdk")]
 pub(crate) use client_context::add_to_client_context;
 pub(crate) use client_context::of_client_context;
+pub(crate) use correlation::Correlated;
+pub use correlation::{CorrelationId, Custom};
 pub(crate) use event::{of_detail, of_http, of_notification};
 
 use crate::{
@@ -24,6 +27,8 @@ use std::{borrow::Cow, sync::Once};
 pub(crate) const TRACEPARENT: &str = "traceparent";
 pub(crate) const TRACESTATE: &str = "tracestate";
 pub(crate) const BAGGAGE: &str = "baggage";
+/// The header and the message attribute in which the correlation id is sent on.
+pub(crate) const X_CORRELATION_ID: &str = "x-correlation-id";
 
 /// A format of the trace context that services send to each other. See [`Builder::propagators`](crate::Builder::propagators).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,13 +105,15 @@ pub(crate) struct Fields<'c> {
     pub(crate) traceparent: Option<Cow<'c, str>>,
     pub(crate) tracestate: Option<Cow<'c, str>>,
     pub(crate) baggage: Option<Cow<'c, str>>,
+    /// The correlation id, which is sent beside them.
+    pub(crate) correlation: Option<Cow<'c, str>>,
 }
 
 impl<'c> Fields<'c> {
     /// The values that `get` returns for the names of the fields.
     pub(crate) fn from_names(get: impl Fn(&str) -> Option<&'c str>) -> Self {
         let get = |name| get(name).map(Cow::Borrowed);
-        Self { traceparent: get(TRACEPARENT), tracestate: get(TRACESTATE), baggage: get(BAGGAGE) }
+        Self { traceparent: get(TRACEPARENT), tracestate: get(TRACESTATE), baggage: get(BAGGAGE), correlation: None }
     }
 
     /// The fields to send from `span` in `context`.
@@ -127,12 +134,13 @@ impl<'c> Fields<'c> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.traceparent.is_none() && self.tracestate.is_none() && self.baggage.is_none()
+        self.traceparent.is_none() && self.tracestate.is_none() && self.baggage.is_none() && self.correlation.is_none()
     }
 
     /// Each field with its name, the most important first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let fields = [(TRACEPARENT, &self.traceparent), (TRACESTATE, &self.tracestate), (BAGGAGE, &self.baggage)];
+        let id = (X_CORRELATION_ID, &self.correlation);
+        let fields = [(TRACEPARENT, &self.traceparent), id, (TRACESTATE, &self.tracestate), (BAGGAGE, &self.baggage)];
         fields.into_iter().filter_map(|(name, value)| Some((name, &**value.as_ref()?)))
     }
 
@@ -218,8 +226,12 @@ mod tests {
 
     #[test]
     fn what_came_is_handed_on() {
-        let fields =
-            Fields { traceparent: Some(PARENT.into()), tracestate: Some("a=1,b=2".into()), baggage: Some("k=v;p".into()) };
+        let fields = Fields {
+            traceparent: Some(PARENT.into()),
+            tracestate: Some("a=1,b=2".into()),
+            baggage: Some("k=v;p".into()),
+            correlation: None,
+        };
         let remote = fields.read(Propagators::ALL).expect("a caller");
         let context = remote.with_baggage(Context::new());
         assert_eq!(Fields::outgoing(Propagators::ALL, &context, remote.parent.as_ref()), fields);
@@ -230,11 +242,11 @@ mod tests {
     #[test]
     fn a_state_that_is_not_valid_costs_no_parent() {
         for state in ["", ",", "no member", "a=1,=2", "A=1", &"x".repeat(600)] {
-            let fields = Fields { traceparent: Some(PARENT.into()), tracestate: Some(state.into()), baggage: None };
+            let fields = Fields { traceparent: Some(PARENT.into()), tracestate: Some(state.into()), ..Fields::default() };
             let parent = fields.read(Propagators::ALL).and_then(|remote| remote.parent).expect("a parent");
             assert_eq!(parent.trace_state().header(), "", "{state}");
         }
-        let fields = Fields { traceparent: Some("nonsense".into()), tracestate: Some("a=1".into()), baggage: None };
+        let fields = Fields { traceparent: Some("nonsense".into()), tracestate: Some("a=1".into()), ..Fields::default() };
         assert!(fields.read(Propagators::ALL).is_none());
     }
 }

@@ -19,13 +19,14 @@ use std::{
 };
 
 impl Invocation {
-    /// Starts an invocation. `headers` are those of the event, if its layer sees them. `traced` is true if its layer sends spans.
+    /// Starts an invocation. `headers` and `event` are those of the event, if its layer sees them. `traced` is true if its layer sends spans.
     /// `remote` is the caller that W3C's fields name.
     pub(crate) fn begin(
         shared: &Arc<Shared>,
         context: &lambda_runtime::Context,
         headers: Option<&HeaderMap>,
         remote: Option<Box<Remote>>,
+        event: Option<&[u8]>,
         traced: bool,
     ) -> Self {
         let received = clock::now();
@@ -48,8 +49,11 @@ impl Invocation {
         let deadline = deadline.flatten();
         let raw = |name| headers.and_then(|headers| headers.get(name)).filter(|value| !value.is_empty()).cloned();
         let (client_context, identity) = (raw("lambda-runtime-client-context"), raw("lambda-runtime-cognito-identity"));
+        let client = || client_context.as_ref().map(http::HeaderValue::as_bytes);
+        let correlation_id = settings.correlation_id.as_ref().and_then(|place| place.of_invocation(event?, client()));
         let context = context.clone();
-        let facts = Facts { context, received, deadline, header, remote, start, traced, client_context, identity };
+        let facts =
+            Facts { context, received, deadline, header, remote, start, traced, client_context, identity, correlation_id };
         let invocation = Self::new(Arc::clone(shared), facts);
         invocation.make_known();
         metrics::begun(&invocation);

@@ -144,7 +144,7 @@ where
         let (invocation, alone) = match Invocation::try_current() {
             Some(invocation) => (invocation, None),
             None => {
-                let invocation = Invocation::begin(&self.shared, &context, None, None, false);
+                let invocation = Invocation::begin(&self.shared, &context, None, None, None, false);
                 let alone = Alone::new(&invocation);
                 (invocation, Some(alone))
             }

@@ -99,7 +99,7 @@ where
             Some(invocation) => (invocation.clone(), Some(Keeper { alone: None, alarm: Alarm::new(invocation.timing()) })),
             None => match request.lambda_context_ref() {
                 Some(context) => {
-                    let invocation = Invocation::begin(&self.shared, context, None, None, false);
+                    let invocation = Invocation::begin(&self.shared, context, None, None, None, false);
                     let alone = Some(Alone::new(&invocation));
                     let alarm = Alarm::new(invocation.timing());
                     (invocation, Some(Keeper { alone, alarm }))

@@ -104,7 +104,8 @@ where
     fn call(&mut self, mut event: LambdaInvocation) -> Self::Future {
         let mut trigger = None;
         let remote = trace::remote(&self.shared.settings, &event.parts.headers, &event.body, &mut trigger);
-        let invocation = Invocation::begin(&self.shared, &event.context, Some(&event.parts.headers), remote, true);
+        let invocation =
+            Invocation::begin(&self.shared, &event.context, Some(&event.parts.headers), remote, Some(&event.body), true);
         let recording = Recording::begin(invocation.is_recorded());
         let context = if invocation.is_recorded() {
             trace::begin(&invocation, trigger.unwrap_or_else(|| Trigger::recognize(&event.body)))

@@ -9,19 +9,22 @@ use super::{
     span::{BatchSpan, MessageSpan},
 };
 use crate::{
-    Invocation, cut, decode,
+    Invocation, context, cut, decode,
     handler::Handler,
     hop::Producer,
     notice::{self, Data, Warning},
     panics,
-    propagation::Fields,
+    propagation::{Correlated, Fields},
     sns::Notification,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     task::Poll,
     time::SystemTime,
 };
@@ -140,14 +143,19 @@ where
         let Waiting { index, record, notification, producer } = message;
         let state = &self.messages[index].2;
         state.store(BEGUN, Ordering::Relaxed);
+        let correlation = self.correlation(&record, notification.as_ref());
         let span = match &self.span {
-            Some(batch) => batch.begin_message(&record, producer.as_ref()),
+            Some(batch) => batch.begin_message(&record, producer.as_ref(), correlation.as_deref()),
             None => match producer.as_ref().and_then(Producer::context_without_span) {
                 Some(context) => MessageSpan::WithoutSpan(context),
                 None => MessageSpan::NotRecorded,
             },
         };
-        let work = Contained::new(self.handle(record, notification), span.context());
+        let context = match correlation {
+            Some(id) => Some(span.context().unwrap_or_else(context::current).with_value(Correlated(id))),
+            None => span.context(),
+        };
+        let work = Contained::new(self.handle(record, notification), context.clone());
         let failure = match work.await {
             Ok(Ok(())) => {
                 state.store(DONE, Ordering::Relaxed);
@@ -159,11 +167,19 @@ where
         };
         state.store(FAILED, Ordering::Relaxed);
         {
-            let _attached = span.context().map(opentelemetry::Context::attach);
+            let _attached = context.map(opentelemetry::Context::attach);
             self.report(index, &failure);
         }
         span.end(Some(&failure));
         false
+    }
+
+    /// The correlation id of a message. `None` if it is the invocation's.
+    fn correlation(&self, record: &SqsRecord, around: Option<&Result<Box<Notification<()>>, String>>) -> Option<Arc<str>> {
+        let place = self.invocation.shared().settings.correlation_id.as_ref()?;
+        let around = around.and_then(|around| around.as_ref().ok());
+        let attribute = |name: &str| record.attribute(name).or_else(|| around?.attribute(name));
+        place.of_message(attribute, &record.message_id, &record.body)
     }
 
     async fn handle(

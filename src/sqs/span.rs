@@ -81,7 +81,12 @@ impl BatchSpan {
     }
 
     /// Starts the span of one message, as a child of the batch's span, or of the call that sent it.
-    pub(super) fn begin_message(&self, record: &SqsRecord, producer: Option<&Producer>) -> MessageSpan {
+    pub(super) fn begin_message(
+        &self,
+        record: &SqsRecord,
+        producer: Option<&Producer>,
+        correlation: Option<&str>,
+    ) -> MessageSpan {
         let header = producer.and_then(Producer::header);
         let caller = producer.and_then(Producer::continued);
         let with_baggage = |context: Context| producer.map_or(context.clone(), |producer| producer.with_baggage(context));
@@ -102,7 +107,7 @@ impl BatchSpan {
             self.options.continues && is_recorded && header.parent().is_some()
         };
         let continued = header.filter(continues);
-        let span = self.describe(record, producer, caller.is_some() || continued.is_some());
+        let span = self.describe(record, producer, caller.is_some() || continued.is_some(), correlation);
         let parent = with_baggage(match (caller, continued, apart) {
             (Some(caller), ..) => self.context_of(caller, header, wanted),
             (None, Some(header), _) => self.context_in(header, wanted),
@@ -137,8 +142,17 @@ impl BatchSpan {
         }
     }
 
-    fn describe(&self, record: &SqsRecord, producer: Option<&Producer>, continued: bool) -> SpanBuilder {
+    fn describe(
+        &self,
+        record: &SqsRecord,
+        producer: Option<&Producer>,
+        continued: bool,
+        correlation: Option<&str>,
+    ) -> SpanBuilder {
         let mut attributes = Vec::with_capacity(5);
+        if let Some(id) = correlation {
+            attributes.push(KeyValue::new("annotation.correlation_id", id.to_owned()));
+        }
         attributes.push(KeyValue::new("annotation.message_id", record.message_id.clone()));
         attributes.push(KeyValue::new("messaging.message.receive_count", i64::from(record.receive_count())));
         if let Some(age) = record.age(SystemTime::now()) {

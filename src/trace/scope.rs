@@ -49,11 +49,13 @@ pub(crate) fn outgoing_header(invocation: &Invocation, call: Option<&SpanContext
 /// W3C's fields for a call from here, whose span is `call` if it has one.
 pub(crate) fn outgoing_fields(invocation: &Invocation, call: Option<&SpanContext>) -> Fields<'static> {
     let propagators = invocation.shared().settings.propagators();
-    if propagators.has_w3c() {
+    let mut fields = if propagators.has_w3c() {
         context::map_current(|context: &Context| Fields::outgoing(propagators, context, call))
     } else {
         Fields::default()
-    }
+    };
+    fields.correlation = invocation.correlation_id().map(|id| String::from(&*id).into());
+    fields
 }
 
 impl Invocation {

@@ -42,6 +42,9 @@ pub(crate) fn begin(invocation: &Invocation, trigger: Trigger) -> Context {
     if let Some(tenant) = invocation.tenant_id() {
         attributes.push(KeyValue::new("annotation.tenant", tenant.to_owned()));
     }
+    if let Some(id) = invocation.correlation_id() {
+        attributes.push(KeyValue::new("annotation.correlation_id", id));
+    }
 
     let parent = invocation.context_without_span();
     let span = SpanBuilder::from_name(name(environment)).with_kind(SpanKind::Server).with_attributes(attributes);

@@ -1,6 +1,7 @@
 //! The hops, with real processes and the real SDKs. This binary is both the test and, if `PROBE` is set, the function under test.
 
 mod consumers;
+mod correlation;
 mod function;
 mod headers;
 mod runtime_api;
@@ -13,5 +14,5 @@ fn main() -> std::process::ExitCode {
     if let Some(probe) = support::named("PROBE") {
         return function::main(probe);
     }
-    support::run([headers::tests(), consumers::tests(), w3c::tests()])
+    support::run([headers::tests(), consumers::tests(), w3c::tests(), correlation::tests()])
 }

@@ -58,7 +58,10 @@ pub(crate) fn lifecycle() -> Lifecycle {
 
 pub(crate) async fn api(life: Lifecycle) -> Result<(), Error> {
     let place = async |State(clients): State<Clients>| match clients.send_order().await {
-        Ok(()) => StatusCode::ACCEPTED,
+        Ok(()) => {
+            tracing::info!("ordered");
+            StatusCode::ACCEPTED
+        }
         Err(_) => StatusCode::BAD_GATEWAY,
     };
     let clients = Clients::connect(Probe::Interceptor).await;
@@ -67,7 +70,7 @@ pub(crate) async fn api(life: Lifecycle) -> Result<(), Error> {
 
 pub(crate) async fn worker(life: Lifecycle) -> Result<(), Error> {
     let fulfil = async |_: Message<Value>| {
-        tracing::info_span!("work").in_scope(|| ());
+        tracing::info_span!("work").in_scope(|| tracing::info!("fulfilled"));
         Ok::<_, Error>(())
     };
     life.run_concurrent(sqs::batch(fulfil)).await
