@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![forbid(unsafe_code)]
 
+pub mod cloudwatch_logs;
 pub mod console;
 pub mod control_groups;
 mod event;

@@ -21,8 +21,11 @@
 
 mod answer;
 mod invoke_api;
+mod lambda_api;
 mod request;
 mod stream;
+
+pub use self::lambda_api::LambdaApi;
 
 use crate::Invoke;
 use axum::{

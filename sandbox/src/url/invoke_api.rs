@@ -53,7 +53,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
-fn refuse(status: StatusCode, kind: &'static str, message: &str) -> Response {
+pub(super) fn refuse(status: StatusCode, kind: &'static str, message: &str) -> Response {
     let headers = [("x-amzn-errortype", kind), (CONTENT_TYPE.as_str(), "application/json")];
     (status, headers, json!({ "Type": "User", "message": message }).to_string()).into_response()
 }
