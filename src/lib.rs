@@ -141,6 +141,8 @@ pub use tracing_subscriber;
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/http-function.md")]
 #[doc = include_str!("../docs/queue-worker.md")]
+#[doc = include_str!("../docs/concurrency.md")]
+#[doc = include_str!("../docs/cost.md")]
 #[doc = include_str!("../docs/coming-from/go.md")]
 #[doc = include_str!("../docs/coming-from/lambda-otel-lite.md")]
 #[doc = include_str!("../docs/coming-from/lambda_http.md")]

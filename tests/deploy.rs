@@ -189,7 +189,7 @@ fn faults(template: &str, code: &dyn Fn(&str) -> String) -> Vec<String> {
 fn each_role_allows_what_its_function_does_and_nothing_else() {
     assert_eq!(faults(&template(), &example), [""; 0]);
     let functions = parse(&template());
-    assert!(resources(&functions, "AWS::Serverless::Function").count() >= 4);
+    assert!(resources(&functions, "AWS::Serverless::Function").count() >= 5);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_missing_permission_is_a_fault() {
     );
     let other_queue = with("Resource: !GetAtt Movements.Arn", "Resource: !GetAtt Orders.Arn");
     assert_eq!(other_queue.len(), 6, "three are missing, three are superfluous: {other_queue:?}");
-    assert_eq!(with("xray:PutTraceSegments, ", "").len(), 4, "one for each function");
+    assert_eq!(with("xray:PutTraceSegments, ", "").len(), 5, "one for each function");
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_superfluous_permission_is_a_fault() {
     let wildcard = with("Action: sqs:SendMessage\n", "Action: sqs:*\n");
     assert_eq!(wildcard.len(), 4, "{wildcard:?}");
     let untraced = with("    Tracing: Active\n", "");
-    assert_eq!(untraced.len(), 8, "both actions of four functions: {untraced:?}");
+    assert_eq!(untraced.len(), 10, "both actions of five functions: {untraced:?}");
 }
 
 #[test]
@@ -292,4 +292,26 @@ fn only_the_template_lets_others_invoke_and_says_who() {
         (auth["FunctionUrlAuth"]["Default"].as_str(), auth["HttpApiAuth"]["Default"].as_str()),
         (Some("AWS_IAM"), Some("AWS_IAM"))
     );
+}
+
+#[test]
+fn the_pages_name_every_resource_and_every_action() {
+    let parsed = parse(&template());
+    let page = text("docs/terraform-cdk.md");
+    let names: Vec<&str> = parsed["Resources"].as_hash().expect("resources").keys().filter_map(Yaml::as_str).collect();
+    // Roles and log groups have the same row.
+    let alike = |name: &&str| !name.ends_with("Role") && !name.ends_with("Log");
+    let missing: Vec<_> = names.into_iter().filter(alike).filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/terraform-cdk.md does not name {missing:?}");
+    let page = text("docs/iam.md");
+    let actions = resources(&parsed, "AWS::IAM::Role").flat_map(|(_, role)| allowed(role)).map(|(action, _)| action);
+    let missing: BTreeSet<String> = actions.filter(|action| !page.contains(&format!("`{action}`"))).collect();
+    assert!(missing.is_empty(), "docs/iam.md does not name {missing:?}");
+    let page = text("docs/stack.md");
+    let alarms = resources(&parsed, "AWS::CloudWatch::Alarm").count();
+    assert!(page.contains(&format!("| {alarms} alarms and one dashboard |")), "docs/stack.md does not count {alarms} alarms");
+    let parameters = parsed["Parameters"].as_hash().expect("parameters").keys().filter_map(Yaml::as_str);
+    let plain = ["Architecture", "MemorySize", "LogRetentionDays", "MetricsNamespace"];
+    let missing: Vec<_> = parameters.filter(|name| !plain.contains(name) && !page.contains(name)).collect();
+    assert!(missing.is_empty(), "docs/stack.md does not name {missing:?}");
 }

@@ -1,6 +1,6 @@
 //! The assertions, as data: what is asserted, how it is read, and the fault that makes it fail.
 
-use crate::walk::{Observed, Order, Seen, is_fulfilled};
+use crate::walk::{Observed, Order, Seen, is_shipped};
 use lambda_lifecycle_sandbox::xray::{Document, Trace};
 use serde_json::Value;
 use std::sync::Arc;
@@ -204,7 +204,7 @@ fn deadline(observed: &Observed) -> Result<(), String> {
 }
 
 fn outcomes(observed: &Observed) -> Result<(), String> {
-    for (label, wanted) in [("respond", "answered"), ("fail", "failed"), ("panic", "panicked"), ("wait", "deadline_exceeded")] {
+    for (label, wanted) in [("respond", "responded"), ("fail", "failed"), ("panic", "panicked"), ("wait", "deadline_exceeded")] {
         let found = &invocation(observed, label)?.annotations;
         ensure(found.get("outcome").is_some_and(|outcome| outcome == wanted), || {
             format!("{label} has the annotations {found:?}")
@@ -299,20 +299,20 @@ fn links(observed: &Observed) -> Result<(), String> {
     ensure(linked.contains(&sender), || format!("no link to {sender} among {linked:?}"))
 }
 
-fn fulfilled(order: &Order) -> usize {
-    order.lines.iter().filter(|line| is_fulfilled(line)).count()
+fn shipped(order: &Order) -> usize {
+    order.lines.iter().filter(|line| is_shipped(line)).count()
 }
 
 fn partial_batch(observed: &Observed) -> Result<(), String> {
-    let times = fulfilled(&observed.good);
-    ensure(times == 1, || format!("message {} was fulfilled {times} times", observed.good.message_id))
+    let times = shipped(&observed.good);
+    ensure(times == 1, || format!("message {} was shipped {times} times", observed.good.message_id))
 }
 
 fn redelivery(observed: &Observed) -> Result<(), String> {
     let late = &observed.late;
     let failed = late.lines.iter().filter(|line| line["code"] == "message_failed").count();
-    ensure(failed >= 1 && fulfilled(late) == 1, || {
-        format!("message {} failed {failed} times, and was fulfilled {} times", late.message_id, fulfilled(late))
+    ensure(failed >= 1 && shipped(late) == 1, || {
+        format!("message {} failed {failed} times, and was shipped {} times", late.message_id, shipped(late))
     })
 }
 

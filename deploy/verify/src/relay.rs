@@ -72,7 +72,7 @@ fn change(assertion: &str, datagram: &[u8]) -> Option<Vec<u8>> {
 fn change_document(assertion: &str, document: &mut Value) -> bool {
     let outcome = document["annotations"]["outcome"].clone();
     match assertion {
-        "outcomes" if outcome == "answered" => document["annotations"]["outcome"] = json!("unknown"),
+        "outcomes" if outcome == "responded" => document["annotations"]["outcome"] = json!("unknown"),
         "faults" if outcome == "failed" => drop(document.as_object_mut().and_then(|fields| fields.remove("fault"))),
         "sent" if document["name"] == "respond" => return false,
         "sqs-node" if document["name"] == "SQS" => drop(document.as_object_mut().and_then(|fields| fields.remove("aws"))),

@@ -11,6 +11,7 @@ use lambda_lifecycle_sandbox::{
     Answer, Event, Failure as Failed, Invoke,
     cloudwatch_logs::CloudWatchLogs,
     function::{Function, FunctionBuilder},
+    sns::Sns,
     sqs::{EventSourceMapping, QueueOptions, Sqs},
     url::LambdaApi,
     wait,
@@ -150,7 +151,8 @@ impl Sandbox {
         short: Duration,
     ) -> Result<Self, Failure> {
         let daemon = Daemon::start().await?;
-        let sqs = Sqs::start().await?;
+        let (sqs, sns) = (Sqs::start().await?, Sns::start().await?);
+        let shipped = sns.create_topic("shipped");
         let queue = sqs.create_queue("orders", QueueOptions::default()).await?;
         let relay = match planted {
             Some(assertion) if assertion.fault == Fault::Relay => {
@@ -178,7 +180,9 @@ impl Sandbox {
             .env("AWS_ENDPOINT_URL_SQS", sqs.endpoint())
             .build()
             .await;
-        let worker = builder("order-worker", "order_worker").build().await;
+        let worker =
+            builder("order-worker", "order_worker").env("TOPIC_ARN", &shipped.arn).env("AWS_ENDPOINT_URL_SNS", sns.endpoint());
+        let worker = worker.build().await;
 
         let id = planted.filter(|assertion| assertion.fault == Fault::Mapping).map_or("", |assertion| assertion.id);
         let polled =
@@ -187,8 +191,8 @@ impl Sandbox {
         let mapping = Arc::new(mapping.redelivery_delay(Duration::from_millis(100)).start()?);
 
         let functions = [outcomes, deadline, api, worker];
-        // The queue's endpoint stops when it is dropped.
-        let parts = Arc::new((daemon, sqs));
+        // The endpoints stop when they are dropped.
+        let parts = Arc::new((daemon, sqs, sns));
         let lambda_api = LambdaApi::start(functions.clone()).await?;
         let logs_api = CloudWatchLogs::start(functions.clone()).await?;
         let xray_api = Api::start(parts.0.store()).await?;

@@ -23,10 +23,10 @@ pub(crate) struct Observed {
     pub(crate) outcomes: String,
     pub(crate) acts: BTreeMap<&'static str, Seen>,
     pub(crate) orders_url: String,
-    /// An order that is fulfilled, and one that fails at first.
+    /// An order that is shipped, and one that fails at first.
     pub(crate) good: Order,
     pub(crate) late: Order,
-    /// The traces in which the worker fulfilled them.
+    /// The traces in which the worker shipped them.
     pub(crate) worker_traces: Vec<Trace>,
 }
 
@@ -95,13 +95,13 @@ pub(crate) async fn walk(target: &Target, progress: &(dyn Fn(&str) + Sync)) -> R
     let mut orders = Vec::new();
     for (invoked, message_id) in placed {
         progress(&format!("following message {message_id}"));
-        let lines = target.lines(&target.worker, &message_id, |lines| lines.iter().any(is_fulfilled)).await?;
+        let lines = target.lines(&target.worker, &message_id, |lines| lines.iter().any(is_shipped)).await?;
         let trace = target.trace(&invoked.trace_id, |trace| invocation(trace, &target.api.function).is_some()).await?;
         orders.push(Order { invoked, trace, message_id, lines });
     }
     let (Some(late), Some(good)) = (orders.pop(), orders.pop()) else { unreachable!("two orders are placed") };
     let mut worker_traces = Vec::new();
-    for line in good.lines.iter().chain(&late.lines).filter(|line| is_fulfilled(line)) {
+    for line in good.lines.iter().chain(&late.lines).filter(|line| is_shipped(line)) {
         let Some(id) = line["traceId"].as_str() else { continue };
         let is_whole = |trace: &Trace| invocation(trace, &target.worker.function).is_some();
         worker_traces.extend(target.trace(id, is_whole).await?);
@@ -119,8 +119,8 @@ fn flatten(mut document: Value, documents: &mut Vec<Value>) {
     }
 }
 
-pub(crate) fn is_fulfilled(line: &Value) -> bool {
-    line["message"] == "order fulfilled"
+pub(crate) fn is_shipped(line: &Value) -> bool {
+    line["message"] == "order shipped"
 }
 
 /// Places an order as a function URL would.
