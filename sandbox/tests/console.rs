@@ -202,7 +202,7 @@ async fn a_daemon_reads_again_after_an_outage() {
     for (fault, id) in [("daemon_absent", "00000000000000aa"), ("daemon_slow", "00000000000000bb")] {
         assert_eq!(post(&console, "/api/invoke", &outage(fault, 0)).await.0, StatusCode::OK);
         within("the daemon", daemon.settle()).await.unwrap();
-        let document = json!({ "trace_id": TRACE, "id": id, "name": "f", "start_time": 1.0, "end_time": 2.0 });
+        let document = json!({ "trace_id": TRACE, "id": id, "name": "f", "start_time": 1.5e9, "end_time": 1.6e9 });
         sender(&daemon).send(format!("{{\"format\":\"json\",\"version\":1}}\n{document}").as_bytes()).unwrap();
         daemon.store().wait_for(1, |document| document.id == id).await.unwrap();
     }
