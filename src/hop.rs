@@ -1,6 +1,6 @@
 //! Shared by all hops: the sender of a message, and its consumer span.
 
-#[cfg(feature = "sqs")]
+#[cfg(feature = "_batch")]
 use crate::context;
 use crate::{
     propagation::{Fields, Remote},
@@ -12,14 +12,21 @@ use opentelemetry::{
     Context, KeyValue, Value,
     trace::{SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer},
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 /// The call that sent a message. It is never the surrounding span, because a message without a header has no producer to link to.
-pub(crate) struct Producer {
+#[cfg_attr(not(feature = "_batch"), allow(unreachable_pub, reason = "the trait of batches names it"))]
+pub struct Producer {
     header: Option<TraceHeader>,
     remote: Option<Box<Remote>>,
-    #[cfg_attr(not(feature = "sqs"), allow(dead_code, reason = "only messages of SQS can have separate traces"))]
+    #[cfg_attr(not(feature = "_batch"), allow(dead_code, reason = "only records of batches have traces of their own"))]
     continues: bool,
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").finish_non_exhaustive()
+    }
 }
 
 impl Producer {
@@ -32,25 +39,25 @@ impl Producer {
         (header.is_some() || remote.is_some()).then_some(Self { header, remote, continues })
     }
 
-    #[cfg(feature = "sqs")]
+    #[cfg(feature = "_batch")]
     pub(crate) fn header(&self) -> Option<&TraceHeader> {
         self.header.as_ref()
     }
 
-    #[cfg(feature = "sqs")]
+    #[cfg(feature = "_batch")]
     pub(crate) fn trace_id(&self) -> Option<opentelemetry::TraceId> {
         let of_header = self.header.as_ref().and_then(TraceHeader::root);
         of_header.or_else(|| self.remote.as_ref()?.parent.as_ref().map(SpanContext::trace_id))
     }
 
     /// The caller that W3C's fields name, if its trace is continued.
-    #[cfg(feature = "sqs")]
+    #[cfg(feature = "_batch")]
     pub(crate) fn continued(&self) -> Option<&SpanContext> {
         self.remote.as_ref().filter(|_| self.continues)?.parent.as_ref()
     }
 
     /// The context of work without a span, with which the caller is sent on. `None` if that is the surrounding context.
-    #[cfg(feature = "sqs")]
+    #[cfg(feature = "_batch")]
     pub(crate) fn context_without_span(&self) -> Option<Context> {
         self.remote.as_ref()?;
         let context = self.with_baggage(context::current());
@@ -61,7 +68,7 @@ impl Producer {
     }
 
     /// The same context with the sender's baggage.
-    #[cfg(feature = "sqs")]
+    #[cfg(feature = "_batch")]
     pub(crate) fn with_baggage(&self, context: Context) -> Context {
         match &self.remote {
             Some(remote) => remote.with_baggage(context),

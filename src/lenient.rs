@@ -1,6 +1,9 @@
 //! Fields of an envelope that may be missing, null or of another type, without affecting other fields.
 
-#![cfg_attr(not(feature = "sqs"), allow(dead_code, reason = "only events of SQS look at fields of any type"))]
+#![cfg_attr(
+    not(all(feature = "sqs", feature = "kinesis", feature = "dynamodb", feature = "kafka")),
+    allow(dead_code, reason = "each source of batches has its own fields")
+)]
 
 use serde::{
     Deserialize, Deserializer,
@@ -34,8 +37,25 @@ pub(crate) trait Shape: Sized {
         None
     }
 
+    fn from_bool(_: bool) -> Option<Self> {
+        None
+    }
+
+    fn from_integer(_: i64) -> Option<Self> {
+        None
+    }
+
+    fn from_float(_: f64) -> Option<Self> {
+        None
+    }
+
     fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
         ignore(map)?;
+        Ok(None)
+    }
+
+    fn from_seq<'de, A: SeqAccess<'de>>(mut elements: A) -> Result<Option<Self>, A::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
         Ok(None)
     }
 }
@@ -43,6 +63,71 @@ pub(crate) trait Shape: Sized {
 impl Shape for String {
     fn from_text(text: &str) -> Option<Self> {
         Some(text.to_owned())
+    }
+}
+
+/// Text, or anything else as empty text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Text(pub(crate) String);
+
+impl Shape for Text {
+    fn from_text(text: &str) -> Option<Self> {
+        Some(Self(text.to_owned()))
+    }
+}
+
+impl Shape for bool {
+    fn from_bool(value: bool) -> Option<Self> {
+        Some(value)
+    }
+}
+
+/// A number of any kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Number(pub(crate) f64);
+
+impl Shape for Number {
+    fn from_integer(value: i64) -> Option<Self> {
+        Some(Self(value as f64))
+    }
+
+    fn from_float(value: f64) -> Option<Self> {
+        Some(Self(value))
+    }
+}
+
+/// A whole number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Integer(pub(crate) i64);
+
+impl Shape for Integer {
+    fn from_integer(value: i64) -> Option<Self> {
+        Some(Self(value))
+    }
+}
+
+/// A byte, as a number with a sign or without one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Byte(pub(crate) u8);
+
+impl Shape for Byte {
+    fn from_integer(value: i64) -> Option<Self> {
+        let signed = || i8::try_from(value).ok().map(i8::cast_unsigned);
+        u8::try_from(value).ok().or_else(signed).map(Self)
+    }
+}
+
+/// A value of another type, or null, makes the list one.
+impl<T: Shape> Shape for Vec<T> {
+    fn from_seq<'de, A: SeqAccess<'de>>(mut elements: A) -> Result<Option<Self>, A::Error> {
+        let (mut values, mut sound) = (Self::new(), true);
+        while let Some(value) = elements.next_element::<Field<T>>()? {
+            match value {
+                Field::Is(value) => values.push(value),
+                Field::Absent | Field::Wrong => sound = false,
+            }
+        }
+        Ok(sound.then_some(values))
     }
 }
 
@@ -58,6 +143,16 @@ impl<T: Shape> Shape for HashMap<String, T> {
             }
         }
         Ok((!wrong).then_some(members))
+    }
+}
+
+impl<T> Field<T> {
+    /// The value, if it is of the right type.
+    pub(crate) fn present(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Absent | Self::Wrong => None,
+        }
     }
 }
 
@@ -98,29 +193,28 @@ impl<'de, T: Shape> Visitor<'de> for Anything<T> {
         Ok(T::from_map(map)?.map_or(Field::Wrong, Field::Is))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Field<T>, A::Error> {
-        while elements.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Field::Wrong)
+    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<Field<T>, A::Error> {
+        Ok(T::from_seq(elements)?.map_or(Field::Wrong, Field::Is))
     }
 
     fn visit_unit<E>(self) -> Result<Field<T>, E> {
         Ok(Field::Absent)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Field<T>, E> {
-        Ok(Field::Wrong)
+    fn visit_bool<E>(self, value: bool) -> Result<Field<T>, E> {
+        Ok(T::from_bool(value).map_or(Field::Wrong, Field::Is))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Field<T>, E> {
-        Ok(Field::Wrong)
+    fn visit_i64<E>(self, value: i64) -> Result<Field<T>, E> {
+        Ok(T::from_integer(value).map_or(Field::Wrong, Field::Is))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Field<T>, E> {
-        Ok(Field::Wrong)
+    fn visit_u64<E>(self, value: u64) -> Result<Field<T>, E> {
+        Ok(i64::try_from(value).ok().and_then(T::from_integer).map_or(Field::Wrong, Field::Is))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Field<T>, E> {
-        Ok(Field::Wrong)
+    fn visit_f64<E>(self, value: f64) -> Result<Field<T>, E> {
+        Ok(T::from_float(value).map_or(Field::Wrong, Field::Is))
     }
 }
 

@@ -29,7 +29,8 @@
 //!
 //! - [`Lifecycle`] is the call in `main`. [`Builder`] and [`settings`] are its options, in code and as environment variables.
 //! - [`Invocation`] is the invocation as a handler sees it.
-//! - [`sqs`], [`sns`] and [`event_bridge`] are event sources with typed handlers.
+//! - [`sqs`], `kinesis`, `dynamodb`, `kafka`, [`sns`] and [`event_bridge`] are event sources with typed handlers; [`batch`] is the engine
+//!   of those with batches.
 //! - `aws_sdk` configures, connects and traces clients of the AWS SDK, and [`http_client`] any other client.
 //! - [`propagation`] describes the trace contexts that are read from callers and sent with calls.
 //! - [`service`] has the `tower` layers, to use one of them alone.
@@ -39,6 +40,9 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `sqs` (default) | [`sqs`]: typed messages and partial batch responses |
+//! | `kinesis` | `kinesis`: typed records of Kinesis streams, in order |
+//! | `dynamodb` | `dynamodb`: typed changes of DynamoDB tables, in order |
+//! | `kafka` | `kafka`: typed records of Kafka topics, in order |
 //! | `http` | `Lifecycle::serve` for any `Service` of `http::Request` |
 //! | `axum` | `http`, and [`Invocation`] as an argument of axum handlers |
 //! | `aws-sdk` | `aws_sdk`: configuration, connections and spans for clients of the AWS SDK |
@@ -53,6 +57,8 @@
 pub mod after_response;
 #[cfg(feature = "aws-sdk")]
 pub mod aws_sdk;
+#[cfg(feature = "_batch")]
+pub mod batch;
 mod budget;
 mod builder;
 mod causes;
@@ -62,6 +68,8 @@ mod cut;
 pub mod deadline;
 mod decode;
 mod directives;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 #[cfg(feature = "metrics-emf")]
 mod emf;
 mod environment;
@@ -74,6 +82,10 @@ pub mod http_client;
 mod ids;
 pub mod init;
 mod invocation;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(feature = "kinesis")]
+pub mod kinesis;
 mod lenient;
 mod lifecycle;
 pub mod logs;
@@ -93,6 +105,8 @@ pub mod shutdown;
 pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+#[cfg(any(feature = "kinesis", feature = "dynamodb"))]
+mod stream;
 mod subscriber;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -141,6 +155,9 @@ pub use tracing_subscriber;
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/http-function.md")]
 #[doc = include_str!("../docs/queue-worker.md")]
+#[doc = include_str!("../docs/kinesis-worker.md")]
+#[doc = include_str!("../docs/dynamodb-worker.md")]
+#[doc = include_str!("../docs/kafka-worker.md")]
 #[doc = include_str!("../docs/concurrency.md")]
 #[doc = include_str!("../docs/cost.md")]
 #[doc = include_str!("../docs/coming-from/go.md")]

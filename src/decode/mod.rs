@@ -18,6 +18,15 @@ pub(crate) fn from_str<T: DeserializeOwned>(json: &str) -> Result<T, Undecodable
     Ok(value)
 }
 
+/// Decodes a value from JSON in bytes.
+#[cfg(any(feature = "kinesis", feature = "kafka"))]
+pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, Undecodable> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = from_deserializer(&mut deserializer)?;
+    deserializer.end().map_err(|error| Track::default().recover(&error))?;
+    Ok(value)
+}
+
 /// Decodes a value with a JSON deserializer.
 pub(crate) fn from_deserializer<'de, T, D>(deserializer: D) -> Result<T, Undecodable>
 where

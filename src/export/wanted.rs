@@ -41,7 +41,7 @@ impl Wanted {
     }
 
     /// The same without sampling for X-Ray, for a part of an invocation.
-    #[cfg(feature = "sqs")]
+    #[cfg(feature = "_batch")]
     pub(crate) fn without_xray(self) -> Self {
         Self { xray: false, sampled: self.exporters, ..self }
     }

@@ -1,7 +1,7 @@
 #![cfg_attr(feature = "metrics-emf", doc = include_str!("../links.md"))]
 #![cfg_attr(feature = "metrics-emf", doc = include_str!("../../docs/metrics.md"))]
 
-#[cfg(all(feature = "metrics-emf", feature = "sqs"))]
+#[cfg(all(feature = "metrics-emf", feature = "_batch"))]
 mod batch;
 #[cfg(feature = "metrics-emf")]
 mod handle;
@@ -22,7 +22,7 @@ mod value;
 
 #[cfg(feature = "metrics-emf")]
 pub use crate::emf::Unit;
-#[cfg(all(feature = "metrics-emf", feature = "sqs"))]
+#[cfg(all(feature = "metrics-emf", feature = "_batch"))]
 pub(crate) use batch::{Batch, batch};
 #[cfg(feature = "metrics-emf")]
 pub use handle::Metrics;

@@ -1,13 +1,14 @@
 //! Lambda's event for a batch of messages, and the response that it expects.
 
 use crate::{
-    Invocation,
+    AnnotationValue, Invocation,
+    batch::Annotations,
     lenient::{Field, Shape},
     sns::Notification,
     xray::TraceHeader,
 };
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer,
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 use std::{
@@ -35,6 +36,8 @@ pub struct SqsEvent {
 pub struct SqsRecord {
     /// Names the message in the response.
     pub message_id: String,
+    /// Names this receive of the message, for `ChangeMessageVisibility`.
+    pub receipt_handle: String,
     /// The body, unchanged.
     pub body: String,
     /// System attributes: `ApproximateReceiveCount`, `SentTimestamp`, `MessageGroupId`, `AWSTraceHeader`.
@@ -47,7 +50,12 @@ pub struct SqsRecord {
     pub event_source_arn: String,
     /// A field with an invalid value.
     pub(super) wrong: Option<&'static str>,
+    /// What was published and the notification around it, or what is wrong with the body, in a batch from SNS.
+    pub(super) published: Option<Published>,
 }
+
+/// The published message and the notification around it, or why the body is invalid.
+pub(super) type Published = Result<(String, Box<Notification<()>>), String>;
 
 /// A message attribute from the sender.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,6 +116,7 @@ impl Shape for SqsRecord {
             let wrong = &mut wrong;
             match &*key {
                 "messageId" => record.message_id = map.next_value::<Field<_>>()?.or_default("messageId", wrong),
+                "receiptHandle" => record.receipt_handle = map.next_value::<Field<_>>()?.or_default("receiptHandle", wrong),
                 "body" => body = map.next_value()?,
                 "attributes" => record.attributes = map.next_value::<Field<_>>()?.or_default("attributes", wrong),
                 "messageAttributes" => {
@@ -188,6 +197,8 @@ pub struct Message<T> {
     pub body: T,
     /// The message's id in SQS.
     pub id: String,
+    /// Names this receive of the message, for `ChangeMessageVisibility`.
+    pub receipt_handle: String,
     /// How often it was received, including this time: 1 for the first.
     pub receive_count: u32,
     /// Time since it was sent, if SQS reported it.
@@ -196,42 +207,36 @@ pub struct Message<T> {
     pub message_group_id: Option<String>,
     /// The sender's own attributes.
     pub attributes: HashMap<String, MessageAttribute>,
-    /// The notification that held the body, in a batch [from SNS](super::Batch::from_sns).
+    /// The notification that held the body, in a batch [from SNS](crate::batch::Batch::from_sns).
     pub notification: Option<Box<Notification<()>>>,
     /// The invocation it is handled in.
     pub invocation: Invocation,
+    pub(super) annotations: Annotations,
 }
 
 impl<T> Message<T> {
+    /// Adds an annotation to the span of this message, which X-Ray indexes. [`Invocation::annotate`] adds one to the invocation's.
+    ///
+    /// A message beyond the batch's [`span_budget`](crate::batch::Batch::span_budget) has no span to annotate.
+    pub fn annotate(&self, key: &str, value: impl Into<AnnotationValue>) {
+        self.annotations.annotate(key, value.into());
+    }
+
     /// A message for a unit test of a handler: received for the first time, without attributes.
     pub fn new(id: impl Into<String>, body: T) -> Self {
         Self {
             body,
             id: id.into(),
+            receipt_handle: String::new(),
             receive_count: 1,
             age: None,
             message_group_id: None,
             attributes: HashMap::new(),
             notification: None,
             invocation: Invocation::current(),
+            annotations: Annotations::default(),
         }
     }
-}
-
-/// The response to a batch: the messages that are returned to the queue. Empty when all succeeded.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct BatchResponse {
-    /// In the order of the batch.
-    #[serde(rename = "batchItemFailures")]
-    pub batch_item_failures: Vec<BatchItemFailure>,
-}
-
-/// One message that is returned to the queue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BatchItemFailure {
-    /// Its id. An empty or unknown id makes Lambda return the whole batch.
-    #[serde(rename = "itemIdentifier")]
-    pub item_identifier: String,
 }
 
 #[cfg(test)]
@@ -316,12 +321,5 @@ mod tests {
         for event in ["{}", "null", "1", r#"{"Records":1}"#, r#"{"Records":{}}"#] {
             assert!(serde_json::from_str::<SqsEvent>(event).is_err(), "{event}");
         }
-    }
-
-    #[test]
-    fn the_answer_has_lambdas_form() {
-        let answer = BatchResponse { batch_item_failures: vec![BatchItemFailure { item_identifier: "m1".into() }] };
-        assert_eq!(serde_json::to_string(&answer).expect("encodes"), r#"{"batchItemFailures":[{"itemIdentifier":"m1"}]}"#);
-        assert_eq!(serde_json::to_string(&BatchResponse::default()).expect("encodes"), r#"{"batchItemFailures":[]}"#);
     }
 }

@@ -30,7 +30,7 @@
 //!
 //! - Its handler returns `Ok`: it is deleted.
 //! - Its handler returns an error or panics, or its body has another type: only this message is returned to the queue.
-//!   [`Batch::on_failure`] is called.
+//!   [`on_failure`](crate::batch::Batch::on_failure) is called.
 //! - The deadline is near: no new message is started. Running messages have four fifths of the grace period. Then unfinished ones
 //!   are dropped and returned to the queue, with those that were never started. Finished messages stay finished, even if the
 //!   batch ran out of time.
@@ -43,6 +43,27 @@
 //!
 //! SQS delivers at least once, so handlers must be idempotent. After a kill no response is sent, and the whole batch is returned
 //! to the queue.
+//!
+//! # Messages that are tried again later, or never
+//!
+//! A failed message is received again when its visibility timeout is over. Change that timeout in the handler for a backoff of your own:
+//!
+//! ```no_run
+//! use lambda_lifecycle::{Error, sqs::Message};
+//!
+//! # async fn charge(_: u64) -> Result<(), Error> { Ok(()) }
+//! async fn pay(sqs: aws_sdk_sqs::Client, message: Message<u64>) -> Result<(), Error> {
+//!     let Err(error) = charge(message.body).await else { return Ok(()) };
+//!     let seconds = 30 << message.receive_count.min(8);
+//!     let queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/payments";
+//!     let change = sqs.change_message_visibility().queue_url(queue).receipt_handle(message.receipt_handle);
+//!     change.visibility_timeout(seconds).send().await?;
+//!     Err(error)
+//! }
+//! ```
+//!
+//! Return [`permanent`](crate::batch::permanent) for a message that no retry helps, and set
+//! [`dead_letter`](crate::batch::Batch::dead_letter) to keep it.
 //!
 //! # Messages that were never started
 //!
@@ -67,11 +88,11 @@
 //! | annotation `message_id` | the message's id |
 //! | annotation `producer_trace_id` | the trace of the call that sent it, searchable even if links are not shown |
 //! | `messaging.message.receive_count`, `messaging.message.age_ms` | how often it was received, and how long ago it was sent |
-//! | `messaging.message.group_id` | its group in a FIFO queue, if [`Batch::record_group_ids`] asks for it |
+//! | `messaging.message.group_id` | its group in a FIFO queue, if [`record_group_ids`](crate::batch::Batch::record_group_ids) asks for it |
 //!
 //! The producer is the caller that the system attribute `AWSTraceHeader` names, and that of a W3C `traceparent` among the message
 //! attributes. A message whose producer is not sampled adds no documents, and calls made for it send its header on.
-//! [`Batch::continue_traces`] puts the work into the producer's trace instead. [`Batch::span_budget`] keeps the faults of a big
+//! [`continue_traces`](crate::batch::Batch::continue_traces) puts the work into the producer's trace instead. [`span_budget`](crate::batch::Batch::span_budget) keeps the faults of a big
 //! batch within X-Ray's limit.
 //!
 //! # Cost
@@ -80,17 +101,12 @@
 //! takes about half a microsecond if nothing is recorded, and about five with span, link, annotations and document. The
 //! throughput is the same within a few per cent.
 
-mod batch;
-mod contained;
 mod event;
-mod failure;
-mod lanes;
-mod run;
-mod span;
+mod source;
 
 #[cfg(test)]
 mod properties;
 
-pub use batch::{Batch, batch, batch_raw};
-pub use event::{BatchItemFailure, BatchResponse, Message, MessageAttribute, SqsEvent, SqsRecord};
-pub use failure::{FailedMessage, Failure, NotAnSqsEvent};
+pub use crate::batch::{BatchItemFailure, BatchResponse, FailedRecord as FailedMessage, Failure};
+pub use event::{Message, MessageAttribute, SqsEvent, SqsRecord};
+pub use source::{Batch, NotAnSqsEvent, Sqs, batch, batch_raw};

@@ -1,6 +1,6 @@
 //! A part of an invocation with a separate trace, or without one: the work of one message.
 
-#[cfg(feature = "sqs")]
+#[cfg(feature = "_batch")]
 use crate::xray::Decided;
 use crate::{Invocation, context, export::Wanted, propagation::Fields, xray::TraceHeader};
 use opentelemetry::{
@@ -19,7 +19,7 @@ pub(crate) struct Scope {
 
 impl Scope {
     /// The same context for this part of the invocation.
-    #[cfg(feature = "sqs")]
+    #[cfg(feature = "_batch")]
     pub(crate) fn within(self, context: &Context) -> Context {
         context.with_value(Decided(self.header.clone())).with_value(self)
     }

@@ -1,6 +1,7 @@
 //! Every way in, as events.
 
 use crate::function::{Asked, Do, Probe};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lambda_lifecycle_sandbox::Event;
 use serde_json::{Value, json};
 
@@ -83,6 +84,7 @@ pub(crate) fn calls() -> Vec<Call> {
     calls.push(call(Probe::ErrorType, &json!("MARKED-error-type-x")));
     calls.push(call(Probe::Http, &request()));
     calls.push(call(Probe::Sqs, &batch()));
+    calls.extend(streams());
     calls.push(Call { variables: vec![("TEXT", "MARKED-init-error-x")], ..call(Probe::InitFails, &Value::Null) });
     calls.push(Call { variables: vec![("TEXT", "MARKED-init-panic-x")], ..call(Probe::InitPanics, &Value::Null) });
     calls.push(call(Probe::InitFailsWithType, &json!("MARKEDInitTypeX")));
@@ -143,4 +145,44 @@ pub(crate) fn batch() -> Value {
         message("3", &json!({ "do": Do::Nothing, "text": "MARKED-message-body-x" })),
         message("4", &json!({ "do": ["MARKED-decoding-message-x"], "text": "" })),
     ] })
+}
+
+/// Records of streams and topics, sound ones and others that do not decode.
+fn streams() -> Vec<Call> {
+    // In base64 and bytes it is not seen.
+    let hidden = "MARKED-record-data-x MARKED-record-header-x";
+    let odd = json!({ "quantity": "MARKED-record-data-x" });
+    let data = |value: &Value| STANDARD.encode(value.to_string());
+    let reading = |number: &str, value: &Value| {
+        json!({
+            "kinesis": { "sequenceNumber": number, "partitionKey": "MARKED-record-key-x", "data": data(value) },
+            "eventSource": "aws:kinesis",
+            "eventID": format!("shardId-000000000000:{number}"),
+            "eventSourceARN": "arn:aws:kinesis:eu-west-1:123456789012:stream/orders",
+        })
+    };
+    let change = |number: &str, image: &Value| {
+        json!({
+            "dynamodb": { "SequenceNumber": number, "Keys": { "id": { "S": "MARKED-record-key-x" } }, "NewImage": image },
+            "eventName": "INSERT",
+            "eventSource": "aws:dynamodb",
+            "eventSourceARN": "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024-06-10T19:26:16.525",
+        })
+    };
+    let header: Vec<u8> = b"MARKED-record-header-x".to_vec();
+    let payment = |offset: u64, value: &Value| {
+        json!({
+            "topic": "orders", "partition": 0, "offset": offset, "timestamp": 1_545_084_650_987_u64, "timestampType": "CREATE_TIME",
+            "key": STANDARD.encode("MARKED-record-key-x"), "value": data(value), "headers": [{ "secret": header }],
+        })
+    };
+    let image = json!({ "quantity": { "S": "MARKED-record-image-x" } });
+    vec![
+        call(Probe::Kinesis, &json!({ "Records": [reading("1", &json!({})), reading("2", &odd)] })),
+        call(Probe::DynamoDb, &json!({ "Records": [change("1", &json!({})), change("2", &image)] })),
+        call(
+            Probe::Kafka,
+            &json!({ "eventSource": "aws:kafka", "hidden": hidden, "records": { "orders-0": [payment(1, &json!({})), payment(2, &odd)] } }),
+        ),
+    ]
 }

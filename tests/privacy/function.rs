@@ -6,8 +6,9 @@ use futures_util::Stream;
 use lambda_lifecycle::{
     Error, Invocation, LambdaEvent, Lifecycle,
     aws_sdk::{TraceInterceptor, traced},
+    dynamodb::{self, Change},
     http_client::TraceLayer,
-    service_fn,
+    kafka, kinesis, service_fn,
     sqs::{self, Message},
     xray::Redaction,
 };
@@ -43,6 +44,9 @@ pub(crate) enum Probe {
     Http,
     Sqs,
     SqsWithGroups,
+    Kinesis,
+    DynamoDb,
+    Kafka,
     InitFails,
     /// Fails with an error whose Rust type is marked.
     InitFailsWithType,
@@ -118,6 +122,12 @@ async fn run(probe: Probe) -> Result<(), Error> {
         Probe::Http => life.serve(Router::new().route("/orders/{id}", post(async |_: Bytes| "done"))).await,
         Probe::Sqs => life.run_concurrent(sqs::batch(handle)).await,
         Probe::SqsWithGroups => life.run_concurrent(sqs::batch(handle).record_group_ids()).await,
+        Probe::Kinesis => life.run_concurrent(kinesis::batch(async |_: kinesis::Record<Order>| Ok::<_, Error>(()))).await,
+        Probe::DynamoDb => life.run_concurrent(dynamodb::batch(async |_: Change<Order>| Ok::<_, Error>(()))).await,
+        Probe::Kafka => {
+            let batch = kafka::batch(async |_: kafka::Record<Order>| Ok::<_, Error>(()));
+            life.run_concurrent(batch.partial_responses()).await
+        }
         Probe::InitFails => life.init("database", async { Err::<(), _>(text) }).await.map_err(Into::into),
         Probe::InitFailsWithType => life.init("database", async { Err::<(), _>(MARKEDInitTypeX) }).await.map_err(Into::into),
         Probe::InitPanics => life.init("database", async { panic_with::<Result<(), Error>>(&text) }).await.map_err(Into::into),

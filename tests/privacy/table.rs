@@ -19,7 +19,7 @@ const ALL_OF_AN_INVOCATION: &[Output] = &[Datagrams, Otlp, Stdout, Exporter, Log
 const ALL_OF_INIT: &[Output] = &[LogText, LogJson, InitError];
 
 /// Each canary, and the outputs it is in. With a redactor that knows canaries it is in none.
-pub(crate) const TABLE: [(&str, &[Output]); 50] = [
+pub(crate) const TABLE: [(&str, &[Output]); 54] = [
     // Data of the event: only the fields that the README names.
     ("MARKED-event-value-x", NOWHERE),
     ("MARKED-event-key-x", NOWHERE),
@@ -38,6 +38,10 @@ pub(crate) const TABLE: [(&str, &[Output]); 50] = [
     ("MARKED-message-attribute-x", NOWHERE),
     ("MARKED-message-group-x", NOWHERE),
     ("MARKED-message-id-x", TRACE_AND_LOG),
+    ("MARKED-record-data-x", NOWHERE),
+    ("MARKED-record-image-x", NOWHERE),
+    ("MARKED-record-key-x", NOWHERE),
+    ("MARKED-record-header-x", NOWHERE),
     // Events that cannot be decoded.
     ("MARKED-decoding-value-x", NOWHERE),
     ("MARKED-decoding-key-x", NOWHERE),

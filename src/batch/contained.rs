@@ -1,4 +1,4 @@
-//! Isolates the work of one message, so that it affects no other.
+//! Isolates the work of one record, so that it affects no other.
 
 use crate::panics::{self, Panic};
 use opentelemetry::Context as OtelContext;
@@ -19,7 +19,7 @@ pin_project! {
 
     impl<F> PinnedDrop for Contained<F> {
         fn drop(this: Pin<&mut Self>) {
-            // The panic hook has reported the panic, and the message counts as unfinished anyway.
+            // The panic hook has reported the panic, and the record counts as unfinished anyway.
             let _ = this.discard();
         }
     }

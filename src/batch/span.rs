@@ -1,10 +1,9 @@
-//! The spans of a batch: one for the batch with a link to each producer, and one for each message with its own link.
+//! The spans of a batch: one for the batch with a link to each producer, and one for each record with its own link.
 //!
 //! Names and attributes follow OpenTelemetry's conventions for
-//! [messaging](https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/) and
-//! [Amazon SQS](https://opentelemetry.io/docs/specs/semconv/messaging/sqs/).
+//! [messaging](https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/).
 
-use super::{event::SqsRecord, failure::Failure};
+use super::{annotations::Annotations, failure::Failure, source::Source};
 use crate::{
     Invocation,
     export::Wanted,
@@ -28,10 +27,11 @@ use std::{
 /// The most links of one X-Ray segment.
 const MAX_LINKS: usize = 20;
 
-/// The span of a batch, and the shared data of its messages' spans.
+/// The span of a batch, and the shared data of its records' spans.
 pub(super) struct BatchSpan {
     span: OpenSpan,
-    queue: Value,
+    system: &'static str,
+    destination: Value,
     wanted: Wanted,
     /// For work of the batch that is not recorded.
     silent: Scope,
@@ -41,20 +41,18 @@ pub(super) struct BatchSpan {
 
 /// The batch's options for its spans.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SpanOptions {
-    /// Whether the work of a message is in its producer's trace.
-    pub(super) continues: bool,
-    /// The number of messages that always have a span.
+pub(crate) struct SpanOptions {
+    /// The work of a record is in its producer's trace.
+    pub(crate) continues: bool,
+    /// Records that have a span whatever becomes of them.
     pub(super) budget: usize,
-    /// Whether FIFO group ids are recorded.
-    pub(super) group_ids: bool,
 }
 
 impl BatchSpan {
-    /// Starts the span of a batch, with one link to each distinct producer. `None` if nothing is recorded.
-    pub(super) fn begin(
+    /// Begins the span of a batch, with one link per distinct producer. `None` where nothing is recorded.
+    pub(super) fn begin<K: Source>(
         invocation: &Invocation,
-        queue: &str,
+        first: Option<&K::Record>,
         producers: &[Option<Producer>],
         options: SpanOptions,
     ) -> Option<Self> {
@@ -65,28 +63,38 @@ impl BatchSpan {
         let distinct = producers.iter().flatten().flat_map(Producer::contexts);
         let distinct = distinct.filter(|producer| seen.insert((producer.trace_id(), producer.span_id())));
         let links: Vec<Link> = distinct.take(MAX_LINKS).map(Link::with_context).collect();
-        let name = format!("process {queue}");
-        let queue = Value::from(StringValue::from(Arc::<str>::from(queue)));
-        let messages = KeyValue::new("messaging.batch.message_count", count(producers.len()));
-        let span = begin(consumer(name, "aws_sqs", &queue, [messages]).with_links(links), &Context::current());
+        let destination = first.map_or("", K::destination);
+        let name = format!("process {destination}");
+        let destination = Value::from(StringValue::from(Arc::<str>::from(destination)));
+        let records = KeyValue::new("messaging.batch.message_count", count(producers.len()));
+        let span = begin(consumer(name, K::SYSTEM, &destination, [records]).with_links(links), &Context::current());
         let came = invocation.received_header();
         let header = came.with_parent(span.context().span().span_context().span_id(), came.sampled());
         let silent = Scope { wanted: Wanted::default(), header };
-        Some(Self { span, queue, wanted: invocation.wanted(), silent, options, begun: AtomicUsize::new(0) })
+        Some(Self {
+            span,
+            system: K::SYSTEM,
+            destination,
+            wanted: invocation.wanted(),
+            silent,
+            options,
+            begun: AtomicUsize::new(0),
+        })
     }
 
-    /// The context for work that belongs to the batch but to none of its messages.
+    /// The context for work that belongs to the batch but to none of its records.
     pub(super) fn context(&self) -> &Context {
         self.span.context()
     }
 
-    /// Starts the span of one message, as a child of the batch's span, or of the call that sent it.
-    pub(super) fn begin_message(
+    /// Starts the span of one record, as a child of the batch's span, or of the call that sent it.
+    pub(super) fn begin_record<K: Source>(
         &self,
-        record: &SqsRecord,
+        source: &K,
+        record: &K::Record,
         producer: Option<&Producer>,
         correlation: Option<&str>,
-    ) -> MessageSpan {
+    ) -> RecordSpan {
         let header = producer.and_then(Producer::header);
         let caller = producer.and_then(Producer::continued);
         let with_baggage = |context: Context| producer.map_or(context.clone(), |producer| producer.with_baggage(context));
@@ -97,7 +105,7 @@ impl BatchSpan {
         let apart = header.filter(|_| refused && self.wanted.xray).map(|header| Scope { wanted, header: header.clone() });
         if let Some(scope) = apart.as_ref().filter(|_| !wanted.anywhere()) {
             let context = with_baggage(scope.clone().within(self.context()));
-            return MessageSpan::WithoutSpan(match caller {
+            return RecordSpan::WithoutSpan(match caller {
                 Some(caller) => context.with_remote_span_context(caller.clone()),
                 None => context,
             });
@@ -107,7 +115,7 @@ impl BatchSpan {
             self.options.continues && is_recorded && header.parent().is_some()
         };
         let continued = header.filter(continues);
-        let span = self.describe(record, producer, caller.is_some() || continued.is_some(), correlation);
+        let span = self.describe(source, record, producer, caller.is_some() || continued.is_some(), correlation);
         let parent = with_baggage(match (caller, continued, apart) {
             (Some(caller), ..) => self.context_of(caller, header, wanted),
             (None, Some(header), _) => self.context_in(header, wanted),
@@ -115,11 +123,11 @@ impl BatchSpan {
             (None, None, None) => self.context().clone(),
         });
         if self.begun.fetch_add(1, Ordering::Relaxed) < self.options.budget {
-            return MessageSpan::Recorded(begin(span, &parent));
+            return RecordSpan::Recorded(begin(span, &parent));
         }
         let context = self.silent.clone().within(self.context());
         let span = Some(Box::new(span.with_start_time(SystemTime::now())));
-        MessageSpan::OverBudget(LateSpan { context, parent, span })
+        RecordSpan::OverBudget(LateSpan { context, parent, span })
     }
 
     /// A context in the trace that W3C's fields name. Calls from there have a matching X-Ray header if X-Ray gets the trace.
@@ -142,9 +150,10 @@ impl BatchSpan {
         }
     }
 
-    fn describe(
+    fn describe<K: Source>(
         &self,
-        record: &SqsRecord,
+        source: &K,
+        record: &K::Record,
         producer: Option<&Producer>,
         continued: bool,
         correlation: Option<&str>,
@@ -153,14 +162,10 @@ impl BatchSpan {
         if let Some(id) = correlation {
             attributes.push(KeyValue::new("annotation.correlation_id", id.to_owned()));
         }
-        attributes.push(KeyValue::new("annotation.message_id", record.message_id.clone()));
-        attributes.push(KeyValue::new("messaging.message.receive_count", i64::from(record.receive_count())));
-        if let Some(age) = record.age(SystemTime::now()) {
+        attributes.push(KeyValue::new("annotation.message_id", K::id(record)));
+        source.describe(record, &mut attributes);
+        if let Some(age) = K::age(record, SystemTime::now()) {
             attributes.push(KeyValue::new("messaging.message.age_ms", i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
-        }
-        // A group is often named after a customer or an account.
-        if let Some(group) = record.message_group_id().filter(|_| self.options.group_ids) {
-            attributes.push(KeyValue::new("messaging.message.group_id", group.to_owned()));
         }
         if let Some(producer) = producer.and_then(Producer::trace_id) {
             // Searchable even if links are not shown.
@@ -172,17 +177,18 @@ impl BatchSpan {
         } else {
             producer.map(|producer| producer.contexts().map(Link::with_context).collect()).unwrap_or_default()
         };
-        consumer("process", "aws_sqs", &self.queue, attributes).with_links(links)
+        consumer("process", self.system, &self.destination, attributes).with_links(links)
     }
 
     /// Ends the batch's span with the results.
-    pub(super) fn end(self, failed: usize, unfinished: usize) {
+    pub(super) fn end(self, failed: usize, unfinished: usize, discarded: usize) {
         {
             let span = self.span.context().span();
             let over = self.begun.load(Ordering::Relaxed).saturating_sub(self.options.budget);
             for (key, number) in [
-                ("messaging.batch.failed", failed),
-                ("messaging.batch.unfinished", unfinished),
+                ("annotation.batch_failed", failed),
+                ("annotation.batch_unfinished", unfinished),
+                ("annotation.batch_discarded", discarded),
                 ("messaging.batch.recorded_if_failed", over),
             ] {
                 if number > 0 {
@@ -194,8 +200,8 @@ impl BatchSpan {
     }
 }
 
-/// The span of one message, if it has one.
-pub(super) enum MessageSpan {
+/// The span of one record, if it has one.
+pub(super) enum RecordSpan {
     /// The invocation is not recorded.
     NotRecorded,
     /// No span, but the sender's context, because its trace is not sampled or the invocation is not recorded.
@@ -204,7 +210,7 @@ pub(super) enum MessageSpan {
     OverBudget(LateSpan),
 }
 
-/// The batch has used its span budget, so this span is only created if the message fails.
+/// The batch has used its span budget, so this span is only created if the record fails.
 pub(super) struct LateSpan {
     context: Context,
     parent: Context,
@@ -224,8 +230,8 @@ impl Drop for LateSpan {
     }
 }
 
-impl MessageSpan {
-    /// The context for the message's work; `None` if that is the surrounding one.
+impl RecordSpan {
+    /// The context for the record's work; `None` if that is the surrounding one.
     pub(super) fn context(&self) -> Option<Context> {
         match self {
             Self::NotRecorded => None,
@@ -233,6 +239,14 @@ impl MessageSpan {
             Self::OverBudget(late) => Some(late.context.clone()),
             Self::Recorded(span) => Some(span.context().clone()),
         }
+    }
+
+    /// What annotates the span. Where the batch has had its spans, there is none to annotate.
+    pub(super) fn annotations(&self) -> Annotations {
+        Annotations(match self {
+            Self::Recorded(span) => Some(span.context().clone()),
+            Self::NotRecorded | Self::WithoutSpan(_) | Self::OverBudget(_) => None,
+        })
     }
 
     pub(super) fn end(self, failure: Option<&Failure>) {

@@ -1,0 +1,341 @@
+//! One batch, from its records to its response.
+
+use super::{
+    annotations::Annotations,
+    contained::Contained,
+    dead_letter::DeadLetter,
+    entry::{Entry, Fate},
+    failure::{FailedRecord, Failure},
+    lanes::{Lane, Waiting, lanes, places},
+    permanent::Permanent,
+    service::Batch,
+    source::{Progress, Source},
+    span::{BatchSpan, RecordSpan},
+};
+use crate::{
+    Invocation, clock, context, cut,
+    handler::Handler,
+    hop::Producer,
+    notice::{self, Data, Warning},
+    panics,
+    propagation::Correlated,
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::Poll,
+};
+use tokio::{
+    task::{consume_budget, unconstrained},
+    time::Instant,
+};
+
+struct Run<'r, K: Source, H, Args, State> {
+    batch: &'r Batch<K, H, Args, State>,
+    invocation: &'r Invocation,
+    span: Option<BatchSpan>,
+    /// No record is started after this.
+    soft: Option<Instant>,
+    /// The time since the oldest record was sent, if metrics are enabled.
+    #[cfg(feature = "metrics-emf")]
+    oldest: Option<std::time::Duration>,
+    entries: Vec<Entry>,
+    /// The first failed record of each checkpoint. Later records are sent again with it, so they are not started.
+    failed: Vec<AtomicUsize>,
+    /// Records that failed and are not retried.
+    discarded: AtomicUsize,
+}
+
+pub(super) async fn run<K, H, Args, State>(
+    batch: &Batch<K, H, Args, State>,
+    invocation: &Invocation,
+    event: K::Event,
+) -> Result<K::Response, K::Error>
+where
+    K: Source,
+    H: Handler<Args, State, K::Item>,
+{
+    let source = &batch.source;
+    let (frame, records) = source.records(event)?;
+    let producers: Vec<_> = records.iter().map(|record| source.producer(invocation, record)).collect();
+    let (places, checkpoints) = places(source, &records);
+    let run = Run {
+        span: BatchSpan::begin::<K>(invocation, records.first(), &producers, batch.options.spans),
+        batch,
+        invocation,
+        soft: invocation.timing().map(|deadline| deadline.soft.into()),
+        #[cfg(feature = "metrics-emf")]
+        oldest: invocation.is_measured().then(|| oldest::<K>(&records)).flatten(),
+        entries: records
+            .iter()
+            .zip(&places)
+            .map(|(record, place)| Entry::new(K::id(record), K::receive_count(record), *place))
+            .collect(),
+        failed: (0..checkpoints).map(|_| AtomicUsize::new(usize::MAX)).collect(),
+        discarded: AtomicUsize::new(0),
+    };
+    let waiting = records.into_iter().zip(producers).zip(places).enumerate();
+    let waiting = waiting.map(|(index, ((record, producer), place))| (Waiting { index, record, producer }, place.lane));
+    run.work(lanes(waiting)).await;
+    run.respond(&frame)
+}
+
+impl<K, H, Args, State> Run<'_, K, H, Args, State>
+where
+    K: Source,
+    H: Handler<Args, State, K::Item>,
+{
+    /// Works until all is done or the response is due. Unfinished records are dropped then, and their spans end as faults.
+    async fn work(&self, lanes: Vec<Lane<K::Record>>) {
+        let mut waiting = lanes.into_iter();
+        let mut running = FuturesUnordered::new();
+        let mut last_call = pin!(last_call(self.invocation));
+        loop {
+            while running.len() < self.batch.options.concurrency && !self.is_closed() {
+                let Some(lane) = waiting.next() else { break };
+                running.push(self.lane(lane));
+            }
+            if running.is_empty() {
+                return;
+            }
+            let one_more = poll_fn(|cx| match running.poll_next_unpin(cx) {
+                Poll::Ready(_) => Poll::Ready(true),
+                // Records that use up Tokio's budget of this poll must not keep it from being polled.
+                Poll::Pending => pin!(unconstrained(last_call.as_mut())).poll(cx).map(|()| false),
+            });
+            if !one_more.await {
+                return;
+            }
+            // Records that never wait must not keep the executor, and the deadline's alarm, from running. After the batch is
+            // closed nothing is started any more, and an alarm then would send finished records again.
+            if !self.is_closed() {
+                consume_budget().await;
+            }
+        }
+    }
+
+    /// By the clock too: a thread that was busy until now may not have heard the alarm.
+    fn is_closed(&self) -> bool {
+        self.soft.is_some_and(|soft| Instant::now() >= soft) || self.invocation.token().is_cancelled()
+    }
+
+    /// The first failure ends a lane: what comes after it must not overtake it.
+    async fn lane(&self, lane: Lane<K::Record>) {
+        // It has waited for its turn: a record that blocks the thread may have used up the time.
+        if self.is_closed() || !self.one(lane.first).await {
+            return;
+        }
+        for record in lane.rest {
+            if self.is_closed() || !self.one(record).await {
+                return;
+            }
+        }
+    }
+
+    /// False if the later records of its lane must not be started.
+    async fn one(&self, record: Waiting<K::Record>) -> bool {
+        let Waiting { index, record, producer } = record;
+        let entry = &self.entries[index];
+        let failed = entry.place.checkpoint.map(|checkpoint| &self.failed[checkpoint]);
+        if failed.is_some_and(|failed| failed.load(Ordering::Relaxed) < index) {
+            return false;
+        }
+        entry.set(Fate::Started);
+        let correlation = self.batch.source.correlation(self.invocation, &record);
+        let span = match &self.span {
+            Some(batch) => batch.begin_record(&self.batch.source, &record, producer.as_ref(), correlation.as_deref()),
+            None => match producer.as_ref().and_then(Producer::context_without_span) {
+                Some(context) => RecordSpan::WithoutSpan(context),
+                None => RecordSpan::NotRecorded,
+            },
+        };
+        let context = match correlation {
+            Some(id) => Some(span.context().unwrap_or_else(context::current).with_value(Correlated(id))),
+            None => span.context(),
+        };
+        let kept = self.batch.dead_letter.is_some().then(|| Box::new(record.clone()));
+        let work = Contained::new(self.handle(record, span.annotations()), context.clone());
+        let failure = match work.await {
+            Ok(Ok(())) => {
+                entry.set(Fate::Done);
+                span.end(None);
+                return true;
+            }
+            Ok(Err(failure)) => failure,
+            Err(panic) => Failure::Panicked(panic.to_string()),
+        };
+        if self.is_discarded(index, &failure, kept, context.clone()).await {
+            entry.set(Fate::Done);
+            self.discarded.fetch_add(1, Ordering::Relaxed);
+            span.end(Some(&failure));
+            return true;
+        }
+        entry.set(Fate::Failed);
+        if let Some(failed) = failed {
+            failed.fetch_min(index, Ordering::Relaxed);
+        }
+        {
+            let _attached = context.map(opentelemetry::Context::attach);
+            self.report(index, &failure);
+        }
+        span.end(Some(&failure));
+        false
+    }
+
+    async fn handle(&self, record: K::Record, annotations: Annotations) -> Result<(), Failure> {
+        let item = self.batch.source.item(record, self.invocation, annotations).map_err(Failure::Undecodable)?;
+        let mut work = pin!(self.batch.handler.call(&self.batch.state, item));
+        let handled = match self.batch.options.time_limit {
+            Some(limit) if clock::timers_run() => {
+                tokio::time::timeout(limit, work.as_mut()).await.map_err(|_| Failure::TimedOut { limit })?
+            }
+            _ => work.as_mut().await,
+        };
+        handled.map_err(|error| {
+            let error = error.into();
+            let mut message = error.to_string();
+            cut::error_message(&mut message);
+            let error_type = self.invocation.error_type_of::<H::Error>(&error);
+            if Permanent::is_in(&error) {
+                Failure::Permanent { error_type, message }
+            } else {
+                Failure::Failed { error_type, message }
+            }
+        })
+    }
+
+    /// True if a record that failed is not sent again.
+    async fn is_discarded(
+        &self,
+        index: usize,
+        failure: &Failure,
+        kept: Option<Box<K::Record>>,
+        context: Option<opentelemetry::Context>,
+    ) -> bool {
+        if !matches!(failure, Failure::Permanent { .. } | Failure::Undecodable(_)) {
+            return false;
+        }
+        let entry = &self.entries[index];
+        let Some(send) = &self.batch.dead_letter else {
+            let is_permanent = matches!(failure, Failure::Permanent { .. });
+            if is_permanent {
+                self.log(Warning::MessageDiscarded, entry, failure);
+            }
+            return is_permanent;
+        };
+        let Some(record) = kept.filter(|record| K::is_intact(record)) else { return false };
+        let (id, failure_sent, invocation) = (entry.id.clone(), failure.clone(), self.invocation.clone());
+        let letter = DeadLetter { id, failure: failure_sent, record: *record, invocation };
+        let sent = match panics::catch(|| send(letter)) {
+            Ok(sending) => Contained::new(sending, context).await,
+            Err(panic) => Err(panic),
+        };
+        let error = match sent {
+            Ok(Ok(())) => {
+                self.log(Warning::MessageDiscarded, entry, failure);
+                return true;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        let error = self.invocation.shared().settings.error_text(&error);
+        notice::log(Warning::DeadLetterFailed, Data { message_id: Some(&entry.id), ..Data::error(&error) });
+        false
+    }
+
+    /// Logs the failure of a record.
+    fn log(&self, warning: Warning, entry: &Entry, failure: &Failure) {
+        let text = failure.to_string();
+        let error = self.invocation.shared().settings.error_text(&text);
+        let of_record = Data { message_id: Some(&entry.id), receive_count: Some(entry.receive_count), ..Data::error(&error) };
+        notice::log(warning, Data { error_type: Some(failure.error_type()), ..of_record });
+    }
+
+    fn report(&self, index: usize, failure: &Failure) {
+        let entry = &self.entries[index];
+        self.log(Warning::MessageFailed, entry, failure);
+        if let Some(hook) = &self.batch.options.on_failure {
+            let record = FailedRecord {
+                id: &entry.id,
+                receive_count: entry.receive_count,
+                failure,
+                invocation: self.invocation,
+                from_here: &self.entries[index..],
+            };
+            if let Err(panic) = panics::catch(|| hook(record)) {
+                let of_record =
+                    Data { message_id: Some(&entry.id), receive_count: Some(entry.receive_count), ..Data::error(&panic) };
+                notice::log(Warning::MessageHookPanicked, of_record);
+            }
+        }
+    }
+
+    #[cfg(feature = "metrics-emf")]
+    fn measure(&self, failed: usize, returned: usize) {
+        crate::metrics::batch(
+            self.invocation,
+            &crate::metrics::Batch {
+                source: K::TRIGGER.as_str(),
+                processed: self.entries.len() - returned,
+                failed,
+                returned,
+                oldest: self.oldest,
+            },
+        );
+    }
+
+    /// Names all records that are not done.
+    fn respond(self, frame: &K::Frame) -> Result<K::Response, K::Error> {
+        let state = |wanted: Fate| {
+            let entries = self.entries.iter().enumerate();
+            entries.filter(move |(_, entry)| entry.is(wanted)).map(|(index, _)| index)
+        };
+        for index in state(Fate::Started) {
+            self.report(index, &Failure::Unfinished);
+        }
+        let (failed, unfinished, unbegun) =
+            (state(Fate::Failed).count(), state(Fate::Started).count(), state(Fate::Waiting).count());
+        if self.is_closed() && unfinished + unbegun > 0 {
+            notice::log(Warning::BatchCutOff, Data { not_started: Some(unbegun), ..Data::unfinished(unfinished) });
+        }
+        #[cfg(feature = "metrics-emf")]
+        self.measure(failed + self.discarded.load(Ordering::Relaxed), self.returned());
+        if let Some(span) = self.span {
+            span.end(failed, unfinished + unbegun, self.discarded.into_inner());
+        }
+        let progress = |entry: Entry| Progress { done: entry.is(Fate::Done), id: entry.id };
+        self.batch.source.response(frame, self.entries.into_iter().map(progress).collect())
+    }
+
+    /// How many records are sent again.
+    #[cfg(feature = "metrics-emf")]
+    fn returned(&self) -> usize {
+        let mut open = vec![false; self.failed.len()];
+        let mut returned = 0;
+        for entry in &self.entries {
+            let mut again = !entry.is(Fate::Done);
+            if let Some(checkpoint) = entry.place.checkpoint {
+                open[checkpoint] |= again;
+                again = open[checkpoint];
+            }
+            returned += usize::from(again);
+        }
+        returned
+    }
+}
+
+#[cfg(feature = "metrics-emf")]
+fn oldest<K: Source>(records: &[K::Record]) -> Option<std::time::Duration> {
+    let now = std::time::SystemTime::now();
+    records.iter().filter_map(|record| K::age(record, now)).max()
+}
+
+/// Ready when the response must be made for it to arrive: when four fifths of the grace period have passed. Never without a deadline.
+async fn last_call(invocation: &Invocation) {
+    match invocation.timing() {
+        Some(deadline) => tokio::time::sleep_until((deadline.soft + (deadline.hard - deadline.soft) * 4 / 5).into()).await,
+        None => std::future::pending().await,
+    }
+}
