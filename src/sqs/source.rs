@@ -3,7 +3,7 @@
 use super::event::{Message, Published, SqsEvent, SqsRecord};
 use crate::{
     Invocation, Trigger,
-    batch::{Annotations, BatchItemFailure, BatchResponse, Progress, Source},
+    batch::{Annotations, BatchItemFailure, BatchResponse, Opened, Progress, Source},
     decode,
     handler::Handler,
     hop::Producer,
@@ -131,7 +131,7 @@ impl<T: 'static> Source for Sqs<T> {
     const TRIGGER: Trigger = Trigger::Sqs;
     const SYSTEM: &'static str = "aws_sqs";
 
-    fn records(&self, event: SqsEvent) -> Result<((), Vec<SqsRecord>), NotAnSqsEvent> {
+    fn records(&self, event: SqsEvent) -> Result<Opened<Self>, NotAnSqsEvent> {
         let mut records = event.records;
         // A message without an id cannot be reported, and Lambda deletes messages that are not reported. So none is started.
         if let Some(index) = records.iter().position(|record| record.message_id.is_empty()) {
