@@ -680,4 +680,16 @@ mod tests {
         assert_eq!(methods, listed);
         assert!(IN_CODE.iter().all(|(_, reason)| !reason.is_empty()));
     }
+
+    #[test]
+    fn the_page_of_the_settings_has_every_variable_and_every_method() {
+        let rows = include_str!("../docs/settings.md").lines().filter_map(|line| line.strip_prefix("| `"));
+        let rows: Vec<Vec<&str>> =
+            rows.map(|row| row.split(" | ").map(|cell| cell.trim_matches(['`', '|', ' '])).collect()).collect();
+        let of_variables =
+            rows.iter().filter(|row| row.len() == 5).map(|row| (row[0].trim_start_matches("LAMBDA_LIFECYCLE_"), row[1]));
+        assert_eq!(of_variables.collect::<Vec<_>>(), BOTH);
+        let of_methods = rows.iter().filter(|row| row.len() == 2).map(|row| row[0]);
+        assert_eq!(of_methods.collect::<Vec<_>>(), IN_CODE.map(|(method, _)| method));
+    }
 }

@@ -1,43 +1,5 @@
-//! Settings from environment variables. The [builder](crate::Builder) has the same settings, and those that cannot be text:
-//! annotations, redaction, exporters, hooks. Variables take precedence. [`logs`](crate::logs) lists the log's own variables.
-//!
-//! | variable | meaning | default |
-//! |---|---|---|
-//! | `LAMBDA_LIFECYCLE_LOG` | `on`, `off`: set a subscriber with a log | `on` |
-//! | `LAMBDA_LIFECYCLE_LOG_SPAN_FIELDS` | `on`, `off`: write the fields of enclosing spans into every log line | `on` |
-//! | `LAMBDA_LIFECYCLE_LOG_STANDARD_KEYS` | `on`, `off`: write the function's name, version and memory, the cold start and the service into every log line | `off` |
-//! | `LAMBDA_LIFECYCLE_LOG_BUFFER` | which lines below the log's level an invocation keeps, and writes when it fails: `debug`, `info,my_crate=debug` | none |
-//! | `LAMBDA_LIFECYCLE_LOG_BUFFER_BYTES` | the most bytes of lines that an invocation keeps | `20480` |
-//! | `LAMBDA_LIFECYCLE_LOG_SAMPLED` | which lines below the log's level are written in invocations whose trace is recorded: `debug` | none |
-//! | `LAMBDA_LIFECYCLE_CORRELATION_ID` | where the correlation id of an event is: `api_gateway`, `load_balancer`, `event_bridge`, `sqs`, `header:NAME` | none |
-//! | `LAMBDA_LIFECYCLE_TRACE` | `on`, `off`: record and send spans | `on` |
-//! | `LAMBDA_LIFECYCLE_TRACE_FILTER` | which spans are recorded: `info,my_crate=debug` | `info` |
-//! | `LAMBDA_LIFECYCLE_TRACE_EVENTS` | which events of `tracing` become events of their span: `off`, `error`, `warn`, `info`, `debug`, `trace` | `error` |
-//! | `LAMBDA_LIFECYCLE_TRACE_PARENT` | a caller that a W3C `traceparent` names: `continue` its trace, or `link` to it | `continue`; for a message of an SQS batch `link` |
-//! | `OTEL_PROPAGATORS` | which trace contexts are read and sent: `xray`, `tracecontext`, `baggage`, or `none` | `xray`; with an exporter all three |
-//! | `LAMBDA_LIFECYCLE_TRACE_EXPORT` | `udp` to the daemon, `stdout`, `none`, `api` with the feature `xray-api`, `otlp-udp` with the feature of that name | `udp` |
-//! | `LAMBDA_LIFECYCLE_TRACE_PRINT` | `on`, `off`: write each finished document to standard output too, to compare it with what X-Ray shows | `off` |
-//! | `LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS` | `on`, `off`: send a document when an invocation starts | `on` |
-//! | `LAMBDA_LIFECYCLE_TRACE_BUDGET` | the most bytes that are sent of one trace: X-Ray accepts 500,000, and Lambda's own segments need some of them | `480000` |
-//! | `LAMBDA_LIFECYCLE_TRACE_VARIABLE` | `on`, `off`: set `_X_AMZN_TRACE_ID` for each invocation, if invocations run one at a time: see [`Builder::trace_variable`](crate::Builder::trace_variable) | `on` |
-//! | `LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES` | `on`, `off`: record the message of an AWS service's error in addition to its code; messages can repeat request data | `off` |
-//! | `LAMBDA_LIFECYCLE_TRACE_SENDS` | how many calls of one invocation that send messages carry a sampled trace: see [`Builder::trace_sends`](crate::Builder::trace_sends) | `100` |
-//! | `LAMBDA_LIFECYCLE_INIT_BUDGET` | milliseconds for all initializers of the Init phase | `9000`; none where the platform allows minutes |
-//! | `LAMBDA_LIFECYCLE_DEADLINE` | `on`, `off`: cancel the token and send an error response before the deadline | `on` |
-//! | `LAMBDA_LIFECYCLE_DEADLINE_GRACE` | milliseconds from the token's cancellation to the error response | 5 %, 50 to 500 |
-//! | `LAMBDA_LIFECYCLE_DEADLINE_RESERVE` | milliseconds from the error response to the platform's kill | 5 %, 50 to 500 |
-//! | `LAMBDA_LIFECYCLE_WATCHDOG` | `on`, `off`: report a handler that blocks its thread past the deadline | `on` |
-//! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE` | unfinished work after the response: `wait` for it and then cancel it, `cancel` it at once, or `freeze` it | `wait` |
-//! | `LAMBDA_LIFECYCLE_AFTER_RESPONSE_BUDGET` | milliseconds that `wait` waits | to the hard deadline |
-//! | `LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET` | milliseconds from SIGTERM to the end of the last flush | `450` |
-//! | `LAMBDA_LIFECYCLE_METRICS_NAMESPACE` | CloudWatch's namespace of the metrics, with the feature `metrics-emf` | `POWERTOOLS_METRICS_NAMESPACE`, else metrics are off |
-//! | `LAMBDA_LIFECYCLE_METRICS_BUILT_IN` | `on`, `off`: write the library's own metrics in addition to yours | `on` |
-//!
-//! An invalid value is logged once and the default is used. A variable with an unknown name, such as a misspelled one, is logged
-//! with the closest known name, after the first response or when the function ends.
-//!
-//! The library also reads the variables of the [log](crate::logs), those that Lambda sets, and `AWS_XRAY_DAEMON_ADDRESS`. That is
-//! the address of the X-Ray daemon, `127.0.0.1:2000` if it is unset or empty, as in AWS's X-Ray SDKs.
+#![doc = include_str!("links.md")]
+#![doc = include_str!("../docs/settings.md")]
 
 #[cfg(feature = "metrics-emf")]
 mod metrics;
@@ -533,10 +495,29 @@ mod tests {
 
     #[test]
     fn every_variable_of_the_table_is_read_and_each_is_in_the_table() {
-        let table = include_str!("settings.rs");
-        let documented: Vec<&str> =
-            table.lines().filter_map(|line| line.strip_prefix("//! | `")).filter_map(|line| line.split('`').next()).collect();
+        let documented: Vec<_> = documented().into_iter().map(|row| row[0].trim_matches('`')).collect();
         assert_eq!(Settings::variables(), documented);
+    }
+
+    /// The cells of each variable in `docs/settings.md`.
+    fn documented() -> Vec<Vec<&'static str>> {
+        let rows = include_str!("../docs/settings.md").lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+        let rows = rows.map(|row| row.split(" | ").map(str::trim).collect::<Vec<_>>());
+        rows.filter(|row| row.len() == 5).collect()
+    }
+
+    #[test]
+    fn the_documented_default_of_a_variable_changes_nothing() {
+        let alone = |cell: &'static str| cell.strip_prefix('`')?.strip_suffix('`').filter(|value| !value.contains('`'));
+        let mut compared = 0;
+        for row in documented() {
+            let (name, Some(default)) = (row[0].trim_matches('`'), alone(row[4])) else { continue };
+            let (settings, problems) = read(&[(name, default)]);
+            assert_eq!(problems, Vec::<Problem>::new(), "{name}");
+            assert_eq!(format!("{settings:?}"), format!("{:?}", Settings::default()), "{name}={default}");
+            compared += 1;
+        }
+        assert!(compared > 15, "{compared}");
     }
 
     #[test]
