@@ -217,7 +217,7 @@ pub struct Change<T> {
     pub table: String,
     /// True where DynamoDB removed the item because its time to live was over.
     pub expired: bool,
-    /// Time since the change, if the event reports it it was.
+    /// The time since the change, if the event reports it.
     pub age: Option<Duration>,
     /// The tumbling window, in a mapping that has one.
     pub window: Option<Window>,
