@@ -54,8 +54,9 @@ async fn handed_on(propagators: &'static str, mode: TraceMode) -> Tested {
     for (function, message) in [(&api, "ordered"), (&worker, "fulfilled")] {
         let line = line(function, message).await?;
         ensure(line["correlationId"] == "r-42", line.to_string())?;
-        services.settle(function).await?;
     }
+    within("the API to be frozen", api.wait_frozen()).await?;
+    services.settle(&worker).await?;
     if mode == TraceMode::Active {
         let found = services.xray.traces.find(|document| document.annotation("correlation_id") == Some("r-42"));
         // The API's invocation and the worker's message.
