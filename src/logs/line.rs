@@ -136,7 +136,16 @@ type Ids<'i> = [(&'static str, Option<Cow<'i, str>>); 3];
 
 /// `LEVEL target: message key=value requestId=… traceId=… spanId=…`. CloudWatch stores the time of each line itself.
 fn text(line: &mut Vec<u8>, metadata: &Metadata<'_>, ids: &Ids<'_>, parts: &Parts<'_>) {
-    let _ = write!(line, "{:5} {}: ", metadata.level(), metadata.target());
+    let level = match *metadata.level() {
+        Level::ERROR => "ERROR ",
+        Level::WARN => "WARN  ",
+        Level::INFO => "INFO  ",
+        Level::DEBUG => "DEBUG ",
+        Level::TRACE => "TRACE ",
+    };
+    for part in [level, metadata.target(), ": "] {
+        line.extend_from_slice(part.as_bytes());
+    }
     push_one_line(line, &parts.message);
     for (at, (key, value)) in parts.fields.iter().enumerate() {
         // All of the event's own fields are shown.
@@ -154,7 +163,9 @@ fn text(line: &mut Vec<u8>, metadata: &Metadata<'_>, ids: &Ids<'_>, parts: &Part
     }
     for (key, id) in ids {
         if let Some(id) = id {
-            let _ = write!(line, " {key}=");
+            for part in [" ", key, "="] {
+                line.extend_from_slice(part.as_bytes());
+            }
             push_one_line(line, id);
         }
     }
@@ -162,6 +173,10 @@ fn text(line: &mut Vec<u8>, metadata: &Metadata<'_>, ids: &Ids<'_>, parts: &Part
 
 /// Quoted if the value would be ambiguous.
 fn push_value(line: &mut Vec<u8>, text: &str) {
+    // Most values need no search by letters.
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"') {
+        return line.extend_from_slice(text.as_bytes());
+    }
     let text = text.trim_end();
     if !text.is_empty() && !text.contains(|letter: char| letter.is_whitespace() || letter == '"') {
         return push_one_line(line, text);
@@ -184,6 +199,9 @@ fn push_one_line(line: &mut Vec<u8>, text: &str) {
 }
 
 fn push_untrimmed(line: &mut Vec<u8>, mut rest: &str) {
+    if rest.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+        return line.extend_from_slice(rest.as_bytes());
+    }
     while let Some(at) = rest.find(|letter: char| letter.is_control() && letter != '\t') {
         line.extend_from_slice(&rest.as_bytes()[..at]);
         let mut letters = rest[at..].chars();
