@@ -56,6 +56,8 @@ warnings! {
     ErrorUndelivered = "error_undelivered", Warn, "the error of an invocation was not delivered to Lambda";
     LateResponse = "late_response", Error, "the response came after the function's timeout: the caller has an error instead";
     HandlerBlocked = "handler_blocked", Error, "the handler blocks its thread past the deadline: use `spawn_blocking`, or await in between";
+    ExecutorStalled = "executor_stalled", Error,
+        "the executor has not run since the deadline: another task blocks its threads, or they get no CPU time";
     RequestTimedOut = "request_timed_out", Error, "the request had no response before the deadline: the caller gets 504";
     RequestInvalid = "request_invalid", Warn, "an event holds an HTTP request that is invalid: the caller gets 400";
     ResponseBodyBroken = "response_body_broken", Error, "the body of the response broke off";

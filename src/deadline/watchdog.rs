@@ -1,7 +1,7 @@
 //! The watchdog reports a handler that blocks its thread past the deadline, for which no response can be sent.
 //!
 //! One thread sends the documents of such an invocation's spans shortly before the platform kills the process. Open spans are
-//! faults, and the innermost is named as the cause. The thread starts with the first invocation that is recorded and has a
+//! faults, and the innermost is named as the cause, unless the handler only waits for an executor that does not run. The thread starts with the first invocation that is recorded and has a
 //! deadline. If the function has less than one core, it starts in the Init phase, which runs at full speed. It uses neither the
 //! environment nor the resolver, because another thread may be using them.
 
@@ -69,6 +69,11 @@ fn overdue(deadline: Deadline) -> Instant {
     deadline.hard + (deadline.kill - deadline.hard) / 4
 }
 
+/// Halfway into the reserve, for a handler that is not running. An executor that only waits for the CPU may have run by then.
+fn stalled(deadline: Deadline) -> Instant {
+    deadline.hard + (deadline.kill - deadline.hard) / 2
+}
+
 impl Drop for Watched {
     fn drop(&mut self) {
         self.0.set_watched(false);
@@ -126,7 +131,7 @@ fn report_overdue(shared: &Shared) -> Option<Instant> {
     let now = Instant::now();
     let mut next = None;
     for (invocation, deadline) in shared.watched() {
-        let at = overdue(deadline);
+        let at = if invocation.is_polled() { overdue(deadline) } else { stalled(deadline) };
         if at > now {
             next = next.into_iter().chain([at]).min();
         } else {

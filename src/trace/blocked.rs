@@ -20,26 +20,40 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+/// What the watchdog found out about an invocation that is overdue.
+enum Overdue {
+    /// It is not recorded, so it has no spans.
+    Unrecorded,
+    /// Its handler blocks its thread, in the span of this name.
+    Blocked(Cow<'static, str>),
+    /// Its handler waits, and the executor has not run since the deadline.
+    Stalled,
+}
+
 /// Sends the invocation's documents, unless its outcome is known. Finished spans are unchanged, and open ones are faults that end
 /// now. None is sent again if the handler yields later.
 pub(crate) fn report_blocked(invocation: &Invocation) {
-    let Some(culprit) = send_blocked(invocation) else { return };
+    // Read once, so that the document and the line agree.
+    let runs = invocation.is_polled();
+    let Some(overdue) = send_overdue(invocation, runs) else { return };
     metrics::blocked(invocation);
     // Last, because the blocked thread may hold a lock that the log needs.
     invocation.release_lines();
-    if culprit.is_some() || invocation.keeps_lines() {
-        let data = Data { invocation: Some(invocation.request_id()), name: culprit.as_deref(), ..Data::default() };
-        notice::log(Warning::HandlerBlocked, data);
-    }
+    let culprit = match &overdue {
+        Overdue::Blocked(name) => Some(name.as_ref()),
+        Overdue::Unrecorded if !invocation.keeps_lines() => return,
+        Overdue::Unrecorded | Overdue::Stalled => None,
+    };
+    let warning = if runs { Warning::HandlerBlocked } else { Warning::ExecutorStalled };
+    notice::log(warning, Data { invocation: Some(invocation.request_id()), name: culprit, ..Data::default() });
 }
 
-/// `None` if the invocation is not blocked, else the span that blocks it, if there is one.
-#[allow(clippy::option_option, reason = "an invocation that is not recorded has no span")]
-fn send_blocked(invocation: &Invocation) -> Option<Option<Cow<'static, str>>> {
+/// `None` if the invocation is neither blocked nor stalled.
+fn send_overdue(invocation: &Invocation, runs: bool) -> Option<Overdue> {
     let mut notes = invocation.notes();
     // If the handler has yielded, it is not the cause; the response is still being sent. Without the handler's layer no response
     // is sent at the deadline, and an invocation that only waits blocks nothing.
-    let waits = !invocation.is_polled() && (!notes.handled || notes.responding);
+    let waits = !runs && (!notes.handled || notes.responding);
     if notes.outcome.is_some() || notes.concluded || waits {
         return None;
     }
@@ -48,18 +62,25 @@ fn send_blocked(invocation: &Invocation) -> Option<Option<Cow<'static, str>>> {
         notes.describe(span);
     }
     drop(notes);
-    let culprit = open.iter().max_by_key(|span| span.start_time).map(|span| (span.span_context.span_id(), span.name.clone()));
-    let Some((culprit, name)) = culprit else { return Some(None) };
-    let error = ("Lifecycle.Blocked", format!("timed out: the thread is blocked in {name}"));
+    let Some(innermost) = open.iter().max_by_key(|span| span.start_time) else { return Some(Overdue::Unrecorded) };
+    // No span of a handler that waits is the cause.
+    let culprit = runs.then(|| (innermost.span_context.span_id(), innermost.name.clone()));
+    let error = match &culprit {
+        Some((_, name)) => ("Lifecycle.Blocked", format!("timed out: the thread is blocked in {name}")),
+        None => ("Lifecycle.ExecutorStalled", STALLED.to_owned()),
+    };
     for span in &mut open {
-        let is_culprit = span.span_context.span_id() == culprit;
+        let is_culprit = culprit.as_ref().is_some_and(|(culprit, _)| *culprit == span.span_context.span_id());
         end_as_fault(span, own.as_ref(), "timed out", "blocked", &error, is_culprit);
     }
     // The open spans first, because they show what happened.
     open.append(&mut invocation.spans().take());
     deliver_now(invocation.shared(), own.as_ref(), open);
-    Some(Some(name))
+    Some(culprit.map_or(Overdue::Stalled, |(_, name)| Overdue::Blocked(name)))
 }
+
+const STALLED: &str =
+    "timed out: the executor has not run since the deadline: another task blocks its threads, or they get no CPU time";
 
 /// Sends the spans of invocations in progress when the environment ends. Finished spans are unchanged, and open ones are faults
 /// that end now. An invocation whose outcome is known keeps it. Spans that ended after their invocation are sent too, because

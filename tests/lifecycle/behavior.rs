@@ -151,6 +151,8 @@ pub(crate) enum Do {
     BlockAtGate {
         gate: String,
     },
+    /// Wait, while a task that belongs to no invocation blocks the only thread.
+    WaitForBlockedTask,
     Spin,
     /// Block the thread inside of a span that a remote caller waits for.
     ServeAndBlock,

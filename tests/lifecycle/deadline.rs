@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("deadline of a part of the work: the handler's token is cancelled", part_of_the_work),
         test("a handler that sleeps on its thread is reported before the kill", || blocked(Do::Block, "blocking query")),
         test("a handler that spins is reported before the kill", || blocked(Do::Spin, "endless loop")),
+        test("a handler that waits is not named as the one that blocks", waits_for_blocked_task),
         test("a handler that blocks into the reserve and then yields has one document of each span", blocked_for_a_while),
         test("Managed Instances: a response after the deadline is reported, because the caller has an error", late_answer),
         test("without the watchdog a blocked handler leaves only its first document", unwatched),
@@ -92,6 +93,26 @@ async fn blocked(how: Do, culprit: &str) -> Tested {
     ensure(inner.len() == 1 && inner[0].fault && told(&inner[0]), format!("{inner:?}"))?;
     ensure(stage.codes() == ["handler_blocked"], format!("{:?}", stage.problems()))?;
     ensure(stage.invoke(json!({})).await?.result.is_ok() && stage.processes() == 2, "no new process serves")
+}
+
+async fn waits_for_blocked_task() -> Tested {
+    let stage = Stage::new(Probe::Value, TraceMode::Active).await?;
+    let begun = stage.begin_within(UNTIL_KILLED, Do::WaitForBlockedTask);
+    stage.wait_for_code("executor_stalled", 1).await?;
+    stage.traces.wait_for(2, |document| document.fault).await?;
+    stage.function.expire();
+    let answer = begun.answer("a handler that waits").await?;
+    ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("{:?}", answer.result))?;
+    let document = stage.document(&answer).await?;
+    ensure(document.annotation("outcome") == Some("blocked"), format!("{:?}", document.annotations))?;
+    let types: Vec<_> = document.exceptions().iter().map(|exception| exception.kind.as_deref()).collect();
+    ensure(types == [Some("Lifecycle.ExecutorStalled")], format!("{types:?}"))?;
+    let inner = stage.traces.find(|document| document.name == "waiting");
+    ensure(
+        inner.len() == 1 && inner[0].fault && inner[0].exceptions().iter().all(|one| one.kind.is_none()),
+        format!("{inner:?}"),
+    )?;
+    ensure(stage.codes() == ["executor_stalled"], format!("{:?}", stage.problems()))
 }
 
 async fn blocked_for_a_while() -> Tested {

@@ -17,6 +17,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
+use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// Ends in the way that the event asks for.
@@ -114,6 +115,10 @@ pub(crate) async fn value(event: LambdaEvent<Value>) -> Result<Value, Error> {
         Do::BlockAtGate { gate } => {
             block_at(&gate);
             tokio::task::yield_now().await;
+        }
+        Do::WaitForBlockedTask => {
+            drop(tokio::spawn(async { std::thread::sleep(Duration::from_secs(60)) }));
+            pending::<()>().instrument(tracing::info_span!("waiting")).await;
         }
         Do::Spin => spin(),
         Do::Idle => return Ok(json!(invocation.idle().map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)))),
