@@ -1,6 +1,6 @@
 //! W3C's [Baggage](https://www.w3.org/TR/baggage/) within its limits, as a value of OpenTelemetry's context.
 
-use super::{BAGGAGE, log_cut};
+use super::names::{BAGGAGE, log_cut};
 use opentelemetry::{
     Context,
     baggage::{Baggage, BaggageExt},

@@ -4,6 +4,7 @@ mod baggage;
 mod client_context;
 mod correlation;
 mod event;
+mod names;
 mod state;
 
 #[cfg(feature = "aws-sdk")]
@@ -12,6 +13,7 @@ pub(crate) use client_context::of_client_context;
 pub(crate) use correlation::Correlated;
 pub use correlation::{CorrelationId, Custom};
 pub(crate) use event::{of_detail, of_http, of_notification};
+pub(crate) use names::{BAGGAGE, TRACEPARENT, TRACESTATE, X_CORRELATION_ID};
 
 use crate::{
     notice::{self, Data, Warning},
@@ -23,12 +25,6 @@ use opentelemetry::{
     trace::{SpanContext, TraceContextExt},
 };
 use std::{borrow::Cow, sync::Once};
-
-pub(crate) const TRACEPARENT: &str = "traceparent";
-pub(crate) const TRACESTATE: &str = "tracestate";
-pub(crate) const BAGGAGE: &str = "baggage";
-/// The header and the message attribute in which the correlation id is sent on.
-pub(crate) const X_CORRELATION_ID: &str = "x-correlation-id";
 
 /// A format of the trace context that services send to each other. See [`Builder::propagators`](crate::Builder::propagators).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,11 +176,6 @@ impl Remote {
             None => context,
         }
     }
-}
-
-/// Logs once for each field that a caller's value was beyond its limit.
-fn log_cut(name: &'static str, once: &Once) {
-    once.call_once(|| notice::log(Warning::TraceContextCut, Data::name(name)));
 }
 
 #[cfg(test)]

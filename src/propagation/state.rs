@@ -1,6 +1,6 @@
 //! W3C's [`tracestate`](https://www.w3.org/TR/trace-context-2/#tracestate-header) within its limits.
 
-use super::{TRACESTATE, log_cut};
+use super::names::{TRACESTATE, log_cut};
 use opentelemetry::trace::TraceState;
 use std::{str::FromStr as _, sync::Once};
 
