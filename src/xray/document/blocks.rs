@@ -9,7 +9,7 @@ use super::{
     attributes::Slot,
     json::{self, quoted},
     name::NameWriter,
-    render::{Render, is_server},
+    render::{Level, Render, is_server},
 };
 
 /// The place where the work of a span was done.
@@ -472,7 +472,7 @@ impl<'a> Render<'a> {
         }
         if let Some(query) = self.text(Slot::DbQuery) {
             // The schema has no limit. A statement that is cut at 250 characters would be of little use.
-            let limit = if self.level < super::Level::ShortValues { super::MAX_DOCUMENT } else { 250 };
+            let limit = if self.level < Level::ShortValues { super::MAX_DOCUMENT } else { 250 };
             json::key(self.out, quoted!("sanitized_query"));
             self.report.cut += u32::from(json::cut_string(self.out, &query, limit));
             self.mappings.mark_used(Slot::DbQuery);

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use opentelemetry::{
     Array, KeyValue, Value,
-    trace::{Event, SpanId, SpanKind, Status},
+    trace::{Event, SpanKind, Status},
 };
 
 use super::{
     attributes::Slot,
     json::{self, quoted},
-    render::{Level, Render},
+    render::{Level, Render, derived_id},
     stack::{self, StackFrame},
 };
 use crate::xray::hex;
@@ -18,14 +18,6 @@ use crate::xray::hex;
 const MAX_EXCEPTIONS: u32 = 16;
 const MAX_CHAIN: usize = 8;
 const MAX_FRAMES: usize = 100;
-
-/// An id for a part of a span's document. It is unique, and the same part gets the same id in every attempt.
-pub(super) fn derived_id(span: SpanId, part: u64) -> SpanId {
-    let seed = u64::from_be_bytes(span.to_bytes()).wrapping_add((part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    SpanId::from((mixed ^ mixed >> 31).max(1))
-}
 
 /// The details of one error, from an event or a span.
 #[derive(Clone, Copy, Default)]

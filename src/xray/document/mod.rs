@@ -1,19 +1,11 @@
 //! Finished spans as X-Ray segment documents.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, fmt};
 
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 
-use super::{
-    hex,
-    redaction::{Redaction, Redactor},
-};
-
-use self::{
-    attributes::Mappings,
-    render::{Level, Render},
-};
+use super::redaction::{Redaction, Redactor};
 
 mod attributes;
 mod blocks;
@@ -24,9 +16,11 @@ mod letters;
 mod name;
 mod render;
 mod stack;
+mod writer;
 
 pub(super) use json::as_text;
 pub(crate) use json::non_finite;
+pub use writer::DocumentWriter;
 
 /// The most bytes of a document: X-Ray accepts 64 KB, and the daemon's header line needs some of them.
 pub const MAX_DOCUMENT: usize = 64_000;
@@ -222,108 +216,4 @@ pub struct Document {
     pub flags: Flags,
     /// The changes that were necessary.
     pub report: Report,
-}
-
-/// Turns finished spans into documents, and writes them directly into a buffer.
-///
-/// ```
-/// use lambda_lifecycle::xray::{DocumentOptions, DocumentWriter, Frame};
-/// # use opentelemetry::{InstrumentationScope, trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState}};
-/// # use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-/// # let now = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_478_293_361_271);
-/// # let span = SpanData {
-/// #     span_context: SpanContext::new(TraceId::from(1_u128 << 96), SpanId::from(2), TraceFlags::SAMPLED, false, TraceState::NONE),
-/// #     parent_span_id: SpanId::from(3), parent_span_is_remote: false, span_kind: SpanKind::Internal, name: "price".into(),
-/// #     start_time: now, end_time: now, attributes: vec![], dropped_attributes_count: 0, events: SpanEvents::default(),
-/// #     links: SpanLinks::default(), status: Status::Unset, instrumentation_scope: InstrumentationScope::default(),
-/// # };
-/// let mut writer = DocumentWriter::new(DocumentOptions::new().annotations(["order.id"]));
-/// let mut buffer = Vec::new();
-/// let document = writer.write(&span, &Frame::of(&span), &mut buffer);
-/// assert_eq!(document.len, buffer.len());
-/// assert_eq!(
-///     String::from_utf8(buffer).unwrap(),
-///     r#"{"name":"price","id":"0000000000000002","trace_id":"1-00000001-000000000000000000000000","#.to_owned()
-///         + r#""parent_id":"0000000000000003","type":"subsegment","start_time":1478293361.271000,"end_time":1478293361.271000}"#,
-/// );
-/// ```
-#[derive(Debug, Default)]
-pub struct DocumentWriter {
-    options: DocumentOptions,
-    mappings: Mappings,
-    place: Place,
-    /// The bytes of the fields `trace_id`, `parent_id` and `type` of the last document.
-    parent_fields: Range<usize>,
-}
-
-/// Where the last document stands in its trace. The next one often stands beside it, and its fields are the same.
-#[derive(Debug, Default)]
-struct Place {
-    of: Option<(TraceId, SpanId, bool)>,
-    /// `trace_id`, `parent_id` and `type`.
-    fields: Vec<u8>,
-}
-
-impl Place {
-    fn set(&mut self, frame: &Frame) {
-        let of = Some((frame.trace_id, frame.parent_id, frame.segment));
-        if self.of == of {
-            return;
-        }
-        self.of = of;
-        let fields = &mut self.fields;
-        fields.clear();
-        fields.extend_from_slice(b",\"trace_id\":\"");
-        fields.extend_from_slice(&hex::xray_trace_id(frame.trace_id));
-        if frame.parent_id != SpanId::INVALID {
-            fields.extend_from_slice(b"\",\"parent_id\":\"");
-            fields.extend_from_slice(&hex::span_id(frame.parent_id));
-        }
-        fields.extend_from_slice(if frame.segment { b"\"" } else { b"\",\"type\":\"subsegment\"" });
-    }
-}
-
-impl DocumentWriter {
-    /// A writer with its buffers. Keep it for the life of the process.
-    pub fn new(options: DocumentOptions) -> Self {
-        Self { options, ..Self::default() }
-    }
-
-    /// The bytes of the fields `trace_id`, `parent_id` and `type` of the last document, in the buffer it was written to.
-    pub(super) fn parent_fields(&self) -> Range<usize> {
-        self.parent_fields.clone()
-    }
-
-    /// Appends the document of `span` to `out`. If it would be larger than [`MAX_DOCUMENT`], parts are removed until it fits:
-    /// long values, metadata, stacks, annotations, links, in this order.
-    pub fn write(&mut self, span: &SpanData, frame: &Frame, out: &mut Vec<u8>) -> Document {
-        let Some(redactor) = &self.options.redactor else { return self.write_as_is(span, frame, out) };
-        let mut span = span.clone();
-        let redacted = redactor.span(&mut span);
-        let mut document = self.write_as_is(&span, frame, out);
-        document.report.redacted = redacted;
-        document
-    }
-
-    fn write_as_is(&mut self, span: &SpanData, frame: &Frame, out: &mut Vec<u8>) -> Document {
-        // Enough for most documents, so that a new buffer rarely grows.
-        out.reserve(1_024);
-        let start = out.len();
-        self.mappings.sort(&span.attributes, render::is_server(span));
-        self.place.set(frame);
-        let mut level = Level::Full;
-        loop {
-            self.mappings.restart();
-            let (flags, mut report, parent_fields) =
-                Render::new(span, frame, &self.place.fields, &self.options, &mut self.mappings, level, out).document();
-            let len = out.len() - start;
-            if len <= MAX_DOCUMENT || level == Level::Bare {
-                self.parent_fields = parent_fields;
-                report.truncated = u32::from(level > Level::Full);
-                return Document { len, flags, report };
-            }
-            out.truncate(start);
-            level = level.next();
-        }
-    }
 }

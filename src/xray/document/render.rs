@@ -1,6 +1,6 @@
 //! One attempt at one document.
 
-use std::{borrow::Cow, ops::Range};
+use std::borrow::Cow;
 
 use opentelemetry::{
     Array, KeyValue, Value,
@@ -9,11 +9,10 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 
 use super::{
-    DocumentOptions, Flags, Frame, MAX_DOCUMENT, Report,
+    DocumentOptions, Frame, MAX_DOCUMENT, Report,
     attributes::{Mappings, Slot},
-    json::{self, quoted},
+    json,
 };
-use crate::xray::hex;
 
 /// The parts that are removed. Each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +39,14 @@ impl Level {
     }
 }
 
+/// An id for a part of a span's document. It is unique, and the same part gets the same id in every attempt.
+pub(super) fn derived_id(span: SpanId, part: u64) -> SpanId {
+    let seed = u64::from_be_bytes(span.to_bytes()).wrapping_add((part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    SpanId::from((mixed ^ mixed >> 31).max(1))
+}
+
 /// For conventions whose attributes mean the other side, which differs between a server and a client.
 pub(super) fn is_server(span: &SpanData) -> bool {
     matches!(span.span_kind, SpanKind::Server | SpanKind::Consumer)
@@ -55,7 +62,7 @@ pub(super) struct Render<'a> {
     pub(super) span: &'a SpanData,
     pub(super) frame: &'a Frame,
     /// The fields that say where the document stands.
-    place: &'a [u8],
+    pub(super) place: &'a [u8],
     pub(super) options: &'a DocumentOptions,
     pub(super) mappings: &'a mut Mappings,
     pub(super) level: Level,
@@ -84,61 +91,6 @@ impl<'a> Render<'a> {
     ) -> Self {
         let end = out.len() + MAX_DOCUMENT;
         Self { span, frame, place, options, mappings, level, report: Report::default(), out, undescribed_status: false, end }
-    }
-
-    /// Returns the positions of the document's trace and parent too.
-    pub(super) fn document(mut self) -> (Flags, Report, Range<usize>) {
-        let (span, frame) = (self.span, self.frame);
-        self.out.extend_from_slice(b"{\"name\":");
-        let origin = self.origin();
-        let renamed = self.name(origin);
-        let mut id = span.span_context.span_id();
-        if id == SpanId::INVALID {
-            self.report.sanitized += 1;
-            id = super::cause::derived_id(id, span.name.len() as u64);
-        }
-        self.out.extend_from_slice(b",\"id\":\"");
-        self.out.extend_from_slice(&hex::span_id(id));
-        self.out.push(b'"');
-        let begins = self.out.len();
-        self.out.extend_from_slice(self.place);
-        let parent_fields = begins..self.out.len();
-        json::key(self.out, quoted!("start_time"));
-        json::time(self.out, span.start_time);
-        if frame.in_progress {
-            self.out.extend_from_slice(b",\"in_progress\":true");
-        } else {
-            json::key(self.out, quoted!("end_time"));
-            if span.end_time < span.start_time {
-                self.report.clamped += 1;
-            }
-            json::time(self.out, span.end_time.max(span.start_time));
-        }
-        if let Some(namespace) = origin.namespace() {
-            json::key(self.out, quoted!("namespace"));
-            json::plain(self.out, namespace);
-        }
-        let flags = self.flags(origin);
-        if !self.mappings.are_unmapped() {
-            self.text_field(quoted!("user"), Slot::User);
-            self.http();
-        }
-        self.aws(origin);
-        if !self.mappings.are_unmapped() {
-            self.sql();
-        }
-        if self.status_error() || !span.events.is_empty() || self.get(Slot::ExceptionMessage).is_some() {
-            self.cause();
-        }
-        if !span.attributes.is_empty() && self.level < Level::NoAnnotations {
-            self.annotations();
-        }
-        if !span.links.is_empty() && self.level < Level::NoLinks {
-            self.links();
-        }
-        self.metadata(renamed);
-        self.out.push(b'}');
-        (flags, self.report, parent_fields)
     }
 
     pub(super) fn status_error(&self) -> bool {
