@@ -1,6 +1,7 @@
 #![doc = include_str!("../links.md")]
 #![doc = include_str!("../../docs/trace.md")]
 
+mod adopt;
 mod blocked;
 mod client;
 mod delivery;
@@ -15,12 +16,13 @@ mod tracer;
 mod trigger;
 
 pub use crate::export::Flush;
+pub(crate) use adopt::adopt_init;
 pub(crate) use blocked::{report_blocked, report_shutdown};
 pub(crate) use client::ClientSpan;
 pub(crate) use delivery::{deliver, export, flush, resolve};
 pub(crate) use errors::record as record_error;
 pub(crate) use filter::{Recording, RecordingFilter};
-pub(crate) use init_spans::{adopt_init, discard_init};
+pub(crate) use init_spans::discard_init;
 pub(crate) use layer::{SpanRegistry, layer, layer_is_taken, span_registry, unrecorded};
 pub(crate) use remote::remote;
 pub(crate) use scope::{Scope, is_recorded, outgoing_fields, outgoing_header};
