@@ -39,6 +39,7 @@ use crate::{
 };
 use levels::{Fate, Levels};
 use line::{Format, Keys, Origin, Place};
+use scope::is_own;
 use std::cell::RefCell;
 use tracing::{Event, Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::filter::Targets;
@@ -112,12 +113,6 @@ impl Log {
             write(&mut Vec::new());
         }
     }
-}
-
-/// True for the span that the library creates around an invocation for the user's subscribers. Its fields are the ids of every
-/// line.
-fn is_own(metadata: &Metadata<'_>) -> bool {
-    metadata.target() == "lambda_lifecycle"
 }
 
 /// The log as the environment configures it, and the invalid settings.

@@ -3,7 +3,10 @@
 use super::fields::{Fields, Named, Value};
 use crate::{Invocation, context::has_context, cut};
 use std::sync::Arc;
-use tracing::span::{Attributes, Record};
+use tracing::{
+    Metadata,
+    span::{Attributes, Record},
+};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 /// The most bytes of one text, because a span may record a whole argument of its function.
@@ -24,7 +27,7 @@ struct InLines {
 ///
 /// The values are formatted before the span's lock is taken, because user code formats them and may log.
 pub(crate) fn keep<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>, attributes: &Attributes<'_>, recorded: bool) {
-    let fields = if super::is_own(span.metadata()) {
+    let fields = if is_own(span.metadata()) {
         Named::new()
     } else {
         let mut fields = Fields::default();
@@ -53,6 +56,12 @@ pub(crate) fn record<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>, values: &Reco
 /// False for a span that is kept only for the log.
 pub(crate) fn is_recorded<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>) -> bool {
     span.extensions().get::<InLines>().is_none_or(|kept| kept.recorded)
+}
+
+/// True for the span that the library creates around an invocation for the user's subscribers. Its fields are the ids of every
+/// line.
+pub(super) fn is_own(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == "lambda_lifecycle"
 }
 
 fn cut(fields: Fields) -> Named {
