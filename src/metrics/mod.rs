@@ -1,6 +1,8 @@
 #![cfg_attr(feature = "metrics-emf", doc = include_str!("../links.md"))]
 #![cfg_attr(feature = "metrics-emf", doc = include_str!("../../docs/metrics.md"))]
 
+#[cfg(feature = "metrics-emf")]
+mod base;
 #[cfg(all(feature = "metrics-emf", feature = "_batch"))]
 mod batch;
 #[cfg(feature = "metrics-emf")]
@@ -33,7 +35,7 @@ pub use recorder::Recorder;
 #[cfg(feature = "metrics-emf")]
 pub use value::MetricValue;
 #[cfg(feature = "metrics-emf")]
-pub(crate) use {handle::base, spent::Spent, stage::*};
+pub(crate) use {base::base, spent::Spent, stage::*};
 
 /// The crate whose macros the [`Recorder`] serves.
 #[cfg(feature = "metrics")]

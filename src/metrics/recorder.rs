@@ -1,6 +1,9 @@
 //! The recorder of the `metrics` crate's macros.
 
-use super::handle::{add_dimension, base, record_in, record_outside};
+use super::{
+    base::{add_dimension, base},
+    handle::{record_in, record_outside},
+};
 use crate::{
     Invocation,
     emf::{Dimensions, Record, Resolution, Series, Unit},
