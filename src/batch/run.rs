@@ -21,16 +21,41 @@ use crate::{
     propagation::Correlated,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use lambda_runtime::LambdaEvent;
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::atomic::{AtomicUsize, Ordering},
-    task::Poll,
+    task::{Context, Poll},
 };
 use tokio::{
     task::{consume_budget, unconstrained},
     time::Instant,
 };
+use tower::Service;
+
+impl<K, H, Args, State> Service<LambdaEvent<K::Event>> for Batch<K, H, Args, State>
+where
+    K: Source,
+    State: Clone + Send + Sync + 'static,
+    Args: 'static,
+    H: Handler<Args, State, K::Item> + Clone + Send + Sync + 'static,
+    H::Future: Send + 'static,
+{
+    type Response = K::Response;
+    type Error = K::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<K::Response, K::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), K::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, event: LambdaEvent<K::Event>) -> Self::Future {
+        let batch = self.clone();
+        let invocation = Invocation::current();
+        Box::pin(async move { run(&batch, &invocation, event.payload).await })
+    }
+}
 
 struct Run<'r, K: Source, H, Args, State> {
     batch: &'r Batch<K, H, Args, State>,
@@ -48,7 +73,7 @@ struct Run<'r, K: Source, H, Args, State> {
     discarded: AtomicUsize,
 }
 
-pub(super) async fn run<K, H, Args, State>(
+async fn run<K, H, Args, State>(
     batch: &Batch<K, H, Args, State>,
     invocation: &Invocation,
     event: K::Event,

@@ -3,22 +3,12 @@
 use super::{
     dead_letter::{self, DeadLetter},
     failure::FailedRecord,
-    run,
     source::Source,
     span::SpanOptions,
 };
-use crate::{Invocation, handler::Handler};
-use lambda_runtime::{Error, LambdaEvent};
-use std::{
-    fmt,
-    future::Future,
-    marker::PhantomData,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
-use tower::Service;
+use crate::handler::Handler;
+use lambda_runtime::Error;
+use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 /// The number of records in progress at once, unless [`Batch::concurrency`] sets it: a whole batch of SQS's default size.
 const CONCURRENCY: usize = 10;
@@ -184,28 +174,5 @@ impl<K: Source, H: Clone, Args, State: Clone> Clone for Batch<K, H, Args, State>
             options: self.options.clone(),
             dead_letter: self.dead_letter.clone(),
         }
-    }
-}
-
-impl<K, H, Args, State> Service<LambdaEvent<K::Event>> for Batch<K, H, Args, State>
-where
-    K: Source,
-    State: Clone + Send + Sync + 'static,
-    Args: 'static,
-    H: Handler<Args, State, K::Item> + Clone + Send + Sync + 'static,
-    H::Future: Send + 'static,
-{
-    type Response = K::Response;
-    type Error = K::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<K::Response, K::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), K::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, event: LambdaEvent<K::Event>) -> Self::Future {
-        let batch = self.clone();
-        let invocation = Invocation::current();
-        Box::pin(async move { run::run(&batch, &invocation, event.payload).await })
     }
 }
