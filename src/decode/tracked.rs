@@ -3,7 +3,7 @@
 //! An error of `serde_json` is one text with type, position and value. Here each error is built by the called function of
 //! [`serde::de::Error`], so it never contains the value, and a user's text cannot be mistaken for one of serde's.
 
-use super::{Segment, Undecodable, own_text};
+use super::undecodable::{Segment, Undecodable, custom_text, own_text, split_position};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor};
 use std::{
     cell::{Cell, RefCell},
@@ -29,7 +29,7 @@ impl Track {
     /// The stored error, or the inner deserializer's own, with the position that only the inner one knows.
     pub(super) fn recover(&self, error: &impl Display) -> Undecodable {
         let text = error.to_string();
-        let (text, position) = super::split_position(&text);
+        let (text, position) = split_position(&text);
         let expected = self.expected.take();
         let mut error = self.passing.take().unwrap_or_else(|| Undecodable::new(own_text(text, expected.as_deref())));
         error.position_if_unknown(position);
@@ -93,7 +93,7 @@ impl<'t, 'de, Inner> Tracked<'t, 'de, Inner> {
 
 impl serde::de::Error for Undecodable {
     fn custom<T: Display>(text: T) -> Self {
-        Self::new(super::custom_text(&text.to_string()))
+        Self::new(custom_text(&text.to_string()))
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
