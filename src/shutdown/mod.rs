@@ -138,7 +138,7 @@ impl Listener {
 
 #[cfg(unix)]
 async fn listen(shutdown: Arc<Shutdown>) -> Option<Listener> {
-    match Listener::start(shutdown) {
+    match Listener::start(move |runtime| runtime.block_on(shutdown.run(true))) {
         Ok(listener) => {
             extension::register().await;
             Some(listener)

@@ -3,14 +3,12 @@
 //! Hooks must run while a handler blocks its thread, which can be the thread of `main`. So a separate thread with a small runtime
 //! waits for SIGTERM and handles it.
 
-use super::Shutdown;
 use signal_hook::{consts::SIGTERM, low_level::pipe};
 use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
-    sync::Arc,
 };
-use tokio::sync::oneshot;
+use tokio::{runtime::Runtime, sync::oneshot};
 
 /// A listener for SIGTERM, which starts before the signal can be sent. It needs a thread.
 pub(super) struct Listener {
@@ -21,14 +19,14 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Starts the thread, which runs `shutdown` on SIGTERM.
-    pub(super) fn start(shutdown: Arc<Shutdown>) -> io::Result<Self> {
+    pub(super) fn start(shutdown: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<Self> {
         let (mut terminated, handler) = UnixStream::pair()?;
         let wake = handler.try_clone()?;
         let (done, over) = oneshot::channel();
         let wait = move || {
             // An error means that nothing can wake it any more.
             if terminated.read_exact(&mut [0]).is_ok() {
-                run(&shutdown);
+                run(shutdown);
             }
             let _ = done.send(());
         };
@@ -53,10 +51,10 @@ impl Listener {
 
 /// On a separate runtime: a hook may wait for a timer or a socket, and the driver of `main`'s runtime may belong to a thread that
 /// is blocked.
-fn run(shutdown: &Shutdown) {
+fn run(shutdown: impl FnOnce(&Runtime)) {
     // Without a runtime, the task of `main` runs the shutdown.
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    runtime.block_on(shutdown.run(true));
+    shutdown(&runtime);
     // A hook or an exporter that blocks its thread is not waited for.
     runtime.shutdown_background();
 }
