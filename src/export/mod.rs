@@ -5,6 +5,8 @@ mod back_off;
 mod documents;
 mod encoder;
 mod exporters;
+#[cfg(test)]
+mod fixtures;
 #[cfg(feature = "otlp-udp")]
 mod otlp;
 mod park;

@@ -72,7 +72,7 @@ fn keep_last(attributes: &mut Vec<KeyValue>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::tests::span;
+    use crate::export::fixtures::span;
 
     fn server(attributes: Vec<KeyValue>) -> SpanData {
         let mut span = SpanData { span_kind: SpanKind::Server, name: "orders".into(), attributes, ..span() };

@@ -322,7 +322,7 @@ pub(super) mod tests {
     use crate::{
         export::{
             Exporters, Flush, OfExporters,
-            tests::{span, within},
+            fixtures::{span, within},
         },
         settings::Settings,
     };

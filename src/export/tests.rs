@@ -1,44 +1,18 @@
-//! Tests of both destinations together, and helpers for the tests of this folder.
+//! Tests of both destinations together.
 
-use super::{Destinations, Flush, Sending, Wanted, documents::tests::documents, queue::tests::Gate};
-use crate::xray::Frame;
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-use std::{
-    future::IntoFuture,
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant, SystemTime},
+use super::{
+    Destinations, Flush, Sending,
+    documents::tests::documents,
+    fixtures::{TRACE, span, within},
+    queue::tests::Gate,
 };
-
-pub(super) const TRACE: TraceId = TraceId::from_bytes(0x5759_e988_bd86_2e3f_e1be_46a9_9427_2793_u128.to_be_bytes());
-
-/// A finished span of one trace.
-pub(super) fn span() -> SpanData {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let id = SpanId::from(LAST.fetch_add(1, Ordering::Relaxed) + 1);
-    let mut span = SpanData {
-        span_context: SpanContext::new(TRACE, id, TraceFlags::SAMPLED, false, TraceState::NONE),
-        parent_span_id: SpanId::from(u64::MAX),
-        parent_span_is_remote: false,
-        span_kind: SpanKind::Internal,
-        name: "work".into(),
-        start_time: SystemTime::now(),
-        end_time: SystemTime::now(),
-        attributes: Vec::new(),
-        dropped_attributes_count: 0,
-        events: SpanEvents::default(),
-        links: SpanLinks::default(),
-        status: Status::Unset,
-        instrumentation_scope: opentelemetry::InstrumentationScope::builder("test").build(),
-    };
-    Wanted { exporters: true, ..Wanted::by_xray(true) }.mark(&mut span);
-    span
-}
-
-/// Waits for a result that comes at once, or never.
-pub(super) async fn within<T>(what: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("it never came")
-}
+use crate::xray::Frame;
+use opentelemetry::trace::SpanId;
+use opentelemetry_sdk::trace::SpanData;
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 #[tokio::test]
 async fn the_last_flush_has_the_spans_of_an_invocation_at_the_pace() {

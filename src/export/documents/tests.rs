@@ -1,5 +1,5 @@
 use super::*;
-use crate::export::tests::{TRACE, span, within};
+use crate::export::fixtures::{TRACE, span, within};
 use futures_util::FutureExt as _;
 use std::{cell::RefCell, collections::BTreeSet, net::UdpSocket, pin::pin};
 
