@@ -1,6 +1,6 @@
 //! The actions of the page: it invokes functions, also with a fault, and sends messages.
 
-use super::server::{Served, reply};
+use super::served::{Served, reply};
 use crate::{
     Event,
     function::{EventKind, Function, TimelineEvent},

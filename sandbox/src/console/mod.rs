@@ -25,6 +25,7 @@ mod assets;
 mod browser;
 mod feed;
 mod guard;
+mod served;
 mod server;
 mod shape;
 

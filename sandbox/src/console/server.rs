@@ -4,6 +4,7 @@ use super::{
     act, assets,
     feed::{Cursor, Sources},
     guard,
+    served::{Served, reply},
 };
 use axum::{
     Router,
@@ -36,12 +37,6 @@ const ALIVE: Duration = Duration::from_secs(10);
 /// An event of 6 MB as a JSON string, every character escaped.
 const LARGEST_REQUEST: usize = 2 * 6 * 1024 * 1024 + 4_096;
 
-#[derive(Clone)]
-pub(super) struct Served {
-    pub(super) sources: Arc<Sources>,
-    changes: watch::Receiver<u64>,
-}
-
 pub(super) fn router(sources: Arc<Sources>, changes: watch::Receiver<u64>, port: u16) -> Router {
     Router::new()
         .route("/api/snapshot", get(snapshot))
@@ -60,10 +55,6 @@ async fn asset(uri: Uri) -> Response {
         Some((_, kind, text)) => ([(CONTENT_TYPE, *kind)], *text).into_response(),
         None => (StatusCode::NOT_FOUND, "no such page").into_response(),
     }
-}
-
-pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
-    (status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
 async fn snapshot(State(served): State<Served>) -> Response {
