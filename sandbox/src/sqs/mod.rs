@@ -8,6 +8,7 @@ mod batch_response;
 mod event;
 mod ledger;
 mod mapping;
+mod operations;
 mod queue;
 mod receive;
 mod server;

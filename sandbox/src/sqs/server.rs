@@ -2,8 +2,9 @@
 
 use super::{
     ACCOUNT, REGION,
+    operations::TRACE_HEADER,
     queue::{Queue, QueueError, QueueOptions},
-    service::{Service, TRACE_HEADER},
+    service::Service,
 };
 use awsim_core::{AppState, gateway};
 use axum::{Router, extract::State, response::Response};
