@@ -14,10 +14,10 @@ use std::{sync::Arc, time::Duration};
 async fn main() -> Result<(), Error> {
     let life = Lifecycle::from_env();
     let shop = life.init("shop", Shop::connect()).await?;
-    life.run_concurrent(sqs::batch(fulfil).with_state(Arc::new(shop)).concurrency(8)).await
+    life.run_concurrent(sqs::batch(fulfill).with_state(Arc::new(shop)).concurrency(8)).await
 }
 
-async fn fulfil(shop: Arc<Shop>, message: Message<Order>) -> Result<(), Error> {
+async fn fulfill(shop: Arc<Shop>, message: Message<Order>) -> Result<(), Error> {
     let (invocation, order) = (&message.invocation, &message.body);
     invocation.within(shop.reserve(order, message.receive_count)).await??;
     invocation.within(shop.charge(&order.card)).await??;

@@ -446,7 +446,7 @@ impl<L> Lifecycle<L> {
     /// }
     /// ```
     pub fn snapstart_resources(&self) -> Vec<Arc<dyn SnapStartResource>> {
-        self.snapstart.with_the_librarys()
+        self.snapstart.with_own()
     }
 
     /// Serves events one at a time, to a handler that may borrow from `main`. It also serves one at a time on Managed Instances,

@@ -56,7 +56,7 @@ impl Resources {
     }
 
     /// For the loop of `lambda_runtime`, which knows nothing of what the library itself does after a restore.
-    pub(crate) fn with_the_librarys(&self) -> Vec<Arc<dyn SnapStartResource>> {
+    pub(crate) fn with_own(&self) -> Vec<Arc<dyn SnapStartResource>> {
         let own: Arc<dyn SnapStartResource> = Arc::new(Library);
         std::iter::once(own).chain(self.0.iter().cloned()).collect()
     }

@@ -69,11 +69,11 @@ pub(crate) async fn api(life: Lifecycle) -> Result<(), Error> {
 }
 
 pub(crate) async fn worker(life: Lifecycle) -> Result<(), Error> {
-    let fulfil = async |_: Message<Value>| {
+    let fulfill = async |_: Message<Value>| {
         tracing::info_span!("work").in_scope(|| tracing::info!("fulfilled"));
         Ok::<_, Error>(())
     };
-    life.run_concurrent(sqs::batch(fulfil)).await
+    life.run_concurrent(sqs::batch(fulfill)).await
 }
 
 /// The spans that the API and the worker export for one request, with X-Ray disabled.

@@ -12,14 +12,14 @@ async fn main() -> Result<(), Error> {
     let life = Lifecycle::from_env();
     // Once per environment, before the first message. Lambda learns of its error.
     let stock = life.init("stock", Stock::open()).await?;
-    let worker = sqs::batch(fulfil).with_state(Arc::new(stock));
+    let worker = sqs::batch(fulfill).with_state(Arc::new(stock));
     life.run_concurrent(worker.concurrency(8)).await
 }
 
 /// Handles one message. The messages whose handler fails are returned to the queue, and no others.
 ///
 /// SQS delivers at least once, so it must be idempotent.
-async fn fulfil(stock: Arc<Stock>, message: Message<Order>) -> Result<(), Error> {
+async fn fulfill(stock: Arc<Stock>, message: Message<Order>) -> Result<(), Error> {
     // Returns an error before the deadline, so that the message is retried.
     let reserved = stock.reserve(&message.body);
     message.invocation.within(reserved).await??;
