@@ -50,6 +50,8 @@
 //! | `xray-api` | `xray_api`: sends spans to X-Ray's API, for environments without a daemon |
 //! | `otlp-udp` | `Export::OtlpUdp`: sends spans as OTLP to the daemon's port, for Transaction Search |
 //! | `metrics-emf` | `metrics`: metrics in CloudWatch's embedded metric format |
+//! | `metrics` | `metrics-emf`, and `metrics::Recorder` for the macros of the `metrics` crate |
+//! | `log` | records of the `log` crate in the log |
 //!
 #![doc = include_str!("../docs/outcomes.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]

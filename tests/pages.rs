@@ -72,14 +72,42 @@ fn has_anchor(page: &str, wanted: &str) -> bool {
     prose(page).filter(|line| line.starts_with('#')).any(|line| anchor(line.trim_start_matches('#')) == wanted)
 }
 
+/// The path of a link to a file of this repository.
+fn in_repository(url: &str) -> Option<&str> {
+    let path = url.strip_prefix(env!("CARGO_PKG_REPOSITORY"))?;
+    path.strip_prefix("/blob/main/").or_else(|| path.strip_prefix("/tree/main/"))
+}
+
+/// The site has the pages of `docs/` only, so a relative link to another folder would be broken there.
+#[test]
+fn relative_links_of_the_site_lead_to_its_pages() {
+    let docs = root().join("docs");
+    let mut found = Vec::new();
+    pages(&docs, &mut found);
+    let mut wrong = Vec::new();
+    for page in found {
+        let depth = page.strip_prefix(&docs).expect("a page of docs").components().count();
+        let above = "../".repeat(depth);
+        let content = text(&page);
+        let outside = prose(&content).flat_map(targets).filter(|target| target.starts_with(&above));
+        wrong.extend(outside.map(|target| format!("{}: {target}: link to it in the repository", page.display())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn links_lead_to_files_and_headings() {
     let mut broken = Vec::new();
     for page in all_pages().into_iter().filter(|page| !page.ends_with("src/links.md")) {
         let content = text(&page);
-        for target in prose(&content).flat_map(targets).filter(|target| !target.contains("://")) {
+        for target in prose(&content).flat_map(targets) {
             let (file, heading) = target.split_once('#').unwrap_or((target, ""));
-            let linked = if file.is_empty() { page.clone() } else { page.parent().expect("a folder").join(file) };
+            let linked = match in_repository(file) {
+                Some(path) => root().join(path),
+                None if file.contains("://") => continue,
+                None if file.is_empty() => page.clone(),
+                None => page.parent().expect("a folder").join(file),
+            };
             let leads = linked.exists() && (heading.is_empty() || has_anchor(&text(&linked), heading));
             if !leads {
                 broken.push(format!("{}: {target}", page.display()));
@@ -169,6 +197,56 @@ fn the_repository_has_one_address() {
         let others: Vec<_> = content.split("https://github.com/").skip(1).map(|url| url.lines().next().unwrap_or(url)).collect();
         let others: Vec<_> = others.into_iter().filter(|url| is_other(url)).collect();
         assert!(others.is_empty(), "{} links to another repository than {repository}: {others:?}", file.display());
+    }
+}
+
+/// The module documentation of a source file, with the pages that it includes.
+fn module_documentation(source: &Path) -> String {
+    let mut documentation = String::new();
+    for line in text(source).lines() {
+        if let Some(comment) = line.strip_prefix("//!") {
+            documentation.push_str(comment.trim_start());
+            documentation.push('\n');
+        } else if let (true, Some(page)) = (line.starts_with("#!["), line.split('"').find(|part| part.ends_with(".md"))) {
+            documentation.push_str(&text(&source.parent().expect("a folder").join(page)));
+        }
+    }
+    documentation
+}
+
+#[test]
+fn every_public_module_has_an_example() {
+    let root_file = text(&root().join("src/lib.rs"));
+    let modules: Vec<&str> = root_file.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    assert!(modules.len() > 15, "{modules:?}");
+    let source = |module: &str| {
+        let (file, folder) = (root().join(format!("src/{module}.rs")), root().join(format!("src/{module}/mod.rs")));
+        if file.exists() { file } else { folder }
+    };
+    let has_example = |module: &&&str| {
+        let documentation = module_documentation(&source(module));
+        documentation.lines().any(|line| matches!(line, "```" | "```rust" | "```no_run" | "```rust,no_run"))
+    };
+    let without: Vec<_> = modules.iter().filter(|module| !has_example(module)).collect();
+    assert!(without.is_empty(), "modules without an example: {without:?}");
+}
+
+#[test]
+fn the_tables_of_features_name_every_feature() {
+    let manifest = text(&root().join("Cargo.toml"));
+    let section = manifest.lines().skip_while(|line| *line != "[features]").skip(1).take_while(|line| !line.starts_with('['));
+    let features: BTreeSet<String> = section
+        .filter(|line| !line.starts_with(['#', ' ', ']', '_']))
+        .filter_map(|line| Some(line.split_once(" =")?.0.to_owned()))
+        .filter(|name| name != "default")
+        .collect();
+    assert!(features.len() > 10, "{features:?}");
+    for (page, start) in [("README.md", "| feature |"), ("src/lib.rs", "//! | feature |")] {
+        let page_text = text(&root().join(page));
+        let rows = page_text.lines().skip_while(|line| !line.starts_with(start)).skip(2);
+        let rows = rows.take_while(|line| line.trim_start_matches("//! ").starts_with('|'));
+        let named: BTreeSet<String> = rows.filter_map(|row| row.split('|').nth(1)).flat_map(names).collect();
+        assert_eq!(named, features, "{page}");
     }
 }
 

@@ -1,7 +1,23 @@
 //! The engine of all batches: SQS, Kinesis, DynamoDB and Kafka have one handler for each record, and one response for all of them.
 //!
-//! You write a handler for one record, and a source makes a service of it: `sqs::batch`, `kinesis::batch`, `dynamodb::batch` or
-//! `kafka::batch`. What is here is the same for all of them.
+//! You write a handler for one record, and `sqs::batch`, `kinesis::batch`, `dynamodb::batch` or `kafka::batch` makes a service of it:
+//!
+//! ```no_run
+//! use lambda_lifecycle::{Error, Lifecycle, batch::permanent, sqs::{self, Message}};
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! Lifecycle::from_env().run_concurrent(sqs::batch(ship).concurrency(8).time_limit(Duration::from_secs(5))).await
+//! # }
+//!
+//! async fn ship(message: Message<u32>) -> Result<(), Error> {
+//!     // A parcel of nothing is never retried.
+//!     if message.body == 0 { Err(permanent("no items")) } else { Ok(()) }
+//! }
+//! ```
+//!
+//! This module has the parts that all sources share.
 //!
 //! # What happens to a record
 //!
