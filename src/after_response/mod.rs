@@ -2,6 +2,7 @@
 #![doc = include_str!("../../docs/after_response.md")]
 
 mod hooks;
+mod spawn;
 mod stage;
 
 pub use crate::invocation::Report;
@@ -9,15 +10,9 @@ pub use crate::invocation::Report;
 pub(crate) use stage::run;
 pub(crate) use stage::{after_posting, nothing_follows, release};
 
-use crate::{
-    Invocation, context,
-    invocation::{CURRENT, Work},
-    notice::{self, Data, Warning},
-};
-use opentelemetry::context::FutureExt as _;
+use crate::{Invocation, invocation::Work};
+use spawn::spawn_now;
 use std::future::Future;
-use tokio::runtime::Handle;
-use tracing::Instrument;
 
 impl Invocation {
     /// Runs `future` after the response is sent, before the next invocation of this environment.
@@ -35,17 +30,4 @@ impl Invocation {
             spawn_now(self, work);
         }
     }
-}
-
-/// Starts work at once, inside its invocation.
-fn spawn_now(owner: &Invocation, work: Work) {
-    let Ok(handle) = Handle::try_current() else {
-        return notice::log(Warning::WorkDropped, Data::default());
-    };
-    let here = context::current();
-    let is_owners = owner.is_detached() || here.get::<Invocation>().is_some_and(|invocation| invocation.is(owner));
-    // Without the invocation in its context, its spans would have no parent.
-    let context = if is_owners { here } else { owner.context_without_span() };
-    let work: Work = Box::pin(CURRENT.scope(owner.clone(), work).with_context(context).in_current_span());
-    drop(handle.spawn(work));
 }

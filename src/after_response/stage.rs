@@ -1,6 +1,6 @@
 //! The stage between the post of the response and the next event.
 
-use super::spawn_now;
+use super::spawn::spawn_now;
 use crate::{
     Invocation, Report, Unfinished, clock, environment, frozen,
     invocation::{CURRENT, Done, Stage, Work},
