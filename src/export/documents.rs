@@ -3,9 +3,8 @@
 #[cfg(feature = "otlp-udp")]
 use super::otlp::{self, OtlpBatch};
 use super::{
-    YIELDS,
     encoder::Encoder,
-    scrub::{scrub, scrub_all},
+    scrub::{YIELDS, scrub, scrub_all},
     wanted::is_for_xray,
 };
 #[cfg(feature = "xray-api")]

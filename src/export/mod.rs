@@ -2,11 +2,13 @@
 //! invocation.
 
 mod back_off;
+mod decision;
 mod documents;
 mod encoder;
 mod exporters;
 #[cfg(test)]
 mod fixtures;
+mod flush;
 #[cfg(feature = "otlp-udp")]
 mod otlp;
 mod park;
@@ -19,9 +21,10 @@ mod scrub;
 mod tests;
 mod wanted;
 
+pub(crate) use decision::{Decision, OfExporters};
 pub(crate) use documents::{Documents, Sending};
 pub(crate) use exporters::Exporters;
-pub use exporters::Flush;
+pub use flush::Flush;
 pub(crate) use queue::{Queue, async_queue, queue};
 #[cfg(feature = "testing")]
 pub(crate) use wanted::unmark;
@@ -34,14 +37,11 @@ use crate::{
 };
 use opentelemetry::{
     KeyValue,
-    trace::{SpanContext, SpanId, SpanKind, TraceState},
+    trace::{SpanContext, SpanId, SpanKind},
 };
 use opentelemetry_sdk::trace::{IdGenerator, ShouldSample, SpanData};
-use scrub::{scrub, scrub_all};
+use scrub::{YIELDS, scrub, scrub_all};
 use std::time::Instant;
-
-/// The number of spans after which the task yields, so that a big invocation does not block the executor.
-const YIELDS: usize = 256;
 
 /// The destinations that the builder was given.
 #[derive(Debug, Default)]
@@ -55,27 +55,6 @@ pub(crate) struct Given {
     pub(crate) open: Option<fn(&Settings, OfExporters) -> Exporters>,
     #[cfg(feature = "xray-api")]
     pub(crate) api: Option<crate::xray_api::XRayApi>,
-}
-
-/// Settings for the user's exporters only.
-#[derive(Debug)]
-pub(crate) struct OfExporters {
-    queues: Vec<Box<dyn Queue>>,
-    flush: Flush,
-    sampler: Option<Box<dyn ShouldSample>>,
-    resource: Vec<KeyValue>,
-}
-
-/// The destinations that get an invocation.
-#[derive(Debug, Default)]
-pub(crate) struct Decision {
-    pub(crate) wanted: Wanted,
-    /// True if the user has exporters, even if they do not get this invocation: `traceparent` carries their decision.
-    pub(crate) has_exporters: bool,
-    /// The attributes that the sampler adds to the invocation's span.
-    pub(crate) attributes: Vec<KeyValue>,
-    /// The trace state that the sampler derives from the parent's.
-    pub(crate) trace_state: TraceState,
 }
 
 /// The destinations of one lifecycle.

@@ -9,6 +9,9 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 use std::borrow::Cow;
 
+/// The number of spans after which the task yields, so that a big invocation does not block the executor.
+pub(super) const YIELDS: usize = 256;
+
 /// Shortens URLs in the span's errors, and redacts all of the span.
 pub(super) fn scrub(span: &mut SpanData, redactor: Option<&Redactor>) {
     if let Status::Error { description } = &mut span.status {
