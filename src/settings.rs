@@ -3,6 +3,7 @@
 
 #[cfg(feature = "metrics-emf")]
 mod metrics;
+mod reader;
 
 #[cfg(feature = "metrics-emf")]
 pub(crate) use metrics::Metrics;
@@ -17,6 +18,7 @@ use crate::{
 };
 use lambda_runtime::Diagnostic;
 use opentelemetry::KeyValue;
+use reader::Reader;
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
@@ -432,53 +434,6 @@ const MILLISECONDS: &str = "a number of milliseconds";
 
 fn milliseconds(text: &str) -> Option<Duration> {
     u32::from_str(text).ok().map(|ms| Duration::from_millis(ms.into()))
-}
-
-struct Reader<'p> {
-    get: &'p dyn Fn(&str) -> Option<String>,
-    problems: &'p mut Vec<Problem>,
-}
-
-impl Reader<'_> {
-    fn set<T>(&mut self, name: &str, wanted: &str, target: &mut T, parse: impl FnOnce(&str) -> Option<T>) {
-        let Some(text) = self.text(name) else { return };
-        match parse(text.trim()) {
-            Some(value) => *target = value,
-            None => self.problems.push(Problem::invalid(name, &text, wanted)),
-        }
-    }
-
-    // Not inlined, because `set` is called for every setting.
-    #[inline(never)]
-    fn text(&self, name: &str) -> Option<String> {
-        (self.get)(name).filter(|text| !text.trim().is_empty())
-    }
-
-    fn targets(&mut self, name: &str, target: &mut Targets) {
-        if let Some(targets) = (self.get)(name).and_then(|text| directives::parse(name, &text, self.problems)) {
-            *target = targets;
-        }
-    }
-
-    /// Unknown values are ignored. If no known one is left, the default is used.
-    fn propagators(&mut self, name: &str, target: &mut Option<Propagators>) {
-        let Some(text) = self.text(name) else { return };
-        let unknown = |value: &str| {
-            let problem = Problem { warning: Warning::PropagatorUnknown, ..Problem::invalid(name, value, Propagators::EXPECTED) };
-            self.problems.push(problem);
-        };
-        if let Some(propagators) = Propagators::parse(&text, unknown) {
-            *target = Some(propagators);
-        }
-    }
-
-    fn switch(&mut self, name: &str, target: &mut bool) {
-        self.set(name, "on or off", target, |text| match text.to_ascii_lowercase().as_str() {
-            "on" | "true" | "1" => Some(true),
-            "off" | "false" | "0" => Some(false),
-            _ => None,
-        });
-    }
 }
 
 #[cfg(test)]

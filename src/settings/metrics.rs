@@ -1,6 +1,6 @@
 //! The settings of the metrics.
 
-use super::Reader;
+use super::reader::Reader;
 use crate::{
     Environment,
     emf::{self, is_namespace},
