@@ -86,20 +86,6 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// Looks at the keys of an event and at the source that its records name, never at other values.
-    ///
-    /// It reads the raw bytes once, stops at the result, and does not allocate. It never fails: unknown events, and events that
-    /// are not JSON objects, are [`Direct`](Self::Direct).
-    ///
-    /// ```
-    /// use lambda_lifecycle::Trigger;
-    /// assert_eq!(Trigger::recognize(br#"{"Records":[{"messageId":"m","eventSource":"aws:sqs"}]}"#), Trigger::Sqs);
-    /// assert_eq!(Trigger::recognize(br#"{"input":{"Records":[{"eventSource":"aws:sqs"}]}}"#), Trigger::Direct);
-    /// ```
-    pub fn recognize(event: &[u8]) -> Self {
-        recognize::recognize(event)
-    }
-
     /// The value of OpenTelemetry's [`faas.trigger`](https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/).
     pub fn as_faas_trigger(self) -> &'static str {
         match self {
