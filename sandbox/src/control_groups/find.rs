@@ -1,6 +1,6 @@
 //! Where groups could be made: what the kernel says of its mounts and of this process.
 
-use super::{ControlGroupsError, group::Hierarchy};
+use super::{error::ControlGroupsError, group::Hierarchy};
 use std::{
     fs,
     path::{Path, PathBuf},

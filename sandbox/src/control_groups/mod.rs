@@ -15,13 +15,14 @@
 //! Versions 1 and 2 of Linux's control groups are supported. Making a group takes root's rights, or, with version 2, a subtree that is delegated
 //! to the user.
 
+mod error;
 mod find;
 mod group;
 mod probe;
 mod share;
 
 pub(crate) use self::group::Group;
-pub use self::{group::GroupError, share::CpuQuota};
+pub use self::{error::ControlGroupsError, group::GroupError, share::CpuQuota};
 
 use self::group::Hierarchy;
 use std::{fmt, path::PathBuf, sync::Arc};
@@ -32,41 +33,6 @@ use std::{fmt, path::PathBuf, sync::Arc};
 /// function gets a separate group, which is removed when the process ends, when its function is dropped, and when the sandbox is killed.
 #[derive(Clone)]
 pub struct ControlGroups(Arc<Hierarchy>);
-
-/// Why no control group can be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ControlGroupsError {
-    /// The system has no control groups that limit CPU time and memory.
-    #[error(
-        "no control groups with the controllers `cpu` and `memory` are mounted ({mounts}); mount cgroup2 at /sys/fs/cgroup, or run without the limit"
-    )]
-    NotMounted {
-        /// The hierarchies that were found instead.
-        mounts: String,
-    },
-    /// They are mounted, but this process may not use them.
-    #[error(
-        "this process may not make control groups: {}; run as root, or in a delegated group (systemd-run --user --scope -p Delegate=yes COMMAND), \
-         or without the limit",
-        Tried(tried)
-    )]
-    NotPermitted {
-        /// The attempts, in this order.
-        tried: Vec<GroupError>,
-    },
-}
-
-struct Tried<'a>(&'a [GroupError]);
-
-impl fmt::Display for Tried<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, error) in self.0.iter().enumerate() {
-            write!(f, "{}{error}", if number > 0 { "; " } else { "" })?;
-        }
-        Ok(())
-    }
-}
 
 impl ControlGroups {
     /// Looks for a place where groups can be made, and makes one there for a process that does nothing, to be sure of it.
