@@ -12,6 +12,10 @@ use syn::{
     visit::{self, Visit},
 };
 
+/// The files that import each other on purpose, because their types contain each other: an invocation carries the configuration, and the
+/// hooks of the configuration take an invocation.
+const RECURSIVE: [&str; 1] = ["invocation, invocation::hooks, invocation::shared"];
+
 /// The folders of the crates whose imports are checked.
 const ROOTS: [&str; 10] = [
     "src",
@@ -172,10 +176,12 @@ impl Crate {
             let imported = source.imports.values().cloned();
             let used = source.used.iter().filter_map(|path| {
                 let bound = source.imports.get(&path[0]).or_else(|| source.exports.get(&path[0]));
-                match bound {
-                    Some(target) => Some([&target[..], &path[1..]].concat()),
-                    None => absolute(module, source, path),
-                }
+                Some(match bound {
+                    Some(target) => [&target[..], &path[1..]].concat(),
+                    // A variable may have the name of a module.
+                    None if path.len() == 1 => None?,
+                    None => absolute(module, source, path)?,
+                })
             });
             let files = imported.chain(used).filter_map(|path| self.file(&path, 16));
             (module, files.filter(|file| file != module).collect())
@@ -247,7 +253,13 @@ fn imports_point_down() {
     for root in ROOTS {
         let read = Crate::read(&here.join(root));
         assert!(!read.0.is_empty(), "{root} has no crate in it");
-        problems.extend(read.cycles().iter().map(|cycle| format!("{root}: these files import each other: {}", shown(cycle))));
+        problems.extend(
+            read.cycles()
+                .iter()
+                .map(shown)
+                .filter(|cycle| root != "src" || !RECURSIVE.contains(&&**cycle))
+                .map(|cycle| format!("{root}: these files import each other: {cycle}")),
+        );
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
