@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    undecodable::{CONSTANT, split_position},
+    *,
+};
 use serde::de::{Error as _, Unexpected};
 use std::collections::BTreeMap;
 

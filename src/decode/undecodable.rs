@@ -67,7 +67,7 @@ impl std::error::Error for Undecodable {}
 const REJECTED: &str = "the type rejects the value";
 
 /// Texts that do not depend on the value: lambda_http's, and those that serde itself gives to [`serde::de::Error::custom`].
-const CONSTANT: [&str; 13] = [
+pub(super) const CONSTANT: [&str; 13] = [
     "this function expects a JSON payload from Amazon API Gateway, Amazon Elastic Load Balancer, or AWS Lambda Function URLs, but the data doesn't match any of those services' events",
     "invalid IP address syntax",
     "invalid IPv4 address syntax",

@@ -13,12 +13,7 @@ use super::{
 use crate::settings::Settings;
 use opentelemetry::{TraceId, trace::SpanContext};
 use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample, SpanData};
-use std::{
-    future::poll_fn,
-    sync::Arc,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Instant};
 
 #[derive(Debug)]
 pub(crate) struct Exporters {

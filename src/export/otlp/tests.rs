@@ -1,5 +1,5 @@
 use super::*;
-use crate::export::{Wanted, tests::span};
+use crate::export::{Wanted, fixtures::span};
 use opentelemetry::trace::{Event, Link, Status};
 use std::time::SystemTime;
 
