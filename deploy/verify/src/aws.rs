@@ -1,6 +1,10 @@
 //! A stack on AWS: deployed and removed with the SAM CLI, and described by its outputs.
 
-use crate::target::{Failure, Named, Target, clients};
+use crate::{
+    acts::{CLASSES, Class},
+    target::{Environment, Failure, Named, Target},
+    walk::{ENVIRONMENTS, Part},
+};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use serde_json::Value;
@@ -10,7 +14,7 @@ use std::{
     path::Path,
     time::Duration,
 };
-use tokio::process::Command;
+use tokio::{process::Command, task::JoinHandle};
 
 /// The stack of this name, and where the template is.
 #[derive(Debug)]
@@ -30,22 +34,41 @@ async fn sam(arguments: &[&str]) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Who is calling, and where: what a user wants to know before anything is created.
+pub(crate) async fn caller(config: &SdkConfig) -> Result<String, Failure> {
+    let region = config.region().ok_or("no region is set: set AWS_REGION")?;
+    let identity = aws_sdk_sts::Client::new(config).get_caller_identity().send().await?;
+    let (account, arn) = (identity.account().unwrap_or("unknown"), identity.arn().unwrap_or("unknown"));
+    Ok(format!("account {account} ({arn}), region {region}"))
+}
+
 impl Stack {
-    pub(crate) async fn deploy(&self, architecture: &str) -> Result<(), Failure> {
+    /// Starts to create the stack. It goes on when this is dropped, so it is awaited before the stack is removed.
+    pub(crate) fn deploy(&self, architecture: &str) -> JoinHandle<Result<(), Failure>> {
         let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
-        let architecture = format!("Architecture={architecture}");
-        let arguments = ["deploy", "--stack-name", &self.name, "--template-file", &template.to_string_lossy(), "--resolve-s3"]
-            .map(str::to_owned);
-        let more = [
+        let arguments = [
+            "deploy",
+            "--stack-name",
+            &self.name,
+            "--template-file",
+            &template.to_string_lossy(),
+            "--resolve-s3",
             "--capabilities",
             "CAPABILITY_IAM",
             "--no-confirm-changeset",
             "--no-fail-on-empty-changeset",
             "--parameter-overrides",
-        ];
-        let parameters = [architecture.as_str(), "WithOutcomes=true", "WithHttpApi=false", "WithFifo=false"];
-        let all: Vec<&str> = arguments.iter().map(String::as_str).chain(more).chain(parameters).collect();
-        sam(&all).await.map(drop)
+            &format!("Architecture={architecture}"),
+            "WithOutcomes=true",
+            "WithHttpApi=false",
+            // The FIFO queue gives a message up after five of its visibility timeouts.
+            "WorkerTimeout=5",
+        ]
+        .map(str::to_owned);
+        tokio::spawn(async move {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            sam(&arguments).await.map(drop)
+        })
     }
 
     pub(crate) async fn delete(&self) -> Result<(), Failure> {
@@ -54,25 +77,40 @@ impl Stack {
 
     pub(crate) async fn target(&self, config: &SdkConfig, transaction_search: bool, pause: Duration) -> Result<Target, Failure> {
         let outputs = outputs(&sam(&["list", "stack-outputs", "--stack-name", &self.name, "--output", "json"]).await?)?;
-        let output = |key: &str| outputs.get(key).cloned().ok_or_else(|| format!("the stack {} has no output {key}", self.name));
-        let named = |name: &str| {
-            Ok::<_, Failure>(Named { function: output(&format!("{name}Name"))?, log_group: output(&format!("{name}LogGroup"))? })
+        let named = |key: &str| {
+            let output = |end: &str| outputs.get(&format!("{key}{end}")).cloned();
+            Some(Named { function: output("Name")?, log_group: output("LogGroup")? })
         };
-        let outcomes = named("Outcomes").map_err(|error| format!("{error}: deploy it with the parameter WithOutcomes=true"))?;
-        let (lambda, logs, xray) = clients(config);
+        let required =
+            |key: &str| named(key).ok_or_else(|| format!("the stack {} has no outputs {key}Name and {key}LogGroup", self.name));
+        let plain = required("Outcomes").map_err(|error| format!("{error}: deploy it with the parameter WithOutcomes=true"))?;
+        let functions = |part: Part| {
+            let of_class = |class: Class| part.output().and_then(|prefix| named(&format!("{prefix}{}", class.output())));
+            let with_class = |class: Class| Some((class, of_class(class).or_else(|| of_class(class.otherwise()?))?));
+            CLASSES.into_iter().filter(|class| part.has(*class)).filter_map(with_class).collect::<BTreeMap<_, _>>()
+        };
+        let environment = |part: Part| {
+            // What decides about the sampling is the caller.
+            let functions = functions(if part == Part::NotSampled { Part::Traced } else { part });
+            (!functions.is_empty()).then_some(Environment { part, functions })
+        };
         Ok(Target {
             region: config.region().map_or_else(|| "unknown".to_owned(), ToString::to_string),
-            deadline: outcomes.clone(),
-            outcomes,
-            api: named("OrderApi")?,
-            worker: named("OrderWorker")?,
-            orders_url: output("OrdersUrl")?,
+            environments: ENVIRONMENTS.into_iter().filter_map(environment).collect(),
+            plain,
+            pass_through: named("OutcomesPassThrough"),
+            otlp: named("OutcomesOtlp"),
+            api: required("OrderApi")?,
+            worker: required("OrderWorker")?,
+            orders_url: outputs.get("OrdersUrl").cloned().ok_or("the stack has no output OrdersUrl")?,
+            fifo: named("FifoWorker").zip(outputs.get("MovementsUrl").cloned()),
             transaction_search,
             pause,
             settle: None,
-            lambda,
-            logs,
-            xray,
+            lambda: aws_sdk_lambda::Client::new(config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(config),
+            sqs: aws_sdk_sqs::Client::new(config),
+            xray: aws_sdk_xray::Client::new(config),
         })
     }
 }

@@ -1,7 +1,11 @@
 //! Compares what the callers, the log and X-Ray show of deployed functions with what lambda-lifecycle promises, and writes a report.
 
+mod acts;
 mod assertions;
 mod aws;
+mod checks;
+mod hops;
+mod questions;
 mod relay;
 mod report;
 mod sandbox;
@@ -12,12 +16,17 @@ use assertions::{ASSERTIONS, Assertion};
 use report::Report;
 use sandbox::{Programs, Sandbox};
 use std::{
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 use target::{Failure, Target};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
+use walk::{Observed, PARTS, Part, Progress};
 
 const USAGE: &str = "usage: verify --sandbox [--faults | --fault ID] [OPTIONS]
        verify --serve FILE
@@ -35,6 +44,9 @@ const USAGE: &str = "usage: verify --sandbox [--faults | --fault ID] [OPTIONS]
   --pause SECONDS        before AWS is asked again for what is not there yet; 5 by default
   --report FOLDER        write verify.md and verify.xml
   --list                 print the assertions";
+
+/// Faults that are looked for at the same time. Most of a walk is waiting for deadlines.
+const AT_ONCE: usize = 4;
 
 #[derive(Debug, Default)]
 struct Arguments {
@@ -108,37 +120,66 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
         return serve(file).await;
     }
     let Some(name) = &arguments.stack else { return in_sandbox(arguments).await };
-    let pause = Duration::from_secs(arguments.pause.unwrap_or(5));
     let config = aws::config().await;
     let stack = aws::Stack { name: name.clone() };
-    let region = config.region().map_or("unknown", AsRef::as_ref);
-    if let Some(architecture) = &arguments.deploy {
-        let question = format!("Create the stack {name} in {region}? docs/stack.md lists what it has, and what it costs.");
-        if !arguments.yes && !aws::is_agreed(&question)? {
-            return Ok(false);
-        }
-        let compared = async {
-            stack.deploy(architecture).await?;
-            compare(&stack.target(&config, arguments.transaction_search, pause).await?, arguments).await
-        };
-        // What was created is removed whatever comes of the comparison.
-        let passed = tokio::select! {
-            passed = compared => passed,
-            signal = tokio::signal::ctrl_c() => Err(signal.map_or_else(Failure::from, |()| "interrupted".into())),
-        };
-        if arguments.keep {
-            eprintln!("The stack {name} is kept. Remove it with: sam delete --stack-name {name}");
-        } else {
-            eprintln!("removing the stack {name} …");
-            stack.delete().await?;
-        }
-        return passed;
+    eprintln!("{}", aws::caller(&config).await?);
+    let pause = Duration::from_secs(arguments.pause.unwrap_or(5));
+    let comparing = async {
+        let target = stack.target(&config, arguments.transaction_search, pause).await?;
+        compare(&target, arguments).await
+    };
+    let Some(architecture) = &arguments.deploy else { return comparing.await };
+    let question = format!("Create the stack {name} there? docs/stack.md lists what it has, and what it costs.");
+    if !arguments.yes && !aws::is_agreed(&question)? {
+        return Ok(false);
     }
-    compare(&stack.target(&config, arguments.transaction_search, pause).await?, arguments).await
+    let mut interrupts = Interrupts::listen()?;
+    eprintln!("creating the stack {name} …");
+    let mut deployed = stack.deploy(architecture);
+    let passed = tokio::select! {
+        passed = async { (&mut deployed).await??; comparing.await } => passed,
+        () = interrupts.next() => {
+            eprintln!("interrupted");
+            // A stack that is still being created cannot be removed.
+            if !deployed.is_finished() {
+                eprintln!("waiting until the stack {name} is there …");
+                let _ = (&mut deployed).await;
+            }
+            Err("interrupted".into())
+        }
+    };
+    // What was created is removed whatever comes of the comparison.
+    if arguments.keep {
+        eprintln!("The stack {name} is kept. Remove it with: sam delete --stack-name {name}");
+    } else {
+        eprintln!("removing the stack {name} …");
+        stack.delete().await?;
+    }
+    passed
+}
+
+/// Ctrl-C, and the SIGTERM of a canceled job. From here on they do not end this process, so that they cannot stop the removal.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 async fn compare(target: &Target, arguments: &Arguments) -> Result<bool, Failure> {
-    let report = observe(target, &|step| eprintln!("{step} …")).await?;
+    let observed = observe(target, &PARTS, Observed::default(), &|step| eprintln!("{step} …")).await?;
+    let report = Report::new(&target.region, &observed);
     print!("{}", report.markdown());
     if let Some(folder) = &arguments.report {
         report.write(folder)?;
@@ -146,12 +187,14 @@ async fn compare(target: &Target, arguments: &Arguments) -> Result<bool, Failure
     Ok(report.failed().is_empty())
 }
 
-async fn observe(target: &Target, progress: &(dyn Fn(&str) + Sync)) -> Result<Report, Failure> {
-    Ok(Report::new(&target.region, &walk::walk(target, progress).await?))
+/// What was observed before, with these parts observed again.
+async fn observe(target: &Target, parts: &[Part], mut observed: Observed, progress: Progress<'_>) -> Result<Observed, Failure> {
+    walk::walk(target, parts, &mut observed, progress).await?;
+    Ok(observed)
 }
 
 async fn serve(file: &Path) -> Result<bool, Failure> {
-    let sandbox = Sandbox::serve(&Programs::build()?).await?;
+    let sandbox = Sandbox::start(&Programs::build()?, None, false).await?;
     fs::write(file, sandbox.outputs().to_string())?;
     for (key, value) in sandbox.variables() {
         println!("export {key}={value}");
@@ -164,7 +207,7 @@ async fn serve(file: &Path) -> Result<bool, Failure> {
 async fn in_sandbox(arguments: &Arguments) -> Result<bool, Failure> {
     eprintln!("building the functions …");
     let programs = Programs::build()?;
-    let planted: Vec<&Assertion> = match &arguments.fault {
+    let planted: Vec<&'static Assertion> = match &arguments.fault {
         Some(id) => vec![
             ASSERTIONS
                 .iter()
@@ -177,17 +220,39 @@ async fn in_sandbox(arguments: &Arguments) -> Result<bool, Failure> {
             return compare(&sandbox.target, arguments).await;
         }
     };
-    let mut all_found = true;
-    for assertion in planted {
-        let sandbox = Sandbox::start(&programs, Some(assertion), arguments.transaction_search).await?;
-        let report = observe(&sandbox.target, &|_| ()).await?;
-        let failed = report.failed();
-        let is_found = failed == [assertion.id];
-        println!("{} fault {}: failed {failed:?}", if is_found { "found" } else { "MISSED" }, assertion.id);
-        if !is_found {
-            print!("{}", report.markdown());
+    // The functions of other parts have no fault: they are observed once.
+    let sandbox = Sandbox::start(&programs, None, arguments.transaction_search).await?;
+    let sound = observe(&sandbox.target, &PARTS, Observed::default(), &|_| ()).await?;
+    drop(sandbox);
+    let mut all_found = Report::new("", &sound).failed().is_empty();
+    let mut finding = JoinSet::new();
+    let mut waiting = planted.into_iter();
+    loop {
+        while finding.len() < AT_ONCE
+            && let Some(assertion) = waiting.next()
+        {
+            finding.spawn(find(programs.clone(), assertion, arguments.transaction_search, sound.clone()));
         }
-        all_found &= is_found;
+        let Some(found) = finding.join_next().await else { return Ok(all_found) };
+        all_found &= found??;
     }
-    Ok(all_found)
+}
+
+/// Whether exactly the assertion fails whose fault is planted.
+async fn find(
+    programs: Programs,
+    assertion: &'static Assertion,
+    transaction_search: bool,
+    sound: Observed,
+) -> Result<bool, Failure> {
+    let sandbox = Sandbox::start(&programs, Some(assertion), transaction_search).await?;
+    let observed = observe(&sandbox.target, &[assertion.part], sound, &|_| ()).await?;
+    let report = Report::new(&sandbox.target.region, &observed);
+    let failed = report.failed();
+    let is_found = failed == [assertion.id];
+    println!("{} fault {}: failed {failed:?}", if is_found { "found" } else { "MISSED" }, assertion.id);
+    if !is_found {
+        print!("{}", report.markdown());
+    }
+    Ok(is_found)
 }

@@ -1,13 +1,78 @@
 //! Invokes the functions in every way that is compared, and collects what the caller, the log and X-Ray show of it.
 
-use crate::target::{Failure, Invoked, Target};
+use crate::{
+    acts::{ACTS, Act, Class, Shown},
+    hops::{self, Movements, Orders},
+    questions::{self, Question},
+    target::{Environment, Failure, Header, Invoked, Named, Target},
+};
+use futures_util::future::try_join_all;
 use lambda_lifecycle_sandbox::xray::{Document, Kind, Trace};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 
+/// The parts of a walk, each of which can be observed alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// On demand, with active tracing, sampled.
+    Traced,
+    /// The same, not sampled.
+    NotSampled,
+    /// On demand, under `PassThrough`, from callers without a trace header.
+    PassThrough,
+    /// On Managed Instances.
+    Managed,
+    /// Orders, their queue and their worker.
+    Orders,
+    /// Movements, their FIFO queue and their worker.
+    Movements,
+    /// Open questions.
+    Questions,
+}
+
+/// The environments.
+pub(crate) const ENVIRONMENTS: [Part; 4] = [Part::Traced, Part::NotSampled, Part::PassThrough, Part::Managed];
+
+/// All parts, in the order of the walk.
+pub(crate) const PARTS: [Part; 7] =
+    [Part::Traced, Part::NotSampled, Part::PassThrough, Part::Managed, Part::Orders, Part::Movements, Part::Questions];
+
+impl Part {
+    /// Whether functions of this class are in its environment.
+    pub(crate) fn has(self, class: Class) -> bool {
+        let in_every = matches!(class, Class::Plain | Class::Deadline | Class::CleanUp | Class::HungWork);
+        match self {
+            Self::Traced | Self::NotSampled => true,
+            Self::PassThrough => in_every || class == Class::Blocking,
+            Self::Managed => in_every,
+            Self::Orders | Self::Movements | Self::Questions => false,
+        }
+    }
+
+    /// The beginning of the names of its functions in the stack's outputs, if it has separate ones.
+    pub(crate) fn output(self) -> Option<&'static str> {
+        match self {
+            Self::Traced => Some("Outcomes"),
+            Self::PassThrough => Some("OutcomesPassThrough"),
+            Self::Managed => Some("OutcomesManaged"),
+            Self::NotSampled | Self::Orders | Self::Movements | Self::Questions => None,
+        }
+    }
+
+    /// The trace header of its callers.
+    pub(crate) fn header(self) -> Header {
+        match self {
+            Self::NotSampled => Header::NotSampled,
+            Self::PassThrough => Header::None,
+            _ => Header::Sampled,
+        }
+    }
+}
+
 /// One invocation, and all that is shown of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    pub(crate) function: String,
     pub(crate) invoked: Invoked,
     pub(crate) trace: Option<Trace>,
     /// The lines with its request id.
@@ -16,98 +81,115 @@ pub(crate) struct Seen {
     pub(crate) sent: Vec<Value>,
 }
 
-/// All that is compared.
-#[derive(Debug)]
+/// Invocations by their labels.
+pub(crate) type Acts = BTreeMap<&'static str, Seen>;
+
+/// All that is compared. A part that the stack does not have is `None`.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Observed {
-    /// The function's name, which is the name of its span.
-    pub(crate) outcomes: String,
-    pub(crate) acts: BTreeMap<&'static str, Seen>,
-    pub(crate) orders_url: String,
-    /// An order that is shipped, and one that fails at first.
-    pub(crate) good: Order,
-    pub(crate) late: Order,
-    /// The traces in which the worker shipped them.
-    pub(crate) worker_traces: Vec<Trace>,
+    pub(crate) environments: BTreeMap<Part, Acts>,
+    pub(crate) orders: Option<Orders>,
+    pub(crate) movements: Option<Movements>,
+    pub(crate) questions: Vec<Question>,
 }
 
-/// An order, its caller's view, and the worker's lines about its message.
-#[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) invoked: Invoked,
-    pub(crate) trace: Option<Trace>,
-    pub(crate) message_id: String,
-    pub(crate) lines: Vec<Value>,
-}
-
-/// `abort` comes first: the process that it ends makes the next invocation a cold start.
-const ACTS: [(&str, &str); 8] = [
-    ("abort", "abort"),
-    ("respond", "respond"),
-    ("fail", "fail"),
-    ("panic", "panic"),
-    ("respond_again", "respond"),
-    ("after_response", "after_response"),
-    ("billed", "billed"),
-    ("wait", "wait"),
-];
+/// Called with each step.
+pub(crate) type Progress<'a> = &'a (dyn Fn(&str) + Sync);
 
 impl Seen {
     /// The span of the invocation.
-    pub(crate) fn invocation(&self, function: &str) -> Option<&Arc<Document>> {
-        invocation(self.trace.as_ref()?, function)
+    pub(crate) fn invocation(&self) -> Option<&Arc<Document>> {
+        invocation(self.trace.as_ref()?, &self.function)
+    }
+
+    /// A line of the platform, as in `platform.report`.
+    pub(crate) fn platform(&self, kind: &str) -> Option<&Value> {
+        self.lines.iter().find(|line| line["type"] == kind)
+    }
+
+    /// The metrics that it wrote.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = &Value> {
+        self.lines.iter().filter(|line| line["_aws"].is_object())
     }
 }
 
-fn invocation<'a>(trace: &'a Trace, function: &str) -> Option<&'a Arc<Document>> {
+/// The span of the invocation of a function in a trace.
+pub(crate) fn invocation<'a>(trace: &'a Trace, function: &str) -> Option<&'a Arc<Document>> {
     trace.documents.iter().find(|document| document.kind == Kind::Subsegment && document.name == function)
 }
 
-pub(crate) async fn walk(target: &Target, progress: &(dyn Fn(&str) + Sync)) -> Result<Observed, Failure> {
-    let mut invoked = Vec::new();
-    for (label, act) in ACTS {
-        progress(&format!("invoking {}: {label}", target.outcomes.function));
-        let function = if act == "wait" { &target.deadline } else { &target.outcomes };
-        invoked.push((label, target.invoke(function, &json!({ "act": act })).await?));
-    }
-    progress("placing two orders");
-    let placed = [order(target, "tea").await?, order(target, "kettle").await?];
-
-    let mut acts = BTreeMap::new();
-    for (label, invoked) in invoked {
-        progress(&format!("reading log and trace: {label}"));
-        let function = if label == "wait" { &target.deadline } else { &target.outcomes };
-        let is_reported = |lines: &[Value]| lines.iter().any(|line| line["type"] == "platform.report");
-        let lines = target.lines(function, &invoked.request_id, is_reported).await?;
-        let printed = target.lines(function, &invoked.trace_id, |_| true).await?;
-        let mut sent = Vec::new();
-        for document in printed.into_iter().filter(|line| line["trace_id"] == invoked.trace_id.as_str() && line["id"].is_string())
-        {
-            flatten(document, &mut sent);
+/// Observes these parts of a stack, and leaves the others as they were.
+pub(crate) async fn walk(
+    target: &Target,
+    parts: &[Part],
+    observed: &mut Observed,
+    progress: Progress<'_>,
+) -> Result<(), Failure> {
+    for &part in parts {
+        match part {
+            Part::Orders => observed.orders = Some(hops::orders(target, progress).await?),
+            Part::Movements => observed.movements = hops::movements(target, progress).await?,
+            Part::Questions => observed.questions = questions::ask(target, observed, progress).await?,
+            part => {
+                if let Some(environment) = target.environments.iter().find(|environment| environment.part == part) {
+                    observed.environments.insert(part, acts(target, environment, progress).await?);
+                }
+            }
         }
-        let has_arrived = |trace: &Trace| {
-            let is_there = |document: &Value| document["id"].as_str().is_some_and(|id| trace.document(id).is_some());
-            invocation(trace, &function.function).is_some() && sent.iter().all(is_there)
-        };
-        let trace = target.trace(&invoked.trace_id, has_arrived).await?;
-        acts.insert(label, Seen { invoked, trace, lines, sent });
     }
+    Ok(())
+}
 
-    let mut orders = Vec::new();
-    for (invoked, message_id) in placed {
-        progress(&format!("following message {message_id}"));
-        let lines = target.lines(&target.worker, &message_id, |lines| lines.iter().any(is_shipped)).await?;
-        let trace = target.trace(&invoked.trace_id, |trace| invocation(trace, &target.api.function).is_some()).await?;
-        orders.push(Order { invoked, trace, message_id, lines });
+/// Does every act that the environment has a function for: one after the other in each function, and the functions at the same time.
+async fn acts(target: &Target, environment: &Environment, progress: Progress<'_>) -> Result<Acts, Failure> {
+    let mut of_function: BTreeMap<&str, (&Named, Vec<&Act>)> = BTreeMap::new();
+    for act in &ACTS {
+        if let Some(named) = environment.functions.get(&act.class) {
+            of_function.entry(&named.function).or_insert((named, Vec::new())).1.push(act);
+        }
     }
-    let (Some(late), Some(good)) = (orders.pop(), orders.pop()) else { unreachable!("two orders are placed") };
-    let mut worker_traces = Vec::new();
-    for line in good.lines.iter().chain(&late.lines).filter(|line| is_shipped(line)) {
-        let Some(id) = line["traceId"].as_str() else { continue };
-        let is_whole = |trace: &Trace| invocation(trace, &target.worker.function).is_some();
-        worker_traces.extend(target.trace(id, is_whole).await?);
+    let invoking = of_function.into_values().map(|(named, acts)| async move {
+        let mut invoked = Vec::new();
+        for act in acts {
+            progress(&format!("invoking {}: {}", named.function, act.label));
+            invoked.push((act, named, target.invoke(named, act.event, environment.part.header()).await?));
+        }
+        Ok::<_, Failure>(invoked)
+    });
+    let invoked = try_join_all(invoking).await?;
+    if environment.part == Part::NotSampled {
+        // Nothing should arrive, so there is nothing to wait for but the time in which it could.
+        tokio::time::sleep(6 * target.pause).await;
     }
-    let (outcomes, orders_url) = (target.outcomes.function.clone(), target.orders_url.clone());
-    Ok(Observed { outcomes, acts, orders_url, good, late, worker_traces })
+    let mut seen = Acts::new();
+    for (act, named, invoked) in invoked.into_iter().flatten() {
+        progress(&format!("reading log and trace: {}", act.label));
+        let seen_act = see(target, named, invoked, act.shown != Shown::Nothing).await?;
+        seen.insert(act.label, seen_act);
+    }
+    Ok(seen)
+}
+
+/// Reads what is shown of an invocation, which is waited for if it has begun.
+pub(crate) async fn see(target: &Target, named: &Named, invoked: Invoked, has_begun: bool) -> Result<Seen, Failure> {
+    let is_reported = |lines: &[Value]| !has_begun || lines.iter().any(|line| line["type"] == "platform.report");
+    let lines = target.lines(named, &invoked.request_id, is_reported).await?;
+    let mut seen = Seen { function: named.function.clone(), invoked, trace: None, lines, sent: Vec::new() };
+    let trace_id = seen.invoked.trace_id.clone();
+    let printed = target.lines(named, &trace_id, |_| true).await?;
+    for document in printed.into_iter().filter(|line| line["trace_id"] == trace_id.as_str() && line["id"].is_string()) {
+        flatten(document, &mut seen.sent);
+    }
+    let has_arrived = |trace: &Trace| {
+        let is_there = |document: &Value| document["id"].as_str().is_some_and(|id| trace.document(id).is_some());
+        invocation(trace, &named.function).is_some() && seen.sent.iter().all(is_there)
+    };
+    seen.trace = if seen.invoked.is_sampled && has_begun {
+        target.trace(&trace_id, has_arrived).await?
+    } else {
+        target.trace_now(&trace_id).await?
+    };
+    Ok(seen)
 }
 
 /// A document and those that are nested in it, each by itself.
@@ -116,25 +198,5 @@ fn flatten(mut document: Value, documents: &mut Vec<Value>) {
     documents.push(document);
     for document in nested.as_ref().and_then(Value::as_array).into_iter().flatten() {
         flatten(document.clone(), documents);
-    }
-}
-
-pub(crate) fn is_shipped(line: &Value) -> bool {
-    line["message"] == "order shipped"
-}
-
-/// Places an order as a function URL would.
-async fn order(target: &Target, sku: &str) -> Result<(Invoked, String), Failure> {
-    let body = json!({ "sku": sku, "quantity": 1, "card": "none" }).to_string();
-    let context = json!({ "http": { "method": "POST", "path": "/orders" }, "stage": "$default" });
-    let event = json!({
-        "version": "2.0", "rawPath": "/orders", "rawQueryString": "", "headers": { "content-type": "application/json" },
-        "requestContext": context, "body": body, "isBase64Encoded": false,
-    });
-    let invoked = target.invoke(&target.api, &event).await?;
-    let accepted: Value = serde_json::from_str(invoked.payload["body"].as_str().unwrap_or_default()).unwrap_or_default();
-    match accepted["message_id"].as_str() {
-        Some(id) => Ok((invoked, id.to_owned())),
-        None => Err(format!("{} did not accept the order: {}", target.api.function, invoked.payload).into()),
     }
 }

@@ -1,6 +1,6 @@
 //! X-Ray's HTTP API over a store: as much of it as a sender and a test need.
 
-use super::{Source, Trace, TraceStore};
+use super::{Source, Trace, TraceStore, graph};
 use axum::{
     Extension, Router,
     extract::{DefaultBodyLimit, State},
@@ -20,8 +20,8 @@ use std::{
 };
 use tokio::{net::TcpListener, task::AbortHandle};
 
-/// `PutTraceSegments`, `BatchGetTraces`, `GetTraceSummaries`, `StartTraceRetrieval` and `ListRetrievedTraces` over a [`TraceStore`], without TLS
-/// and signatures.
+/// `PutTraceSegments`, `BatchGetTraces`, `GetTraceSummaries`, `GetTraceGraph`, `StartTraceRetrieval`, `ListRetrievedTraces` and
+/// `GetRetrievedTracesGraph` over a [`TraceStore`], without TLS and signatures.
 ///
 /// An `aws-sdk-xray` client talks to it with [`endpoint`](Self::endpoint) as its `endpoint_url` and any credentials. It stops when dropped.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ impl Api {
             .route("/Traces", post(batch_get_traces).layer(Extension(Arc::clone(&office))))
             .route("/StartTraceRetrieval", post(start_trace_retrieval).layer(Extension(Arc::clone(&office))))
             .route("/ListRetrievedTraces", post(list_retrieved_traces).layer(Extension(Arc::clone(&office))))
+            .route("/TraceGraph", post(get_trace_graph).layer(Extension(Arc::clone(&office))))
+            .route("/GetRetrievedTracesGraph", post(get_retrieved_traces_graph).layer(Extension(Arc::clone(&office))))
             .route("/TraceSummaries", post(get_trace_summaries))
             // A call of 50 documents of 64 KB is larger than axum's own limit.
             .layer(DefaultBodyLimit::disable())
@@ -164,6 +166,37 @@ async fn list_retrieved_traces(
     let page: Vec<&Value> = spans.iter().skip(from).take(SPANS).collect();
     let next = Some(from + SPANS).filter(|next| *next < spans.len()).map(|next| next.to_string());
     answer(StatusCode::OK, &json!({"RetrievalStatus": "COMPLETE", "TraceFormat": "XRAY", "Traces": page, "NextToken": next}))
+}
+
+async fn get_trace_graph(State(store): State<TraceStore>, Extension(office): Extension<Arc<Office>>, body: Bytes) -> Response {
+    let ids = match list(&body, "TraceIds") {
+        Ok(ids) if office.transaction_search.load(Ordering::Relaxed) => ids.into_iter().take(0).collect(),
+        Ok(ids) => ids,
+        Err(message) => return invalid(&message),
+    };
+    let traces: Vec<Trace> = ids.iter().filter_map(|id| store.trace(id)).collect();
+    answer(StatusCode::OK, &json!({"Services": graph::services(&traces)}))
+}
+
+/// The first call finds the retrieval running.
+async fn get_retrieved_traces_graph(
+    State(store): State<TraceStore>,
+    Extension(office): Extension<Arc<Office>>,
+    body: Bytes,
+) -> Response {
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let token = request["RetrievalToken"].as_str().and_then(|token| token.parse::<usize>().ok());
+    let mut retrievals = office.retrievals.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((ids, asked)) = token.and_then(|token| retrievals.get_mut(token)) else {
+        return invalid("there is no such RetrievalToken");
+    };
+    if !std::mem::replace(asked, true) {
+        return answer(StatusCode::OK, &json!({"RetrievalStatus": "RUNNING", "Services": []}));
+    }
+    let traces: Vec<Trace> = ids.iter().filter_map(|id| store.trace(id)).collect();
+    let services: Vec<Value> =
+        graph::services(&traces).into_iter().map(|service| json!({"Service": service, "Links": []})).collect();
+    answer(StatusCode::OK, &json!({"RetrievalStatus": "COMPLETE", "Services": services}))
 }
 
 fn whole(trace: &Trace) -> Value {

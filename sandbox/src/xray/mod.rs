@@ -9,6 +9,7 @@ mod daemon;
 mod document;
 mod drops;
 mod forward;
+mod graph;
 mod json;
 mod otlp;
 mod outage;
