@@ -151,7 +151,7 @@ async fn initialize(mode: &str) -> Result<(), Error> {
     }
 }
 
-#[allow(clippy::manual_async_fn, reason = "one panic is in the making of the future")]
+#[allow(clippy::manual_async_fn, clippy::needless_pass_by_value, reason = "one panic is in the making of the future")]
 fn end(event: LambdaEvent<Event>) -> impl Future<Output = Result<Response, Error>> + Send {
     let act = event.payload.act;
     assert!(act != Act::PanicInConstructor || is_planted("panic-in-constructor"), "panicked as asked");
