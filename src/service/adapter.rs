@@ -6,10 +6,12 @@ use crate::{
     notice::{self, Data, Warning},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderValue, Uri, header::HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::HOST};
 use lambda_http::{Body, request::LambdaRequest};
 use lambda_runtime::LambdaEvent;
+use serde::Serialize;
 use std::{
+    collections::HashMap,
     fmt,
     task::{Context, Poll},
 };
@@ -25,7 +27,8 @@ type Inner<S> = lambda_http::Adapter<'static, http::Response<Body>, HttpService<
 /// and responses into the gateway's format.
 ///
 /// lambda_http rejects some requests whose meaning is clear, so they are corrected first. Characters that are not allowed in a
-/// query are percent-encoded, and of a list in `X-Forwarded-Proto` the first entry is used. Any other invalid host, path or
+/// query are percent-encoded, and of a list in `X-Forwarded-Proto` the first entry is used. All values of a repeated header are kept. A query
+/// parameter with an empty list of values is left out. Any other invalid host, path or
 /// base64 body gets the status 400.
 pub struct HttpAdapter<S> {
     inner: Inner<S>,
@@ -77,6 +80,8 @@ where
 /// Corrects an event so that it can become a request. Returns false if that is not possible. The event is then blank, and this is
 /// logged.
 pub(super) fn mend(event: &mut LambdaRequest) -> bool {
+    mend_queries(event);
+    keep_repeated_headers(event);
     if let Some(mut parts) = Parts::of(event)
         && let Err(invalid) = parts.mend()
     {
@@ -85,6 +90,59 @@ pub(super) fn mend(event: &mut LambdaRequest) -> bool {
         return false;
     }
     true
+}
+
+/// lambda_http panics for a query parameter whose list of values is empty. Such a parameter has no value, so it is left out.
+fn mend_queries(event: &mut LambdaRequest) {
+    match event {
+        LambdaRequest::ApiGatewayV1(event) => {
+            without_empty_lists(&mut event.query_string_parameters);
+            without_empty_lists(&mut event.multi_value_query_string_parameters);
+        }
+        LambdaRequest::Alb(event) => {
+            without_empty_lists(&mut event.query_string_parameters);
+            without_empty_lists(&mut event.multi_value_query_string_parameters);
+        }
+        LambdaRequest::WebSocket(event) => {
+            without_empty_lists(&mut event.query_string_parameters);
+            without_empty_lists(&mut event.multi_value_query_string_parameters);
+        }
+        LambdaRequest::VpcLatticeV2(event) => without_empty_lists(&mut event.query_string_parameters),
+        // Its parameters are in the query itself.
+        _ => {}
+    }
+}
+
+/// lambda_http lets the one value in `headers` replace all of a repeated header in `multiValueHeaders`.
+fn keep_repeated_headers(event: &mut LambdaRequest) {
+    let (headers, multiple) = match event {
+        LambdaRequest::ApiGatewayV1(event) => (&mut event.headers, &event.multi_value_headers),
+        LambdaRequest::Alb(event) => (&mut event.headers, &event.multi_value_headers),
+        LambdaRequest::WebSocket(event) => (&mut event.headers, &event.multi_value_headers),
+        _ => return,
+    };
+    if multiple.len() == multiple.keys_len() {
+        return;
+    }
+    // The URI is made of these two, which only `headers` is asked for.
+    let of_uri = |name: &HeaderName| *name == HOST || name == "x-forwarded-proto";
+    for name in multiple.keys().filter(|name| !of_uri(name)) {
+        if multiple.get_all(name).iter().nth(1).is_some() {
+            headers.remove(name);
+        }
+    }
+}
+
+/// The type of the map belongs to a crate that is not a dependency, and its iterator is what panics.
+fn without_empty_lists<M: Serialize + From<HashMap<String, Vec<String>>>>(parameters: &mut M) {
+    let Ok(text) = serde_json::to_string(parameters) else { return };
+    // Values with brackets are looked at for nothing.
+    if text.contains("[]")
+        && let Ok(mut lists) = serde_json::from_str::<HashMap<String, Vec<String>>>(&text)
+    {
+        lists.retain(|_, values| !values.is_empty());
+        *parameters = lists.into();
+    }
 }
 
 /// The parts of an event that become the request's URI and body.
