@@ -53,8 +53,10 @@ pub struct Notification<T> {
     /// The published message.
     pub message: T,
     /// The id that SNS gave it.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub message_id: String,
     /// The topic.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub topic_arn: String,
     /// The subject, if it was published with one.
     #[serde(default)]

@@ -16,6 +16,24 @@ impl Annotations {
     }
 }
 
+/// Writes `annotate` for a record with the field `annotations`.
+#[cfg(any(feature = "kinesis", feature = "dynamodb", feature = "kafka"))]
+macro_rules! annotate {
+    ($record:ident, $what:literal) => {
+        impl<T> $record<T> {
+            #[doc = concat!("Adds an annotation to the span of this ", $what, ", which X-Ray indexes. [`Invocation::annotate`] adds one to the")]
+            /// invocation's.
+            ///
+            #[doc = concat!("A ", $what, " beyond the batch's [`span_budget`](crate::batch::Batch::span_budget) has no span to annotate.")]
+            pub fn annotate(&self, key: &str, value: impl Into<crate::AnnotationValue>) {
+                self.annotations.annotate(key, value.into());
+            }
+        }
+    };
+}
+#[cfg(any(feature = "kinesis", feature = "dynamodb", feature = "kafka"))]
+pub(crate) use annotate;
+
 impl fmt::Debug for Annotations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Annotations").finish_non_exhaustive()

@@ -52,6 +52,8 @@ mod span;
 mod tests;
 
 pub(crate) use annotations::Annotations;
+#[cfg(any(feature = "kinesis", feature = "dynamodb", feature = "kafka"))]
+pub(crate) use annotations::annotate;
 pub use dead_letter::DeadLetter;
 pub use failure::{FailedRecord, Failure};
 pub use permanent::{Permanent, permanent};

@@ -1,8 +1,8 @@
 //! Lambda's event for a batch of changes of a table.
 
 use crate::{
-    AnnotationValue, Invocation,
-    batch::Annotations,
+    Invocation,
+    batch::{Annotations, annotate},
     decode,
     lenient::{Field, Number, Shape, Text},
     stream::{StreamEvent, Window, age},
@@ -50,7 +50,7 @@ impl fmt::Debug for Image {
     }
 }
 
-/// The attributes of an item are not those of the type.
+/// The attributes of an item do not fit the type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UndecodableImage(String);
@@ -60,7 +60,7 @@ pub struct UndecodableImage(String);
 /// A field that is missing or null is empty. So is one of another type than DynamoDB's, but then its record fails, with the name of the field.
 #[derive(Clone, Debug, Default)]
 pub struct DynamoDbRecord {
-    /// The place of the record in its shard. It names the record in the response.
+    /// The position of the record in its shard. It names the record in the response.
     pub sequence_number: String,
     /// `INSERT`, `MODIFY` or `REMOVE`.
     pub event_name: String,
@@ -72,13 +72,13 @@ pub struct DynamoDbRecord {
     pub old_image: Option<Image>,
     /// When it was changed, in seconds since 1970.
     pub approximate_creation_date_time: Option<f64>,
-    /// `dynamodb.amazonaws.com` where the time to live of the item was over; else nothing.
+    /// `dynamodb.amazonaws.com` if DynamoDB removed the item because its time to live was over. Otherwise empty.
     pub principal_id: String,
     /// The ARN of the stream.
     pub event_source_arn: String,
     /// A field with an invalid value.
     pub(super) wrong: Option<&'static str>,
-    /// The window that it counts to.
+    /// The tumbling window of the batch.
     pub(super) window: Option<Window>,
 }
 
@@ -177,13 +177,13 @@ impl DynamoDbRecord {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeKind {
-    /// It is new.
+    /// The item is new.
     Insert,
-    /// Its attributes are others.
+    /// Its attributes have changed.
     Modify,
-    /// It is gone, deleted or expired.
+    /// The item was deleted or has expired.
     Remove,
-    /// Something that this version does not know.
+    /// A kind that this version does not know.
     #[default]
     Other,
 }
@@ -207,15 +207,15 @@ pub struct Change<T> {
     pub kind: ChangeKind,
     /// The primary key of the item.
     pub keys: Image,
-    /// The item after the change, where the stream has it.
+    /// The item after the change, if the stream's view includes it.
     pub new_image: Option<T>,
-    /// The item before the change, where the stream has it.
+    /// The item before the change, if the stream's view includes it.
     pub old_image: Option<T>,
     /// The place of the change in its shard.
     pub sequence_number: String,
     /// The table.
     pub table: String,
-    /// True where DynamoDB removed the item because its time to live was over.
+    /// True if DynamoDB removed the item because its time to live was over.
     pub expired: bool,
     /// The time since the change, if the event reports it.
     pub age: Option<Duration>,
@@ -226,14 +226,9 @@ pub struct Change<T> {
     pub(super) annotations: Annotations,
 }
 
-impl<T> Change<T> {
-    /// Adds an annotation to the span of this change, which X-Ray indexes. [`Invocation::annotate`] adds one to the invocation's.
-    ///
-    /// A change beyond the batch's [`span_budget`](crate::batch::Batch::span_budget) has no span to annotate.
-    pub fn annotate(&self, key: &str, value: impl Into<AnnotationValue>) {
-        self.annotations.annotate(key, value.into());
-    }
+annotate!(Change, "change");
 
+impl<T> Change<T> {
     /// A change for a unit test of a handler: without an age and a window. `keys` is in the JSON of DynamoDB.
     pub fn new(
         kind: ChangeKind,

@@ -1,8 +1,8 @@
 //! Lambda's event for a batch of records of topics, and the response that it expects.
 
 use crate::{
-    AnnotationValue, Invocation,
-    batch::Annotations,
+    Invocation,
+    batch::{Annotations, annotate},
     lenient::{Byte, Field, Integer, Shape},
 };
 use serde::{
@@ -171,7 +171,7 @@ impl Shape for Header {
 }
 
 impl KafkaRecord {
-    /// The first header with this name, where it is text.
+    /// The first header with this name, if its value is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
         std::str::from_utf8(value).ok()
@@ -205,14 +205,9 @@ pub struct Record<T> {
     pub(super) annotations: Annotations,
 }
 
-impl<T> Record<T> {
-    /// Adds an annotation to the span of this record, which X-Ray indexes. [`Invocation::annotate`] adds one to the invocation's.
-    ///
-    /// A record beyond the batch's [`span_budget`](crate::batch::Batch::span_budget) has no span to annotate.
-    pub fn annotate(&self, key: &str, value: impl Into<AnnotationValue>) {
-        self.annotations.annotate(key, value.into());
-    }
+annotate!(Record, "record");
 
+impl<T> Record<T> {
     /// A record for a unit test of a handler: without a key, headers and a timestamp.
     pub fn new(topic: impl Into<String>, partition: i64, offset: i64, value: T) -> Self {
         Self {
@@ -228,7 +223,7 @@ impl<T> Record<T> {
         }
     }
 
-    /// The first header with this name, where it is text.
+    /// The first header with this name, if its value is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
         std::str::from_utf8(value).ok()

@@ -15,6 +15,7 @@ use opentelemetry::KeyValue;
 use serde::de::DeserializeOwned;
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -154,6 +155,16 @@ impl<T: 'static> Source for Kafka<T> {
         let settings = &invocation.shared().settings;
         let has_w3c = settings.propagators().has_w3c();
         has_w3c.then(|| Producer::read(settings, None, &Fields::from_names(|name| record.header(name)))).flatten()
+    }
+
+    fn correlation(&self, invocation: &Invocation, record: &KafkaRecord) -> Option<Arc<str>> {
+        let place = invocation.shared().settings.correlation_id.as_ref()?;
+        let header = |name: &str| {
+            let (_, value) = record.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+            std::str::from_utf8(value).ok()
+        };
+        let value = || STANDARD.decode(record.value.as_deref().unwrap_or_default()).unwrap_or_default().into();
+        place.of_message(header, "", value)
     }
 
     fn is_intact(record: &KafkaRecord) -> bool {

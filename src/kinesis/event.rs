@@ -1,8 +1,8 @@
 //! Lambda's event for a batch of records of a stream.
 
 use crate::{
-    AnnotationValue, Invocation,
-    batch::Annotations,
+    Invocation,
+    batch::{Annotations, annotate},
     lenient::{Field, Number, Shape},
     stream::{StreamEvent, Window, age},
 };
@@ -32,7 +32,7 @@ pub struct KinesisRecord {
     pub event_source_arn: String,
     /// A field with an invalid value.
     pub(super) wrong: Option<&'static str>,
-    /// The window that it counts to.
+    /// The tumbling window of the batch.
     pub(super) window: Option<Window>,
 }
 
@@ -141,14 +141,9 @@ pub struct Record<T> {
     pub(super) annotations: Annotations,
 }
 
-impl<T> Record<T> {
-    /// Adds an annotation to the span of this record, which X-Ray indexes. [`Invocation::annotate`] adds one to the invocation's.
-    ///
-    /// A record beyond the batch's [`span_budget`](crate::batch::Batch::span_budget) has no span to annotate.
-    pub fn annotate(&self, key: &str, value: impl Into<AnnotationValue>) {
-        self.annotations.annotate(key, value.into());
-    }
+annotate!(Record, "record");
 
+impl<T> Record<T> {
     /// A record for a unit test of a handler: without an age and a window.
     pub fn new(partition_key: impl Into<String>, sequence_number: impl Into<String>, data: T) -> Self {
         Self {

@@ -13,6 +13,7 @@ use opentelemetry::KeyValue;
 use serde::de::DeserializeOwned;
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -133,6 +134,11 @@ impl<T: 'static> Source for Kinesis<T> {
 
     fn age(record: &KinesisRecord, now: SystemTime) -> Option<Duration> {
         record.age(now)
+    }
+
+    fn correlation(&self, invocation: &Invocation, record: &KinesisRecord) -> Option<Arc<str>> {
+        let place = invocation.shared().settings.correlation_id.as_ref()?;
+        place.of_message(|_| None, "", || STANDARD.decode(&record.data).unwrap_or_default().into())
     }
 
     fn is_intact(record: &KinesisRecord) -> bool {

@@ -35,9 +35,9 @@ pub enum CorrelationId {
     EventBridge,
     /// For each message of SQS the attribute `x-correlation-id`, or else the message's id. `sqs` in the variable.
     Sqs,
-    /// A header of HTTP requests or an attribute of messages, in any case, or else `x-correlation-id`. `header:NAME` in the variable.
+    /// A header of HTTP requests or of records of Kafka, or an attribute of messages, in any case, or else `x-correlation-id`. `header:NAME` in the variable.
     Header(Cow<'static, str>),
-    /// What a function finds in an event, or in the body of a message of SQS.
+    /// What a function finds in an event, in the body of a message of SQS, or in the value of a record of Kafka or Kinesis.
     Custom(Custom),
 }
 
@@ -74,12 +74,13 @@ impl CorrelationId {
     /// Values of the variable.
     pub(crate) const EXPECTED: &str = "api_gateway, load_balancer, event_bridge, sqs or header:NAME";
 
-    /// A header of HTTP requests, or an attribute of messages.
+    /// A header of HTTP requests or of records of Kafka, or an attribute of messages.
     pub fn header(name: impl Into<Cow<'static, str>>) -> Self {
         Self::Header(name.into())
     }
 
-    /// A function that finds the id in the event as Lambda sent it, or in the body of a message of SQS.
+    /// A function that finds the id in the event as Lambda sent it, in the body of a message of SQS, or in the value of a record of Kafka or
+    /// Kinesis.
     ///
     /// It runs before the handler, so it should be quick. If it panics, there is no id.
     pub fn custom(find: impl Fn(&[u8]) -> Option<String> + Send + Sync + 'static) -> Self {
@@ -115,12 +116,12 @@ impl CorrelationId {
     }
 
     /// The id of a message. `None` if it is the invocation's.
-    #[cfg(feature = "sqs")]
+    #[cfg(feature = "_batch")]
     pub(crate) fn of_message<'m>(
         &self,
         attribute: impl Fn(&str) -> Option<&'m str>,
         message_id: &str,
-        body: &str,
+        body: impl FnOnce() -> Cow<'m, [u8]>,
     ) -> Option<Arc<str>> {
         let name = match self {
             Self::Header(name) => name,
@@ -130,7 +131,7 @@ impl CorrelationId {
         attribute.or_else(|| match self {
             Self::Sqs => valid(message_id),
             // A rule may have sent the event to the queue.
-            Self::EventBridge | Self::Custom(_) => self.of_invocation(body.as_bytes(), None),
+            Self::EventBridge | Self::Custom(_) => self.of_invocation(&body(), None),
             Self::ApiGateway | Self::LoadBalancer | Self::Header(_) => None,
         })
     }
@@ -208,9 +209,9 @@ mod tests {
     #[test]
     fn a_message_has_its_own() {
         let event = r#"{"id":"e-1","detail-type":"placed"}"#;
-        let find = |preset: &CorrelationId, sent: bool, body| {
+        let find = |preset: &CorrelationId, sent: bool, body: &str| {
             let attribute = |name: &str| if sent { (name == X_CORRELATION_ID).then_some("sent") } else { None };
-            preset.of_message(attribute, "m-1", body).map(|id| id.to_string())
+            preset.of_message(attribute, "m-1", || body.as_bytes().into()).map(|id| id.to_string())
         };
         assert_eq!(find(&CorrelationId::Sqs, false, "").as_deref(), Some("m-1"));
         assert_eq!(find(&CorrelationId::Sqs, true, "").as_deref(), Some("sent"));

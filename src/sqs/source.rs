@@ -191,7 +191,7 @@ impl<T: 'static> Source for Sqs<T> {
             _ => (&record.body, None),
         };
         let attribute = |name: &str| record.attribute(name).or_else(|| around?.attribute(name));
-        place.of_message(attribute, &record.message_id, body)
+        place.of_message(attribute, &record.message_id, || body.as_bytes().into())
     }
 
     fn is_intact(record: &SqsRecord) -> bool {

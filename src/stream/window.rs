@@ -76,7 +76,7 @@ impl Window {
         self.0.is_final
     }
 
-    /// True where Lambda ended the window before its time, because its state became too large.
+    /// True if Lambda ended the window before its time, because its state became too large.
     pub fn is_terminated_early(&self) -> bool {
         self.0.is_terminated_early
     }
