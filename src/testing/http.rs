@@ -1,7 +1,7 @@
 //! HTTP services in an invocation under test.
 
 use super::TestInvocation;
-use crate::service::{HttpAdapter, HttpLayer};
+use crate::service::{HttpAdapter, HttpLayer, HttpStreamAdapter};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{
@@ -57,13 +57,48 @@ impl TestInvocation {
         #[cfg(feature = "axum")]
         let service = crate::service::with_route(service);
         let service = HttpLayer::of(Arc::clone(self.invocation.shared())).layer(service);
-        let answer = self.call(HttpAdapter::new(service), request.into().0).await?;
-        let malformed = || Diagnostic {
-            error_type: "Lifecycle.TestResponse".to_owned(),
-            error_message: "the response is not one that a gateway takes".to_owned(),
-        };
-        serde_json::from_value(answer).ok().and_then(Answer::into_response).ok_or_else(malformed)
+        read(self.call(HttpAdapter::new(service), request.into().0).await?)
     }
+
+    /// Has a whole HTTP service respond to a request: the service that [`Lifecycle::serve_streaming`](crate::Lifecycle::serve_streaming) takes.
+    ///
+    /// The body is read to its end. Bytes of it that are not UTF-8 are replaced.
+    ///
+    /// ```
+    /// use http::Request;
+    /// # #[cfg(feature = "axum")] {
+    /// use axum::{Router, routing::get};
+    /// use lambda_lifecycle::Invocation;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// let app = Router::new().route("/rows", get(async || "1;2;3"));
+    /// let request = Request::get("/rows").body("").unwrap();
+    /// let response = Invocation::test().begin().serve_streaming(app, request).await.unwrap();
+    /// assert_eq!((response.status().as_u16(), &response.body()[..]), (200, &b"1;2;3"[..]));
+    /// # }); }
+    /// ```
+    ///
+    /// # Errors
+    /// What Lambda would get as the error of the invocation, also when the body fails.
+    pub async fn serve_streaming<S, B>(&self, service: S, request: impl Into<HttpEvent>) -> Result<Response<Bytes>, Diagnostic>
+    where
+        S: Service<lambda_http::Request, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<Diagnostic> + Debug + Send + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data: Into<Bytes>, Error: Into<lambda_runtime::Error>> + Unpin + Send + 'static,
+    {
+        #[cfg(feature = "axum")]
+        let service = crate::service::with_route(service);
+        read(self.call(HttpStreamAdapter::new(service), request.into().0).await?)
+    }
+}
+
+fn read(answer: Value) -> Result<Response<Bytes>, Diagnostic> {
+    let malformed = || Diagnostic {
+        error_type: "Lifecycle.TestResponse".to_owned(),
+        error_message: "the response is not one that a gateway takes".to_owned(),
+    };
+    serde_json::from_value(answer).ok().and_then(Answer::into_response).ok_or_else(malformed)
 }
 
 /// The event of an HTTP request, for [`TestInvocation::serve`].
@@ -150,7 +185,14 @@ impl Answer {
         let mut response = Response::new(body);
         *response.status_mut() = StatusCode::from_u16(self.status_code).ok()?;
         let single = self.headers.iter().filter(|(name, _)| !self.multi_value_headers.contains_key(*name));
-        let single = single.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+        // The head of a streamed response has repeated fields as a list.
+        let values = |value: &'_ Value| match value {
+            Value::Array(values) => values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect(),
+            value => value.as_str().map(str::to_owned).into_iter().collect::<Vec<_>>(),
+        };
+        let single: Vec<(&str, String)> =
+            single.flat_map(|(name, value)| values(value).into_iter().map(|value| (name.as_str(), value))).collect();
+        let single = single.iter().map(|(name, value)| (*name, value.as_str()));
         let multiple =
             self.multi_value_headers.iter().flat_map(|(name, values)| values.iter().map(|value| (name.as_str(), value.as_str())));
         let cookies = self.cookies.iter().map(|cookie| (SET_COOKIE.as_str(), cookie.as_str()));

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | a function that the handler calls | [`TestInvocation::run`] |
 //! | a whole service with an event as JSON, such as `sqs::batch(..)` | [`TestInvocation::call`] |
-//! | an HTTP service (feature `http`) | `TestInvocation::serve` |
+//! | an HTTP service (feature `http`) | `TestInvocation::serve`, or `serve_streaming` |
 //! | the work after the response | [`TestInvocation::respond`], after one of these |
 //!
 //! ```
