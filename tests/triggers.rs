@@ -1,8 +1,16 @@
-//! Which service made an event: the public examples of `aws_lambda_events`, and events that say one thing and are another.
+//! Which service made an event: the public examples of `aws_lambda_events`, events that say one thing and are another, and examples of
+//! which one record is broken.
 
-use lambda_lifecycle::Trigger;
+use lambda_lifecycle::{Error, Invocation, Trigger, dynamodb, kafka, kinesis, sns, sqs, testing::TestInvocation};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    future::Future,
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 /// The prefixes of the examples' names, after `example-`. The first match counts.
 const EXAMPLES: [(&str, Trigger); 69] = [
@@ -240,5 +248,168 @@ fn text_that_is_no_json_has_some_label() {
     }
     for bracket in ["[", "{\"a\":", "[{\"a\":", "]", "}", "\"", "\\", "{\"\\"] {
         Trigger::recognize(bracket.repeat(100_000).as_bytes());
+    }
+}
+
+/// How many odd forms there are. The first one is null.
+const ODD: usize = 9;
+
+/// The odd forms, and every field of a record in each of them, one at a time.
+fn broken(record: &Value) -> Vec<Value> {
+    fn places(value: &Value, place: &str, found: &mut Vec<String>) {
+        let below: Vec<(String, &Value)> = match value {
+            Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), value)).collect(),
+            Value::Array(items) => items.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+            _ => return,
+        };
+        for (key, value) in below {
+            let place = format!("{place}/{}", key.replace('~', "~0").replace('/', "~1"));
+            places(value, &place, found);
+            found.push(place);
+        }
+    }
+    let mut found = Vec::new();
+    places(record, "", &mut found);
+    let odd = [
+        json!(null),
+        json!(""),
+        json!("ü\u{0}"),
+        json!(-1.5),
+        json!(1e300),
+        json!(true),
+        json!([]),
+        json!([null]),
+        json!({ "": {} }),
+    ];
+    let mut records: Vec<Value> = odd.to_vec();
+    for place in found {
+        for value in &odd {
+            let mut changed = record.clone();
+            *changed.pointer_mut(&place).unwrap() = value.clone();
+            records.push(changed);
+        }
+    }
+    records
+}
+
+/// The first record of a public example.
+fn example(name: &str) -> Value {
+    let (_, event) = examples().into_iter().find(|(example, _)| example == name).unwrap();
+    let event: Value = serde_json::from_slice(&event).unwrap();
+    event["Records"][0].clone()
+}
+
+type Seen = Arc<Mutex<Vec<String>>>;
+
+/// The response, and the ids that the handler saw.
+async fn respond<F>(call: impl FnOnce(TestInvocation, Seen) -> F) -> (Value, Vec<String>)
+where
+    F: Future<Output = Result<Value, lambda_runtime::Diagnostic>>,
+{
+    let seen = Seen::default();
+    let response = call(Invocation::test().begin(), Arc::clone(&seen)).await;
+    let response = response.unwrap_or_else(|error| json!({ "error": error.error_type }));
+    let seen = seen.lock().unwrap().clone();
+    (response, seen)
+}
+
+#[tokio::test]
+async fn a_broken_message_of_sqs_affects_only_itself() {
+    let record = example("example-sqs-event");
+    // A response cannot name a message without an id, and SQS deletes what is not named.
+    for broken in broken(&record).into_iter().filter(|record| record["messageId"].as_str().is_some_and(|id| !id.is_empty())) {
+        let mut sound = record.clone();
+        sound["messageId"] = json!("sound");
+        let event = json!({ "Records": [broken, sound] });
+        let (response, seen) = respond(async |test, seen: Seen| {
+            let handler = async |seen: Seen, message: sqs::Message<String>| {
+                seen.lock().unwrap().push(message.id);
+                Ok::<_, Error>(())
+            };
+            test.call(sqs::batch_raw(handler).with_state(seen), &event).await
+        })
+        .await;
+        assert!(seen.contains(&"sound".to_owned()) && response["batchItemFailures"].is_array(), "{event}: {response} {seen:?}");
+        assert!(!response.to_string().contains("\"sound\""), "{event}: {response}");
+    }
+}
+
+/// A stream is handled in order, so the record before the broken one is the sound one. The same holds for both kinds of streams.
+#[tokio::test]
+async fn a_broken_record_of_a_stream_affects_only_itself() {
+    let record = example("example-kinesis-event");
+    for broken in broken(&record) {
+        let mut sound = record.clone();
+        sound["kinesis"]["sequenceNumber"] = json!("sound");
+        let event = json!({ "Records": [sound, broken] });
+        let (response, seen) = respond(async |test, seen: Seen| {
+            let handler = async |seen: Seen, record: kinesis::Record<Vec<u8>>| {
+                seen.lock().unwrap().push(record.sequence_number);
+                Ok::<_, Error>(())
+            };
+            test.call(kinesis::batch_raw(handler).with_state(seen), &event).await
+        })
+        .await;
+        assert!(seen.contains(&"sound".to_owned()) && response["batchItemFailures"].is_array(), "{event}: {response} {seen:?}");
+    }
+    let record = example("example-dynamodb-event");
+    for broken in broken(&record) {
+        let mut sound = record.clone();
+        sound["dynamodb"]["SequenceNumber"] = json!("sound");
+        let event = json!({ "Records": [sound, broken] });
+        let (response, seen) = respond(async |test, seen: Seen| {
+            let handler = async |seen: Seen, change: dynamodb::Change<IgnoredAny>| {
+                seen.lock().unwrap().push(change.sequence_number);
+                Ok::<_, Error>(())
+            };
+            test.call(dynamodb::batch(handler).with_state(seen), &event).await
+        })
+        .await;
+        assert!(seen.contains(&"sound".to_owned()) && response["batchItemFailures"].is_array(), "{event}: {response} {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_record_of_kafka_affects_only_its_partition() {
+    let record = json!({
+        "topic": "payments", "partition": 0, "offset": 7, "timestamp": 1_545_084_650_987_u64, "timestampType": "CREATE_TIME",
+        "key": "aw==", "value": "e30=", "headers": [{ "h": [104, -61] }],
+    });
+    for broken in broken(&record) {
+        let mut sound = record.clone();
+        (sound["partition"], sound["offset"]) = (json!(1), json!(8));
+        let event = json!({
+            "eventSource": "aws:kafka", "bootstrapServers": "b", "eventSourceArn": "arn:aws:kafka:eu-west-1:1:cluster/c/1",
+            "records": { "payments-0": [broken], "payments-1": [sound] },
+        });
+        let (response, seen) = respond(async |test, seen: Seen| {
+            let handler = async |seen: Seen, record: kafka::Record<Option<Vec<u8>>>| {
+                seen.lock().unwrap().push(record.offset.to_string());
+                Ok::<_, Error>(())
+            };
+            test.call(kafka::batch_raw(handler).partial_responses().with_state(seen), &event).await
+        })
+        .await;
+        assert!(seen.contains(&"8".to_owned()), "{event}: {response} {seen:?}");
+        assert!(!response.to_string().contains("payments-1"), "{event}: {response}");
+    }
+}
+
+/// SNS sends one notification at a time.
+#[tokio::test]
+async fn a_notification_is_handled_where_any_field_beside_its_message_is_null() {
+    let record = example("example-sns-event");
+    for broken in broken(&record).into_iter().skip(ODD).step_by(ODD) {
+        let event = json!({ "Records": [broken.clone()] });
+        let (response, seen) = respond(async |test, seen: Seen| {
+            let handler = async |seen: Seen, notification: sns::Notification<String>| {
+                seen.lock().unwrap().push(notification.message);
+                Ok::<_, Error>(())
+            };
+            test.call(sns::notifications_raw(handler).with_state(seen), &event).await
+        })
+        .await;
+        let without = broken["Sns"].is_null() || broken["Sns"]["Message"].is_null();
+        assert!(without || seen.len() == 1, "{event}: {response} {seen:?}");
     }
 }

@@ -83,15 +83,28 @@ pub enum Failure {
         /// The function's memory.
         memory_mb: u32,
     },
+    /// All workers of a function on Managed Instances were busy, so it was not invoked: 429 and `TooManyRequestsException` to the caller.
+    #[error("TooManyRequestsException: Rate Exceeded. ({})", Failure::THROTTLE_REASON)]
+    Throttled,
     /// The response was larger than 6 MB (413 to the runtime).
     #[error("Response payload size exceeded maximum allowed payload size (6291556 bytes).")]
     TooLarge,
 }
 
+impl Failure {
+    /// `Reason` of the exception: of those in AWS's API reference, the one about invocations at the same time.
+    pub(crate) const THROTTLE_REASON: &'static str = "ConcurrentInvocationLimitExceeded";
+}
+
 /// Whatever can run an event: a function of the sandbox, or a stand-in for one in a test.
 pub trait Invoke: Send + Sync + 'static {
-    /// Runs one event and returns its result. Waits while the function is busy.
+    /// Runs one event and returns its result. Waits while the function is busy, unless the function rejects events then.
     fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>>;
+
+    /// Waits until a function that rejected an event with [`Failure::Throttled`] may have room. Ends at once by default.
+    fn wait_for_room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::task::yield_now())
+    }
 
     /// Runs one event and returns its result. Passes on the parts that the function streams in the meantime.
     ///
@@ -112,11 +125,28 @@ impl<T: Invoke + ?Sized> Invoke for std::sync::Arc<T> {
         (**self).invoke(event)
     }
 
+    fn wait_for_room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        (**self).wait_for_room()
+    }
+
     fn invoke_streaming(
         &self,
         event: Event,
         stream: mpsc::Sender<StreamPart>,
     ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
         (**self).invoke_streaming(event, stream)
+    }
+}
+
+/// Runs one event for a service that tries again where the function is throttled: asynchronous invocations and event source mappings.
+///
+/// Lambda does so with a back-off. Here the next attempt is made when the function has room.
+pub(crate) async fn invoke_until_accepted(function: &dyn Invoke, event: Event) -> Answer {
+    loop {
+        let answer = function.invoke(event.clone()).await;
+        if answer.result != Err(Failure::Throttled) {
+            return answer;
+        }
+        function.wait_for_room().await;
     }
 }

@@ -5,6 +5,7 @@
 use crate::{
     Event, Invoke,
     ids::new_request_id,
+    invoke_until_accepted,
     sns::iso_8601,
     sqs::{ACCOUNT, Queue, REGION},
 };
@@ -131,7 +132,7 @@ async fn deliver(targets: &Targets, event: &Value, trace_header: Option<&str>) {
                     trace_header: trace_header.map(str::to_owned),
                     ..Event::default()
                 };
-                tokio::spawn(async move { function.invoke(event).await });
+                tokio::spawn(async move { invoke_until_accepted(&*function, event).await });
             }
         }
     }

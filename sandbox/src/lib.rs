@@ -7,6 +7,7 @@ pub mod console;
 pub mod control_groups;
 mod event;
 pub mod event_bridge;
+mod event_source;
 pub mod function;
 mod history;
 mod ids;
@@ -16,7 +17,9 @@ pub mod sns;
 pub mod sqs;
 pub mod streams;
 pub mod url;
+mod verdict;
 pub mod wait;
 pub mod xray;
 
+pub(crate) use event::invoke_until_accepted;
 pub use event::{Answer, Event, Failure, Invoke, StreamPart};

@@ -1,4 +1,7 @@
-//! A function URL: HTTP in front of a function.
+//! HTTP in front of a function: a [function URL](FunctionUrl), [API Gateway, a load balancer or VPC Lattice](HttpFront), a
+//! [WebSocket API](WebSocketApi), and the `Invoke` API.
+//!
+//! # The function URL
 //!
 //! Requests become events of payload format 2.0, and results become HTTP again, as described in "Invoking Lambda function URLs" in AWS'
 //! developer guide. A streamed response is passed on in parts.
@@ -20,13 +23,21 @@
 //! ```
 
 mod answer;
+mod gateway;
 mod invoke_api;
 mod lambda_api;
+mod listener;
 mod request;
 mod stream;
+mod websocket;
 
-pub use self::lambda_api::LambdaApi;
+pub use self::{
+    gateway::{Gateway, HttpFront},
+    lambda_api::LambdaApi,
+    websocket::{WebSocketApi, WebSocketApiBuilder},
+};
 
+use self::listener::Listener;
 use crate::Invoke;
 use axum::{
     Router,
@@ -41,14 +52,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
-use tokio::{net::TcpListener, task::AbortHandle};
 
 /// An HTTP listener on the loopback interface that passes its requests to a function; ends when dropped.
 #[derive(Debug)]
-pub struct FunctionUrl {
-    address: SocketAddr,
-    task: AbortHandle,
-}
+pub struct FunctionUrl(Listener);
 
 impl FunctionUrl {
     /// Listens on a free port.
@@ -66,32 +73,22 @@ impl FunctionUrl {
     ///
     /// When the address cannot be listened on.
     pub async fn start_at(address: SocketAddr, function: impl Invoke) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
         let function: Arc<dyn Invoke> = Arc::new(function);
         let routes = Router::new()
             .route("/2015-03-31/functions/{name}/invocations", post(invoke_api::invoke))
             .fallback(serve)
             .with_state(function);
-        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-        let serving = tokio::spawn(async move { axum::serve(listener, service).await });
-        Ok(Self { address, task: serving.abort_handle() })
+        Ok(Self(Listener::start_at(address, routes).await?))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 
     /// `http://127.0.0.1:<port>/`.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
-    }
-}
-
-impl Drop for FunctionUrl {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.0.url()
     }
 }
 

@@ -4,10 +4,14 @@ mod sqs_support;
 
 use lambda_lifecycle_sandbox::{
     kafka::{DiscardedRecords, KafkaMapping, Message, Topic},
-    streams::{Discarded, StartingPosition, Stream, StreamMapping, StreamMappingError},
+    streams::{Clock, Condition, Discarded, StartingPosition, Stream, StreamMapping, StreamMappingError},
 };
 use serde_json::{Value, json};
 use sqs_support::{Call, Manual, next, within};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, UNIX_EPOCH},
+};
 
 /// A stream of one shard with so many records, and their sequence numbers.
 fn stream(count: usize) -> (Stream, Vec<String>) {
@@ -89,7 +93,10 @@ async fn a_batch_that_fails_is_split_until_one_record_is_given_up() {
     };
     assert_eq!(seen, [4, 2, 1, 1, 1]);
     assert_eq!(positions, [4]);
-    assert_eq!(mapping.discarded(), [Discarded { shard: 0, records: vec![records[2].clone()], retries: 1 }]);
+    assert_eq!(
+        mapping.discarded(),
+        [Discarded { shard: 0, records: vec![records[2].clone()], retries: 1, condition: Condition::RetryAttemptsExhausted }]
+    );
 }
 
 #[tokio::test]
@@ -135,6 +142,176 @@ async fn a_mapping_starts_where_it_is_told_to_and_refuses_sizes_that_lambda_refu
         let refused = StreamMapping::builder(&stream, function.clone()).batch_size(size).start().map(drop);
         assert_eq!(refused, Err(StreamMappingError::BatchSize { size }));
     }
+}
+
+/// A clock at the start of a minute.
+fn clock() -> Clock {
+    Clock::manual(UNIX_EPOCH + 2 * MINUTE)
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_mapping_starts_at_a_time() {
+    let clock = clock();
+    let stream = Stream::kinesis("readings", 1).with_clock(&clock);
+    let mut records = Vec::new();
+    let mut second = clock.now();
+    for number in 0..3 {
+        if number == 1 {
+            second = clock.now();
+        }
+        records.push(stream.put("k", number.to_string()));
+        clock.advance(Duration::from_secs(10));
+    }
+    let (function, mut calls) = Manual::new();
+    let position = StartingPosition::AtTimestamp(second);
+    let mapping = StreamMapping::builder(&stream, function.clone()).starting_position(position.clone()).start().unwrap();
+    let call = next(&mut calls).await;
+    assert_eq!(numbers(&call), records[1..]);
+    call.answer("{}");
+    within("the end of the stream", mapping.wait_idle()).await;
+    let table = Stream::dynamodb("orders", 1);
+    let refused = StreamMapping::builder(&table, function).starting_position(position).start().map(drop);
+    assert_eq!(refused, Err(StreamMappingError::StartingPosition));
+}
+
+#[tokio::test]
+async fn records_that_become_too_old_are_given_up() {
+    let clock = clock();
+    let stream = Stream::kinesis("readings", 1).with_clock(&clock);
+    let old = stream.put("k", "old");
+    clock.advance(Duration::from_secs(50));
+    let young = stream.put("k", "young");
+    let (function, mut calls) = Manual::new();
+    let mapping = StreamMapping::builder(&stream, function.clone()).max_record_age(MINUTE).start().unwrap();
+    let call = next(&mut calls).await;
+    assert_eq!(numbers(&call), [old.clone(), young.clone()]);
+    clock.advance(Duration::from_secs(20));
+    call.fail();
+    let call = next(&mut calls).await;
+    assert_eq!(numbers(&call), [young]);
+    call.answer("{}");
+    within("the end of the stream", mapping.wait_idle()).await;
+    let condition = Condition::RecordAgeExceeded;
+    assert_eq!(mapping.discarded(), [Discarded { shard: 0, records: vec![old], retries: 1, condition }]);
+    for age in [Duration::from_secs(59), Duration::from_secs(604_801)] {
+        let refused = StreamMapping::builder(&stream, function.clone()).max_record_age(age).start().map(drop);
+        assert_eq!(refused, Err(StreamMappingError::MaximumRecordAge { age }));
+    }
+}
+
+fn event(call: &Call) -> Value {
+    serde_json::from_slice(&call.event.payload).unwrap()
+}
+
+/// The state that a batch gets, and whether it is the last one and an early one.
+fn of_window(call: &Call) -> (Value, bool, bool) {
+    let event = event(call);
+    let flag = |name: &str| event[name].as_bool().unwrap();
+    (event["state"].clone(), flag("isFinalInvokeForWindow"), flag("isWindowTerminatedEarly"))
+}
+
+#[tokio::test]
+async fn a_window_hands_its_state_on_and_ends_with_an_invocation_that_is_repeated_until_it_succeeds() {
+    let clock = clock();
+    let stream = Stream::kinesis("readings", 1).with_clock(&clock);
+    for number in 0..2 {
+        stream.put("k", number.to_string());
+    }
+    let (function, mut calls) = Manual::new();
+    let mapping = StreamMapping::builder(&stream, function.clone()).tumbling_window(MINUTE).batch_size(1).start().unwrap();
+    let call = next(&mut calls).await;
+    let first = event(&call);
+    assert_eq!(first["window"], json!({ "start": "1970-01-01T00:02:00Z", "end": "1970-01-01T00:03:00Z" }));
+    assert_eq!(
+        (&first["shardId"], &first["eventSourceARN"]),
+        (&json!("shardId-000000000000"), &first["Records"][0]["eventSourceARN"])
+    );
+    assert_eq!(of_window(&call), (json!({}), false, false));
+    call.answer(r#"{"state":{"n":1}}"#);
+    let call = next(&mut calls).await;
+    assert_eq!(of_window(&call), (json!({ "n": 1 }), false, false));
+    // A response without a state is a failure.
+    call.answer("{}");
+    let call = next(&mut calls).await;
+    assert_eq!(of_window(&call), (json!({ "n": 1 }), false, false));
+    call.answer(r#"{"state":{"n":2}}"#);
+    within("the end of the stream", mapping.wait_idle()).await;
+    clock.advance(MINUTE);
+    for _ in 0..2 {
+        let call = next(&mut calls).await;
+        assert_eq!((of_window(&call), call.records().len()), ((json!({ "n": 2 }), true, false), 0));
+        // The next window waits for the end of this one.
+        stream.put("k", "next");
+        call.fail();
+    }
+    next(&mut calls).await.answer(r#"{"state":{}}"#);
+    let call = next(&mut calls).await;
+    assert_eq!(event(&call)["window"]["start"], "1970-01-01T00:03:00Z");
+    assert_eq!((of_window(&call), call.records().len()), ((json!({}), false, false), 1));
+    let ended: Vec<_> = mapping.batches().iter().map(|batch| (batch.done, batch.is_final)).collect();
+    let expected = [(Some(1), false), (None, false), (Some(1), false), (None, true), (None, true), (Some(0), true)];
+    assert_eq!(ended, expected);
+    for window in [Duration::ZERO, Duration::from_millis(1_500), Duration::from_secs(901)] {
+        let refused = StreamMapping::builder(&stream, function.clone()).tumbling_window(window).start().map(drop);
+        assert_eq!(refused, Err(StreamMappingError::TumblingWindow { window }));
+    }
+}
+
+#[tokio::test]
+async fn a_window_whose_state_is_too_large_ends_early_and_continues_with_none() {
+    let stream = Stream::kinesis("readings", 1).with_clock(&clock());
+    for number in 0..2 {
+        stream.put("k", number.to_string());
+    }
+    let (function, mut calls) = Manual::new();
+    let mapping = StreamMapping::builder(&stream, function).tumbling_window(MINUTE).batch_size(1).start().unwrap();
+    next(&mut calls).await.answer(json!({ "state": "x".repeat(1 << 20) }).to_string());
+    let call = next(&mut calls).await;
+    let (_, last, early) = of_window(&call);
+    assert!(last && early && call.records().is_empty());
+    call.answer(r#"{"state":null}"#);
+    let call = next(&mut calls).await;
+    assert_eq!((of_window(&call), call.records().len()), ((json!({}), false, false), 1));
+    call.answer(r#"{"state":1}"#);
+    within("the end of the stream", mapping.wait_idle()).await;
+}
+
+#[tokio::test]
+async fn a_shard_has_several_batches_at_a_time_that_share_no_key() {
+    let stream = Stream::kinesis("readings", 1);
+    let keys: Vec<String> = (0..16).map(|number| format!("key-{number}")).collect();
+    for round in 0..2 {
+        for key in &keys {
+            stream.put(key, format!("{round}"));
+        }
+    }
+    let (function, mut calls) = Manual::new();
+    let mapping = StreamMapping::builder(&stream, function.clone()).parallelization_factor(2).start().unwrap();
+    let pair = [next(&mut calls).await, next(&mut calls).await];
+    let of = |call: &Call| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        call.records().iter().map(|record| (text(&record["kinesis"]["partitionKey"]), text(&record["kinesis"]["data"]))).collect()
+    };
+    let sets: Vec<BTreeSet<String>> = pair.iter().map(|call| of(call).into_iter().map(|(key, _)| key).collect()).collect();
+    assert!(sets[0].is_disjoint(&sets[1]) && sets[0].len() + sets[1].len() == 16, "{sets:?}");
+    for call in pair {
+        let records = of(&call);
+        for key in &keys {
+            let of_key: Vec<_> = records.iter().filter(|(of, _)| of == key).map(|(_, data)| data.as_str()).collect();
+            assert!(of_key.is_empty() || of_key == ["MA==", "MQ=="], "{key}: {of_key:?}");
+        }
+        call.answer("{}");
+    }
+    within("the end of the stream", mapping.wait_idle()).await;
+    assert_eq!(mapping.positions(), [32]);
+    for factor in [0, 11] {
+        let refused = StreamMapping::builder(&stream, function.clone()).parallelization_factor(factor).start().map(drop);
+        assert_eq!(refused, Err(StreamMappingError::ParallelizationFactor { factor }));
+    }
+    let refused = StreamMapping::builder(&stream, function).parallelization_factor(2).tumbling_window(MINUTE).start().map(drop);
+    assert_eq!(refused, Err(StreamMappingError::ParallelWindow));
 }
 
 fn message(value: &str) -> Message {

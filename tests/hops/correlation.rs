@@ -1,13 +1,15 @@
 //! The correlation id of a request, on its way through API, queue and worker.
 
 use crate::{
-    function::Probe,
-    services::{Services, invoke},
+    function::{Call, Inside, Probe, Sending},
+    services::{Services, invoke, invoke_event},
     support::{Tested, ensure, test, within},
 };
 use lambda_lifecycle_sandbox::{
+    Event,
     function::{Function, FunctionBuilder, TraceMode},
     sqs::EventSourceMapping,
+    url::FunctionUrl,
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
@@ -21,7 +23,12 @@ pub(crate) fn tests() -> Vec<Trial> {
             })
         });
     let own = test("each message has a correlation id of its own", of_messages);
-    handed_on.into_iter().chain([own]).collect()
+    let direct = [
+        test("a correlation id comes with an HTTP call to the function behind it", over_http),
+        test("a correlation id comes with a notification to the function that gets it", with_notification),
+        test("an event of EventBridge has its id as the correlation id of the function that gets it", with_event),
+    ];
+    handed_on.into_iter().chain([own]).chain(direct).collect()
 }
 
 /// The line of a function with this message.
@@ -63,6 +70,53 @@ async fn handed_on(propagators: &'static str, mode: TraceMode) -> Tested {
         ensure(found.iter().filter(|document| !document.in_progress).count() == 2, format!("{found:#?}"))?;
     }
     Ok(())
+}
+
+/// The request of a caller that names the id.
+fn from_caller(payload: impl Into<Value>) -> Event {
+    let context = json!({ "custom": { "x-correlation-id": "r-43" } }).to_string();
+    Event { payload: payload.into().to_string().into(), client_context: Some(context), ..Event::default() }
+}
+
+fn reads_header(function: FunctionBuilder) -> FunctionBuilder {
+    function.env("LAMBDA_LIFECYCLE_CORRELATION_ID", "header:x-request-id")
+}
+
+async fn over_http() -> Tested {
+    let services = Services::new().await?;
+    let caller = services.function(Probe::Http, TraceMode::Active, reads_header).await;
+    let api = services.function(Probe::W3cApi, TraceMode::Active, reads_header).await;
+    let url = FunctionUrl::start(api.clone()).await?;
+    let call = Call { url: format!("{}orders", url.url()), inside: Inside::Nothing };
+    invoke_event(&caller, from_caller(json!(call))).await?;
+    let line = line(&api, "ordered").await?;
+    ensure(line["correlationId"] == "r-43", line.to_string())?;
+    services.settle(&caller).await?;
+    services.settle(&api).await?;
+    let found = services.xray.traces.find(|document| document.annotation("correlation_id") == Some("r-43"));
+    ensure(found.iter().filter(|document| !document.in_progress).count() == 2, format!("{found:#?}"))
+}
+
+async fn with_notification() -> Tested {
+    let services = Services::new().await?;
+    let publisher = services.function(Probe::Interceptor, TraceMode::Active, reads_header).await;
+    let subscriber = services.function(Probe::Sns, TraceMode::Active, reads_header).await;
+    services.topic.subscribe_function(Arc::new(subscriber.clone()));
+    invoke_event(&publisher, from_caller(Sending::Publish)).await?;
+    let line = line(&subscriber, "notified").await?;
+    ensure(line["correlationId"] == "r-43", line.to_string())
+}
+
+/// `PutEvents` has no place for the caller's id beside the user's data.
+async fn with_event() -> Tested {
+    let services = Services::new().await?;
+    let of_event = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_CORRELATION_ID", "event_bridge");
+    let sender = services.function(Probe::Interceptor, TraceMode::Active, reads_header).await;
+    let target = services.function(Probe::Bus, TraceMode::Active, of_event).await;
+    services.bus.target_function(Arc::new(target.clone()));
+    invoke_event(&sender, from_caller(Sending::Events { headers: Vec::new() })).await?;
+    let line = line(&target, "happened").await?;
+    ensure(line["correlationId"].is_string() && line["correlationId"] == line["event"], line.to_string())
 }
 
 async fn of_messages() -> Tested {

@@ -324,11 +324,13 @@ async fn raw(message: Message<String>) -> Result<(), Error> {
 }
 
 async fn notified(notification: Notification<Body>) -> Result<(), Error> {
+    tracing::info!("notified");
     work().await;
     notification.message.act.run()
 }
 
 async fn happened(event: EventBridgeEvent<Body>) -> Result<(), Error> {
+    tracing::info!(event = event.id, "happened");
     work().await;
     event.detail.act.run()
 }

@@ -6,7 +6,7 @@ use crate::{
     services::{Services, invoke},
     support::{Tested, ensure, test, within},
 };
-use axum::{Router, extract::State, http::StatusCode, routing::post};
+use axum::{Router, extract::State, http::StatusCode, routing::any};
 use lambda_lifecycle::{Error, Lifecycle, sqs, sqs::Message};
 use lambda_lifecycle_sandbox::{
     function::{Function, FunctionBuilder, TraceMode},
@@ -65,7 +65,7 @@ pub(crate) async fn api(life: Lifecycle) -> Result<(), Error> {
         Err(_) => StatusCode::BAD_GATEWAY,
     };
     let clients = Clients::connect(Probe::Interceptor).await;
-    life.serve(Router::new().route("/orders", post(place)).with_state(clients)).await
+    life.serve(Router::new().route("/orders", any(place)).with_state(clients)).await
 }
 
 pub(crate) async fn worker(life: Lifecycle) -> Result<(), Error> {

@@ -25,6 +25,8 @@ pub(crate) enum Probe {
     /// An axum router.
     Http,
     HttpStream,
+    /// An axum router that shows what reaches it.
+    Fronts,
     /// An axum router in tower-http's layer, with the span of the documentation.
     HttpTraceLayer,
     /// The same with the layer's own span, at the level that is recorded.

@@ -8,6 +8,7 @@ mod delivery;
 #[path = "../emf/mod.rs"]
 mod emf;
 mod exporters;
+mod fronts;
 mod function;
 mod held;
 mod http;
@@ -18,6 +19,7 @@ mod kind;
 mod logs;
 mod long_errors;
 mod metrics;
+mod odd;
 mod outcomes;
 mod panic_payloads;
 mod recording;
@@ -53,6 +55,8 @@ fn main() -> std::process::ExitCode {
         long_errors::tests(),
         metrics::tests(),
         http::tests(),
+        fronts::tests(),
+        odd::tests(),
         http_stream::tests(),
         settings::tests(),
         runtime_api::tests(),

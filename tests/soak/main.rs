@@ -124,6 +124,7 @@ async fn soak(count: usize) -> Tested {
         .env("PROBE", format!("{:?}", Probe::Soak))
         .env("SPANS", &spans.0)
         .managed(AT_ONCE)
+        .queue_when_busy()
         .trace_mode(TraceMode::Active)
         .timeout(patience())
         .kill_delay(patience());

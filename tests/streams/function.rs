@@ -2,11 +2,13 @@
 
 use crate::support::function_main;
 use lambda_lifecycle::{
-    Error, Lifecycle,
+    Error, LambdaEvent, Lifecycle,
     batch::{DeadLetter, permanent},
-    dynamodb::{self, Change},
+    dynamodb::{self, Change, DynamoDbEvent},
     kafka::{self, KafkaRecord},
-    kinesis::{self, KinesisRecord, Record},
+    kinesis::{self, KinesisEvent, KinesisRecord, Record, Window},
+    service_fn,
+    tower::Service as _,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -25,6 +27,9 @@ use tokio::runtime::Builder;
 pub(crate) enum Probe {
     /// The records of a shard one by one.
     Kinesis,
+    /// With a tumbling window, whose total it notes at the end.
+    KinesisWindow,
+    DynamoDbWindow,
     /// The keys of a shard at once.
     KinesisByKey,
     /// With a hook for dead letters.
@@ -56,6 +61,39 @@ async fn run(probe: Probe) -> Result<(), Error> {
                 Ok::<_, Error>(())
             });
             life.run_concurrent(batch).await
+        }
+        Probe::KinesisWindow => {
+            let batch = kinesis::batch(async |record: Record<Order>| {
+                work(&record.shard_id, &record.data).await?;
+                count(record.window.as_ref(), &record.data)
+            });
+            life.run_concurrent(service_fn(move |event: LambdaEvent<KinesisEvent>| {
+                let window = event.payload.window.clone();
+                let handled = batch.clone().call(event);
+                async move {
+                    let response = handled.await?;
+                    end(window.as_ref());
+                    Ok::<_, Error>(response)
+                }
+            }))
+            .await
+        }
+        Probe::DynamoDbWindow => {
+            let batch = dynamodb::batch(async |change: Change<Order>| {
+                let order = change.new_image.as_ref().ok_or("no image")?;
+                work(&change.table, order).await?;
+                count(change.window.as_ref(), order)
+            });
+            life.run_concurrent(service_fn(move |event: LambdaEvent<DynamoDbEvent>| {
+                let window = event.payload.window.clone();
+                let handled = batch.clone().call(event);
+                async move {
+                    let response = handled.await?;
+                    end(window.as_ref());
+                    Ok::<_, Error>(response)
+                }
+            }))
+            .await
         }
         Probe::DynamoDb => life.run_concurrent(dynamodb::batch(change)).await,
         Probe::Kafka => life.run_concurrent(kafka::batch(payment).time_limit(TIME_LIMIT)).await,
@@ -123,6 +161,20 @@ async fn work(shard: &str, order: &Order) -> Result<(), Error> {
     }
     note(shard, &order.number.to_string(), "done");
     Ok(())
+}
+
+/// Adds the number of a record to the total of its window.
+fn count(window: Option<&Window>, order: &Order) -> Result<(), Error> {
+    let window = window.ok_or("no window")?;
+    window.update(|state| *state = (state.as_u64().unwrap_or_default() + order.number as u64).into());
+    Ok(())
+}
+
+/// Notes the total of a window that ends.
+fn end(window: Option<&Window>) {
+    if let Some(window) = window.filter(|window| window.is_final()) {
+        note(window.shard_id(), &window.state().to_string(), "total");
+    }
 }
 
 async fn reading(record: Record<Order>) -> Result<(), Error> {

@@ -104,6 +104,7 @@ impl Stage {
         Function::builder(name, program)
             .trace_store(xray.traces.clone())
             .timeout(patience())
+            .queue_when_busy()
             .kill_delay(patience())
             .exit_grace(patience())
             .env("LAMBDA_LIFECYCLE_SHUTDOWN_BUDGET", SHUTDOWN_BUDGET)

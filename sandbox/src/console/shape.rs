@@ -173,6 +173,7 @@ pub(super) fn call(function: &str, call: &Call) -> Value {
                 Failure::TimedOut { .. } => "Sandbox.Timedout",
                 Failure::Exited(_) => "Runtime.ExitError",
                 Failure::OutOfMemory { .. } => "Runtime.OutOfMemory",
+                Failure::Throttled => "TooManyRequestsException",
                 Failure::TooLarge => "Function.ResponseSizeTooLarge",
             };
             with(base, [("step", json!("failed")), ("error", json!(kind)), ("response", json!(failure.to_string()))])

@@ -160,10 +160,21 @@ impl FunctionBuilder {
     /// [`build`](Self::build) starts the process, ahead of requests. It is never frozen, and timeouts are not enforced: at the
     /// deadline the caller gets [`Failure::TimedOut`](crate::Failure::TimedOut), the process runs on, and a late response is
     /// refused with 410.
+    ///
+    /// Where all workers are busy, a synchronous invocation is rejected with [`Failure::Throttled`](crate::Failure::Throttled). A worker is
+    /// busy until it asks for its next event. Asynchronous invocations and event source mappings try again.
     pub fn managed(mut self, concurrency: usize) -> Self {
         self.0.managed = true;
         self.0.concurrency = concurrency.max(1);
         self.initialization_type("lambda-managed-instances")
+    }
+
+    /// Lets events that find all workers of Managed Instances busy wait, instead of rejecting them with
+    /// [`Failure::Throttled`](crate::Failure::Throttled). AWS has no such thing: a test with more invocations than workers needs no retries
+    /// with it.
+    pub fn queue_when_busy(mut self) -> Self {
+        self.0.queue_when_busy = true;
+        self
     }
 
     /// `AWS_LAMBDA_LOG_FORMAT`: `Text`, which is the default, or `JSON`. The function receives the variable, and Lambda's lines in

@@ -10,7 +10,7 @@ use super::{
     process::Exit,
 };
 use nix::sys::signal::Signal;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 /// The state of an execution environment.
@@ -54,7 +54,19 @@ pub(crate) struct Status {
 /// A request to a free environment.
 pub(crate) enum Work {
     Job(Box<Job>),
-    WarmUp(oneshot::Sender<Result<(), WarmUpError>>),
+    WarmUp(WarmUpReply),
+}
+
+/// Where the end of a warm-up is told. Its slot counts it until then.
+pub(crate) struct WarmUpReply {
+    pub(crate) sender: oneshot::Sender<Result<(), WarmUpError>>,
+    pub(crate) _counted: Arc<()>,
+}
+
+impl WarmUpReply {
+    pub(crate) fn send(self, result: Result<(), WarmUpError>) -> Result<(), Result<(), WarmUpError>> {
+        self.sender.send(result)
+    }
 }
 
 /// Why an environment could not be initialised ahead of its first invocation, which will repeat the Init phase.

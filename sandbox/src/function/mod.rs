@@ -240,6 +240,10 @@ impl Invoke for Function {
         self.submit(event, None)
     }
 
+    fn wait_for_room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.shared().wait_for_room())
+    }
+
     fn invoke_streaming(
         &self,
         event: Event,

@@ -199,6 +199,7 @@ fn status(failure: Option<&Failure>) -> (&'static str, Option<&str>) {
         Some(Failure::Exited(_)) => ("error", Some("Runtime.ExitError")),
         Some(Failure::OutOfMemory { .. }) => ("error", Some("Runtime.OutOfMemory")),
         Some(Failure::Function { error_type, .. }) => ("error", Some(error_type)),
+        Some(Failure::Throttled) => ("error", Some("TooManyRequestsException")),
         Some(Failure::TooLarge) => ("error", Some("Function.ResponseSizeTooLarge")),
     }
 }

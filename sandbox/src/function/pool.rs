@@ -3,10 +3,11 @@
 use super::{
     environment::Environment,
     job::Job,
-    message::{Ended, Message, WarmUpError, Work},
+    message::{Ended, Message, WarmUpError, WarmUpReply, Work},
     settings::Settings,
     shared::{Shared, Slot, State},
 };
+use crate::Failure;
 use nix::sys::signal::Signal;
 use std::sync::Arc;
 use tokio::{
@@ -25,14 +26,21 @@ impl Pool {
         Self { shared: Shared::new(settings), runtime: Handle::current() }
     }
 
-    /// Gives the event to an environment that is free, or to a new one, or lets it wait for the first that becomes free.
-    pub(crate) fn submit(&self, job: Job) {
+    /// Gives the event to an environment that is free, or to a new one. Where all are busy, Managed Instances reject it, and on-demand
+    /// functions let it wait for the first that becomes free.
+    pub(crate) fn submit(&self, mut job: Job) {
         let mut state = self.shared.state();
-        let loads = state.slots.iter().enumerate().filter(|(_, slot)| slot.load < self.shared.settings.concurrency);
+        // A warm-up is not a reason to reject an event.
+        let load = |slot: &Slot| if self.shared.settings.rejects() { slot.jobs() } else { slot.load };
+        let loads = state.slots.iter().enumerate().filter(|(_, slot)| load(slot) < self.shared.settings.concurrency);
         let free = loads.min_by_key(|(_, slot)| slot.load).map(|(index, _)| index);
         let free = free.or_else(|| self.add_slot(&mut state));
         match free {
             Some(index) => self.shared.give(index, &mut state.slots[index], Work::Job(Box::new(job))),
+            None if self.shared.settings.rejects() => {
+                drop(state);
+                job.answer(Err(Failure::Throttled), false);
+            }
             None => state.queue.push_back(job),
         }
     }
@@ -45,7 +53,7 @@ impl Pool {
         let (mailbox, messages) = mpsc::unbounded_channel();
         let environment = Environment::new(index, Arc::clone(&self.shared), mailbox.clone());
         let task = self.runtime.spawn(environment.run(messages)).abort_handle();
-        state.slots.push(Slot { mailbox, task, load: 0 });
+        state.slots.push(Slot { mailbox, task, load: 0, warm_ups: Arc::new(()) });
         Some(index)
     }
 
@@ -57,6 +65,7 @@ impl Pool {
         let free = state.slots.iter_mut().enumerate().filter(|(_, slot)| slot.load == 0 || self.shared.settings.managed);
         free.map(|(index, slot)| {
             let (reply, done) = oneshot::channel();
+            let reply = WarmUpReply { sender: reply, _counted: Arc::clone(&slot.warm_ups) };
             self.shared.give(index, slot, Work::WarmUp(reply));
             done
         })

@@ -38,6 +38,7 @@ pub(crate) struct Settings {
     pub(super) initialization_type: String,
     /// Invocations that one environment runs at once; only Managed Instances have more than one.
     pub(crate) concurrency: usize,
+    pub(crate) queue_when_busy: bool,
     pub(crate) managed: bool,
     pub(super) log_format: String,
     pub(crate) max_environments: usize,
@@ -65,6 +66,7 @@ impl Settings {
             traces: TraceStore::default(),
             initialization_type: ON_DEMAND.to_owned(),
             concurrency: 1,
+            queue_when_busy: false,
             managed: false,
             log_format: "Text".to_owned(),
             max_environments: 1,
@@ -108,6 +110,11 @@ impl Settings {
     /// Between the first signal, or a reported failure, and SIGKILL.
     pub(crate) fn exit_grace(&self, usual: Duration) -> Duration {
         self.exit_grace.unwrap_or(usual)
+    }
+
+    /// Whether an event that finds every worker busy is rejected. See "Lambda Managed Instances execution environment" in AWS's developer guide.
+    pub(crate) fn rejects(&self) -> bool {
+        self.managed && !self.queue_when_busy
     }
 
     pub(crate) fn log_group(&self) -> String {

@@ -18,7 +18,7 @@ use std::{
     },
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::AbortHandle,
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) calls: Arc<Calls>,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) statuses: watch::Sender<BTreeMap<usize, Status>>,
+    /// Tells one of those that were rejected that there may be room.
+    pub(crate) room: Notify,
     processes: AtomicU32,
     state: Mutex<State>,
 }
@@ -45,6 +47,15 @@ pub(crate) struct Slot {
     pub(crate) task: AbortHandle,
     /// How many pieces of work it was given and is not done with.
     pub(crate) load: usize,
+    /// Each warm-up of the load holds a copy.
+    pub(crate) warm_ups: Arc<()>,
+}
+
+impl Slot {
+    /// How many events it has.
+    pub(crate) fn jobs(&self) -> usize {
+        self.load.saturating_sub(Arc::strong_count(&self.warm_ups) - 1)
+    }
 }
 
 impl Shared {
@@ -56,6 +67,7 @@ impl Shared {
             calls: Arc::default(),
             reaper: Arc::new(Reaper::new()),
             statuses: watch::Sender::new(BTreeMap::new()),
+            room: Notify::new(),
             processes: AtomicU32::new(0),
             state: Mutex::default(),
         })
@@ -82,12 +94,26 @@ impl Shared {
         let free = self.settings.concurrency.saturating_sub(slot.load).min(done);
         let next: Vec<_> = queue.drain(..free.min(queue.len())).collect();
         slot.load += next.len();
+        if slot.load < self.settings.concurrency {
+            self.room.notify_one();
+        }
         if slot.load == 0 {
             self.statuses.send_modify(|statuses| {
                 statuses.insert(index, rest);
             });
         }
         next
+    }
+
+    /// Waits until an environment may have a free worker.
+    pub(crate) async fn wait_for_room(&self) {
+        loop {
+            let freed = self.room.notified();
+            if self.state().slots.iter().any(|slot| slot.jobs() < self.settings.concurrency) {
+                return;
+            }
+            freed.await;
+        }
     }
 
     /// From here on the environment is not at rest, though its task learns of it only later.

@@ -156,7 +156,7 @@ fn finish(segment: &mut Map<String, Value>, end: Option<(SystemTime, Option<&Fai
         Some(Failure::TimedOut { .. } | Failure::Exited(_) | Failure::OutOfMemory { .. }) => {
             segment.insert("fault".into(), json!(true))
         }
-        Some(Failure::Function { .. } | Failure::TooLarge) => segment.insert("error".into(), json!(true)),
+        Some(Failure::Function { .. } | Failure::TooLarge | Failure::Throttled) => segment.insert("error".into(), json!(true)),
         None => None,
     };
 }

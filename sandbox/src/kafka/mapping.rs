@@ -2,18 +2,13 @@
 
 use super::topic::Topic;
 use crate::{
-    Answer, Event, Invoke,
-    streams::{Shard, Stored, Verdict, failures},
+    Answer, Invoke,
+    event_source::{self, Invoked, Progress},
+    streams::{Shard, Stored},
 };
 use serde_json::{Map, Value, json};
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
-use tokio::{
-    sync::watch,
-    task::{AbortHandle, JoinSet},
-};
+use std::{fmt, sync::Arc};
+use tokio::task::{AbortHandle, JoinSet};
 
 /// One invocation with a batch of records, seen from the mapping.
 #[derive(Clone, Debug)]
@@ -56,13 +51,7 @@ pub struct KafkaMapping {
     poller: AbortHandle,
 }
 
-struct Shared {
-    options: KafkaMappingBuilder,
-    batches: Mutex<Vec<Arc<KafkaBatch>>>,
-    discarded: Mutex<Vec<DiscardedRecords>>,
-    /// Of each partition, how many of its records are done or given up.
-    positions: watch::Sender<Vec<usize>>,
-}
+type Shared = event_source::Shared<KafkaMappingBuilder, KafkaBatch, DiscardedRecords>;
 
 impl KafkaMapping {
     /// Begins a mapping of `topic` to `function`.
@@ -72,22 +61,20 @@ impl KafkaMapping {
 
     /// The batches that have ended, in the order of their ends.
     pub fn batches(&self) -> Vec<Arc<KafkaBatch>> {
-        self.shared.batches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.batches()
     }
 
     /// What was given up, in the order in which it was.
     pub fn discarded(&self) -> Vec<DiscardedRecords> {
-        self.shared.discarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.discarded()
     }
 
     /// Waits until every record of the topic is done or given up. Never returns if a record fails forever and retries have no end.
     pub async fn wait_idle(&self) {
         let partitions = &self.shared.options.topic.partitions;
-        let idle = |positions: &Vec<usize>| {
-            positions.iter().zip(partitions.iter()).all(|(position, partition)| *position >= partition.len())
-        };
-        // The sender lives in `self.shared`.
-        let _ = self.shared.positions.subscribe().wait_for(idle).await;
+        let idle =
+            |positions: &[usize]| positions.iter().zip(partitions.iter()).all(|(done, partition)| *done >= partition.len());
+        self.shared.wait_for(idle).await;
     }
 }
 
@@ -118,8 +105,8 @@ impl KafkaMappingBuilder {
 
     /// Starts to poll.
     pub fn start(self) -> KafkaMapping {
-        let positions = watch::Sender::new(vec![0; self.topic.partitions.len()]);
-        let shared = Arc::new(Shared { options: self, batches: Mutex::default(), discarded: Mutex::default(), positions });
+        let progress = Progress::new(vec![0; self.topic.partitions.len()]);
+        let shared = Arc::new(Shared { options: self, progress });
         let poller = tokio::spawn(poll(Arc::clone(&shared))).abort_handle();
         KafkaMapping { shared, poller }
     }
@@ -141,13 +128,12 @@ async fn poll(shared: Arc<Shared>) {
                 retries[partition] += 1;
             } else {
                 let offsets = (positions[partition]..positions[partition] + records.len()).collect();
-                let mut discarded = shared.discarded.lock().unwrap_or_else(PoisonError::into_inner);
-                discarded.push(DiscardedRecords { partition, offsets });
+                shared.discard(DiscardedRecords { partition, offsets });
                 positions[partition] += records.len();
                 retries[partition] = 0;
             }
         }
-        shared.positions.send_replace(positions.clone());
+        shared.move_to(|moved| moved.clone_from(&positions));
     }
 }
 
@@ -183,40 +169,30 @@ async fn invoke(shared: &Shared, batch: &[Vec<Stored>]) -> Option<Vec<usize>> {
         "records": lists,
     });
     // X-Ray does not support Kafka: Lambda hands over no trace of a producer.
-    let answer = options.function.invoke(Event { payload: payload.to_string().into(), ..Event::default() }).await;
-    let all = || batch.iter().map(Vec::len).collect::<Vec<_>>();
-    let (done, refused) = match &answer.result {
-        Err(_) => (None, None),
-        Ok(_) if !options.report => (Some(all()), None),
-        Ok(response) => match read(response, options, batch) {
-            Verdict::Success => (Some(all()), None),
-            Verdict::Partial(failed) => {
-                let mut done = all();
-                for (partition, index) in failed {
-                    done[partition] = done[partition].min(index);
-                }
-                (Some(done), None)
-            }
-            Verdict::Failure(why) => (None, Some(why)),
-        },
-    };
+    let read = |identifier: &Value| read(identifier, options, batch);
+    let Invoked { answer, failed, refused } = event_source::invoke(&*options.function, &payload, options.report, read).await;
+    let done = failed.map(|failed| {
+        let mut done: Vec<usize> = batch.iter().map(Vec::len).collect();
+        for (partition, index) in failed {
+            done[partition] = done[partition].min(index);
+        }
+        done
+    });
     let offsets = |records: &Vec<Stored>| records.iter().filter_map(|stored| stored.sequence_number.parse().ok()).collect();
     let kept = KafkaBatch { offsets: batch.iter().map(offsets).collect(), answer, done: done.clone(), refused };
-    shared.batches.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(kept));
+    shared.ended(kept);
     done
 }
 
-/// The partitions and indexes of the records that a response names: `{"partition": "<topic>-<partition>", "offset": 7}`.
-fn read(response: &[u8], options: &KafkaMappingBuilder, batch: &[Vec<Stored>]) -> Verdict<(usize, usize)> {
-    failures(response, |identifier| {
-        let unknown = || format!("the itemIdentifier {identifier} is not a record of the batch");
-        let (Some(partition), Some(offset)) = (identifier["partition"].as_str(), identifier["offset"].as_u64()) else {
-            return Err(format!("an itemIdentifier has no partition and offset: {identifier}"));
-        };
-        let number = options.topic.partitions.iter().position(|known| known.id == partition).ok_or_else(unknown)?;
-        let index = batch[number].iter().position(|stored| stored.sequence_number == offset.to_string());
-        Ok((number, index.ok_or_else(unknown)?))
-    })
+/// The partition and the index of a record that a response names: `{"partition": "<topic>-<partition>", "offset": 7}`.
+fn read(identifier: &Value, options: &KafkaMappingBuilder, batch: &[Vec<Stored>]) -> Result<(usize, usize), String> {
+    let unknown = || format!("the itemIdentifier {identifier} is not a record of the batch");
+    let (Some(partition), Some(offset)) = (identifier["partition"].as_str(), identifier["offset"].as_u64()) else {
+        return Err(format!("an itemIdentifier has no partition and offset: {identifier}"));
+    };
+    let number = options.topic.partitions.iter().position(|known| known.id == partition).ok_or_else(unknown)?;
+    let index = batch[number].iter().position(|stored| stored.sequence_number == offset.to_string());
+    Ok((number, index.ok_or_else(unknown)?))
 }
 
 impl fmt::Debug for KafkaMappingBuilder {
@@ -227,11 +203,5 @@ impl fmt::Debug for KafkaMappingBuilder {
             .field("max_retries", &self.max_retries)
             .field("report", &self.report)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.options.fmt(f)
     }
 }

@@ -54,7 +54,7 @@ impl Topic {
                 "value": bytes(&message.value),
                 "headers": headers,
             });
-            Stored { sequence_number: offset.to_string(), record }
+            Stored::new(offset.to_string(), record)
         });
         at
     }
@@ -64,7 +64,7 @@ impl Topic {
     /// # Panics
     /// Where there is no such partition.
     pub fn put_raw(&self, partition: usize, record: Value) {
-        self.partitions[partition].push(|offset| Stored { sequence_number: offset.to_string(), record });
+        self.partitions[partition].push(|offset| Stored::new(offset.to_string(), record));
     }
 }
 

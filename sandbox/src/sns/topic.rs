@@ -1,7 +1,7 @@
 //! A topic and its subscriptions.
 
 use super::publish::Published;
-use crate::{Event, Invoke, ids::new_request_id, sqs::Queue};
+use crate::{Event, Invoke, ids::new_request_id, invoke_until_accepted, sqs::Queue};
 use serde_json::{Map, Value, json};
 use std::{
     fmt,
@@ -68,7 +68,7 @@ impl Topic {
                     let payload = json!({ "Records": [record] }).to_string();
                     let event =
                         Event { payload: payload.into(), trace_header: trace_header.map(str::to_owned), ..Event::default() };
-                    tokio::spawn(async move { function.invoke(event).await });
+                    tokio::spawn(async move { invoke_until_accepted(&*function, event).await });
                 }
             }
         }

@@ -1,11 +1,13 @@
 //! The event source mapping: Lambda's pollers, which read a queue and invoke a function with batches.
 
 use super::{
-    batch_response::{self, Verdict},
     event::{self, Received},
     queue::{Counts, Queue},
 };
-use crate::{Answer, Event, Invoke};
+use crate::{
+    Answer, Event, Failure, Invoke,
+    verdict::{Verdict, failures},
+};
 use serde_json::json;
 use std::{
     collections::HashSet,
@@ -296,14 +298,12 @@ async fn receive(options: &MappingBuilder, most: usize, wait: u64) -> Result<Vec
 async fn run(shared: Arc<Shared>, messages: Vec<Received>, _permit: OwnedSemaphorePermit, _running: Running) {
     let options = &shared.options;
     let started = SystemTime::now();
-    let answer = options
-        .function
-        .invoke(Event {
-            payload: event::event(&messages, &options.queue.arn).to_string().into(),
-            linked: messages.iter().filter_map(Received::trace_header).map(str::to_owned).collect(),
-            ..Event::default()
-        })
-        .await;
+    let event = Event {
+        payload: event::event(&messages, &options.queue.arn).to_string().into(),
+        linked: messages.iter().filter_map(Received::trace_header).map(str::to_owned).collect(),
+        ..Event::default()
+    };
+    let answer = invoke(options, event).await;
 
     let settled = settle(options, &messages, &answer);
     let handles = |ids: &HashSet<&str>| -> Vec<&str> {
@@ -333,6 +333,29 @@ async fn run(shared: Arc<Shared>, messages: Vec<Received>, _permit: OwnedSemapho
     let _ = shared.published.send(batch);
 }
 
+/// Invokes the function, again and again while it is throttled, until the messages are visible to others. See "Handling errors for an SQS
+/// event source in Lambda" in AWS's developer guide.
+async fn invoke(options: &MappingBuilder, event: Event) -> Answer {
+    let visible = Instant::now() + options.queue.visibility_timeout;
+    loop {
+        let answer = options.function.invoke(event.clone()).await;
+        let throttled = answer.result == Err(Failure::Throttled);
+        if !throttled || tokio::time::timeout_at(visible, options.function.wait_for_room()).await.is_err() {
+            return answer;
+        }
+    }
+}
+
+/// The messages that a response names.
+fn read(response: &[u8], ids: &[&str]) -> Verdict<String> {
+    failures(response, |identifier| match identifier.as_str() {
+        None => Err(format!("an itemIdentifier is not a string: {identifier}")),
+        Some("") => Err("an itemIdentifier is empty".to_owned()),
+        Some(id) if !ids.contains(&id) => Err(format!("the itemIdentifier {id} is not a message of the batch")),
+        Some(id) => Ok(id.to_owned()),
+    })
+}
+
 struct Settled<'a> {
     outcome: BatchOutcome,
     failed: HashSet<&'a str>,
@@ -343,7 +366,7 @@ fn settle<'a>(options: &MappingBuilder, messages: &'a [Received], answer: &Answe
     let ids: Vec<&str> = messages.iter().map(Received::id).collect();
     let verdict = match &answer.result {
         Err(failure) => Verdict::Failure(failure.to_string()),
-        Ok(answer) if options.report_batch_item_failures => batch_response::read(answer, &ids),
+        Ok(answer) if options.report_batch_item_failures => read(answer, &ids),
         Ok(_) => Verdict::Success,
     };
     let mut failed = HashSet::new();
@@ -355,6 +378,7 @@ fn settle<'a>(options: &MappingBuilder, messages: &'a [Received], answer: &Answe
             BatchOutcome::Failed(reason)
         }
         Verdict::Partial(reported) => {
+            let reported: HashSet<String> = reported.into_iter().collect();
             let mut stopped = HashSet::new();
             for message in messages {
                 let group = message.group().filter(|_| options.queue.fifo);

@@ -4,7 +4,6 @@
 //! becomes the trace header of the messages, receiving keeps FIFO order and counts as the service does, and long polls are woken
 //! instead of looking again every now and then.
 
-mod batch_response;
 mod event;
 mod ledger;
 mod mapping;

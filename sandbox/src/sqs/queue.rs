@@ -43,6 +43,7 @@ pub struct Queue {
     pub arn: String,
     pub(super) name: String,
     pub(super) fifo: bool,
+    pub(super) visibility_timeout: Duration,
     pub(super) service: Arc<Service>,
 }
 
@@ -107,6 +108,7 @@ impl Queue {
         Ok(Self {
             url: created["QueueUrl"].as_str().unwrap_or_default().to_owned(),
             arn: arn.unwrap_or_default(),
+            visibility_timeout: Duration::from_secs(seconds),
             name: name.to_owned(),
             fifo: options.fifo,
             service: Arc::clone(service),

@@ -1,42 +1,22 @@
-//! The event source mapping of a stream: one poller for each shard, which reads its next batch when the last one is done or given up.
+//! The event source mapping of a stream: one poller for each shard, or several that share its keys. A poller reads its next batch when the last
+//! one is done or given up.
 
 use super::{
+    options::{MappingBuilder, StartingPosition, StreamMappingError},
     shard::{Shard, Stored},
     stream::Stream,
-    verdict::{Verdict, failures},
+    window::{Last, Window},
 };
-use crate::{Answer, Event, Invoke};
+use crate::{
+    Answer, Invoke,
+    event_source::{self, Invoked, Progress},
+};
 use serde_json::{Value, json};
 use std::{
-    fmt,
-    ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
 };
-use tokio::{sync::watch, task::JoinSet};
-
-/// Most records of one batch.
-const BATCH_MOST: usize = 10_000;
-
-/// Where a mapping begins to read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum StartingPosition {
-    /// With the first record of each shard.
-    #[default]
-    TrimHorizon,
-    /// With the first record that comes after the mapping was started.
-    Latest,
-}
-
-/// A mapping that Lambda would refuse as well.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StreamMappingError {
-    /// No records, or more than Lambda takes.
-    #[error("a batch size of {size} is not within 1 to 10000")]
-    BatchSize {
-        /// The requested option.
-        size: usize,
-    },
-}
+use tokio::task::JoinSet;
 
 /// One invocation with a batch of records, seen from the mapping.
 #[derive(Clone, Debug)]
@@ -52,9 +32,21 @@ pub struct StreamBatch {
     pub done: Option<usize>,
     /// Why the batch failed as a whole, where the response is the reason.
     pub refused: Option<String>,
+    /// The last invocation of a tumbling window, which has no records.
+    pub is_final: bool,
 }
 
-/// Records that were given up after the last retry, as an on-failure destination gets them.
+/// Why records were given up, by the names in the record of an on-failure destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// The batch was retried as often as the mapping allows.
+    RetryAttemptsExhausted,
+    /// The records are older than the mapping allows.
+    RecordAgeExceeded,
+}
+
+/// Records that were given up, as an on-failure destination gets them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discarded {
     /// The shard.
@@ -63,20 +55,12 @@ pub struct Discarded {
     pub records: Vec<String>,
     /// How often the batch was retried.
     pub retries: u32,
+    /// Why.
+    pub condition: Condition,
 }
 
-/// Options of a [`StreamMapping`], by Lambda's names.
-pub struct MappingBuilder {
-    stream: Stream,
-    function: Arc<dyn Invoke>,
-    batch_size: usize,
-    position: StartingPosition,
-    bisect: bool,
-    max_retries: Option<u32>,
-    report: bool,
-}
-
-/// Feeds a function from the shards of a stream until it is dropped. Shards are read at once, and a shard has one batch at a time.
+/// Feeds a function from the shards of a stream until it is dropped. Shards are read at once, and a shard has one batch at a time, unless the
+/// mapping has a [parallelization factor](MappingBuilder::parallelization_factor).
 ///
 /// ```no_run
 /// use lambda_lifecycle_sandbox::{Invoke, streams::{Stream, StreamMapping}};
@@ -99,54 +83,52 @@ pub struct StreamMapping {
     pollers: JoinSet<()>,
 }
 
-struct Shared {
-    options: MappingBuilder,
-    batches: Mutex<Vec<Arc<StreamBatch>>>,
-    discarded: Mutex<Vec<Discarded>>,
-    /// Of each shard, how many of its records are done or given up.
-    positions: watch::Sender<Vec<usize>>,
-}
+type Shared = event_source::Shared<MappingBuilder, StreamBatch, Discarded>;
 
 impl StreamMapping {
     /// Begins a mapping of `stream` to `function`.
     pub fn builder(stream: &Stream, function: Arc<dyn Invoke>) -> MappingBuilder {
-        MappingBuilder {
-            stream: stream.clone(),
-            function,
-            batch_size: 100,
-            position: StartingPosition::TrimHorizon,
-            bisect: false,
-            max_retries: None,
-            report: false,
-        }
+        MappingBuilder::new(stream, function)
     }
 
     /// The batches that have ended, in the order of their ends.
     pub fn batches(&self) -> Vec<Arc<StreamBatch>> {
-        self.shared.batches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.batches()
     }
 
     /// What was given up, in the order in which it was.
     pub fn discarded(&self) -> Vec<Discarded> {
-        self.shared.discarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.discarded()
     }
 
-    /// Of each shard, how many of its records are done or given up.
+    /// Of each shard, how many of its first records are done or given up.
     pub fn positions(&self) -> Vec<usize> {
-        self.shared.positions.borrow().clone()
+        self.of_shards(&self.shared.positions())
     }
 
     /// Waits until every record of the stream is done or given up. Never returns if a record fails forever and retries have no end.
     pub async fn wait_idle(&self) {
-        let shards = &self.shared.options.stream.shards;
-        let idle = |positions: &Vec<usize>| positions.iter().zip(shards.iter()).all(|(position, shard)| *position >= shard.len());
-        // The sender lives in `self.shared`.
-        let _ = self.shared.positions.subscribe().wait_for(idle).await;
+        let (factor, shards) = (self.shared.options.factor, &self.shared.options.stream.shards);
+        let idle = |positions: &[usize]| {
+            let mut of_shards = positions.chunks(factor).zip(shards.iter());
+            of_shards.all(|(lanes, shard)| lanes.iter().all(|position| *position >= shard.len()))
+        };
+        self.shared.wait_for(idle).await;
     }
 
     /// Waits until more records are done or given up than these positions say.
     pub async fn wait_beyond(&self, positions: &[usize]) {
-        let _ = self.shared.positions.subscribe().wait_for(|now| now.as_slice() != positions).await;
+        self.shared.wait_for(|now| self.of_shards(now) != positions).await;
+    }
+
+    fn of_shards(&self, positions: &[usize]) -> Vec<usize> {
+        let least = |lanes: &[usize]| lanes.iter().copied().min().unwrap_or_default();
+        positions.chunks(self.shared.options.factor).map(least).collect()
+    }
+
+    /// Waits until so many batches have ended, those without records at the end of a window included.
+    pub async fn wait_for_batches(&self, count: usize) {
+        self.shared.wait_for_batches(count).await;
     }
 }
 
@@ -157,148 +139,178 @@ impl Drop for StreamMapping {
 }
 
 impl MappingBuilder {
-    /// Most records of one invocation. Default: 100.
-    pub fn batch_size(mut self, size: usize) -> Self {
-        self.batch_size = size;
-        self
-    }
-
-    /// Where to begin to read. Default: with the first record of each shard.
-    pub fn starting_position(mut self, position: StartingPosition) -> Self {
-        self.position = position;
-        self
-    }
-
-    /// Whether a batch that fails is split into two, each of which is retried. A split does not count as a retry. Default: no.
-    pub fn bisect_on_error(mut self, bisect: bool) -> Self {
-        self.bisect = bisect;
-        self
-    }
-
-    /// How often a batch is retried before it is given up. Default: without end.
-    pub fn max_retries(mut self, retries: u32) -> Self {
-        self.max_retries = Some(retries);
-        self
-    }
-
-    /// Whether the function's response says which record failed. Default: no, so a response means that all succeeded.
-    pub fn report_batch_item_failures(mut self, report: bool) -> Self {
-        self.report = report;
-        self
-    }
-
     /// Starts to poll.
+    ///
+    /// # Errors
+    ///
+    /// When Lambda would refuse the mapping.
     pub fn start(self) -> Result<StreamMapping, StreamMappingError> {
-        if !(1..=BATCH_MOST).contains(&self.batch_size) {
-            return Err(StreamMappingError::BatchSize { size: self.batch_size });
-        }
+        self.check()?;
         let start = |shard: &Shard| match self.position {
             StartingPosition::TrimHorizon => 0,
             StartingPosition::Latest => shard.len(),
+            StartingPosition::AtTimestamp(time) => shard.first_since(time),
         };
-        let positions: Vec<usize> = self.stream.shards.iter().map(start).collect();
-        let shared = Arc::new(Shared {
-            options: self,
-            batches: Mutex::default(),
-            discarded: Mutex::default(),
-            positions: watch::Sender::new(positions.clone()),
-        });
+        let factor = self.factor;
+        let positions: Vec<usize> = self.stream.shards.iter().flat_map(|shard| vec![start(shard); factor]).collect();
+        let shared = Arc::new(Shared { options: self, progress: Progress::new(positions.clone()) });
         let mut pollers = JoinSet::new();
-        for (shard, position) in positions.into_iter().enumerate() {
-            pollers.spawn(poll(Arc::clone(&shared), shard, position));
+        for (slot, position) in positions.into_iter().enumerate() {
+            pollers.spawn(poll(Arc::clone(&shared), slot, position));
         }
         Ok(StreamMapping { shared, pollers })
     }
 }
 
-/// Reads batch after batch of one shard.
-async fn poll(shared: Arc<Shared>, shard: usize, mut position: usize) {
-    let stream = shared.options.stream.clone();
+/// Which of the pollers of a shard a key belongs to.
+fn lane(key: &str, factor: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    // Not the hash by which keys are spread over shards.
+    ("lane", key).hash(&mut hasher);
+    usize::try_from(hasher.finish() % factor as u64).unwrap_or_default()
+}
+
+/// Reads batch after batch of one shard, or of some keys of it.
+async fn poll(shared: Arc<Shared>, slot: usize, mut position: usize) {
+    let options = &shared.options;
+    let (number, own) = (slot / options.factor, slot % options.factor);
+    let (stream, shard) = (options.stream.clone(), &options.stream.shards[number]);
+    let mut window: Option<Window> = None;
     loop {
-        stream.shards[shard].longer_than(position).await;
-        let end = stream.shards[shard].len().min(position + shared.options.batch_size);
-        settle(&shared, shard, position..end).await;
+        let over = async {
+            match &window {
+                Some(window) => stream.clock.reached(window.end).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shard.longer_than(position) => {}
+            () = over => {}
+        }
+        let is_own = |stored: &Stored| options.factor == 1 || lane(&stored.key, options.factor) == own;
+        let (mut records, mut end) = shard.select(position, options.batch_size, is_own);
+        if let Some(size) = options.window {
+            if records.first().is_none_or(|first| window.as_ref().is_some_and(|open| !open.holds(first)))
+                && let Some(open) = window.take()
+            {
+                last(&shared, number, &open, Last::Ended).await;
+            }
+            let Some(first) = records.first() else { continue };
+            let open = window.get_or_insert_with(|| Window::of(first, size));
+            let fits = records.iter().take_while(|record| open.holds(record)).count();
+            end -= records.len() - fits;
+            records.truncate(fits);
+        }
+        if !records.is_empty() {
+            settle(&shared, number, records, window.as_mut()).await;
+        }
         position = end;
-        shared.positions.send_modify(|positions| positions[shard] = end);
+        shared.move_to(|positions| positions[slot] = end);
     }
 }
 
 /// A part of a batch that is still to be done.
 struct Part {
-    range: Range<usize>,
+    records: Vec<Stored>,
     retries: u32,
 }
 
 /// Invokes the function until each record of the batch is done or given up. Parts are done in the order of the shard.
-async fn settle(shared: &Shared, shard: usize, range: Range<usize>) {
+async fn settle(shared: &Shared, shard: usize, records: Vec<Stored>, mut window: Option<&mut Window>) {
     let options = &shared.options;
-    let mut parts = vec![Part { range, retries: 0 }];
-    while let Some(Part { range, retries }) = parts.pop() {
-        let records = options.stream.shards[shard].read(range.clone());
-        match invoke(shared, shard, &records).await {
+    let mut parts = vec![Part { records, retries: 0 }];
+    while let Some(Part { records, retries }) = parts.pop() {
+        let mut records = without_old(shared, shard, records, retries);
+        if records.is_empty() {
+            continue;
+        }
+        match invoke(shared, shard, &records, window.as_deref_mut()).await {
             Some(done) if done == records.len() => {}
             // What was done is not sent again, and what is left is a batch of its own.
-            Some(done) if done > 0 => parts.push(Part { range: range.start + done..range.end, retries: 0 }),
-            _ if options.bisect && range.len() > 1 => {
-                let middle = range.start + range.len() / 2;
-                parts.push(Part { range: middle..range.end, retries });
-                parts.push(Part { range: range.start..middle, retries });
+            Some(done) if done > 0 => parts.push(Part { records: records.split_off(done), retries: 0 }),
+            _ if options.bisect && records.len() > 1 => {
+                let second = records.split_off(records.len() / 2);
+                parts.push(Part { records: second, retries });
+                parts.push(Part { records, retries });
             }
-            _ if options.max_retries.is_none_or(|most| retries < most) => parts.push(Part { range, retries: retries + 1 }),
-            _ => {
-                let records = records.into_iter().map(|stored| stored.sequence_number).collect();
-                let mut discarded = shared.discarded.lock().unwrap_or_else(PoisonError::into_inner);
-                discarded.push(Discarded { shard, records, retries });
-            }
+            _ if options.max_retries.is_none_or(|most| retries < most) => parts.push(Part { records, retries: retries + 1 }),
+            _ => discard(shared, shard, &records, retries, Condition::RetryAttemptsExhausted),
+        }
+        if let Some(window) = window.as_deref_mut()
+            && window.is_too_large()
+        {
+            last(shared, shard, window, Last::Early).await;
+            window.reset();
         }
     }
 }
 
+/// Gives up the records that have become too old, which are the first ones.
+fn without_old(shared: &Shared, shard: usize, mut records: Vec<Stored>, retries: u32) -> Vec<Stored> {
+    let Some(age) = shared.options.max_age else { return records };
+    let now = shared.options.stream.clock.now();
+    let old = records.iter().take_while(|record| record.at + age < now).count();
+    let young = records.split_off(old);
+    if !records.is_empty() {
+        discard(shared, shard, &records, retries, Condition::RecordAgeExceeded);
+    }
+    young
+}
+
+fn numbers(records: &[Stored]) -> Vec<String> {
+    records.iter().map(|stored| stored.sequence_number.clone()).collect()
+}
+
+fn discard(shared: &Shared, shard: usize, records: &[Stored], retries: u32, condition: Condition) {
+    shared.discard(Discarded { shard, records: numbers(records), retries, condition });
+}
+
 /// Returns how many of the records are done, before the first that is not; `None` where the batch failed as a whole.
-async fn invoke(shared: &Shared, shard: usize, records: &[Stored]) -> Option<usize> {
+async fn invoke(shared: &Shared, shard: usize, records: &[Stored], window: Option<&mut Window>) -> Option<usize> {
     let options = &shared.options;
     let list: Vec<&Value> = records.iter().map(|stored| &stored.record).collect();
-    let payload = json!({ "Records": list }).to_string().into();
-    let answer = options.function.invoke(Event { payload, ..Event::default() }).await;
-    let numbers: Vec<String> = records.iter().map(|stored| stored.sequence_number.clone()).collect();
-    let (done, refused) = match &answer.result {
-        Err(_) => (None, None),
-        Ok(_) if !options.report => (Some(records.len()), None),
-        Ok(response) => match read(response, &numbers) {
-            Verdict::Success => (Some(records.len()), None),
-            // The lowest sequence number counts.
-            Verdict::Partial(failed) => (failed.into_iter().min(), None),
-            Verdict::Failure(why) => (None, Some(why)),
-        },
-    };
-    let batch = Arc::new(StreamBatch { shard, records: numbers, answer, done, refused });
-    shared.batches.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
+    let mut event = json!({ "Records": list });
+    if let Some(window) = &window {
+        window.describe(&mut event, &options.stream.shards[shard].id, &options.stream.arn, None);
+    }
+    let numbers = numbers(records);
+    let read = |identifier: &Value| index_of(identifier, &numbers);
+    let Invoked { answer, failed, mut refused } = event_source::invoke(&*options.function, &event, options.report, read).await;
+    // The lowest sequence number counts.
+    let mut done = failed.map(|failed| failed.into_iter().min().unwrap_or(numbers.len()));
+    if let (Some(window), Some(count), Ok(response)) = (window, done, &answer.result) {
+        // A batch that makes no progress is sent again with the state that it had.
+        let mut with_state = window.clone();
+        if !with_state.take_state(response) {
+            (done, refused) = (None, Some("the response has no state".to_owned()));
+        } else if count > 0 {
+            *window = with_state;
+        }
+    }
+    shared.ended(StreamBatch { shard, records: numbers, answer, done, refused, is_final: false });
     done
 }
 
-/// The indexes of the records that a response names.
-fn read(response: &[u8], records: &[String]) -> Verdict<usize> {
-    failures(response, |identifier| {
-        let number = identifier.as_str().ok_or_else(|| format!("an itemIdentifier is not a string: {identifier}"))?;
-        let index = records.iter().position(|record| record == number);
-        index.ok_or_else(|| format!("the itemIdentifier {number:?} is not a record of the batch"))
-    })
-}
-
-impl fmt::Debug for MappingBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MappingBuilder")
-            .field("stream", &self.stream.arn)
-            .field("batch_size", &self.batch_size)
-            .field("bisect", &self.bisect)
-            .field("max_retries", &self.max_retries)
-            .field("report", &self.report)
-            .finish_non_exhaustive()
+/// The last invocation of a window, until it succeeds: Lambda reads nothing beyond a window that is not done.
+async fn last(shared: &Shared, shard: usize, window: &Window, why: Last) {
+    let options = &shared.options;
+    let mut event = json!({ "Records": [] });
+    window.describe(&mut event, &options.stream.shards[shard].id, &options.stream.arn, Some(why));
+    loop {
+        let read = |identifier: &Value| index_of(identifier, &[]);
+        let Invoked { answer, failed, refused } = event_source::invoke(&*options.function, &event, options.report, read).await;
+        let done = failed.map(|_| 0);
+        shared.ended(StreamBatch { shard, records: Vec::new(), answer, done, refused, is_final: true });
+        if done.is_some() {
+            return;
+        }
     }
 }
 
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.options.fmt(f)
-    }
+/// The index of the record that an identifier names.
+fn index_of(identifier: &Value, records: &[String]) -> Result<usize, String> {
+    let number = identifier.as_str().ok_or_else(|| format!("an itemIdentifier is not a string: {identifier}"))?;
+    let index = records.iter().position(|record| record == number);
+    index.ok_or_else(|| format!("the itemIdentifier {number:?} is not a record of the batch"))
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use std::{
     ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 use tokio::sync::watch;
 
@@ -12,6 +13,17 @@ use tokio::sync::watch;
 pub(crate) struct Stored {
     pub(crate) sequence_number: String,
     pub(crate) record: Value,
+    /// Names those that keep their order.
+    pub(crate) key: String,
+    /// Its arrival.
+    pub(crate) at: SystemTime,
+}
+
+impl Stored {
+    /// One whose key and arrival do not matter.
+    pub(crate) fn new(sequence_number: String, record: Value) -> Self {
+        Self { sequence_number, record, key: String::new(), at: SystemTime::now() }
+    }
 }
 
 /// Records in their order.
@@ -47,6 +59,26 @@ impl Shard {
 
     pub(crate) fn read(&self, range: Range<usize>) -> Vec<Stored> {
         self.lock()[range].to_vec()
+    }
+
+    /// At most `most` records from `start` on that `fits` takes, and the position behind them. What it does not take is passed over.
+    pub(crate) fn select(&self, start: usize, most: usize, mut fits: impl FnMut(&Stored) -> bool) -> (Vec<Stored>, usize) {
+        let records = self.lock();
+        let mut selected = Vec::new();
+        for (index, stored) in records.iter().enumerate().skip(start) {
+            if fits(stored) {
+                if selected.len() == most {
+                    return (selected, index);
+                }
+                selected.push(stored.clone());
+            }
+        }
+        (selected, records.len())
+    }
+
+    /// The first record that arrived at this time or later.
+    pub(crate) fn first_since(&self, time: SystemTime) -> usize {
+        self.lock().partition_point(|stored| stored.at < time)
     }
 
     /// Waits until there are more records than `length`.

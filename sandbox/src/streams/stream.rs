@@ -1,6 +1,9 @@
 //! A stream: its shards, and the records that a test puts into them.
 
-use super::shard::{Shard, Stored};
+use super::{
+    clock::Clock,
+    shard::{Shard, Stored},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::{
@@ -17,14 +20,15 @@ const ACCOUNT: &str = "000000000000";
 pub struct Stream {
     pub(super) arn: Arc<str>,
     pub(super) shards: Arc<[Shard]>,
+    pub(super) clock: Clock,
 }
 
 fn shards(count: usize) -> Arc<[Shard]> {
     (0..count.max(1)).map(|number| Shard::new(format!("shardId-{number:012}"))).collect()
 }
 
-fn seconds() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+fn seconds(at: SystemTime) -> f64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_millis() as f64) / 1_000.0
 }
 
@@ -32,13 +36,24 @@ impl Stream {
     /// A Kinesis stream with so many shards, at least one.
     pub fn kinesis(name: &str, count: usize) -> Self {
         let arn = format!("arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{name}").into();
-        Self { arn, shards: shards(count) }
+        Self { arn, shards: shards(count), clock: Clock::system() }
     }
 
     /// The stream of a DynamoDB table with so many shards, at least one.
     pub fn dynamodb(table: &str, count: usize) -> Self {
         let arn = format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}/stream/2024-06-10T19:26:16.525").into();
-        Self { arn, shards: shards(count) }
+        Self { arn, shards: shards(count), clock: Clock::system() }
+    }
+
+    pub(super) fn is_kinesis(&self) -> bool {
+        self.arn.starts_with("arn:aws:kinesis")
+    }
+
+    /// The same stream by another clock: set it before the first record.
+    #[must_use]
+    pub fn with_clock(mut self, clock: &Clock) -> Self {
+        self.clock = clock.clone();
+        self
     }
 
     /// How many shards there are.
@@ -56,6 +71,7 @@ impl Stream {
     /// Puts data into the shard of its partition key, as `PutRecord` does. Returns the sequence number.
     pub fn put(&self, partition_key: &str, data: impl AsRef<[u8]>) -> String {
         let shard = &self.shards[self.shard_of(partition_key)];
+        let at = self.clock.now();
         shard.push(|index| {
             let sequence_number = sequence_number(index);
             let record = json!({
@@ -64,7 +80,7 @@ impl Stream {
                     "partitionKey": partition_key,
                     "sequenceNumber": sequence_number,
                     "data": STANDARD.encode(data),
-                    "approximateArrivalTimestamp": seconds(),
+                    "approximateArrivalTimestamp": seconds(at),
                 },
                 "eventSource": "aws:kinesis",
                 "eventVersion": "1.0",
@@ -74,13 +90,14 @@ impl Stream {
                 "awsRegion": REGION,
                 "eventSourceARN": &*self.arn,
             });
-            Stored { sequence_number, record }
+            Stored { sequence_number, record, key: partition_key.to_owned(), at }
         })
     }
 
     /// Puts a change of an item into the shard of its key. `keys` and the images are in the JSON of DynamoDB. Returns the sequence number.
     pub fn change(&self, keys: &Value, old_image: Option<&Value>, new_image: Option<&Value>) -> String {
         let shard = &self.shards[self.shard_of(&keys.to_string())];
+        let at = self.clock.now();
         let name = match (old_image, new_image) {
             (None, _) => "INSERT",
             (Some(_), Some(_)) => "MODIFY",
@@ -89,7 +106,7 @@ impl Stream {
         shard.push(|index| {
             let sequence_number = sequence_number(index);
             let mut change = json!({
-                "ApproximateCreationDateTime": seconds().trunc(),
+                "ApproximateCreationDateTime": seconds(at).trunc(),
                 "Keys": keys,
                 "SequenceNumber": sequence_number,
                 "SizeBytes": 26,
@@ -109,7 +126,7 @@ impl Stream {
                 "dynamodb": change,
                 "eventSourceARN": &*self.arn,
             });
-            Stored { sequence_number, record }
+            Stored { sequence_number, record, key: keys.to_string(), at }
         })
     }
 
@@ -118,7 +135,8 @@ impl Stream {
     /// # Panics
     /// Where there is no such shard.
     pub fn put_raw(&self, shard: usize, sequence_number: &str, record: Value) {
-        self.shards[shard].push(|_| Stored { sequence_number: sequence_number.to_owned(), record });
+        let (key, at) = (String::new(), self.clock.now());
+        self.shards[shard].push(|_| Stored { sequence_number: sequence_number.to_owned(), record, key, at });
     }
 }
 

@@ -1,6 +1,6 @@
 //! A function's result as an HTTP response.
 
-use crate::Answer;
+use crate::{Answer, Failure};
 use axum::{
     body::Body,
     http::{
@@ -21,8 +21,32 @@ const END_OF_PRELUDE: [u8; 8] = [0; 8];
 const LONGEST_PRELUDE: usize = 1024 * 1024;
 
 pub(super) fn response(answer: &Answer) -> Response {
-    let made = answer.result.as_ref().ok().and_then(|body| if answer.streamed { streamed(body) } else { buffered(body) });
+    let made = answer.result.as_ref().ok();
+    let made = made.and_then(|body| if answer.streamed { streamed(body) } else { buffered(body, Headers::Single, true) });
+    let made = made.or_else(|| throttled(answer));
     identified(made, &answer.request_id, &answer.trace_id)
+}
+
+/// The response for a function that was not invoked.
+fn throttled(answer: &Answer) -> Option<Response> {
+    (answer.result == Err(Failure::Throttled)).then(|| message(StatusCode::TOO_MANY_REQUESTS, "Rate Exceeded."))
+}
+
+/// The keys of a result that a service reads headers from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Headers {
+    /// `headers`.
+    Single,
+    /// `multiValueHeaders`.
+    Multiple,
+    /// Both, and where they name the same header, `multiValueHeaders`.
+    Both,
+}
+
+/// The response of another service than a function URL. `bare`: JSON without a status is the body of a 200.
+pub(super) fn proxied(answer: &Answer, headers: Headers, bare: bool) -> Response {
+    let made = answer.result.as_ref().ok().and_then(|body| buffered(body, headers, bare));
+    identified(made.or_else(|| throttled(answer)), &answer.request_id, &answer.trace_id)
 }
 
 /// The response, or that there is none, with the ids of the invocation.
@@ -59,6 +83,8 @@ struct Head {
     #[serde(default)]
     headers: Option<Map<String, Value>>,
     #[serde(default)]
+    multi_value_headers: Option<Map<String, Value>>,
+    #[serde(default)]
     cookies: Option<Vec<String>>,
     #[serde(default)]
     body: Option<String>,
@@ -71,6 +97,20 @@ fn ok() -> u16 {
 }
 
 impl Head {
+    /// Leaves what the service reads in `headers`.
+    fn read(&mut self, from: Headers) {
+        let multiple = self.multi_value_headers.take().unwrap_or_default();
+        match from {
+            Headers::Single => {}
+            Headers::Multiple => self.headers = Some(multiple),
+            Headers::Both => {
+                let single = self.headers.take().unwrap_or_default();
+                let other = |name: &String| !multiple.keys().any(|also| also.eq_ignore_ascii_case(name));
+                self.headers = Some(single.into_iter().filter(|(name, _)| other(name)).chain(multiple.clone()).collect());
+            }
+        }
+    }
+
     fn into_response(self, body: Body) -> Option<Response> {
         let status = StatusCode::from_u16(self.status_code).ok()?;
         let mut headers = Vec::new();
@@ -102,13 +142,17 @@ fn text(value: Value) -> Option<String> {
 }
 
 /// A document with `statusCode` describes the response; any other JSON is the body of a 200. Invalid JSON is an error.
-fn buffered(answer: &Bytes) -> Option<Response> {
+fn buffered(answer: &Bytes, headers: Headers, bare: bool) -> Option<Response> {
     let document: Value = serde_json::from_slice(answer).ok()?;
     if document.get("statusCode").is_none() {
+        if !bare {
+            return None;
+        }
         let kind = HeaderValue::from_static("application/json");
         return Some(build(StatusCode::OK, [(CONTENT_TYPE, kind)], Body::from(answer.clone())));
     }
     let mut head: Head = serde_json::from_value(document).ok()?;
+    head.read(headers);
     let body = head.body.take().unwrap_or_default();
     let body = if head.is_base64_encoded { BASE64_STANDARD.decode(body).ok()? } else { body.into_bytes() };
     head.into_response(Body::from(body))
@@ -148,7 +192,7 @@ mod tests {
     use super::*;
 
     fn status(answer: &'static str) -> Option<u16> {
-        buffered(&answer.into()).map(|response| response.status().as_u16())
+        buffered(&answer.into(), Headers::Single, true).map(|response| response.status().as_u16())
     }
 
     #[test]
@@ -164,6 +208,20 @@ mod tests {
             assert_eq!(status(malformed), None, "{malformed}");
         }
         assert_eq!(status(r#"{"statusCode":204}"#), Some(204));
+    }
+
+    #[test]
+    fn each_service_reads_its_headers() {
+        let answer = r#"{"statusCode":200,"headers":{"A":"1","b":"2"},"multiValueHeaders":{"a":["3","4"]}}"#;
+        for (headers, expected) in
+            [(Headers::Single, vec!["1", "2"]), (Headers::Multiple, vec!["3", "4"]), (Headers::Both, vec!["2", "3", "4"])]
+        {
+            let response = buffered(&answer.into(), headers, false).expect("a response");
+            let mut values: Vec<_> = response.headers().values().filter_map(|value| value.to_str().ok()).collect();
+            values.sort_unstable();
+            assert_eq!(values, expected, "{headers:?}");
+        }
+        assert!(buffered(&"{}".into(), Headers::Both, false).is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! See "Invoke" in AWS' Lambda API reference.
 
 use super::request::read;
-use crate::{Answer, Event, Failure, Invoke};
+use crate::{Answer, Event, Failure, Invoke, invoke_until_accepted};
 use axum::{
     body::Body,
     extract::State,
@@ -38,7 +38,7 @@ pub(super) async fn invoke(State(function): State<Arc<dyn Invoke>>, request: Req
     match text("x-amz-invocation-type").as_deref() {
         None | Some("RequestResponse") => answer(function.invoke(event).await),
         Some("Event") => {
-            tokio::spawn(async move { function.invoke(event).await });
+            tokio::spawn(async move { invoke_until_accepted(&*function, event).await });
             StatusCode::ACCEPTED.into_response()
         }
         Some("DryRun") => StatusCode::NO_CONTENT.into_response(),
@@ -58,8 +58,13 @@ pub(super) fn refuse(status: StatusCode, kind: &'static str, message: &str) -> R
     (status, headers, json!({ "Type": "User", "message": message }).to_string()).into_response()
 }
 
-/// 200 also for a function that failed: the header says so.
+/// 200 also for a function that failed: the header says so. 429 for one that was not invoked.
 fn answer(answer: Answer) -> Response {
+    if answer.result == Err(Failure::Throttled) {
+        let body = json!({ "Type": "User", "message": "Rate Exceeded.", "Reason": Failure::THROTTLE_REASON }).to_string();
+        let headers = [("x-amzn-errortype", "TooManyRequestsException"), (CONTENT_TYPE.as_str(), "application/json")];
+        return (StatusCode::TOO_MANY_REQUESTS, headers, body).into_response();
+    }
     let failed = answer.result.is_err();
     let body = match answer.result {
         Ok(body) => body,
@@ -86,6 +91,7 @@ fn function_error(failure: &Failure) -> String {
         Failure::Function { error_type, error_message } => (error_type.as_str(), error_message.clone()),
         Failure::TimedOut { .. } => ("Sandbox.Timedout", failure.to_string()),
         Failure::Exited(_) | Failure::OutOfMemory { .. } => ("Runtime.ExitError", failure.to_string()),
+        Failure::Throttled => ("TooManyRequestsException", failure.to_string()),
         Failure::TooLarge => ("Function.ResponseSizeTooLarge", failure.to_string()),
     };
     json!({ "errorType": kind, "errorMessage": message }).to_string()

@@ -1,6 +1,6 @@
 //! Lambda's `Invoke` API for several functions, by their names.
 
-use super::invoke_api;
+use super::{invoke_api, listener::Listener};
 use crate::{Invoke, function::Function};
 use axum::{
     Router,
@@ -10,13 +10,7 @@ use axum::{
     response::Response,
     routing::post,
 };
-use std::{
-    collections::HashMap,
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-};
-use tokio::{net::TcpListener, task::AbortHandle};
+use std::{collections::HashMap, io, sync::Arc};
 
 type Functions = HashMap<String, Arc<dyn Invoke>>;
 
@@ -25,10 +19,7 @@ type Functions = HashMap<String, Arc<dyn Invoke>>;
 /// A client of `aws-sdk-lambda` talks to it with [`endpoint`](Self::endpoint) as its `endpoint_url` and any credentials. A name may carry a
 /// version or an alias, which is ignored.
 #[derive(Debug)]
-pub struct LambdaApi {
-    address: SocketAddr,
-    task: AbortHandle,
-}
+pub struct LambdaApi(Listener);
 
 impl LambdaApi {
     /// Listens on a free port.
@@ -37,24 +28,15 @@ impl LambdaApi {
     ///
     /// When no port of the loopback interface can be listened on.
     pub async fn start(functions: impl IntoIterator<Item = Function>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let named = |function: Function| (function.name().to_owned(), Arc::new(function) as Arc<dyn Invoke>);
         let functions: Arc<Functions> = Arc::new(functions.into_iter().map(named).collect());
         let router = Router::new().route("/2015-03-31/functions/{name}/invocations", post(invoke)).with_state(functions);
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { address, task: serving.abort_handle() })
+        Ok(Self(Listener::start(router).await?))
     }
 
     /// As in `http://127.0.0.1:41234`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
-    }
-}
-
-impl Drop for LambdaApi {
-    fn drop(&mut self) {
-        self.task.abort();
+        format!("http://{}", self.0.address)
     }
 }
 

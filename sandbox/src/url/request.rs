@@ -11,6 +11,7 @@ use axum::{
     http::{
         HeaderMap, Request, StatusCode, Version,
         header::{CONTENT_TYPE, COOKIE, HOST, USER_AGENT},
+        request::Parts,
     },
     response::Response,
 };
@@ -30,8 +31,26 @@ const LARGEST_REQUEST: usize = 6 * 1024 * 1024;
 pub(super) async fn event(request: Request<Body>, client: SocketAddr) -> Result<Event, Response> {
     let (parts, body) = request.into_parts();
     let body = read(body).await?;
-    let trace_header = parts.headers.get("x-amzn-trace-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let trace_header = trace_header.unwrap_or_else(|| format!("Root={}", new_root()));
+    let trace_header = trace_header(&parts.headers);
+    let domain = format!("sandbox.lambda-url.{REGION}.on.aws");
+    let event = format_2(&parts, &body, client, "$default", Some(&domain), &trace_header);
+    Ok(Event { payload: event.to_string().into(), trace_header: Some(trace_header), ..Event::default() })
+}
+
+/// The one that the client sent, or a new one.
+pub(super) fn trace_header(headers: &HeaderMap) -> String {
+    let sent = headers.get("x-amzn-trace-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    sent.unwrap_or_else(|| format!("Root={}", new_root()))
+}
+
+pub(super) fn format_2(
+    parts: &Parts,
+    body: &Bytes,
+    client: SocketAddr,
+    stage: &str,
+    domain: Option<&str>,
+    trace_header: &str,
+) -> Value {
     let mut headers = joined(&parts.headers);
     headers.insert("x-amzn-trace-id".into(), json!(trace_header));
     headers.insert("x-forwarded-for".into(), json!(client.ip().to_string()));
@@ -51,7 +70,7 @@ pub(super) async fn event(request: Request<Body>, client: SocketAddr) -> Result<
         "requestContext": {
             "accountId": ACCOUNT,
             "apiId": "sandbox",
-            "domainName": text(HOST).unwrap_or_else(|| format!("sandbox.lambda-url.{REGION}.on.aws").into()),
+            "domainName": domain.map_or_else(|| text(HOST), |domain| Some(domain.into())),
             "domainPrefix": "sandbox",
             "http": {
                 "method": parts.method.as_str(),
@@ -62,7 +81,7 @@ pub(super) async fn event(request: Request<Body>, client: SocketAddr) -> Result<
             },
             "requestId": new_request_id(),
             "routeKey": "$default",
-            "stage": "$default",
+            "stage": stage,
             "time": common_log_time(now),
             "timeEpoch": now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
         },
@@ -77,12 +96,12 @@ pub(super) async fn event(request: Request<Body>, client: SocketAddr) -> Result<
             event.insert("queryStringParameters".into(), Value::Object(parameters(query)));
         }
         if !body.is_empty() {
-            let (body, encoded) = encode(&body, parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()));
+            let (body, encoded) = encode(body, parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()));
             event.insert("body".into(), json!(body));
             event.insert("isBase64Encoded".into(), json!(encoded));
         }
     }
-    Ok(Event { payload: event.to_string().into(), trace_header: Some(trace_header), ..Event::default() })
+    event
 }
 
 /// Reads what a synchronous invocation may be sent.
@@ -125,7 +144,7 @@ fn parameters(query: &str) -> Map<String, Value> {
 }
 
 /// Text stays text; everything else goes as base64.
-fn encode(body: &Bytes, content_type: Option<&str>) -> (String, bool) {
+pub(super) fn encode(body: &Bytes, content_type: Option<&str>) -> (String, bool) {
     let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let textual = kind.starts_with("text/")
         || kind.ends_with("+json")
@@ -141,7 +160,7 @@ fn encode(body: &Bytes, content_type: Option<&str>) -> (String, bool) {
 }
 
 /// As in `21/Nov/2026:19:03:58 +0000`.
-fn common_log_time(at: SystemTime) -> String {
+pub(super) fn common_log_time(at: SystemTime) -> String {
     let at = OffsetDateTime::from(at);
     let month = at.month().to_string();
     let (day, month, year) = (at.day(), month.get(..3).unwrap_or(&month), at.year());

@@ -136,7 +136,7 @@ async fn as_json() -> Outcome {
 }
 
 async fn concurrent() -> Outcome {
-    let function = probe("").managed(4).build().await;
+    let function = probe("").managed(4).queue_when_busy().build().await;
     let calls: Vec<_> = (0..8).map(|number| function.invoke(event(&json!({ "answer": number })))).collect();
     for call in calls {
         let id = call.await.request_id;

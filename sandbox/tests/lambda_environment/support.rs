@@ -137,6 +137,6 @@ pub(crate) fn echo(text: &str) -> Value {
 }
 
 /// Polls once.
-pub(crate) async fn futures_pending(mut future: std::pin::Pin<&mut impl Future>) -> bool {
+pub(crate) async fn futures_pending(mut future: std::pin::Pin<&mut (impl Future + ?Sized)>) -> bool {
     std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }

@@ -219,6 +219,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
                 .serve(Router::new().route("/slow/{kind}", get(hostile::slow)).route("/orders/{id}", get(async || "order")))
                 .await
         }
+        Probe::Fronts => crate::fronts::serve(life.0).await,
         Probe::HttpStream => crate::http_stream::serve(life.0).await,
         Probe::HttpTraceLayer => {
             let trace = TraceLayer::new_for_http().make_span_with(|request: &axum::extract::Request| {

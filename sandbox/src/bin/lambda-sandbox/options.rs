@@ -22,7 +22,8 @@ Options:
   --memory MB        the function's memory, as in AWS_LAMBDA_FUNCTION_MEMORY_SIZE      [default: 128]
   --limit            gives it the CPU share and the memory of that size; needs root or a delegated control group
   --env KEY=VALUE    sets a variable of the function; may be repeated
-  --managed N        runs it as Managed Instances do: N invocations in one process at a time
+  --managed N        runs it as Managed Instances do: N invocations in one process at a time,
+                     and 429 for more
   --trace MODE       active, pass-through, pass-through-not-sampled or not-sampled     [default: active]
   --console          shows traces, environments and logs in the browser, and invokes the function from there
   --open             the same, and opens the browser

@@ -52,6 +52,10 @@ impl Invoke for Watched {
         self.watch(self.function.invoke(event))
     }
 
+    fn wait_for_room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.function.wait_for_room()
+    }
+
     fn invoke_streaming(
         &self,
         event: Event,
