@@ -1,4 +1,4 @@
-//! What the event source mappings of streams and of topics share: what has happened so far, and one invocation with a batch.
+//! Shared by the event source mappings of streams and of topics: the progress of a mapping, and one invocation with a batch.
 
 use crate::{
     Answer, Event, Invoke, invoke_until_accepted,
@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// What has happened: `B` is a batch, `D` is what was given up.
+/// The progress of a mapping. `B` is a batch, and `D` records that were given up.
 pub(crate) struct Progress<B, D> {
     batches: Mutex<Vec<Arc<B>>>,
     discarded: Mutex<Vec<D>>,
@@ -61,7 +61,7 @@ impl<B, D: Clone> Progress<B, D> {
     }
 }
 
-/// What came of one invocation with a batch.
+/// The result of one invocation with a batch.
 pub(crate) struct Invoked<T> {
     pub(crate) answer: Answer,
     /// The records that the response names; `None` where the batch failed as a whole.

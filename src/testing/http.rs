@@ -79,7 +79,7 @@ impl TestInvocation {
     /// ```
     ///
     /// # Errors
-    /// What Lambda would get as the error of the invocation, also when the body fails.
+    /// The error of the invocation that Lambda would get, also when the body fails.
     pub async fn serve_streaming<S, B>(&self, service: S, request: impl Into<HttpEvent>) -> Result<Response<Bytes>, Diagnostic>
     where
         S: Service<lambda_http::Request, Response = Response<B>> + Clone + Send + 'static,

@@ -45,7 +45,7 @@ pub(crate) async fn serve(life: Lifecycle) -> Result<(), Error> {
     life.serve(Router::new().route("/", any(socket)).route("/orders/{id}", any(shown))).await
 }
 
-/// What of a request reached the router.
+/// Shows the parts of a request that reached the router.
 async fn shown(request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();

@@ -200,7 +200,7 @@ async fn http_requests() -> Tested {
     }
     let stage = Stage::new(Probe::Fronts, TraceMode::Active).await?;
     answered(&stage, &events).await?;
-    // What is not UTF-8 reaches the router byte for byte.
+    // A body that is not UTF-8 reaches the router byte for byte.
     let mut event = gateways().swap_remove(0);
     event["body"] = json!("//79AA==");
     let body = crate::support::value(&stage.invoke(event).await?)?;

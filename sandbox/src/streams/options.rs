@@ -148,7 +148,7 @@ impl MappingBuilder {
         self
     }
 
-    /// What Lambda would refuse.
+    /// Refuses a mapping that Lambda would refuse.
     pub(super) fn check(&self) -> Result<(), StreamMappingError> {
         if !(1..=BATCH_MOST).contains(&self.batch_size) {
             return Err(StreamMappingError::BatchSize { size: self.batch_size });

@@ -61,7 +61,7 @@ impl Shard {
         self.lock()[range].to_vec()
     }
 
-    /// At most `most` records from `start` on that `fits` takes, and the position behind them. What it does not take is passed over.
+    /// At most `most` records from `start` on that `fits` takes, and the position behind them. Other records are passed over.
     pub(crate) fn select(&self, start: usize, most: usize, mut fits: impl FnMut(&Stored) -> bool) -> (Vec<Stored>, usize) {
         let records = self.lock();
         let mut selected = Vec::new();

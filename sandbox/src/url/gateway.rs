@@ -32,7 +32,7 @@ use std::{
 
 /// The service in front of the function.
 ///
-/// What a request becomes and what a result must be is in AWS's developer guides: "Set up Lambda proxy integrations in API Gateway",
+/// The events and the results are described in AWS's developer guides: "Set up Lambda proxy integrations in API Gateway",
 /// "Working with AWS Lambda proxy integrations for HTTP APIs", "Lambda functions as targets" of Elastic Load Balancing, and "Lambda functions
 /// as targets in VPC Lattice".
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -158,7 +158,7 @@ struct Reply {
     body: Option<String>,
 }
 
-/// What a result says. `None` where the function failed, or the result is none of a proxy integration.
+/// The status and the body of a result. `None` if the function failed, or if its result does not fit a proxy integration.
 fn reply(answer: &Answer) -> Option<(StatusCode, Option<String>)> {
     let Reply { status_code, body } = serde_json::from_slice(answer.result.as_ref().ok()?).ok()?;
     Some((StatusCode::from_u16(status_code?).ok()?, body))
