@@ -19,12 +19,11 @@ impl Annotations {
 /// Writes `annotate` for a record with the field `annotations`.
 #[cfg(any(feature = "kinesis", feature = "dynamodb", feature = "kafka"))]
 macro_rules! annotate {
-    ($record:ident, $what:literal) => {
+    ($record:ident) => {
         impl<T> $record<T> {
-            #[doc = concat!("Adds an annotation to the span of this ", $what, ", which X-Ray indexes. [`Invocation::annotate`] adds one to the")]
-            /// invocation's.
+            /// Adds an annotation to the span of this record, which X-Ray indexes. [`Invocation::annotate`] adds one to the invocation's.
             ///
-            #[doc = concat!("A ", $what, " beyond the batch's [`span_budget`](crate::batch::Batch::span_budget) has no span to annotate.")]
+            /// A record beyond the batch's [`span_budget`](crate::batch::Batch::span_budget) has no span to annotate.
             pub fn annotate(&self, key: &str, value: impl Into<crate::AnnotationValue>) {
                 self.annotations.annotate(key, value.into());
             }

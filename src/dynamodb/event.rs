@@ -226,7 +226,7 @@ pub struct Change<T> {
     pub(super) annotations: Annotations,
 }
 
-annotate!(Change, "change");
+annotate!(Change);
 
 impl<T> Change<T> {
     /// A change for a unit test of a handler: without an age and a window. `keys` is in the JSON of DynamoDB.

@@ -205,7 +205,7 @@ pub struct Record<T> {
     pub(super) annotations: Annotations,
 }
 
-annotate!(Record, "record");
+annotate!(Record);
 
 impl<T> Record<T> {
     /// A record for a unit test of a handler: without a key, headers and a timestamp.
