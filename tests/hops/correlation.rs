@@ -91,8 +91,8 @@ async fn over_http() -> Tested {
     invoke_event(&caller, from_caller(json!(call))).await?;
     let line = line(&api, "ordered").await?;
     ensure(line["correlationId"] == "r-43", line.to_string())?;
+    within("the API to be frozen", api.wait_frozen()).await?;
     services.settle(&caller).await?;
-    services.settle(&api).await?;
     let found = services.xray.traces.find(|document| document.annotation("correlation_id") == Some("r-43"));
     ensure(found.iter().filter(|document| !document.in_progress).count() == 2, format!("{found:#?}"))
 }
