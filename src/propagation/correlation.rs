@@ -116,7 +116,7 @@ impl CorrelationId {
     }
 
     /// The id of a message. `None` if it is the invocation's.
-    #[cfg(feature = "_batch")]
+    #[cfg(any(feature = "sqs", feature = "kinesis", feature = "kafka"))]
     pub(crate) fn of_message<'m>(
         &self,
         attribute: impl Fn(&str) -> Option<&'m str>,
