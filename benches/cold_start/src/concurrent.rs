@@ -62,6 +62,7 @@ pub(crate) async fn measure(contenders: &Path, sinks: &Sinks, rounds: usize) -> 
         row("ours, none sampled", 1, None),
         row("ours, 1 in 20 sampled", 1, Some(20)),
         row("ours, all sampled", 1, Some(1)),
+        row("tracing-opentelemetry alone", 2, None),
     ];
     for round in 0..rounds {
         eprint!("\r{AT_ONCE} at once, round {} of {rounds}", round + 1);

@@ -133,6 +133,15 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         log_format: "JSON",
         ..BARE
     },
+    Contender {
+        name: "spans_alone",
+        what: "`lambda_runtime` with tracing-opentelemetry's layer, whose spans are dropped when they end: what the spans cost before anything \
+               is done with them; no log",
+        package: "spans_alone",
+        program: "spans_alone",
+        charted: false,
+        ..BARE
+    },
     Contender { name: "ours_json", what: "as ours, with its log as JSON", log_format: "JSON", env: &[], receiver: false, ..OURS },
     Contender {
         name: "bare_sdk",
@@ -210,7 +219,8 @@ pub(crate) const CONTENDERS: &[Contender] = &[
 ];
 
 /// For the table of many events at once.
-pub(crate) const CONCURRENT: [&Contender; 2] = [
+pub(crate) const CONCURRENT: [&Contender; 3] = [
     &Contender { package: "bare_concurrent", program: "bare_concurrent", ..BARE },
     &Contender { package: "ours_concurrent", program: "ours_concurrent", ..OURS },
+    &Contender { package: "spans_alone", program: "spans_alone_concurrent", ..BARE },
 ];

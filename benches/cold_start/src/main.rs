@@ -1,7 +1,8 @@
 //! The cost of a cold start with this library and with the alternatives: real bootstraps, inside and outside the sandbox.
 //!
 //! `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --write` builds the contenders, measures them, and puts the tables
-//! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer, `--only bare,ours` those alone. `-- --check` instead compares what does
+//! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer, `--only bare,ours` those alone,
+//! `--concurrent` only many events at once. `-- --check` instead compares what does
 //! not drift with `benches/budget.toml`, and fails beyond it.
 
 mod absent;
@@ -47,12 +48,13 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Error> {
     let benches = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let (mut rounds, mut write, mut check, mut only) = (ROUNDS, false, false, None);
+    let (mut rounds, mut write, mut check, mut only, mut many) = (ROUNDS, false, false, None, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--check" => check = true,
             "--write" => write = true,
+            "--concurrent" => many = true,
             "--rounds" => {
                 let count = args.next().unwrap_or_default();
                 rounds = count.parse().map_err(|_| Error::Usage(format!("--rounds {count:?}")))?;
@@ -66,6 +68,14 @@ fn run() -> Result<(), Error> {
     }
     if check {
         return gate::check(&benches, only.as_deref());
+    }
+    if many {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let rows = runtime.block_on(concurrent::measure(&benches.join("contenders"), &Sinks::start()?, rounds))?;
+        let mut table = String::new();
+        concurrent::table(&mut table, &rows);
+        println!("{table}");
+        return Ok(());
     }
     let wanted = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|other| other == name));
     let contenders = benches.join("contenders");
