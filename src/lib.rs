@@ -79,6 +79,7 @@ pub mod event_bridge;
 mod export;
 mod frozen;
 pub mod handler;
+mod headers;
 mod hop;
 pub mod http_client;
 mod ids;

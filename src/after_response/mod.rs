@@ -8,7 +8,7 @@ mod stage;
 pub use crate::invocation::Report;
 #[cfg(feature = "testing")]
 pub(crate) use stage::run;
-pub(crate) use stage::{after_posting, nothing_follows, release};
+pub(crate) use stage::{after_posting, nothing_follows, only_documents_follow, release};
 
 use crate::{Invocation, invocation::Work};
 use spawn::spawn_now;

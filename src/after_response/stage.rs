@@ -43,6 +43,12 @@ pub(crate) fn nothing_follows(invocation: &Invocation) -> bool {
     nothing
 }
 
+/// True if the stage after the response runs no code of the user, except for the redactor, and calls no exporter.
+pub(crate) fn only_documents_follow(invocation: &Invocation) -> bool {
+    let shared = invocation.shared();
+    shared.hooks.after.is_empty() && !shared.destinations.has_exporters() && invocation.deferred().is_empty()
+}
+
 /// Runs between the post and the next event. The invocation's spans are sent first, so that nothing later can lose them. Then the
 /// background work runs, and its spans are sent.
 pub(crate) async fn after_posting(invocation: Invocation, context: OtelContext) {

@@ -84,7 +84,8 @@ pub(crate) struct Documents {
     print: bool,
     /// Opened for the first document; `None` without a destination.
     transport: OnceLock<Option<Transport>>,
-    encoders: SyncMutex<Vec<Encoder>>,
+    #[allow(clippy::vec_box, reason = "an encoder is moved with each document, and would enlarge the futures that hold it")]
+    encoders: SyncMutex<Vec<Box<Encoder>>>,
     trace_budget: usize,
     budget: SyncMutex<Budget>,
     /// Invocations that continued a W3C trace, the newest last: the trace of their spans, their own span, and the position of its document.
@@ -378,7 +379,7 @@ impl Documents {
         self.print(encoder);
     }
 
-    /// Sends the documents of spans at the pace. Before that, `keep` gets the redacted spans. The main span's document has the
+    /// Sends the documents of spans at the pace. Before that, `keep` gets the spans, redacted if there are exporters. The main span's document has the
     /// number of spans beyond the budget, which is returned too. `take_parts` takes all spans but the main one.
     pub(super) async fn send(
         &self,
@@ -386,10 +387,14 @@ impl Documents {
         take: impl FnOnce() -> Vec<SpanData>,
         take_parts: impl FnOnce() -> Vec<SpanData>,
         sending: &Sending,
+        has_exporters: bool,
         keep: impl Fn(Vec<SpanData>),
     ) -> u32 {
+        // For the exporters: nothing else sees these spans.
         let scrubbed = |mut spans: Vec<SpanData>| {
-            scrub_all(&mut spans, self.redactor());
+            if has_exporters {
+                scrub_all(&mut spans, self.redactor());
+            }
             spans
         };
         let Some(transport) = self.transport() else {
@@ -505,18 +510,18 @@ impl Documents {
         }
     }
 
-    fn encoder(&self) -> Encoder {
+    fn encoder(&self) -> Box<Encoder> {
         let kept = lock(&self.encoders).pop();
         kept.unwrap_or_else(|| {
-            Encoder::new(
+            Box::new(Encoder::new(
                 self.options.of_documents(),
                 #[cfg(feature = "otlp-udp")]
                 self.otlp.as_ref().map(OtlpBatch::new),
-            )
+            ))
         })
     }
 
-    fn give_back(&self, mut encoder: Encoder) {
+    fn give_back(&self, mut encoder: Box<Encoder>) {
         encoder.clear();
         let mut encoders = lock(&self.encoders);
         if encoders.len() < KEPT {

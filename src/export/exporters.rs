@@ -54,12 +54,15 @@ impl Exporters {
         self.flush != Flush::EveryInvocation
     }
 
-    /// Stores the spans for every exporter that gets them.
+    /// Stores the spans for every exporter that gets them. None of them remains.
     pub(crate) fn keep(&self, spans: &mut Vec<SpanData>) {
         spans.retain(is_for_exporters);
         spans.iter_mut().for_each(prepare);
-        for queue in &self.queues {
-            queue.keep(spans);
+        if let Some((last, others)) = self.queues.split_last() {
+            for queue in others {
+                queue.keep(&mut spans.clone());
+            }
+            last.keep(spans);
         }
     }
 

@@ -41,7 +41,10 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{IdGenerator, ShouldSample, SpanData};
 use scrub::{YIELDS, scrub, scrub_all};
-use std::time::Instant;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 /// The destinations that the builder was given.
 #[derive(Debug, Default)]
@@ -62,7 +65,13 @@ pub(crate) struct Given {
 pub(crate) struct Destinations {
     documents: Documents,
     exporters: Option<Exporters>,
+    /// Empty buffers that invocations have used. Each is too large for the allocator's cache.
+    spare: Mutex<Vec<Vec<SpanData>>>,
 }
+
+/// The most empty buffers that are kept, and the most spans for which one of them has room.
+const SPARE: usize = 16;
+const SPANS_OF_SPARE: usize = 64;
 
 impl Destinations {
     pub(crate) fn new(settings: &Settings, given: Given) -> Self {
@@ -75,7 +84,7 @@ impl Destinations {
         );
         let Given { exporters: queues, flush, sampler, resource, open, .. } = given;
         let of_exporters = OfExporters { queues, flush, sampler, resource };
-        Self { documents, exporters: open.map(|open| open(settings, of_exporters)) }
+        Self { documents, exporters: open.map(|open| open(settings, of_exporters)), spare: Mutex::default() }
     }
 
     /// The destinations that get the invocation with this header. X-Ray gets it if Lambda samples it, and as OTLP in any case. The
@@ -128,9 +137,9 @@ impl Destinations {
         sending: Sending,
         to_xray: bool,
     ) -> u32 {
-        let keep = |mut spans: Vec<SpanData>| self.keep_for_exporters(sending.rootless(), &mut spans);
+        let keep = |spans: Vec<SpanData>| self.keep_for_exporters(sending.rootless(), spans);
         if to_xray {
-            return self.documents.send(waiting, take, take_parts, &sending, keep).await;
+            return self.documents.send(waiting, take, take_parts, &sending, self.exporters.is_some(), keep).await;
         }
         let mut spans = take();
         for (index, span) in spans.iter_mut().enumerate() {
@@ -151,7 +160,7 @@ impl Destinations {
         }
         scrub_all(&mut spans, self.documents.redactor());
         self.documents.send_now(&spans, sending);
-        self.keep_for_exporters(sending.and_then(Sending::rootless), &mut spans);
+        self.keep_for_exporters(sending.and_then(Sending::rootless), spans);
     }
 
     /// Like [`send_now`](Self::send_now), but batch after batch at the pace, at most until `until`: for an environment that ends.
@@ -161,7 +170,7 @@ impl Destinations {
         // Before they wait for the pace, so that the last flush finds them.
         if self.exporters.is_some() {
             for (spans, sending) in &batches {
-                self.keep_for_exporters(sending.as_ref().and_then(Sending::rootless), &mut spans.clone());
+                self.keep_for_exporters(sending.as_ref().and_then(Sending::rootless), spans.clone());
             }
         }
         self.documents.send_last(&batches, until).await;
@@ -209,15 +218,32 @@ impl Destinations {
         }
     }
 
-    fn keep_for_exporters(&self, rootless: Option<SpanId>, spans: &mut Vec<SpanData>) {
-        let Some(exporters) = &self.exporters else { return };
-        // No other service knows a parent that was made up.
-        let is_rootless =
-            |span: &&mut SpanData| Some(span.span_context.span_id()) == rootless && span.span_kind == SpanKind::Server;
-        if let Some(span) = spans.iter_mut().find(is_rootless) {
-            span.parent_span_id = SpanId::INVALID;
-            span.parent_span_is_remote = false;
+    fn keep_for_exporters(&self, rootless: Option<SpanId>, mut spans: Vec<SpanData>) {
+        if let Some(exporters) = &self.exporters {
+            // No other service knows a parent that was made up.
+            let is_rootless =
+                |span: &&mut SpanData| Some(span.span_context.span_id()) == rootless && span.span_kind == SpanKind::Server;
+            if let Some(span) = spans.iter_mut().find(is_rootless) {
+                span.parent_span_id = SpanId::INVALID;
+                span.parent_span_is_remote = false;
+            }
+            exporters.keep(&mut spans);
         }
-        exporters.keep(spans);
+        spans.clear();
+        if (1..=SPANS_OF_SPARE).contains(&spans.capacity()) {
+            let mut spare = self.lock_spare();
+            if spare.len() < SPARE {
+                spare.push(spans);
+            }
+        }
+    }
+
+    /// An empty buffer for the spans of an invocation, with the memory of an earlier one if there is any.
+    pub(crate) fn spare(&self) -> Vec<SpanData> {
+        self.lock_spare().pop().unwrap_or_default()
+    }
+
+    fn lock_spare(&self) -> MutexGuard<'_, Vec<Vec<SpanData>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -104,7 +104,8 @@ pub(crate) trait Queue: Send + Sync + fmt::Debug {
     /// Sets the resource of the exporter's spans.
     fn introduce(&mut self, resource: &Resource);
 
-    fn keep(&self, spans: &[SpanData]);
+    /// Takes the spans, as long as there is room.
+    fn keep(&self, spans: &mut Vec<SpanData>);
 
     /// The time of the last export.
     fn last(&self) -> Instant;
@@ -163,11 +164,11 @@ impl Queue for Slot {
         }
     }
 
-    fn keep(&self, spans: &[SpanData]) {
+    fn keep(&self, spans: &mut Vec<SpanData>) {
         let mut waiting = lock(&self.waiting);
         let room = WAITING.saturating_sub(waiting.len());
-        waiting.extend(spans.iter().take(room).cloned());
         let left_out = spans.len().saturating_sub(room) as u64;
+        waiting.extend(spans.drain(..).take(room));
         if left_out > 0 && self.left_out.fetch_add(left_out, Ordering::Relaxed) == 0 {
             notice::log(Warning::ExporterOverrun, Data::default());
         }

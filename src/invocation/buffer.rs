@@ -11,6 +11,10 @@ use std::{
 /// The capacity for the spans of most invocations, so that the buffer rarely grows before the response.
 const USUAL: usize = 16;
 
+/// The capacity for open spans: the invocation's own, and one in it. Four would take more than the 1,032 bytes up to which glibc
+/// has a cache for each thread.
+const OPEN: usize = 2;
+
 /// The most spans that wait for the next invocation; more are dropped. A background task can create spans without end in an
 /// environment that gets no events.
 const WAITING: usize = 10_000;
@@ -91,9 +95,9 @@ impl Buffered {
 }
 
 impl SpanBuffer {
-    /// The buffer of an invocation. Spans that end after it are added to `late`.
-    pub(super) fn new(late: Arc<LateSpans>) -> Self {
-        Self(Arc::new(Mutex::new(Buffered { late: Some(late), ..Buffered::default() })))
+    /// The buffer of an invocation, for whose spans `finished` has memory. Spans that end after it are added to `late`.
+    pub(super) fn new(late: Arc<LateSpans>, finished: Vec<SpanData>) -> Self {
+        Self(Arc::new(Mutex::new(Buffered { late: Some(late), finished, ..Buffered::default() })))
     }
 
     /// Takes the spans that have finished since the last call.
@@ -150,7 +154,7 @@ impl SpanBuffer {
             return (Slot { buffer: self.clone(), at, id }, was_unknown);
         }
         if buffered.open.capacity() == 0 {
-            buffered.open.reserve(USUAL / 4);
+            buffered.open.reserve(OPEN);
             buffered.finished.reserve(USUAL);
         }
         buffered.open.push(Some(span));
@@ -226,25 +230,34 @@ impl Slot {
         }
     }
 
-    /// Ends the span. Returns it if its buffer is closed and has no place for late spans.
-    pub(crate) fn end(&self, time: SystemTime) -> Option<SpanData> {
+    /// Ends the span. If its buffer is closed and has no place for late spans, `homeless` gets it.
+    pub(crate) fn end(&self, time: SystemTime, homeless: impl FnOnce(SpanData)) {
         let mut guard = self.buffer.lock();
         let buffered = &mut *guard;
-        buffered.get(self.at, self.id)?.end_time = time;
-        let mut span = buffered.open[self.at].take()?;
+        if let Some(span) = buffered.get(self.at, self.id) {
+            span.end_time = time;
+        } else {
+            return;
+        }
         buffered.free.push(self.at);
         if buffered.closed {
+            let Some(mut span) = buffered.open[self.at].take() else { return };
             buffered.make_late(&mut span);
-            let Some(late) = buffered.late.clone() else { return Some(span) };
+            let late = buffered.late.clone();
             drop(guard);
-            late.keep(span);
-            return None;
+            match late {
+                Some(late) => late.keep(span),
+                None => homeless(span),
+            }
+            return;
         }
         // Only the buffer of the Init phase is limited. An invocation's size is limited by its work.
         if buffered.own.is_some() || buffered.finished.len() < WAITING {
-            buffered.finished.push(span);
+            // Moved from place to place, as a span has hundreds of bytes.
+            buffered.finished.extend(buffered.open[self.at].take());
+        } else {
+            buffered.open[self.at] = None;
         }
-        None
     }
 }
 
@@ -283,7 +296,7 @@ mod tests {
     #[test]
     fn a_late_span_is_elsewhere_only_where_its_trace_is_not_its_invocation_s() {
         let late = Arc::<LateSpans>::default();
-        let buffer = SpanBuffer::new(Arc::clone(&late));
+        let buffer = SpanBuffer::new(Arc::clone(&late), Vec::new());
         let own = |_: &SpanData| {
             let frame = Frame::under(TraceId::from(1), SpanId::from(7)).invocation();
             Some(Own { id: SpanId::from(1), trace: TraceId::from(1), continued: false, frame })
@@ -291,12 +304,12 @@ mod tests {
         let open = |trace, id| buffer.open(span(trace, id), own).0;
         let (own_span, before, message, after) = (open(1, 1), open(1, 2), open(2, 3), open(1, 4));
         for span in [&own_span, &before, &message] {
-            assert!(span.end(SystemTime::UNIX_EPOCH).is_none());
+            span.end(SystemTime::UNIX_EPOCH, |_| panic!("it has a place"));
         }
         for span in buffer.close() {
             late.keep(span);
         }
-        assert!(after.end(SystemTime::UNIX_EPOCH).is_none());
+        after.end(SystemTime::UNIX_EPOCH, |_| panic!("it has a place"));
         let elsewhere: Vec<_> =
             late.take().iter().map(|span| (span.span_context.span_id(), span.parent_span_is_remote)).collect();
         let id = SpanId::from;

@@ -103,7 +103,8 @@ struct Inner {
 
 /// The facts of an invocation when it starts.
 pub(crate) struct Facts {
-    pub(crate) context: lambda_runtime::Context,
+    /// Boxed, so that an invocation fits into the allocator's cache.
+    pub(crate) context: Box<lambda_runtime::Context>,
     pub(crate) received: Instant,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) header: TraceHeader,
@@ -127,7 +128,7 @@ impl Facts {
 impl Default for Facts {
     fn default() -> Self {
         Self {
-            context: lambda_runtime::Context::default(),
+            context: Box::default(),
             received: clock::now(),
             deadline: None,
             header: TraceHeader::default(),
@@ -202,6 +203,16 @@ impl fmt::Debug for WeakInvocation {
     }
 }
 
+/// While this exists, a thread runs the handler or its layers.
+#[must_use]
+pub(crate) struct Running<'i>(&'i AtomicBool);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Invocation {
     /// The invocation that is running here.
     ///
@@ -230,6 +241,7 @@ impl Invocation {
         let parent = parent_of(&facts.header, continued, &decision);
         let notes = Notes { attributes: decision.attributes, ..Notes::default() };
         let late = Arc::clone(&shared.late);
+        let finished = if decision.wanted.anywhere() { shared.destinations.spare() } else { Vec::new() };
         #[cfg(feature = "metrics-emf")]
         let measured = shared.settings.metrics.is_on().then(Box::default);
         Self(Arc::new(Inner {
@@ -241,7 +253,7 @@ impl Invocation {
             watched: AtomicBool::new(false),
             polled: AtomicBool::new(false),
             idle: frozen::time(),
-            spans: SpanBuffer::new(late),
+            spans: SpanBuffer::new(late, finished),
             deferred: Deferred::default(),
             notes: Mutex::new(notes),
             log: log::LogState::default(),
@@ -452,10 +464,14 @@ impl Invocation {
 
     /// Runs a part of the invocation, and marks it as running for the watchdog.
     pub(crate) fn polling<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let _running = self.running();
+        poll()
+    }
+
+    /// Marks the invocation as running for the watchdog, until the result is dropped.
+    pub(crate) fn running(&self) -> Running<'_> {
         self.0.polled.store(true, Ordering::Relaxed);
-        let polled = poll();
-        self.0.polled.store(false, Ordering::Relaxed);
-        polled
+        Running(&self.0.polled)
     }
 
     pub(crate) fn set_watched(&self, watched: bool) {

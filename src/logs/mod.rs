@@ -74,7 +74,8 @@ impl Log {
         // `lambda_runtime` has a span whose fields are those of every line.
         let (target, info) = (metadata.target(), *metadata.level() <= Level::INFO);
         let level = if info { Level::ERROR } else { *metadata.level() };
-        target.split("::").next() != Some("lambda_runtime") && self.levels.would_enable(target, level)
+        let of_runtime = target.strip_prefix("lambda_runtime").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+        !of_runtime && self.levels.would_enable(target, level)
     }
 
     pub(crate) fn max_level(&self) -> LevelFilter {

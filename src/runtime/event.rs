@@ -1,7 +1,7 @@
 //! Reads an event's headers, so that an invalid one never fails the invocation.
 
 use super::fault::Faults;
-use crate::environment::variable;
+use crate::{environment::variable, headers::first};
 use http::{HeaderMap, HeaderValue};
 use lambda_runtime::{Config, Context};
 use serde::de::DeserializeOwned;
@@ -27,9 +27,15 @@ pub(super) struct Ids {
 impl Ids {
     /// `None` for an event without a request id, to which no response is possible.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let request_id = headers.get(REQUEST_ID).filter(|id| !id.is_empty())?.clone();
-        Some(Self { request_id, invocation_id: headers.get(INVOCATION_ID).cloned() })
+        let request_id = copied(first(headers, REQUEST_ID).filter(|id| !id.is_empty())?);
+        Some(Self { request_id, invocation_id: first(headers, INVOCATION_ID).map(copied) })
     }
+}
+
+/// A value with memory that is only its own. The headers of an event are parts of the connection's buffer, and a part that lives
+/// until the response was posted would make the connection allocate another one, of 8 KB.
+fn copied(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
 /// The function, as its variables describe it.
@@ -50,21 +56,22 @@ pub(super) fn context(headers: &HeaderMap, ids: &Ids, config: &Arc<Config>, faul
     context.env_config = Arc::clone(config);
     context.request_id = text(&ids.request_id).into_owned();
     context.deadline = deadline(headers, faults);
-    context.invoked_function_arn = headers.get(FUNCTION_ARN).map(text).unwrap_or_default().into_owned();
-    context.xray_trace_id = headers.get(TRACE_ID).map(|id| text(id).into_owned());
-    context.tenant_id = headers.get(TENANT_ID).map(|id| text(id).into_owned());
+    context.invoked_function_arn = first(headers, FUNCTION_ARN).map(text).unwrap_or_default().into_owned();
+    context.xray_trace_id = first(headers, TRACE_ID).map(|id| text(id).into_owned());
+    context.tenant_id = first(headers, TENANT_ID).map(|id| text(id).into_owned());
     context.client_context = json(headers, CLIENT_CONTEXT, faults);
     context.identity = json(headers, IDENTITY, faults);
     context
 }
 
 fn text(value: &HeaderValue) -> Cow<'_, str> {
-    String::from_utf8_lossy(value.as_bytes())
+    // Nearly always valid, which the fast check finds out.
+    std::str::from_utf8(value.as_bytes()).map_or_else(|_| String::from_utf8_lossy(value.as_bytes()), Cow::Borrowed)
 }
 
 /// 0 means no deadline.
 fn deadline(headers: &HeaderMap, faults: &Faults) -> u64 {
-    let Some(value) = headers.get(DEADLINE) else {
+    let Some(value) = first(headers, DEADLINE) else {
         faults.header_ignored(DEADLINE, format_args!("it is missing; the invocation has no deadline"));
         return 0;
     };
@@ -77,7 +84,7 @@ fn deadline(headers: &HeaderMap, faults: &Faults) -> u64 {
 
 /// Parses a header that the caller sets. Its content may be confidential, so only the position of the error is logged.
 fn json<T: DeserializeOwned>(headers: &HeaderMap, name: &'static str, faults: &Faults) -> Option<T> {
-    let value = headers.get(name).filter(|value| !value.is_empty())?;
+    let value = first(headers, name).filter(|value| !value.is_empty())?;
     serde_json::from_slice(value.as_bytes())
         .inspect_err(|error| {
             let what = if error.is_data() { "its JSON does not have the expected form" } else { "it is not JSON" };
@@ -153,6 +160,17 @@ mod tests {
             assert_eq!(read(&[(DEADLINE, value.as_bytes())]).deadline, deadline, "{value}");
         }
         assert_eq!(read(&[]).deadline, 0);
+    }
+
+    #[test]
+    fn ids_do_not_keep_the_buffer_of_their_event() {
+        let mut headers = HeaderMap::new();
+        let buffer = bytes::Bytes::from("8476a536".to_owned());
+        headers.insert(REQUEST_ID, HeaderValue::from_maybe_shared(buffer.clone()).expect("a header"));
+        let ids = Ids::of(&headers).expect("an id");
+        drop(headers);
+        assert_eq!(ids.request_id, "8476a536");
+        assert!(buffer.is_unique());
     }
 
     #[test]

@@ -201,7 +201,13 @@ where
     })
     .await?;
     *ready = true;
-    let mut future = pin!(Some(catch(|| service.call(invocation))?));
+    // Made in its place, because a future of kilobytes would be copied by each function that returns it.
+    let (mut future, mut invocation) = (pin!(None), Some(invocation));
+    catch(|| {
+        if let Some(invocation) = invocation.take() {
+            future.set(Some(service.call(invocation)));
+        }
+    })?;
     let ended = poll_fn(|cx| {
         let polled = catch(|| future.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx)));
         polled.map_or_else(|ended| Poll::Ready(Err(ended)), |polled| polled.map_err(Ended::Failed))

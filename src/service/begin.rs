@@ -3,6 +3,7 @@
 use crate::{
     Invocation, clock,
     environment::{self, Start},
+    headers::first,
     ids,
     invocation::{Deadline, Facts, Shared},
     metrics,
@@ -47,11 +48,11 @@ impl Invocation {
             ids::reseed();
         }
         let deadline = deadline.flatten();
-        let raw = |name| headers.and_then(|headers| headers.get(name)).filter(|value| !value.is_empty()).cloned();
+        let raw = |name| headers.and_then(|headers| first(headers, name)).filter(|value| !value.is_empty()).cloned();
         let (client_context, identity) = (raw("lambda-runtime-client-context"), raw("lambda-runtime-cognito-identity"));
         let client = || client_context.as_ref().map(http::HeaderValue::as_bytes);
         let correlation_id = settings.correlation_id.as_ref().and_then(|place| place.of_invocation(event?, client()));
-        let context = context.clone();
+        let context = Box::new(context.clone());
         let facts =
             Facts { context, received, deadline, header, remote, start, traced, client_context, identity, correlation_id };
         let invocation = Self::new(Arc::clone(shared), facts);

@@ -49,7 +49,7 @@ mod tests {
     async fn a_handler_is_given_the_invocation_of_its_request() {
         let mut context = lambda_runtime::Context::default();
         "the request".clone_into(&mut context.request_id);
-        let invocation = Invocation::new(Shared::with_defaults(), Facts { context, ..Facts::default() });
+        let invocation = Invocation::new(Shared::with_defaults(), Facts { context: Box::new(context), ..Facts::default() });
         let mut service = HttpLayer::new().layer(router());
         let future = crate::invocation::CURRENT.sync_scope(invocation, || service.call(request()));
         let response = future.await.expect("infallible");

@@ -5,7 +5,7 @@
 
 use crate::{
     Invocation,
-    after_response::{after_posting, nothing_follows, release},
+    after_response::{after_posting, nothing_follows, only_documents_follow, release},
     deadline::{self, Watched},
     environment,
     invocation::{CURRENT, Shared, Work},
@@ -125,7 +125,10 @@ where
         let attached = context.clone().attach();
         // `lambda_runtime` has such a span itself.
         let span = if is_of_loop(&event.parts.extensions) { span(&event.context) } else { Span::none() };
-        let inner = span.in_scope(|| invocation.polling(|| CURRENT.sync_scope(invocation.clone(), || self.inner.call(event))));
+        // No closure more than necessary returns the future, which has kilobytes.
+        let (entered, running) = (span.enter(), invocation.running());
+        let inner = CURRENT.sync_scope(invocation.clone(), || self.inner.call(event));
+        drop((running, entered));
         drop(attached);
         RuntimeFuture {
             inner: CURRENT.scope(invocation.clone(), inner.with_context(context.clone())),
@@ -204,10 +207,14 @@ impl<F: Future<Output = Result<(), Error>>> Future for RuntimeFuture<F> {
                 return Poll::Ready(this.posted.take().unwrap_or(Ok(())));
             }
             let stage = after_posting(this.invocation.clone(), this.context.clone());
-            let stage: Work = Box::pin(CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone())));
+            let mut stage: Work = Box::pin(CURRENT.scope(this.invocation.clone(), stage.with_context(this.context.clone())));
             if environment::kind().is_concurrent() {
-                // This environment is never frozen, so the worker need not wait: it requests its next event.
-                this.invocation.shared().stages.spawn(stage.in_current_span());
+                // This environment is never frozen, so the worker need not wait: it requests its next event. Where only documents
+                // follow, they are usually sent at once, which takes less time than a task, and than freeing the spans on another
+                // thread.
+                if !only_documents_follow(this.invocation) || stage.as_mut().poll(cx).is_pending() {
+                    this.invocation.shared().stages.spawn(stage.in_current_span());
+                }
             } else {
                 *this.after = Some(stage);
             }

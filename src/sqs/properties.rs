@@ -27,7 +27,13 @@ fn invocation(left: Duration, header: &str) -> Invocation {
     "test".clone_into(&mut context.request_id);
     let received = clock::now();
     let deadline = Deadline::after(left, received, None, None);
-    let facts = Facts { context, received, deadline: Some(deadline), header: TraceHeader::parse(header), ..Facts::default() };
+    let facts = Facts {
+        context: Box::new(context),
+        received,
+        deadline: Some(deadline),
+        header: TraceHeader::parse(header),
+        ..Facts::default()
+    };
     Invocation::new(Shared::with_defaults(), facts)
 }
 

@@ -136,7 +136,7 @@ impl TestBuilder {
         let received = crate::clock::now();
         let deadline = self.timeout.map(|timeout| Deadline::after(timeout, received, None, None));
         let header = TraceHeader::new(root, Some(parent), sampled);
-        let facts = Facts { context, received, deadline, header, ..Facts::default() };
+        let facts = Facts { context: Box::new(context), received, deadline, header, ..Facts::default() };
         let invocation = Invocation::new(Shared::with_defaults(), facts);
         let context = invocation.context_without_span();
         TestInvocation { invocation, context, spans: Mutex::default() }

@@ -70,8 +70,9 @@ impl Tracer for Rooted {
     type Span = Span;
 
     fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
-        if parent.get::<Invocation>().is_some() || parent.has_active_span() {
-            return TRACER.build_with_context(builder, parent);
+        let invocation = parent.get::<Invocation>();
+        if invocation.is_some() || parent.has_active_span() {
+            return TRACER.build(builder, parent, invocation);
         }
         TRACER.build_with_context(builder, &context::current())
     }

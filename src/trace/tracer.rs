@@ -119,10 +119,16 @@ impl Tracer for SpanTracer {
     type Span = Span;
 
     fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
+        self.build(builder, parent, parent.get::<Invocation>())
+    }
+}
+
+impl SpanTracer {
+    /// Starts a span below `parent`, which belongs to `of_parent`.
+    pub(super) fn build(&self, builder: SpanBuilder, parent: &Context, of_parent: Option<&Invocation>) -> Span {
         if parent.is_telemetry_suppressed() {
             return Span { context: SpanContext::NONE, slot: None };
         }
-        let of_parent = parent.get::<Invocation>();
         let running = if of_parent.is_none() { running_in(parent.span().span_context().trace_id()) } else { None };
         let scope = parent.get::<Scope>();
         if let Some(invocation) = of_parent.or(running.as_ref()) {
@@ -225,8 +231,8 @@ impl trace::Span for Span {
     }
 
     fn end_with_timestamp(&mut self, time: SystemTime) {
-        if let Some(span) = self.slot.take().and_then(|slot| slot.end(time)) {
-            init_spans::keep_late(span);
+        if let Some(slot) = self.slot.take() {
+            slot.end(time, init_spans::keep_late);
         }
     }
 }

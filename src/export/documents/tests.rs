@@ -73,7 +73,7 @@ async fn where_too_much_waits_the_main_span_waits_alone_and_says_how_many_were_l
     let kept = RefCell::new(Vec::new());
     let keep = |spans: Vec<SpanData>| kept.borrow_mut().push(spans.len());
     // One ends while the main one waits.
-    let mut sent = pin!(documents.send(3, || vec![main, span()], || vec![span(), span()], &sending, keep));
+    let mut sent = pin!(documents.send(3, || vec![main, span()], || vec![span(), span()], &sending, true, keep));
     assert_eq!(sent.as_mut().now_or_never(), None);
     assert_eq!(*kept.borrow(), [2]);
     drop(turn);

@@ -128,7 +128,7 @@ where
 
     fn call(&mut self, event: LambdaInvocation) -> Self::Future {
         let context = event.context.clone();
-        let facts = Facts { context, ..Facts::default() };
+        let facts = Facts { context: Box::new(context), ..Facts::default() };
         let invocation = Invocation::new(invocation::Shared::with_defaults(), facts);
         let inner = CURRENT.scope(invocation.clone(), self.inner.call(event));
         let watch = self.watch.clone();
