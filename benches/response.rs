@@ -105,7 +105,7 @@ fn medians(function: &Function) -> [Duration; 2] {
     for event in function.timeline() {
         match event.kind {
             EventKind::EventOut { .. } => out = event.offset,
-            EventKind::AnswerIn { .. } => {
+            EventKind::ResponseIn { .. } => {
                 posted = event.offset;
                 responses.push(posted - out);
             }

@@ -216,9 +216,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.inner.poll(cx));
+        let response = ready!(this.inner.poll(cx));
         if let Some(mut span) = this.open.take() {
-            match &answer {
+            match &response {
                 Ok(response) => {
                     let status = response.status().as_u16();
                     span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
@@ -235,6 +235,6 @@ where
             }
             span.end();
         }
-        Poll::Ready(answer)
+        Poll::Ready(response)
     }
 }

@@ -217,8 +217,8 @@ impl XRayApi {
     async fn call(&self, documents: Vec<String>) -> Result<Vec<UnprocessedTraceSegment>, XRayApiError> {
         let count = documents.len();
         match self.client.put_trace_segments().set_trace_segment_documents(Some(documents)).send().await {
-            Ok(answer) => {
-                let refused = answer.unprocessed_trace_segments.unwrap_or_default();
+            Ok(response) => {
+                let refused = response.unprocessed_trace_segments.unwrap_or_default();
                 add(&self.counts.sent, count.saturating_sub(refused.len()));
                 Ok(refused)
             }
@@ -263,9 +263,9 @@ where
     R: std::fmt::Debug,
 {
     match error {
-        SdkError::ServiceError(answer) => XRayApiError::Refused {
-            code: answer.err().code().unwrap_or("an error without a code").to_owned(),
-            message: answer.err().message().unwrap_or("without a message").to_owned(),
+        SdkError::ServiceError(response) => XRayApiError::Refused {
+            code: response.err().code().unwrap_or("an error without a code").to_owned(),
+            message: response.err().message().unwrap_or("without a message").to_owned(),
         },
         SdkError::ConstructionFailure(_) => XRayApiError::NoCall { reason: reason(error) },
         // Credentials are requested during the call.

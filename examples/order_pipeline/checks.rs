@@ -98,7 +98,7 @@ fn init_is_in_the_first_trace(run: &Run) -> Result<(), String> {
 }
 
 fn answer_comes_first(run: &Run) -> Result<(), String> {
-    let answered = first_event(&run.api, |kind| matches!(kind, EventKind::AnswerIn { .. })).ok_or("no answer")?;
+    let answered = first_event(&run.api, |kind| matches!(kind, EventKind::ResponseIn { .. })).ok_or("no answer")?;
     let answered = answered.duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?.as_secs_f64();
     let first = trace(run, &run.orders[0].trace_id)?;
     let after = only(&first, "after the response", |document| document.name == "after response")?;

@@ -64,7 +64,7 @@ fn word(event: &TimelineEvent) -> Option<String> {
         EventKind::InitDone { took } => format!("init done, after {:.1} ms", took.as_secs_f64() * 1_000.0),
         EventKind::Thawed => "thawed".to_owned(),
         EventKind::EventOut { .. } => "event out".to_owned(),
-        EventKind::AnswerIn { bytes, error, .. } => {
+        EventKind::ResponseIn { bytes, error, .. } => {
             format!("  {} in, {bytes} bytes: the caller has it", if *error { "error" } else { "answer" })
         }
         EventKind::NextCalled if event.request_id.is_some() => {

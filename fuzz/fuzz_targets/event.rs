@@ -1,4 +1,4 @@
-//! The recogniser of events: any bytes are some kind of event.
+//! The recognizer of events: any bytes are some kind of event.
 #![no_main]
 
 use lambda_lifecycle::Trigger;

@@ -28,7 +28,7 @@ pub struct Event {
 
 /// The result of an invocation, as its caller sees it.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct FunctionResponse {
     /// The invocation's request id.
     pub request_id: String,
     /// `Root` of the trace this invocation belongs to, as in `1-5759e988-bd862e3fe1be46a994272793`.
@@ -99,7 +99,7 @@ impl Failure {
 /// Whatever can run an event: a function of the sandbox, or a stand-in for one in a test.
 pub trait Invoke: Send + Sync + 'static {
     /// Runs one event and returns its result. Waits while the function is busy, unless the function rejects events then.
-    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>>;
+    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>>;
 
     /// Waits until a function that rejected an event with [`Failure::Throttled`] may have room. Ends at once by default.
     fn wait_for_room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -114,14 +114,14 @@ pub trait Invoke: Send + Sync + 'static {
         &self,
         event: Event,
         stream: mpsc::Sender<StreamPart>,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
         drop(stream);
         self.invoke(event)
     }
 }
 
 impl<T: Invoke + ?Sized> Invoke for std::sync::Arc<T> {
-    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
         (**self).invoke(event)
     }
 
@@ -133,7 +133,7 @@ impl<T: Invoke + ?Sized> Invoke for std::sync::Arc<T> {
         &self,
         event: Event,
         stream: mpsc::Sender<StreamPart>,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
         (**self).invoke_streaming(event, stream)
     }
 }
@@ -141,11 +141,11 @@ impl<T: Invoke + ?Sized> Invoke for std::sync::Arc<T> {
 /// Runs one event for a service that tries again where the function is throttled: asynchronous invocations and event source mappings.
 ///
 /// Lambda does so with a back-off. Here the next attempt is made when the function has room.
-pub(crate) async fn invoke_until_accepted(function: &dyn Invoke, event: Event) -> Answer {
+pub(crate) async fn invoke_until_accepted(function: &dyn Invoke, event: Event) -> FunctionResponse {
     loop {
-        let answer = function.invoke(event.clone()).await;
-        if answer.result != Err(Failure::Throttled) {
-            return answer;
+        let response = function.invoke(event.clone()).await;
+        if response.result != Err(Failure::Throttled) {
+            return response;
         }
         function.wait_for_room().await;
     }

@@ -82,10 +82,10 @@ impl fmt::Debug for EventBridge {
 async fn dispatch(State(targets): State<Targets>, headers: HeaderMap, body: Bytes) -> Response<String> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if header("x-amz-target") != Some("AWSEvents.PutEvents") {
-        return answer(StatusCode::BAD_REQUEST, &json!({ "__type": "UnknownOperationException" }));
+        return response(StatusCode::BAD_REQUEST, &json!({ "__type": "UnknownOperationException" }));
     }
     let Ok(call) = serde_json::from_slice::<Value>(&body) else {
-        return answer(StatusCode::BAD_REQUEST, &json!({ "__type": "SerializationException" }));
+        return response(StatusCode::BAD_REQUEST, &json!({ "__type": "SerializationException" }));
     };
     let mut entries = Vec::new();
     for entry in call["Entries"].as_array().into_iter().flatten() {
@@ -94,7 +94,7 @@ async fn dispatch(State(targets): State<Targets>, headers: HeaderMap, body: Byte
         deliver(&targets, &event(entry, &id), trace_header).await;
         entries.push(json!({ "EventId": id }));
     }
-    answer(StatusCode::OK, &json!({ "FailedEntryCount": 0, "Entries": entries }))
+    response(StatusCode::OK, &json!({ "FailedEntryCount": 0, "Entries": entries }))
 }
 
 fn event(entry: &Value, id: &str) -> Value {
@@ -138,7 +138,7 @@ async fn deliver(targets: &Targets, event: &Value, trace_header: Option<&str>) {
     }
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response<String> {
+fn response(status: StatusCode, body: &Value) -> Response<String> {
     let mut response = Response::new(body.to_string());
     *response.status_mut() = status;
     let headers = response.headers_mut();

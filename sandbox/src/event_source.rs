@@ -1,7 +1,7 @@
 //! Shared by the event source mappings of streams and of topics: the progress of a mapping, and one invocation with a batch.
 
 use crate::{
-    Answer, Event, Invoke, invoke_until_accepted,
+    Event, FunctionResponse, Invoke, invoke_until_accepted,
     verdict::{Verdict, failures},
 };
 use serde_json::Value;
@@ -63,7 +63,7 @@ impl<B, D: Clone> Progress<B, D> {
 
 /// The result of one invocation with a batch.
 pub(crate) struct Invoked<T> {
-    pub(crate) answer: Answer,
+    pub(crate) response: FunctionResponse,
     /// The records that the response names; `None` where the batch failed as a whole.
     pub(crate) failed: Option<Vec<T>>,
     /// Why it failed as a whole, where the response is the reason.
@@ -78,8 +78,8 @@ pub(crate) async fn invoke<T>(
     read: impl FnMut(&Value) -> Result<T, String>,
 ) -> Invoked<T> {
     let event = Event { payload: event.to_string().into(), ..Event::default() };
-    let answer = invoke_until_accepted(function, event).await;
-    let (failed, refused) = match &answer.result {
+    let response = invoke_until_accepted(function, event).await;
+    let (failed, refused) = match &response.result {
         Err(_) => (None, None),
         Ok(_) if !report => (Some(Vec::new()), None),
         Ok(response) => match failures(response, read) {
@@ -88,7 +88,7 @@ pub(crate) async fn invoke<T>(
             Verdict::Failure(why) => (None, Some(why)),
         },
     };
-    Invoked { answer, failed, refused }
+    Invoked { response, failed, refused }
 }
 
 /// A running mapping: its options and what has happened.

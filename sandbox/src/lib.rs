@@ -22,4 +22,4 @@ pub mod wait;
 pub mod xray;
 
 pub(crate) use event::invoke_until_accepted;
-pub use event::{Answer, Event, Failure, Invoke, StreamPart};
+pub use event::{Event, Failure, FunctionResponse, Invoke, StreamPart};

@@ -22,12 +22,12 @@
 //! # }
 //! ```
 
-mod answer;
 mod gateway;
 mod invoke_api;
 mod lambda_api;
 mod listener;
 mod request;
+mod response;
 mod stream;
 mod websocket;
 

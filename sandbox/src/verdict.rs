@@ -17,12 +17,12 @@ pub(crate) enum Verdict<T> {
 ///
 /// An object without a list, or with an empty one, and `null` mean success. Everything else that is not a list of identifiers of the
 /// batch's records fails the whole batch.
-pub(crate) fn failures<T>(answer: &[u8], mut read: impl FnMut(&Value) -> Result<T, String>) -> Verdict<T> {
-    let answer: Value = match serde_json::from_slice(answer) {
-        Ok(answer) => answer,
+pub(crate) fn failures<T>(response: &[u8], mut read: impl FnMut(&Value) -> Result<T, String>) -> Verdict<T> {
+    let response: Value = match serde_json::from_slice(response) {
+        Ok(response) => response,
         Err(error) => return Verdict::Failure(format!("the response is not JSON: {error}")),
     };
-    let failures = match &answer {
+    let failures = match &response {
         Value::Null => return Verdict::Success,
         Value::Object(fields) => match fields.get("batchItemFailures") {
             None | Some(Value::Null) => return Verdict::Success,

@@ -127,12 +127,12 @@ fn a_waterfall_shows_time_failure_and_what_was_done() {
 }
 
 #[test]
-fn colours_change_no_column() {
+fn colors_change_no_column() {
     let trace = producer().trace(TRACE).unwrap();
-    let coloured = waterfall_in(&trace, Color::On);
-    assert!(coloured.contains("\u{1b}[31m  ✗ fault\u{1b}[0m"), "{coloured}");
-    assert!(coloured.contains("\u{1b}[36m→ 1-5759e989-…234567\u{1b}[0m"), "{coloured}");
-    let mut plain = coloured.clone();
+    let colored = waterfall_in(&trace, Color::On);
+    assert!(colored.contains("\u{1b}[31m  ✗ fault\u{1b}[0m"), "{colored}");
+    assert!(colored.contains("\u{1b}[36m→ 1-5759e989-…234567\u{1b}[0m"), "{colored}");
+    let mut plain = colored.clone();
     for code in ["0", "1", "2", "31", "32", "33", "34", "35", "36"] {
         plain = plain.replace(&format!("\u{1b}[{code}m"), "");
     }

@@ -24,15 +24,15 @@ use tower::Service;
 /// ```
 ///
 /// The trace still has `outcome=deadline_exceeded`. The closure runs at the hard deadline, so it must not wait for anything.
-pub fn fallback<S, R, F: Fn(&Invocation) -> R>(handler: S, answer: F) -> Fallback<S, F> {
-    Fallback { handler, answer }
+pub fn fallback<S, R, F: Fn(&Invocation) -> R>(handler: S, response: F) -> Fallback<S, F> {
+    Fallback { handler, response }
 }
 
 /// Made by [`fallback`].
 #[derive(Clone, Debug)]
 pub struct Fallback<S, F> {
     handler: S,
-    answer: F,
+    response: F,
 }
 
 impl<S, T, R, F> Service<LambdaEvent<T>> for Fallback<S, F>
@@ -49,7 +49,7 @@ where
     }
 
     fn call(&mut self, event: LambdaEvent<T>) -> Self::Future {
-        FallbackFuture { inner: self.handler.call(event), answer: self.answer.clone(), invocation: Invocation::current() }
+        FallbackFuture { inner: self.handler.call(event), response: self.response.clone(), invocation: Invocation::current() }
     }
 }
 
@@ -58,7 +58,7 @@ pin_project! {
     pub struct FallbackFuture<I, F> {
         #[pin]
         inner: I,
-        answer: F,
+        response: F,
         invocation: Invocation,
     }
 }
@@ -76,7 +76,7 @@ where
             // Position B's timer has woken the task, and drops the handler when it has this response.
             Poll::Pending if this.invocation.is_overdue() => {
                 this.invocation.set_outcome(Outcome::exceeded(&this.invocation.exceeded()));
-                Poll::Ready(Ok((this.answer)(this.invocation)))
+                Poll::Ready(Ok((this.response)(this.invocation)))
             }
             polled => polled,
         }

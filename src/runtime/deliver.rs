@@ -2,9 +2,9 @@
 
 use super::{
     Shared,
-    answer::Answer,
     event::{INVOCATION_ID, Ids},
     fault::{Fault, Pause},
+    response_state::ResponseState,
 };
 use crate::{
     Invocation, Outcome,
@@ -42,8 +42,8 @@ pub(super) enum Delivery {
 }
 
 /// Posts, and records on the invocation if the caller did not get the response.
-pub(super) async fn deliver(shared: &Shared, ids: &Ids, answer: &Answer, post: Post) {
-    let posting = answer.begin();
+pub(super) async fn deliver(shared: &Shared, ids: &Ids, state: &ResponseState, post: Post) {
+    let posting = state.begin();
     let is_error = matches!(post, Post::Error(_));
     // The connection lives until the outcome is known. It owns the user's stream, and dropping that would look like the cause.
     let (delivery, connection) = match post {

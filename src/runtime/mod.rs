@@ -1,10 +1,10 @@
 #![doc = include_str!("../../docs/runtime_api.md")]
 
-mod answer;
 mod deliver;
 mod event;
 mod fault;
 mod respond;
+mod response_state;
 mod shared;
 mod snapstart;
 mod stream;
@@ -13,8 +13,8 @@ pub(crate) mod tests;
 mod trace_variable;
 mod worker;
 
-pub(crate) use answer::is_of_loop;
 pub use respond::{Respond, RespondFuture};
+pub(crate) use response_state::is_of_loop;
 pub(crate) use shared::Shared;
 pub use shared::{EventsRefused, ServiceNotReady};
 pub(crate) use snapstart::Resources;

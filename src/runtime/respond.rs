@@ -2,9 +2,9 @@
 
 use super::{
     Shared,
-    answer::Answer,
     deliver::{Post, deliver},
     event::Ids,
+    response_state::ResponseState,
     stream::Streamed,
     worker::Truncated,
 };
@@ -87,7 +87,7 @@ where
             let request_id = HeaderValue::from_str(&context.request_id).ok()?;
             Some(Ids { request_id, invocation_id: None })
         });
-        let answer = Answer::of(&parts.extensions);
+        let state = ResponseState::of(&parts.extensions);
         let truncated = parts.extensions.get::<Truncated>().map(|Truncated(why)| Diagnostic {
             error_type: "Lifecycle.TruncatedEvent".to_owned(),
             error_message: format!("the event did not arrive as a whole: {why}"),
@@ -111,7 +111,7 @@ where
             Ok(future) => (Some(future), None),
             Err(outcome) => (None, Some(outcome)),
         };
-        RespondFuture { handler, failed, posting: None, ids, answer, shared: Arc::clone(&self.shared), types: PhantomData }
+        RespondFuture { handler, failed, posting: None, ids, state, shared: Arc::clone(&self.shared), types: PhantomData }
     }
 }
 
@@ -123,7 +123,7 @@ pin_project! {
         failed: Option<Outcome>,
         posting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
         ids: Option<Ids>,
-        answer: Answer,
+        state: ResponseState,
         shared: Arc<Shared>,
         types: Types<(R, Buffered, Streaming)>,
     }
@@ -178,8 +178,8 @@ where
             let Some(ids) = this.ids.take() else {
                 return Poll::Ready(Err("a layer removed the request id from the event: no response can be sent".into()));
             };
-            let (shared, answer) = (Arc::clone(this.shared), this.answer.clone());
-            *this.posting = Some(Box::pin(async move { deliver(&shared, &ids, &answer, post).await }));
+            let (shared, state) = (Arc::clone(this.shared), this.state.clone());
+            *this.posting = Some(Box::pin(async move { deliver(&shared, &ids, &state, post).await }));
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::{
     EventsRefused, ServiceNotReady, Shared,
-    answer::Answer,
     deliver::{Post, deliver, reason},
     event::{self, Ids},
     fault::{Fault, Pause},
+    response_state::ResponseState,
     trace_variable,
 };
 use crate::{
@@ -158,11 +158,11 @@ async fn handle<S>(shared: &Shared, service: &mut S, ids: &Ids, mut invocation: 
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {
-    let answer = Answer::default();
-    invocation.parts.extensions.insert(answer.clone());
+    let state = ResponseState::default();
+    invocation.parts.extensions.insert(state.clone());
     let mut ready = false;
-    let ended = answer.scope(guarded(service, invocation, &mut ready)).await;
-    let responded = answer.is_concluded().await;
+    let ended = state.scope(guarded(service, invocation, &mut ready)).await;
+    let responded = state.is_concluded().await;
     let (error, what) = match ended {
         Ok(()) if responded => return Ok(()),
         Ok(()) => {
@@ -181,7 +181,7 @@ where
     shared.faults.report(Fault::NoResponse, "next", format_args!("a layer {what} (request {id:?}): {}", error.error_message));
     if !responded {
         // Rare, and boxed, so that it does not enlarge the loop's future.
-        Box::pin(deliver(shared, ids, &answer, Post::Error(error))).await;
+        Box::pin(deliver(shared, ids, &state, Post::Error(error))).await;
     }
     if ready { Ok(()) } else { Err(message.into()) }
 }

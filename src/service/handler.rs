@@ -224,8 +224,8 @@ where
             return respond(invocation, Err(outcome));
         }
         let polled = panics::catch(|| match this.handler.as_mut().as_pin_mut() {
-            Some(handler) => handler.poll(cx).map(|answer| match answer {
-                Ok(answer) => encode(answer, invocation),
+            Some(handler) => handler.poll(cx).map(|response| match response {
+                Ok(response) => encode(response, invocation),
                 Err(error) => Err(invocation.failure_of(error)),
             }),
             None => Poll::Pending,
@@ -253,16 +253,16 @@ where
 }
 
 fn encode<R, Buffered, Body>(
-    answer: R,
+    response: R,
     invocation: &Invocation,
 ) -> Result<FunctionResponse<Box<RawValue>, TrackedStream<Body>>, Outcome>
 where
     R: IntoFunctionResponse<Buffered, Body>,
     Buffered: Serialize,
 {
-    match answer.into_response() {
-        FunctionResponse::BufferedResponse(answer) => {
-            let encoded = serde_json::value::to_raw_value(&answer).map_err(|error| Outcome::unencodable(&error))?;
+    match response.into_response() {
+        FunctionResponse::BufferedResponse(response) => {
+            let encoded = serde_json::value::to_raw_value(&response).map_err(|error| Outcome::unencodable(&error))?;
             let size = encoded.get().len();
             if size > MAX_RESPONSE {
                 return Err(Outcome::TooLarge(Diagnostic {
@@ -274,11 +274,11 @@ where
             }
             Ok(FunctionResponse::BufferedResponse(encoded))
         }
-        FunctionResponse::StreamingResponse(answer) => {
-            invocation.notes().http_status = Some(answer.metadata_prelude.status_code.as_u16());
+        FunctionResponse::StreamingResponse(response) => {
+            invocation.notes().http_status = Some(response.metadata_prelude.status_code.as_u16());
             Ok(FunctionResponse::StreamingResponse(StreamResponse {
-                metadata_prelude: answer.metadata_prelude,
-                stream: TrackedStream::new(answer.stream, invocation.clone()),
+                metadata_prelude: response.metadata_prelude,
+                stream: TrackedStream::new(response.stream, invocation.clone()),
             }))
         }
     }

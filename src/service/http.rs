@@ -247,8 +247,8 @@ where
             let polled = match this.state.as_mut().project() {
                 StateProjection::Invalid { response } => response.take().map_or(Poll::Pending, Poll::Ready),
                 StateProjection::AtWork { inner } => match inner.poll(cx) {
-                    Poll::Ready(answer) => {
-                        this.state.set(State::CollectingBody { body: answer?.into_response() });
+                    Poll::Ready(response) => {
+                        this.state.set(State::CollectingBody { body: response?.into_response() });
                         continue;
                     }
                     Poll::Pending => Poll::Pending,

@@ -183,7 +183,7 @@ fn quiet_planned_panics() {
 }
 
 /// Runs a batch inside an invocation, like positions A and B.
-async fn answer<S>(service: &mut S, invocation: &Invocation, records: Vec<SqsRecord>) -> Result<BatchResponse, NotAnSqsEvent>
+async fn response<S>(service: &mut S, invocation: &Invocation, records: Vec<SqsRecord>) -> Result<BatchResponse, NotAnSqsEvent>
 where
     S: Service<LambdaEvent<SqsEvent>, Response = BatchResponse, Error = NotAnSqsEvent>,
 {
@@ -208,11 +208,11 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
             .on_failure(move |message| hook.lock().expect("not poisoned").push(message.id.to_owned()));
         let invocation = invocation(Duration::from_secs(case.seconds), if case.traced { TRACED } else { "" });
         let deadline = invocation.timing().expect("a deadline");
-        let answer = answer(&mut service, &invocation, records(case)).await.expect("messages of SQS");
+        let response = response(&mut service, &invocation, records(case)).await.expect("messages of SQS");
         prop_assert!(Instant::now() < deadline.hard.into(), "responded after {:?}", app.began.elapsed());
 
         let seen = seen.lock().expect("not poisoned");
-        let named: Vec<&str> = answer.batch_item_failures.iter().map(|item| item.item_identifier.as_str()).collect();
+        let named: Vec<&str> = response.batch_item_failures.iter().map(|item| item.item_identifier.as_str()).collect();
         let distinct: HashSet<&str> = named.iter().copied().collect();
         prop_assert_eq!(named.len(), distinct.len(), "an id is named twice");
         for index in 0..case.messages.len() {
@@ -277,7 +277,7 @@ async fn an_event_that_is_no_batch_of_messages_is_refused_before_anything_is_han
     let record = SqsRecord { message_id: "m1".into(), body: r#"{"index":1,"plan":"Succeed"}"#.into(), ..SqsRecord::default() };
     let foreign = SqsRecord { event_source: "aws:s3".into(), ..SqsRecord::default() };
     let invocation = invocation(Duration::from_secs(3), "");
-    let refused = answer(&mut service, &invocation, vec![record, foreign]).await.expect_err("refused");
+    let refused = response(&mut service, &invocation, vec![record, foreign]).await.expect_err("refused");
     assert!(refused.to_string().contains("record 1 of the event has no messageId (its eventSource is \"aws:s3\")"), "{refused}");
     assert!(app.seen.lock().expect("not poisoned").begun.is_empty());
     assert!(serde_json::from_str::<SqsEvent>("{}").is_err_and(|error| error.to_string().contains("`Records`")));
@@ -301,7 +301,7 @@ async fn a_token_cancelled_early_stops_a_batch_in_order() {
         tokio::time::sleep(Duration::from_millis(150)).await;
         token.cancel();
     });
-    let answer = answer(&mut service, &invocation, records(&case)).await.expect("answers");
-    let named: Vec<_> = answer.batch_item_failures.into_iter().map(|item| item.item_identifier).collect();
+    let response = response(&mut service, &invocation, records(&case)).await.expect("a response");
+    let named: Vec<_> = response.batch_item_failures.into_iter().map(|item| item.item_identifier).collect();
     assert_eq!(named, ["m2", "m3", "m4"], "the second message was running and has its time to end");
 }

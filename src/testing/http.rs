@@ -93,12 +93,12 @@ impl TestInvocation {
     }
 }
 
-fn read(answer: Value) -> Result<Response<Bytes>, Diagnostic> {
+fn read(response: Value) -> Result<Response<Bytes>, Diagnostic> {
     let malformed = || Diagnostic {
         error_type: "Lifecycle.TestResponse".to_owned(),
         error_message: "the response is not one that a gateway takes".to_owned(),
     };
-    serde_json::from_value(answer).ok().and_then(Answer::into_response).ok_or_else(malformed)
+    serde_json::from_value(response).ok().and_then(LambdaResponse::into_response).ok_or_else(malformed)
 }
 
 /// The event of an HTTP request, for [`TestInvocation::serve`].
@@ -164,7 +164,7 @@ impl<B: Into<Bytes>> From<Request<B>> for HttpEvent {
 /// A response in the form that gateways take.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct LambdaResponse {
     status_code: u16,
     #[serde(default)]
     headers: Map<String, Value>,
@@ -178,7 +178,7 @@ struct Answer {
     is_base64_encoded: bool,
 }
 
-impl Answer {
+impl LambdaResponse {
     fn into_response(self) -> Option<Response<Bytes>> {
         let body = self.body.unwrap_or_default();
         let body = if self.is_base64_encoded { STANDARD.decode(body).ok()?.into() } else { Bytes::from(body) };

@@ -4,7 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use lambda_lifecycle_sandbox::{Answer, Event, Failure};
+use lambda_lifecycle_sandbox::{Event, Failure, FunctionResponse};
 use libtest_mimic::Failed;
 use serde_json::json;
 use std::{path::PathBuf, process::Command, time::Duration};
@@ -45,7 +45,7 @@ fn aborting_program() -> Result<PathBuf, Failed> {
     Ok(profile.join("examples/abort_probe"))
 }
 
-async fn invoke(stage: &Stage, what: &str) -> Result<Answer, Failed> {
+async fn invoke(stage: &Stage, what: &str) -> Result<FunctionResponse, Failed> {
     let event = Event { payload: json!(what).to_string().into(), timeout: (what == "hang").then_some(SOON), ..Event::default() };
     let answer = stage.invoke_event(event).await?;
     stage.settle().await?;
@@ -53,7 +53,7 @@ async fn invoke(stage: &Stage, what: &str) -> Result<Answer, Failed> {
 }
 
 /// How an invocation ended in its trace; `None` for one that did not.
-fn outcome(stage: &Stage, answer: &Answer) -> Result<Option<String>, Failed> {
+fn outcome(stage: &Stage, answer: &FunctionResponse) -> Result<Option<String>, Failed> {
     Ok(stage.of_invocation(answer)?.annotation("outcome").map(str::to_owned))
 }
 

@@ -5,7 +5,7 @@ use crate::{
     support::{Stage, Tested, XRay, this_program, within},
 };
 use lambda_lifecycle_sandbox::{
-    Answer, Event, Invoke,
+    Event, FunctionResponse, Invoke,
     event_bridge::EventBridge,
     function::{Function, FunctionBuilder, TraceMode},
     sns::{Delivery, Sns, Topic},
@@ -86,12 +86,12 @@ impl Services {
     }
 }
 
-pub(crate) async fn invoke(function: &Function, payload: impl Into<Value>) -> Result<Answer, Failed> {
+pub(crate) async fn invoke(function: &Function, payload: impl Into<Value>) -> Result<FunctionResponse, Failed> {
     invoke_event(function, Event { payload: payload.into().to_string().into(), ..Event::default() }).await
 }
 
 /// The response, which must not be an error.
-pub(crate) async fn invoke_event(function: &Function, event: Event) -> Result<Answer, Failed> {
+pub(crate) async fn invoke_event(function: &Function, event: Event) -> Result<FunctionResponse, Failed> {
     let answer = within("the answer", function.invoke(event)).await?;
     match &answer.result {
         Ok(_) => Ok(answer),

@@ -6,7 +6,7 @@ use crate::{
     support::{Stage, Tested, all, ensure},
 };
 use lambda_lifecycle_sandbox::{
-    Answer, Event, Failure,
+    Event, Failure, FunctionResponse,
     function::{FunctionBuilder, PostFault},
     xray::Document,
 };
@@ -80,11 +80,11 @@ pub(crate) async fn broken(kind: Kind) -> Tested {
     serves_on(&stage, &kind, 2).await
 }
 
-async fn at_once(stage: &Stage, kind: &Kind) -> Result<Vec<Answer>, Failed> {
+async fn at_once(stage: &Stage, kind: &Kind) -> Result<Vec<FunctionResponse>, Failed> {
     all((0..kind.at_once).map(|_| stage.invoke(json!({})))).await
 }
 
-async fn has_outcome(stage: &Stage, kind: &Kind, answer: &Answer, outcome: &str) -> Tested {
+async fn has_outcome(stage: &Stage, kind: &Kind, answer: &FunctionResponse, outcome: &str) -> Tested {
     if !kind.is_traced() {
         return Ok(());
     }

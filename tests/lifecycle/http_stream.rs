@@ -16,7 +16,7 @@ use axum::{
 };
 use futures_util::stream;
 use lambda_lifecycle::{Error, Lifecycle};
-use lambda_lifecycle_sandbox::{Answer, Event, Invoke as _, StreamPart, function::TraceMode};
+use lambda_lifecycle_sandbox::{Event, FunctionResponse, Invoke as _, StreamPart, function::TraceMode};
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 use std::{future::pending, time::Duration};
@@ -51,7 +51,7 @@ pub(crate) async fn serve(life: Lifecycle) -> Result<(), Error> {
 }
 
 /// The prelude and the body of a streamed response.
-fn parts(answer: &Answer) -> Result<(Value, String), Failed> {
+fn parts(answer: &FunctionResponse) -> Result<(Value, String), Failed> {
     ensure(answer.streamed, "the response was not streamed")?;
     let bytes = answer.result.as_ref().map_err(ToString::to_string)?;
     let end = bytes.windows(8).position(|window| window == [0; 8]).ok_or("no prelude")?;

@@ -7,7 +7,7 @@ use crate::{
     support::{Gate, Stage, Tested, all, ensure, functions, test, within},
 };
 use lambda_lifecycle_sandbox::{
-    Answer, Event,
+    Event, FunctionResponse,
     function::{Function, FunctionBuilder, Output, TraceMode},
 };
 use libtest_mimic::{Failed, Trial};
@@ -378,7 +378,7 @@ async fn never_mixed() -> Tested {
         .collect::<Result<_, proptest::test_runner::Reason>>()
         .map_err(|reason| reason.to_string())?;
     let stage = managed(AT_ONCE).stage(Probe::Metrics, |function| function).await?;
-    let mut answers: Vec<(Answer, &Vec<i32>)> = Vec::new();
+    let mut answers: Vec<(FunctionResponse, &Vec<i32>)> = Vec::new();
     for plans in plans.chunks(AT_ONCE) {
         let stage = &stage;
         let events = plans.iter().map(|values| async move {

@@ -5,7 +5,7 @@ use crate::{
     support::{Stage, Tested, all, ensure, test},
 };
 use lambda_lifecycle_sandbox::{
-    Answer, Event, Failure,
+    Event, Failure, FunctionResponse,
     function::{FunctionBuilder, TraceMode},
 };
 use libtest_mimic::Trial;
@@ -85,7 +85,7 @@ fn remove(document: &mut Value, place: &str) {
 }
 
 /// A response, or the error that an event without a request gets.
-fn is_answered(answer: &Answer) -> Result<(), String> {
+fn is_answered(answer: &FunctionResponse) -> Result<(), String> {
     match &answer.result {
         Ok(body) => {
             let status = serde_json::from_slice::<Value>(body).unwrap_or_default()["statusCode"].as_u64().unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::{
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use lambda_lifecycle_sandbox::{
-    Answer, Event, Failure,
+    Event, Failure, FunctionResponse,
     control_groups::ControlGroups,
     function::{EventKind, Exit, FunctionBuilder},
     xray::Document,
@@ -207,7 +207,7 @@ impl Case {
         serves_on(&stage, &kind, 1).await
     }
 
-    fn check_answer(&self, answer: &Answer, stage: &Stage, kind: &Kind) -> Tested {
+    fn check_answer(&self, answer: &FunctionResponse, stage: &Stage, kind: &Kind) -> Tested {
         match self.error_type {
             Some(error_type) if !self.streamed => {
                 let (posted, message) = function_error(answer)?;
@@ -250,7 +250,7 @@ fn tells(document: &Document, part: &str) -> bool {
     document.exceptions().iter().any(|exception| exception.message.as_deref().is_some_and(|message| message.contains(part)))
 }
 
-async fn at_once(stage: &Stage, kind: &Kind, event: Do) -> Result<Vec<Answer>, Failed> {
+async fn at_once(stage: &Stage, kind: &Kind, event: Do) -> Result<Vec<FunctionResponse>, Failed> {
     at_once_within(stage, kind, None, event).await
 }
 
@@ -259,7 +259,7 @@ async fn at_once_within(
     kind: &Kind,
     timeout: Option<Duration>,
     event: impl Display,
-) -> Result<Vec<Answer>, Failed> {
+) -> Result<Vec<FunctionResponse>, Failed> {
     let payload = event.to_string();
     let event = || Event { payload: payload.clone().into(), timeout, ..Event::default() };
     all((0..kind.at_once).map(|_| stage.invoke_event(event()))).await

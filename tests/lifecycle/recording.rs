@@ -6,7 +6,7 @@ use crate::{
     support::{Gate, Stage, Tested, ensure, test, value},
 };
 use lambda_lifecycle_sandbox::{
-    Answer, Event,
+    Event, FunctionResponse,
     function::{FunctionBuilder, TraceMode},
     xray::{OtlpSpan, Problem, Source},
 };
@@ -188,7 +188,7 @@ fn same_trace_everywhere(
     stage: &Stage,
     sent: Sent,
     destinations: Destinations,
-    answer: &Answer,
+    answer: &FunctionResponse,
     trace: &str,
     server: Option<&&Value>,
 ) -> Tested {
@@ -214,7 +214,7 @@ fn same_trace_everywhere(
 }
 
 /// The trace that all of them must name.
-fn trace_of(sent: Sent, answer: &Answer, server: Option<&&Value>) -> String {
+fn trace_of(sent: Sent, answer: &FunctionResponse, server: Option<&&Value>) -> String {
     match sent {
         Sent::Sampled => answer.trace_id.clone(),
         Sent::Nothing => server.map(|server| xray_form(&server["trace_id"])).unwrap_or_default(),

@@ -7,7 +7,7 @@ use crate::{
     support::{Gate, Stage, Tested, all, code, ensure, kill, patience, test, within},
 };
 use lambda_lifecycle_sandbox::{
-    Answer, Event,
+    Event, FunctionResponse,
     function::{EventKind, Exit, FunctionBuilder, TraceMode},
     xray::Document,
 };
@@ -37,7 +37,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// The invocation's document.
-async fn cut_off(stage: &Stage, client_context: Option<String>) -> Result<(Answer, Value), Failed> {
+async fn cut_off(stage: &Stage, client_context: Option<String>) -> Result<(FunctionResponse, Value), Failed> {
     let payload = Do::Hang.to_string().into();
     let answer = stage.invoke_event(Event { payload, client_context, timeout: Some(UNTIL_KILLED), ..Event::default() }).await?;
     ensure(answer.result.is_err(), format!("{:?}", answer.result))?;

@@ -6,7 +6,7 @@ use crate::{
     support::{Stage, Tested, ensure, test, value},
 };
 use lambda_lifecycle_sandbox::{
-    Answer,
+    FunctionResponse,
     function::{FunctionBuilder, TraceMode},
 };
 use libtest_mimic::{Failed, Trial};
@@ -39,7 +39,7 @@ pub(crate) fn event(path: &str) -> Value {
     })
 }
 
-async fn served(probe: Probe, at_once: usize, mode: TraceMode) -> Result<(Stage, Answer), Failed> {
+async fn served(probe: Probe, at_once: usize, mode: TraceMode) -> Result<(Stage, FunctionResponse), Failed> {
     let managed = |function: FunctionBuilder| if at_once > 1 { function.managed(at_once) } else { function };
     let stage = Stage::with(probe, mode, managed).await?;
     let answer = stage.invoke(event("/orders/42")).await?;

@@ -8,7 +8,7 @@ mod support;
 
 use lambda_lifecycle::{Error, Export, Invocation, LambdaEvent, Lifecycle, service_fn};
 use lambda_lifecycle_sandbox::{
-    Answer, Event, Invoke,
+    Event, FunctionResponse, Invoke,
     function::{Function, TraceMode},
 };
 use libtest_mimic::Failed;
@@ -197,7 +197,7 @@ impl Traces {
     }
 }
 
-async fn one(function: &Function, act: Do) -> Result<Answer, Failed> {
+async fn one(function: &Function, act: Do) -> Result<FunctionResponse, Failed> {
     let event = Event { payload: json!(act).to_string().into(), ..Event::default() };
     Ok(within("an answer", function.invoke(event)).await?)
 }

@@ -157,7 +157,7 @@ async fn soak(fifo: bool) -> Tested {
         .filter_map(|event| event.request_id)
         .collect();
     let untold: HashSet<&String> =
-        batches.iter().filter(|batch| cut_off.contains(&batch.answer.request_id)).flat_map(|batch| &batch.messages).collect();
+        batches.iter().filter(|batch| cut_off.contains(&batch.response.request_id)).flat_map(|batch| &batch.messages).collect();
     failures_are_found(&xray.traces, &lines, &untold, &traces)
 }
 

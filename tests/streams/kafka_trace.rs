@@ -39,10 +39,10 @@ async fn traces() -> Tested {
     within("the function to be frozen", worker.wait_frozen()).await?;
     xray.settle().await?;
     xray.is_sound()?;
-    let traces: BTreeSet<String> = mapping.batches().iter().map(|batch| batch.answer.trace_id.clone()).collect();
+    let traces: BTreeSet<String> = mapping.batches().iter().map(|batch| batch.response.trace_id.clone()).collect();
     ensure(traces.len() == 2 && !traces.contains(ROOT), format!("{traces:?}"))?;
     for (number, batch) in mapping.batches().iter().enumerate() {
-        let of_batch = xray.traces.find(|document| document.trace_id == batch.answer.trace_id);
+        let of_batch = xray.traces.find(|document| document.trace_id == batch.response.trace_id);
         ensure(of_batch.iter().all(|document| document.links.is_empty()), format!("{of_batch:#?}"))?;
         let id = format!("k-{number}");
         let records = of_batch.iter().filter(|document| document.annotation("correlation_id") == Some(&*id)).count();

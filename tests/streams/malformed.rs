@@ -118,7 +118,7 @@ async fn kafka_without_partial_responses() -> Tested {
     let mapping = KafkaMapping::builder(&topic, Arc::new(worker)).max_retries(1).start();
     within("the end of the topic", mapping.wait_idle()).await?;
     let failures: Vec<_> =
-        mapping.batches().iter().map(|batch| batch.answer.result.as_ref().err().map(ToString::to_string)).collect();
+        mapping.batches().iter().map(|batch| batch.response.result.as_ref().err().map(ToString::to_string)).collect();
     let all = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains("Lifecycle.BatchFailed"));
     ensure(failures.len() == 2 && failures.iter().all(all), format!("{failures:?}"))
 }

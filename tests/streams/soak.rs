@@ -120,7 +120,7 @@ async fn stream(probe: Probe, count: usize, by_key: bool) -> Tested {
 
     for batch in mapping.batches() {
         ensure(batch.refused.is_none(), format!("a response was refused: {:?}", batch.refused))?;
-        ensure(batch.done.is_some(), format!("a batch failed as a whole: {:?}", batch.answer.result))?;
+        ensure(batch.done.is_some(), format!("a batch failed as a whole: {:?}", batch.response.result))?;
     }
     let lines = ledger.lines()?;
     let mut given_up = HashSet::new();
@@ -185,7 +185,7 @@ async fn topic() -> Tested {
 
     for batch in mapping.batches() {
         ensure(batch.refused.is_none(), format!("a response was refused: {:?}", batch.refused))?;
-        ensure(batch.done.is_some(), format!("a batch failed as a whole: {:?}", batch.answer.result))?;
+        ensure(batch.done.is_some(), format!("a batch failed as a whole: {:?}", batch.response.result))?;
     }
     // Dead letters are noted by their offset.
     let number_of = |partition: usize, offset: usize| offset * SHARDS + partition;

@@ -2,7 +2,7 @@
 
 use super::{Tested, XRay, ensure, patience, within};
 use lambda_lifecycle_sandbox::{
-    Answer, Event, Failure, Invoke,
+    Event, Failure, FunctionResponse, Invoke,
     function::{EventKind, Function, FunctionBuilder, Output, TimelineEvent, TraceMode},
     xray::Document,
 };
@@ -118,20 +118,20 @@ impl Stage {
         function
     }
 
-    pub(crate) async fn invoke(&self, payload: impl Into<Value>) -> Result<Answer, Failed> {
+    pub(crate) async fn invoke(&self, payload: impl Into<Value>) -> Result<FunctionResponse, Failed> {
         self.invoke_event(Event { payload: payload.into().to_string().into(), ..Event::default() }).await
     }
 
     /// An invocation with a deadline that passes.
-    pub(crate) async fn invoke_within(&self, timeout: Duration, payload: impl Into<Value>) -> Result<Answer, Failed> {
+    pub(crate) async fn invoke_within(&self, timeout: Duration, payload: impl Into<Value>) -> Result<FunctionResponse, Failed> {
         self.invoke_event(Event { payload: payload.into().to_string().into(), timeout: Some(timeout), ..Event::default() }).await
     }
 
-    pub(crate) async fn invoke_raw(&self, payload: impl Into<bytes::Bytes>) -> Result<Answer, Failed> {
+    pub(crate) async fn invoke_raw(&self, payload: impl Into<bytes::Bytes>) -> Result<FunctionResponse, Failed> {
         self.invoke_event(Event { payload: payload.into(), ..Event::default() }).await
     }
 
-    pub(crate) async fn invoke_event(&self, event: Event) -> Result<Answer, Failed> {
+    pub(crate) async fn invoke_event(&self, event: Event) -> Result<FunctionResponse, Failed> {
         let what = format!("the response to {}", String::from_utf8_lossy(&event.payload[..event.payload.len().min(100)]));
         // The wait lasts at most until its deadline, when it is killed.
         Ok(within(what, self.function.invoke(event)).await?)
@@ -195,14 +195,14 @@ impl Stage {
     }
 
     /// The library's own document of an invocation, once it is finished. On Managed Instances nothing else waits for it.
-    pub(crate) async fn finished_document(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
+    pub(crate) async fn finished_document(&self, answer: &FunctionResponse) -> Result<Arc<Document>, Failed> {
         let finished = |document: &Document| document.trace_id == answer.trace_id && document.annotation("outcome").is_some();
         self.traces.wait_for(1, finished).await?;
         self.document(answer).await
     }
 
     /// The library's own document of an invocation, once the function is frozen.
-    pub(crate) async fn document(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
+    pub(crate) async fn document(&self, answer: &FunctionResponse) -> Result<Arc<Document>, Failed> {
         self.settle().await?;
         self.documents_are_valid()?;
         self.of_invocation(answer)
@@ -301,16 +301,16 @@ fn is_library(target: &str) -> bool {
 }
 
 /// An invocation in progress.
-pub(crate) struct Begun(tokio::task::JoinHandle<Answer>);
+pub(crate) struct Begun(tokio::task::JoinHandle<FunctionResponse>);
 
 impl Begun {
-    pub(crate) async fn answer(self, what: impl Display) -> Result<Answer, Failed> {
+    pub(crate) async fn answer(self, what: impl Display) -> Result<FunctionResponse, Failed> {
         Ok(within(format!("the response of {what}"), self.0).await??)
     }
 }
 
 /// The error of a failed invocation.
-pub(crate) fn function_error(answer: &Answer) -> Result<(&str, &str), Failed> {
+pub(crate) fn function_error(answer: &FunctionResponse) -> Result<(&str, &str), Failed> {
     match &answer.result {
         Err(Failure::Function { error_type, error_message }) => Ok((error_type, error_message)),
         other => Err(format!("expected a function error, got {other:?}").into()),
@@ -318,7 +318,7 @@ pub(crate) fn function_error(answer: &Answer) -> Result<(&str, &str), Failed> {
 }
 
 /// The JSON of a successful response.
-pub(crate) fn value(answer: &Answer) -> Result<Value, Failed> {
+pub(crate) fn value(answer: &FunctionResponse) -> Result<Value, Failed> {
     Ok(serde_json::from_slice(answer.result.as_ref().map_err(ToString::to_string)?)?)
 }
 

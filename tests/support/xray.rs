@@ -2,7 +2,7 @@
 
 use super::{Tested, ensure};
 use lambda_lifecycle_sandbox::{
-    Answer,
+    FunctionResponse,
     xray::{Daemon, Document, Problem, TraceStore},
 };
 use libtest_mimic::Failed;
@@ -46,7 +46,7 @@ impl XRay {
     }
 
     /// The current document of an invocation.
-    pub(crate) fn of_invocation(&self, answer: &Answer) -> Result<Arc<Document>, Failed> {
+    pub(crate) fn of_invocation(&self, answer: &FunctionResponse) -> Result<Arc<Document>, Failed> {
         self.only("the invocation's", |document| document.trace_id == answer.trace_id && document.annotation("trigger").is_some())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{Stage, Tested, XRay, ensure, this_program, within};
 use lambda_lifecycle_sandbox::{
-    Answer,
+    FunctionResponse,
     function::FunctionBuilder,
     xray::{Api, Document, Source},
 };
@@ -38,7 +38,7 @@ impl WithApi {
     }
 
     /// Invokes, and waits until the function is frozen.
-    pub(crate) async fn make_spans(&self, spans: usize) -> Result<Answer, Failed> {
+    pub(crate) async fn make_spans(&self, spans: usize) -> Result<FunctionResponse, Failed> {
         let answer = self.invoke(json!({ "spans": spans })).await?;
         self.rest().await?;
         ensure(answer.result.is_ok(), format!("{:?}", answer.result))?;

@@ -112,7 +112,7 @@ fn out(kind: &EventKind) -> bool {
 }
 
 fn answered(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::AnswerIn { error: false, .. })
+    matches!(kind, EventKind::ResponseIn { error: false, .. })
 }
 
 fn nanoseconds(time: Duration) -> f64 {

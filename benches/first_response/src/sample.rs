@@ -89,7 +89,7 @@ async fn invoke(function: &Function, contender: &Contender, mb: u32) -> Result<V
 
 fn response(events: &[TimelineEvent]) -> Option<Duration> {
     let out = events.iter().find(|event| matches!(event.kind, EventKind::EventOut { .. }))?;
-    let answered = events.iter().find(|event| matches!(event.kind, EventKind::AnswerIn { error: false, .. }))?;
+    let answered = events.iter().find(|event| matches!(event.kind, EventKind::ResponseIn { error: false, .. }))?;
     answered.offset.checked_sub(out.offset)
 }
 

@@ -12,7 +12,7 @@ use crate::{
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_lambda::config::{Credentials, SharedCredentialsProvider};
 use lambda_lifecycle_sandbox::{
-    Answer, Event, Failure as Failed, Invoke,
+    Event, Failure as Failed, FunctionResponse, Invoke,
     cloudwatch_logs::CloudWatchLogs,
     control_groups::ControlGroups,
     function::{Function, FunctionBuilder, TraceMode},
@@ -358,7 +358,7 @@ struct Polled {
 }
 
 impl Invoke for Polled {
-    fn invoke(&self, mut event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+    fn invoke(&self, mut event: Event) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
         Box::pin(async move {
             if self.forgets_links {
                 event.linked.clear();

@@ -168,7 +168,7 @@ fn start(function: &Function, event: Event, fault: Fault, after: Duration) -> St
     };
     let (function, request) = (function.clone(), request_id.clone());
     let over = tokio::spawn(async move {
-        let Some(signal) = signal else { return drop(started.answer().await) };
+        let Some(signal) = signal else { return drop(started.response().await) };
         let is = |event: &TimelineEvent| event.request_id.as_deref() == Some(&request);
         let hit = async {
             let out = events.find(|event| is(event) && matches!(event.kind, EventKind::EventOut { .. })).await;
@@ -178,7 +178,7 @@ fn start(function: &Function, event: Event, fault: Fault, after: Duration) -> St
         // One that never gets its event, or is over before, is not hit.
         tokio::select! {
             () = hit => {}
-            _ = started.answer() => {}
+            _ = started.response() => {}
         }
     });
     Started { request_id, trace_id, over }

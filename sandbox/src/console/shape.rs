@@ -100,7 +100,7 @@ pub(super) fn event(function: &str, event: &TimelineEvent) -> Value {
         EventKind::EventOut { deadline } => ("event_out", vec![("deadline", json!(ms(*deadline)))]),
         EventKind::StreamStarted => ("stream_started", vec![]),
         EventKind::StreamEnded { .. } => ("stream_ended", vec![]),
-        EventKind::AnswerIn { status, error, bytes } => {
+        EventKind::ResponseIn { status, error, bytes } => {
             ("response", vec![("status", json!(status)), ("error", json!(error)), ("bytes", json!(bytes))])
         }
         EventKind::NextCalled => ("next", vec![]),

@@ -81,8 +81,8 @@ mod tests {
         let parent = std::env::temp_dir().join(format!("control-groups-{}-nowhere", std::process::id()));
         let groups = ControlGroups(Arc::new(Hierarchy::V1 { cpu: parent.clone(), memory: parent }));
         let function = Function::builder("limited", "/bin/sh").limit(groups).build().await;
-        let answer = function.invoke(Event::default()).await;
-        let Err(Failure::Function { error_type, error_message }) = answer.result else { return Err("it runs".into()) };
+        let response = function.invoke(Event::default()).await;
+        let Err(Failure::Function { error_type, error_message }) = response.result else { return Err("it runs".into()) };
         assert_eq!(error_type, "Sandbox.NotLimited", "{error_message}");
         assert!(!function.timeline().iter().any(|event| matches!(event.kind, EventKind::Spawned { .. })));
         Ok(())

@@ -155,7 +155,7 @@ impl Environment {
                 if suppressed || !self.shared.settings.is_init_boosted() {
                     self.limit_cpu();
                 }
-                self.set_state(EnvironmentState::Initialising);
+                self.set_state(EnvironmentState::Initializing);
             }
             Err(error) => {
                 let error_type = match &error {
@@ -219,7 +219,7 @@ impl Environment {
                 let _ = reply.send(session.post_ends(&request_id, post, settings, timeline));
             }
             Call::InitError { error, reply } => {
-                if session.is_initialising() {
+                if session.is_initializing() {
                     let _ = reply.send(Ok(()));
                     self.init_error(error);
                 } else {
@@ -238,7 +238,7 @@ impl Environment {
             Call::ExtensionFailed { id, error, init, reply } => {
                 if !session.has_extension(&id) {
                     refuse(reply, ApiError::unknown_extension(&id));
-                } else if init && session.is_initialising() {
+                } else if init && session.is_initializing() {
                     let _ = reply.send(Ok(()));
                     self.init_error(error);
                 } else {
@@ -254,8 +254,8 @@ impl Environment {
         let Some(session) = self.session.as_mut().filter(|session| !session.is_dying()) else {
             return;
         };
-        let initialising = session.is_initialising();
-        if initialising {
+        let initializing = session.is_initializing();
+        if initializing {
             if !session.all_waiting() {
                 return;
             }
@@ -278,7 +278,7 @@ impl Environment {
             Some(Work::WarmUp(reply)) => {
                 return Box::pin(self.rest(1, || drop(reply.send(Ok(()))))).await;
             }
-            None if initialising => return Box::pin(self.rest(0, || ())).await,
+            None if initializing => return Box::pin(self.rest(0, || ())).await,
             None => {}
         }
         let Some(session) = &mut self.session else { return };
@@ -329,7 +329,7 @@ impl Environment {
         let pid = self.session.as_ref().map(|session| session.process.pid());
         let state = match &self.session {
             None => EnvironmentState::Dead,
-            Some(session) if session.is_starting() => EnvironmentState::Initialising,
+            Some(session) if session.is_starting() => EnvironmentState::Initializing,
             Some(_) => EnvironmentState::Idle,
         };
         let done = std::mem::take(&mut self.done);

@@ -150,7 +150,7 @@ impl Invocation {
                 Outcome::Error(error) => Some(error.error_type.clone()),
                 Outcome::Truncated => Some("Runtime.TruncatedResponse".to_owned()),
                 Outcome::TooLarge => Some("Function.ResponseSizeTooLarge".to_owned()),
-                Outcome::Answer(_) | Outcome::Refused(_) => None,
+                Outcome::Response(_) | Outcome::Refused(_) => None,
             };
             timeline.write(environment, Some(&id), EventKind::StreamEnded { bytes: post.bytes, error_type });
         }
@@ -158,7 +158,7 @@ impl Invocation {
             _ if self.stage == Stage::TimedOut => (None, Some(ApiError::gone())),
             // The end of a process says more than the connection it left behind: its end, or the deadline, decides.
             Outcome::Truncated => (None, Some(ApiError::truncated())),
-            Outcome::Answer(body) => (Some(Ok(body)), None),
+            Outcome::Response(body) => (Some(Ok(body)), None),
             Outcome::Error(error) => {
                 let (error_type, error_message) = (error.error_type, error.error_message);
                 (Some(Err(Failure::Function { error_type, error_message })), None)
@@ -174,11 +174,11 @@ impl Invocation {
         };
         let status = refused.as_ref().map_or(202, |refused| refused.status.as_u16());
         let error = post.kind == PostKind::Error;
-        timeline.write(environment, Some(&id), EventKind::AnswerIn { status, bytes: post.bytes, error });
+        timeline.write(environment, Some(&id), EventKind::ResponseIn { status, bytes: post.bytes, error });
         match result {
             Some(result) => {
                 self.stage = Stage::Posted;
-                self.answer(result, streamed, settings);
+                self.respond(result, streamed, settings);
             }
             None if self.stage == Stage::Posting => self.stage = Stage::Truncated,
             None => {}
@@ -186,13 +186,13 @@ impl Invocation {
         refused.map_or(Ok(()), Err)
     }
 
-    fn answer(&mut self, result: Result<Bytes, Failure>, streamed: bool, settings: &Settings) {
-        self.segments.answered();
+    fn respond(&mut self, result: Result<Bytes, Failure>, streamed: bool, settings: &Settings) {
+        self.segments.responded();
         if let (Err(failure), None) = (&result, &self.failure) {
             self.failure = Some(failure.clone());
         }
-        self.end_with_answer(settings);
-        self.job.answer(result, streamed);
+        self.end_with_response(settings);
+        self.job.respond(result, streamed);
     }
 
     /// The runtime requests its next event, which is allowed only once it has responded to this one.
@@ -205,7 +205,7 @@ impl Invocation {
                 let (error_type, error_message) =
                     ("Runtime.TruncatedResponse".to_owned(), "The response was truncated".to_owned());
                 self.stage = Stage::Posted;
-                self.answer(Err(Failure::Function { error_type, error_message }), true, settings);
+                self.respond(Err(Failure::Function { error_type, error_message }), true, settings);
                 Ok(())
             }
         }
@@ -229,12 +229,12 @@ impl Invocation {
     /// The process will not go on with it.
     pub(crate) fn fail(&mut self, failure: Failure, settings: &Settings) {
         self.failure.get_or_insert_with(|| failure.clone());
-        self.end_with_answer(settings);
-        self.job.answer(Err(failure), false);
+        self.end_with_response(settings);
+        self.job.respond(Err(failure), false);
     }
 
     /// With several invocations at once, Lambda's segments end with the response, because any of them could be the one that a `/next` ends.
-    fn end_with_answer(&mut self, settings: &Settings) {
+    fn end_with_response(&mut self, settings: &Settings) {
         if settings.managed {
             self.end(settings);
         }

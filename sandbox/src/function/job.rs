@@ -1,7 +1,7 @@
 //! An event that waits for an environment, or runs in one.
 
 use super::{calls::Calls, settings::Settings, trace_header::Trace};
-use crate::{Answer, Event, Failure, StreamPart, ids::new_request_id};
+use crate::{Event, Failure, FunctionResponse, StreamPart, ids::new_request_id};
 use bytes::Bytes;
 use std::{
     sync::Arc,
@@ -15,7 +15,7 @@ pub(crate) struct Job {
     pub(crate) trace: Trace,
     pub(super) event: Event,
     pub(super) received: SystemTime,
-    caller: Option<oneshot::Sender<Answer>>,
+    caller: Option<oneshot::Sender<FunctionResponse>>,
     /// The receiver of a streamed response in progress.
     pub(super) stream: Option<mpsc::Sender<StreamPart>>,
     /// Set early when the Init phase is repeated inside the invocation: the function's timeout covers both.
@@ -38,8 +38,8 @@ impl Job {
         calls: &Arc<Calls>,
         event: Event,
         stream: Option<mpsc::Sender<StreamPart>>,
-    ) -> (Self, oneshot::Receiver<Answer>) {
-        let (caller, answer) = oneshot::channel();
+    ) -> (Self, oneshot::Receiver<FunctionResponse>) {
+        let (caller, response) = oneshot::channel();
         let job = Self {
             request_id: new_request_id(),
             trace: Trace::new(&settings.trace_mode, &settings.name, event.trace_header.as_deref()),
@@ -51,7 +51,7 @@ impl Job {
             calls: Arc::clone(calls),
         };
         calls.received(&job.request_id, &job.trace.root, job.trace.sampled, &job.event);
-        (job, answer)
+        (job, response)
     }
 
     pub(crate) fn timeout(&self, settings: &Settings) -> Duration {
@@ -68,11 +68,11 @@ impl Job {
     }
 
     /// Sends the result to the caller, which may be gone. Only the first result counts.
-    pub(crate) fn answer(&mut self, result: Result<Bytes, Failure>, streamed: bool) {
+    pub(crate) fn respond(&mut self, result: Result<Bytes, Failure>, streamed: bool) {
         if let Some(caller) = self.caller.take() {
             let (request_id, trace_id) = (self.request_id.clone(), self.trace.root.clone());
             self.calls.ended(&request_id, &trace_id, &result, streamed);
-            let _ = caller.send(Answer { request_id, trace_id, result, streamed, at: SystemTime::now() });
+            let _ = caller.send(FunctionResponse { request_id, trace_id, result, streamed, at: SystemTime::now() });
         }
     }
 }

@@ -19,7 +19,7 @@ pub enum EnvironmentState {
     /// No process has been started yet.
     Cold,
     /// The process is in its Init phase.
-    Initialising,
+    Initializing,
     /// Waiting for an event: frozen, unless it is of Managed Instances.
     Idle,
     /// Running an invocation or more, up to the freeze after it, or, with Managed Instances, until all have polled again.
@@ -69,7 +69,7 @@ impl WarmUpReply {
     }
 }
 
-/// Why an environment could not be initialised ahead of its first invocation, which will repeat the Init phase.
+/// Why an environment could not be initialized ahead of its first invocation, which will repeat the Init phase.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WarmUpError {
@@ -117,9 +117,9 @@ pub(crate) struct Api {
 impl Api {
     /// A call without a response comes from a process whose environment is gone.
     pub(crate) async fn call<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, ApiError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         let message = Message::Api { environment: self.environment, call: call(reply) };
         self.mailbox.send(message).map_err(|_| ApiError::gone())?;
-        answer.await.unwrap_or_else(|_| Err(ApiError::gone()))
+        response.await.unwrap_or_else(|_| Err(ApiError::gone()))
     }
 }

@@ -62,7 +62,7 @@ pub use self::{
 };
 
 use self::{calls::Calls, job::Job, message::Status, pool::Pool, settings::Settings, shared::Shared};
-use crate::{Answer, Event, Failure, Invoke, StreamPart, history::History, wait::describe_when_expired};
+use crate::{Event, Failure, FunctionResponse, Invoke, StreamPart, history::History, wait::describe_when_expired};
 use nix::sys::signal::Signal;
 use std::{
     fmt,
@@ -89,16 +89,16 @@ pub struct Shutdown {
 pub(crate) struct Started {
     pub(crate) request_id: String,
     pub(crate) trace_id: String,
-    answer: oneshot::Receiver<Answer>,
+    response: oneshot::Receiver<FunctionResponse>,
 }
 
 impl Started {
     /// Its result.
-    pub(crate) async fn answer(self) -> Answer {
-        let Self { request_id, trace_id, answer } = self;
-        answer.await.unwrap_or_else(|_| {
+    pub(crate) async fn response(self) -> FunctionResponse {
+        let Self { request_id, trace_id, response } = self;
+        response.await.unwrap_or_else(|_| {
             let result = Err(Failure::Exited("the sandbox was shut down".to_owned()));
-            Answer { request_id, trace_id, result, streamed: false, at: SystemTime::now() }
+            FunctionResponse { request_id, trace_id, result, streamed: false, at: SystemTime::now() }
         })
     }
 }
@@ -145,7 +145,7 @@ impl Function {
 
     /// Has all environments there may be go through their Init phase now, as provisioned concurrency does.
     ///
-    /// Environments that are initialised or busy are left as they are. Those of Managed Instances are waited for.
+    /// Environments that are initialized or busy are left as they are. Those of Managed Instances are waited for.
     ///
     /// # Errors
     ///
@@ -219,7 +219,7 @@ impl Function {
         self.wait_idle().await
     }
 
-    /// Waits until no environment is initialising or busy.
+    /// Waits until no environment is initializing or busy.
     ///
     /// Then all processes are frozen or gone. Those of Managed Instances have polled again for every event they had; what has
     /// passed its deadline is waited for, too.
@@ -228,7 +228,7 @@ impl Function {
     /// event, [`EnvironmentState::Dead`] when it has ended, [`EnvironmentState::Cold`] when there was none.
     pub async fn wait_idle(&self) -> EnvironmentState {
         let mut statuses = self.shared().statuses.subscribe();
-        let at_rest = |status: &Status| !matches!(status.state, EnvironmentState::Initialising | EnvironmentState::Busy);
+        let at_rest = |status: &Status| !matches!(status.state, EnvironmentState::Initializing | EnvironmentState::Busy);
         // The sender lives as long as this function: waiting does not fail.
         let _ = statuses.wait_for(|statuses| statuses.values().all(at_rest)).await;
         self.state()
@@ -236,7 +236,7 @@ impl Function {
 }
 
 impl Invoke for Function {
-    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
         self.submit(event, None)
     }
 
@@ -248,7 +248,7 @@ impl Invoke for Function {
         &self,
         event: Event,
         stream: mpsc::Sender<StreamPart>,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
         self.submit(event, Some(stream))
     }
 }
@@ -256,10 +256,10 @@ impl Invoke for Function {
 impl Function {
     /// Starts an invocation, and says which one it is before its result is there.
     pub(crate) fn start_invocation(&self, event: Event, stream: Option<mpsc::Sender<StreamPart>>) -> Started {
-        let (job, answer) = Job::new(&self.shared().settings, &self.shared().calls, event, stream);
+        let (job, response) = Job::new(&self.shared().settings, &self.shared().calls, event, stream);
         let (request_id, trace_id) = (job.request_id.clone(), job.trace.root.clone());
         self.0.submit(job);
-        Started { request_id, trace_id, answer }
+        Started { request_id, trace_id, response }
     }
 
     /// Sends a signal to the process of an environment, as if it came from outside of Lambda.
@@ -276,8 +276,8 @@ impl Function {
         &self,
         event: Event,
         stream: Option<mpsc::Sender<StreamPart>>,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
-        Box::pin(self.start_invocation(event, stream).answer())
+    ) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
+        Box::pin(self.start_invocation(event, stream).response())
     }
 }
 

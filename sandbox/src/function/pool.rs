@@ -39,7 +39,7 @@ impl Pool {
             Some(index) => self.shared.give(index, &mut state.slots[index], Work::Job(Box::new(job))),
             None if self.shared.settings.rejects() => {
                 drop(state);
-                job.answer(Err(Failure::Throttled), false);
+                job.respond(Err(Failure::Throttled), false);
             }
             None => state.queue.push_back(job),
         }

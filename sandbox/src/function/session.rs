@@ -98,7 +98,7 @@ pub(crate) struct Session {
     first_polls: Option<Instant>,
     pub(crate) ready: bool,
     /// With Managed Instances: the invocations that the runtime has responded to without a new poll, in the order of their responses.
-    answered: VecDeque<String>,
+    responded: VecDeque<String>,
     extensions: Vec<Extension>,
     /// The runtime has called `/next` since the last event.
     runtime_waiting: bool,
@@ -139,7 +139,7 @@ impl Session {
             served: false,
             first_polls: None,
             ready: !managed,
-            answered: VecDeque::new(),
+            responded: VecDeque::new(),
             extensions: Vec::new(),
             runtime_waiting: false,
             registration_open: true,
@@ -160,10 +160,10 @@ impl Session {
     }
 
     pub(crate) fn is_starting(&self) -> bool {
-        self.is_initialising() || self.restoring || !self.ready
+        self.is_initializing() || self.restoring || !self.ready
     }
 
-    pub(crate) fn is_initialising(&self) -> bool {
+    pub(crate) fn is_initializing(&self) -> bool {
         matches!(self.phase, Phase::Init { .. })
     }
 
@@ -313,8 +313,8 @@ impl Session {
             Ok(_) => {}
             Err(refused) => {
                 let (status, error) = (refused.status.as_u16(), kind == PostKind::Error);
-                timeline.write(self.number, Some(id), EventKind::AnswerIn { status, bytes: 0, error });
-                self.answer_ended(id);
+                timeline.write(self.number, Some(id), EventKind::ResponseIn { status, bytes: 0, error });
+                self.response_ended(id);
             }
         }
         result
@@ -325,7 +325,7 @@ impl Session {
         let invocation = self.invocations.get_mut(id);
         let result =
             invocation.map_or_else(|| Err(ApiError::gone()), |invocation| invocation.post_ends(post, number, settings, timeline));
-        self.answer_ended(id);
+        self.response_ended(id);
         result
     }
 

@@ -123,7 +123,7 @@ impl Shared {
             let cold = Status { number: 0, pid: None, state: EnvironmentState::Cold };
             let status = statuses.entry(index).or_insert(cold);
             status.state = match (status.pid, status.state) {
-                (None, _) | (_, EnvironmentState::Initialising) => EnvironmentState::Initialising,
+                (None, _) | (_, EnvironmentState::Initializing) => EnvironmentState::Initializing,
                 (Some(_), _) => EnvironmentState::Busy,
             };
         });

@@ -94,7 +94,7 @@ pub enum EventKind {
         error_type: Option<String>,
     },
     /// A response or an error was posted for an invocation.
-    AnswerIn {
+    ResponseIn {
         /// The status the runtime got for it: 202, or why the post was refused.
         status: u16,
         /// Size of its body.
@@ -160,8 +160,8 @@ impl fmt::Display for EventKind {
             Self::StreamEnded { bytes, error_type: Some(error) } => {
                 write!(f, "stream failed after {bytes} bytes: {error}")
             }
-            Self::AnswerIn { status, bytes, error: false } => write!(f, "response in, {bytes} bytes, {status}"),
-            Self::AnswerIn { status, bytes, error: true } => write!(f, "error in, {bytes} bytes, {status}"),
+            Self::ResponseIn { status, bytes, error: false } => write!(f, "response in, {bytes} bytes, {status}"),
+            Self::ResponseIn { status, bytes, error: true } => write!(f, "error in, {bytes} bytes, {status}"),
             Self::NextCalled => write!(f, "next called"),
             Self::ExtensionNextCalled { name } => write!(f, "extension {name} called next"),
             Self::Frozen => write!(f, "frozen"),

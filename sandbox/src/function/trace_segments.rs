@@ -30,7 +30,7 @@ pub(crate) struct Segments {
     /// The cold start this invocation had to wait for, or profited from first.
     cold_start: Option<ColdStart>,
     began: SystemTime,
-    answered: Option<SystemTime>,
+    responded: Option<SystemTime>,
 }
 
 impl Segments {
@@ -46,7 +46,7 @@ impl Segments {
             received,
             cold_start: None,
             began: received,
-            answered: None,
+            responded: None,
         }
     }
 
@@ -57,8 +57,8 @@ impl Segments {
         self.put(settings, None);
     }
 
-    pub(crate) fn answered(&mut self) {
-        self.answered.get_or_insert_with(SystemTime::now);
+    pub(crate) fn responded(&mut self) {
+        self.responded.get_or_insert_with(SystemTime::now);
     }
 
     /// The invocation is over, for the reason that its caller got.
@@ -94,7 +94,7 @@ impl Segments {
                 // The Invoke API responds with 200 for a function that failed, too.
                 segment.insert("http".into(), json!({ "response": { "status": 200 } }));
             }
-            finish(segment, end.map(|(over, failure)| (self.answered.unwrap_or(over), failure)));
+            finish(segment, end.map(|(over, failure)| (self.responded.unwrap_or(over), failure)));
         }
         segment
     }
@@ -126,7 +126,7 @@ impl Segments {
     /// Initialization, or SnapStart's Restore, lies before its segment, as Lambda writes it. Overhead is the time after the response: the last work of the
     /// extensions and the runtime, up to the freeze.
     fn phases(&self, arn: &str, over: SystemTime) -> Vec<Value> {
-        let answered = self.answered.unwrap_or(over);
+        let responded = self.responded.unwrap_or(over);
         let phase = |name: &str, from: SystemTime, to: SystemTime| {
             json!({
                 "name": name,
@@ -140,8 +140,8 @@ impl Segments {
         if let Some(ColdStart { phase: name, from, to }) = self.cold_start {
             phases.push(phase(name, from, to));
         }
-        phases.push(phase("Invocation", self.began, answered));
-        phases.push(phase("Overhead", answered, over));
+        phases.push(phase("Invocation", self.began, responded));
+        phases.push(phase("Overhead", responded, over));
         phases
     }
 }
@@ -187,7 +187,7 @@ mod tests {
         let mut segments = Segments::new(&trace, "request", &event, at(0));
         segments.cold_start = Some(ColdStart { phase: "Initialization", from: at(10), to: at(50) });
         segments.began = at(60);
-        segments.answered = Some(at(80));
+        segments.responded = Some(at(80));
         (settings, segments)
     }
 

@@ -2,7 +2,7 @@
 
 use super::topic::Topic;
 use crate::{
-    Answer, Invoke,
+    FunctionResponse, Invoke,
     event_source::{self, Invoked, Progress},
     streams::{Shard, Stored},
 };
@@ -16,7 +16,7 @@ pub struct KafkaBatch {
     /// Of each partition, the offsets of its records.
     pub offsets: Vec<Vec<usize>>,
     /// The function's response.
-    pub answer: Answer,
+    pub response: FunctionResponse,
     /// Of each partition, how many of its records are done, before the first that is not. `None` where the batch failed as a whole.
     pub done: Option<Vec<usize>>,
     /// Why the batch failed as a whole, where the response is the reason.
@@ -170,7 +170,7 @@ async fn invoke(shared: &Shared, batch: &[Vec<Stored>]) -> Option<Vec<usize>> {
     });
     // X-Ray does not support Kafka: Lambda hands over no trace of a producer.
     let read = |identifier: &Value| read(identifier, options, batch);
-    let Invoked { answer, failed, refused } = event_source::invoke(&*options.function, &payload, options.report, read).await;
+    let Invoked { response, failed, refused } = event_source::invoke(&*options.function, &payload, options.report, read).await;
     let done = failed.map(|failed| {
         let mut done: Vec<usize> = batch.iter().map(Vec::len).collect();
         for (partition, index) in failed {
@@ -179,7 +179,7 @@ async fn invoke(shared: &Shared, batch: &[Vec<Stored>]) -> Option<Vec<usize>> {
         done
     });
     let offsets = |records: &Vec<Stored>| records.iter().filter_map(|stored| stored.sequence_number.parse().ok()).collect();
-    let kept = KafkaBatch { offsets: batch.iter().map(offsets).collect(), answer, done: done.clone(), refused };
+    let kept = KafkaBatch { offsets: batch.iter().map(offsets).collect(), response, done: done.clone(), refused };
     shared.ended(kept);
     done
 }

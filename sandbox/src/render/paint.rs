@@ -1,9 +1,9 @@
-//! Colours and columns.
+//! Colors and columns.
 
 use std::{ffi::OsStr, io::IsTerminal};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Whether to print colours.
+/// Whether to print colors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Color {
     /// ANSI escapes.
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_need_a_terminal_and_no_no_color() {
+    fn colors_need_a_terminal_and_no_no_color() {
         assert_eq!(Color::on(true, None), Color::On);
         assert_eq!(Color::on(true, Some(OsStr::new(""))), Color::On);
         assert_eq!(Color::on(true, Some(OsStr::new("1"))), Color::Off);

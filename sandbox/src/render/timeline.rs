@@ -9,7 +9,7 @@ use std::time::SystemTime;
 /// The longest source that has a separate column.
 const SOURCE_COLUMNS: usize = 18;
 
-/// Renders rows of time, source and text in the order of time, with colours as [`Color::auto`] finds them.
+/// Renders rows of time, source and text in the order of time, with colors as [`Color::auto`] finds them.
 pub fn timeline<S: AsRef<str>, T: AsRef<str>>(rows: &[(SystemTime, S, T)]) -> String {
     timeline_in(rows, Color::auto())
 }

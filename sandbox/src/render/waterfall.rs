@@ -22,7 +22,7 @@ pub fn traces<I: AsRef<str>>(store: &TraceStore, ids: &[I]) -> String {
     ids.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
-/// Renders one trace, with colours as [`Color::auto`] finds them.
+/// Renders one trace, with colors as [`Color::auto`] finds them.
 pub fn waterfall(trace: &Trace) -> String {
     waterfall_in(trace, Color::auto())
 }

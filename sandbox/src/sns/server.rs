@@ -86,15 +86,15 @@ async fn dispatch(State(topics): State<Topics>, headers: HeaderMap, body: Bytes)
     if action == "PublishBatch" {
         members = format!("<Successful>{members}</Successful><Failed/>");
     }
-    answer(StatusCode::OK, format!("<{action}Response><{action}Result>{members}</{action}Result></{action}Response>"))
+    response(StatusCode::OK, format!("<{action}Response><{action}Result>{members}</{action}Result></{action}Response>"))
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response<String> {
     let error = format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>");
-    answer(status, format!("<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"))
+    response(status, format!("<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"))
 }
 
-fn answer(status: StatusCode, body: String) -> Response<String> {
+fn response(status: StatusCode, body: String) -> Response<String> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -5,7 +5,7 @@ use super::{
     queue::{Counts, Queue},
 };
 use crate::{
-    Answer, Event, Failure, Invoke,
+    Event, Failure, FunctionResponse, Invoke,
     verdict::{Verdict, failures},
 };
 use serde_json::json;
@@ -70,7 +70,7 @@ pub struct Batch {
     /// The messages, in the order of the event.
     pub messages: Vec<String>,
     /// The function's response.
-    pub answer: Answer,
+    pub response: FunctionResponse,
     /// The mapping's verdict on it.
     pub outcome: BatchOutcome,
     /// Messages that come again, or go to the dead-letter queue.
@@ -303,9 +303,9 @@ async fn run(shared: Arc<Shared>, messages: Vec<Received>, _permit: OwnedSemapho
         linked: messages.iter().filter_map(Received::trace_header).map(str::to_owned).collect(),
         ..Event::default()
     };
-    let answer = invoke(options, event).await;
+    let response = invoke(options, event).await;
 
-    let settled = settle(options, &messages, &answer);
+    let settled = settle(options, &messages, &response);
     let handles = |ids: &HashSet<&str>| -> Vec<&str> {
         let of_these = messages.iter().filter(|message| ids.contains(message.id()));
         of_these.map(Received::receipt_handle).collect()
@@ -325,7 +325,7 @@ async fn run(shared: Arc<Shared>, messages: Vec<Received>, _permit: OwnedSemapho
         // A message whose visibility timeout passed meanwhile is not held any more, and comes again.
         deleted: in_order(&done).into_iter().zip(deletions).filter_map(|(id, gone)| gone.then_some(id)).collect(),
         overtook: in_order(&settled.overtook),
-        answer,
+        response,
         started,
     });
     shared.batches.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&batch));
@@ -335,13 +335,13 @@ async fn run(shared: Arc<Shared>, messages: Vec<Received>, _permit: OwnedSemapho
 
 /// Invokes the function, again and again while it is throttled, until the messages are visible to others. See "Handling errors for an SQS
 /// event source in Lambda" in AWS's developer guide.
-async fn invoke(options: &MappingBuilder, event: Event) -> Answer {
+async fn invoke(options: &MappingBuilder, event: Event) -> FunctionResponse {
     let visible = Instant::now() + options.queue.visibility_timeout;
     loop {
-        let answer = options.function.invoke(event.clone()).await;
-        let throttled = answer.result == Err(Failure::Throttled);
+        let response = options.function.invoke(event.clone()).await;
+        let throttled = response.result == Err(Failure::Throttled);
         if !throttled || tokio::time::timeout_at(visible, options.function.wait_for_room()).await.is_err() {
-            return answer;
+            return response;
         }
     }
 }
@@ -362,11 +362,11 @@ struct Settled<'a> {
     overtook: HashSet<&'a str>,
 }
 
-fn settle<'a>(options: &MappingBuilder, messages: &'a [Received], answer: &Answer) -> Settled<'a> {
+fn settle<'a>(options: &MappingBuilder, messages: &'a [Received], response: &FunctionResponse) -> Settled<'a> {
     let ids: Vec<&str> = messages.iter().map(Received::id).collect();
-    let verdict = match &answer.result {
+    let verdict = match &response.result {
         Err(failure) => Verdict::Failure(failure.to_string()),
-        Ok(answer) if options.report_batch_item_failures => read(answer, &ids),
+        Ok(response) if options.report_batch_item_failures => read(response, &ids),
         Ok(_) => Verdict::Success,
     };
     let mut failed = HashSet::new();

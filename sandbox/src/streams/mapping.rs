@@ -8,7 +8,7 @@ use super::{
     window::{Last, Window},
 };
 use crate::{
-    Answer, Invoke,
+    FunctionResponse, Invoke,
     event_source::{self, Invoked, Progress},
 };
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub struct StreamBatch {
     /// The sequence numbers of its records, in the order of the event.
     pub records: Vec<String>,
     /// The function's response.
-    pub answer: Answer,
+    pub response: FunctionResponse,
     /// The index of the record that the mapping continues with; the number of records where all are done. `None` where the batch failed as a
     /// whole.
     pub done: Option<usize>,
@@ -276,10 +276,10 @@ async fn invoke(shared: &Shared, shard: usize, records: &[Stored], window: Optio
     }
     let numbers = numbers(records);
     let read = |identifier: &Value| index_of(identifier, &numbers);
-    let Invoked { answer, failed, mut refused } = event_source::invoke(&*options.function, &event, options.report, read).await;
+    let Invoked { response, failed, mut refused } = event_source::invoke(&*options.function, &event, options.report, read).await;
     // The lowest sequence number counts.
     let mut done = failed.map(|failed| failed.into_iter().min().unwrap_or(numbers.len()));
-    if let (Some(window), Some(count), Ok(response)) = (window, done, &answer.result) {
+    if let (Some(window), Some(count), Ok(response)) = (window, done, &response.result) {
         // A batch that makes no progress is sent again with the state that it had.
         let mut with_state = window.clone();
         if !with_state.take_state(response) {
@@ -288,7 +288,7 @@ async fn invoke(shared: &Shared, shard: usize, records: &[Stored], window: Optio
             *window = with_state;
         }
     }
-    shared.ended(StreamBatch { shard, records: numbers, answer, done, refused, is_final: false });
+    shared.ended(StreamBatch { shard, records: numbers, response, done, refused, is_final: false });
     done
 }
 
@@ -299,9 +299,9 @@ async fn last(shared: &Shared, shard: usize, window: &Window, why: Last) {
     window.describe(&mut event, &options.stream.shards[shard].id, &options.stream.arn, Some(why));
     loop {
         let read = |identifier: &Value| index_of(identifier, &[]);
-        let Invoked { answer, failed, refused } = event_source::invoke(&*options.function, &event, options.report, read).await;
+        let Invoked { response, failed, refused } = event_source::invoke(&*options.function, &event, options.report, read).await;
         let done = failed.map(|_| 0);
-        shared.ended(StreamBatch { shard, records: Vec::new(), answer, done, refused, is_final: true });
+        shared.ended(StreamBatch { shard, records: Vec::new(), response, done, refused, is_final: true });
         if done.is_some() {
             return;
         }

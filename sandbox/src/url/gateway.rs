@@ -1,9 +1,9 @@
 //! The other services that put HTTP in front of a function, each with its events and its reading of results.
 
 use super::{
-    answer::{self, Headers},
     listener::Listener,
     request::{common_log_time, encode, read, trace_header},
+    response::{self, Headers},
 };
 use crate::{
     Event, Invoke,
@@ -122,14 +122,14 @@ async fn serve(
     };
     let trace_header = Some(arrived.trace_header);
     let event = Event { payload: event.to_string().into(), trace_header, ..Event::default() };
-    let answer = front.function.invoke(event).await;
+    let response = front.function.invoke(event).await;
     let (headers, bare) = match front.gateway {
         Gateway::HttpApi { .. } => (Headers::Single, true),
         Gateway::RestApi { .. } => (Headers::Both, false),
         Gateway::LoadBalancer { multi_value_headers: true } => (Headers::Multiple, false),
         Gateway::LoadBalancer { .. } | Gateway::VpcLattice => (Headers::Single, false),
     };
-    answer::proxied(&answer, headers, bare)
+    response::proxied(&response, headers, bare)
 }
 
 impl Gateway {
@@ -148,8 +148,8 @@ impl Gateway {
 
     fn no_such_stage(&self) -> Response {
         match self {
-            Self::RestApi { .. } => answer::message(StatusCode::FORBIDDEN, "Forbidden"),
-            _ => answer::message(StatusCode::NOT_FOUND, "Not Found"),
+            Self::RestApi { .. } => response::message(StatusCode::FORBIDDEN, "Forbidden"),
+            _ => response::message(StatusCode::NOT_FOUND, "Not Found"),
         }
     }
 }

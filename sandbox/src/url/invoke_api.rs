@@ -3,7 +3,7 @@
 //! See "Invoke" in AWS' Lambda API reference.
 
 use super::request::read;
-use crate::{Answer, Event, Failure, Invoke, invoke_until_accepted};
+use crate::{Event, Failure, FunctionResponse, Invoke, invoke_until_accepted};
 use axum::{
     body::Body,
     extract::State,
@@ -36,7 +36,7 @@ pub(super) async fn invoke(State(function): State<Arc<dyn Invoke>>, request: Req
         ..Event::default()
     };
     match text("x-amz-invocation-type").as_deref() {
-        None | Some("RequestResponse") => answer(function.invoke(event).await),
+        None | Some("RequestResponse") => response(function.invoke(event).await),
         Some("Event") => {
             tokio::spawn(async move { invoke_until_accepted(&*function, event).await });
             StatusCode::ACCEPTED.into_response()
@@ -59,14 +59,14 @@ pub(super) fn refuse(status: StatusCode, kind: &'static str, message: &str) -> R
 }
 
 /// 200 also for a function that failed: the header says so. 429 for one that was not invoked.
-fn answer(answer: Answer) -> Response {
-    if answer.result == Err(Failure::Throttled) {
+fn response(from: FunctionResponse) -> Response {
+    if from.result == Err(Failure::Throttled) {
         let body = json!({ "Type": "User", "message": "Rate Exceeded.", "Reason": Failure::THROTTLE_REASON }).to_string();
         let headers = [("x-amzn-errortype", "TooManyRequestsException"), (CONTENT_TYPE.as_str(), "application/json")];
         return (StatusCode::TOO_MANY_REQUESTS, headers, body).into_response();
     }
-    let failed = answer.result.is_err();
-    let body = match answer.result {
+    let failed = from.result.is_err();
+    let body = match from.result {
         Ok(body) => body,
         Err(failure) => function_error(&failure).into(),
     };
@@ -78,8 +78,8 @@ fn answer(answer: Answer) -> Response {
         }
     };
     add("x-amz-executed-version", "$LATEST");
-    add("x-amzn-requestid", &answer.request_id);
-    add("x-amzn-trace-id", &format!("Root={}", answer.trace_id));
+    add("x-amzn-requestid", &from.request_id);
+    add("x-amzn-trace-id", &format!("Root={}", from.trace_id));
     if failed {
         add("x-amz-function-error", "Unhandled");
     }

@@ -1,6 +1,6 @@
 //! An HTTP request as an event of payload format 2.0.
 
-use super::answer::message;
+use super::response::message;
 use crate::{
     Event,
     function::settings::{ACCOUNT, REGION},

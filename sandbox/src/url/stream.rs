@@ -1,7 +1,7 @@
 //! A streamed response in progress.
 
-use super::answer::{self, Prelude};
-use crate::{Answer, Event, Invoke, StreamPart};
+use super::response::{self, Prelude};
+use crate::{Event, FunctionResponse, Invoke, StreamPart};
 use axum::{body::Body, response::Response};
 use bytes::{Bytes, BytesMut};
 use hyper::body::Frame;
@@ -20,11 +20,11 @@ const PARTS: usize = 16;
 pub(super) async fn invoke(function: Arc<dyn Invoke>, event: Event) -> Response {
     let (parts, mut stream) = mpsc::channel(PARTS);
     // A client who goes away does not end the invocation.
-    let mut answer = tokio::spawn(async move { function.invoke_streaming(event, parts).await });
+    let mut response = tokio::spawn(async move { function.invoke_streaming(event, parts).await });
     let Some(StreamPart::Begun { request_id, trace_id }) = stream.recv().await else {
-        return match answer.await {
-            Ok(answer) => answer::response(&answer),
-            Err(error) => answer::identified(None, &error.to_string(), ""),
+        return match response.await {
+            Ok(response) => response::response(&response),
+            Err(error) => response::identified(None, &error.to_string(), ""),
         };
     };
     let mut begun = BytesMut::new();
@@ -38,22 +38,22 @@ pub(super) async fn invoke(function: Arc<dyn Invoke>, event: Event) -> Response 
             None => true,
         };
         // A failure before the first byte decides the status.
-        if complete && let Ok(answer) = (&mut answer).await {
-            return answer::response(&answer);
+        if complete && let Ok(response) = (&mut response).await {
+            return response::response(&response);
         }
         if let Some(split) = Prelude::split(&begun.clone().freeze(), complete) {
             break split;
         }
     };
-    let body = Body::new(Streamed { first: Some(first), stream, answer: Some(answer) });
-    answer::identified(prelude.into_response(body), &request_id, &trace_id)
+    let body = Body::new(Streamed { first: Some(first), stream, response: Some(response) });
+    response::identified(prelude.into_response(body), &request_id, &trace_id)
 }
 
 /// The body after the head.
 struct Streamed {
     first: Option<Bytes>,
     stream: mpsc::Receiver<StreamPart>,
-    answer: Option<JoinHandle<Answer>>,
+    response: Option<JoinHandle<FunctionResponse>>,
 }
 
 impl hyper::body::Body for Streamed {
@@ -70,22 +70,22 @@ impl hyper::body::Body for Streamed {
                 Poll::Ready(Some(StreamPart::Begun { .. })) => {}
                 Poll::Ready(None) => break,
                 // A deadline ends the response although the function may continue to stream.
-                Poll::Pending => return self.poll_answer(context).map(|failed| failed.map(Err)),
+                Poll::Pending => return self.poll_response(context).map(|failed| failed.map(Err)),
             }
         }
-        self.poll_answer(context).map(|failed| failed.map(Err))
+        self.poll_response(context).map(|failed| failed.map(Err))
     }
 }
 
 impl Streamed {
     /// A failure breaks the connection off, so that the client recognizes an incomplete response.
-    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Error>> {
-        let Some(answer) = &mut self.answer else {
+    fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Error>> {
+        let Some(response) = &mut self.response else {
             return Poll::Ready(None);
         };
-        let answer = ready!(Pin::new(answer).poll(context));
-        self.answer = None;
-        Poll::Ready(match answer.map(|answer| answer.result) {
+        let response = ready!(Pin::new(response).poll(context));
+        self.response = None;
+        Poll::Ready(match response.map(|response| response.result) {
             Ok(Ok(_)) => None,
             Ok(Err(failure)) => Some(io::Error::other(failure)),
             Err(error) => Some(io::Error::other(error)),

@@ -10,7 +10,7 @@ use self::{
     event::Opened,
 };
 use super::listener::Listener;
-use crate::{Answer, Event, Invoke};
+use crate::{Event, FunctionResponse, Invoke};
 use axum::{
     Router,
     body::Body,
@@ -159,8 +159,8 @@ struct Reply {
 }
 
 /// The status and the body of a result. `None` if the function failed, or if its result does not fit a proxy integration.
-fn reply(answer: &Answer) -> Option<(StatusCode, Option<String>)> {
-    let Reply { status_code, body } = serde_json::from_slice(answer.result.as_ref().ok()?).ok()?;
+fn reply(response: &FunctionResponse) -> Option<(StatusCode, Option<String>)> {
+    let Reply { status_code, body } = serde_json::from_slice(response.result.as_ref().ok()?).ok()?;
     Some((StatusCode::from_u16(status_code?).ok()?, body))
 }
 
@@ -223,11 +223,11 @@ fn spawn(api: &Arc<Api>, opened: &Arc<Opened>, message: &[u8], binary: bool) {
     let event = payload(&opened.message(api.route_of(message), message, binary));
     let (api, opened) = (Arc::clone(api), Arc::clone(opened));
     tokio::spawn(async move {
-        let answer = api.function.invoke(event).await;
-        let text = match reply(&answer) {
+        let response = api.function.invoke(event).await;
+        let text = match reply(&response) {
             Some((_, body)) => body.filter(|_| api.two_way),
             None => {
-                let (message, id) = ("Internal server error", &answer.request_id);
+                let (message, id) = ("Internal server error", &response.request_id);
                 Some(json!({ "message": message, "connectionId": opened.id, "requestId": id }).to_string())
             }
         };

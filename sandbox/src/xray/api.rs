@@ -110,7 +110,7 @@ async fn put_trace_segments(State(store): State<TraceStore>, Extension(office): 
         let id = serde_json::from_str::<Value>(&document).ok().and_then(|document| document.get("id").cloned());
         unprocessed.push(json!({"Id": id, "ErrorCode": code, "Message": message}));
     }
-    answer(StatusCode::OK, &json!({"UnprocessedTraceSegments": unprocessed}))
+    response(StatusCode::OK, &json!({"UnprocessedTraceSegments": unprocessed}))
 }
 
 async fn batch_get_traces(State(store): State<TraceStore>, Extension(office): Extension<Arc<Office>>, body: Bytes) -> Response {
@@ -121,7 +121,7 @@ async fn batch_get_traces(State(store): State<TraceStore>, Extension(office): Ex
     };
     let traces: Vec<Value> = ids.iter().filter_map(|id| store.trace(id)).map(|trace| whole(&trace)).collect();
     // The service keeps silent about ids it does not know; unprocessed are those it was too busy for.
-    answer(StatusCode::OK, &json!({"Traces": traces, "UnprocessedTraceIds": []}))
+    response(StatusCode::OK, &json!({"Traces": traces, "UnprocessedTraceIds": []}))
 }
 
 async fn start_trace_retrieval(Extension(office): Extension<Arc<Office>>, body: Bytes) -> Response {
@@ -137,7 +137,7 @@ async fn start_trace_retrieval(Extension(office): Extension<Arc<Office>>, body: 
     }
     let mut retrievals = office.retrievals.lock().unwrap_or_else(PoisonError::into_inner);
     retrievals.push((ids, false));
-    answer(StatusCode::OK, &json!({"RetrievalToken": (retrievals.len() - 1).to_string()}))
+    response(StatusCode::OK, &json!({"RetrievalToken": (retrievals.len() - 1).to_string()}))
 }
 
 /// The first call finds the retrieval running. Pages have few spans, so that a caller meets several.
@@ -154,7 +154,7 @@ async fn list_retrieved_traces(
         return invalid("there is no such RetrievalToken");
     };
     if !std::mem::replace(asked, true) {
-        return answer(StatusCode::OK, &json!({"RetrievalStatus": "RUNNING", "TraceFormat": "XRAY", "Traces": []}));
+        return response(StatusCode::OK, &json!({"RetrievalStatus": "RUNNING", "TraceFormat": "XRAY", "Traces": []}));
     }
     let from = request["NextToken"].as_str().and_then(|token| token.parse::<usize>().ok()).unwrap_or(0);
     let traces: Vec<Value> = ids.iter().filter_map(|id| store.trace(id)).map(|trace| whole(&trace)).collect();
@@ -165,7 +165,7 @@ async fn list_retrieved_traces(
     let spans: Vec<Value> = spans.collect();
     let page: Vec<&Value> = spans.iter().skip(from).take(SPANS).collect();
     let next = Some(from + SPANS).filter(|next| *next < spans.len()).map(|next| next.to_string());
-    answer(StatusCode::OK, &json!({"RetrievalStatus": "COMPLETE", "TraceFormat": "XRAY", "Traces": page, "NextToken": next}))
+    response(StatusCode::OK, &json!({"RetrievalStatus": "COMPLETE", "TraceFormat": "XRAY", "Traces": page, "NextToken": next}))
 }
 
 async fn get_trace_graph(State(store): State<TraceStore>, Extension(office): Extension<Arc<Office>>, body: Bytes) -> Response {
@@ -175,7 +175,7 @@ async fn get_trace_graph(State(store): State<TraceStore>, Extension(office): Ext
         Err(message) => return invalid(&message),
     };
     let traces: Vec<Trace> = ids.iter().filter_map(|id| store.trace(id)).collect();
-    answer(StatusCode::OK, &json!({"Services": graph::services(&traces)}))
+    response(StatusCode::OK, &json!({"Services": graph::services(&traces)}))
 }
 
 /// The first call finds the retrieval running.
@@ -191,12 +191,12 @@ async fn get_retrieved_traces_graph(
         return invalid("there is no such RetrievalToken");
     };
     if !std::mem::replace(asked, true) {
-        return answer(StatusCode::OK, &json!({"RetrievalStatus": "RUNNING", "Services": []}));
+        return response(StatusCode::OK, &json!({"RetrievalStatus": "RUNNING", "Services": []}));
     }
     let traces: Vec<Trace> = ids.iter().filter_map(|id| store.trace(id)).collect();
     let services: Vec<Value> =
         graph::services(&traces).into_iter().map(|service| json!({"Service": service, "Links": []})).collect();
-    answer(StatusCode::OK, &json!({"RetrievalStatus": "COMPLETE", "Services": services}))
+    response(StatusCode::OK, &json!({"RetrievalStatus": "COMPLETE", "Services": services}))
 }
 
 fn whole(trace: &Trace) -> Value {
@@ -213,7 +213,7 @@ async fn get_trace_summaries(State(store): State<TraceStore>, body: Bytes) -> Re
     };
     let starts = |trace: &Trace| trace.documents.first().is_some_and(|first| first.start >= from && first.start <= to);
     let summaries: Vec<Value> = store.traces().iter().filter(|trace| starts(trace)).map(summary).collect();
-    answer(StatusCode::OK, &json!({"TraceSummaries": summaries, "TracesProcessedCount": summaries.len()}))
+    response(StatusCode::OK, &json!({"TraceSummaries": summaries, "TracesProcessedCount": summaries.len()}))
 }
 
 fn summary(trace: &Trace) -> Value {
@@ -251,12 +251,12 @@ fn list(body: &[u8], key: &str) -> Result<Vec<String>, String> {
 
 fn invalid(message: &str) -> Response {
     let body = json!({"__type": "InvalidRequestException", "Message": message});
-    let mut response = answer(StatusCode::BAD_REQUEST, &body);
+    let mut response = response(StatusCode::BAD_REQUEST, &body);
     let kind = header::HeaderValue::from_static("InvalidRequestException");
     response.headers_mut().insert("x-amzn-errortype", kind);
     response
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response {
+fn response(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

@@ -119,7 +119,7 @@ async fn put_trace_segments(authority: &str, documents: &[String]) -> Result<(),
         .map_err(|error| unreachable(error.into()))?;
     let (status, body) = call(authority, request).await.map_err(unreachable)?;
     let refused = serde_json::from_str::<Value>(&body)
-        .is_ok_and(|answer| answer["UnprocessedTraceSegments"].as_array().is_some_and(|list| !list.is_empty()));
+        .is_ok_and(|response| response["UnprocessedTraceSegments"].as_array().is_some_and(|list| !list.is_empty()));
     if status != 200 || refused {
         return Err(ForwardError::Refused { endpoint, status, body });
     }

@@ -31,7 +31,7 @@ fn snap_start(mode: &str) -> FunctionBuilder {
     probe(mode).initialization_type("snap-start")
 }
 
-const RESTORED: &str = "Thawed Restored NextCalled EventOut AnswerIn202 NextCalled Frozen";
+const RESTORED: &str = "Thawed Restored NextCalled EventOut ResponseIn202 NextCalled Frozen";
 
 async fn restores() -> Outcome {
     let function = snap_start("").build().await;
@@ -46,7 +46,7 @@ async fn restores() -> Outcome {
     // It is restored once.
     ensure_eq(value(&invoke(&function, echo("second")).await)?, json!("second"))?;
     function.wait_frozen().await;
-    ensure_eq(words(&function.timeline())[11..].join(" "), "Thawed EventOut AnswerIn202 NextCalled Frozen")?;
+    ensure_eq(words(&function.timeline())[11..].join(" "), "Thawed EventOut ResponseIn202 NextCalled Frozen")?;
     ensure_eq(function.pid(), Some(pid))
 }
 
@@ -144,5 +144,5 @@ async fn provisioned() -> Outcome {
     let seen = function.timeline().len();
     ensure_eq(value(&invoke(&function, echo("hello")).await)?, json!("hello"))?;
     function.wait_frozen().await;
-    ensure_eq(words(&function.timeline()[seen..]).join(" "), "Thawed EventOut AnswerIn202 NextCalled Frozen")
+    ensure_eq(words(&function.timeline()[seen..]).join(" "), "Thawed EventOut ResponseIn202 NextCalled Frozen")
 }

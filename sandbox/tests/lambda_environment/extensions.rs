@@ -35,7 +35,7 @@ async fn init_waits() -> Outcome {
     let call = function.invoke(event(&echo("hello")));
     let held = gate.held().await?;
     events.find(|event| event.kind == EventKind::NextCalled).await;
-    ensure_eq(function.state(), EnvironmentState::Initialising)?;
+    ensure_eq(function.state(), EnvironmentState::Initializing)?;
     held.release();
     ensure_eq(value(&call.await)?, json!("hello"))?;
     let expected = "Spawned ExtensionRegistered NextCalled ExtensionNextCalled InitDone EventOut";
@@ -54,7 +54,7 @@ async fn delays_the_freeze() -> Outcome {
     held.release();
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
     let words = words(&function.timeline());
-    ensure_eq(words[words.len() - 4..].join(" "), "AnswerIn202 NextCalled ExtensionNextCalled Frozen")
+    ensure_eq(words[words.len() - 4..].join(" "), "ResponseIn202 NextCalled ExtensionNextCalled Frozen")
 }
 
 async fn delays_nothing() -> Outcome {
@@ -113,7 +113,7 @@ async fn late_answer() -> Outcome {
     ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), "timed out")?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Dead)?;
     ensure(printed(&function, "late:").await.starts_with("410"), "410 Gone")?;
-    ensure_eq(words(&function.timeline())[5..].join(" "), "EventOut TimedOut Sigterm AnswerIn410 Exited")
+    ensure_eq(words(&function.timeline())[5..].join(" "), "EventOut TimedOut Sigterm ResponseIn410 Exited")
 }
 
 /// The stream is to begin in time.
@@ -127,7 +127,7 @@ async fn straddling_answer() -> Outcome {
     ensure(printed(&function, "late:").await.starts_with("410"), "410 Gone")?;
     ensure_eq(
         words(&function.timeline())[5..].join(" "),
-        "EventOut StreamStarted TimedOut Sigterm StreamEnded AnswerIn410 Exited",
+        "EventOut StreamStarted TimedOut Sigterm StreamEnded ResponseIn410 Exited",
     )
 }
 

@@ -58,7 +58,7 @@ async fn answer_stays() -> Outcome {
     let answer = function.invoke(event).await;
     ensure_eq(value(&answer)?, json!("kept"))?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Dead)?;
-    ensure_timeline(&function, "Spawned NextCalled InitDone EventOut AnswerIn202 TimedOut Killed Exited")
+    ensure_timeline(&function, "Spawned NextCalled InitDone EventOut ResponseIn202 TimedOut Killed Exited")
 }
 
 async fn handler_error() -> Outcome {
@@ -69,7 +69,7 @@ async fn handler_error() -> Outcome {
     };
     ensure_eq(error_message, "out of stock")?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
-    let error = |kind: &EventKind| matches!(kind, EventKind::AnswerIn { status: 202, error: true, .. });
+    let error = |kind: &EventKind| matches!(kind, EventKind::ResponseIn { status: 202, error: true, .. });
     ensure(function.timeline().iter().any(|event| error(&event.kind)), "posted to /error")
 }
 
@@ -142,7 +142,7 @@ async fn init_limit() -> Outcome {
     std::fs::remove_file(marker)?;
     ensure_timeline(
         &function,
-        "Spawned InitTimedOut Killed Exited Respawned NextCalled InitDone EventOut AnswerIn202 NextCalled Frozen",
+        "Spawned InitTimedOut Killed Exited Respawned NextCalled InitDone EventOut ResponseIn202 NextCalled Frozen",
     )?;
     let limit = offset(&function, |kind| *kind == EventKind::InitTimedOut)?;
     ensure(limit >= SHORT, format!("limited at {limit:?}"))

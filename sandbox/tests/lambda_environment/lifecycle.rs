@@ -28,7 +28,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("environments_run_in_parallel_up_to_their_number", parallel),
         trial("a_call_during_work_after_the_response_gets_another_environment", scales_after_response),
         trial("one_environment_is_enough_for_calls_that_follow_one_another", one_is_enough),
-        trial("warm_up_initialises_and_freezes_without_an_event", warm_up),
+        trial("warm_up_initializes_and_freezes_without_an_event", warm_up),
         trial("a_function_sees_lambdas_variables_and_none_of_the_sandboxs", variables),
         trial("dropping_the_function_kills_its_process", dropped),
         trial("a_killed_sandbox_leaves_no_process_behind", killed_sandbox),
@@ -45,7 +45,7 @@ async fn runs_to_the_freeze() -> Outcome {
     ensure_eq(value(&answer)?, json!("hello"))?;
     ensure(!answer.streamed, "a buffered response")?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
-    ensure_timeline(&function, "Spawned NextCalled InitDone EventOut AnswerIn202 NextCalled Frozen")?;
+    ensure_timeline(&function, "Spawned NextCalled InitDone EventOut ResponseIn202 NextCalled Frozen")?;
     let pid = function.pid().ok_or("a process")?;
     ensure(is_stopped(pid), "the kernel says the process is stopped")?;
     let of_invocation = function.timeline().into_iter().filter(|event| event.request_id.is_some());
@@ -74,7 +74,7 @@ async fn thawed() -> Outcome {
     ensure_eq(value(&invoke(&function, echo("second")).await)?, json!("second"))?;
     function.wait_frozen().await;
     ensure_eq(function.pid(), pid)?;
-    ensure_eq(words(&function.timeline()[seen..]).join(" "), "Thawed EventOut AnswerIn202 NextCalled Frozen")
+    ensure_eq(words(&function.timeline()[seen..]).join(" "), "Thawed EventOut ResponseIn202 NextCalled Frozen")
 }
 
 async fn next_event_waits() -> Outcome {
@@ -256,7 +256,7 @@ async fn caller_goes_away() -> Outcome {
         ensure(futures_pending(call.as_mut()).await, "the call runs")?;
     }
     gate.held().await?.release();
-    let answered = |event: &TimelineEvent| matches!(event.kind, EventKind::AnswerIn { status: 202, .. });
+    let answered = |event: &TimelineEvent| matches!(event.kind, EventKind::ResponseIn { status: 202, .. });
     events.find(answered).await;
     ensure_eq(value(&invoke(&function, echo("next")).await)?, json!("next"))
 }

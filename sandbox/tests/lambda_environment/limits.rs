@@ -116,7 +116,7 @@ async fn after_init() -> Outcome {
     ensure_eq((during, after), (None, Some(1_447)))?;
     ensure_eq(memory, "134217728")?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
-    ensure_timeline(&function, "Spawned NextCalled InitDone CpuLimited EventOut AnswerIn202 NextCalled Frozen")?;
+    ensure_timeline(&function, "Spawned NextCalled InitDone CpuLimited EventOut ResponseIn202 NextCalled Frozen")?;
     // It stays as it is from invocation to invocation.
     ensure_eq(value(&invoke(&function, echo("again")).await)?, json!("again"))?;
     ensure_eq(quota(&own)?, Some(1_447))?;
@@ -137,7 +137,7 @@ async fn suppressed_init() -> Outcome {
     function.wait_frozen().await;
     ensure_timeline(
         &function,
-        "Spawned InitTimedOut Killed Exited Respawned CpuLimited NextCalled InitDone EventOut AnswerIn202 NextCalled Frozen",
+        "Spawned InitTimedOut Killed Exited Respawned CpuLimited NextCalled InitDone EventOut ResponseIn202 NextCalled Frozen",
     )
 }
 
@@ -293,5 +293,5 @@ async fn without() -> Outcome {
     let pid = function.pid().ok_or("a process")?;
     ensure_eq(fs::read_to_string(format!("/proc/{pid}/cgroup"))?, own)?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
-    ensure_timeline(&function, "Spawned NextCalled InitDone EventOut AnswerIn202 NextCalled Frozen")
+    ensure_timeline(&function, "Spawned NextCalled InitDone EventOut ResponseIn202 NextCalled Frozen")
 }

@@ -5,7 +5,7 @@ use crate::support::{
     Gate, Held, Outcome, echo, ensure, ensure_eq, event, futures_pending, invoke, is_stopped, printed, probe, trial, value, words,
 };
 use lambda_lifecycle_sandbox::{
-    Answer, Event, Failure, Invoke,
+    Event, Failure, FunctionResponse, Invoke,
     function::{EnvironmentState, EventKind, Exit, Function, FunctionBuilder, TimelineEvent},
     sqs::{EventSourceMapping, QueueOptions, Sqs},
     streams::{Stream, StreamMapping},
@@ -75,7 +75,7 @@ fn count(timeline: &[TimelineEvent], word: &str) -> usize {
     words(timeline).iter().filter(|other| *other == word).count()
 }
 
-fn ensure_timed_out(answer: &Answer) -> Outcome {
+fn ensure_timed_out(answer: &FunctionResponse) -> Outcome {
     ensure(matches!(answer.result, Err(Failure::TimedOut { .. })), format!("timed out, not {:?}", answer.result))
 }
 
@@ -133,12 +133,12 @@ async fn eight_at_a_time() -> Outcome {
     let timeline = function.timeline();
     let ninth_out = timeline.iter().rposition(|event| matches!(event.kind, EventKind::EventOut { .. })).unwrap_or(0);
     let before = &timeline[..ninth_out];
-    ensure(count(before, "AnswerIn202") >= 1, "the ninth waited for a response")?;
+    ensure(count(before, "ResponseIn202") >= 1, "the ninth waited for a response")?;
     ensure_eq(timeline.iter().map(|event| event.environment).collect::<BTreeSet<_>>(), BTreeSet::from([1]))
 }
 
 /// Both workers are busy until what is held is dropped.
-async fn busy(function: &Function) -> Result<(Vec<JoinHandle<Answer>>, Vec<Held>), Failed> {
+async fn busy(function: &Function) -> Result<(Vec<JoinHandle<FunctionResponse>>, Vec<Held>), Failed> {
     let gate = Gate::new().await?;
     let task = json!({ "gate": gate.address()?, "answer": "held" });
     let call = || {
@@ -228,7 +228,7 @@ async fn mappings() -> Outcome {
     of_stream.wait_idle().await;
     ensure_eq(of_stream.discarded(), [])?;
     let (queued, streamed) = (of_queue.batches(), of_stream.batches());
-    ensure_eq((queued.len(), queued[0].deleted.len(), queued[0].answer.result.is_ok()), (1, 1, true))?;
+    ensure_eq((queued.len(), queued[0].deleted.len(), queued[0].response.result.is_ok()), (1, 1, true))?;
     ensure_eq((streamed.len(), streamed[0].done), (1, Some(1)))
 }
 
@@ -239,7 +239,7 @@ struct Counted {
 }
 
 impl Invoke for Counted {
-    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
         Box::pin(async move {
             let answer = self.function.invoke(event).await;
             if answer.result == Err(Failure::Throttled) {
@@ -261,7 +261,7 @@ async fn next_is_told() -> Outcome {
     function.wait_idle().await;
     let of_lone = |event: &TimelineEvent| event.request_id.as_ref() == Some(&lone.request_id);
     let told: Vec<_> = function.timeline().into_iter().filter(of_lone).collect();
-    ensure_eq(words(&told).join(" "), "EventOut AnswerIn202 NextCalled")?;
+    ensure_eq(words(&told).join(" "), "EventOut ResponseIn202 NextCalled")?;
     // Both have their responses before either polls again.
     let task = json!({ "answer": 1, "after": { "gate": gate.address()? } });
     let pair = (function.invoke(event(&task)), function.invoke(event(&task)));
@@ -301,7 +301,7 @@ async fn late_answer() -> Outcome {
     ensure_eq(value(&invoke(&function, echo("beside")).await)?, json!("beside"))?;
     let mut events = function.subscribe();
     held.release();
-    let refused = events.find(|event| matches!(event.kind, EventKind::AnswerIn { status: 410, .. })).await;
+    let refused = events.find(|event| matches!(event.kind, EventKind::ResponseIn { status: 410, .. })).await;
     ensure_eq(refused.request_id.as_ref(), Some(&late.request_id))?;
     ensure_eq(function.wait_idle().await, EnvironmentState::Idle)?;
     ensure_eq(value(&invoke(&function, echo("after")).await)?, json!("after"))?;
@@ -309,7 +309,7 @@ async fn late_answer() -> Outcome {
     ensure_eq(count(&timeline, "Spawned") + count(&timeline, "Killed") + count(&timeline, "Exited"), 1)?;
     let of_late = |event: &TimelineEvent| event.request_id.as_ref() == Some(&late.request_id);
     let of_late: Vec<_> = timeline.into_iter().filter(of_late).collect();
-    ensure_eq(words(&of_late).join(" "), "EventOut TimedOut AnswerIn410 NextCalled")
+    ensure_eq(words(&of_late).join(" "), "EventOut TimedOut ResponseIn410 NextCalled")
 }
 
 async fn late_stream() -> Outcome {
@@ -325,7 +325,7 @@ async fn late_stream() -> Outcome {
     ensure_eq(function.wait_idle().await, EnvironmentState::Idle)?;
     let timeline = function.timeline();
     let invocation: Vec<_> = timeline.into_iter().filter(|event| event.request_id.is_some()).collect();
-    ensure_eq(words(&invocation).join(" "), "EventOut StreamStarted TimedOut StreamEnded AnswerIn410 NextCalled")
+    ensure_eq(words(&invocation).join(" "), "EventOut StreamStarted TimedOut StreamEnded ResponseIn410 NextCalled")
 }
 
 async fn long_after_work() -> Outcome {
@@ -498,12 +498,12 @@ async fn throughput() -> Outcome {
     ensure_eq(answered, (0..500).collect())?;
     ensure_eq(function.wait_idle().await, EnvironmentState::Idle)?;
     let timeline = function.timeline();
-    ensure_eq((count(&timeline, "EventOut"), count(&timeline, "AnswerIn202"), count(&timeline, "Spawned")), (500, 500, 1))?;
+    ensure_eq((count(&timeline, "EventOut"), count(&timeline, "ResponseIn202"), count(&timeline, "Spawned")), (500, 500, 1))?;
     let (mut at_once, mut most) = (0_usize, 0);
     for event in &timeline {
         match event.kind {
             EventKind::EventOut { .. } => at_once += 1,
-            EventKind::AnswerIn { .. } => at_once -= 1,
+            EventKind::ResponseIn { .. } => at_once -= 1,
             _ => {}
         }
         most = most.max(at_once);

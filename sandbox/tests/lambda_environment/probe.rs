@@ -28,7 +28,7 @@ use tower::{Layer, Service, service_fn};
 struct Task {
     /// The body that a function URL passes on contains the task.
     body: Option<String>,
-    /// Answer with the event as it came.
+    /// FunctionResponse with the event as it came.
     event: bool,
     print: Option<String>,
     gate: Option<String>,
@@ -41,7 +41,7 @@ struct Task {
     /// Starts a program that leaves the process group, and prints its id.
     leave_behind: bool,
     error: Option<String>,
-    /// Answer with this many bytes.
+    /// FunctionResponse with this many bytes.
     size: Option<usize>,
     /// Stream these, and wait at the gate before each one.
     stream: Option<Vec<String>>,

@@ -30,7 +30,7 @@ async fn streaming() -> Outcome {
     gate.held().await?.release();
     let second = gate.held().await?;
     events.find(|event| event.kind == EventKind::StreamStarted).await;
-    let answered = |event: &lambda_lifecycle_sandbox::function::TimelineEvent| matches!(event.kind, EventKind::AnswerIn { .. });
+    let answered = |event: &lambda_lifecycle_sandbox::function::TimelineEvent| matches!(event.kind, EventKind::ResponseIn { .. });
     ensure(!function.timeline().iter().any(answered), "no response before the end")?;
     second.release();
     let answer = call.await;
@@ -38,7 +38,7 @@ async fn streaming() -> Outcome {
     let body = answer.result?;
     ensure(body.starts_with(b"{") && body.ends_with(b"\0\0\0\0\0\0\0\0one two"), String::from_utf8_lossy(&body))?;
     ensure_eq(function.wait_frozen().await, EnvironmentState::Idle)?;
-    let expected = "Spawned NextCalled InitDone EventOut StreamStarted StreamEnded AnswerIn202 NextCalled Frozen";
+    let expected = "Spawned NextCalled InitDone EventOut StreamStarted StreamEnded ResponseIn202 NextCalled Frozen";
     ensure_timeline(&function, expected)?;
     let ended = EventKind::StreamEnded { bytes: body.len(), error_type: None };
     ensure(function.timeline().iter().any(|event| event.kind == ended), "the size of the stream")
@@ -74,8 +74,8 @@ async fn too_large() -> Outcome {
     function.wait_frozen().await;
     ensure_timeline(
         &function,
-        "Spawned NextCalled InitDone EventOut AnswerIn202 NextCalled Frozen \
-         Thawed EventOut AnswerIn413 NextCalled Frozen Thawed EventOut AnswerIn202 NextCalled Frozen",
+        "Spawned NextCalled InitDone EventOut ResponseIn202 NextCalled Frozen \
+         Thawed EventOut ResponseIn413 NextCalled Frozen Thawed EventOut ResponseIn202 NextCalled Frozen",
     )
 }
 

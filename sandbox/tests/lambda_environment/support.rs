@@ -1,7 +1,7 @@
 //! Shared by the tests.
 
 use lambda_lifecycle_sandbox::{
-    Answer, Event, Invoke,
+    Event, FunctionResponse, Invoke,
     function::{EventKind, Function, FunctionBuilder, LogLine, Output, TimelineEvent},
     wait::{patience, within},
 };
@@ -35,7 +35,7 @@ pub(crate) fn probe(mode: &str) -> FunctionBuilder {
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
 /// One that times out.
-pub(crate) async fn invoke_overdue(function: &Function, payload: Value) -> Answer {
+pub(crate) async fn invoke_overdue(function: &Function, payload: Value) -> FunctionResponse {
     function.invoke(overdue(&payload)).await
 }
 
@@ -47,12 +47,12 @@ pub(crate) fn event(payload: &Value) -> Event {
     Event { payload: payload.to_string().into(), ..Event::default() }
 }
 
-pub(crate) async fn invoke(function: &Function, payload: Value) -> Answer {
+pub(crate) async fn invoke(function: &Function, payload: Value) -> FunctionResponse {
     function.invoke(event(&payload)).await
 }
 
 /// The JSON of the response.
-pub(crate) fn value(answer: &Answer) -> Result<Value, Failed> {
+pub(crate) fn value(answer: &FunctionResponse) -> Result<Value, Failed> {
     let body = answer.result.as_ref().map_err(|failure| Failed::from(failure.to_string()))?;
     Ok(serde_json::from_slice(body)?)
 }
@@ -70,7 +70,7 @@ pub(crate) fn ensure_eq<T: PartialEq<U> + std::fmt::Debug, U: std::fmt::Debug>(l
 pub(crate) fn words(timeline: &[TimelineEvent]) -> Vec<String> {
     let word = |event: &TimelineEvent| match &event.kind {
         EventKind::Spawned { suppressed, .. } => if *suppressed { "Respawned" } else { "Spawned" }.to_owned(),
-        EventKind::AnswerIn { status, .. } => format!("AnswerIn{status}"),
+        EventKind::ResponseIn { status, .. } => format!("ResponseIn{status}"),
         kind => format!("{kind:?}").split([' ', '{', '(']).next().unwrap_or_default().to_owned(),
     };
     timeline.iter().map(word).collect()

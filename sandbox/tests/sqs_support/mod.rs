@@ -7,7 +7,7 @@ use aws_sdk_sqs::{
     types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue},
 };
 use bytes::Bytes;
-use lambda_lifecycle_sandbox::{Answer, Event, Failure, Invoke, sqs::Sqs};
+use lambda_lifecycle_sandbox::{Event, Failure, FunctionResponse, Invoke, sqs::Sqs};
 use std::{future::Future, pin::Pin, time::SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
@@ -60,7 +60,7 @@ impl Manual {
 }
 
 impl Invoke for Manual {
-    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
             let gone = || Failure::Exited("the test has ended".into());
@@ -69,7 +69,7 @@ impl Invoke for Manual {
                 Ok(()) => answer.await.unwrap_or_else(|_| Err(gone())),
                 Err(_) => Err(gone()),
             };
-            Answer {
+            FunctionResponse {
                 request_id: "r".into(),
                 trace_id: "1-5759e988-bd862e3fe1be46a994272793".into(),
                 result,

@@ -80,9 +80,9 @@ pub(crate) enum Wrong {
     /// Responds with a status, sends half of the body, then closes.
     StatusHalfABody(u16),
     /// Responds correctly to a request of which only the head has arrived, then reads the rest.
-    AnswerEarly,
+    RespondEarly,
     /// Responds correctly to a request of which only the head has arrived, then closes.
-    AnswerEarlyAndClose,
+    RespondEarlyAndClose,
     /// Reads the request's body slowly, like a caller with a slow connection.
     ReadSlowly,
     /// Responds correctly, and closes the connection.
@@ -191,12 +191,12 @@ impl Fake {
             Some(Wrong::Reset) => return Some(Some(End::Reset)),
             _ => {}
         }
-        let early = matches!(wrong, Some(Wrong::AnswerEarly | Wrong::AnswerEarlyAndClose));
+        let early = matches!(wrong, Some(Wrong::RespondEarly | Wrong::RespondEarlyAndClose));
         if early {
             connection.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await.ok()?;
             connection.flush().await.ok()?;
         }
-        if wrong == Some(Wrong::AnswerEarlyAndClose) {
+        if wrong == Some(Wrong::RespondEarlyAndClose) {
             return None;
         }
         let slowly = wrong == Some(Wrong::ReadSlowly);

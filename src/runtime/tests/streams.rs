@@ -53,7 +53,7 @@ async fn a_stream_goes_on_after_a_response_that_came_early() {
     let (log, _guard) = Log::start();
     let (fake, shared) = super::api(1);
     let (watch, running) = run(service_fn(slow), shared);
-    fake.wrong("response", [Wrong::AnswerEarly]);
+    fake.wrong("response", [Wrong::RespondEarly]);
     fake.event("s", &[], "{}");
     let posted = patiently(fake.posted("s"), "early").await;
     assert!(posted.text().ends_with("\0xxx"), "{}", posted.text());
@@ -68,7 +68,7 @@ async fn a_stream_that_is_cut_after_an_early_response_is_undelivered() {
     let (log, _guard) = Log::start();
     let (fake, shared) = super::api(1);
     let (watch, running) = run(service_fn(slow), shared);
-    fake.wrong("response", [Wrong::AnswerEarlyAndClose]);
+    fake.wrong("response", [Wrong::RespondEarlyAndClose]);
     fake.event("s", &[], "{}");
     assert_eq!(outcome(&watch, "s").await, "undelivered_response");
     goes_on(&fake, 2).await;

@@ -1,7 +1,7 @@
 //! Prints what a function does.
 
 use lambda_lifecycle_sandbox::{
-    Answer, Event, Invoke, StreamPart,
+    Event, FunctionResponse, Invoke, StreamPart,
     function::{EventKind, Function, LogLine, Output, TimelineEvent},
     render,
     xray::{Daemon, Document},
@@ -18,37 +18,37 @@ const LAST_DOCUMENT: Duration = Duration::from_millis(200);
 /// A function of which every invocation's trace is printed after its end.
 pub(crate) struct Watched {
     function: Function,
-    answers: mpsc::UnboundedSender<Answer>,
+    responses: mpsc::UnboundedSender<FunctionResponse>,
 }
 
 impl Watched {
     pub(crate) fn new(function: Function, daemon: Daemon) -> Self {
-        let (answers, mut answered) = mpsc::unbounded_channel();
+        let (responses, mut responded) = mpsc::unbounded_channel();
         let watched = function.clone();
         let daemon = Arc::new(daemon);
         tokio::spawn(async move {
-            while let Some(answer) = answered.recv().await {
+            while let Some(response) = responded.recv().await {
                 // One that works on for long does not hold up the others.
-                tokio::spawn(print_invocation(watched.clone(), Arc::clone(&daemon), answer));
+                tokio::spawn(print_invocation(watched.clone(), Arc::clone(&daemon), response));
             }
         });
-        Self { function, answers }
+        Self { function, responses }
     }
 
     fn watch<'a>(
         &'a self,
-        answer: impl Future<Output = Answer> + Send + 'a,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
+        response: impl Future<Output = FunctionResponse> + Send + 'a,
+    ) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + 'a>> {
         Box::pin(async move {
-            let answer = answer.await;
-            let _ = self.answers.send(answer.clone());
-            answer
+            let response = response.await;
+            let _ = self.responses.send(response.clone());
+            response
         })
     }
 }
 
 impl Invoke for Watched {
-    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
         self.watch(self.function.invoke(event))
     }
 
@@ -60,7 +60,7 @@ impl Invoke for Watched {
         &self,
         event: Event,
         stream: mpsc::Sender<StreamPart>,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
         self.watch(self.function.invoke_streaming(event, stream))
     }
 }
@@ -106,27 +106,27 @@ fn print_line(line: &LogLine) {
     println!("{from} #{} │ {}", line.environment, line.text);
 }
 
-async fn print_invocation(function: Function, daemon: Arc<Daemon>, answer: Answer) {
+async fn print_invocation(function: Function, daemon: Arc<Daemon>, response: FunctionResponse) {
     let mut events = function.subscribe().from_start();
     tokio::select! {
-        _ = events.find(|event| is_over(event, &answer.request_id)) => {}
+        _ = events.find(|event| is_over(event, &response.request_id)) => {}
         // A process that failed in its Init phase has no such event.
         _ = function.wait_idle() => {}
     }
     let store = daemon.store();
-    let unfinished = |document: &Document| document.in_progress && document.trace_id == answer.trace_id;
+    let unfinished = |document: &Document| document.in_progress && document.trace_id == response.trace_id;
     // A trace that stays unfinished is shown as that.
     let _ = daemon.settle().await;
     let _ = tokio::time::timeout(LAST_DOCUMENT, store.wait_until(|unfinished| unfinished == 0, unfinished)).await;
-    let outcome = match &answer.result {
-        Ok(body) if answer.streamed => format!("streamed {} bytes", body.len()),
+    let outcome = match &response.result {
+        Ok(body) if response.streamed => format!("streamed {} bytes", body.len()),
         Ok(body) => format!("{} bytes", body.len()),
         Err(failure) => format!("failed: {failure}"),
     };
-    let waterfall = store.trace(&answer.trace_id).map(|trace| render::waterfall(&trace));
+    let waterfall = store.trace(&response.trace_id).map(|trace| render::waterfall(&trace));
     // The log lines that are there already come first: their task is ready, on the only thread.
     tokio::task::yield_now().await;
-    println!("\n{} {outcome}\n{}", answer.request_id, waterfall.unwrap_or_default());
+    println!("\n{} {outcome}\n{}", response.request_id, waterfall.unwrap_or_default());
 }
 
 /// Nothing more is to come of this invocation.

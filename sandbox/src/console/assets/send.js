@@ -63,18 +63,18 @@ export function sendView(at) {
   const payload = h("textarea", { id: "payload", rows: 16, spellcheck: "false", dir: "ltr" });
   const fault = h("select", { id: "fault", onchange: () => faultChanged() }, faults().map(([value, name]) => h("option", { value }, name)));
   const milliseconds = h("input", { type: "number", id: "ms", min: 0, max: 900_000, value: 1000 });
-  const msField = h("label", { class: "labelled", for: "ms" }, h("span", { id: "ms-label" }, ""), milliseconds);
+  const msField = h("label", { class: "labeled", for: "ms" }, h("span", { id: "ms-label" }, ""), milliseconds);
   const times = h("input", { type: "number", id: "times", min: 1, max: 100, value: 1 });
   const group = h("input", { type: "text", id: "group" });
-  const groupField = h("label", { class: "labelled", for: "group" }, "Message group", group);
+  const groupField = h("label", { class: "labeled", for: "group" }, "Message group", group);
   const wrong = h("p", { class: "wrong", role: "alert" });
   const results = h("ol", { class: "results" });
-  const options = h("div", { class: "row" }, h("label", { class: "labelled", for: "fault" }, "Fault", fault), msField, h("label", { class: "labelled", for: "times" }, "At once", times));
+  const options = h("div", { class: "row" }, h("label", { class: "labeled", for: "fault" }, "Fault", fault), msField, h("label", { class: "labeled", for: "times" }, "At once", times));
   const element = h("section", { class: "view send", "aria-label": "Send event" }, h("h1", {}, "Send an event"),
     targets.length ? null : h("p", { class: "empty" }, "This console shows traces only: it has no function to invoke."),
     h("form", { class: "form", hidden: !targets.length, onsubmit: (event) => { event.preventDefault(); send(); } },
-      h("div", { class: "row" }, h("label", { class: "labelled", for: "target" }, "To", target), h("label", { class: "labelled", for: "sample" }, "Sample", sample)),
-      h("label", { class: "labelled", for: "payload" }, "Event", payload), options, groupField, wrong, h("div", { class: "row" }, h("button", { type: "submit", class: "primary", id: "send" }, "Send"))),
+      h("div", { class: "row" }, h("label", { class: "labeled", for: "target" }, "To", target), h("label", { class: "labeled", for: "sample" }, "Sample", sample)),
+      h("label", { class: "labeled", for: "payload" }, "Event", payload), options, groupField, wrong, h("div", { class: "row" }, h("button", { type: "submit", class: "primary", id: "send" }, "Send"))),
     h("section", { "aria-label": "Sent" }, h("h2", {}, "Sent from this page"), results));
   let samples = [];
 

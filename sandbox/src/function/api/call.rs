@@ -68,7 +68,7 @@ pub(crate) struct Post {
 
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Answer(Bytes),
+    Response(Bytes),
     Error(FunctionError),
     TooLarge,
     /// The connection broke off.

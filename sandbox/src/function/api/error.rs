@@ -7,7 +7,7 @@ use axum::{
 use serde_json::{Value, json};
 
 /// The largest buffered response: slightly more than 6 MB, as Lambda counts it.
-pub(crate) const LARGEST_ANSWER: usize = 6_291_556;
+pub(crate) const LARGEST_RESPONSE: usize = 6_291_556;
 
 /// `{"errorType", "errorMessage"}`.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl ApiError {
     }
 
     pub(crate) fn too_large() -> Self {
-        let message = format!("Exceeded maximum allowed payload size ({LARGEST_ANSWER} bytes).");
+        let message = format!("Exceeded maximum allowed payload size ({LARGEST_RESPONSE} bytes).");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 

@@ -7,7 +7,7 @@
 use super::{
     body::{accepted, read},
     call::Call,
-    error::{ApiError, FunctionError, LARGEST_ANSWER},
+    error::{ApiError, FunctionError, LARGEST_RESPONSE},
 };
 use crate::function::message::Api;
 use axum::{
@@ -42,7 +42,7 @@ struct Registration {
 async fn register(State(api): State<Api>, request: Request<Body>) -> Result<Response, ApiError> {
     let name = text(request.headers(), NAME).filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| ApiError::extension("Extension.InvalidExtensionName", "Empty extension name"))?;
-    let read = read(request.into_body(), LARGEST_ANSWER).await;
+    let read = read(request.into_body(), LARGEST_RESPONSE).await;
     let wanted: Registration = if read.body.is_empty() {
         Registration::default()
     } else {
@@ -82,7 +82,7 @@ async fn failed(api: Api, request: Request<Body>, init: bool) -> Result<Response
     let kind = request.headers().get(ERROR_TYPE).cloned();
     let missing = || ApiError::extension("Extension.MissingHeader", format!("Missing {ERROR_TYPE} header"));
     let kind = kind.ok_or_else(missing)?;
-    let read = read(request.into_body(), LARGEST_ANSWER).await;
+    let read = read(request.into_body(), LARGEST_RESPONSE).await;
     let error = FunctionError::parse(&read.body, Some(&kind));
     api.call(|reply| Call::ExtensionFailed { id, error, init, reply }).await?;
     Ok(accepted())

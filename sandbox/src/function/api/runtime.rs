@@ -6,7 +6,7 @@
 use super::{
     body::{accepted, read, read_and_pass_on},
     call::{Call, Outcome, Post, PostKind},
-    error::{ApiError, FunctionError, LARGEST_ANSWER},
+    error::{ApiError, FunctionError, LARGEST_RESPONSE},
 };
 use crate::function::{message::Api, post_fault::PostFault};
 use axum::{
@@ -67,7 +67,7 @@ async fn take(api: Api, request_id: String, kind: PostKind, request: Request<Bod
             return Err(refused);
         }
     };
-    let limit = if kind == PostKind::Streamed { LARGEST_STREAM } else { LARGEST_ANSWER };
+    let limit = if kind == PostKind::Streamed { LARGEST_STREAM } else { LARGEST_RESPONSE };
     let read = read_and_pass_on(request.into_body(), limit, stream).await;
     let bytes = read.bytes;
     let failed = read.trailers.as_ref().and_then(stream_error).filter(|_| kind == PostKind::Streamed);
@@ -77,7 +77,7 @@ async fn take(api: Api, request_id: String, kind: PostKind, request: Request<Bod
         _ if bytes > limit => Outcome::TooLarge,
         (_, Some(error)) => Outcome::Error(error),
         (PostKind::Error, None) => Outcome::Error(FunctionError::parse(&read.body, head.as_ref())),
-        (_, None) => Outcome::Answer(read.body),
+        (_, None) => Outcome::Response(read.body),
     };
     api.call(|reply| Call::PostEnds { request_id, post: Post { kind, bytes, outcome }, reply }).await?;
     Ok(accepted())
@@ -89,7 +89,7 @@ async fn init_error(State(api): State<Api>, request: Request<Body>) -> Result<Re
     Ok(accepted())
 }
 
-/// Answered when the snapshot is restored; there is nothing to say then.
+/// Responded to when the snapshot is restored; there is nothing to say then.
 async fn restore_next(State(api): State<Api>) -> Result<Response, ApiError> {
     api.call(|reply| Call::RestoreNext { reply }).await?;
     Ok(().into_response())
@@ -103,7 +103,7 @@ async fn restore_error(State(api): State<Api>, request: Request<Body>) -> Result
 
 async fn posted_error(request: Request<Body>) -> FunctionError {
     let head = request.headers().get(ERROR_TYPE).cloned();
-    let read = read(request.into_body(), LARGEST_ANSWER).await;
+    let read = read(request.into_body(), LARGEST_RESPONSE).await;
     FunctionError::parse(&read.body, head.as_ref())
 }
 

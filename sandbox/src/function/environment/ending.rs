@@ -141,7 +141,7 @@ impl Environment {
         };
         let (number, pid) = (session.number, session.process.pid());
         let request_id = session.request_id().map(str::to_owned);
-        let (initialising, restoring) = (session.init_took.is_none() || !session.ready, session.restoring);
+        let (initializing, restoring) = (session.init_took.is_none() || !session.ready, session.restoring);
         let (ending, suppressed, served) = (session.ending.take(), session.suppressed, session.served);
         let (log, init_took) = session.init_log();
         let out_of_memory = session.process.is_out_of_memory();
@@ -164,12 +164,12 @@ impl Environment {
             let ended = Ended { environment: number, pid, sigterm, exit, took: since.elapsed() };
             let waiting = std::mem::take(&mut self.shutdown);
             Box::new(move || waiting.into_iter().for_each(|reply| drop(reply.send(Some(ended.clone())))))
-        } else if initialising || restoring {
+        } else if initializing || restoring {
             let failure = self.init_failure(number, ending, exited);
-            if initialising {
+            if initializing {
                 log.init_report(&self.shared.settings, init_took, suppressed, &failure);
             }
-            let repeatable = initialising && !suppressed && !self.shared.settings.managed;
+            let repeatable = initializing && !suppressed && !self.shared.settings.managed;
             self.init_failed = repeatable;
             if repeatable && matches!(self.work.front(), Some(Work::Job(_))) {
                 return Box::pin(self.start()).await;

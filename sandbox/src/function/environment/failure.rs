@@ -26,7 +26,7 @@ pub(super) fn give_up(work: &mut VecDeque<Work>, failure: Failure, settings: &Se
     let tell = move || {
         for work in work {
             match work {
-                Work::Job(mut job) => job.answer(Err(failure.clone()), false),
+                Work::Job(mut job) => job.respond(Err(failure.clone()), false),
                 Work::WarmUp(reply) => drop(reply.send(Err(error.clone()))),
             }
         }

@@ -23,7 +23,7 @@ impl Environment {
         if !self.shared.settings.is_initialized_as(SNAP_START) {
             return refuse(reply, ApiError::not_found());
         }
-        if !session.is_initialising() || session.is_dying() {
+        if !session.is_initializing() || session.is_dying() {
             return refuse(reply, ApiError::invalid_state("Ready", "RestoreReady"));
         }
         session.restore_called(reply);
@@ -57,7 +57,7 @@ impl Environment {
                 session.thaw(Phase::Restore { deadline }, &job.request_id, &self.shared.timeline);
                 self.shared.timeline.write(session.number, Some(&job.request_id), EventKind::Restored);
                 session.restored();
-                self.set_state(EnvironmentState::Initialising);
+                self.set_state(EnvironmentState::Initializing);
             }
             Some(Work::WarmUp(_)) => {
                 let Some(Work::WarmUp(reply)) = self.work.pop_front() else { return };

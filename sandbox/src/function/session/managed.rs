@@ -39,20 +39,20 @@ impl Session {
     }
 
     /// The runtime's post for an invocation has ended, or was refused.
-    pub(super) fn answer_ended(&mut self, id: &str) {
+    pub(super) fn response_ended(&mut self, id: &str) {
         let written = self.invocations.get(id).is_some_and(Invocation::is_written);
-        if self.managed && written && !self.answered.iter().any(|answered| answered == id) {
-            self.answered.push_back(id.to_owned());
+        if self.managed && written && !self.responded.iter().any(|responded| responded == id) {
+            self.responded.push_back(id.to_owned());
         }
     }
 
     /// A worker of the runtime requests its next event. The request does not say which invocation it has finished. If several have a
     /// response, the oldest is crossed out.
     pub(super) fn next_over(&mut self, settings: &Settings) -> Option<Over> {
-        let told = self.answered.len() == 1;
-        let id = self.answered.pop_front()?;
+        let told = self.responded.len() == 1;
+        let id = self.responded.pop_front()?;
         if let Some(mut invocation) = self.invocations.remove(&id) {
-            // Answers the caller of a stream that broke off.
+            // Responds to the caller of a stream that broke off.
             let _ = invocation.next_called(settings);
         }
         Some(Over { request_id: told.then_some(id) })

@@ -1,6 +1,6 @@
 //! A function's result as an HTTP response.
 
-use crate::{Answer, Failure};
+use crate::{Failure, FunctionResponse};
 use axum::{
     body::Body,
     http::{
@@ -20,16 +20,16 @@ const END_OF_PRELUDE: [u8; 8] = [0; 8];
 /// Far above what headers and cookies come to.
 const LONGEST_PRELUDE: usize = 1024 * 1024;
 
-pub(super) fn response(answer: &Answer) -> Response {
-    let made = answer.result.as_ref().ok();
-    let made = made.and_then(|body| if answer.streamed { streamed(body) } else { buffered(body, Headers::Single, true) });
-    let made = made.or_else(|| throttled(answer));
-    identified(made, &answer.request_id, &answer.trace_id)
+pub(super) fn response(response: &FunctionResponse) -> Response {
+    let made = response.result.as_ref().ok();
+    let made = made.and_then(|body| if response.streamed { streamed(body) } else { buffered(body, Headers::Single, true) });
+    let made = made.or_else(|| throttled(response));
+    identified(made, &response.request_id, &response.trace_id)
 }
 
 /// The response for a function that was not invoked.
-fn throttled(answer: &Answer) -> Option<Response> {
-    (answer.result == Err(Failure::Throttled)).then(|| message(StatusCode::TOO_MANY_REQUESTS, "Rate Exceeded."))
+fn throttled(response: &FunctionResponse) -> Option<Response> {
+    (response.result == Err(Failure::Throttled)).then(|| message(StatusCode::TOO_MANY_REQUESTS, "Rate Exceeded."))
 }
 
 /// The keys of a result that a service reads headers from.
@@ -44,9 +44,9 @@ pub(super) enum Headers {
 }
 
 /// The response of another service than a function URL. `bare`: JSON without a status is the body of a 200.
-pub(super) fn proxied(answer: &Answer, headers: Headers, bare: bool) -> Response {
-    let made = answer.result.as_ref().ok().and_then(|body| buffered(body, headers, bare));
-    identified(made.or_else(|| throttled(answer)), &answer.request_id, &answer.trace_id)
+pub(super) fn proxied(response: &FunctionResponse, headers: Headers, bare: bool) -> Response {
+    let made = response.result.as_ref().ok().and_then(|body| buffered(body, headers, bare));
+    identified(made.or_else(|| throttled(response)), &response.request_id, &response.trace_id)
 }
 
 /// The response, or that there is none, with the ids of the invocation.
@@ -142,14 +142,14 @@ fn text(value: Value) -> Option<String> {
 }
 
 /// A document with `statusCode` describes the response; any other JSON is the body of a 200. Invalid JSON is an error.
-fn buffered(answer: &Bytes, headers: Headers, bare: bool) -> Option<Response> {
-    let document: Value = serde_json::from_slice(answer).ok()?;
+fn buffered(response: &Bytes, headers: Headers, bare: bool) -> Option<Response> {
+    let document: Value = serde_json::from_slice(response).ok()?;
     if document.get("statusCode").is_none() {
         if !bare {
             return None;
         }
         let kind = HeaderValue::from_static("application/json");
-        return Some(build(StatusCode::OK, [(CONTENT_TYPE, kind)], Body::from(answer.clone())));
+        return Some(build(StatusCode::OK, [(CONTENT_TYPE, kind)], Body::from(response.clone())));
     }
     let mut head: Head = serde_json::from_value(document).ok()?;
     head.read(headers);
@@ -158,8 +158,8 @@ fn buffered(answer: &Bytes, headers: Headers, bare: bool) -> Option<Response> {
     head.into_response(Body::from(body))
 }
 
-fn streamed(answer: &Bytes) -> Option<Response> {
-    let (head, body) = Prelude::split(answer, true).unwrap_or((Prelude(None), answer.clone()));
+fn streamed(response: &Bytes) -> Option<Response> {
+    let (head, body) = Prelude::split(response, true).unwrap_or((Prelude(None), response.clone()));
     head.into_response(Body::from(body))
 }
 
@@ -191,12 +191,12 @@ impl Prelude {
 mod tests {
     use super::*;
 
-    fn status(answer: &'static str) -> Option<u16> {
-        buffered(&answer.into(), Headers::Single, true).map(|response| response.status().as_u16())
+    fn status(response: &'static str) -> Option<u16> {
+        buffered(&response.into(), Headers::Single, true).map(|response| response.status().as_u16())
     }
 
     #[test]
-    fn malformed_answers_are_none() {
+    fn malformed_responses_are_none() {
         for malformed in [
             "no JSON",
             r#"{"statusCode":"many"}"#,
@@ -212,11 +212,11 @@ mod tests {
 
     #[test]
     fn each_service_reads_its_headers() {
-        let answer = r#"{"statusCode":200,"headers":{"A":"1","b":"2"},"multiValueHeaders":{"a":["3","4"]}}"#;
+        let response = r#"{"statusCode":200,"headers":{"A":"1","b":"2"},"multiValueHeaders":{"a":["3","4"]}}"#;
         for (headers, expected) in
             [(Headers::Single, vec!["1", "2"]), (Headers::Multiple, vec!["3", "4"]), (Headers::Both, vec!["2", "3", "4"])]
         {
-            let response = buffered(&answer.into(), headers, false).expect("a response");
+            let response = buffered(&response.into(), headers, false).expect("a response");
             let mut values: Vec<_> = response.headers().values().filter_map(|value| value.to_str().ok()).collect();
             values.sort_unstable();
             assert_eq!(values, expected, "{headers:?}");

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 tokio::task_local! {
     /// For a service whose layers have removed the extensions from the event.
-    static CURRENT: Answer;
+    static CURRENT: ResponseState;
 }
 
 const NONE: u8 = 0;
@@ -21,7 +21,7 @@ const CONCLUDED: u8 = 2;
 
 /// Stored in the event's extensions, so that it stays with the event in every layer, also in another task.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answer(Arc<State>);
+pub(super) struct ResponseState(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -31,14 +31,14 @@ struct State {
 
 /// A post in progress. If it is dropped before it is concluded, it does not count.
 #[must_use]
-pub(super) struct Posting<'a>(&'a Answer);
+pub(super) struct Posting<'a>(&'a ResponseState);
 
 /// True for an event that the library's own loop has fetched.
 pub(crate) fn is_of_loop(extensions: &Extensions) -> bool {
-    extensions.get::<Answer>().is_some()
+    extensions.get::<ResponseState>().is_some()
 }
 
-impl Answer {
+impl ResponseState {
     pub(super) fn of(extensions: &Extensions) -> Self {
         extensions.get().cloned().or_else(|| CURRENT.try_with(Self::clone).ok()).unwrap_or_default()
     }
