@@ -102,7 +102,7 @@ const fn further(label: &'static str, event: &'static str) -> Act {
 }
 
 const NUMBER: Caller = Caller::Response("number");
-const RESPONDED: Shown = Shown::Finished("responded", false);
+pub(crate) const RESPONDED: Shown = Shown::Finished("responded", false);
 const PANICKED: Shown = Shown::Finished("panicked", true);
 const PANIC: Caller = Caller::Error("Lifecycle.Panic", "panicked as asked");
 

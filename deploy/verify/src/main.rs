@@ -99,7 +99,7 @@ async fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match run(&arguments).await {
+    match Box::pin(run(&arguments)).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! Open questions about AWS, reported without a judgment.
 
 use crate::{
+    acts::RESPONDED,
     target::{Failure, Header, Target},
     walk::{Observed, Part, Progress, Seen, see},
 };
@@ -41,10 +42,10 @@ pub(crate) async fn ask(target: &Target, observed: &Observed, progress: Progress
     }
 
     let many = target.invoke(plain, r#"{"act":"many_spans"}"#, Header::Sampled).await?;
-    let many = see(target, plain, many, true).await?;
+    let many = see(target, plain, many, RESPONDED, false).await?;
     add("Documents of an invocation with 1,000 spans", shown_of_sent(&many));
     let nested = target.invoke(plain, r#"{"act":"nested_spans"}"#, Header::Sampled).await?;
-    let nested = see(target, plain, nested, true).await?;
+    let nested = see(target, plain, nested, RESPONDED, false).await?;
     add("Nested subsegments", shown_of_sent(&nested));
 
     if let Some(function) = &target.otlp {

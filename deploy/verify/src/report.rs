@@ -186,9 +186,9 @@ fn names_of_metrics(line: &Value) -> Vec<String> {
     let lists = line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten();
     let names = lists.flat_map(|list| {
         let dimensions = list["Dimensions"][0].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let dimensions: String = dimensions.map(|key| format!("{key}={},", line[key])).collect();
+        let dimensions: Vec<String> = dimensions.map(|key| format!("{key}={}", line[key])).collect();
         let metrics = list["Metrics"].as_array().into_iter().flatten();
-        metrics.map(|metric| format!("{dimensions}{}", metric["Name"])).collect::<Vec<_>>()
+        metrics.map(|metric| format!("{} of {dimensions:?}", metric["Name"])).collect::<Vec<_>>()
     });
     names.collect()
 }

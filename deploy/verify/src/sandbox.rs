@@ -130,7 +130,9 @@ impl Sandbox {
         };
         add("OrderApi", api);
         add("OrderWorker", worker);
-        otlp.iter().for_each(|named| add("OutcomesOtlp", named));
+        if let Some(named) = otlp {
+            add("OutcomesOtlp", named);
+        }
         for environment in environments {
             let Some(prefix) = environment.part.output() else { continue };
             environment.functions.iter().for_each(|(class, named)| add(&format!("{prefix}{}", class.output()), named));
@@ -225,7 +227,7 @@ impl Sandbox {
             let environment = environments.iter().find(|environment| environment.part == part);
             environment.and_then(|environment| environment.functions.get(&class)).cloned()
         };
-        let plain = of_class(Part::Traced, Class::Plain).ok_or("there is no plain function")?;
+        let asked = of_class(Part::Traced, Class::Plain).ok_or("there is no plain function")?;
         let pass_through = of_class(Part::PassThrough, Class::Plain);
         let lambda_api = LambdaApi::start(functions.clone()).await?;
         let logs_api = CloudWatchLogs::start(functions.clone()).await?;
@@ -233,14 +235,14 @@ impl Sandbox {
         if transaction_search {
             xray_api.keep_in_transaction_search();
         }
-        let sqs_endpoint = sqs.endpoint().to_owned();
+        let sqs_endpoint = sqs.endpoint();
         let sts_api = Sts::start().await?;
         // The endpoints stop when they are dropped.
         let parts = Arc::new((daemon, sqs, sns, [of_orders, of_movements]));
         let target = Target {
             region: format!("sandbox ({REGION})"),
             environments,
-            plain,
+            plain: asked,
             pass_through,
             otlp: Some(otlp_named),
             api: api_named,

@@ -153,17 +153,22 @@ impl Target {
         &self,
         ask: impl Fn() -> F,
         is_whole: impl Fn(&T) -> bool,
+        keeps_running: bool,
     ) -> Result<T, Failure> {
-        if let Some(settle) = &self.settle {
-            settle().await?;
-            return ask().await;
-        }
+        // A process of Managed Instances sends its last documents while it already waits for events, so the sandbox is asked again too.
+        let (most, pause) = match &self.settle {
+            Some(settle) => {
+                settle().await?;
+                (if keeps_running { ASKED_SOON } else { 1 }, self.pause.max(Duration::from_millis(10)))
+            }
+            None => (ASKED, self.pause),
+        };
         let mut found = ask().await?;
-        for _ in 1..ASKED {
+        for _ in 1..most {
             if is_whole(&found) {
                 break;
             }
-            tokio::time::sleep(self.pause).await;
+            tokio::time::sleep(pause).await;
             found = ask().await?;
         }
         Ok(found)
@@ -171,8 +176,18 @@ impl Target {
 
     /// The trace, once `is_whole` holds for it.
     pub(crate) async fn trace(&self, id: &str, is_whole: impl Fn(&Trace) -> bool) -> Result<Option<Trace>, Failure> {
+        self.trace_of(id, is_whole, false).await
+    }
+
+    /// The same of a function that may keep running between events.
+    pub(crate) async fn trace_of(
+        &self,
+        id: &str,
+        is_whole: impl Fn(&Trace) -> bool,
+        keeps_running: bool,
+    ) -> Result<Option<Trace>, Failure> {
         let ask = || async { if self.transaction_search { self.retrieved(id).await } else { self.fetched(id).await } };
-        self.ask(ask, |trace: &Option<Trace>| trace.as_ref().is_some_and(&is_whole)).await
+        self.ask(ask, |trace: &Option<Trace>| trace.as_ref().is_some_and(&is_whole), keeps_running).await
     }
 
     /// The trace as it is now.
@@ -221,7 +236,7 @@ impl Target {
     /// The trace map of a trace, once it has a queue.
     pub(crate) async fn map(&self, id: &str) -> Result<Vec<Node>, Failure> {
         let ask = || async { if self.transaction_search { self.retrieved_map(id).await } else { self.fetched_map(id).await } };
-        self.ask(ask, |nodes: &Vec<Node>| nodes.iter().any(|node| node.kind.starts_with("AWS::SQS"))).await
+        self.ask(ask, |nodes: &Vec<Node>| nodes.iter().any(|node| node.kind.starts_with("AWS::SQS")), false).await
     }
 
     async fn fetched_map(&self, id: &str) -> Result<Vec<Node>, Failure> {
@@ -243,7 +258,7 @@ impl Target {
 
     /// The lines of a log that contain `term` and are JSON, once `is_whole` holds for them.
     pub(crate) async fn lines(&self, of: &Named, term: &str, is_whole: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>, Failure> {
-        self.ask(|| self.found_lines(of, term), |lines: &Vec<Value>| is_whole(lines)).await
+        self.ask(|| self.found_lines(of, term), |lines: &Vec<Value>| is_whole(lines), false).await
     }
 
     /// The same while the stack is still busy.

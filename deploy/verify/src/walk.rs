@@ -152,7 +152,12 @@ async fn acts(target: &Target, environment: &Environment, progress: Progress<'_>
         let mut invoked = Vec::new();
         for act in acts {
             progress(&format!("invoking {}: {}", named.function, act.label));
-            invoked.push((act, named, target.invoke(named, act.event, environment.part.header()).await?));
+            let result = target.invoke(named, act.event, environment.part.header()).await?;
+            // A process that keeps running may be ended by the next act before it has sent all of this one.
+            if environment.part == Part::Managed {
+                see(target, named, result.clone(), act.shown, true).await?;
+            }
+            invoked.push((act, named, result));
         }
         Ok::<_, Failure>(invoked)
     });
@@ -164,14 +169,21 @@ async fn acts(target: &Target, environment: &Environment, progress: Progress<'_>
     let mut seen = Acts::new();
     for (act, named, invoked) in invoked.into_iter().flatten() {
         progress(&format!("reading log and trace: {}", act.label));
-        let seen_act = see(target, named, invoked, act.shown != Shown::Nothing).await?;
+        let seen_act = see(target, named, invoked, act.shown, environment.part == Part::Managed).await?;
         seen.insert(act.label, seen_act);
     }
     Ok(seen)
 }
 
-/// Reads what is shown of an invocation, which is waited for if it has begun.
-pub(crate) async fn see(target: &Target, named: &Named, invoked: Invoked, has_begun: bool) -> Result<Seen, Failure> {
+/// Reads what is shown of an invocation, once it is there.
+pub(crate) async fn see(
+    target: &Target,
+    named: &Named,
+    invoked: Invoked,
+    shown: Shown,
+    keeps_running: bool,
+) -> Result<Seen, Failure> {
+    let has_begun = shown != Shown::Nothing;
     let is_reported = |lines: &[Value]| !has_begun || lines.iter().any(|line| line["type"] == "platform.report");
     let lines = target.lines(named, &invoked.request_id, is_reported).await?;
     let mut seen = Seen { function: named.function.clone(), invoked, trace: None, lines, sent: Vec::new() };
@@ -182,10 +194,11 @@ pub(crate) async fn see(target: &Target, named: &Named, invoked: Invoked, has_be
     }
     let has_arrived = |trace: &Trace| {
         let is_there = |document: &Value| document["id"].as_str().is_some_and(|id| trace.document(id).is_some());
-        invocation(trace, &named.function).is_some() && seen.sent.iter().all(is_there)
+        let is_over = |span: &Arc<Document>| !span.in_progress || shown == Shown::Unfinished;
+        invocation(trace, &named.function).is_some_and(is_over) && seen.sent.iter().all(is_there)
     };
     seen.trace = if seen.invoked.is_sampled && has_begun {
-        target.trace(&trace_id, has_arrived).await?
+        target.trace_of(&trace_id, has_arrived, keeps_running).await?
     } else {
         target.trace_now(&trace_id).await?
     };
