@@ -168,6 +168,8 @@ warnings! {
     MessageHookPanicked = "message_hook_panicked", Error, "the hook for failed messages panicked";
     MessageDiscarded = "message_discarded", Error, "a message failed for good and will not be retried";
     DeadLetterFailed = "dead_letter_failed", Error, "the hook for dead letters failed: the message will be retried";
+    BackoffFailed = "backoff_failed", Warn,
+        "the visibility timeout of a failed message was not changed: the message comes again after the queue's own";
     BatchCutOff = "batch_cut_off", Warn,
         "the deadline came before the end of the batch: its unfinished messages will be retried; raise the timeout or lower the batch size";
 }

@@ -1,6 +1,5 @@
 //! The state of a record while its handler has the record itself.
 
-use super::lanes::Place;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The states of a record.
@@ -11,6 +10,13 @@ pub(super) enum Fate {
     Started,
     Failed,
     Done,
+}
+
+/// The place of a record in the order of its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) lane: usize,
+    pub(super) checkpoint: Option<usize>,
 }
 
 /// A record of a batch, and its state.

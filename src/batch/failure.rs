@@ -16,6 +16,8 @@ pub struct FailedRecord<'a> {
     pub failure: &'a Failure,
     /// The invocation it was handled in.
     pub invocation: &'a Invocation,
+    /// Its index in the batch.
+    pub(super) index: usize,
     /// The record, and those after it in the batch.
     pub(super) from_here: &'a [Entry],
 }
@@ -26,9 +28,19 @@ impl<'a> FailedRecord<'a> {
     /// These are the later messages of its group in a FIFO queue, and all later records of the batch in a stream, where Lambda continues from
     /// the first record that failed. Some of them may have been handled already, and are then handled again.
     pub fn retried_with(&self) -> impl Iterator<Item = &'a str> {
+        self.taken_along().map(|(_, entry)| entry.id.as_str())
+    }
+
+    /// The indexes in the batch of this record and of those that are sent again because of it.
+    #[cfg(feature = "sqs")]
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = usize> {
+        std::iter::once(self.index).chain(self.taken_along().map(|(index, _)| index))
+    }
+
+    fn taken_along(&self) -> impl Iterator<Item = (usize, &'a Entry)> + use<'a> {
         let this = self.from_here.first();
-        let later = self.from_here.iter().skip(1);
-        later.filter(move |entry| this.is_some_and(|this| this.takes_along(entry))).map(|entry| entry.id.as_str())
+        let later = (self.index..).zip(self.from_here).skip(1);
+        later.filter(move |(_, entry)| this.is_some_and(|this| this.takes_along(entry)))
     }
 }
 

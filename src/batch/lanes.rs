@@ -1,6 +1,6 @@
 //! The order of the records: which ones must be handled one after the other, and which concurrently.
 
-use super::source::Source;
+use super::{entry::Place, source::Source};
 use crate::hop::Producer;
 use std::collections::HashMap;
 
@@ -16,13 +16,6 @@ pub(super) struct Waiting<R> {
 pub(super) struct Lane<R> {
     pub(super) first: Waiting<R>,
     pub(super) rest: Vec<Waiting<R>>,
-}
-
-/// The place of a record in the order of its batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) lane: usize,
-    pub(super) checkpoint: Option<usize>,
 }
 
 /// The places of a batch's records, and the number of its checkpoints.

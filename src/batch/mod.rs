@@ -58,5 +58,7 @@ pub use dead_letter::DeadLetter;
 pub use failure::{FailedRecord, Failure};
 pub use permanent::{Permanent, permanent};
 pub use service::Batch;
+#[cfg(feature = "sqs")]
+pub(crate) use source::Delaying;
 pub use source::{BatchItemFailure, BatchResponse, Source};
 pub(crate) use source::{Opened, Progress, Sealed};

@@ -9,7 +9,7 @@ use super::{
     lanes::{Lane, Waiting, lanes, places},
     permanent::Permanent,
     service::Batch,
-    source::{Progress, Source},
+    source::{Delaying, Progress, Source},
     span::{BatchSpan, RecordSpan},
 };
 use crate::{
@@ -60,6 +60,7 @@ where
 struct Run<'r, K: Source, H, Args, State> {
     batch: &'r Batch<K, H, Args, State>,
     invocation: &'r Invocation,
+    frame: &'r K::Frame,
     span: Option<BatchSpan>,
     /// No record is started after this.
     soft: Option<Instant>,
@@ -90,6 +91,7 @@ where
         span: BatchSpan::begin::<K>(invocation, records.first(), &producers, batch.options.spans),
         batch,
         invocation,
+        frame: &frame,
         soft: invocation.timing().map(|deadline| deadline.soft.into()),
         #[cfg(feature = "metrics-emf")]
         oldest: invocation.is_measured().then(|| oldest::<K>(&records)).flatten(),
@@ -104,7 +106,7 @@ where
     let waiting = records.into_iter().zip(producers).zip(places).enumerate();
     let waiting = waiting.map(|(index, ((record, producer), place))| (Waiting { index, record, producer }, place.lane));
     run.work(lanes(waiting)).await;
-    run.respond(&frame)
+    run.respond()
 }
 
 impl<K, H, Args, State> Run<'_, K, H, Args, State>
@@ -202,8 +204,13 @@ where
             failed.fetch_min(index, Ordering::Relaxed);
         }
         {
-            let _attached = context.map(opentelemetry::Context::attach);
+            let _attached = context.clone().map(opentelemetry::Context::attach);
             self.report(index, &failure);
+        }
+        match panics::catch(|| self.batch.source.delays(self.frame, &self.failed_record(index, &failure))) {
+            Ok(calls) if calls.is_empty() => {}
+            Ok(calls) => Box::pin(self.delay(index, calls, context)).await,
+            Err(panic) => self.not_delayed(index, &panic),
         }
         span.end(Some(&failure));
         false
@@ -278,17 +285,41 @@ where
         notice::log(warning, Data { error_type: Some(failure.error_type()), ..of_record });
     }
 
+    /// Delays the next delivery of a record that failed. It is sent again in any case, so a call that fails costs only the delay.
+    async fn delay(&self, index: usize, calls: Vec<Delaying>, context: Option<opentelemetry::Context>) {
+        for call in calls {
+            match Contained::new(call, context.clone()).await {
+                Ok(Ok(())) => {}
+                // The calls for later records of its group would fail for the same reason.
+                Ok(Err(error)) => return self.not_delayed(index, &error),
+                Err(panic) => return self.not_delayed(index, &panic),
+            }
+        }
+    }
+
+    fn not_delayed(&self, index: usize, error: &dyn std::fmt::Display) {
+        let text = error.to_string();
+        let error = self.invocation.shared().settings.error_text(&text);
+        notice::log(Warning::BackoffFailed, Data { message_id: Some(&self.entries[index].id), ..Data::error(&error) });
+    }
+
+    fn failed_record<'a>(&'a self, index: usize, failure: &'a Failure) -> FailedRecord<'a> {
+        let entry = &self.entries[index];
+        FailedRecord {
+            id: &entry.id,
+            receive_count: entry.receive_count,
+            failure,
+            invocation: self.invocation,
+            index,
+            from_here: &self.entries[index..],
+        }
+    }
+
     fn report(&self, index: usize, failure: &Failure) {
         let entry = &self.entries[index];
         self.log(Warning::MessageFailed, entry, failure);
         if let Some(hook) = &self.batch.options.on_failure {
-            let record = FailedRecord {
-                id: &entry.id,
-                receive_count: entry.receive_count,
-                failure,
-                invocation: self.invocation,
-                from_here: &self.entries[index..],
-            };
+            let record = self.failed_record(index, failure);
             if let Err(panic) = panics::catch(|| hook(record)) {
                 let of_record =
                     Data { message_id: Some(&entry.id), receive_count: Some(entry.receive_count), ..Data::error(&panic) };
@@ -312,7 +343,7 @@ where
     }
 
     /// Names all records that are not done.
-    fn respond(self, frame: &K::Frame) -> Result<K::Response, K::Error> {
+    fn respond(self) -> Result<K::Response, K::Error> {
         let state = |wanted: Fate| {
             let entries = self.entries.iter().enumerate();
             entries.filter(move |(_, entry)| entry.is(wanted)).map(|(index, _)| index)
@@ -331,7 +362,7 @@ where
             span.end(failed, unfinished + unbegun, self.discarded.into_inner());
         }
         let progress = |entry: Entry| Progress { done: entry.is(Fate::Done), id: entry.id };
-        self.batch.source.response(frame, self.entries.into_iter().map(progress).collect())
+        self.batch.source.response(self.frame, self.entries.into_iter().map(progress).collect())
     }
 
     /// How many records are sent again.

@@ -1,10 +1,13 @@
 //! The interface between the engine and a kind of event source.
 
-use super::annotations::Annotations;
+use super::{annotations::Annotations, failure::FailedRecord};
 use crate::{Invocation, Trigger, hop::Producer};
+use lambda_runtime::Error;
 use opentelemetry::KeyValue;
 use serde::Serialize;
 use std::{
+    future::Future,
+    pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -87,6 +90,12 @@ pub trait Source: Sealed + Clone + Send + Sync + 'static {
     #[doc(hidden)]
     fn item(&self, record: Self::Record, invocation: &Invocation, annotations: Annotations) -> Result<Self::Item, String>;
 
+    /// The calls that delay the next delivery of a record that failed, and of those that are sent again with it, in their order.
+    #[doc(hidden)]
+    fn delays(&self, _: &Self::Frame, _: &FailedRecord<'_>) -> Vec<Delaying> {
+        Vec::new()
+    }
+
     /// The response for the results of the records.
     #[doc(hidden)]
     fn response(&self, frame: &Self::Frame, records: Vec<Progress>) -> Result<Self::Response, Self::Error>;
@@ -94,6 +103,9 @@ pub trait Source: Sealed + Clone + Send + Sync + 'static {
 
 /// The parts of an event: what surrounds its records, and the records.
 pub(crate) type Opened<K> = (<K as Source>::Frame, Vec<<K as Source>::Record>);
+
+/// A call that delays the next delivery of a record.
+pub(crate) type Delaying = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// Keeps [`Source`] to this crate.
 pub trait Sealed {}

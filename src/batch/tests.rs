@@ -3,10 +3,12 @@
 use super::{DeadLetter, Failure, permanent};
 use crate::{
     Error, LambdaEvent,
-    sqs::{self, Message, SqsEvent, SqsRecord},
+    sqs::{self, Backoff, Message, SqsEvent, SqsRecord, VisibilityChange},
 };
 use serde_json::{Value, json};
 use std::{
+    future::Future,
+    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -108,4 +110,104 @@ async fn dead_letters_are_sent_before_they_are_done_with() {
         format!("m3 \"panic\" {undecodable}"),
     ];
     assert_eq!(seen, expected);
+}
+
+/// A hook that notes the requested visibility timeouts, and fails for the message `refused`.
+fn changes(seen: &Seen, refused: &'static str) -> impl Fn(VisibilityChange) -> Changing + Send + Sync + use<> {
+    let seen = Arc::clone(seen);
+    move |change| {
+        let seen = Arc::clone(&seen);
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            seen.lock().expect("not poisoned").push(format!("{} {}", change.message_id, change.visibility_timeout));
+            assert_ne!(change.message_id, "m9", "planned");
+            if change.message_id == refused { Err("no permission".into()) } else { Ok(()) }
+        })
+    }
+}
+
+type Changing = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// The same messages with receipts, each received so often.
+fn received(mut event: Value, times: &[u32]) -> Value {
+    for (record, times) in event["Records"].as_array_mut().expect("a list").iter_mut().zip(times) {
+        record["receiptHandle"] = json!("handle");
+        record["attributes"]["ApproximateReceiveCount"] = json!(times.to_string());
+    }
+    event
+}
+
+fn standard(mut event: Value) -> Value {
+    for record in event["Records"].as_array_mut().expect("a list") {
+        record["eventSourceARN"] = json!("arn:aws:sqs:us-east-1:000000000000:orders");
+    }
+    event
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_keeps_failing_waits_twice_as_long_each_time() {
+    let seen = Seen::default();
+    let backoff = Backoff::exponential(Duration::from_secs(30), Duration::from_secs(3600)).without_jitter();
+    let service = sqs::batch_raw(handle).concurrency(1).backoff(backoff, changes(&seen, ""));
+    let bodies = ["fail", "done", "fail", "permanent", "fail", "fail", "fail"];
+    let event = received(standard(fifo(&bodies)), &[1, 1, 2, 1, 7, 8, u32::MAX]);
+    assert_eq!(retried(service, &event).await, ["m0", "m2", "m4", "m5", "m6"]);
+    assert_eq!(take(&seen), ["m0 30", "m2 60", "m4 1920", "m5 3600", "m6 3600"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_fail_together_come_again_at_different_times_and_the_same_in_each_run() {
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let seen = Seen::default();
+        let backoff = Backoff::exponential(Duration::from_secs(60), Duration::from_secs(3600));
+        let service = sqs::batch_raw(handle).backoff(backoff, changes(&seen, ""));
+        let event = received(standard(fifo(&["fail"; 8])), &[1; 8]);
+        assert_eq!(retried(service, &event).await.len(), 8);
+        let mut requested = take(&seen);
+        requested.sort();
+        runs.push(requested);
+    }
+    assert_eq!(runs[0], runs[1]);
+    let seconds: Vec<u32> =
+        runs[0].iter().filter_map(|change| change.split_once(' ')?.1.parse().ok()).filter(|at| (30..=60).contains(at)).collect();
+    assert_eq!(seconds.len(), 8, "in the second half: {:?}", runs[0]);
+    assert!(seconds.iter().any(|at| *at != seconds[0]), "{seconds:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_fifo_queue_the_later_messages_of_the_group_wait_with_the_one_that_failed() {
+    let seen = Seen::default();
+    let backoff = Backoff::from_fn(|message| (message.receive_count < 5).then_some(Duration::from_millis(1_500)));
+    let service = sqs::batch_raw(handle).backoff(backoff.clone(), changes(&seen, ""));
+    let mut event = received(fifo(&["done", "fail", "done", "done", "done"]), &[1; 5]);
+    event["Records"][3]["attributes"]["MessageGroupId"] = json!("another");
+    assert_eq!(retried(service, &event).await, ["m1", "m2", "m4"]);
+    assert_eq!(take(&seen), ["m1 2", "m2 2", "m4 2"]);
+
+    let service = sqs::batch_raw(handle).backoff(backoff, changes(&seen, ""));
+    assert_eq!(retried(service, &received(fifo(&["fail", "done"]), &[5, 1])).await, ["m0", "m1"]);
+    assert_eq!(take(&seen), Vec::<String>::new(), "the policy leaves it to the queue");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_or_panics_costs_no_message() {
+    let seen = Seen::default();
+    let backoff = Backoff::exponential(Duration::from_secs(30), Duration::MAX).without_jitter();
+    let service = sqs::batch_raw(handle).concurrency(1).backoff(backoff.clone(), changes(&seen, "m0"));
+    assert_eq!(retried(service, &received(fifo(&["fail", "done"]), &[1, 1])).await, ["m0", "m1"]);
+    assert_eq!(take(&seen), ["m0 30"], "the later call would fail for the same reason");
+
+    let service = sqs::batch_raw(handle).concurrency(1).backoff(backoff, changes(&seen, ""));
+    let mut event = received(standard(fifo(&["fail", "fail", "done", "fail"])), &[1, u32::MAX, 1, 1]);
+    event["Records"][0]["messageId"] = json!("m9");
+    // Its receipt is lost.
+    event["Records"][3]["receiptHandle"] = json!(7);
+    assert_eq!(retried(service, &event).await, ["m9", "m1", "m3"]);
+    assert_eq!(take(&seen), ["m9 30", "m1 39600"]);
+
+    let panics = Backoff::from_fn(|_| panic!("planned"));
+    let service = sqs::batch_raw(handle).backoff(panics, changes(&seen, ""));
+    assert_eq!(retried(service, &received(fifo(&["fail", "done"]), &[1, 1])).await, ["m0", "m1"]);
+    assert_eq!(take(&seen), Vec::<String>::new());
 }

@@ -46,21 +46,8 @@
 //!
 //! # Messages that are tried again later, or never
 //!
-//! A failed message is received again when its visibility timeout is over. Change that timeout in the handler for a backoff of your own:
-//!
-//! ```no_run
-//! use lambda_lifecycle::{Error, sqs::Message};
-//!
-//! # async fn charge(_: u64) -> Result<(), Error> { Ok(()) }
-//! async fn pay(sqs: aws_sdk_sqs::Client, message: Message<u64>) -> Result<(), Error> {
-//!     let Err(error) = charge(message.body).await else { return Ok(()) };
-//!     let seconds = 30 << message.receive_count.min(8);
-//!     let queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/payments";
-//!     let change = sqs.change_message_visibility().queue_url(queue).receipt_handle(message.receipt_handle);
-//!     change.visibility_timeout(seconds).send().await?;
-//!     Err(error)
-//! }
-//! ```
+//! A failed message is received again when its visibility timeout is over. [`backoff`](crate::batch::Batch::backoff) changes that timeout by
+//! the number of receives, so that a message that keeps failing comes less and less often.
 //!
 //! Return [`permanent`](crate::batch::permanent) for a message that no retry helps, and set
 //! [`dead_letter`](crate::batch::Batch::dead_letter) to keep it.
@@ -101,6 +88,7 @@
 //! takes about half a microsecond if nothing is recorded, and about five with span, link, annotations and document. The
 //! throughput is the same within a few per cent.
 
+mod backoff;
 mod event;
 mod source;
 
@@ -108,5 +96,6 @@ mod source;
 mod properties;
 
 pub use crate::batch::{BatchItemFailure, BatchResponse, FailedRecord as FailedMessage, Failure};
+pub use backoff::{Backoff, VisibilityChange};
 pub use event::{Message, MessageAttribute, SqsEvent, SqsRecord};
 pub use source::{Batch, NotAnSqsEvent, Sqs, batch, batch_raw};

@@ -1,21 +1,25 @@
 //! Queues as a source of batches.
 
-use super::event::{Message, Published, SqsEvent, SqsRecord};
+use super::{
+    backoff::{Backoff, Delays, Receipt, VisibilityChange},
+    event::{Message, Published, SqsEvent, SqsRecord},
+};
 use crate::{
     Invocation, Trigger,
-    batch::{Annotations, BatchItemFailure, BatchResponse, Opened, Progress, Source},
+    batch::{Annotations, BatchItemFailure, BatchResponse, Delaying, FailedRecord, Opened, Progress, Source},
     decode,
     handler::Handler,
     hop::Producer,
     propagation::Fields,
     sns::Notification,
 };
-use lambda_runtime::Diagnostic;
+use lambda_runtime::{Diagnostic, Error};
 use opentelemetry::KeyValue;
 use serde::de::DeserializeOwned;
 use std::{
     collections::HashSet,
     fmt,
+    future::Future,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -29,11 +33,13 @@ pub struct Sqs<T> {
     from_sns: bool,
     /// FIFO group ids are recorded.
     group_ids: bool,
+    /// How the next delivery of a failed message is delayed.
+    delays: Option<Delays>,
 }
 
 impl<T> Clone for Sqs<T> {
     fn clone(&self) -> Self {
-        Self { ..*self }
+        Self { delays: self.delays.clone(), ..*self }
     }
 }
 
@@ -65,7 +71,7 @@ where
     let decode = |body: String| {
         decode::from_str(&body).map_err(|error| format!("the body is not a valid {}: {error}", decode::type_name::<T>()))
     };
-    Batch::new(Sqs { decode, from_sns: false, group_ids: false }, handler)
+    Batch::new(Sqs { decode, from_sns: false, group_ids: false, delays: None }, handler)
 }
 
 /// Like [`batch`], with the bodies unchanged.
@@ -83,7 +89,7 @@ pub fn batch_raw<H, Args, State>(handler: H) -> Batch<H, Args, String>
 where
     H: Handler<Args, State, Message<String>>,
 {
-    Batch::new(Sqs { decode: Ok, from_sns: false, group_ids: false }, handler)
+    Batch::new(Sqs { decode: Ok, from_sns: false, group_ids: false, delays: None }, handler)
 }
 
 impl<H, Args, T: 'static, State> Batch<H, Args, T, State> {
@@ -100,6 +106,48 @@ impl<H, Args, T: 'static, State> Batch<H, Args, T, State> {
     /// It needs an invocation that Lambda traces, and applies to producers whose trace is sampled.
     pub fn continue_traces(mut self) -> Self {
         self.options.spans.continues = true;
+        self
+    }
+
+    /// Changes the visibility timeout of each message that failed, so that it is received again after the time that `backoff` gives. Without
+    /// it, that is when the queue's visibility timeout has passed since the receive.
+    ///
+    /// `change` makes the call with your client, in the message's trace. It is called after [`on_failure`](crate::batch::Batch::on_failure)
+    /// and counts as part of the message's handling. The role needs `sqs:ChangeMessageVisibility`. A call that fails or panics is logged with
+    /// the code `backoff_failed`, and its message is retried after the queue's own timeout.
+    ///
+    /// - In a FIFO queue the later messages of the group are retried with the one that failed. They get the same timeout, in their order,
+    ///   because a group waits for each of its messages that is invisible.
+    /// - Messages that were dropped at the deadline, or never started, keep the queue's timeout.
+    /// - Each further receive counts for the queue's `maxReceiveCount`.
+    ///
+    /// Streams and topics have no such call, because Lambda keeps their position: see the settings of the event source mapping instead.
+    ///
+    /// ```no_run
+    /// use lambda_lifecycle::{Error, sqs::{self, Backoff, Message, VisibilityChange}};
+    /// use std::time::Duration;
+    ///
+    /// # async fn pay(_: Message<u64>) -> Result<(), Error> { Ok(()) }
+    /// # fn service(sqs: aws_sdk_sqs::Client) {
+    /// let backoff = Backoff::exponential(Duration::from_secs(30), Duration::from_secs(3600));
+    /// let service = sqs::batch(pay).backoff(backoff, move |change: VisibilityChange| {
+    ///     let call = sqs.change_message_visibility().queue_url(change.queue_url).receipt_handle(change.receipt_handle);
+    ///     let call = call.visibility_timeout(change.visibility_timeout);
+    ///     async move { call.send().await.map(drop) }
+    /// });
+    /// # }
+    /// ```
+    pub fn backoff<F, Changing, E>(mut self, backoff: Backoff, change: F) -> Self
+    where
+        F: Fn(VisibilityChange) -> Changing + Send + Sync + 'static,
+        Changing: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error>,
+    {
+        let change = move |wanted| -> Delaying {
+            let changing = change(wanted);
+            Box::pin(async move { changing.await.map_err(Into::into) })
+        };
+        self.source.delays = Some(Delays { backoff, change: Arc::new(change) });
         self
     }
 
@@ -126,7 +174,8 @@ impl<T: 'static> Source for Sqs<T> {
     type Response = BatchResponse;
     type Error = NotAnSqsEvent;
     type Record = SqsRecord;
-    type Frame = ();
+    /// The receipts of the messages, in their order, if a failed one is delayed.
+    type Frame = Vec<Receipt>;
 
     const TRIGGER: Trigger = Trigger::Sqs;
     const SYSTEM: &'static str = "aws_sqs";
@@ -143,7 +192,13 @@ impl<T: 'static> Source for Sqs<T> {
                 record.published = Some(published(&record.body));
             }
         }
-        Ok(((), records))
+        let receipt = |record: &SqsRecord| Receipt {
+            message_id: record.message_id.clone(),
+            handle: record.receipt_handle.clone(),
+            queue_arn: record.event_source_arn.clone(),
+        };
+        let receipts = self.delays.as_ref().map(|_| records.iter().map(receipt).collect());
+        Ok((receipts.unwrap_or_default(), records))
     }
 
     fn destination(record: &SqsRecord) -> &str {
@@ -230,7 +285,16 @@ impl<T: 'static> Source for Sqs<T> {
         })
     }
 
-    fn response(&self, (): &(), records: Vec<Progress>) -> Result<BatchResponse, NotAnSqsEvent> {
+    fn delays(&self, receipts: &Vec<Receipt>, failed: &FailedRecord<'_>) -> Vec<Delaying> {
+        let Some(delays) = &self.delays else { return Vec::new() };
+        let Some(seconds) = delays.seconds(failed) else { return Vec::new() };
+        let receipts = failed.indexes().filter_map(|index| receipts.get(index));
+        // A handle of another type than SQS's is empty.
+        let receipts = receipts.filter(|receipt| !receipt.handle.is_empty());
+        receipts.map(|receipt| delays.call(receipt, seconds)).collect()
+    }
+
+    fn response(&self, _: &Vec<Receipt>, records: Vec<Progress>) -> Result<BatchResponse, NotAnSqsEvent> {
         let returned = records.into_iter().filter(|record| !record.done);
         let failure = |record: Progress| BatchItemFailure { item_identifier: record.id };
         Ok(BatchResponse { batch_item_failures: returned.map(failure).collect() })

@@ -6,7 +6,7 @@ use lambda_lifecycle::{
     Error, LambdaEvent, Lifecycle,
     aws_sdk::TraceInterceptor,
     service_fn,
-    sqs::{self, BatchResponse, Message, SqsEvent},
+    sqs::{self, Backoff, BatchResponse, Message, SqsEvent, VisibilityChange},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,6 +24,12 @@ pub(crate) enum Probe {
     AtOnce,
     /// Sixteen at once.
     Worker,
+    /// One by one, with a longer visibility timeout for each receive of a message.
+    BackOff,
+    /// The same, with a client that reaches nothing.
+    BackOffRefused,
+    /// At once again, until the third receive.
+    AtOnceAgain,
     /// A handler without the library.
     Plain,
     /// Sends messages.
@@ -51,15 +57,38 @@ async fn run(probe: Probe) -> Result<(), Error> {
         }
         Probe::AtOnce => Lifecycle::from_env().run_concurrent(sqs::batch(handle)).await,
         Probe::Worker => Lifecycle::from_env().run_concurrent(sqs::batch(handle).concurrency(16)).await,
+        Probe::BackOff => {
+            back_off(Backoff::exponential(Duration::from_secs(30), Duration::from_secs(3600)).without_jitter()).await
+        }
+        Probe::BackOffRefused => back_off(Backoff::exponential(Duration::from_secs(30), Duration::from_secs(3600))).await,
+        Probe::AtOnceAgain => back_off(Backoff::from_fn(|_| Some(Duration::ZERO))).await,
         Probe::Plain => lambda_runtime::run(service_fn(plain)).await,
         Probe::Producer => {
-            let http = aws_smithy_http_client::Builder::new().build_http();
-            let config = aws_config::from_env().http_client(http).load().await;
-            let config = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
-            let client = aws_sdk_sqs::Client::from_conf(config);
+            let client = client().await;
             Lifecycle::from_env().run(service_fn(|event| produce(&client, event))).await
         }
     }
+}
+
+async fn client() -> aws_sdk_sqs::Client {
+    let http = aws_smithy_http_client::Builder::new().build_http();
+    let config = aws_config::from_env().http_client(http).load().await;
+    let config = aws_sdk_sqs::config::Builder::from(&config).interceptor(TraceInterceptor::new()).build();
+    aws_sdk_sqs::Client::from_conf(config)
+}
+
+async fn back_off(backoff: Backoff) -> Result<(), Error> {
+    let client = client().await;
+    let service = sqs::batch(handle).concurrency(1).backoff(backoff, move |change: VisibilityChange| {
+        let call = client.change_message_visibility().queue_url(&change.queue_url).receipt_handle(&change.receipt_handle);
+        let call = call.visibility_timeout(change.visibility_timeout);
+        async move {
+            call.send().await?;
+            write(&format!("{} {} changed\n", change.message_id, change.visibility_timeout));
+            Ok::<_, Error>(())
+        }
+    });
+    Lifecycle::from_env().run_concurrent(service).await
 }
 
 /// The fate of a message.
@@ -70,6 +99,7 @@ pub(crate) enum Plan {
     Succeed,
     Slow,
     FailOnce,
+    FailTwice,
     Fail,
     PanicOnce,
     Panic,
@@ -94,9 +124,12 @@ pub(crate) struct Order {
 
 /// Notes what has happened: `<message id> <number> <what>`, one line a write.
 fn note(message: &Message<Order>, what: &str) {
+    write(&format!("{} {} {what}\n", message.id, message.body.number));
+}
+
+fn write(line: &str) {
     let Some(ledger) = std::env::var_os("LEDGER") else { return };
     let mut ledger = OpenOptions::new().append(true).open(ledger).expect("the ledger exists");
-    let line = format!("{} {} {what}\n", message.id, message.body.number);
     ledger.write_all(line.as_bytes()).expect("the ledger can be written");
 }
 
@@ -107,6 +140,10 @@ async fn handle(message: Message<Order>) -> Result<(), Error> {
         Plan::Fail => {
             note(&message, "failed");
             return Err("no stock".into());
+        }
+        Plan::FailTwice if message.receive_count < 3 => {
+            note(&message, "failed");
+            return Err("no stock yet".into());
         }
         Plan::FailOnce if first => {
             note(&message, "failed");

@@ -1,6 +1,7 @@
 //! Batches from real queues, with real processes and the real SDK: this binary is both the test and, where `PROBE` names one, the
 //! function under test.
 
+mod backoff;
 mod function;
 mod hanging;
 mod soak;
@@ -11,5 +12,5 @@ fn main() -> std::process::ExitCode {
     if let Some(probe) = support::named("PROBE") {
         return function::main(probe);
     }
-    support::run([hanging::tests(), soak::tests()])
+    support::run([backoff::tests(), hanging::tests(), soak::tests()])
 }

@@ -54,10 +54,10 @@ fn plan(number: usize) -> Plan {
 }
 
 /// A file that both sides know, gone with its owner.
-struct Ledger(PathBuf);
+pub(crate) struct Ledger(pub(crate) PathBuf);
 
 impl Ledger {
-    fn new(name: &str) -> Result<Self, Failed> {
+    pub(crate) fn new(name: &str) -> Result<Self, Failed> {
         let path = std::env::temp_dir().join(format!("lambda-lifecycle-{name}-{}", std::process::id()));
         std::fs::write(&path, "")?;
         Ok(Self(path))
