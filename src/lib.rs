@@ -70,6 +70,7 @@ mod cut;
 pub mod deadline;
 mod decode;
 mod directives;
+mod durable;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 #[cfg(feature = "metrics-emf")]

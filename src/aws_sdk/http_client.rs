@@ -116,6 +116,10 @@ impl TracedConnector {
     /// retry.
     fn attempt(&self, request: HttpRequest, invocation: &Invocation) -> HttpConnectorFuture {
         let Some(deadline) = deadline(invocation) else { return self.0.call(request) };
+        // A step that failed at the soft deadline has to be recorded, or else its retry policy does not count it.
+        if of_durable_execution(&request).is_some() {
+            return self.0.call(request);
+        }
         let now = Instant::now();
         let exceeded = |invocation: &Invocation| Err::<HttpResponse, _>(ConnectorError::other(invocation.exceed().into(), None));
         if number(&request) > 1 && now >= deadline.soft && now < deadline.hard {
@@ -166,10 +170,23 @@ fn scope(request: &HttpRequest) -> (String, Option<String>) {
     (known.to_owned(), Some(region.to_owned()))
 }
 
+/// The operation of a request with which the durable execution SDK reads or writes the state of an execution.
+fn of_durable_execution(request: &HttpRequest) -> Option<&'static str> {
+    let path = request.uri().split('?').next().filter(|path| path.contains("/durable-executions/"))?;
+    match path.rsplit('/').next()? {
+        "checkpoint" => Some("CheckpointDurableExecution"),
+        "state" => Some("GetDurableExecutionState"),
+        _ => None,
+    }
+}
+
 /// The operation's name, in protocols whose requests contain it; in REST the method.
 fn operation(request: &HttpRequest) -> String {
     if let Some(target) = request.headers().get("x-amz-target") {
         return target.rsplit('.').next().unwrap_or(target).to_owned();
+    }
+    if let Some(operation) = of_durable_execution(request) {
+        return operation.to_owned();
     }
     let action = request.body().bytes().and_then(|body| body.strip_prefix(b"Action="));
     match action.and_then(|action| std::str::from_utf8(action.split(|byte| *byte == b'&').next()?).ok()) {

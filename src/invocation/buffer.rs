@@ -221,7 +221,6 @@ impl Slot {
     }
 
     /// Forgets the span, as if it had never started.
-    #[cfg(feature = "aws-sdk")]
     pub(crate) fn discard(&self) {
         let mut buffered = self.buffer.lock();
         if buffered.get(self.at, self.id).is_some() {

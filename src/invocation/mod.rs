@@ -4,6 +4,7 @@ mod annotation;
 mod buffer;
 mod deadline;
 mod deferred;
+mod executions;
 mod hooks;
 mod lines;
 mod log;
@@ -21,6 +22,8 @@ pub(crate) use buffer::{LateSpans, Own, Slot, SpanBuffer};
 pub(crate) use deadline::Deadline;
 pub use deadline::DeadlineExceeded;
 pub(crate) use deferred::{Deferred, Work};
+pub(crate) use executions::Execution;
+use executions::Executions;
 pub use hooks::Report;
 pub(crate) use hooks::{Done, Hooks, ShutdownHook, Stage};
 pub(crate) use log::write_lines;
@@ -31,7 +34,7 @@ pub(crate) use outcome::error_type;
 pub(crate) use shared::Shared;
 
 use crate::{
-    clock, context,
+    clock, context, durable,
     environment::Start,
     export::{Decision, Wanted},
     frozen,
@@ -60,6 +63,9 @@ use std::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+
+/// The open execution spans of durable functions.
+pub(crate) static EXECUTIONS: Executions<WeakInvocation> = Executions::new();
 
 tokio::task_local! {
     pub(crate) static CURRENT: Invocation;
@@ -92,6 +98,7 @@ struct Inner {
     wanted: Wanted,
     watched: AtomicBool,
     polled: AtomicBool,
+    durable: AtomicBool,
     idle: Option<Duration>,
     spans: SpanBuffer,
     deferred: Deferred<Stage>,
@@ -155,6 +162,8 @@ pub(crate) struct Notes {
     pub(crate) attributes: Vec<KeyValue>,
     pub(crate) annotations: Vec<KeyValue>,
     pub(crate) http_status: Option<u16>,
+    /// The response says that a durable execution has failed.
+    pub(crate) execution_failed: bool,
     /// The event was not a valid request: the caller gets 400.
     #[cfg(feature = "http")]
     pub(crate) request_invalid: bool,
@@ -225,7 +234,8 @@ impl Invocation {
 
     /// The invocation that is running here, `None` outside of any.
     pub fn try_current() -> Option<Self> {
-        let of_context = || context::map_current(|context| context.get::<Self>().cloned());
+        let of_trace = |context: &Context| EXECUTIONS.of_trace(context.span().span_context())?.upgrade();
+        let of_context = || context::map_current(|context| context.get::<Self>().cloned().or_else(|| of_trace(context)));
         CURRENT.try_with(Clone::clone).ok().or_else(of_context)
     }
 
@@ -252,6 +262,7 @@ impl Invocation {
             wanted: decision.wanted,
             watched: AtomicBool::new(false),
             polled: AtomicBool::new(false),
+            durable: AtomicBool::new(false),
             idle: frozen::time(),
             spans: SpanBuffer::new(late, finished),
             deferred: Deferred::default(),
@@ -478,6 +489,23 @@ impl Invocation {
         self.0.watched.store(watched, Ordering::Relaxed);
     }
 
+    /// Marks it as an invocation of a durable execution.
+    pub(crate) fn set_durable(&self) {
+        self.0.durable.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes the status of the durable execution that the response has, if it is one.
+    pub(crate) fn note_execution(&self, response: &str) {
+        if !self.0.durable.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(status) = durable::status(response) {
+            let mut notes = self.notes();
+            notes.execution_failed = status == "FAILED";
+            notes.annotations.push(KeyValue::new("annotation.durable_status", status));
+        }
+    }
+
     /// True outside of any invocation.
     pub(crate) fn is_detached(&self) -> bool {
         self.0.facts.context.request_id.is_empty()
@@ -625,7 +653,7 @@ impl Invocation {
         }
         notes.responding = true;
         notes.outcome = notes.outcome.take().or(outcome);
-        let is_fault = notes.http_status.is_some_and(|status| status >= 500);
+        let is_fault = notes.execution_failed || notes.http_status.is_some_and(|status| status >= 500);
         drop(notes);
         if is_fault {
             self.release_lines();

@@ -32,6 +32,7 @@ pub(crate) use crate::invocation::write_lines;
 
 use crate::{
     directives,
+    durable::EXECUTION,
     environment::variable,
     notice::Problem,
     settings::{LogKeys, Settings},
@@ -68,7 +69,11 @@ impl Log {
     /// True for spans whose fields are added to the lines inside of them. Those of INFO and above count at every level of the
     /// log, so that a warning has its context too. Others depend on their level. Spans of a disabled target never count.
     pub(crate) fn keeps(&self, metadata: &Metadata<'_>) -> bool {
-        if !metadata.is_span() || !self.span_fields || metadata.fields().is_empty() || is_own(metadata) {
+        if !metadata.is_span() || metadata.fields().is_empty() || is_own(metadata) {
+            return false;
+        }
+        // Without the fields of spans, only a replay is of interest.
+        if !self.span_fields && metadata.name() != EXECUTION {
             return false;
         }
         // `lambda_runtime` has a span whose fields are those of every line.
@@ -89,7 +94,14 @@ impl Log {
         if !self.wants(metadata) {
             return;
         }
-        let scope = scope();
+        let mut scope = scope();
+        // An earlier invocation of the durable execution has written this line. The library's own are about this one.
+        if !is_own(metadata) && scope::event_replays(event).unwrap_or(scope.replays) {
+            return;
+        }
+        if !self.span_fields {
+            scope.fields.clear();
+        }
         let place = Place::of(metadata, &scope);
         let invocation = place.invocation.as_ref();
         let fate = if self.levels.is_always(metadata) { Fate::Write } else { self.levels.fate(metadata, invocation) };

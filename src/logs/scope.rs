@@ -1,10 +1,15 @@
 //! The fields that the spans around an event add to its line.
 
 use super::fields::{Fields, Named, Value};
-use crate::{Invocation, context::has_context, cut};
+use crate::{
+    Invocation,
+    context::has_context,
+    cut,
+    durable::{IS_REPLAY, is_of_sdk},
+};
 use std::sync::Arc;
 use tracing::{
-    Metadata,
+    Event, Metadata,
     span::{Attributes, Record},
 };
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
@@ -21,6 +26,8 @@ struct InLines {
     invocation: Option<Invocation>,
     /// False for a span that is not in the trace.
     recorded: bool,
+    /// True while a durable execution returns results that an earlier invocation has recorded.
+    replays: bool,
 }
 
 /// Stores a span's fields for the lines inside of it, and its invocation for lines that have lost it.
@@ -35,7 +42,8 @@ pub(crate) fn keep<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>, attributes: &At
         cut(fields)
     };
     let invocation = has_context().then(Invocation::try_current).flatten();
-    span.extensions_mut().replace(InLines { fields: Arc::new(fields), invocation, recorded });
+    let replays = replays(&fields).unwrap_or(false);
+    span.extensions_mut().replace(InLines { fields: Arc::new(fields), invocation, recorded, replays });
 }
 
 /// Adds fields that a span got later.
@@ -47,6 +55,7 @@ pub(crate) fn record<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>, values: &Reco
     values.record(&mut fields);
     let later = cut(fields);
     if let Some(kept) = span.extensions_mut().get_mut::<InLines>() {
+        kept.replays = replays(&later).unwrap_or(kept.replays);
         let fields = Arc::make_mut(&mut kept.fields);
         fields.retain(|(key, _)| later.iter().all(|(other, _)| other != key));
         fields.extend(later);
@@ -62,6 +71,24 @@ pub(crate) fn is_recorded<'s, S: LookupSpan<'s>>(span: &SpanRef<'s, S>) -> bool 
 /// line.
 pub(super) fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target() == "lambda_lifecycle"
+}
+
+/// The value of the field with which the durable execution SDK marks a replay.
+fn replays(fields: &Named) -> Option<bool> {
+    fields.iter().find_map(|field| match field {
+        (IS_REPLAY, Value::Bool(replays)) => Some(*replays),
+        _ => None,
+    })
+}
+
+/// The same for an event of the SDK, which has it too.
+pub(super) fn event_replays(event: &Event<'_>) -> Option<bool> {
+    if !is_of_sdk(event.metadata().target()) {
+        return None;
+    }
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    replays(&fields.named)
 }
 
 fn cut(fields: Fields) -> Named {
@@ -92,6 +119,8 @@ pub(crate) struct Scope {
     pub(super) fields: Vec<Arc<Named>>,
     /// The invocation in which the innermost span was created.
     pub(super) invocation: Option<Invocation>,
+    /// A durable execution is replayed in one of the spans.
+    pub(super) replays: bool,
 }
 
 impl Scope {
@@ -103,6 +132,7 @@ impl Scope {
             if !kept.fields.is_empty() {
                 scope.fields.push(Arc::clone(&kept.fields));
             }
+            scope.replays |= kept.replays;
             if scope.invocation.is_none() {
                 scope.invocation.clone_from(&kept.invocation);
             }

@@ -272,6 +272,7 @@ where
                     ),
                 }));
             }
+            invocation.note_execution(encoded.get());
             Ok(FunctionResponse::BufferedResponse(encoded))
         }
         FunctionResponse::StreamingResponse(response) => {

@@ -108,7 +108,7 @@ where
             Invocation::begin(&self.shared, &event.context, Some(&event.parts.headers), remote, Some(&event.body), true);
         let recording = Recording::begin(invocation.is_recorded());
         let context = if invocation.is_recorded() {
-            trace::begin(&invocation, trigger.unwrap_or_else(|| Trigger::recognize(&event.body)))
+            trace::begin(&invocation, trigger.unwrap_or_else(|| Trigger::recognize(&event.body)), &event.body)
         } else {
             invocation.context_without_span()
         };

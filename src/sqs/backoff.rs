@@ -129,7 +129,7 @@ pub(super) struct Delays {
     pub(super) change: Change,
 }
 
-/// What is needed of a message to change its visibility.
+/// The part of a message that a change of its visibility needs.
 #[derive(Debug)]
 pub struct Receipt {
     pub(super) message_id: String,

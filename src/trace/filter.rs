@@ -1,8 +1,15 @@
 //! The spans that are recorded: INFO spans of user code, and its errors, while an invocation is recorded. They do not depend on
 //! the log level.
 
-use super::init_spans::is_in_init;
-use crate::{Invocation, context::has_context, directives::highest_level, environment, invocation::CURRENT, settings::Settings};
+use super::{init_spans::is_in_init, replay};
+use crate::{
+    Invocation,
+    context::has_context,
+    directives::highest_level,
+    durable, environment,
+    invocation::{CURRENT, EXECUTIONS},
+    settings::Settings,
+};
 use opentelemetry::Context as OtelContext;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tracing::{Metadata, level_filters::LevelFilter, subscriber::Interest};
@@ -57,7 +64,7 @@ impl RecordingFilter {
     /// comes first. It does not for events, because OpenTelemetry logs some while it holds the context.
     pub(crate) fn records(&self, metadata: &Metadata<'_>) -> bool {
         let span = metadata.is_span();
-        if span && !is_recording() {
+        if span && !is_recording() && !replay::may_adopt(metadata.target()) {
             return false;
         }
         self.wants(metadata) && (span || is_recording())
@@ -81,7 +88,7 @@ impl RecordingFilter {
         }
         // Targets are short, so a search by pairs is faster than the general one for a text.
         let root = target.as_bytes().windows(2).position(|pair| pair == b"::").map_or(target, |end| &target[..end]);
-        let silent = SILENT.contains(&root) || root.starts_with("aws_");
+        let silent = SILENT.contains(&root) || (root.starts_with("aws_") && root != durable::SDK);
         !silent && self.targets.would_enable(target, metadata.level())
     }
 }
@@ -133,6 +140,8 @@ pub(crate) fn is_recording() -> bool {
     OtelContext::map_current(|context| context.get::<Invocation>().map(Invocation::is_recorded))
         // A span with an explicit parent has removed it from the context.
         .or_else(|| CURRENT.try_with(Invocation::is_recorded).ok())
+        // A task of the durable execution SDK has only its span.
+        .or_else(|| (!EXECUTIONS.is_empty()).then(Invocation::try_current).flatten().map(|invocation| invocation.is_recorded()))
         .unwrap_or_else(is_in_init)
 }
 
@@ -171,6 +180,7 @@ mod tests {
 
     #[test]
     fn nothing_of_the_runtime_and_its_transport_is_wanted() {
+        assert!(wanted("aws_durable_execution_sdk::tracing_layer", Level::INFO, Kind::SPAN), "the steps of a durable function");
         for target in
             ["lambda_runtime::runtime", "lambda_runtime", "hyper::client", "h2", "rustls::conn", "aws_smithy_runtime::client"]
         {

@@ -1,10 +1,6 @@
 //! The `tracing` layer that records spans.
 
-use super::{
-    errors::ErrorsWithoutSpan,
-    filter::RecordingFilter,
-    tracer::{Span, TRACER},
-};
+use super::{errors::ErrorsWithoutSpan, filter::RecordingFilter, replay, tracer::Span};
 use crate::{Invocation, context};
 use opentelemetry::{
     Context,
@@ -72,9 +68,10 @@ impl Tracer for Rooted {
     fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
         let invocation = parent.get::<Invocation>();
         if invocation.is_some() || parent.has_active_span() {
-            return TRACER.build(builder, parent, invocation);
+            return replay::build(builder, parent, invocation);
         }
-        TRACER.build_with_context(builder, &context::current())
+        let current = context::current();
+        replay::build(builder, &current, current.get::<Invocation>())
     }
 }
 

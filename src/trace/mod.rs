@@ -10,6 +10,7 @@ mod filter;
 mod init_spans;
 mod layer;
 mod remote;
+mod replay;
 mod scope;
 mod span;
 mod tracer;

@@ -7,7 +7,7 @@ use super::{
     tracer::{self, Span, TRACER, exception},
 };
 use crate::{
-    Environment, Invocation,
+    Environment, Invocation, durable,
     invocation::{Notes, Outcome},
 };
 use opentelemetry::{
@@ -22,7 +22,7 @@ use std::time::SystemTime;
 /// Names and attributes follow OpenTelemetry's conventions for
 /// [FaaS](https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/) and
 /// [AWS Lambda](https://opentelemetry.io/docs/specs/semconv/faas/aws-lambda/).
-pub(crate) fn begin(invocation: &Invocation, trigger: Trigger) -> Context {
+pub(crate) fn begin(invocation: &Invocation, trigger: Trigger, event: &[u8]) -> Context {
     let environment = Environment::current();
     let mut attributes = Vec::with_capacity(12);
     attributes.push(KeyValue::new("faas.invocation_id", invocation.request_id().to_owned()));
@@ -44,6 +44,11 @@ pub(crate) fn begin(invocation: &Invocation, trigger: Trigger) -> Context {
     }
     if let Some(id) = invocation.correlation_id() {
         attributes.push(KeyValue::new("annotation.correlation_id", id));
+    }
+
+    if trigger == Trigger::DurableExecution {
+        durable::of_event(event, &mut attributes);
+        invocation.set_durable();
     }
 
     let parent = invocation.context_without_span();
@@ -124,6 +129,7 @@ impl Notes {
         }
         match self.outcome {
             Some(Outcome::Responded) if status.is_some_and(|status| status >= 500) => tracer::set_status(span, Status::error("")),
+            Some(Outcome::Responded) if self.execution_failed => tracer::set_status(span, Status::error("")),
             Some(Outcome::Responded) => {}
             _ => tracer::set_status(span, word.map_or(Status::Unset, Status::error)),
         }

@@ -7,7 +7,12 @@ use super::{
     Scope,
     init_spans::{self, is_in_init},
 };
-use crate::{Invocation, export::Wanted, ids::ProcessIds, invocation::Slot};
+use crate::{
+    Invocation,
+    export::Wanted,
+    ids::ProcessIds,
+    invocation::{EXECUTIONS, Execution, Slot},
+};
 use opentelemetry::{
     Context, InstrumentationScope, KeyValue, TraceId, Value,
     trace::{
@@ -15,7 +20,11 @@ use opentelemetry::{
     },
 };
 use opentelemetry_sdk::trace::{IdGenerator, SpanData, SpanEvents, SpanLinks};
-use std::{borrow::Cow, sync::OnceLock, time::SystemTime};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 /// The most attributes, events and links of one span; more are left out, and counted. A span around all of `main` gets every
 /// error of a process.
@@ -127,7 +136,7 @@ impl SpanTracer {
     /// Starts a span below `parent`, which belongs to `of_parent`.
     pub(super) fn build(&self, builder: SpanBuilder, parent: &Context, of_parent: Option<&Invocation>) -> Span {
         if parent.is_telemetry_suppressed() {
-            return Span { context: SpanContext::NONE, slot: None };
+            return Span::left_out(SpanContext::NONE);
         }
         let running = if of_parent.is_none() { running_in(parent.span().span_context().trace_id()) } else { None };
         let scope = parent.get::<Scope>();
@@ -140,7 +149,7 @@ impl SpanTracer {
         let span = self.prepare(builder, parent, Wanted::by_xray(true));
         let context = span.span_context.clone();
         let waits = scope.is_none_or(|scope| scope.wanted.anywhere()) && is_in_init();
-        Span { context, slot: waits.then(|| init_spans::open(span)) }
+        Span { context, slot: waits.then(|| init_spans::open(span)), execution: None }
     }
 }
 
@@ -155,6 +164,8 @@ fn running_in(trace: TraceId) -> Option<Invocation> {
 pub struct Span {
     context: SpanContext,
     slot: Option<Slot>,
+    /// Of a span around the handler of a durable execution.
+    execution: Option<Arc<Execution>>,
 }
 
 impl Span {
@@ -163,14 +174,22 @@ impl Span {
     pub(super) fn open(invocation: &Invocation, mut span: SpanData, wanted: Wanted) -> Self {
         let context = span.span_context.clone();
         if !invocation.is_recorded() || !wanted.anywhere() {
-            return Self { context, slot: None };
+            return Self::left_out(context);
         }
         wanted.mark(&mut span);
-        Self { context, slot: Some(invocation.open_span(span)) }
+        Self { context, slot: Some(invocation.open_span(span)), execution: None }
+    }
+
+    /// A span that is not recorded.
+    pub(super) fn left_out(context: SpanContext) -> Self {
+        Self { context, slot: None, execution: None }
+    }
+
+    pub(super) fn set_execution(&mut self, execution: Arc<Execution>) {
+        self.execution = Some(execution);
     }
 
     /// Removes the span.
-    #[cfg(feature = "aws-sdk")]
     pub(super) fn discard(&mut self) {
         if let Some(slot) = self.slot.take() {
             slot.discard();
@@ -182,6 +201,17 @@ impl Span {
             slot.change(change);
         }
     }
+
+    fn observe(&self, attribute: &KeyValue) {
+        if let Some(execution) = &self.execution {
+            execution.observe(attribute);
+        }
+    }
+
+    /// True while what happens here has happened in an earlier invocation.
+    fn replays(&self) -> bool {
+        self.execution.as_ref().is_some_and(|execution| execution.replays())
+    }
 }
 
 impl trace::Span for Span {
@@ -189,6 +219,9 @@ impl trace::Span for Span {
     where
         T: Into<Cow<'static, str>>,
     {
+        if self.replays() {
+            return;
+        }
         let event = Event::new(name, timestamp, attributes, 0);
         self.change(|span| add_event(span, event));
     }
@@ -202,17 +235,21 @@ impl trace::Span for Span {
     }
 
     fn set_attribute(&mut self, attribute: KeyValue) {
+        self.observe(&attribute);
         self.change(|span| set(span, attribute));
     }
 
     fn set_attributes(&mut self, attributes: impl IntoIterator<Item = KeyValue>) {
         // User code may create them, so they are collected outside of the buffer's lock.
         let attributes = Vec::from_iter(attributes);
+        for attribute in &attributes {
+            self.observe(attribute);
+        }
         self.change(|span| attributes.into_iter().for_each(|attribute| set(span, attribute)));
     }
 
     fn set_status(&mut self, status: Status) {
-        if status != Status::Unset {
+        if status != Status::Unset && !self.replays() {
             self.change(|span| set_status(span, status));
         }
     }
@@ -231,6 +268,12 @@ impl trace::Span for Span {
     }
 
     fn end_with_timestamp(&mut self, time: SystemTime) {
+        if let Some(execution) = self.execution.take() {
+            EXECUTIONS.close(&execution);
+            if execution.is_repeated() {
+                self.discard();
+            }
+        }
         if let Some(slot) = self.slot.take() {
             slot.end(time, init_spans::keep_late);
         }
@@ -239,7 +282,7 @@ impl trace::Span for Span {
 
 impl Drop for Span {
     fn drop(&mut self) {
-        if self.slot.is_some() {
+        if self.slot.is_some() || self.execution.is_some() {
             trace::Span::end(self);
         }
     }
@@ -291,7 +334,8 @@ mod tests {
     fn a_span_that_never_ends_does_not_grow_without_end() {
         let buffer = SpanBuffer::default();
         let span = TRACER.prepare(SpanBuilder::from_name("main"), &Context::new(), Wanted::by_xray(true));
-        let mut span = Span { context: span.span_context.clone(), slot: Some(buffer.open(span, |_| None).0) };
+        let context = span.span_context.clone();
+        let mut span = Span { context, slot: Some(buffer.open(span, |_| None).0), execution: None };
         for number in 0..30_000 {
             span.add_event("event", vec![]);
             span.add_link(SpanContext::NONE, vec![]);

@@ -41,6 +41,18 @@ pub(crate) fn calls() -> Vec<Call> {
         },
         variables: vec![("OTEL_RESOURCE_ATTRIBUTES", "secret=MARKED-resource-x")],
     }];
+    calls.push(call(
+        Probe::Value,
+        &json!({
+            "do": Do::Nothing,
+            "DurableExecutionArn": "arn:aws:lambda:eu-west-1:123456789012:function:f:1/durable-execution/MARKED-execution-name-x/0a1b",
+            "CheckpointToken": "MARKED-event-value-x",
+            "InitialExecutionState": { "Operations": [
+                { "Id": "e", "Type": "EXECUTION", "ExecutionDetails": { "InputPayload": "\"MARKED-event-value-x\"" } },
+                { "Id": "s", "Type": "STEP", "Name": "MARKED-event-value-x", "StepDetails": { "Result": "\"MARKED-event-value-x\"" } },
+            ] },
+        }),
+    ));
     let url = "http://user:MARKED-url-password-x@127.0.0.1:1/path?token=MARKED-url-query-x";
     for (act, text) in [
         (Do::Fail, "MARKED-error-x"),

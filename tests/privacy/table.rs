@@ -19,11 +19,12 @@ const ALL_OF_AN_INVOCATION: &[Output] = &[Datagrams, Otlp, Stdout, Exporter, Log
 const ALL_OF_INIT: &[Output] = &[LogText, LogJson, InitError];
 
 /// Each canary, and the outputs it is in. With a redactor that knows canaries it is in none.
-pub(crate) const TABLE: [(&str, &[Output]); 54] = [
+pub(crate) const TABLE: [(&str, &[Output]); 55] = [
     // Data of the event: only the fields that the README names.
     ("MARKED-event-value-x", NOWHERE),
     ("MARKED-event-key-x", NOWHERE),
     ("MARKED-client-context-x", NOWHERE),
+    ("MARKED-execution-name-x", TRACE),
     ("MARKED-tenant-x", TRACE),
     ("MARKED-http-body-x", NOWHERE),
     ("MARKED-http-header-x", NOWHERE),
