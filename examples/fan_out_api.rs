@@ -4,7 +4,7 @@ use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use lambda_lifecycle::{Error, Lifecycle, aws_sdk::traced};
 use serde_json::Value;
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     let life = Lifecycle::from_env();
     let topic = life.init("topic", Topic::connect()).await?;

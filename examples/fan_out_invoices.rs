@@ -6,7 +6,7 @@ use lambda_lifecycle::{
 };
 use serde::Deserialize;
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     Lifecycle::from_env().run_concurrent(sqs::batch(invoice)).await
 }

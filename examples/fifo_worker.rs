@@ -14,7 +14,7 @@ use serde::Deserialize;
 use std::{collections::HashMap, sync::Arc};
 use tokio::sync::Mutex;
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     let life = Lifecycle::from_env();
     let ledger = life.init("ledger", Ledger::open()).await?;

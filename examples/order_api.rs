@@ -13,7 +13,7 @@ use lambda_lifecycle::{Error, Invocation, Lifecycle, aws_sdk};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     let life = Lifecycle::from_env();
     let (prices, queue) = tokio::try_join!(life.init("prices", Prices::load()), life.init("queue", Queue::connect()))?;

@@ -111,7 +111,7 @@ impl Serialize for Response {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     let mode = env::var("OUTCOMES_MODE").unwrap_or_default();
     let builder = Lifecycle::builder().on_shutdown(async || println!("the hook at SIGTERM ran"));

@@ -3,7 +3,7 @@
 //! ```no_run
 //! use lambda_lifecycle::{Error, Invocation, LambdaEvent, Lifecycle, service_fn};
 //!
-//! #[tokio::main(flavor = "current_thread")]
+//! #[tokio::main(flavor = "local")]
 //! async fn main() -> Result<(), Error> {
 //!     let life = Lifecycle::from_env();
 //!     let greeting = life.init("greeting", load()).await?;

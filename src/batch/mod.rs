@@ -6,7 +6,7 @@
 //! use lambda_lifecycle::{Error, Lifecycle, batch::permanent, sqs::{self, Message}};
 //! use std::time::Duration;
 //!
-//! # #[tokio::main(flavor = "current_thread")]
+//! # #[tokio::main(flavor = "local")]
 //! # async fn main() -> Result<(), Error> {
 //! Lifecycle::from_env().run_concurrent(sqs::batch(ship).concurrency(8).time_limit(Duration::from_secs(5))).await
 //! # }

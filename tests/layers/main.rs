@@ -6,7 +6,7 @@ mod support;
 
 use lambda_http::{Request, RequestExt as _};
 use lambda_lifecycle::{
-    Error, Invocation, LambdaEvent,
+    Error, Invocation, LambdaEvent, Lifecycle,
     service::{HandlerLayer, HttpLayer, RuntimeLayer},
     service_fn,
 };
@@ -20,17 +20,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{process::ExitCode, time::Duration};
 use support::{Stage, Tested, ensure, function_error, function_main, named, test, value};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, LocalOptions};
 
 /// Of an invocation that is to meet its deadline.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// The layer of a function. `PROBE` names it.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 enum Probe {
     Runtime,
     Handler,
     Http,
+    /// All stages, on Tokio's local runtime.
+    Local,
 }
 
 /// The request of an event.
@@ -50,17 +52,33 @@ fn main() -> ExitCode {
         test("a runtime layer alone traces, runs background work and guesses no outcome", runtime_layer),
         test("a handler layer alone begins the invocation and keeps its deadline", handler_layer),
         test("an HTTP layer alone has the invocation in the request and responds with 504", http_layer),
+        test("all stages run on Tokio's local runtime", local_runtime),
     ]])
 }
 
 fn function(layer: Probe) -> ExitCode {
+    if layer == Probe::Local {
+        return local();
+    }
     function_main(Builder::new_current_thread(), async {
         match layer {
             Probe::Runtime => Runtime::new(service_fn(handle)).layer(RuntimeLayer::new()).run().await,
             Probe::Handler => Runtime::new(HandlerLayer::new().layer(service_fn(handle))).run().await,
             Probe::Http => lambda_http::run(HttpLayer::new().layer(lambda_http::service_fn(serve))).await,
+            Probe::Local => Err("it has another runtime".into()),
         }
     })
+}
+
+fn local() -> ExitCode {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).expect("a runtime");
+    match runtime.block_on(Lifecycle::from_env().run(service_fn(handle))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn handle(event: LambdaEvent<Do>) -> Result<Value, Error> {
@@ -113,6 +131,20 @@ async fn handler_layer() -> Tested {
     stage.settle().await?;
     let ours = stage.traces.find(|document| document.annotation("trigger").is_some());
     ensure(ours.is_empty(), format!("it is traced: {ours:?}"))
+}
+
+async fn local_runtime() -> Tested {
+    let stage = Stage::new(Probe::Local, TraceMode::Active).await?;
+    let answer = stage.invoke(json!(Do::Succeed)).await?;
+    ensure(value(&answer)? == json!({ "request_id": answer.request_id, "deadline": true }), format!("{answer:?}"))?;
+    stage.wait_for_logs(&format!("background work of {}", answer.request_id), 1).await?;
+    let late = stage.invoke_within(SHORT, json!(Do::Wait)).await?;
+    ensure(function_error(&late)?.0 == "Lifecycle.DeadlineExceeded", format!("{late:?}"))?;
+    stage.settle().await?;
+    let ours = |document: &Document| document.trace_id == answer.trace_id && document.annotation("trigger").is_some();
+    let document = stage.only("the invocation's document", ours)?;
+    ensure(document.annotation("outcome") == Some("responded"), format!("{}", document.raw))?;
+    stage.is_sound()
 }
 
 async fn http_layer() -> Tested {

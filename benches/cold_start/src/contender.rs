@@ -71,10 +71,61 @@ const OURS: Contender = Contender {
     ..BARE
 };
 
+const SWITCHED: Contender = Contender { exports: false, receiver: false, charted: false, ..OURS };
+
+/// For the table of stages, beside `bare` and `ours`. Switching a stage off with a variable changes what runs, not what is linked.
+pub(crate) const ABLATION: &[Contender] = &[
+    Contender {
+        name: "ours_loop",
+        what: "the library's loop alone, in place of `lambda_runtime`'s: no layer, no subscriber",
+        program: "ours_loop",
+        ..SWITCHED
+    },
+    Contender {
+        name: "ours_loop_deadline",
+        what: "the loop and the layer around the handler: deadline, watchdog and outcomes",
+        program: "ours_loop_deadline",
+        ..SWITCHED
+    },
+    Contender {
+        name: "ours_loop_layers",
+        what: "the loop and both layers: also the trace of invocations and work after the response; no subscriber",
+        program: "ours_loop_layers",
+        ..SWITCHED
+    },
+    Contender {
+        name: "ours, trace off",
+        what: "all stages linked, `LAMBDA_LIFECYCLE_TRACE=false`",
+        env: &[("LAMBDA_LIFECYCLE_LOG", "off"), ("LAMBDA_LIFECYCLE_TRACE", "false")],
+        ..SWITCHED
+    },
+    Contender {
+        name: "ours, watchdog off",
+        what: "all stages linked, `LAMBDA_LIFECYCLE_WATCHDOG=false`: no thread in Init",
+        env: &[("LAMBDA_LIFECYCLE_LOG", "off"), ("LAMBDA_LIFECYCLE_WATCHDOG", "false")],
+        ..SWITCHED
+    },
+];
+
 /// In the order of the tables. The first is the baseline.
 pub(crate) const CONTENDERS: &[Contender] = &[
     BARE,
     OURS,
+    Contender {
+        name: "bare_local",
+        what: "as bare, on Tokio's local runtime (`#[tokio::main(flavor = \"local\")]`)",
+        program: "bare_local",
+        charted: false,
+        ..BARE
+    },
+    Contender {
+        name: "ours_local",
+        what: "as ours, on Tokio's local runtime",
+        program: "ours_local",
+        receiver: false,
+        charted: false,
+        ..OURS
+    },
     Contender {
         name: "ours_init",
         what: "ours, stage 1 alone: an initializer in the Init phase; no log",

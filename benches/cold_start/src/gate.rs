@@ -24,13 +24,15 @@ pub(crate) fn check(benches: &Path, only: Option<&str>) -> Result<(), Error> {
     for name in budget.contenders() {
         let contender = CONTENDERS.iter().find(|contender| contender.name == name);
         let contender = contender.ok_or_else(|| Error::NoContender(name.to_owned()))?;
-        measured.insert(name, figures(&benches.join("contenders"), contender, &budget, &sinks)?);
+        let warm = budget.needs(contender.name, Figure::WarmInstructions);
+        measured.insert(name, figures(&benches.join("contenders"), contender, warm, &sinks)?);
     }
     let compared = budget.compare(|contender, figure| measured.get(contender)?.get(&figure).copied());
     report(&compared)
 }
 
-fn figures(contenders: &Path, contender: &Contender, budget: &Budget, sinks: &Sinks) -> Result<Figures, Error> {
+/// Builds and measures a contender; `warm` also counts the instructions of a warm invocation.
+pub(crate) fn figures(contenders: &Path, contender: &Contender, warm: bool, sinks: &Sinks) -> Result<Figures, Error> {
     eprintln!("building and measuring {}", contender.name);
     let built = build::build(contenders, contender)?;
     let footprint = footprint::at_first_next(contender, &built.program, sinks)?;
@@ -43,7 +45,7 @@ fn figures(contenders: &Path, contender: &Contender, budget: &Budget, sinks: &Si
     ]);
     if instructions::valgrind() {
         figures.insert(Figure::Instructions, instructions::to_first_next(contender, &built.program, sinks)? as f64);
-        if budget.needs(contender.name, Figure::WarmInstructions) {
+        if warm {
             let warm = instructions::of_a_warm_invocation(contender, &built.program, sinks)?;
             figures.insert(Figure::WarmInstructions, warm as f64);
         }

@@ -3,8 +3,9 @@
 //! `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --write` builds the contenders, measures them, and puts the tables
 //! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer, `--only bare,ours` those alone,
 //! `--concurrent` only many events at once. `-- --check` instead compares what does
-//! not drift with `benches/budget.toml`, and fails beyond it.
+//! not drift with `benches/budget.toml`, and fails beyond it. `-- --ablate` shows what each stage adds to a start.
 
+mod ablation;
 mod absent;
 mod bootstrap;
 mod budget;
@@ -48,11 +49,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Error> {
     let benches = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let (mut rounds, mut write, mut check, mut only, mut many) = (ROUNDS, false, false, None, false);
+    let (mut rounds, mut write, mut check, mut ablate, mut only, mut many) = (ROUNDS, false, false, false, None, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--check" => check = true,
+            "--ablate" => ablate = true,
             "--write" => write = true,
             "--concurrent" => many = true,
             "--rounds" => {
@@ -65,6 +67,9 @@ fn run() -> Result<(), Error> {
     }
     if write && only.is_some() {
         return Err(Error::Usage("--only --write".to_owned()));
+    }
+    if ablate {
+        return ablation::print(&benches);
     }
     if check {
         return gate::check(&benches, only.as_deref());

@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-/// Threads run at their own pace, so the count of those beside the first differs from start to start.
 const STARTS: usize = 5;
 const LONGEST: Duration = Duration::from_mins(1);
 
@@ -59,13 +58,16 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks, log: &Path) -> Re
     calls(&fs::read_to_string(log)?).map(|calls| calls as f64).ok_or_else(incomplete)
 }
 
-/// The calls up to the one that writes the request, which is counted too. Ends, signals and second halves of calls are none.
+/// The calls of the first thread up to the one that writes the request, which is counted too. Other threads run at their own pace, so their part
+/// of a start depends on the machine. Ends, signals and second halves of calls are none.
 fn calls(log: &str) -> Option<usize> {
+    let first = log.split_ascii_whitespace().next()?;
     let asks = |line: &str| line.contains("\"GET /2018-06-01/runtime/invocation/next");
     let last = log.lines().position(asks)?;
     let begins = |line: &&str| {
-        let call = line.split_once(' ').map_or("", |(_, call)| call.trim_start());
-        call.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+        let (thread, call) = line.split_once(' ').unwrap_or_default();
+        let call = call.trim_start();
+        thread == first && call.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
     };
     Some(log.lines().take(last + 1).filter(begins).count())
 }

@@ -4,7 +4,7 @@ use aws_durable_execution_sdk::{self as durable, Options};
 use durable_example::fulfil;
 use lambda_lifecycle::{Error, Lifecycle, aws_sdk, service_fn};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     let life = Lifecycle::from_env();
     let options = Options::builder().sdk_config(aws_sdk::config().await).build()?;

@@ -9,7 +9,7 @@ use lambda_lifecycle::{
 use serde::Deserialize;
 use std::time::Duration;
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     Lifecycle::from_env().run_concurrent(sqs::batch(ship)).await
 }

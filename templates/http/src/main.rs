@@ -10,7 +10,7 @@ use lambda_lifecycle::{Error, Invocation, Lifecycle};
 use serde::Serialize;
 use std::{collections::HashMap, sync::Arc};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     let life = Lifecycle::from_env();
     // Once per environment, before the first request. Lambda learns of its error.

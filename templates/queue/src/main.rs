@@ -7,7 +7,7 @@ use lambda_lifecycle::{
 use serde::Deserialize;
 use std::sync::Arc;
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     let life = Lifecycle::from_env();
     // Once per environment, before the first message. Lambda learns of its error.
