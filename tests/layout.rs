@@ -13,12 +13,9 @@ use syn::{
 };
 
 /// The cycles that are known, each with its folder. No other may be added.
-const KNOWN: [(&str, &str); 3] = [
+const KNOWN: [(&str, &str); 1] = [
     // Their types contain each other: an invocation carries the configuration, whose hooks take an invocation.
     ("src", "invocation, invocation::hooks, invocation::shared"),
-    // To be removed.
-    ("deploy/verify/src", "acts, hops, questions, target, walk"),
-    ("deploy/verify/src", "assertions, checks"),
 ];
 
 /// The folders of the crates whose imports are checked.

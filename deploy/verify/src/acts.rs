@@ -1,62 +1,6 @@
 //! The acts of `examples/outcomes.rs`, with what must come of each: the rows of docs/outcomes.md.
 
-use crate::target::Invoked;
-
-/// Which function of an environment does an act. On AWS several of them are the same function; in the sandbox they differ in their times, so that no
-/// act depends on the speed of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Class {
-    Plain,
-    /// Its deadline passes.
-    Deadline,
-    /// Its deadline passes, and it has time to clean up.
-    CleanUp,
-    /// Lambda ends it.
-    Blocking,
-    /// Work after the response is canceled.
-    HungWork,
-    /// It is killed for its memory.
-    Memory,
-    /// It has hooks after the response.
-    Hooks,
-    /// It streams.
-    Stream,
-    /// The same, and its deadline passes.
-    StreamDeadline,
-    InitFails,
-    InitHangs,
-}
-
-/// All classes.
-pub(crate) const CLASSES: [Class; 11] = [
-    Class::Plain,
-    Class::Deadline,
-    Class::CleanUp,
-    Class::Blocking,
-    Class::HungWork,
-    Class::Memory,
-    Class::Hooks,
-    Class::Stream,
-    Class::StreamDeadline,
-    Class::InitFails,
-    Class::InitHangs,
-];
-
-impl Class {
-    /// The end of the name of its function in the stack's outputs.
-    pub(crate) fn output(self) -> String {
-        if self == Self::Plain { String::new() } else { format!("{self:?}") }
-    }
-
-    /// The class whose function does its acts if it has no function. On AWS memory is limited; elsewhere it may not be.
-    pub(crate) fn otherwise(self) -> Option<Self> {
-        match self {
-            Self::Deadline | Self::CleanUp | Self::Blocking | Self::HungWork => Some(Self::Plain),
-            Self::StreamDeadline => Some(Self::Stream),
-            Self::Plain | Self::Memory | Self::Hooks | Self::Stream | Self::InitFails | Self::InitHangs => None,
-        }
-    }
-}
+use crate::{parts::Class, target::Invoked};
 
 /// The result that the caller must get.
 #[derive(Clone, Copy, Debug)]

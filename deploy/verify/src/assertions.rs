@@ -1,6 +1,10 @@
 //! The assertions, as data: what is asserted, how it is read, and the fault that makes it fail.
 
-use crate::{checks, walk::Observed, walk::Part};
+use crate::{
+    checks::{self, Verdict},
+    observed::Observed,
+    parts::Part,
+};
 
 /// Where the fault of an assertion is planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,16 +17,6 @@ pub(crate) enum Fault {
     Relay,
     /// Lambda's pollers do something else.
     Mapping,
-}
-
-/// The result of an assertion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Passed,
-    /// With the reason.
-    Failed(String),
-    /// The stack lacks what it is about.
-    Skipped(&'static str),
 }
 
 /// One assertion.

@@ -1,9 +1,8 @@
 //! A stack on AWS: deployed and removed with the SAM CLI, and described by its outputs.
 
 use crate::{
-    acts::{CLASSES, Class},
+    parts::{CLASSES, Class, ENVIRONMENTS, Part},
     target::{Environment, Failure, Named, Target},
-    walk::{ENVIRONMENTS, Part},
 };
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};

@@ -2,9 +2,9 @@
 
 use crate::{
     acts::{ACTS, Act, Shown, act_named},
-    assertions::Verdict,
-    hops::{Movements, Order, Orders, is_shipped},
-    walk::{Acts, Observed, Part, Seen},
+    hops::is_shipped,
+    observed::{Acts, Movements, Observed, Order, Orders, Seen},
+    parts::Part,
 };
 use lambda_lifecycle_sandbox::xray::{Document, Trace};
 use serde_json::Value;
@@ -12,6 +12,16 @@ use std::sync::Arc;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 type Checked = Result<(), String>;
+
+/// The result of an assertion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    /// With the reason.
+    Failed(String),
+    /// The stack lacks what it is about.
+    Skipped(&'static str),
+}
 
 /// Times in the log are rounded to milliseconds.
 const ROUNDING_MS: f64 = 2.0;

@@ -1,44 +1,12 @@
 //! The hops: an order through its queue to the worker, and movements through a FIFO queue.
 
 use crate::{
-    target::{Failure, Header, Invoked, Node, Target},
-    walk::{Progress, invocation},
+    observed::{Movements, Order, Orders, Progress, invocation},
+    parts::Header,
+    target::{Failure, Invoked, Target},
 };
 use lambda_lifecycle_sandbox::xray::Trace;
 use serde_json::{Value, json};
-
-/// Two orders, and all that is shown of them.
-#[derive(Clone, Debug)]
-pub(crate) struct Orders {
-    /// The function that takes them, and their queue.
-    pub(crate) api: String,
-    pub(crate) queue_url: String,
-    /// An order that is shipped, and one that fails at first.
-    pub(crate) good: Order,
-    pub(crate) late: Order,
-    /// The traces in which the worker shipped them.
-    pub(crate) worker_traces: Vec<Trace>,
-    /// The trace map of the first order.
-    pub(crate) map: Vec<Node>,
-}
-
-/// An order, its caller's view, and the worker's lines about its message.
-#[derive(Clone, Debug)]
-pub(crate) struct Order {
-    pub(crate) invoked: Invoked,
-    pub(crate) trace: Option<Trace>,
-    pub(crate) message_id: String,
-    pub(crate) lines: Vec<Value>,
-}
-
-/// Three movements of one account, the second of which fails until it is moved to the dead-letter queue.
-#[derive(Clone, Debug)]
-pub(crate) struct Movements {
-    /// The function's lines about the account, in the order in which they were written.
-    pub(crate) booked: Vec<Value>,
-    /// Its lines about the message that fails.
-    pub(crate) failed: Vec<Value>,
-}
 
 pub(crate) fn is_shipped(line: &Value) -> bool {
     line["message"] == "order shipped"

@@ -5,6 +5,8 @@ mod assertions;
 mod aws;
 mod checks;
 mod hops;
+mod observed;
+mod parts;
 mod questions;
 mod relay;
 mod report;
@@ -13,6 +15,8 @@ mod target;
 mod walk;
 
 use assertions::{ASSERTIONS, Assertion};
+use observed::{Observed, Progress};
+use parts::{PARTS, Part};
 use report::Report;
 use sandbox::{Programs, Sandbox};
 use std::{
@@ -26,7 +30,6 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
-use walk::{Observed, PARTS, Part, Progress};
 
 const USAGE: &str = "usage: verify --sandbox [--faults | --fault ID] [OPTIONS]
        verify --serve FILE

@@ -2,17 +2,11 @@
 
 use crate::{
     acts::RESPONDED,
-    target::{Failure, Header, Target},
-    walk::{Observed, Part, Progress, Seen, see},
+    observed::{Observed, Progress, Question, Seen, see},
+    parts::{Header, Part},
+    target::{Failure, Target},
 };
 use serde_json::Value;
-
-/// A question, and what was seen.
-#[derive(Clone, Debug)]
-pub(crate) struct Question {
-    pub(crate) asked: &'static str,
-    pub(crate) seen: String,
-}
 
 const DESCRIBE: &str = r#"{"act":"describe"}"#;
 

@@ -2,10 +2,10 @@
 
 use crate::{
     acts::{ACTS, NOT_WALKED},
-    assertions::{ASSERTIONS, Verdict},
-    checks::reported,
-    questions::Question,
-    walk::{Observed, Part, Seen},
+    assertions::ASSERTIONS,
+    checks::{Verdict, reported},
+    observed::{Observed, Question, Seen},
+    parts::Part,
 };
 use serde_json::Value;
 use std::{collections::BTreeSet, fmt::Write, fs, io, path::Path, process::Command};

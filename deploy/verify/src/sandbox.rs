@@ -3,11 +3,10 @@
 mod sts;
 
 use crate::{
-    acts::{CLASSES, Class},
     assertions::{Assertion, Fault},
+    parts::{CLASSES, Class, ENVIRONMENTS, Part},
     relay::Relay,
     target::{Environment, Failure, Named, Target},
-    walk::{ENVIRONMENTS, Part},
 };
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_lambda::config::{Credentials, SharedCredentialsProvider};

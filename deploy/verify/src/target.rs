@@ -1,6 +1,6 @@
 //! What is compared: the functions of a stack, and the clients that ask about them.
 
-use crate::{acts::Class, walk::Part};
+use crate::parts::{Class, Header, Part};
 use aws_sdk_lambda::{operation::RequestId, primitives::Blob};
 use aws_sdk_xray::{primitives::DateTime, types};
 use bytes::Bytes;
@@ -31,14 +31,6 @@ pub(crate) struct Named {
 
 /// Waits until all is sent that a sandbox will ever send.
 pub(crate) type Settle = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> + Send + Sync>;
-
-/// The trace header of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Header {
-    Sampled,
-    NotSampled,
-    None,
-}
 
 /// A kind of environment, and its functions.
 #[derive(Debug)]
