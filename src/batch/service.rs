@@ -86,7 +86,7 @@ impl<K: Source, H, Args, State> Batch<K, H, Args, State> {
 
     /// Called once for each record that was handled and is sent again, in the record's trace: to count, to alert, to note the
     /// last attempt. It is not called for records that were never started. It should not block; it may store work with
-    /// [`after_response`](Invocation::after_response).
+    /// [`after_response`](crate::Invocation::after_response).
     ///
     /// ```
     /// # #[cfg(feature = "sqs")] {

@@ -23,7 +23,7 @@ pub struct Order {
 }
 
 /// The handler. It starts again from the top each time it is resumed, and steps that are done return their recorded results.
-pub async fn fulfil(order: Order, execution: DurableContext) -> Result<String, BoxError> {
+pub async fn fulfill(order: Order, execution: DurableContext) -> Result<String, BoxError> {
     // The SDK runs some operations in tasks in which `Invocation::current` finds nothing, so it is taken here.
     let invocation = Invocation::current();
     tracing::info!(order.id, "accepted");
@@ -62,7 +62,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_order_is_charged_and_shipped_in_two_invocations() {
-        let executed = LocalRunner::new().run(fulfil, Order { id: 7, cents: 100 }).await;
+        let executed = LocalRunner::new().run(fulfill, Order { id: 7, cents: 100 }).await;
         assert_eq!(executed.output().map(String::as_str), Some("parcel of order 7"));
         assert_eq!(executed.invocation_count(), 2);
         let names: Vec<_> = executed.operations().iter().map(|operation| operation.name().unwrap_or_default()).collect();
@@ -71,7 +71,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_order_that_costs_nothing_fails_when_all_attempts_are_used_up() {
-        let executed = LocalRunner::new().run(fulfil, Order { id: 8, cents: 0 }).await;
+        let executed = LocalRunner::new().run(fulfill, Order { id: 8, cents: 0 }).await;
         assert!(executed.is_failure());
         assert_eq!(executed.operations().len(), 1);
     }
