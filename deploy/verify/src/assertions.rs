@@ -81,7 +81,7 @@ pub(crate) const ASSERTIONS: [Assertion; 41] = [
         checks::panicking_hook),
     traced("init-failure", "The caller gets the error of an initializer that fails.", INVOKE, Fault::Function,
         |observed| checks::caller(observed, "init-failure")),
-    traced("init-over-budget", "The caller gets the name of an initializer that is not done in its budget.", INVOKE, Fault::Function,
+    traced("init-over-budget", "The caller gets the name of an initializer that exceeds its budget.", INVOKE, Fault::Function,
         |observed| checks::caller(observed, "init-over-budget")),
     traced("in-progress", "An invocation whose process ends is in the trace, unfinished.", BOTH,
         Fault::Variable("LAMBDA_LIFECYCLE_TRACE_IN_PROGRESS", "off"), checks::in_progress),
@@ -95,7 +95,7 @@ pub(crate) const ASSERTIONS: [Assertion; 41] = [
     traced("log", "A log line carries the request id and the trace id of its invocation.", LOGS, Fault::Function, checks::log),
     traced("metrics", "The metrics of an invocation name its outcome once, as the trace does.", "CloudWatch Logs, X-Ray", Fault::Function, checks::metrics),
     Assertion {
-        id: "not-sampled", claim: "Callers of invocations that are not sampled get the same.", source: INVOKE, part: Part::NotSampled,
+        id: "not-sampled", claim: "Without sampling, callers get the same responses and errors.", source: INVOKE, part: Part::NotSampled,
         fault: Fault::Function, check: |observed| checks::environment(observed, Part::NotSampled),
     },
     Assertion {
@@ -103,12 +103,12 @@ pub(crate) const ASSERTIONS: [Assertion; 41] = [
         part: Part::NotSampled, fault: Fault::Function, check: checks::silent,
     },
     Assertion {
-        id: "pass-through", claim: "Callers of a function under PassThrough get the same.", source: INVOKE, part: Part::PassThrough,
+        id: "pass-through", claim: "Under PassThrough, callers get the same responses and errors.", source: INVOKE, part: Part::PassThrough,
         fault: Fault::Function, check: |observed| checks::environment(observed, Part::PassThrough),
     },
     Assertion {
-        id: "managed", claim: "Callers of a function on Managed Instances get the same, and so does the trace.", source: BOTH, part: Part::Managed,
-        fault: Fault::Function, check: |observed| checks::environment(observed, Part::Managed),
+        id: "managed", claim: "On Managed Instances, callers get the same responses and errors, and the trace has the same outcomes.",
+        source: BOTH, part: Part::Managed, fault: Fault::Function, check: |observed| checks::environment(observed, Part::Managed),
     },
     Assertion {
         id: "sqs-node", claim: "The call to SQS is in the sender's trace, with its operation and the queue's URL.", source: XRAY, part: Part::Orders,
