@@ -42,7 +42,7 @@ async fn called(propagators: &'static str) -> Tested {
     let context = json!({ "custom": { "x-correlation-id": "r-44" } }).to_string();
     let event = Event { payload: "null".into(), client_context: Some(context), ..Event::default() };
     let answer = within("the response of the caller", caller.invoke(event)).await?;
-    // What the caller puts into the client context itself is kept.
+    // The client context that the caller sets is kept.
     let custom = value(&answer)?;
     ensure(custom["x-correlation-id"] == "r-44" && custom["plan"] == "gold", custom.to_string())?;
     for (function, message) in [(&caller, "calls"), (&callee, "is called")] {

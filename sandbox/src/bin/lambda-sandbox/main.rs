@@ -102,7 +102,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What requests come through, until it is dropped.
+/// The front that listens, until it is dropped.
 enum Listening {
     FunctionUrl(FunctionUrl),
     Http { name: &'static str, root: String, front: HttpFront },

@@ -24,7 +24,7 @@ Options:
   --env KEY=VALUE    sets a variable of the function; may be repeated
   --managed N        runs it as Managed Instances do: N invocations in one process at a time,
                      and 429 for more
-  --front FRONT      what its requests come through: function-url, http-api, rest-api (with the stage prod), alb, lattice
+  --front FRONT      the service in front of it: function-url, http-api, rest-api (with the stage prod), alb, lattice
                      or websocket (with the stage dev and the route $default)          [default: function-url]
   --trace MODE       active, pass-through, pass-through-not-sampled or not-sampled     [default: active]
   --console          shows traces, environments and logs in the browser, and invokes the function from there
@@ -58,7 +58,7 @@ pub(crate) struct Options {
     pub(crate) port: u16,
 }
 
-/// What requests come through.
+/// The service in front of the function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Front {
     FunctionUrl,
