@@ -25,7 +25,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -80,8 +80,17 @@ impl HttpFront {
     ///
     /// When no port of the loopback interface can be listened on.
     pub async fn start(gateway: Gateway, function: impl Invoke) -> io::Result<Self> {
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), gateway, function).await
+    }
+
+    /// Listens on an address; port 0 chooses a free one.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be listened on.
+    pub async fn start_at(address: SocketAddr, gateway: Gateway, function: impl Invoke) -> io::Result<Self> {
         let front = Arc::new(Front { gateway, function: Arc::new(function) });
-        Ok(Self(Listener::start(Router::new().fallback(serve).with_state(front)).await?))
+        Ok(Self(Listener::start_at(address, Router::new().fallback(serve).with_state(front)).await?))
     }
 
     /// Where it listens.

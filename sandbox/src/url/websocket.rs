@@ -24,7 +24,12 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fmt, io, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 use tokio::sync::mpsc;
 
 /// A WebSocket API on the loopback interface; ends when dropped, and so do its connections.
@@ -139,6 +144,15 @@ impl WebSocketApiBuilder {
     ///
     /// When no port of the loopback interface can be listened on.
     pub async fn start(self) -> io::Result<WebSocketApi> {
+        self.start_at((Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// Listens on an address; port 0 chooses a free one.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be listened on.
+    pub async fn start_at(self, address: SocketAddr) -> io::Result<WebSocketApi> {
         let api = Arc::new(self.0);
         let root = format!("/{}", api.stage);
         let routes = Router::new()
@@ -146,7 +160,7 @@ impl WebSocketApiBuilder {
             .route(&format!("{root}/"), any(connect))
             .route(&format!("{root}/@connections/{{id}}"), any(manage))
             .with_state(Arc::clone(&api));
-        Ok(WebSocketApi { listener: Listener::start(routes).await?, api })
+        Ok(WebSocketApi { listener: Listener::start_at(address, routes).await?, api })
     }
 }
 

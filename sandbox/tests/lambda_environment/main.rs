@@ -13,6 +13,7 @@ mod managed;
 mod probe;
 mod program;
 mod raw;
+mod rejected;
 mod responses;
 mod support;
 
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
         extensions::tests(),
         http::tests(),
         managed::tests(),
+        rejected::tests(),
         ahead::tests(),
         logs::tests(),
         program::tests(),

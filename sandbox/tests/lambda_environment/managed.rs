@@ -1,15 +1,11 @@
 //! Managed Instances: several invocations in one process at a time.
 
-use crate::raw::{Reply, request, send};
 use crate::support::{
     Gate, Held, Outcome, echo, ensure, ensure_eq, event, futures_pending, invoke, is_stopped, printed, probe, trial, value, words,
 };
 use lambda_lifecycle_sandbox::{
-    Event, Failure, FunctionResponse, Invoke,
+    Failure, FunctionResponse, Invoke,
     function::{EnvironmentState, EventKind, Exit, Function, FunctionBuilder, TimelineEvent},
-    sqs::{EventSourceMapping, QueueOptions, Sqs},
-    streams::{Stream, StreamMapping},
-    url::FunctionUrl,
     wait::patience,
     xray::TraceStore,
 };
@@ -17,21 +13,13 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::Future,
-    pin::Pin,
-    sync::Arc,
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinHandle};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         trial("managed_an_environment_is_ready_ahead_of_requests_and_never_frozen", ready_ahead),
         trial("managed_eight_run_at_a_time_and_the_ninth_waits_where_calls_queue", eight_at_a_time),
-        trial("managed_a_call_that_finds_all_workers_busy_is_rejected", rejected),
-        trial("managed_the_invoke_api_and_the_url_answer_429_to_what_is_rejected", rejected_over_http),
-        trial("managed_an_asynchronous_invocation_that_is_rejected_runs_when_there_is_room", asynchronous),
-        trial("managed_a_mapping_that_is_rejected_loses_no_record_and_no_retry", mappings),
         trial("managed_a_lone_invocations_next_is_told_and_one_of_several_is_not", next_is_told),
         trial("managed_idle_means_that_the_work_after_the_answer_is_done", idle_after_the_work),
         trial("managed_a_timeout_is_told_to_the_caller_only_and_the_late_answer_is_410", late_answer),
@@ -51,7 +39,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-async fn managed(mode: &str, concurrency: usize) -> Result<Function, Failed> {
+pub(crate) async fn managed(mode: &str, concurrency: usize) -> Result<Function, Failed> {
     started(builder(mode, concurrency)).await
 }
 
@@ -71,7 +59,7 @@ async fn started(builder: FunctionBuilder) -> Result<Function, Failed> {
     Ok(function)
 }
 
-fn count(timeline: &[TimelineEvent], word: &str) -> usize {
+pub(crate) fn count(timeline: &[TimelineEvent], word: &str) -> usize {
     words(timeline).iter().filter(|other| *other == word).count()
 }
 
@@ -80,7 +68,7 @@ fn ensure_timed_out(answer: &FunctionResponse) -> Outcome {
 }
 
 /// Calls that have come to the gate.
-async fn held_at(gate: &Gate, count: usize) -> Result<Vec<Held>, Failed> {
+pub(crate) async fn held_at(gate: &Gate, count: usize) -> Result<Vec<Held>, Failed> {
     let mut held = Vec::new();
     for _ in 0..count {
         held.push(gate.held().await?);
@@ -135,123 +123,6 @@ async fn eight_at_a_time() -> Outcome {
     let before = &timeline[..ninth_out];
     ensure(count(before, "ResponseIn202") >= 1, "the ninth waited for a response")?;
     ensure_eq(timeline.iter().map(|event| event.environment).collect::<BTreeSet<_>>(), BTreeSet::from([1]))
-}
-
-/// Both workers are busy until what is held is dropped.
-async fn busy(function: &Function) -> Result<(Vec<JoinHandle<FunctionResponse>>, Vec<Held>), Failed> {
-    let gate = Gate::new().await?;
-    let task = json!({ "gate": gate.address()?, "answer": "held" });
-    let call = || {
-        let (function, event) = (function.clone(), event(&task));
-        tokio::spawn(async move { function.invoke(event).await })
-    };
-    let calls = vec![call(), call()];
-    Ok((calls, held_at(&gate, 2).await?))
-}
-
-async fn rejected() -> Outcome {
-    let function = managed("", 2).await?;
-    let (calls, mut held) = busy(&function).await?;
-    // Both hold on, so this response needs neither.
-    ensure_eq(invoke(&function, echo("third")).await.result, Err(Failure::Throttled))?;
-    ensure_eq(count(&function.timeline(), "EventOut"), 2)?;
-    let mut room = function.wait_for_room();
-    ensure(futures_pending(room.as_mut()).await, "there is no room")?;
-    held.pop().ok_or("two are held")?.release();
-    room.await;
-    ensure_eq(value(&invoke(&function, echo("third")).await)?, json!("third"))?;
-    drop(held);
-    for call in calls {
-        ensure_eq(value(&call.await?)?, json!("held"))?;
-    }
-    Ok(())
-}
-
-async fn exchange(url: &FunctionUrl, request: Vec<u8>) -> Result<Reply, Failed> {
-    let address = url.address().to_string();
-    Ok(tokio::task::spawn_blocking(move || send(&address, &request)).await??)
-}
-
-const INVOKE: &str = "/2015-03-31/functions/probe/invocations";
-
-async fn rejected_over_http() -> Outcome {
-    let function = managed("", 2).await?;
-    let url = FunctionUrl::start(function.clone()).await?;
-    let (calls, held) = busy(&function).await?;
-    let reply = exchange(&url, request("POST", INVOKE, &[], b"{}")).await?;
-    let body: Value = serde_json::from_str(&reply.body)?;
-    ensure_eq((reply.status, reply.header("x-amzn-errortype")), (429, Some("TooManyRequestsException")))?;
-    ensure_eq(body["Reason"].as_str(), Some("ConcurrentInvocationLimitExceeded"))?;
-    ensure_eq(reply.header("x-amz-function-error"), None)?;
-    ensure_eq(exchange(&url, request("GET", "/", &[], b"")).await?.status, 429)?;
-    drop(held);
-    for call in calls {
-        value(&call.await?)?;
-    }
-    Ok(())
-}
-
-async fn asynchronous() -> Outcome {
-    let function = managed("", 2).await?;
-    let url = FunctionUrl::start(function.clone()).await?;
-    let (calls, held) = busy(&function).await?;
-    let asynchronous = [("x-amz-invocation-type", "Event")];
-    let reply = exchange(&url, request("POST", INVOKE, &asynchronous, br#"{"print":"asynchronous"}"#)).await?;
-    ensure_eq(reply.status, 202)?;
-    ensure_eq(count(&function.timeline(), "EventOut"), 2)?;
-    drop(held);
-    for call in calls {
-        value(&call.await?)?;
-    }
-    printed(&function, "asynchronous").await;
-    Ok(())
-}
-
-async fn mappings() -> Outcome {
-    let sqs = Sqs::start().await?;
-    let (queue, stream) = (sqs.create_queue("orders", QueueOptions::default()).await?, Stream::kinesis("readings", 1));
-    let function = managed("", 2).await?;
-    let (calls, held) = busy(&function).await?;
-    let rejections = Arc::new(Counted { function: function.clone(), rejections: watch::Sender::new(0) });
-    let of_queue = EventSourceMapping::builder(&queue, rejections.clone()).start()?;
-    let of_stream = StreamMapping::builder(&stream, rejections.clone()).max_retries(0).start()?;
-    queue.send(json!({ "MessageBody": "1" })).await?;
-    stream.put("k", "1");
-    // Each has tried once, and waits.
-    rejections.rejections.subscribe().wait_for(|&count| count >= 2).await?;
-    ensure_eq((of_queue.batches().len(), of_stream.batches().len()), (0, 0))?;
-    drop(held);
-    for call in calls {
-        value(&call.await?)?;
-    }
-    of_queue.wait_idle().await;
-    of_stream.wait_idle().await;
-    ensure_eq(of_stream.discarded(), [])?;
-    let (queued, streamed) = (of_queue.batches(), of_stream.batches());
-    ensure_eq((queued.len(), queued[0].deleted.len(), queued[0].response.result.is_ok()), (1, 1, true))?;
-    ensure_eq((streamed.len(), streamed[0].done), (1, Some(1)))
-}
-
-/// A function that counts what it rejects.
-struct Counted {
-    function: Function,
-    rejections: watch::Sender<usize>,
-}
-
-impl Invoke for Counted {
-    fn invoke(&self, event: Event) -> Pin<Box<dyn Future<Output = FunctionResponse> + Send + '_>> {
-        Box::pin(async move {
-            let answer = self.function.invoke(event).await;
-            if answer.result == Err(Failure::Throttled) {
-                self.rejections.send_modify(|count| *count += 1);
-            }
-            answer
-        })
-    }
-
-    fn wait_for_room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.function.wait_for_room()
-    }
 }
 
 async fn next_is_told() -> Outcome {

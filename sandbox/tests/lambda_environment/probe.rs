@@ -31,6 +31,8 @@ struct Task {
     /// FunctionResponse with the event as it came.
     event: bool,
     print: Option<String>,
+    /// Prints the event as it came.
+    print_event: bool,
     gate: Option<String>,
     hang: bool,
     panic: bool,
@@ -147,6 +149,9 @@ async fn handle(event: LambdaEvent<Value>) -> Result<FunctionResponse<Value, Chu
     AFTER.lock().unwrap_or_else(PoisonError::into_inner).insert(context.request_id.clone(), task.after);
     if let Some(text) = task.print {
         println!("{text}");
+    }
+    if task.print_event {
+        println!("{event}");
     }
     if let Some(gate) = task.gate {
         wait_at(&gate).await;

@@ -25,6 +25,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         trial("the_program_shows_logs_and_trace_of_every_invocation", shows),
         trial("the_program_runs_a_function_as_managed_instances_do", managed),
+        trial("the_program_serves_each_front", fronts),
         trial("the_program_tells_a_failed_invocation", failure),
         trial("limit_the_program_limits_a_function", limited),
         trial("limit_the_program_says_why_it_cannot", not_limited),
@@ -51,12 +52,18 @@ fn program() -> Command {
 
 impl Sandbox {
     async fn start(options: &[&str]) -> Result<Self, Failed> {
+        Self::behind("function URL", options).await
+    }
+
+    /// Behind the front whose address is printed after these words.
+    async fn behind(front: &str, options: &[&str]) -> Result<Self, Failed> {
         let mut child = program().args(["--port", "0"]).args(options).arg(std::env::current_exe()?).spawn()?;
         let lines = BufReader::new(child.stdout.take().ok_or("a pipe")?).lines();
         let mut sandbox = Self { child, lines, address: String::new(), seen: String::new() };
-        let line = sandbox.read_to("function URL").await?;
+        let line = sandbox.read_to(front).await?;
         let url = line.split_whitespace().last().unwrap_or_default();
-        sandbox.address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let address = url.split_once("://").ok_or("an address")?.1;
+        sandbox.address = address.split('/').next().unwrap_or_default().to_owned();
         sandbox.read_to("Ctrl-C").await?;
         Ok(sandbox)
     }
@@ -149,6 +156,39 @@ async fn managed() -> Outcome {
     let released = async { Ok::<_, Failed>((gate.held().await?, gate.held().await?)) };
     let (replies, ()) = tokio::try_join!(both, async { released.await.map(drop) })?;
     ensure_eq((replies.0.body.as_str(), replies.1.body.as_str()), ("1", "1"))
+}
+
+async fn fronts() -> Outcome {
+    let only_here = [
+        ("http-api", "HTTP API", "/", "/rawPath"),
+        ("rest-api", "REST API", "/prod/orders", "/multiValueHeaders"),
+        ("alb", "load balancer", "/", "/requestContext/elb"),
+        ("lattice", "VPC Lattice", "/", "/requestContext/serviceNetworkArn"),
+    ];
+    for (front, name, path, place) in only_here {
+        let mut sandbox = Sandbox::behind(name, &["--front", front]).await?;
+        let response = json!({ "statusCode": 201, "body": "placed" });
+        let reply = sandbox.post(path, json!({ "print_event": true, "answer": response })).await?;
+        ensure_eq((front, reply.status, reply.body.as_str()), (front, 201, "placed"))?;
+        let line = sandbox.read_to("print_event").await?;
+        let event: Value = serde_json::from_str(line.split_once("│ ").ok_or("a line")?.1)?;
+        for (_, _, _, other) in only_here {
+            // Its format is described where the sandbox's fronts are tested; here is only which of them it is.
+            ensure(event.pointer(other).is_some() == (other == place), format!("{front}, {other}: {event}"))?;
+        }
+    }
+    let mut sandbox = Sandbox::behind("WebSocket API", &["--front", "websocket"]).await?;
+    let handshake = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let address = sandbox.address.clone();
+    let exchange = move || send(&address, &request("GET", "/dev", &handshake, b""));
+    // The function returns nothing that would let the client in.
+    ensure_eq(tokio::task::spawn_blocking(exchange).await??.status, 502)?;
+    sandbox.read_to("REPORT RequestId: ").await.map(drop)
 }
 
 async fn failure() -> Outcome {

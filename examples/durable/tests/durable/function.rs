@@ -2,8 +2,13 @@
 
 use crate::support::function_main;
 use aws_durable_execution_sdk::{self as durable, BoxError, DurableContext, Options};
-use lambda_lifecycle::{Error, Invocation, Lifecycle, aws_sdk, service_fn};
+use lambda_lifecycle::{
+    Error, Invocation, LambdaEvent, Lifecycle,
+    aws_sdk::{self, TraceInterceptor},
+    service_fn,
+};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{process::ExitCode, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -19,6 +24,10 @@ pub(crate) enum Probe {
     Default,
     /// With another subscriber, and the library's layers.
     OwnSubscriber,
+    /// Calls [`Callee`](Self::Callee) with the client of Lambda, and responds with what it returns.
+    Caller,
+    /// Responds with what the caller put into the client context.
+    Callee,
 }
 
 /// The work of an execution.
@@ -45,6 +54,11 @@ async fn run(probe: Probe) -> Result<(), Error> {
         tracing_subscriber::registry().with(Lifecycle::tracing_layer()).with(Lifecycle::log_layer()).init();
     }
     let life = Lifecycle::from_env();
+    match probe {
+        Probe::Caller => return caller(life).await,
+        Probe::Callee => return life.run(service_fn(callee)).await,
+        Probe::Default | Probe::OwnSubscriber => {}
+    }
     let options = Options::builder().sdk_config(aws_sdk::config().await).build()?;
     let handler = durable::wrap(handle, options);
     if std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY").is_some() {
@@ -52,6 +66,25 @@ async fn run(probe: Probe) -> Result<(), Error> {
         return life.run_concurrent(service_fn(move |event| handler(event))).await;
     }
     life.run(service_fn(handler)).await
+}
+
+async fn caller(life: Lifecycle) -> Result<(), Error> {
+    let config = aws_sdk_lambda::config::Builder::from(&aws_sdk::config().await).interceptor(TraceInterceptor::new()).build();
+    let client = aws_sdk_lambda::Client::from_conf(config);
+    let call = async |_: LambdaEvent<Value>| {
+        tracing::info!("calls");
+        // The base64 of {"custom":{"plan":"gold"}}.
+        let context = "eyJjdXN0b20iOnsicGxhbiI6ImdvbGQifX0=";
+        let called = client.invoke().function_name("callee").client_context(context).send().await?;
+        let payload = called.payload.ok_or("no payload")?;
+        Ok::<Value, Error>(serde_json::from_slice(payload.as_ref())?)
+    };
+    life.run(service_fn(call)).await
+}
+
+async fn callee(event: LambdaEvent<Value>) -> Result<Value, Error> {
+    tracing::info!("is called");
+    Ok(serde_json::to_value(event.context.client_context.ok_or("no client context")?.custom)?)
 }
 
 async fn handle(plan: Plan, execution: DurableContext) -> Result<String, BoxError> {

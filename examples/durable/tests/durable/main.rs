@@ -1,6 +1,7 @@
 //! Durable executions with real processes, against a service that stores their state: this binary is both the tests and, where `PROBE`
 //! names one, the function.
 
+mod correlation;
 mod function;
 mod service;
 #[path = "../../../../tests/support/mod.rs"]
@@ -56,7 +57,7 @@ fn main() -> std::process::ExitCode {
         }
         tests.push(test(format!("{probe:?}, not traced: every line of four invocations is written once"), move || lines(probe)));
     }
-    support::run([tests] as [Vec<Trial>; 1])
+    support::run([tests, correlation::tests()] as [Vec<Trial>; 2])
 }
 
 async fn stage(

@@ -1,21 +1,22 @@
-//! Runs one function behind a function URL, and shows what comes of every invocation.
+//! Runs one function behind a function URL or another front, and shows what comes of every invocation.
 
 mod options;
 mod watch;
 
 use self::{
-    options::{Command, Options, USAGE},
+    options::{Command, Front, Options, USAGE},
     watch::{Logs, Watched},
 };
 use lambda_lifecycle_sandbox::{
     console::{self, Console},
     control_groups::ControlGroups,
     function::Function,
-    url::FunctionUrl,
+    url::{FunctionUrl, Gateway, HttpFront, WebSocketApi},
     xray::Daemon,
 };
 use std::{
     error::Error,
+    io,
     net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
     time::Duration,
@@ -64,16 +65,15 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let xray = daemon.address();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
     let program = options.program.display().to_string();
-    let (has_console, open) = (options.console, options.open);
+    let (has_console, open, front) = (options.console, options.open, options.front.clone());
     let function = build(options, groups, &daemon).await;
     let console = if has_console { Some(Console::builder().daemon(&daemon).function(&function).start().await?) } else { None };
     let watched = Watched::new(function.clone(), daemon);
-    let listening = FunctionUrl::start_at(address, watched).await;
-    let url = listening.map_err(|error| format!("cannot listen on {address}: {error}; choose another --port"))?;
+    let listening = Listening::start(front, address, watched).await;
+    let listening = listening.map_err(|error| format!("cannot listen on {address}: {error}; choose another --port"))?;
 
     println!("{program}");
-    println!("  function URL  {}", url.url());
-    println!("  invoke        curl -d '{{}}' {}2015-03-31/functions/function/invocations", url.url());
+    listening.print();
     println!("  X-Ray daemon  {xray}");
     if let Some(console) = &console {
         println!("  console       {}", console.url());
@@ -88,7 +88,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
     }
-    drop((url, console));
+    drop((listening, console));
     tokio::select! {
         shutdown = tokio::time::timeout(LAST_INVOCATION, function.shutdown()) => {
             logs.finish().await;
@@ -100,6 +100,43 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         _ = interrupted.recv() => {}
     }
     Ok(())
+}
+
+/// The front that listens, until it is dropped.
+enum Listening {
+    FunctionUrl(FunctionUrl),
+    Http { name: &'static str, root: String, front: HttpFront },
+    WebSocket(WebSocketApi),
+}
+
+impl Listening {
+    async fn start(front: Front, address: SocketAddr, function: Watched) -> io::Result<Self> {
+        Ok(match front {
+            Front::FunctionUrl => Self::FunctionUrl(FunctionUrl::start_at(address, function).await?),
+            Front::Http { name, gateway } => {
+                let root = match &gateway {
+                    Gateway::RestApi { stage } => format!("{stage}/"),
+                    _ => String::new(),
+                };
+                Self::Http { name, root, front: HttpFront::start_at(address, gateway, function).await? }
+            }
+            Front::WebSocket => Self::WebSocket(WebSocketApi::builder(function).two_way().start_at(address).await?),
+        })
+    }
+
+    fn print(&self) {
+        match self {
+            Self::FunctionUrl(url) => {
+                println!("  function URL  {}", url.url());
+                println!("  invoke        curl -d '{{}}' {}2015-03-31/functions/function/invocations", url.url());
+            }
+            Self::Http { name, root, front } => println!("  {name:13} {}{root}", front.url()),
+            Self::WebSocket(api) => {
+                println!("  WebSocket API {}", api.url());
+                println!("  connections   {}/@connections", api.management_endpoint());
+            }
+        }
+    }
 }
 
 async fn build(options: Options, groups: Option<ControlGroups>, daemon: &Daemon) -> Function {

@@ -1,6 +1,6 @@
 //! The command line.
 
-use lambda_lifecycle_sandbox::function::TraceMode;
+use lambda_lifecycle_sandbox::{function::TraceMode, url::Gateway};
 use std::{
     collections::VecDeque,
     ffi::{OsStr, OsString},
@@ -10,7 +10,7 @@ use std::{
 };
 
 pub(crate) const USAGE: &str = "\
-Runs a function in AWS Lambda's execution environment, on this machine, behind a function URL.
+Runs a function in AWS Lambda's execution environment, on this machine, behind a function URL or another front.
 
 Usage: lambda-sandbox [OPTIONS] PROGRAM [ARGS...]
 
@@ -24,6 +24,8 @@ Options:
   --env KEY=VALUE    sets a variable of the function; may be repeated
   --managed N        runs it as Managed Instances do: N invocations in one process at a time,
                      and 429 for more
+  --front FRONT      the service in front of it: function-url, http-api, rest-api (with the stage prod), alb, lattice
+                     or websocket (with the stage dev and the route $default)          [default: function-url]
   --trace MODE       active, pass-through, pass-through-not-sampled or not-sampled     [default: active]
   --console          shows traces, environments and logs in the browser, and invokes the function from there
   --open             the same, and opens the browser
@@ -49,10 +51,19 @@ pub(crate) struct Options {
     pub(crate) memory: u32,
     pub(crate) limit: bool,
     pub(crate) managed: Option<usize>,
+    pub(crate) front: Front,
     pub(crate) trace: TraceMode,
     pub(crate) console: bool,
     pub(crate) open: bool,
     pub(crate) port: u16,
+}
+
+/// The service in front of the function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Front {
+    FunctionUrl,
+    Http { name: &'static str, gateway: Gateway },
+    WebSocket,
 }
 
 /// An error in the command line.
@@ -80,6 +91,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         memory: 128,
         limit: false,
         managed: None,
+        front: Front::FunctionUrl,
         trace: TraceMode::Active,
         console: false,
         open: false,
@@ -107,6 +119,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             "--limit" => options.limit = value.none()?,
             "--env" => options.env.push(value.parsed("KEY=VALUE", variable)?),
             "--managed" => options.managed = Some(value.parsed("a number of invocations, at least 1", positive)?),
+            "--front" => options.front = value.parsed(FRONTS, front)?,
             "--trace" => options.trace = value.parsed("active, pass-through, pass-through-not-sampled or not-sampled", mode)?,
             "--console" => options.console = value.none()?,
             "--open" => {
@@ -168,6 +181,20 @@ fn positive<N: FromStr + PartialOrd + Default>(text: &str) -> Option<N> {
     text.parse().ok().filter(|number| *number > N::default())
 }
 
+const FRONTS: &str = "function-url, http-api, rest-api, alb, lattice or websocket";
+
+fn front(text: &str) -> Option<Front> {
+    Some(match text {
+        "function-url" => Front::FunctionUrl,
+        "http-api" => Front::Http { name: "HTTP API", gateway: Gateway::HttpApi { stage: "$default".to_owned() } },
+        "rest-api" => Front::Http { name: "REST API", gateway: Gateway::RestApi { stage: "prod".to_owned() } },
+        "alb" => Front::Http { name: "load balancer", gateway: Gateway::LoadBalancer { multi_value_headers: false } },
+        "lattice" => Front::Http { name: "VPC Lattice", gateway: Gateway::VpcLattice },
+        "websocket" => Front::WebSocket,
+        _ => return None,
+    })
+}
+
 fn mode(text: &str) -> Option<TraceMode> {
     match text {
         "active" => Some(TraceMode::Active),
@@ -202,6 +229,8 @@ mod tests {
         let open = run("--open ./f").expect("a program");
         assert!(open.console && open.open);
         assert!(matches!(options.trace, TraceMode::PassThrough));
+        assert_eq!(options.front, Front::FunctionUrl);
+        assert_eq!(run("--front websocket ./f").expect("a program").front, Front::WebSocket);
         assert_eq!((options.program, options.args), (PathBuf::from("./f"), vec!["--port".into(), "x".into()]));
         assert_eq!(run("-- --odd").expect("a program").program, PathBuf::from("--odd"));
     }
@@ -221,6 +250,7 @@ mod tests {
             ("--limit=yes f", "--limit takes no value, but got yes"),
             ("--env A f", "--env A: expected KEY=VALUE"),
             ("--trace yes f", "--trace yes: expected active, pass-through, pass-through-not-sampled or not-sampled"),
+            ("--front api f", "--front api: expected function-url, http-api, rest-api, alb, lattice or websocket"),
             ("--port 70000 f", "--port 70000: expected a port"),
         ] {
             assert_eq!(run(line).expect_err(line).to_string(), message);
