@@ -1,9 +1,9 @@
 //! The watchdog reports a handler that blocks its thread past the deadline, for which no response can be sent.
 //!
 //! One thread sends the documents of such an invocation's spans shortly before the platform kills the process. Open spans are
-//! faults, and the innermost is named as the cause, unless the handler only waits for an executor that does not run. The thread starts with the first invocation that is recorded and has a
-//! deadline. If the function has less than one core, it starts in the Init phase, which runs at full speed. It uses neither the
-//! environment nor the resolver, because another thread may be using them.
+//! faults, and the innermost is named as the cause, unless the handler only waits for an executor that does not run. The thread
+//! starts with the first invocation that is recorded and has a deadline. If the function has less than one core, it starts in the
+//! Init phase, which runs at full speed. It uses neither the environment nor the resolver, because another thread may be using them.
 
 use crate::{
     Invocation, environment,

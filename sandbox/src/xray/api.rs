@@ -148,14 +148,11 @@ async fn list_retrieved_traces(
 ) -> Response {
     const SPANS: usize = 2;
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let token = request["RetrievalToken"].as_str().and_then(|token| token.parse::<usize>().ok());
-    let mut retrievals = office.retrievals.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some((ids, asked)) = token.and_then(|token| retrievals.get_mut(token)) else {
-        return invalid("there is no such RetrievalToken");
+    let ids = match retrieved(&office, &request) {
+        Ok(Some(ids)) => ids,
+        Ok(None) => return response(StatusCode::OK, &json!({"RetrievalStatus": "RUNNING", "TraceFormat": "XRAY", "Traces": []})),
+        Err(message) => return invalid(message),
     };
-    if !std::mem::replace(asked, true) {
-        return response(StatusCode::OK, &json!({"RetrievalStatus": "RUNNING", "TraceFormat": "XRAY", "Traces": []}));
-    }
     let from = request["NextToken"].as_str().and_then(|token| token.parse::<usize>().ok()).unwrap_or(0);
     let traces: Vec<Value> = ids.iter().filter_map(|id| store.trace(id)).map(|trace| whole(&trace)).collect();
     let spans = traces.iter().flat_map(|trace| {
@@ -166,6 +163,15 @@ async fn list_retrieved_traces(
     let page: Vec<&Value> = spans.iter().skip(from).take(SPANS).collect();
     let next = Some(from + SPANS).filter(|next| *next < spans.len()).map(|next| next.to_string());
     response(StatusCode::OK, &json!({"RetrievalStatus": "COMPLETE", "TraceFormat": "XRAY", "Traces": page, "NextToken": next}))
+}
+
+/// The ids of the retrieval that a request names. `None` for the first call, which finds it running.
+fn retrieved(office: &Office, request: &Value) -> Result<Option<Vec<String>>, &'static str> {
+    let token = request["RetrievalToken"].as_str().and_then(|token| token.parse::<usize>().ok());
+    let mut retrievals = office.retrievals.lock().unwrap_or_else(PoisonError::into_inner);
+    let retrieval = token.and_then(|token| retrievals.get_mut(token));
+    let (ids, asked) = retrieval.ok_or("there is no such RetrievalToken")?;
+    Ok(std::mem::replace(asked, true).then(|| ids.clone()))
 }
 
 async fn get_trace_graph(State(store): State<TraceStore>, Extension(office): Extension<Arc<Office>>, body: Bytes) -> Response {
@@ -185,14 +191,11 @@ async fn get_retrieved_traces_graph(
     body: Bytes,
 ) -> Response {
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let token = request["RetrievalToken"].as_str().and_then(|token| token.parse::<usize>().ok());
-    let mut retrievals = office.retrievals.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some((ids, asked)) = token.and_then(|token| retrievals.get_mut(token)) else {
-        return invalid("there is no such RetrievalToken");
+    let ids = match retrieved(&office, &request) {
+        Ok(Some(ids)) => ids,
+        Ok(None) => return response(StatusCode::OK, &json!({"RetrievalStatus": "RUNNING", "Services": []})),
+        Err(message) => return invalid(message),
     };
-    if !std::mem::replace(asked, true) {
-        return response(StatusCode::OK, &json!({"RetrievalStatus": "RUNNING", "Services": []}));
-    }
     let traces: Vec<Trace> = ids.iter().filter_map(|id| store.trace(id)).collect();
     let services: Vec<Value> =
         graph::services(&traces).into_iter().map(|service| json!({"Service": service, "Links": []})).collect();
