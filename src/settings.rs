@@ -233,7 +233,6 @@ impl Settings {
     pub(crate) fn from_env() -> Self {
         let mut settings = Self::default();
         settings.read_env().into_iter().for_each(Problem::log_once);
-        warn_of_unknown_variables();
         settings
     }
 

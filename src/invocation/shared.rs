@@ -7,7 +7,7 @@ use super::{
 use crate::{
     export::{Destinations, Given},
     propagation::Propagators,
-    settings::Settings,
+    settings::{self, Settings},
 };
 use std::sync::{
     Arc, Mutex, OnceLock,
@@ -72,9 +72,18 @@ impl Shared {
         Self::of(Settings::default())
     }
 
-    /// The configuration from the environment, for a layer that is used alone.
+    /// The configuration from the environment, for the runtime without a lifecycle.
     pub(crate) fn from_env() -> Arc<Self> {
-        Self::of(Settings::from_env())
+        static READ: OnceLock<Settings> = OnceLock::new();
+        // The runtime may have three layers, which read them too.
+        Self::of(READ.get_or_init(Settings::from_env).clone())
+    }
+
+    /// The configuration from the environment, for a layer without a lifecycle.
+    pub(crate) fn of_layer() -> Arc<Self> {
+        // Whichever loop serves it may not do so.
+        settings::warn_of_unknown_variables();
+        Self::from_env()
     }
 
     /// Without hooks and exporters.

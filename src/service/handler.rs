@@ -66,7 +66,7 @@ impl<Buffered, Body> HandlerLayer<Buffered, Body> {
     /// A layer with the settings of the [environment](crate::settings).
     /// [`Lifecycle::handler_layer`](crate::Lifecycle::handler_layer) creates a configured one.
     pub fn new() -> Self {
-        Self::of(Shared::from_env())
+        Self::of(Shared::of_layer())
     }
 
     pub(crate) fn of(shared: Arc<Shared>) -> Self {

@@ -49,7 +49,7 @@ impl HttpLayer {
     /// A layer with the settings of the [environment](crate::settings). [`Lifecycle::http_layer`](crate::Lifecycle::http_layer)
     /// creates a configured one.
     pub fn new() -> Self {
-        Self::of(Shared::from_env())
+        Self::of(Shared::of_layer())
     }
 
     pub(crate) fn of(shared: Arc<Shared>) -> Self {

@@ -60,7 +60,7 @@ impl RuntimeLayer {
     /// A layer with the settings of the [environment](crate::settings).
     /// [`Lifecycle::runtime_layer`](crate::Lifecycle::runtime_layer) creates a configured one.
     pub fn new() -> Self {
-        Self::of(Shared::from_env())
+        Self::of(Shared::of_layer())
     }
 
     pub(crate) fn of(shared: Arc<Shared>) -> Self {

@@ -12,7 +12,6 @@ use std::{
 pub(crate) enum Figure {
     Instructions,
     WarmInstructions,
-    PageFaults,
     Syscalls,
     AnonymousKb,
     ResidentKb,
@@ -26,7 +25,6 @@ impl Figure {
         match self {
             Self::Instructions => "instructions",
             Self::WarmInstructions => "warm_instructions",
-            Self::PageFaults => "page_faults",
             Self::Syscalls => "syscalls",
             Self::AnonymousKb => "anonymous_kb",
             Self::ResidentKb => "resident_kb",
@@ -41,7 +39,6 @@ impl fmt::Display for Figure {
         f.write_str(match self {
             Self::Instructions => "instructions to the first /next",
             Self::WarmInstructions => "instructions of a warm invocation",
-            Self::PageFaults => "page faults to the first /next",
             Self::Syscalls => "system calls to the first /next",
             Self::AnonymousKb => "anonymous memory at the first /next, KB",
             Self::ResidentKb => "resident memory at the first /next, KB",

@@ -24,21 +24,19 @@ const LOOK: Duration = Duration::from_micros(200);
 /// Medians; memory in bytes.
 #[derive(Debug)]
 pub(crate) struct Footprint {
-    pub(crate) faults: f64,
     pub(crate) resident: f64,
     /// Resident memory without a file behind it: heap, stacks, and pages that the program wrote.
     pub(crate) anonymous: f64,
 }
 
 pub(crate) fn at_first_next(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<Footprint, Error> {
-    let (mut faults, mut resident, mut anonymous) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut resident, mut anonymous) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let usage = one(contender, program, sinks)?;
-        faults.push(usage.faults);
         resident.push(usage.resident);
         anonymous.push(usage.anonymous);
     }
-    Ok(Footprint { faults: median(&faults), resident: median(&resident), anonymous: median(&anonymous) })
+    Ok(Footprint { resident: median(&resident), anonymous: median(&anonymous) })
 }
 
 fn one(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<Usage, Error> {

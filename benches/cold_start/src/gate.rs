@@ -37,7 +37,6 @@ pub(crate) fn figures(contenders: &Path, contender: &Contender, warm: bool, sink
     let built = build::build(contenders, contender)?;
     let footprint = footprint::at_first_next(contender, &built.program, sinks)?;
     let mut figures = Figures::from([
-        (Figure::PageFaults, footprint.faults),
         (Figure::AnonymousKb, footprint.anonymous / 1024.0),
         (Figure::ResidentKb, footprint.resident / 1024.0),
         (Figure::StrippedKb, built.size as f64 / 1024.0),
@@ -95,7 +94,7 @@ fn profile(line: &Compared<'_>) -> String {
     match line.figure {
         Figure::Instructions => instructions,
         Figure::WarmInstructions => profiled(".warm.out"),
-        Figure::PageFaults | Figure::AnonymousKb | Figure::ResidentKb => format!(
+        Figure::AnonymousKb | Figure::ResidentKb => format!(
             "{build} && readelf --sections --wide benches/contenders/target/release/{program} (.data.rel.ro and .data are written \
              to when it is loaded), and what runs: {instructions}"
         ),
