@@ -6,7 +6,7 @@ mod support;
 
 use lambda_http::{Request, RequestExt as _};
 use lambda_lifecycle::{
-    Error, Invocation, LambdaEvent, Lifecycle,
+    Error, Invocation, LambdaEvent, Lifecycle, runtime,
     service::{HandlerLayer, HttpLayer, RuntimeLayer},
     service_fn,
 };
@@ -31,6 +31,10 @@ enum Probe {
     Runtime,
     Handler,
     Http,
+    /// None: this library's loop.
+    Loop,
+    /// This library's loop, with both.
+    LoopAndLayers,
     /// All stages, on Tokio's local runtime.
     Local,
 }
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         test("a runtime layer alone traces, runs background work and guesses no outcome", runtime_layer),
         test("a handler layer alone begins the invocation and keeps its deadline", handler_layer),
         test("an HTTP layer alone has the invocation in the request and responds with 504", http_layer),
+        test("without a lifecycle a misspelled setting is reported once", misspelled),
         test("all stages run on Tokio's local runtime", local_runtime),
     ]])
 }
@@ -60,11 +65,17 @@ fn function(layer: Probe) -> ExitCode {
     if layer == Probe::Local {
         return local();
     }
+    tracing_subscriber::fmt().json().init();
     function_main(Builder::new_current_thread(), async {
         match layer {
             Probe::Runtime => Runtime::new(service_fn(handle)).layer(RuntimeLayer::new()).run().await,
             Probe::Handler => Runtime::new(HandlerLayer::new().layer(service_fn(handle))).run().await,
             Probe::Http => lambda_http::run(HttpLayer::new().layer(lambda_http::service_fn(serve))).await,
+            Probe::Loop => runtime::Runtime::new(service_fn(handle))?.run().await,
+            Probe::LoopAndLayers => {
+                let handler = HandlerLayer::new().layer(service_fn(handle));
+                runtime::Runtime::new(handler)?.layer(RuntimeLayer::new()).run().await
+            }
             Probe::Local => Err("it has another runtime".into()),
         }
     })
@@ -131,6 +142,18 @@ async fn handler_layer() -> Tested {
     stage.settle().await?;
     let ours = stage.traces.find(|document| document.annotation("trigger").is_some());
     ensure(ours.is_empty(), format!("it is traced: {ours:?}"))
+}
+
+async fn misspelled() -> Tested {
+    for probe in [Probe::Runtime, Probe::Handler, Probe::Loop, Probe::LoopAndLayers] {
+        let stage = Stage::with(probe, TraceMode::Active, |function| function.env("LAMBDA_LIFECYLE_TRACE", "off")).await?;
+        for _ in 0..2 {
+            ensure(stage.invoke(json!(Do::Succeed)).await?.result.is_ok(), format!("{probe:?}: an invocation failed"))?;
+        }
+        stage.settle().await?;
+        ensure(stage.codes() == ["setting_unknown"], format!("{probe:?}: {:?}", stage.problems()))?;
+    }
+    Ok(())
 }
 
 async fn local_runtime() -> Tested {
