@@ -21,8 +21,10 @@ const SAMPLES: usize = 51;
 /// The baseline, which has the cost of the client itself.
 const BASE: &str = "one certificate";
 
-/// The first cell of each row, and its roots.
-const CHOICES: [(&str, fn() -> Roots); 3] = [
+/// The first cell of a row, and its roots.
+type Choice = (&'static str, fn() -> Roots);
+
+const CHOICES: [Choice; 3] = [
     ("compiled roots, the default", || Roots::Compiled),
     ("the operating system's roots", || Roots::Native),
     ("`Roots::Amazon`", || Roots::Amazon),
