@@ -4,13 +4,13 @@ use crate::support::function_main;
 use lambda_lifecycle::{
     Error, LambdaEvent, Lifecycle,
     batch::{DeadLetter, permanent},
-    dynamodb::{self, Change, DynamoDbEvent},
+    dynamodb::{self, Change},
     kafka::{self, KafkaRecord},
-    kinesis::{self, KinesisEvent, KinesisRecord, Record, Window},
+    kinesis::{self, KinesisRecord, Record, StreamEvent, StreamResponse, Window},
     service_fn,
-    tower::Service as _,
+    tower::Service,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::HashSet,
     fs::OpenOptions,
@@ -67,16 +67,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
                 work(&record.shard_id, &record.data).await?;
                 count(record.window.as_ref(), &record.data)
             });
-            life.run_concurrent(service_fn(move |event: LambdaEvent<KinesisEvent>| {
-                let window = event.payload.window.clone();
-                let handled = batch.clone().call(event);
-                async move {
-                    let response = handled.await?;
-                    end(window.as_ref());
-                    Ok::<_, Error>(response)
-                }
-            }))
-            .await
+            run_window(life, batch).await
         }
         Probe::DynamoDbWindow => {
             let batch = dynamodb::batch(async |change: Change<Order>| {
@@ -84,16 +75,7 @@ async fn run(probe: Probe) -> Result<(), Error> {
                 work(&change.table, order).await?;
                 count(change.window.as_ref(), order)
             });
-            life.run_concurrent(service_fn(move |event: LambdaEvent<DynamoDbEvent>| {
-                let window = event.payload.window.clone();
-                let handled = batch.clone().call(event);
-                async move {
-                    let response = handled.await?;
-                    end(window.as_ref());
-                    Ok::<_, Error>(response)
-                }
-            }))
-            .await
+            run_window(life, batch).await
         }
         Probe::DynamoDb => life.run_concurrent(dynamodb::batch(change)).await,
         Probe::Kafka => life.run_concurrent(kafka::batch(payment).time_limit(TIME_LIMIT)).await,
@@ -106,6 +88,26 @@ async fn run(probe: Probe) -> Result<(), Error> {
             life.run_concurrent(batch).await
         }
     }
+}
+
+/// A batch of any stream whose window is noted at its end.
+async fn run_window<R, S>(life: Lifecycle, batch: S) -> Result<(), Error>
+where
+    R: Send + 'static,
+    StreamEvent<R>: DeserializeOwned,
+    S: Service<LambdaEvent<StreamEvent<R>>, Response = StreamResponse, Future: Send> + Clone + Send + 'static,
+    S::Error: Into<Error>,
+{
+    life.run_concurrent(service_fn(move |event: LambdaEvent<StreamEvent<R>>| {
+        let window = event.payload.window.clone();
+        let handled = batch.clone().call(event);
+        async move {
+            let response = handled.await.map_err(Into::into)?;
+            end(window.as_ref());
+            Ok::<_, Error>(response)
+        }
+    }))
+    .await
 }
 
 /// What is to become of a record.
