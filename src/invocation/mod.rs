@@ -5,6 +5,7 @@ mod buffer;
 mod deadline;
 mod deferred;
 mod executions;
+mod facts;
 mod hooks;
 mod lines;
 mod log;
@@ -12,10 +13,13 @@ mod log;
 mod measured;
 #[cfg(feature = "metrics-emf")]
 mod metrics;
+mod notes;
 mod outcome;
+mod result;
 #[cfg(feature = "aws-sdk")]
 mod sends;
 mod shared;
+mod trace;
 
 pub use annotation::AnnotationValue;
 pub(crate) use buffer::{LateSpans, Own, Slot, SpanBuffer};
@@ -24,33 +28,31 @@ pub use deadline::DeadlineExceeded;
 pub(crate) use deferred::{Deferred, Work};
 pub(crate) use executions::Execution;
 use executions::Executions;
+pub(crate) use facts::Facts;
+use facts::parent_of;
 pub use hooks::Report;
 pub(crate) use hooks::{Done, Hooks, ShutdownHook, Stage};
 pub(crate) use log::write_lines;
 #[cfg(feature = "metrics-emf")]
 pub(crate) use measured::Measured;
+pub(crate) use notes::Notes;
 pub use outcome::Outcome;
 pub(crate) use outcome::error_type;
 pub(crate) use shared::Shared;
 
 use crate::{
-    clock, context, durable,
+    clock, context,
     environment::Start,
     export::{Decision, Wanted},
     frozen,
-    ids::ProcessIds,
-    notice::{self, Data, Warning},
-    propagation::{Correlated, Remote},
-    settings::Settings,
-    xray::{Decided, Frame, Sampled, TraceHeader},
+    propagation::Correlated,
 };
 use http::HeaderValue;
 use opentelemetry::{
-    Context, KeyValue, TraceId,
+    Context,
     context::FutureExt as _,
-    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags},
+    trace::{SpanContext, TraceContextExt},
 };
-use opentelemetry_sdk::trace::{IdGenerator, SpanData};
 use std::{
     fmt,
     future::Future,
@@ -106,94 +108,6 @@ struct Inner {
     log: log::LogState,
     #[cfg(feature = "metrics-emf")]
     measured: Option<Box<Measured>>,
-}
-
-/// The facts of an invocation when it starts.
-pub(crate) struct Facts {
-    /// Boxed, so that an invocation fits into the allocator's cache.
-    pub(crate) context: Box<lambda_runtime::Context>,
-    pub(crate) received: Instant,
-    pub(crate) deadline: Option<Deadline>,
-    pub(crate) header: TraceHeader,
-    /// The caller that W3C's fields name.
-    pub(crate) remote: Option<Box<Remote>>,
-    pub(crate) start: Start,
-    /// False if no layer would send its spans.
-    pub(crate) traced: bool,
-    /// The caller's data that came with the event, unchanged.
-    pub(crate) client_context: Option<HeaderValue>,
-    pub(crate) identity: Option<HeaderValue>,
-    pub(crate) correlation_id: Option<Arc<str>>,
-}
-
-impl Facts {
-    fn continued(&self, settings: &Settings) -> Option<&SpanContext> {
-        self.remote.as_ref().filter(|_| settings.continues_invocations())?.parent.as_ref()
-    }
-}
-
-impl Default for Facts {
-    fn default() -> Self {
-        Self {
-            context: Box::default(),
-            received: clock::now(),
-            deadline: None,
-            header: TraceHeader::default(),
-            remote: None,
-            start: Start::Warm,
-            traced: true,
-            client_context: None,
-            identity: None,
-            correlation_id: None,
-        }
-    }
-}
-
-/// Facts that become known during an invocation, for its span.
-#[derive(Default)]
-pub(crate) struct Notes {
-    pub(crate) outcome: Option<Outcome>,
-    /// The redacted error that was logged and posted.
-    pub(crate) logged: Option<lambda_runtime::Diagnostic>,
-    /// The last error of [`Invocation::within`].
-    pub(crate) exceeded: Option<DeadlineExceeded>,
-    /// The handler's layer has seen it. Without an outcome it had no response.
-    pub(crate) handled: bool,
-    pub(crate) attributes: Vec<KeyValue>,
-    pub(crate) annotations: Vec<KeyValue>,
-    pub(crate) http_status: Option<u16>,
-    /// The response says that a durable execution has failed.
-    pub(crate) execution_failed: bool,
-    /// The event was not a valid request: the caller gets 400.
-    #[cfg(feature = "http")]
-    pub(crate) request_invalid: bool,
-    /// The body of a streamed response broke off, so the caller has only a part of it.
-    pub(crate) stream_broken: bool,
-    #[cfg(feature = "aws-sdk")]
-    pub(crate) sends: sends::Sends,
-    /// Errors that were logged outside of any span of `tracing`.
-    pub(crate) errors: u32,
-    /// Other events that were recorded outside of any.
-    pub(crate) events: u32,
-    /// The response is being posted, or a stream of it.
-    pub(crate) responding: bool,
-    /// The environment ended before the outcome was known, and the trace says so. No response may follow.
-    pub(crate) cut_off: bool,
-    /// The invocation's span contains all of this.
-    pub(crate) concluded: bool,
-}
-
-impl Notes {
-    /// The outcome in one word.
-    pub(crate) fn outcome_word(&self) -> Option<&'static str> {
-        match &self.outcome {
-            Some(outcome) => Some(outcome.as_str()),
-            // The response could not be made or sent.
-            None if self.handled => Some("no_response"),
-            // Without the handler's layer the outcome is unknown, and it is not guessed.
-            None => None,
-        }
-    }
 }
 
 /// An invocation that may have been dropped.
@@ -395,41 +309,6 @@ impl Invocation {
         &self.0.facts.context
     }
 
-    /// The OpenTelemetry context of this invocation, without a local span. Lambda's header is still sent on.
-    pub(crate) fn context_without_span(&self) -> Context {
-        let mut context = Context::new().with_value(self.clone());
-        if let Some(remote) = &self.0.facts.remote {
-            context = remote.with_baggage(context);
-        }
-        let Some(parent) = self.parent() else { return context };
-        let header = self.received_header();
-        let decision = if parent.is_sampled() { Sampled::Yes } else { Sampled::No };
-        if header.sampled() != decision || header.root() != Some(parent.trace_id()) {
-            context = context.with_value(Decided(header.clone()));
-        }
-        context.with_remote_span_context(parent.clone())
-    }
-
-    /// True if a destination gets this invocation's spans.
-    pub(crate) fn is_recorded(&self) -> bool {
-        self.0.wanted.anywhere()
-    }
-
-    /// The destinations of its spans.
-    pub(crate) fn wanted(&self) -> Wanted {
-        self.0.wanted
-    }
-
-    /// The caller that W3C's fields name, if its trace is continued.
-    pub(crate) fn continued(&self) -> Option<&SpanContext> {
-        self.0.facts.continued(&self.0.shared.settings)
-    }
-
-    /// The caller that W3C's fields name, if its trace is not continued.
-    pub(crate) fn linked(&self) -> Option<&SpanContext> {
-        self.0.facts.remote.as_ref()?.parent.as_ref().filter(|_| self.continued().is_none())
-    }
-
     /// True if metrics are enabled.
     #[cfg(feature = "metrics-emf")]
     pub(crate) fn is_measured(&self) -> bool {
@@ -494,94 +373,13 @@ impl Invocation {
         self.0.durable.store(true, Ordering::Relaxed);
     }
 
-    /// Notes the status of the durable execution that the response has, if it is one.
-    pub(crate) fn note_execution(&self, response: &str) {
-        if !self.0.durable.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Some(status) = durable::status(response) {
-            let mut notes = self.notes();
-            notes.execution_failed = status == "FAILED";
-            notes.annotations.push(KeyValue::new("annotation.durable_status", status));
-        }
-    }
-
     /// True outside of any invocation.
     pub(crate) fn is_detached(&self) -> bool {
         self.0.facts.context.request_id.is_empty()
     }
 
-    pub(crate) fn received_header(&self) -> &TraceHeader {
-        &self.0.facts.header
-    }
-
-    /// The remote parent of the invocation's span.
-    pub(crate) fn parent(&self) -> Option<&SpanContext> {
-        self.0.parent.as_ref()
-    }
-
-    pub(crate) fn parent_id(&self) -> Option<SpanId> {
-        self.0.facts.header.parent()
-    }
-
     pub(crate) fn timing(&self) -> Option<Deadline> {
         self.0.facts.deadline
-    }
-
-    /// The error for work of this invocation that was cut off. If the handler returns an error that wraps it, the outcome is
-    /// `deadline_exceeded`.
-    pub(crate) fn exceed(&self) -> DeadlineExceeded {
-        let exceeded = self.exceeded();
-        self.notes().exceeded = Some(exceeded.clone());
-        exceeded
-    }
-
-    pub(crate) fn exceeded(&self) -> DeadlineExceeded {
-        DeadlineExceeded::new(clock::now().saturating_duration_since(self.0.facts.received))
-    }
-
-    /// True for an error that is, or wraps, the [`DeadlineExceeded`] that this invocation returned. A user's error need not be
-    /// `'static`, so its `Debug` output is searched: it shows the parts of an error, through `anyhow`, boxes and enums alike.
-    pub(crate) fn is_deadline_exceeded(&self, error: &dyn fmt::Debug) -> bool {
-        let has_exceeded = self.notes().exceeded.is_some();
-        has_exceeded && DeadlineExceeded::is_in(&format!("{error:?}"))
-    }
-
-    /// The outcome of an invocation whose handler returned this error.
-    pub(crate) fn failure_of<E: Into<lambda_runtime::Diagnostic> + fmt::Debug>(&self, error: E) -> Outcome {
-        let is_deadline = self.is_deadline_exceeded(&error);
-        let outcome = Outcome::failed(error.into());
-        match outcome {
-            Outcome::Failed(diagnostic) if is_deadline => Outcome::exceeded_with(diagnostic.error_message),
-            outcome => outcome,
-        }
-    }
-
-    /// Logs the failure once, and returns the error to post.
-    pub(crate) fn log_failure(&self, outcome: &Outcome) -> lambda_runtime::Diagnostic {
-        let diagnostic = outcome.diagnostic().cloned().unwrap_or_else(|| lambda_runtime::Diagnostic {
-            error_type: "Lifecycle.Failed".to_owned(),
-            error_message: outcome.as_str().to_owned(),
-        });
-        let diagnostic = self.0.shared.settings.redacted(diagnostic);
-        let data = Data { error_type: Some(&diagnostic.error_type), ..Data::error(&diagnostic.error_message) };
-        // The line of the error would do the same, but the log's filter may leave it out.
-        self.release_lines();
-        notice::log(Warning::InvocationFailed, Data { outcome: Some(outcome.as_str()), ..data });
-        self.notes().logged = Some(diagnostic.clone());
-        diagnostic
-    }
-
-    /// The error of a message's handler, for Lambda.
-    pub(crate) fn diagnostic_of<E: Into<lambda_runtime::Error>>(&self, error: E) -> lambda_runtime::Diagnostic {
-        let error = error.into();
-        let error_type = self.error_type_of::<E>(&error).to_owned();
-        lambda_runtime::Diagnostic { error_type, error_message: error.to_string() }
-    }
-
-    /// The searchable type of an error that was an `E`.
-    pub(crate) fn error_type_of<E>(&self, error: &lambda_runtime::Error) -> &'static str {
-        if self.is_deadline_exceeded(error) { outcome::DEADLINE_EXCEEDED } else { error_type::<E>() }
     }
 
     pub(crate) fn is_overdue(&self) -> bool {
@@ -592,40 +390,6 @@ impl Invocation {
         self.0.token.get_or_init(CancellationToken::new)
     }
 
-    pub(crate) fn spans(&self) -> &SpanBuffer {
-        &self.0.spans
-    }
-
-    /// Stores a span that starts in this invocation. The first one is its own.
-    pub(crate) fn open_span(&self, span: SpanData) -> Slot {
-        let (open, first) = self.0.spans.open(span, |span| {
-            let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
-            Some(Own { id, trace, continued: self.continued().is_some(), frame: self.frame(trace) })
-        });
-        if first && !self.is_known_at_once() {
-            self.0.shared.register(self);
-        }
-        open
-    }
-
-    /// The position of its document: below Lambda's segment, in the X-Ray header's trace, regardless of its spans' `trace`.
-    pub(crate) fn frame(&self, trace: TraceId) -> Frame {
-        let trace = self.received_header().root().unwrap_or(trace);
-        Frame::under(trace, self.parent_id().unwrap_or(SpanId::INVALID)).invocation()
-    }
-
-    /// Ends the invocation. Its spans that have not been sent are sent with the next one's.
-    pub(crate) fn close_spans(&self) {
-        if self.continued().is_some()
-            && let Some(own) = self.0.spans.own()
-        {
-            self.0.shared.destinations.documents().remember(own.trace, own.id, own.frame);
-        }
-        for span in self.0.spans.close() {
-            self.0.shared.late.keep(span);
-        }
-    }
-
     pub(crate) fn deferred(&self) -> &Deferred<Stage> {
         &self.0.deferred
     }
@@ -634,59 +398,12 @@ impl Invocation {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The first outcome counts. Later ones are consequences of it, or of the environment's end.
-    pub(crate) fn set_outcome(&self, outcome: Outcome) {
-        let mut notes = self.notes();
-        if !notes.cut_off {
-            notes.outcome.get_or_insert(outcome);
-        }
-    }
-
-    /// Called before a response is posted; a stream has no outcome yet. Returns false if the trace already says that the end of
-    /// the environment cut this invocation off. It must not respond then.
-    pub(crate) fn begin_response(&self, outcome: Option<Outcome>) -> bool {
-        #[cfg(feature = "metrics-emf")]
-        self.mark_handled();
-        let mut notes = self.notes();
-        if notes.cut_off {
-            return false;
-        }
-        notes.responding = true;
-        notes.outcome = notes.outcome.take().or(outcome);
-        let is_fault = notes.execution_failed || notes.http_status.is_some_and(|status| status >= 500);
-        drop(notes);
-        if is_fault {
-            self.release_lines();
-        }
-        true
-    }
-
-    pub(crate) fn is_cut_off(&self) -> bool {
-        self.notes().cut_off
-    }
-
     pub(crate) fn downgrade(&self) -> WeakInvocation {
         WeakInvocation(Arc::downgrade(&self.0))
     }
 
-    /// Records that the response did not reach the caller. Returns false if the invocation had failed before, which remains its
-    /// outcome.
-    pub(crate) fn set_undelivered(&self, outcome: Outcome) -> bool {
-        let mut notes = self.notes();
-        let counts = notes.outcome.as_ref().is_none_or(|outcome| outcome.diagnostic().is_none());
-        if counts {
-            notes.outcome = Some(outcome);
-        }
-        counts
-    }
-
-    /// The reason why the invocation failed, if it is known by now.
-    pub(crate) fn failure(&self) -> Option<lambda_runtime::Diagnostic> {
-        self.notes().outcome.as_ref().and_then(Outcome::diagnostic).cloned()
-    }
-
     #[cfg(feature = "http")]
-    pub(crate) fn note(&self, attribute: KeyValue) {
+    pub(crate) fn note(&self, attribute: opentelemetry::KeyValue) {
         self.notes().attributes.push(attribute);
     }
 
@@ -698,28 +415,6 @@ impl Invocation {
     pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The remote parent of an invocation's span. With exporters, it has the decision of their sampler, for outgoing calls with a
-/// `traceparent`.
-///
-/// A Root without a Parent is not a valid context, and the SDK would start another trace. So a parent is made up, which no
-/// destination names.
-fn parent_of(header: &TraceHeader, continued: Option<SpanContext>, decision: &Decision) -> Option<SpanContext> {
-    let Decision { wanted, has_exporters, trace_state, .. } = decision;
-    if let Some(caller) = continued {
-        if !has_exporters {
-            return Some(caller);
-        }
-        let flags = wanted.flags(caller.trace_flags());
-        return Some(SpanContext::new(caller.trace_id(), caller.span_id(), flags, true, trace_state.clone()));
-    }
-    let came = header.span_context();
-    if !has_exporters && (came.is_some() || !wanted.anywhere()) {
-        return came;
-    }
-    let parent = header.parent().unwrap_or_else(|| ProcessIds.new_span_id());
-    Some(SpanContext::new(header.root()?, parent, wanted.flags(TraceFlags::default()), true, trace_state.clone()))
 }
 
 impl fmt::Debug for Invocation {
