@@ -1,5 +1,10 @@
 //! X-Ray documents, or OTLP in place of them: from finished spans to a transport.
 
+mod frames;
+mod transport;
+
+pub(crate) use frames::Sending;
+
 #[cfg(feature = "otlp-udp")]
 use super::otlp::{self, OtlpBatch};
 use super::{
@@ -10,28 +15,26 @@ use super::{
 #[cfg(feature = "xray-api")]
 use crate::xray_api::XRayApi;
 use crate::{
-    Environment, Export,
-    clock::timers_run,
-    environment,
+    Environment, Export, environment,
     notice::{self, Data, Warning},
     settings::Settings,
-    xray::{Budget, DaemonAddress, DocumentOptions, Frame, Redactor, StdoutEmitter, UdpEmitter, UdpLoss},
+    xray::{Budget, DaemonAddress, DocumentOptions, Frame, Redactor},
 };
+use frames::Continued;
 use opentelemetry::{
     TraceId,
     trace::{SpanId, SpanKind},
 };
 use opentelemetry_sdk::trace::SpanData;
 use std::{
-    collections::VecDeque,
     net::SocketAddr,
     sync::{
-        Mutex as SyncMutex, MutexGuard, Once, OnceLock, PoisonError,
+        Mutex as SyncMutex, Once, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
-use tokio::sync::Mutex;
+use transport::{Transport, lock, pause, report};
 
 /// The most bytes of documents of concurrent invocations that wait for the pace. Beyond it only an invocation's own document
 /// waits, and beyond twice as many none does. Otherwise, documents that are created faster than they can be sent would wait
@@ -43,30 +46,6 @@ const SMALL: usize = 400;
 
 /// Encoders that are kept for the next invocation.
 const KEPT: usize = 4;
-
-/// Continued invocations whose spans may still end when they are over.
-const REMEMBERED: usize = 256;
-
-/// The main span of a group that is sent together, and the trace that the others belong to. The main span's document has the
-/// number of spans that were left out.
-#[derive(Clone, Debug)]
-pub(crate) struct Sending {
-    /// The trace of the invocation's spans. X-Ray shows them in the frame's trace, which differs if a W3C parent is continued.
-    pub(crate) here: Option<TraceId>,
-    /// The invocation continues a W3C trace, so its parent is known without X-Ray's header.
-    pub(crate) continued: bool,
-    /// [`SpanId::INVALID`] if the main span is not in this group.
-    pub(crate) main: SpanId,
-    /// The position of the invocation's own document.
-    pub(crate) frame: Frame,
-}
-
-impl Sending {
-    /// The invocation's own span, if its parent was made up.
-    pub(super) fn rootless(&self) -> Option<SpanId> {
-        (self.frame.parent_id() == SpanId::INVALID && !self.continued).then_some(self.main)
-    }
-}
 
 /// The documents of one lifecycle, and their destination.
 #[derive(Debug, Default)]
@@ -88,8 +67,7 @@ pub(crate) struct Documents {
     encoders: SyncMutex<Vec<Box<Encoder>>>,
     trace_budget: usize,
     budget: SyncMutex<Budget>,
-    /// Invocations that continued a W3C trace, the newest last: the trace of their spans, their own span, and the position of its document.
-    continued: SyncMutex<VecDeque<(TraceId, SpanId, Frame)>>,
+    continued: SyncMutex<Continued>,
     /// The bytes that wait for the pace.
     queued: AtomicUsize,
 }
@@ -111,23 +89,6 @@ impl Options {
         }
         options
     }
-}
-
-#[derive(Debug)]
-enum Transport {
-    Udp(Box<Udp>),
-    Stdout,
-    /// The documents that wait for a call of the API.
-    #[cfg(feature = "xray-api")]
-    Api(SyncMutex<Vec<String>>),
-}
-
-#[derive(Debug)]
-struct Udp {
-    /// For documents that are sent at once.
-    immediate: SyncMutex<UdpEmitter>,
-    /// For documents that are sent at a rate that the daemon's buffer can take.
-    paced: Mutex<UdpEmitter>,
 }
 
 impl Documents {
@@ -173,11 +134,7 @@ impl Documents {
     /// Remembers where X-Ray shows an invocation that continued a W3C trace: some of its spans may end later, and are sent with the spans of
     /// another invocation.
     pub(crate) fn remember(&self, trace: TraceId, own: SpanId, frame: Frame) {
-        let mut continued = lock(&self.continued);
-        if continued.len() >= REMEMBERED {
-            continued.pop_front();
-        }
-        continued.push_back((trace, own, frame));
+        lock(&self.continued).remember(trace, own, frame);
     }
 
     fn frame_of(&self, span: &SpanData, sending: &Sending) -> Frame {
@@ -192,23 +149,7 @@ impl Documents {
         if sending.here == Some(span.span_context.trace_id()) {
             Frame::under(sending.frame.trace_id(), span.parent_span_id)
         } else {
-            self.frame_elsewhere(span)
-        }
-    }
-
-    /// A message's work in its producer's trace does not belong to this function's segment. The work of an earlier invocation does.
-    fn frame_elsewhere(&self, span: &SpanData) -> Frame {
-        let (trace, id) = (span.span_context.trace_id(), span.span_context.span_id());
-        let continued = lock(&self.continued);
-        match continued
-            .iter()
-            .rev()
-            .find(|(continued, own, _)| *continued == trace && (*own == id || !span.parent_span_is_remote))
-        {
-            Some((_, own, frame)) if *own == id => frame.clone(),
-            Some((.., frame)) => Frame::under(frame.trace_id(), span.parent_span_id),
-            None if span.parent_span_is_remote => Frame::of(span).segment(),
-            None => Frame::of(span),
+            lock(&self.continued).frame(span)
         }
     }
 
@@ -274,7 +215,7 @@ impl Documents {
 
     fn connect(&self) -> Option<Transport> {
         if self.is_udp() {
-            return Self::connect_udp();
+            return Transport::udp();
         }
         match self.export {
             Export::None => None,
@@ -287,28 +228,6 @@ impl Documents {
                 None
             }
             _ => None,
-        }
-    }
-
-    fn connect_udp() -> Option<Transport> {
-        let address = match Environment::current().xray_daemon_address.as_deref() {
-            Some(written) => DaemonAddress::parse(written)
-                .inspect_err(|error| {
-                    let data = Data { value: Some(written), ..Data::error(error) };
-                    notice::log(Warning::DaemonAddressInvalid, Data { name: Some("AWS_XRAY_DAEMON_ADDRESS"), ..data });
-                })
-                .ok()?,
-            // Like AWS's X-Ray SDKs.
-            None => DaemonAddress::default(),
-        };
-        match UdpEmitter::new(&address).and_then(|emitter| Ok((emitter.try_clone()?, emitter))) {
-            Ok((immediate, paced)) => {
-                Some(Transport::Udp(Box::new(Udp { immediate: SyncMutex::new(immediate), paced: Mutex::new(paced) })))
-            }
-            Err(error) => {
-                notice::log(Warning::DaemonSocketUnavailable, Data::error(&error));
-                None
-            }
         }
     }
 
@@ -373,7 +292,7 @@ impl Documents {
     /// Writes the documents of all spans, regardless of the budget.
     fn encode_all(&self, encoder: &mut Encoder, spans: &[SpanData], sending: Option<&Sending>) {
         for span in spans.iter().filter(|span| is_for_xray(span)) {
-            let frame = sending.map_or_else(|| self.frame_elsewhere(span), |sending| self.frame_of(span, sending));
+            let frame = sending.map_or_else(|| lock(&self.continued).frame(span), |sending| self.frame_of(span, sending));
             encoder.push(span, &frame);
         }
         self.print(encoder);
@@ -544,55 +463,6 @@ impl Documents {
     pub(super) async fn call_api(&self, _: Option<Instant>) {}
 }
 
-impl Udp {
-    /// Sends at the pace until `until`, and then the rest at once. Without a time it does not wait for other senders.
-    async fn send_until(&self, encoder: &mut Encoder, until: Option<Instant>) {
-        let datagrams: Vec<&[u8]> = encoder.packed().collect();
-        // The document that waits for the pace has not been sent.
-        let left = AtomicUsize::new(0);
-        let paced = async {
-            let mut emitter = match until {
-                Some(_) => self.paced.lock().await,
-                None => match self.paced.try_lock() {
-                    Ok(emitter) => emitter,
-                    Err(_) => return,
-                },
-            };
-            let next = datagrams.iter().enumerate().map(|(index, datagram)| {
-                left.store(index, Ordering::Relaxed);
-                *datagram
-            });
-            emitter.send_all(next, pause).await;
-            left.store(datagrams.len(), Ordering::Relaxed);
-        };
-        match until {
-            Some(until) => _ = tokio::time::timeout_at(until.into(), paced).await,
-            None => paced.await,
-        }
-        let mut emitter = lock(&self.immediate);
-        datagrams[left.into_inner()..].iter().for_each(|datagram| _ = emitter.send(datagram));
-    }
-}
-
-impl Transport {
-    /// Sends without waiting.
-    fn send_now(&self, encoder: &mut Encoder) {
-        match self {
-            // A refusal by the kernel is logged when the finished document is sent.
-            Self::Udp(udp) => {
-                let mut emitter = lock(&udp.immediate);
-                encoder.packed().for_each(|datagram| _ = emitter.send(datagram));
-            }
-            Self::Stdout => encoder.documents().datagrams().for_each(|datagram| _ = StdoutEmitter.send(datagram)),
-            #[cfg(feature = "xray-api")]
-            Self::Api(waiting) => {
-                let documents = encoder.documents().documents().map(|document| String::from_utf8_lossy(document).into_owned());
-                lock(waiting).extend(documents);
-            }
-        }
-    }
-}
-
 /// The bytes of one invocation that wait for the pace.
 struct Waiting<'d> {
     queued: &'d AtomicUsize,
@@ -617,33 +487,6 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.queued.fetch_sub(self.bytes, Ordering::Relaxed);
     }
-}
-
-async fn pause(time: Duration) {
-    if timers_run() {
-        tokio::time::sleep(time).await;
-    } else {
-        tokio::task::yield_now().await;
-    }
-}
-
-fn lock<T>(mutex: &SyncMutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Logs that documents are lost. Outside of Lambda there is usually no daemon at the default address.
-#[cold]
-#[inline(never)]
-fn report(loss: UdpLoss) {
-    let warning = match loss {
-        UdpLoss::NoDaemon if Environment::current().xray_daemon_address.is_none() => {
-            return tracing::debug!("no X-Ray daemon is listening at the default address");
-        }
-        UdpLoss::NoDaemon => Warning::DaemonMissing,
-        UdpLoss::Failed => Warning::DaemonSocketFailed,
-        UdpLoss::TooLarge => Warning::DocumentTooLong,
-    };
-    notice::log(warning, Data::default());
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
-use super::*;
-use crate::export::fixtures::{TRACE, span, within};
+use super::{transport::Udp, *};
+use crate::{
+    export::fixtures::{TRACE, span, within},
+    xray::UdpEmitter,
+};
 use futures_util::FutureExt as _;
-use std::{cell::RefCell, collections::BTreeSet, net::UdpSocket, pin::pin};
+use std::{cell::RefCell, collections::BTreeSet, net::UdpSocket, pin::pin, time::Duration};
+use tokio::sync::Mutex;
 
 /// Documents that are sent to a socket without a reader.
 pub(in crate::export) fn documents() -> (Documents, UdpSocket) {
