@@ -56,7 +56,7 @@ macro_rules! row {
 
 /// All assertions, in the order of the report.
 #[rustfmt::skip]
-pub(crate) const ASSERTIONS: [Assertion; 41] = [
+pub(crate) const ASSERTIONS: [Assertion; 42] = [
     traced("response", "The caller gets the handler's response.", INVOKE, Fault::Function, |observed| checks::caller(observed, "response")),
     traced("error", "The caller gets the handler's error.", INVOKE, Fault::Function, |observed| checks::caller(observed, "error")),
     traced("panic", "A panic reaches the caller as Lifecycle.Panic, and the process serves the next invocation.", INVOKE, Fault::Function, checks::panic),
@@ -94,6 +94,8 @@ pub(crate) const ASSERTIONS: [Assertion; 41] = [
     traced("sent", "X-Ray shows every document that a function logged as sent.", "CloudWatch Logs, X-Ray", Fault::Relay, checks::sent),
     traced("log", "A log line carries the request id and the trace id of its invocation.", LOGS, Fault::Function, checks::log),
     traced("metrics", "The metrics of an invocation name its outcome once, as the trace does.", "CloudWatch Logs, X-Ray", Fault::Function, checks::metrics),
+    traced("metrics-found", "CloudWatch has each value that the functions wrote as metrics, once.", "CloudWatch Logs, CloudWatch",
+        Fault::Variable("LAMBDA_LIFECYCLE_METRICS_NAMESPACE", "Elsewhere"), checks::metrics_found),
     Assertion {
         id: "not-sampled", claim: "Without sampling, callers get the same responses and errors.", source: INVOKE, part: Part::NotSampled,
         fault: Fault::Function, check: |observed| checks::environment(observed, Part::NotSampled),

@@ -103,9 +103,14 @@ impl Stack {
             worker: required("OrderWorker")?,
             orders_url: outputs.get("OrdersUrl").cloned().ok_or("the stack has no output OrdersUrl")?,
             fifo: named("FifoWorker").zip(outputs.get("MovementsUrl").cloned()),
+            namespace: outputs
+                .get("OutcomesMetricsNamespace")
+                .cloned()
+                .ok_or("the stack has no output OutcomesMetricsNamespace")?,
             transaction_search,
             pause,
             settle: None,
+            cloudwatch: aws_sdk_cloudwatch::Client::new(config),
             lambda: aws_sdk_lambda::Client::new(config),
             logs: aws_sdk_cloudwatchlogs::Client::new(config),
             sqs: aws_sdk_sqs::Client::new(config),

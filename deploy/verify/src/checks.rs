@@ -280,6 +280,18 @@ pub(crate) fn metrics(observed: &Observed) -> Verdict {
     ACTS.iter().try_for_each(check).into()
 }
 
+pub(crate) fn metrics_found(observed: &Observed) -> Verdict {
+    let check = || {
+        let counted = observed.counted.as_ref().ok_or("CloudWatch was not asked")?;
+        ensure(!counted.written.is_empty(), || "no function wrote metrics: is their namespace set?".to_owned())?;
+        counted.written.iter().try_for_each(|(metric, written)| {
+            let found = counted.found.get(metric).copied().unwrap_or_default();
+            ensure(found == *written, || format!("{written} values of {metric} were written, and CloudWatch has {found}"))
+        })
+    };
+    check().into()
+}
+
 /// What callers get in an environment; on Managed Instances, what the trace shows too.
 pub(crate) fn environment(observed: &Observed, part: Part) -> Verdict {
     let Some(acts) = observed.environments.get(&part) else { return Verdict::Skipped("the stack has no such function") };

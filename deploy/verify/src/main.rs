@@ -5,6 +5,7 @@ mod assertions;
 mod aws;
 mod checks;
 mod hops;
+mod metrics;
 mod observed;
 mod parts;
 mod questions;
@@ -198,6 +199,7 @@ async fn observe(target: &Target, parts: &[Part], mut observed: Observed, progre
 
 async fn serve(file: &Path) -> Result<bool, Failure> {
     let sandbox = Sandbox::start(&Programs::build()?, None, false).await?;
+    sandbox.delay_metrics();
     fs::write(file, sandbox.outputs().to_string())?;
     for (key, value) in sandbox.variables() {
         println!("export {key}={value}");

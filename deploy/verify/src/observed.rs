@@ -2,6 +2,7 @@
 
 use crate::{
     acts::Shown,
+    metrics::Counted,
     parts::Part,
     target::{Failure, Invoked, Named, Node, Target},
 };
@@ -68,6 +69,8 @@ pub(crate) struct Question {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observed {
     pub(crate) environments: BTreeMap<Part, Acts>,
+    /// The metrics of the traced functions.
+    pub(crate) counted: Option<Counted>,
     pub(crate) orders: Option<Orders>,
     pub(crate) movements: Option<Movements>,
     pub(crate) questions: Vec<Question>,

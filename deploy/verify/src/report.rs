@@ -4,6 +4,7 @@ use crate::{
     acts::{ACTS, NOT_WALKED},
     assertions::ASSERTIONS,
     checks::{Verdict, reported},
+    metrics::{Metric, written},
     observed::{Observed, Question, Seen},
     parts::Part,
 };
@@ -19,6 +20,9 @@ const TRACE: f64 = 5.0 / 1e6;
 const LOG_GIGABYTE: f64 = 0.50;
 /// Metrics are charged by the hour in which they have values.
 const METRIC_HOUR: f64 = 0.30 / 720.0;
+
+/// Of `GetMetricData`.
+const METRIC_ASKED: f64 = 0.01 / 1e3;
 
 /// Invocations of the hops and the questions, with as many retries as there can be.
 const FURTHER_INVOCATIONS: f64 = 24.0;
@@ -174,23 +178,13 @@ fn cost(observed: &Observed) -> f64 {
     let logged: usize =
         seen().flat_map(|seen| seen.lines.iter().chain(&seen.sent)).map(|line: &Value| line.to_string().len()).sum();
     let invocations = seen().count() as f64 + FURTHER_INVOCATIONS;
-    let metrics: BTreeSet<String> = seen().flat_map(Seen::metrics).flat_map(names_of_metrics).collect();
+    let metrics: BTreeSet<Metric> = seen().flat_map(Seen::metrics).flat_map(written).map(|written| written.metric).collect();
+    let asked = observed.counted.as_ref().map_or(0, |counted| counted.asked);
     invocations * (REQUEST + TRACE)
         + computed * GIGABYTE_SECOND
         + logged as f64 / 1e9 * LOG_GIGABYTE
         + (metrics.len() as f64 + FURTHER_METRICS) * METRIC_HOUR
-}
-
-/// The metrics of a line, each with its dimensions, which is what is charged.
-fn names_of_metrics(line: &Value) -> Vec<String> {
-    let lists = line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten();
-    let names = lists.flat_map(|list| {
-        let dimensions = list["Dimensions"][0].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let dimensions: Vec<String> = dimensions.map(|key| format!("{key}={}", line[key])).collect();
-        let metrics = list["Metrics"].as_array().into_iter().flatten();
-        metrics.map(|metric| format!("{} of {dimensions:?}", metric["Name"])).collect::<Vec<_>>()
-    });
-    names.collect()
+        + asked as f64 * METRIC_ASKED
 }
 
 #[cfg(test)]
@@ -201,15 +195,15 @@ mod tests {
     fn a_metric_is_counted_once_for_each_value_of_its_dimensions() {
         let line = |outcome: &str| {
             serde_json::json!({
-                "_aws": { "CloudWatchMetrics": [
-                    { "Dimensions": [["service"]], "Metrics": [{ "Name": "ColdStart" }, { "Name": "Faults" }] },
-                    { "Dimensions": [["service", "outcome"]], "Metrics": [{ "Name": "Invocations" }] },
+                "_aws": { "Timestamp": 1, "CloudWatchMetrics": [
+                    { "Namespace": "Shop", "Dimensions": [["service"]], "Metrics": [{ "Name": "ColdStart" }, { "Name": "Faults" }] },
+                    { "Namespace": "Shop", "Dimensions": [["service", "outcome"]], "Metrics": [{ "Name": "Invocations" }] },
                 ] },
                 "service": "orders", "outcome": outcome,
             })
         };
         let lines = [line("responded"), line("failed"), line("responded")];
-        let names: BTreeSet<String> = lines.iter().flat_map(names_of_metrics).collect();
+        let names: BTreeSet<Metric> = lines.iter().flat_map(written).map(|written| written.metric).collect();
         assert_eq!(names.len(), 4, "{names:?}");
     }
 

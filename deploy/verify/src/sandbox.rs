@@ -1,5 +1,6 @@
 //! The stack of `deploy/template.yaml` in the sandbox: real processes, real SDK clients, and a fault where one is asked for.
 
+mod cloudwatch;
 mod sts;
 
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
 };
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_lambda::config::{Credentials, SharedCredentialsProvider};
+use cloudwatch::CloudWatch;
 use lambda_lifecycle_sandbox::{
     Event, Failure as Failed, FunctionResponse, Invoke,
     cloudwatch_logs::CloudWatchLogs,
@@ -45,6 +47,7 @@ const LATER: &str = "59000";
 /// Of the function that blocks until Lambda ends it.
 const SOON: Duration = Duration::from_secs(1);
 const REGION: &str = "eu-west-1";
+const NAMESPACE: &str = "Orders";
 
 /// The functions of the stack, built.
 #[derive(Clone, Debug)]
@@ -95,7 +98,7 @@ impl Programs {
 pub(crate) struct Sandbox {
     pub(crate) target: Target,
     sqs_endpoint: String,
-    apis: (LambdaApi, CloudWatchLogs, Api, Sts),
+    apis: (LambdaApi, CloudWatchLogs, CloudWatch, Api, Sts),
     /// Ends when this is dropped.
     _ending: JoinSet<()>,
 }
@@ -121,8 +124,9 @@ fn config(endpoint: &str) -> SdkConfig {
 impl Sandbox {
     /// What this program reads as the stack's outputs on AWS, in the format of `sam list stack-outputs`.
     pub(crate) fn outputs(&self) -> Value {
-        let Target { environments, otlp, api, worker, orders_url, fifo, .. } = &self.target;
-        let mut outputs = vec![("OrdersUrl".to_owned(), orders_url.clone())];
+        let Target { environments, otlp, api, worker, orders_url, fifo, namespace, .. } = &self.target;
+        let mut outputs =
+            vec![("OrdersUrl".to_owned(), orders_url.clone()), ("OutcomesMetricsNamespace".to_owned(), namespace.clone())];
         let mut add = |key: &str, named: &Named| {
             outputs.push((format!("{key}Name"), named.function.clone()));
             outputs.push((format!("{key}LogGroup"), named.log_group.clone()));
@@ -143,12 +147,18 @@ impl Sandbox {
         outputs.into_iter().map(|(key, value)| json!({ "OutputKey": key, "OutputValue": value })).collect()
     }
 
+    /// Lets metrics arrive late, as on AWS.
+    pub(crate) fn delay_metrics(&self) {
+        self.apis.2.delay(2);
+    }
+
     /// The variables that lead the AWS SDKs to this sandbox.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
-        let (lambda, logs, xray, sts) = &self.apis;
+        let (lambda, logs, metrics, xray, sts) = &self.apis;
         vec![
             ("AWS_ENDPOINT_URL_LAMBDA", lambda.endpoint()),
             ("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", logs.endpoint()),
+            ("AWS_ENDPOINT_URL_CLOUDWATCH", metrics.endpoint()),
             ("AWS_ENDPOINT_URL_XRAY", xray.endpoint()),
             ("AWS_ENDPOINT_URL_SQS", self.sqs_endpoint.clone()),
             ("AWS_ENDPOINT_URL_STS", sts.endpoint()),
@@ -230,6 +240,7 @@ impl Sandbox {
         let pass_through = of_class(Part::PassThrough, Class::Plain);
         let lambda_api = LambdaApi::start(functions.clone()).await?;
         let logs_api = CloudWatchLogs::start(functions.clone()).await?;
+        let metrics_api = CloudWatch::start(functions.clone()).await?;
         let xray_api = Api::start(daemon.store()).await?;
         if transaction_search {
             xray_api.keep_in_transaction_search();
@@ -248,8 +259,10 @@ impl Sandbox {
             worker: worker_named,
             orders_url: orders.url.clone(),
             fifo: Some((fifo_named, movements.url.clone())),
+            namespace: NAMESPACE.to_owned(),
             transaction_search,
             pause: Duration::ZERO,
+            cloudwatch: aws_sdk_cloudwatch::Client::new(&config(&metrics_api.endpoint())),
             lambda: aws_sdk_lambda::Client::new(&config(&lambda_api.endpoint())),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config(&logs_api.endpoint())),
             sqs: aws_sdk_sqs::Client::new(&config(&sqs_endpoint)),
@@ -259,7 +272,7 @@ impl Sandbox {
                 Box::pin(async move { settle(&functions, &parts.3, relay.as_deref(), &parts.0).await })
             })),
         };
-        Ok(Self { target, sqs_endpoint, apis: (lambda_api, logs_api, xray_api, sts_api), _ending: ending })
+        Ok(Self { target, sqs_endpoint, apis: (lambda_api, logs_api, metrics_api, xray_api, sts_api), _ending: ending })
     }
 }
 
@@ -283,7 +296,7 @@ impl Plan<'_> {
             .timeout(TIMEOUT)
             .kill_delay(TIMEOUT)
             .env("LAMBDA_LIFECYCLE_TRACE_PRINT", "on")
-            .env("LAMBDA_LIFECYCLE_METRICS_NAMESPACE", "Orders")
+            .env("LAMBDA_LIFECYCLE_METRICS_NAMESPACE", NAMESPACE)
     }
 
     /// A function of an environment; `None` where this machine cannot do what its acts need.

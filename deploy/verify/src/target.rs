@@ -52,12 +52,15 @@ pub(crate) struct Target {
     pub(crate) orders_url: String,
     /// The worker of the FIFO queue, and the queue's URL.
     pub(crate) fifo: Option<(Named, String)>,
+    /// The namespace of the metrics in CloudWatch.
+    pub(crate) namespace: String,
     /// Traces are kept in CloudWatch Logs, and must be retrieved.
     pub(crate) transaction_search: bool,
     /// The pause before AWS is asked again.
     pub(crate) pause: Duration,
     /// `None` on AWS, where the only way is to ask again.
     pub(crate) settle: Option<Settle>,
+    pub(crate) cloudwatch: aws_sdk_cloudwatch::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
     pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
@@ -141,7 +144,7 @@ impl Target {
 
     /// Asks until the result is as wanted, or has had its time. The last result is returned in both cases, because what it lacks is what
     /// the report says.
-    async fn ask<T, F: Future<Output = Result<T, Failure>>>(
+    pub(crate) async fn ask<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         ask: impl Fn() -> F,
         is_whole: impl Fn(&T) -> bool,
@@ -269,16 +272,26 @@ impl Target {
 
     /// The lines of a log with `term`, of which one need not be JSON.
     pub(crate) async fn count_lines(&self, of: &Named, term: &str) -> Result<usize, Failure> {
-        Ok(self.messages(of, term).await?.len())
+        Ok(self.messages(of, term, None).await?.len())
+    }
+
+    /// The lines with `term` that are JSON and not older than `from`, in seconds since 1970.
+    pub(crate) async fn lines_since(&self, of: &Named, term: &str, from: i64) -> Result<Vec<Value>, Failure> {
+        self.json(of, term, Some(from)).await
     }
 
     async fn found_lines(&self, of: &Named, term: &str) -> Result<Vec<Value>, Failure> {
-        let messages = self.messages(of, term).await?;
+        self.json(of, term, None).await
+    }
+
+    async fn json(&self, of: &Named, term: &str, from: Option<i64>) -> Result<Vec<Value>, Failure> {
+        let messages = self.messages(of, term, from).await?;
         Ok(messages.iter().filter_map(|message| serde_json::from_str(message).ok()).collect())
     }
 
-    async fn messages(&self, of: &Named, term: &str) -> Result<Vec<String>, Failure> {
+    async fn messages(&self, of: &Named, term: &str, from: Option<i64>) -> Result<Vec<String>, Failure> {
         let filter = self.logs.filter_log_events().log_group_name(&of.log_group).filter_pattern(format!("\"{term}\""));
+        let filter = filter.set_start_time(from.map(|seconds| seconds * 1000));
         let mut pages = filter.into_paginator().send();
         let mut messages = Vec::new();
         while let Some(page) = pages.next().await {

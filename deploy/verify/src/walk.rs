@@ -2,7 +2,7 @@
 
 use crate::{
     acts::{ACTS, Act},
-    hops,
+    hops, metrics,
     observed::{Acts, Observed, Progress, see},
     parts::Part,
     questions,
@@ -18,6 +18,7 @@ pub(crate) async fn walk(
     observed: &mut Observed,
     progress: Progress<'_>,
 ) -> Result<(), Failure> {
+    let from = metrics::minute();
     for &part in parts {
         match part {
             Part::Orders => observed.orders = Some(hops::orders(target, progress).await?),
@@ -29,6 +30,15 @@ pub(crate) async fn walk(
                 }
             }
         }
+    }
+    // Last, because metrics arrive minutes after the lines that have them.
+    let traced =
+        target.environments.iter().find(|environment| environment.part == Part::Traced && parts.contains(&environment.part));
+    if let Some(environment) = traced {
+        progress("reading metrics");
+        // On AWS the functions of an environment share one log.
+        let logs: BTreeMap<&str, &Named> = environment.functions.values().map(|named| (&*named.log_group, named)).collect();
+        observed.counted = Some(metrics::count(target, &logs.into_values().collect::<Vec<_>>(), from).await?);
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ async fn aws(name: &str) -> Aws {
         let (key, value) = line.strip_prefix("export ").and_then(|line| line.split_once('=')).unwrap();
         variables.push((key.to_owned(), value.to_owned()));
     }
-    assert_eq!(variables.len(), 8, "{variables:?}");
+    assert_eq!(variables.len(), 9, "{variables:?}");
     let sam = folder.join("sam");
     let script = "#!/bin/sh\ncd FOLDER\necho \"begin $1\" >> calls\n[ $1 != list ] || cat outputs.json\n\
         while [ $1 = deploy ] && [ -e hold ]; do sleep 0.05; done\necho \"end $1\" >> calls\n";
