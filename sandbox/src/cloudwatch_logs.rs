@@ -12,7 +12,10 @@
 //! # }
 //! ```
 
-use crate::function::{Function, LogLine};
+use crate::{
+    function::{Function, LogLine},
+    listener::Listener,
+};
 use axum::{
     Router,
     extract::State,
@@ -24,11 +27,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::{net::TcpListener, task::AbortHandle};
 
 /// Most events of one response, as in the service.
 const PAGE: usize = 10_000;
@@ -38,10 +39,7 @@ const PAGE: usize = 10_000;
 /// The log group of the function `orders` is `/aws/lambda/orders`. Filter patterns can be absent or one quoted term, as in `"order placed"`.
 /// A client of `aws-sdk-cloudwatchlogs` talks to it with [`endpoint`](Self::endpoint) as its `endpoint_url` and any credentials.
 #[derive(Debug)]
-pub struct CloudWatchLogs {
-    address: SocketAddr,
-    task: AbortHandle,
-}
+pub struct CloudWatchLogs(Listener);
 
 impl CloudWatchLogs {
     /// Listens on a free port.
@@ -50,23 +48,14 @@ impl CloudWatchLogs {
     ///
     /// When no port of the loopback interface can be listened on.
     pub async fn start(functions: impl IntoIterator<Item = Function>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let functions: Arc<Vec<Function>> = Arc::new(functions.into_iter().collect());
         let router = Router::new().route("/", post(serve)).with_state(functions);
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { address, task: serving.abort_handle() })
+        Ok(Self(Listener::start(router).await?))
     }
 
     /// As in `http://127.0.0.1:41234`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
-    }
-}
-
-impl Drop for CloudWatchLogs {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.0.endpoint()
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     Event, Invoke,
     ids::new_request_id,
     invoke_until_accepted,
+    listener::Listener,
     sns::iso_8601,
     sqs::{ACCOUNT, Queue, REGION},
 };
@@ -15,11 +16,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::{
     fmt, io,
-    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
-use tokio::{net::TcpListener, task::AbortHandle};
 
 type Targets = Arc<Mutex<Vec<Target>>>;
 
@@ -31,25 +30,21 @@ enum Target {
 
 /// An EventBridge endpoint on the loopback address, without TLS; signatures are not checked. It stops when dropped.
 pub struct EventBridge {
-    address: SocketAddr,
+    listener: Listener,
     targets: Targets,
-    task: AbortHandle,
 }
 
 impl EventBridge {
     /// Starts an endpoint without targets on a free port.
     pub async fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let targets = Targets::default();
         let router = Router::new().fallback(dispatch).with_state(Arc::clone(&targets));
-        let task = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
-        Ok(Self { address, targets, task })
+        Ok(Self { listener: Listener::start(router).await?, targets })
     }
 
     /// As in `http://127.0.0.1:41234`: the `endpoint_url` of a client, and `AWS_ENDPOINT_URL_EVENTBRIDGE` of a function.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.listener.endpoint()
     }
 
     /// Delivers all events to a queue from now on.
@@ -67,15 +62,9 @@ impl EventBridge {
     }
 }
 
-impl Drop for EventBridge {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl fmt::Debug for EventBridge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventBridge").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("EventBridge").field("address", &self.listener.address).finish_non_exhaustive()
     }
 }
 

@@ -12,6 +12,7 @@ pub mod function;
 mod history;
 mod ids;
 pub mod kafka;
+mod listener;
 pub mod render;
 pub mod sns;
 pub mod sqs;

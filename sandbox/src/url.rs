@@ -25,7 +25,6 @@
 mod gateway;
 mod invoke_api;
 mod lambda_api;
-mod listener;
 mod request;
 mod response;
 mod stream;
@@ -37,8 +36,7 @@ pub use self::{
     websocket::{WebSocketApi, WebSocketApiBuilder},
 };
 
-use self::listener::Listener;
-use crate::Invoke;
+use crate::{Invoke, listener::Listener};
 use axum::{
     Router,
     body::Body,

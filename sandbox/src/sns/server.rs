@@ -1,17 +1,18 @@
 //! The HTTP endpoint.
 
 use super::{publish::Call, topic::Topic};
-use crate::sqs::{ACCOUNT, REGION};
+use crate::{
+    listener::Listener,
+    sqs::{ACCOUNT, REGION},
+};
 use axum::{Router, extract::State, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::{
     collections::HashMap,
     io,
-    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::{net::TcpListener, task::AbortHandle};
 
 type Topics = Arc<Mutex<HashMap<String, Topic>>>;
 
@@ -29,25 +30,21 @@ type Topics = Arc<Mutex<HashMap<String, Topic>>>;
 /// ```
 #[derive(Debug)]
 pub struct Sns {
-    address: SocketAddr,
+    listener: Listener,
     topics: Topics,
-    task: AbortHandle,
 }
 
 impl Sns {
     /// Starts an endpoint without topics on a free port.
     pub async fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let topics = Topics::default();
         let router = Router::new().fallback(dispatch).with_state(Arc::clone(&topics));
-        let task = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
-        Ok(Self { address, topics, task })
+        Ok(Self { listener: Listener::start(router).await?, topics })
     }
 
     /// As in `http://127.0.0.1:41234`: the `endpoint_url` of a client, and `AWS_ENDPOINT_URL_SNS` of a function.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.listener.endpoint()
     }
 
     /// The topic of this name, made at the first call.
@@ -55,12 +52,6 @@ impl Sns {
         let arn = format!("arn:aws:sns:{REGION}:{ACCOUNT}:{name}");
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         topics.entry(arn.clone()).or_insert_with(|| Topic::new(arn)).clone()
-    }
-}
-
-impl Drop for Sns {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

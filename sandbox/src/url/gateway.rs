@@ -1,7 +1,6 @@
 //! The other services that put HTTP in front of a function, each with its events and its reading of results.
 
 use super::{
-    listener::Listener,
     request::{common_log_time, encode, read, trace_header},
     response::{self, Headers},
 };
@@ -9,6 +8,7 @@ use crate::{
     Event, Invoke,
     function::settings::{ACCOUNT, REGION},
     ids::new_request_id,
+    listener::Listener,
 };
 use axum::{
     Router,

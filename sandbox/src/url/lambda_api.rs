@@ -1,7 +1,7 @@
 //! Lambda's `Invoke` API for several functions, by their names.
 
-use super::{invoke_api, listener::Listener};
-use crate::{Invoke, function::Function};
+use super::invoke_api;
+use crate::{Invoke, function::Function, listener::Listener};
 use axum::{
     Router,
     body::Body,

@@ -9,8 +9,7 @@ use self::{
     connection::{Connections, command},
     event::Opened,
 };
-use super::listener::Listener;
-use crate::{Event, FunctionResponse, Invoke};
+use crate::{Event, FunctionResponse, Invoke, listener::Listener};
 use axum::{
     Router,
     body::Body,

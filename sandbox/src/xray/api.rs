@@ -1,6 +1,7 @@
 //! X-Ray's HTTP API over a store: as much of it as a sender and a test need.
 
 use super::{Source, Trace, TraceStore, graph};
+use crate::listener::Listener;
 use axum::{
     Extension, Router,
     extract::{DefaultBodyLimit, State},
@@ -12,13 +13,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
-use tokio::{net::TcpListener, task::AbortHandle};
 
 /// `PutTraceSegments`, `BatchGetTraces`, `GetTraceSummaries`, `GetTraceGraph`, `StartTraceRetrieval`, `ListRetrievedTraces` and
 /// `GetRetrievedTracesGraph` over a [`TraceStore`], without TLS and signatures.
@@ -26,8 +25,7 @@ use tokio::{net::TcpListener, task::AbortHandle};
 /// An `aws-sdk-xray` client talks to it with [`endpoint`](Self::endpoint) as its `endpoint_url` and any credentials. It stops when dropped.
 #[derive(Debug)]
 pub struct Api {
-    address: SocketAddr,
-    task: AbortHandle,
+    listener: Listener,
     office: Arc<Office>,
 }
 
@@ -47,8 +45,6 @@ struct Office {
 impl Api {
     /// Starts the API on a free port of the loopback address.
     pub async fn start(store: TraceStore) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let office = Arc::<Office>::default();
         let router = Router::new()
             .route("/TraceSegments", post(put_trace_segments).layer(Extension(Arc::clone(&office))))
@@ -61,13 +57,12 @@ impl Api {
             // A call of 50 documents of 64 KB is larger than axum's own limit.
             .layer(DefaultBodyLimit::disable())
             .with_state(store);
-        let task = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
-        Ok(Self { address, task, office })
+        Ok(Self { listener: Listener::start(router).await?, office })
     }
 
     /// As in `http://127.0.0.1:41234`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.listener.endpoint()
     }
 
     /// Leaves the next `documents` unprocessed, with the error code `ThrottledException`, as the service does when it is busy.
@@ -83,12 +78,6 @@ impl Api {
     /// How many documents each call of `PutTraceSegments` had.
     pub fn put_calls(&self) -> Vec<usize> {
         self.office.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -8,14 +8,14 @@ use std::{
 use tokio::{net::TcpListener, task::AbortHandle};
 
 #[derive(Debug)]
-pub(super) struct Listener {
-    pub(super) address: SocketAddr,
+pub(crate) struct Listener {
+    pub(crate) address: SocketAddr,
     task: AbortHandle,
 }
 
 impl Listener {
     /// Port 0 of an address chooses a free one. The routes learn the address of their client.
-    pub(super) async fn start_at(address: SocketAddr, routes: Router) -> io::Result<Self> {
+    pub(crate) async fn start_at(address: SocketAddr, routes: Router) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let service = routes.into_make_service_with_connect_info::<SocketAddr>();
@@ -24,12 +24,17 @@ impl Listener {
     }
 
     /// On a free port.
-    pub(super) async fn start(routes: Router) -> io::Result<Self> {
+    pub(crate) async fn start(routes: Router) -> io::Result<Self> {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), routes).await
     }
 
+    /// `http://127.0.0.1:<port>`, as clients of the AWS SDKs take it.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// `http://127.0.0.1:<port>/`.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 }
