@@ -107,6 +107,20 @@ fn spans_of_an_invocation_leave_in_its_own_document() {
 }
 
 #[test]
+fn a_document_takes_others_until_it_is_full() {
+    let (mut writer, mut batch) = (DocumentWriter::default(), Batch::new());
+    for id in 2..200 {
+        let span = child(id, INVOCATION, 1);
+        batch.push(&mut writer, &span, &Frame::of(&span));
+    }
+    let invocation = child(INVOCATION, 99, 1_000);
+    batch.finish(&mut writer, &invocation, Frame::of(&invocation).invocation(), &mut Budget::default());
+    let alone = batch.datagrams().map(<[u8]>::len).max().expect("documents");
+    let fullest = batch.packed().map(<[u8]>::len).max().expect("datagrams");
+    assert!(fullest <= 16_000 && fullest + alone > 16_000, "{fullest} bytes, and {alone} bytes would have fitted");
+}
+
+#[test]
 fn spans_below_one_another_segments_and_other_traces_leave_alone() {
     let (mut writer, mut batch) = (DocumentWriter::default(), Batch::new());
     let spans = [child(2, 3, 1), child(3, 2, 1), child(4, 4, 1), child(5, 6, 1), child(7, 5, 1), child(8, 7, 1)];

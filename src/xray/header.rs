@@ -58,10 +58,17 @@ pub struct TraceHeader {
 impl TraceHeader {
     /// Parses a header. Invalid text gives an empty header; [`ignored`](Self::ignored) names the ignored part.
     pub fn parse(text: &str) -> Self {
-        let mut header = Self::default();
+        match usual(text) {
+            Some((header, rest)) => header.and_fields(rest),
+            None => Self::default().and_fields(Some(text)),
+        }
+    }
+
+    /// The same header with more fields. A field that it has already stays.
+    fn and_fields(self, mut rest: Option<&str>) -> Self {
+        let mut decided = self.sampled != Sampled::Unknown;
+        let mut header = self;
         let mut extras = String::new();
-        let mut decided = false;
-        let mut rest = Some(text);
         while let Some(text) = rest {
             let (field, more) = split(text, b';');
             rest = more;
@@ -301,6 +308,28 @@ fn split(text: &str, at: u8) -> (&str, Option<&str>) {
     }
 }
 
+/// The first three fields as AWS's services write them, and the text after them. Each message of a batch has such a header.
+fn usual(text: &str) -> Option<(TraceHeader, Option<&str>)> {
+    let (root, rest) = text.strip_prefix("Root=")?.split_at_checked(35)?;
+    let (parent, rest) = rest.strip_prefix(";Parent=")?.split_at_checked(16)?;
+    let (sampled, rest) = rest.strip_prefix(";Sampled=")?.split_at_checked(1)?;
+    let sampled = match sampled {
+        "1" => Sampled::Yes,
+        "0" => Sampled::No,
+        _ => return None,
+    };
+    let rest = if rest.is_empty() { None } else { Some(rest.strip_prefix(';')?) };
+    Some((
+        TraceHeader {
+            root: Some(parse_trace_id(root)?),
+            parent: Some(parse_span_id(parent)?),
+            sampled,
+            ..TraceHeader::default()
+        },
+        rest,
+    ))
+}
+
 /// The first eight digits were once the time of the request. They are not checked, because W3C ids have random ones. There may be
 /// fewer, because AWS's SDKs for Java and Python write that number without leading zeros.
 fn parse_trace_id(text: &str) -> Option<TraceId> {
@@ -325,4 +354,27 @@ fn parse_span_id(text: &str) -> Option<SpanId> {
 /// Other characters would make an HTTP client refuse the whole header, and so the user's call.
 fn fit_for_header(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// With a space in front, the first fields are not where AWS's services write them.
+        #[test]
+        fn the_usual_fields_are_read_as_all_others(
+            at in 0_usize..=100,
+            with in proptest::sample::select(vec!["", "0", "A", "-", ";", " ", "=", "é", "Sampled=0;", "Parent=53995c3f42cd8ad9;"]),
+            more in proptest::sample::select(vec!["", ";", ";Lineage=a87bd80c:1", "; Self=1;k=v", ";Sampled=0;Root=1-2-3", "1"]),
+        ) {
+            let mut text = format!("Root=1-5759E988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1{more}");
+            prop_assert!(super::usual(&text).is_some() != (more == "1"));
+            prop_assert_eq!(TraceHeader::parse(&text), TraceHeader::parse(&format!(" {text}")));
+            let at = at.min(text.len());
+            text.replace_range(at..text.len().min(at + 1), with);
+            prop_assert_eq!(TraceHeader::parse(&text), TraceHeader::parse(&format!(" {text}")), "{}", text);
+        }
+    }
 }

@@ -50,11 +50,36 @@ pub(super) fn parse(digits: &[u8]) -> Option<u128> {
     if digits.is_empty() || digits.len() > 32 {
         return None;
     }
-    digits.iter().try_fold(0, |value, digit| {
-        let nibble = char::from(*digit).to_digit(16)?;
-        Some(value << 4 | u128::from(nibble))
-    })
+    let mut value = 0;
+    for word in digits.chunks(16) {
+        let (mut part, mut all) = (0_u64, 0);
+        for digit in word {
+            let nibble = VALUES[usize::from(*digit)];
+            all |= nibble;
+            part = part << 4 | u64::from(nibble & 15);
+        }
+        if all == NONE {
+            return None;
+        }
+        value = value << (4 * word.len()) | u128::from(part);
+    }
+    Some(value)
 }
+
+/// All bits, for bytes that are not digits. No digit has the high ones.
+const NONE: u8 = u8::MAX;
+
+const VALUES: [u8; 256] = {
+    let mut table = [NONE; 256];
+    let mut value = 0;
+    while value < 16 {
+        let digit = b"0123456789abcdef"[value as usize];
+        table[digit as usize] = value;
+        table[digit.to_ascii_uppercase() as usize] = value;
+        value += 1;
+    }
+    table
+};
 
 /// The digits as text; they are ASCII by construction.
 pub(super) fn text(digits: &[u8]) -> &str {

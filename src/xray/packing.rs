@@ -28,7 +28,10 @@ struct Node {
     first: Option<usize>,
     last: Option<usize>,
     next: Option<usize>,
+    /// Of the document with all that is nested in it.
     bytes: usize,
+    /// The bytes of a document that it has only where it is sent alone.
+    alone: usize,
     depth: u8,
     within: bool,
 }
@@ -134,6 +137,7 @@ impl Forest {
             last: None,
             next: None,
             bytes: entry.range.len(),
+            alone: entry.range.len() - entry.document().len() + entry.parent_fields.len(),
             depth: 0,
             within: false,
         };
@@ -169,9 +173,13 @@ impl Forest {
 
     /// Nests a document in its parent's if there is room. Returns the parent if this was its last pending child.
     fn nest(&mut self, at: usize) -> Option<usize> {
-        let (bytes, depth) = (self.nodes[at].bytes, self.nodes[at].depth);
+        /// Around all nested documents, and between them.
+        const AROUND: usize = b",\"subsegments\":[]".len();
+        const BETWEEN: usize = b",".len();
+        let (nested, depth) = (self.nodes[at].bytes - self.nodes[at].alone, self.nodes[at].depth);
         let parent = self.nodes[at].parent?;
         let above = &mut self.nodes[parent];
+        let bytes = nested + if above.first.is_some() { BETWEEN } else { AROUND };
         above.pending = above.pending.checked_sub(1)?;
         let ready = (above.pending == 0).then_some(parent);
         if above.bytes + bytes > MOST || depth >= DEPTH {

@@ -62,6 +62,17 @@ impl<'a> NameWriter<'a> {
     }
 }
 
+/// The characters of an annotation's key.
+const KEY: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        byte += 1;
+    }
+    table
+};
+
 const ASCII: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -89,8 +100,7 @@ fn allowed(character: char) -> bool {
 
 /// A key that X-Ray indexes: letters, digits and `_`. Every other character becomes an underscore.
 pub(super) fn annotation_key(key: &str) -> Cow<'_, str> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if !key.is_empty() && key.len() <= MAX_KEY && key.bytes().all(fits) {
+    if !key.is_empty() && key.len() <= MAX_KEY && key.bytes().all(|byte| KEY[usize::from(byte)]) {
         return Cow::Borrowed(key);
     }
     let clean = |character: char| if character.is_ascii_alphanumeric() { character } else { '_' };
@@ -100,6 +110,13 @@ pub(super) fn annotation_key(key: &str) -> Cow<'_, str> {
 
 /// Writes a metadata key. Keys that begin with `AWS.` are reserved. Returns true if it was changed.
 pub(super) fn metadata_key(out: &mut Vec<u8>, key: &str) -> bool {
+    if !key.is_empty() && key.len() <= MAX_KEY && !key.starts_with("AWS.") && json::is_clean(key.as_bytes()) {
+        out.reserve(key.len() + 4);
+        json::comma(out);
+        json::plain(out, key.as_bytes());
+        out.push(b':');
+        return false;
+    }
     json::comma(out);
     let kept = json::cut(key, MAX_KEY);
     if kept.is_empty() || kept.starts_with("AWS.") {
