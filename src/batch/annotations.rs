@@ -6,7 +6,7 @@ use std::fmt;
 
 /// The span of a record, where it has one.
 #[derive(Clone, Default)]
-pub struct Annotations(pub(super) Option<Context>);
+pub(crate) struct Annotations(pub(super) Option<Context>);
 
 impl Annotations {
     pub(crate) fn annotate(&self, key: &str, value: AnnotationValue) {

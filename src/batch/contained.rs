@@ -30,6 +30,10 @@ impl<F> Contained<F> {
         Self { work: Some(work), context }
     }
 
+    pub(super) fn context(&self) -> Option<OtelContext> {
+        self.context.clone()
+    }
+
     fn discard(self: Pin<&mut Self>) -> Result<(), Panic> {
         let mut this = self.project();
         if this.work.is_none() {
@@ -47,16 +51,24 @@ impl<F: Future> Future for Contained<F> {
         let mut this = self.as_mut().project();
         let attached = this.context.clone().map(OtelContext::attach);
         let polled = panics::catch(|| match this.work.as_mut().as_pin_mut() {
-            Some(work) => work.poll(cx),
+            Some(work) => {
+                let polled = work.poll(cx);
+                // In the same context, and its panic is the record's too.
+                if polled.is_ready() {
+                    this.work.set(None);
+                }
+                polled
+            }
             None => Poll::Pending,
         });
         drop(attached);
-        let output = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => Ok(output),
-            Err(panic) => Err(panic),
-        };
-        let discarded = self.discard();
-        Poll::Ready(output.and_then(|output| discarded.map(|()| output)))
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => {
+                // A second panic says no more.
+                let _ = self.discard();
+                Poll::Ready(Err(panic))
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Errors of records.
 
-use super::entry::Entry;
+use super::entry::Entries;
 use crate::Invocation;
 use std::{fmt, time::Duration};
 
@@ -18,8 +18,7 @@ pub struct FailedRecord<'a> {
     pub invocation: &'a Invocation,
     /// Its index in the batch.
     pub(super) index: usize,
-    /// The record, and those after it in the batch.
-    pub(super) from_here: &'a [Entry],
+    pub(super) entries: &'a Entries,
 }
 
 impl<'a> FailedRecord<'a> {
@@ -28,19 +27,14 @@ impl<'a> FailedRecord<'a> {
     /// These are the later messages of its group in a FIFO queue, and all later records of the batch in a stream, where Lambda continues from
     /// the first record that failed. Some of them may have been handled already, and are then handled again.
     pub fn retried_with(&self) -> impl Iterator<Item = &'a str> {
-        self.taken_along().map(|(_, entry)| entry.id.as_str())
+        let entries = self.entries;
+        entries.taken_along(self.index).map(|index| entries.id(index))
     }
 
     /// The indexes in the batch of this record and of those that are sent again because of it.
     #[cfg(feature = "sqs")]
     pub(crate) fn indexes(&self) -> impl Iterator<Item = usize> {
-        std::iter::once(self.index).chain(self.taken_along().map(|(index, _)| index))
-    }
-
-    fn taken_along(&self) -> impl Iterator<Item = (usize, &'a Entry)> + use<'a> {
-        let this = self.from_here.first();
-        let later = (self.index..).zip(self.from_here).skip(1);
-        later.filter(move |(_, entry)| this.is_some_and(|this| this.takes_along(entry)))
+        std::iter::once(self.index).chain(self.entries.taken_along(self.index))
     }
 }
 

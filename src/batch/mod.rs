@@ -61,4 +61,4 @@ pub use service::Batch;
 #[cfg(feature = "sqs")]
 pub(crate) use source::Delaying;
 pub use source::{BatchItemFailure, BatchResponse, Source};
-pub(crate) use source::{Opened, Progress, Sealed};
+pub(crate) use source::{Known, Opened, Progress, Sealed};

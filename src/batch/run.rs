@@ -1,16 +1,15 @@
 //! One batch, from its records to its response.
 
 use super::{
-    annotations::Annotations,
     contained::Contained,
     dead_letter::DeadLetter,
-    entry::{Entry, Fate},
+    entry::{Entries, Entry, Fate},
     failure::{FailedRecord, Failure},
-    lanes::{Lane, Waiting, lanes, places},
+    lanes::{Lanes, places},
     permanent::Permanent,
     service::Batch,
-    source::{Delaying, Progress, Source},
-    span::{BatchSpan, RecordSpan},
+    source::{Delaying, Known, Progress, Source},
+    span::{About, BatchSpan, RecordSpan},
 };
 use crate::{
     Invocation, clock, context, cut,
@@ -27,9 +26,13 @@ use std::{
     pin::{Pin, pin},
     sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
+    time::SystemTime,
 };
 use tokio::{
-    task::{consume_budget, unconstrained},
+    task::{
+        consume_budget,
+        coop::{has_budget_remaining, unconstrained},
+    },
     time::Instant,
 };
 use tower::Service;
@@ -67,7 +70,10 @@ struct Run<'r, K: Source, H, Args, State> {
     /// The time since the oldest record was sent, if metrics are enabled.
     #[cfg(feature = "metrics-emf")]
     oldest: Option<std::time::Duration>,
-    entries: Vec<Entry>,
+    entries: Entries,
+    lanes: Lanes<K::Record>,
+    /// The call that sent each record.
+    producers: Vec<Option<Producer>>,
     /// The first failed record of each checkpoint. Later records are sent again with it, so they are not started.
     failed: Vec<AtomicUsize>,
     /// Records that failed and are not retried.
@@ -95,17 +101,13 @@ where
         soft: invocation.timing().map(|deadline| deadline.soft.into()),
         #[cfg(feature = "metrics-emf")]
         oldest: invocation.is_measured().then(|| oldest::<K>(&records)).flatten(),
-        entries: records
-            .iter()
-            .zip(&places)
-            .map(|(record, place)| Entry::new(K::id(record), K::receive_count(record), *place))
-            .collect(),
+        entries: Entries::new(&records, &places, K::write_id, K::receive_count),
+        lanes: Lanes::new(records, &places),
+        producers,
         failed: (0..checkpoints).map(|_| AtomicUsize::new(usize::MAX)).collect(),
         discarded: AtomicUsize::new(0),
     };
-    let waiting = records.into_iter().zip(producers).zip(places).enumerate();
-    let waiting = waiting.map(|(index, ((record, producer), place))| (Waiting { index, record, producer }, place.lane));
-    run.work(lanes(waiting)).await;
+    run.work().await;
     run.respond()
 }
 
@@ -115,32 +117,20 @@ where
     H: Handler<Args, State, K::Item>,
 {
     /// Works until all is done or the response is due. Unfinished records are dropped then, and their spans end as faults.
-    async fn work(&self, lanes: Vec<Lane<K::Record>>) {
-        let mut waiting = lanes.into_iter();
-        let mut running = FuturesUnordered::new();
+    async fn work(&self) {
+        let workers = self.batch.options.concurrency.min(self.lanes.len());
+        let mut running: FuturesUnordered<_> = (0..workers).map(|_| self.lanes()).collect();
         let mut last_call = pin!(last_call(self.invocation));
-        loop {
-            while running.len() < self.batch.options.concurrency && !self.is_closed() {
-                let Some(lane) = waiting.next() else { break };
-                running.push(self.lane(lane));
+        poll_fn(|cx| {
+            while let Poll::Ready(ended) = running.poll_next_unpin(cx) {
+                if ended.is_none() {
+                    return Poll::Ready(());
+                }
             }
-            if running.is_empty() {
-                return;
-            }
-            let one_more = poll_fn(|cx| match running.poll_next_unpin(cx) {
-                Poll::Ready(_) => Poll::Ready(true),
-                // Records that use up Tokio's budget of this poll must not keep it from being polled.
-                Poll::Pending => pin!(unconstrained(last_call.as_mut())).poll(cx).map(|()| false),
-            });
-            if !one_more.await {
-                return;
-            }
-            // Records that never wait must not keep the executor, and the deadline's alarm, from running. After the batch is
-            // closed nothing is started any more, and an alarm then would send finished records again.
-            if !self.is_closed() {
-                consume_budget().await;
-            }
-        }
+            // Records that use up Tokio's budget of this poll must not keep it from being polled.
+            pin!(unconstrained(last_call.as_mut())).poll(cx)
+        })
+        .await;
     }
 
     /// By the clock too: a thread that was busy until now may not have heard the alarm.
@@ -148,32 +138,44 @@ where
         self.soft.is_some_and(|soft| Instant::now() >= soft) || self.invocation.token().is_cancelled()
     }
 
-    /// The first failure ends a lane: what comes after it must not overtake it.
-    async fn lane(&self, lane: Lane<K::Record>) {
-        // It has waited for its turn: a record that blocks the thread may have used up the time.
-        if self.is_closed() || !self.one(lane.first).await {
-            return;
-        }
-        for record in lane.rest {
-            if self.is_closed() || !self.one(record).await {
+    /// Works on one lane after the other. The first failure ends a lane: what comes after it must not overtake it.
+    async fn lanes(&self) {
+        let mut next = self.lanes.start();
+        while let Some(index) = next {
+            // It has waited for its turn: a record that blocks the thread may have used up the time.
+            if self.is_closed() {
                 return;
             }
+            let goes_on = self.one(index).await;
+            next = if goes_on { self.lanes.after(index) } else { None }.or_else(|| self.lanes.start());
+            // After the batch is closed nothing is started any more, and an alarm then would send finished records again.
+            if next.is_none() || !has_budget_remaining() && self.is_closed() {
+                return;
+            }
+            // Records that never wait must not keep the executor, and the deadline's alarm, from running.
+            consume_budget().await;
         }
     }
 
     /// False if the later records of its lane must not be started.
-    async fn one(&self, record: Waiting<K::Record>) -> bool {
-        let Waiting { index, record, producer } = record;
-        let entry = &self.entries[index];
+    async fn one(&self, index: usize) -> bool {
+        let entry = self.entries.get(index);
         let failed = entry.place.checkpoint.map(|checkpoint| &self.failed[checkpoint]);
         if failed.is_some_and(|failed| failed.load(Ordering::Relaxed) < index) {
             return false;
         }
+        let Some(record) = self.lanes.take(index) else { return true };
         entry.set(Fate::Started);
         let correlation = self.batch.source.correlation(self.invocation, &record);
+        let (now, producer) = (SystemTime::now(), self.producers[index].as_ref());
+        let age = K::age(&record, now);
         let span = match &self.span {
-            Some(batch) => batch.begin_record(&self.batch.source, &record, producer.as_ref(), correlation.as_deref()),
-            None => match producer.as_ref().and_then(Producer::context_without_span) {
+            Some(batch) => {
+                let receive_count = entry.receive_count;
+                let about = About { id: self.entries.id(index), receive_count, now, age, correlation: correlation.as_deref() };
+                batch.begin_record(&self.batch.source, &record, producer, &about)
+            }
+            None => match producer.and_then(Producer::context_without_span) {
                 Some(context) => RecordSpan::WithoutSpan(context),
                 None => RecordSpan::NotRecorded,
             },
@@ -183,8 +185,10 @@ where
             None => span.context(),
         };
         let kept = self.batch.dead_letter.is_some().then(|| Box::new(record.clone()));
-        let work = Contained::new(self.handle(record, span.annotations()), context.clone());
-        let failure = match work.await {
+        let known =
+            Known { invocation: self.invocation, annotations: span.annotations(), receive_count: entry.receive_count, age };
+        let mut work = pin!(Contained::new(self.handle(record, known), context));
+        let failure = match work.as_mut().await {
             Ok(Ok(())) => {
                 entry.set(Fate::Done);
                 span.end(None);
@@ -193,6 +197,7 @@ where
             Ok(Err(failure)) => failure,
             Err(panic) => Failure::Panicked(panic.to_string()),
         };
+        let context = work.context();
         if self.is_discarded(index, &failure, kept, context.clone()).await {
             entry.set(Fate::Done);
             self.discarded.fetch_add(1, Ordering::Relaxed);
@@ -216,8 +221,8 @@ where
         false
     }
 
-    async fn handle(&self, record: K::Record, annotations: Annotations) -> Result<(), Failure> {
-        let item = self.batch.source.item(record, self.invocation, annotations).map_err(Failure::Undecodable)?;
+    async fn handle(&self, record: K::Record, known: Known<'_>) -> Result<(), Failure> {
+        let item = self.batch.source.item(record, known).map_err(Failure::Undecodable)?;
         let mut work = pin!(self.batch.handler.call(&self.batch.state, item));
         let handled = match self.batch.options.time_limit {
             Some(limit) if clock::timers_run() => {
@@ -249,16 +254,15 @@ where
         if !matches!(failure, Failure::Permanent { .. } | Failure::Undecodable(_)) {
             return false;
         }
-        let entry = &self.entries[index];
         let Some(send) = &self.batch.dead_letter else {
             let is_permanent = matches!(failure, Failure::Permanent { .. });
             if is_permanent {
-                self.log(Warning::MessageDiscarded, entry, failure);
+                self.log(Warning::MessageDiscarded, index, failure);
             }
             return is_permanent;
         };
         let Some(record) = kept.filter(|record| K::is_intact(record)) else { return false };
-        let (id, failure_sent, invocation) = (entry.id.clone(), failure.clone(), self.invocation.clone());
+        let (id, failure_sent, invocation) = (self.entries.id(index).to_owned(), failure.clone(), self.invocation.clone());
         let letter = DeadLetter { id, failure: failure_sent, record: *record, invocation };
         let sent = match panics::catch(|| send(letter)) {
             Ok(sending) => Contained::new(sending, context).await,
@@ -266,23 +270,28 @@ where
         };
         let error = match sent {
             Ok(Ok(())) => {
-                self.log(Warning::MessageDiscarded, entry, failure);
+                self.log(Warning::MessageDiscarded, index, failure);
                 return true;
             }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic.to_string(),
         };
         let error = self.invocation.shared().settings.error_text(&error);
-        notice::log(Warning::DeadLetterFailed, Data { message_id: Some(&entry.id), ..Data::error(&error) });
+        notice::log(Warning::DeadLetterFailed, Data { message_id: Some(self.entries.id(index)), ..Data::error(&error) });
         false
     }
 
     /// Logs the failure of a record.
-    fn log(&self, warning: Warning, entry: &Entry, failure: &Failure) {
+    fn log(&self, warning: Warning, index: usize, failure: &Failure) {
         let text = failure.to_string();
         let error = self.invocation.shared().settings.error_text(&text);
-        let of_record = Data { message_id: Some(&entry.id), receive_count: Some(entry.receive_count), ..Data::error(&error) };
-        notice::log(warning, Data { error_type: Some(failure.error_type()), ..of_record });
+        notice::log(warning, Data { error_type: Some(failure.error_type()), ..self.data(index, &error) });
+    }
+
+    /// The fields of a line about a record.
+    fn data<'d>(&'d self, index: usize, error: &'d dyn std::fmt::Display) -> Data<'d> {
+        let receive_count = self.entries.get(index).receive_count;
+        Data { message_id: Some(self.entries.id(index)), receive_count: Some(receive_count), ..Data::error(error) }
     }
 
     /// Delays the next delivery of a record that failed. It is sent again in any case, so a call that fails costs only the delay.
@@ -300,30 +309,26 @@ where
     fn not_delayed(&self, index: usize, error: &dyn std::fmt::Display) {
         let text = error.to_string();
         let error = self.invocation.shared().settings.error_text(&text);
-        notice::log(Warning::BackoffFailed, Data { message_id: Some(&self.entries[index].id), ..Data::error(&error) });
+        notice::log(Warning::BackoffFailed, Data { message_id: Some(self.entries.id(index)), ..Data::error(&error) });
     }
 
     fn failed_record<'a>(&'a self, index: usize, failure: &'a Failure) -> FailedRecord<'a> {
-        let entry = &self.entries[index];
         FailedRecord {
-            id: &entry.id,
-            receive_count: entry.receive_count,
+            id: self.entries.id(index),
+            receive_count: self.entries.get(index).receive_count,
             failure,
             invocation: self.invocation,
             index,
-            from_here: &self.entries[index..],
+            entries: &self.entries,
         }
     }
 
     fn report(&self, index: usize, failure: &Failure) {
-        let entry = &self.entries[index];
-        self.log(Warning::MessageFailed, entry, failure);
+        self.log(Warning::MessageFailed, index, failure);
         if let Some(hook) = &self.batch.options.on_failure {
             let record = self.failed_record(index, failure);
             if let Err(panic) = panics::catch(|| hook(record)) {
-                let of_record =
-                    Data { message_id: Some(&entry.id), receive_count: Some(entry.receive_count), ..Data::error(&panic) };
-                notice::log(Warning::MessageHookPanicked, of_record);
+                notice::log(Warning::MessageHookPanicked, self.data(index, &panic));
             }
         }
     }
@@ -334,7 +339,7 @@ where
             self.invocation,
             &crate::metrics::Batch {
                 source: K::TRIGGER.as_str(),
-                processed: self.entries.len() - returned,
+                processed: self.entries.all().len() - returned,
                 failed,
                 returned,
                 oldest: self.oldest,
@@ -345,7 +350,7 @@ where
     /// Names all records that are not done.
     fn respond(self) -> Result<K::Response, K::Error> {
         let state = |wanted: Fate| {
-            let entries = self.entries.iter().enumerate();
+            let entries = self.entries.all().iter().enumerate();
             entries.filter(move |(_, entry)| entry.is(wanted)).map(|(index, _)| index)
         };
         for index in state(Fate::Started) {
@@ -361,8 +366,9 @@ where
         if let Some(span) = self.span {
             span.end(failed, unfinished + unbegun, self.discarded.into_inner());
         }
-        let progress = |entry: Entry| Progress { done: entry.is(Fate::Done), id: entry.id };
-        self.batch.source.response(self.frame, self.entries.into_iter().map(progress).collect())
+        let progress = |(index, entry): (usize, &Entry)| Progress { id: self.entries.id(index), done: entry.is(Fate::Done) };
+        let records: Vec<_> = self.entries.all().iter().enumerate().map(progress).collect();
+        self.batch.source.response(self.frame, &records)
     }
 
     /// How many records are sent again.
@@ -370,7 +376,7 @@ where
     fn returned(&self) -> usize {
         let mut open = vec![false; self.failed.len()];
         let mut returned = 0;
-        for entry in &self.entries {
+        for entry in self.entries.all() {
             let mut again = !entry.is(Fate::Done);
             if let Some(checkpoint) = entry.place.checkpoint {
                 open[checkpoint] |= again;
@@ -384,7 +390,7 @@ where
 
 #[cfg(feature = "metrics-emf")]
 fn oldest<K: Source>(records: &[K::Record]) -> Option<std::time::Duration> {
-    let now = std::time::SystemTime::now();
+    let now = SystemTime::now();
     records.iter().filter_map(|record| K::age(record, now)).max()
 }
 

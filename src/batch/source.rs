@@ -42,9 +42,9 @@ pub trait Source: Sealed + Clone + Send + Sync + 'static {
     #[doc(hidden)]
     fn destination(record: &Self::Record) -> &str;
 
-    /// The name of a record in the response; empty if it has none.
+    /// Appends the name of a record in the response; nothing if it has none.
     #[doc(hidden)]
-    fn id(record: &Self::Record) -> String;
+    fn write_id(record: &Self::Record, ids: &mut String);
 
     /// False if a field has another type than its service sends, so that its value is lost.
     #[doc(hidden)]
@@ -84,11 +84,11 @@ pub trait Source: Sealed + Clone + Send + Sync + 'static {
 
     /// Attributes of a record's span.
     #[doc(hidden)]
-    fn describe(&self, record: &Self::Record, attributes: &mut Vec<KeyValue>);
+    fn describe(&self, record: &Self::Record, receive_count: u32, attributes: &mut Vec<KeyValue>);
 
     /// Decodes a record for its handler.
     #[doc(hidden)]
-    fn item(&self, record: Self::Record, invocation: &Invocation, annotations: Annotations) -> Result<Self::Item, String>;
+    fn item(&self, record: Self::Record, known: Known<'_>) -> Result<Self::Item, String>;
 
     /// The calls that delay the next delivery of a record that failed, and of those that are sent again with it, in their order.
     #[doc(hidden)]
@@ -98,7 +98,7 @@ pub trait Source: Sealed + Clone + Send + Sync + 'static {
 
     /// The response for the results of the records.
     #[doc(hidden)]
-    fn response(&self, frame: &Self::Frame, records: Vec<Progress>) -> Result<Self::Response, Self::Error>;
+    fn response(&self, frame: &Self::Frame, records: &[Progress<'_>]) -> Result<Self::Response, Self::Error>;
 }
 
 /// The parts of an event: what surrounds its records, and the records.
@@ -110,10 +110,26 @@ pub(crate) type Delaying = Pin<Box<dyn Future<Output = Result<(), Error>> + Send
 /// Keeps [`Source`] to this crate.
 pub trait Sealed {}
 
+/// The facts of a record that the engine has read when it calls the handler.
+#[derive(Debug)]
+pub struct Known<'a> {
+    pub(crate) invocation: &'a Invocation,
+    pub(crate) annotations: Annotations,
+    /// How often it was received, including this time.
+    #[cfg_attr(not(feature = "sqs"), allow(dead_code, reason = "only queues count"))]
+    pub(crate) receive_count: u32,
+    /// The time since it was sent.
+    #[cfg_attr(
+        not(any(feature = "sqs", feature = "kinesis", feature = "dynamodb")),
+        allow(dead_code, reason = "Kafka gives the time itself")
+    )]
+    pub(crate) age: Option<Duration>,
+}
+
 /// The result of a record.
 #[derive(Debug)]
-pub struct Progress {
-    pub(crate) id: String,
+pub struct Progress<'a> {
+    pub(crate) id: &'a str,
     /// The source need not send it again.
     pub(crate) done: bool,
 }

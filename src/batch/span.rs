@@ -16,12 +16,11 @@ use opentelemetry::{
     trace::{Link, SpanBuilder, SpanContext, TraceContextExt},
 };
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 /// The most links of one X-Ray segment.
@@ -37,6 +36,16 @@ pub(super) struct BatchSpan {
     silent: Scope,
     options: SpanOptions,
     begun: AtomicUsize,
+}
+
+/// The facts of a record that the engine has read when its span starts.
+pub(super) struct About<'a> {
+    pub(super) id: &'a str,
+    pub(super) receive_count: u32,
+    pub(super) now: SystemTime,
+    /// The time since it was sent.
+    pub(super) age: Option<Duration>,
+    pub(super) correlation: Option<&'a str>,
 }
 
 /// The batch's options for its spans.
@@ -59,15 +68,23 @@ impl BatchSpan {
         if !invocation.is_recorded() {
             return None;
         }
-        let mut seen = HashSet::new();
-        let distinct = producers.iter().flatten().flat_map(Producer::contexts);
-        let distinct = distinct.filter(|producer| seen.insert((producer.trace_id(), producer.span_id())));
-        let links: Vec<Link> = distinct.take(MAX_LINKS).map(Link::with_context).collect();
+        let mut links: Vec<Link> = Vec::new();
+        for producer in producers.iter().flatten().flat_map(Producer::contexts) {
+            let is_same = |known: &SpanContext| known.span_id() == producer.span_id() && known.trace_id() == producer.trace_id();
+            if !links.iter().any(|link| is_same(&link.span_context)) {
+                links.push(Link::with_context(producer));
+            }
+            if links.len() == MAX_LINKS {
+                break;
+            }
+        }
         let destination = first.map_or("", K::destination);
         let name = format!("process {destination}");
         let destination = Value::from(StringValue::from(Arc::<str>::from(destination)));
         let records = KeyValue::new("messaging.batch.message_count", count(producers.len()));
         let span = begin(consumer(name, K::SYSTEM, &destination, [records]).with_links(links), &Context::current());
+        // With the spans of the batch and of the invocation.
+        invocation.spans().reserve(producers.len().min(options.budget) + 2);
         let came = invocation.received_header();
         let header = came.with_parent(span.context().span().span_context().span_id(), came.sampled());
         let silent = Scope { wanted: Wanted::default(), header };
@@ -93,11 +110,14 @@ impl BatchSpan {
         source: &K,
         record: &K::Record,
         producer: Option<&Producer>,
-        correlation: Option<&str>,
+        about: &About<'_>,
     ) -> RecordSpan {
         let header = producer.and_then(Producer::header);
         let caller = producer.and_then(Producer::continued);
-        let with_baggage = |context: Context| producer.map_or(context.clone(), |producer| producer.with_baggage(context));
+        let with_baggage = |context: Context| match producer {
+            Some(producer) => producer.with_baggage(context),
+            None => context,
+        };
         let refused = header.is_some_and(|header| header.sampled() == Sampled::No);
         // The service that started this trace decided against sampling it for X-Ray.
         let wanted = if refused { self.wanted.without_xray() } else { self.wanted };
@@ -115,7 +135,7 @@ impl BatchSpan {
             self.options.continues && is_recorded && header.parent().is_some()
         };
         let continued = header.filter(continues);
-        let span = self.describe(source, record, producer, caller.is_some() || continued.is_some(), correlation);
+        let span = self.describe(source, record, producer, caller.is_some() || continued.is_some(), about);
         let parent = with_baggage(match (caller, continued, apart) {
             (Some(caller), ..) => self.context_of(caller, header, wanted),
             (None, Some(header), _) => self.context_in(header, wanted),
@@ -126,8 +146,7 @@ impl BatchSpan {
             return RecordSpan::Recorded(begin(span, &parent));
         }
         let context = self.silent.clone().within(self.context());
-        let span = Some(Box::new(span.with_start_time(SystemTime::now())));
-        RecordSpan::OverBudget(LateSpan { context, parent, span })
+        RecordSpan::OverBudget(LateSpan { context, parent, span: Some(Box::new(span)) })
     }
 
     /// A context in the trace that W3C's fields name. Calls from there have a matching X-Ray header if X-Ray gets the trace.
@@ -156,15 +175,16 @@ impl BatchSpan {
         record: &K::Record,
         producer: Option<&Producer>,
         continued: bool,
-        correlation: Option<&str>,
+        about: &About<'_>,
     ) -> SpanBuilder {
-        let mut attributes = Vec::with_capacity(5);
-        if let Some(id) = correlation {
+        let mut span = consumer("process", self.system, &self.destination, []).with_start_time(about.now);
+        let attributes = span.attributes.get_or_insert_default();
+        if let Some(id) = about.correlation {
             attributes.push(KeyValue::new("annotation.correlation_id", id.to_owned()));
         }
-        attributes.push(KeyValue::new("annotation.message_id", K::id(record)));
-        source.describe(record, &mut attributes);
-        if let Some(age) = K::age(record, SystemTime::now()) {
+        attributes.push(KeyValue::new("annotation.message_id", about.id.to_owned()));
+        source.describe(record, about.receive_count, attributes);
+        if let Some(age) = about.age {
             attributes.push(KeyValue::new("messaging.message.age_ms", i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
         }
         if let Some(producer) = producer.and_then(Producer::trace_id) {
@@ -175,9 +195,12 @@ impl BatchSpan {
             // The batch, which links to the producers.
             vec![Link::with_context(self.context().span().span_context().clone())]
         } else {
-            producer.map(|producer| producer.contexts().map(Link::with_context).collect()).unwrap_or_default()
+            // One is usual, and a collected iterator would have room for four.
+            let mut links = Vec::with_capacity(1);
+            links.extend(producer.iter().flat_map(|producer| producer.contexts()).map(Link::with_context));
+            links
         };
-        consumer("process", self.system, &self.destination, attributes).with_links(links)
+        span.with_links(links)
     }
 
     /// Ends the batch's span with the results.

@@ -66,6 +66,20 @@ async fn a_handler_that_exceeds_the_time_limit_fails_alone() {
     assert_eq!(take(&seen), [r#"m1 with ["m2", "m3"]"#]);
 }
 
+#[tokio::test]
+async fn records_that_never_wait_let_other_tasks_run_even_if_they_have_an_order() {
+    let bodies = vec!["done"; 1_000];
+    let handled = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&handled);
+    let service = sqs::batch_raw(move |_: Message<String>| {
+        *count.lock().expect("not poisoned") += 1;
+        std::future::ready(Ok::<(), Error>(()))
+    });
+    let other = tokio::spawn(async move { *handled.lock().expect("not poisoned") });
+    assert!(retried(service, &fifo(&bodies)).await.is_empty());
+    assert!(other.await.expect("it does not panic") < 1_000, "the other task ran after the batch");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_permanent_error_is_not_retried_and_keeps_no_other_from_its_turn() {
     let seen = Seen::default();

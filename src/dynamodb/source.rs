@@ -2,8 +2,8 @@
 
 use super::event::{Change, ChangeKind, DynamoDbEvent, DynamoDbRecord, Image};
 use crate::{
-    Invocation, Trigger,
-    batch::{Annotations, Opened, Progress, Source},
+    Trigger,
+    batch::{Known, Opened, Progress, Source},
     handler::Handler,
     stream::{Order, StreamResponse, UnidentifiedRecord, Window, respond},
 };
@@ -97,8 +97,8 @@ impl<T: DeserializeOwned + 'static> Source for DynamoDb<T> {
         record.table()
     }
 
-    fn id(record: &DynamoDbRecord) -> String {
-        record.sequence_number.clone()
+    fn write_id(record: &DynamoDbRecord, ids: &mut String) {
+        ids.push_str(&record.sequence_number);
     }
 
     fn lane<'r>(&self, record: &'r DynamoDbRecord) -> Option<(&'r str, &'r [u8])> {
@@ -121,17 +121,17 @@ impl<T: DeserializeOwned + 'static> Source for DynamoDb<T> {
         record.wrong.is_none()
     }
 
-    fn describe(&self, record: &DynamoDbRecord, attributes: &mut Vec<KeyValue>) {
+    fn describe(&self, record: &DynamoDbRecord, _: u32, attributes: &mut Vec<KeyValue>) {
         if ChangeKind::named(&record.event_name) != ChangeKind::Other {
             attributes.push(KeyValue::new("annotation.change", record.event_name.clone()));
         }
     }
 
-    fn item(&self, record: DynamoDbRecord, invocation: &Invocation, annotations: Annotations) -> Result<Change<T>, String> {
+    fn item(&self, record: DynamoDbRecord, known: Known<'_>) -> Result<Change<T>, String> {
         if let Some(field) = record.wrong {
             return Err(format!("`{field}` of the record is not what DynamoDB sends"));
         }
-        let (age, table) = (record.age(SystemTime::now()), record.table().to_owned());
+        let table = record.table().to_owned();
         let image = |name: &str, image: Option<Image>| {
             image.map(|image| image.decode()).transpose().map_err(|error| format!("the {name} image is {error}"))
         };
@@ -143,14 +143,14 @@ impl<T: DeserializeOwned + 'static> Source for DynamoDb<T> {
             sequence_number: record.sequence_number,
             table,
             expired: record.principal_id == TIME_TO_LIVE,
-            age,
+            age: known.age,
             window: record.window,
-            invocation: invocation.clone(),
-            annotations,
+            invocation: known.invocation.clone(),
+            annotations: known.annotations,
         })
     }
 
-    fn response(&self, window: &Option<Window>, records: Vec<Progress>) -> Result<StreamResponse, UnidentifiedRecord> {
-        respond("DynamoDB", &records, window.as_ref())
+    fn response(&self, window: &Option<Window>, records: &[Progress<'_>]) -> Result<StreamResponse, UnidentifiedRecord> {
+        respond("DynamoDB", records, window.as_ref())
     }
 }

@@ -161,6 +161,12 @@ impl SpanBuffer {
         (Slot { buffer: self.clone(), at: buffered.open.len() - 1, id }, was_unknown)
     }
 
+    /// Makes room for this number of spans, instead of moving them each time that the buffer grows.
+    #[cfg(feature = "_batch")]
+    pub(crate) fn reserve(&self, spans: usize) {
+        self.lock().finished.reserve(spans);
+    }
+
     /// The number of spans that have finished since they were last taken.
     pub(crate) fn finished(&self) -> usize {
         self.lock().finished.len()

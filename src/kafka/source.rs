@@ -3,7 +3,7 @@
 use super::event::{ItemIdentifier, KafkaBatchItemFailure, KafkaBatchResponse, KafkaEvent, KafkaRecord, Record};
 use crate::{
     Invocation, Trigger,
-    batch::{Annotations, Opened, Progress, Source},
+    batch::{Known, Opened, Progress, Source},
     decode,
     handler::Handler,
     hop::Producer,
@@ -14,7 +14,7 @@ use lambda_runtime::Diagnostic;
 use opentelemetry::KeyValue;
 use serde::de::DeserializeOwned;
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -133,9 +133,13 @@ impl<T: 'static> Source for Kafka<T> {
     }
 
     /// `<topic>-<partition>:<offset>`; the offset is missing where the event has none.
-    fn id(record: &KafkaRecord) -> String {
-        let partition = &record.topic_partition;
-        record.offset.map_or_else(|| format!("{partition}{OFFSET}"), |offset| format!("{partition}{OFFSET}{offset}"))
+    fn write_id(record: &KafkaRecord, ids: &mut String) {
+        ids.push_str(&record.topic_partition);
+        ids.push(OFFSET);
+        if let Some(offset) = record.offset {
+            // Writing into a string never fails.
+            let _ = write!(ids, "{offset}");
+        }
     }
 
     fn lane<'r>(&self, record: &'r KafkaRecord) -> Option<(&'r str, &'r [u8])> {
@@ -171,14 +175,14 @@ impl<T: 'static> Source for Kafka<T> {
         record.wrong.is_none()
     }
 
-    fn describe(&self, record: &KafkaRecord, attributes: &mut Vec<KeyValue>) {
+    fn describe(&self, record: &KafkaRecord, _: u32, attributes: &mut Vec<KeyValue>) {
         attributes.push(KeyValue::new("messaging.destination.partition.id", record.partition.to_string()));
         if let Some(offset) = record.offset {
             attributes.push(KeyValue::new("messaging.kafka.offset", offset));
         }
     }
 
-    fn item(&self, record: KafkaRecord, invocation: &Invocation, annotations: Annotations) -> Result<Record<T>, String> {
+    fn item(&self, record: KafkaRecord, known: Known<'_>) -> Result<Record<T>, String> {
         let wrong = |field| format!("`{field}` of the record is not what Kafka sends");
         if let Some(field) = record.wrong {
             return Err(wrong(field));
@@ -195,22 +199,22 @@ impl<T: 'static> Source for Kafka<T> {
             partition: record.partition,
             offset: record.offset.ok_or_else(|| wrong("offset"))?,
             timestamp,
-            invocation: invocation.clone(),
-            annotations,
+            invocation: known.invocation.clone(),
+            annotations: known.annotations,
         })
     }
 
-    fn response(&self, (): &(), records: Vec<Progress>) -> Result<KafkaBatchResponse, BatchFailed> {
+    fn response(&self, (): &(), records: &[Progress<'_>]) -> Result<KafkaBatchResponse, BatchFailed> {
         let (failed, total) = (records.iter().filter(|record| !record.done).count(), records.len());
         if failed > 0 && !self.partial {
             return Err(BatchFailed { failed, total });
         }
         let mut named: Vec<KafkaBatchItemFailure> = Vec::new();
         for (index, record) in records.iter().enumerate().filter(|(_, record)| !record.done) {
-            let partition = |record: &Progress| record.id.rsplit_once(OFFSET).map(|(partition, _)| partition.to_owned());
+            let partition = |record: &Progress<'_>| record.id.rsplit_once(OFFSET).map(|(partition, _)| partition.to_owned());
             let mut before = records[..=index].iter().rev().take_while(|before| partition(before) == partition(record));
             // A record without an offset cannot be named. The one before it is sent again with it.
-            let item_identifier = before.find_map(|before| item_identifier(&before.id)).ok_or(BatchFailed { failed, total })?;
+            let item_identifier = before.find_map(|before| item_identifier(before.id)).ok_or(BatchFailed { failed, total })?;
             let failure = KafkaBatchItemFailure { item_identifier };
             if named.last() != Some(&failure) {
                 named.push(failure);

@@ -3,7 +3,7 @@
 use super::event::{KinesisEvent, KinesisRecord, Record};
 use crate::{
     Invocation, Trigger,
-    batch::{Annotations, Opened, Progress, Source},
+    batch::{Known, Opened, Progress, Source},
     decode,
     handler::Handler,
     stream::{Order, StreamResponse, UnidentifiedRecord, Window, respond},
@@ -117,8 +117,8 @@ impl<T: 'static> Source for Kinesis<T> {
         record.stream()
     }
 
-    fn id(record: &KinesisRecord) -> String {
-        record.sequence_number.clone()
+    fn write_id(record: &KinesisRecord, ids: &mut String) {
+        ids.push_str(&record.sequence_number);
     }
 
     fn lane<'r>(&self, record: &'r KinesisRecord) -> Option<(&'r str, &'r [u8])> {
@@ -145,29 +145,29 @@ impl<T: 'static> Source for Kinesis<T> {
         record.wrong.is_none()
     }
 
-    fn describe(&self, record: &KinesisRecord, attributes: &mut Vec<KeyValue>) {
+    fn describe(&self, record: &KinesisRecord, _: u32, attributes: &mut Vec<KeyValue>) {
         attributes.push(KeyValue::new("aws.kinesis.shard_id", record.shard_id().to_owned()));
     }
 
-    fn item(&self, record: KinesisRecord, invocation: &Invocation, annotations: Annotations) -> Result<Record<T>, String> {
+    fn item(&self, record: KinesisRecord, known: Known<'_>) -> Result<Record<T>, String> {
         if let Some(field) = record.wrong {
             return Err(format!("`{field}` of the record is not what Kinesis sends"));
         }
-        let (age, shard_id) = (record.age(SystemTime::now()), record.shard_id().to_owned());
+        let shard_id = record.shard_id().to_owned();
         let data = STANDARD.decode(record.data).map_err(|_| "the data is not valid base64".to_owned())?;
         Ok(Record {
             data: (self.decode)(data)?,
             partition_key: record.partition_key,
             sequence_number: record.sequence_number,
             shard_id,
-            age,
+            age: known.age,
             window: record.window,
-            invocation: invocation.clone(),
-            annotations,
+            invocation: known.invocation.clone(),
+            annotations: known.annotations,
         })
     }
 
-    fn response(&self, window: &Option<Window>, records: Vec<Progress>) -> Result<StreamResponse, UnidentifiedRecord> {
-        respond("Kinesis", &records, window.as_ref())
+    fn response(&self, window: &Option<Window>, records: &[Progress<'_>]) -> Result<StreamResponse, UnidentifiedRecord> {
+        respond("Kinesis", records, window.as_ref())
     }
 }

@@ -84,9 +84,8 @@
 //!
 //! # Cost
 //!
-//! `cargo bench --manifest-path benches/Cargo.toml --bench sqs` compares it with hand-written `buffer_unordered`. Each message
-//! takes about half a microsecond if nothing is recorded, and about five with span, link, annotations and document. The
-//! throughput is the same within a few per cent.
+//! `cargo bench --manifest-path benches/Cargo.toml --bench batch` compares it with hand-written `buffer_unordered`, and
+//! [`benches/RESULTS.md`](https://github.com/OWNER/lambda-lifecycle/blob/main/benches/RESULTS.md#a-message-of-a-batch) has the figures.
 
 mod backoff;
 mod event;

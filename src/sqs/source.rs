@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Invocation, Trigger,
-    batch::{Annotations, BatchItemFailure, BatchResponse, Delaying, FailedRecord, Opened, Progress, Source},
+    batch::{BatchItemFailure, BatchResponse, Delaying, FailedRecord, Known, Opened, Progress, Source},
     decode,
     handler::Handler,
     hop::Producer,
@@ -205,8 +205,8 @@ impl<T: 'static> Source for Sqs<T> {
         record.queue()
     }
 
-    fn id(record: &SqsRecord) -> String {
-        record.message_id.clone()
+    fn write_id(record: &SqsRecord, ids: &mut String) {
+        ids.push_str(&record.message_id);
     }
 
     fn receive_count(record: &SqsRecord) -> u32 {
@@ -253,19 +253,18 @@ impl<T: 'static> Source for Sqs<T> {
         record.wrong.is_none()
     }
 
-    fn describe(&self, record: &SqsRecord, attributes: &mut Vec<KeyValue>) {
-        attributes.push(KeyValue::new("messaging.message.receive_count", i64::from(record.receive_count())));
+    fn describe(&self, record: &SqsRecord, receive_count: u32, attributes: &mut Vec<KeyValue>) {
+        attributes.push(KeyValue::new("messaging.message.receive_count", i64::from(receive_count)));
         // A group is often named after a customer or an account.
         if let Some(group) = record.message_group_id().filter(|_| self.group_ids) {
             attributes.push(KeyValue::new("messaging.message.group_id", group.to_owned()));
         }
     }
 
-    fn item(&self, record: SqsRecord, invocation: &Invocation, annotations: Annotations) -> Result<Message<T>, String> {
+    fn item(&self, record: SqsRecord, known: Known<'_>) -> Result<Message<T>, String> {
         if let Some(field) = record.wrong {
             return Err(format!("`{field}` of the message is not what SQS sends"));
         }
-        let (receive_count, age) = (record.receive_count(), record.age(SystemTime::now()));
         let message_group_id = record.message_group_id().map(str::to_owned);
         let (body, notification) = match record.published {
             None => (record.body, None),
@@ -275,13 +274,13 @@ impl<T: 'static> Source for Sqs<T> {
             body: (self.decode)(body)?,
             id: record.message_id,
             receipt_handle: record.receipt_handle,
-            receive_count,
-            age,
+            receive_count: known.receive_count,
+            age: known.age,
             message_group_id,
             attributes: record.message_attributes,
             notification,
-            invocation: invocation.clone(),
-            annotations,
+            invocation: known.invocation.clone(),
+            annotations: known.annotations,
         })
     }
 
@@ -294,9 +293,9 @@ impl<T: 'static> Source for Sqs<T> {
         receipts.map(|receipt| delays.call(receipt, seconds)).collect()
     }
 
-    fn response(&self, _: &Vec<Receipt>, records: Vec<Progress>) -> Result<BatchResponse, NotAnSqsEvent> {
-        let returned = records.into_iter().filter(|record| !record.done);
-        let failure = |record: Progress| BatchItemFailure { item_identifier: record.id };
+    fn response(&self, _: &Vec<Receipt>, records: &[Progress<'_>]) -> Result<BatchResponse, NotAnSqsEvent> {
+        let returned = records.iter().filter(|record| !record.done);
+        let failure = |record: &Progress<'_>| BatchItemFailure { item_identifier: record.id.to_owned() };
         Ok(BatchResponse { batch_item_failures: returned.map(failure).collect() })
     }
 }

@@ -103,7 +103,7 @@ impl From<UnidentifiedRecord> for Diagnostic {
 /// The response for the results of the records.
 pub(crate) fn respond(
     service: &'static str,
-    records: &[Progress],
+    records: &[Progress<'_>],
     window: Option<&Window>,
 ) -> Result<StreamResponse, UnidentifiedRecord> {
     let state = window.map(Window::state);
@@ -112,7 +112,7 @@ pub(crate) fn respond(
     };
     // A record without a sequence number cannot be named. The one before it is sent again with it.
     let named = records[..=first].iter().rev().find(|record| !record.id.is_empty()).ok_or(UnidentifiedRecord { service })?;
-    Ok(StreamResponse { batch_item_failures: vec![BatchItemFailure { item_identifier: named.id.clone() }], state })
+    Ok(StreamResponse { batch_item_failures: vec![BatchItemFailure { item_identifier: named.id.to_owned() }], state })
 }
 
 /// The time since a moment in seconds since 1970.
