@@ -1,11 +1,16 @@
 //! The lifecycle's options.
 
-mod exporters;
-mod hooks;
+// In the order of the API documentation.
 mod log;
+
+mod trace;
+
+mod exporters;
+
 #[cfg(feature = "metrics-emf")]
 mod metrics;
-mod trace;
+
+mod hooks;
 
 use crate::{
     Unfinished,
