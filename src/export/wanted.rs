@@ -51,12 +51,16 @@ impl Wanted {
         TraceFlags::new(parent.to_u8() & !MARKS).with_sampled(self.sampled)
     }
 
-    /// Marks a span for its destinations.
-    pub(crate) fn mark(self, span: &mut SpanData) {
+    /// The context that the data of a span with this context has.
+    pub(crate) fn marked(self, context: &SpanContext) -> SpanContext {
         let (xray, exporters) = (u8::from(self.xray) * XRAY, u8::from(self.exporters) * EXPORTERS);
         let unsampled = u8::from(self.unsampled && !self.xray) * UNSAMPLED;
-        let flags = self.flags(span.span_context.trace_flags()).to_u8();
-        set_flags(&mut span.span_context, flags | xray | exporters | unsampled);
+        with_flags(context, self.flags(context.trace_flags()).to_u8() | xray | exporters | unsampled)
+    }
+
+    /// Marks a span for its destinations.
+    pub(crate) fn mark(self, span: &mut SpanData) {
+        span.span_context = self.marked(&span.span_context);
     }
 }
 
@@ -79,10 +83,10 @@ pub(super) fn is_for_exporters(span: &SpanData) -> bool {
 /// Removes the marks from a span that is sent.
 pub(crate) fn unmark(span: &mut SpanData) {
     let flags = span.span_context.trace_flags().to_u8() & !MARKS;
-    set_flags(&mut span.span_context, flags);
+    span.span_context = with_flags(&span.span_context, flags);
 }
 
-fn set_flags(context: &mut SpanContext, flags: u8) {
+fn with_flags(context: &SpanContext, flags: u8) -> SpanContext {
     let (trace, span) = (context.trace_id(), context.span_id());
-    *context = SpanContext::new(trace, span, TraceFlags::new(flags), context.is_remote(), context.trace_state().clone());
+    SpanContext::new(trace, span, TraceFlags::new(flags), context.is_remote(), context.trace_state().clone())
 }

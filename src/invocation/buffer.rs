@@ -88,6 +88,16 @@ impl Buffered {
         }
     }
 
+    /// Gives a slot to the next span. The last slot, which spans that end in reverse order use, is removed.
+    fn release(&mut self, at: usize) {
+        if at + 1 == self.open.len() {
+            self.open.truncate(at);
+        } else {
+            self.open[at] = None;
+            self.free.push(at);
+        }
+    }
+
     fn take_open(&mut self) -> Vec<SpanData> {
         self.free.clear();
         std::mem::take(&mut self.open).into_iter().flatten().collect()
@@ -142,23 +152,26 @@ impl SpanBuffer {
 
     /// Stores a span that starts. Returns its slot, and whether it is the first here. `own` marks the first one as the
     /// invocation's own.
+    #[allow(clippy::inline_always, reason = "a span has 400 bytes, and is then copied once instead of twice")]
+    #[inline(always)]
     pub(crate) fn open(&self, span: SpanData, own: impl FnOnce(&SpanData) -> Option<Own>) -> (Slot, bool) {
-        let mut buffered = self.lock();
-        let id = span.span_context.span_id();
+        let mut guard = self.lock();
+        let buffered = &mut *guard;
+        let at = buffered.free.pop().unwrap_or_else(|| {
+            if buffered.open.capacity() == 0 {
+                buffered.open.reserve(OPEN);
+                buffered.finished.reserve(USUAL);
+            }
+            buffered.open.push(None);
+            buffered.open.len() - 1
+        });
+        // In one place, so that the span is written there and not moved.
+        let span = buffered.open[at].insert(span);
         let was_unknown = buffered.own.is_none();
         if was_unknown {
-            buffered.own = own(&span);
+            buffered.own = own(span);
         }
-        if let Some(at) = buffered.free.pop() {
-            buffered.open[at] = Some(span);
-            return (Slot { buffer: self.clone(), at, id }, was_unknown);
-        }
-        if buffered.open.capacity() == 0 {
-            buffered.open.reserve(OPEN);
-            buffered.finished.reserve(USUAL);
-        }
-        buffered.open.push(Some(span));
-        (Slot { buffer: self.clone(), at: buffered.open.len() - 1, id }, was_unknown)
+        (Slot { buffer: self.clone(), at, id: span.span_context.span_id() }, was_unknown)
     }
 
     /// Makes room for this number of spans, instead of moving them each time that the buffer grows.
@@ -230,8 +243,7 @@ impl Slot {
     pub(crate) fn discard(&self) {
         let mut buffered = self.buffer.lock();
         if buffered.get(self.at, self.id).is_some() {
-            buffered.open[self.at] = None;
-            buffered.free.push(self.at);
+            buffered.release(self.at);
         }
     }
 
@@ -244,9 +256,9 @@ impl Slot {
         } else {
             return;
         }
-        buffered.free.push(self.at);
         if buffered.closed {
             let Some(mut span) = buffered.open[self.at].take() else { return };
+            buffered.release(self.at);
             buffered.make_late(&mut span);
             let late = buffered.late.clone();
             drop(guard);
@@ -260,9 +272,8 @@ impl Slot {
         if buffered.own.is_some() || buffered.finished.len() < WAITING {
             // Moved from place to place, as a span has hundreds of bytes.
             buffered.finished.extend(buffered.open[self.at].take());
-        } else {
-            buffered.open[self.at] = None;
         }
+        buffered.release(self.at);
     }
 }
 
@@ -319,5 +330,31 @@ mod tests {
             late.take().iter().map(|span| (span.span_context.span_id(), span.parent_span_is_remote)).collect();
         let id = SpanId::from;
         assert_eq!(elsewhere, [(id(1), true), (id(2), false), (id(3), true), (id(4), false)]);
+    }
+
+    #[test]
+    fn spans_end_in_any_order_and_their_places_are_used_again() {
+        let buffer = SpanBuffer::default();
+        let open = |id| buffer.open(span(1, id), |_| None).0;
+        let end = |slot: &Slot| slot.end(SystemTime::UNIX_EPOCH, |_| panic!("it has a place"));
+        let (one, two, three) = (open(1), open(2), open(3));
+        end(&two);
+        end(&three);
+        // In the places of both.
+        let (four, five) = (open(4), open(5));
+        // They have ended, and others are in their places.
+        end(&two);
+        three.discard();
+        five.change(|span| span.dropped_attributes_count = 5);
+        end(&one);
+        four.discard();
+        let six = open(6);
+        end(&six);
+        end(&five);
+        let finished: Vec<_> =
+            buffer.take().iter().map(|span| (span.span_context.span_id(), span.dropped_attributes_count)).collect();
+        let id = SpanId::from;
+        assert_eq!(finished, [(id(2), 0), (id(3), 0), (id(1), 0), (id(6), 0), (id(5), 5)]);
+        assert_eq!(buffer.take_open().1.len(), 0);
     }
 }

@@ -65,15 +65,27 @@ impl Invocation {
     }
 
     /// Stores a span that starts in this invocation. The first one is its own.
+    #[allow(clippy::inline_always, reason = "a span has 400 bytes, and is then copied once instead of twice")]
+    #[inline(always)]
     pub(crate) fn open_span(&self, span: SpanData) -> Slot {
-        let (open, first) = self.0.spans.open(span, |span| {
-            let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
-            Some(Own { id, trace, continued: self.continued().is_some(), frame: self.frame(trace) })
-        });
-        if first && !self.is_known_at_once() {
-            self.0.shared.register(self);
+        let (open, first) = self.0.spans.open(span, |span| Some(self.own_of(span)));
+        if first {
+            self.make_known_with_its_span();
         }
         open
+    }
+
+    #[inline(never)]
+    fn own_of(&self, span: &SpanData) -> Own {
+        let (id, trace) = (span.span_context.span_id(), span.span_context.trace_id());
+        Own { id, trace, continued: self.continued().is_some(), frame: self.frame(trace) }
+    }
+
+    #[inline(never)]
+    fn make_known_with_its_span(&self) {
+        if !self.is_known_at_once() {
+            self.0.shared.register(self);
+        }
     }
 
     /// The position of its document: below Lambda's segment, in the X-Ray header's trace, regardless of its spans' `trace`.

@@ -1,6 +1,11 @@
 //! The `tracing` layer that records spans.
 
-use super::{errors::ErrorsWithoutSpan, filter::RecordingFilter, replay, tracer::Span};
+use super::{
+    errors::ErrorsWithoutSpan,
+    filter::RecordingFilter,
+    replay,
+    tracer::{Span, TRACER},
+};
 use crate::{Invocation, context};
 use opentelemetry::{
     Context,
@@ -66,12 +71,18 @@ impl Tracer for Rooted {
     type Span = Span;
 
     fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
-        let invocation = parent.get::<Invocation>();
-        if invocation.is_some() || parent.has_active_span() {
+        let current;
+        let (parent, invocation) = match parent.get::<Invocation>() {
+            None if !parent.has_active_span() => {
+                current = context::current();
+                (&current, current.get::<Invocation>())
+            }
+            invocation => (parent, invocation),
+        };
+        if replay::concerns(&builder) {
             return replay::build(builder, parent, invocation);
         }
-        let current = context::current();
-        replay::build(builder, &current, current.get::<Invocation>())
+        TRACER.build(builder, parent, invocation)
     }
 }
 

@@ -19,7 +19,15 @@ pub(super) fn may_adopt(target: &str) -> bool {
     !EXECUTIONS.is_empty() && durable::is_of_sdk(target)
 }
 
-/// Creates a span of `tracing`.
+/// False for a span that no durable execution concerns, which takes the comparison of a length and one load.
+#[inline]
+pub(super) fn concerns(builder: &SpanBuilder) -> bool {
+    const { assert!(EXECUTION.len() == OPERATION.len()) };
+    builder.name.len() == EXECUTION.len() || !EXECUTIONS.is_empty()
+}
+
+/// Creates a span of `tracing` that may be of a durable execution.
+#[cold]
 pub(super) fn build(builder: SpanBuilder, parent: &Context, invocation: Option<&Invocation>) -> Span {
     let of_sdk = builder.name == EXECUTION || builder.name == OPERATION;
     if of_sdk && let Some(replays) = flag(&builder) {
@@ -34,7 +42,6 @@ pub(super) fn build(builder: SpanBuilder, parent: &Context, invocation: Option<&
     TRACER.build(builder, parent, invocation)
 }
 
-#[cold]
 fn build_of_sdk(builder: SpanBuilder, parent: &Context, replays: bool) -> Span {
     let request_id = text(&builder, REQUEST_ID).unwrap_or_default();
     let adopted = if belongs(parent) { None } else { adopt(&request_id) };

@@ -20,11 +20,7 @@ use opentelemetry::{
     },
 };
 use opentelemetry_sdk::trace::{IdGenerator, SpanData, SpanEvents, SpanLinks};
-use std::{
-    borrow::Cow,
-    sync::{Arc, OnceLock},
-    time::SystemTime,
-};
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 /// The most attributes, events and links of one span; more are left out, and counted. A span around all of `main` gets every
 /// error of a process.
@@ -80,36 +76,39 @@ pub(crate) fn install_global() {
     opentelemetry::global::set_tracer_provider(TracerProvider::new());
 }
 
-/// The instrumentation scope of the library's own spans, and of those of `tracing`.
-fn scope() -> InstrumentationScope {
-    static SCOPE: OnceLock<InstrumentationScope> = OnceLock::new();
-    SCOPE.get_or_init(|| InstrumentationScope::builder("lambda-lifecycle").build()).clone()
+/// The instrumentation scope of the library's own spans, and of those of `tracing`. Making it costs less than a clone.
+fn own_scope() -> InstrumentationScope {
+    InstrumentationScope::builder("lambda-lifecycle").build()
+}
+
+/// The context of a new span below `parent`.
+fn new_context(parent: &SpanContext, wanted: Wanted) -> SpanContext {
+    let id = ProcessIds.new_span_id();
+    if parent.is_valid() {
+        let flags = wanted.flags(parent.trace_flags());
+        return SpanContext::new(parent.trace_id(), id, flags, false, parent.trace_state().clone());
+    }
+    SpanContext::new(ProcessIds.new_trace_id(), id, wanted.flags(TraceFlags::default()), false, TraceState::NONE)
 }
 
 impl SpanTracer {
     /// The data of a span when it starts.
-    pub(super) fn prepare(&self, builder: SpanBuilder, parent: &Context, wanted: Wanted) -> SpanData {
-        let parent = parent.span();
-        let parent = parent.span_context();
-        let (trace, flags) = if parent.is_valid() {
-            (parent.trace_id(), parent.trace_flags())
-        } else {
-            (ProcessIds.new_trace_id(), TraceFlags::default())
-        };
+    #[allow(clippy::inline_always, reason = "a span has 400 bytes, and is then copied once instead of twice")]
+    #[inline(always)]
+    fn data(&self, builder: SpanBuilder, context: SpanContext, parent: &SpanContext) -> SpanData {
         let start_time = builder.start_time.unwrap_or_else(SystemTime::now);
         let (mut events, mut links) = (SpanEvents::default(), SpanLinks::default());
-        events.events = builder.events.unwrap_or_default();
-        links.links = builder.links.unwrap_or_default();
+        if let Some(given) = builder.events {
+            events.events = given;
+        }
+        if let Some(given) = builder.links {
+            links.links = given;
+        }
+        let has_parent = parent.is_valid();
         SpanData {
-            span_context: SpanContext::new(
-                trace,
-                ProcessIds.new_span_id(),
-                wanted.flags(flags),
-                false,
-                if parent.is_valid() { parent.trace_state().clone() } else { TraceState::NONE },
-            ),
-            parent_span_id: if parent.is_valid() { parent.span_id() } else { SpanId::INVALID },
-            parent_span_is_remote: parent.is_valid() && parent.is_remote(),
+            span_context: context,
+            parent_span_id: if has_parent { parent.span_id() } else { SpanId::INVALID },
+            parent_span_is_remote: has_parent && parent.is_remote(),
             span_kind: builder.span_kind.unwrap_or(SpanKind::Internal),
             name: builder.name,
             start_time,
@@ -119,8 +118,16 @@ impl SpanTracer {
             events,
             links,
             status: Status::Unset,
-            instrumentation_scope: self.scope.clone().unwrap_or_else(scope),
+            instrumentation_scope: self.scope.clone().unwrap_or_else(own_scope),
         }
+    }
+
+    /// The data of a span when it starts, without the marks of its destinations.
+    #[inline(never)]
+    pub(super) fn prepare(&self, builder: SpanBuilder, parent: &Context, wanted: Wanted) -> SpanData {
+        let parent = parent.span();
+        let parent = parent.span_context();
+        self.data(builder, new_context(parent, wanted), parent)
     }
 }
 
@@ -138,14 +145,23 @@ impl SpanTracer {
         if parent.is_telemetry_suppressed() {
             return Span::left_out(SpanContext::NONE);
         }
-        let running = if of_parent.is_none() { running_in(parent.span().span_context().trace_id()) } else { None };
+        let span = parent.span();
+        let around = span.span_context();
+        let running = if of_parent.is_none() { running_in(around.trace_id()) } else { None };
         let scope = parent.get::<Scope>();
-        if let Some(invocation) = of_parent.or(running.as_ref()) {
-            let wanted = scope.map_or_else(|| invocation.wanted(), |scope| scope.wanted);
-            let span = self.prepare(builder, parent, wanted);
-            return Span::open(invocation, span, wanted);
+        let Some(invocation) = of_parent.or(running.as_ref()) else { return self.build_in_init(builder, parent, scope) };
+        let wanted = scope.map_or_else(|| invocation.wanted(), |scope| scope.wanted);
+        let context = new_context(around, wanted);
+        if !Span::is_stored(invocation, wanted) {
+            return Span::left_out(context);
         }
-        // A span of the Init phase, whose destinations are not known yet.
+        let slot = invocation.open_span(self.data(builder, wanted.marked(&context), around));
+        Span { context, slot: Some(slot), execution: None }
+    }
+
+    /// Starts a span of the Init phase, whose destinations are not known yet.
+    #[cold]
+    fn build_in_init(&self, builder: SpanBuilder, parent: &Context, scope: Option<&Scope>) -> Span {
         let span = self.prepare(builder, parent, Wanted::by_xray(true));
         let context = span.span_context.clone();
         let waits = scope.is_none_or(|scope| scope.wanted.anywhere()) && is_in_init();
@@ -169,11 +185,15 @@ pub struct Span {
 }
 
 impl Span {
-    /// Starts a span of an invocation. It is stored if the invocation is recorded, because work of an unrecorded invocation may
-    /// continue in a recorded one.
+    /// A span is stored if the invocation is recorded, because work of an unrecorded invocation may continue in a recorded one.
+    fn is_stored(invocation: &Invocation, wanted: Wanted) -> bool {
+        invocation.is_recorded() && wanted.anywhere()
+    }
+
+    /// Starts the invocation's own span, if it is stored.
     pub(super) fn open(invocation: &Invocation, mut span: SpanData, wanted: Wanted) -> Self {
         let context = span.span_context.clone();
-        if !invocation.is_recorded() || !wanted.anywhere() {
+        if !Self::is_stored(invocation, wanted) {
             return Self::left_out(context);
         }
         wanted.mark(&mut span);
