@@ -9,7 +9,7 @@ use super::{
     cause,
     json::{self, quoted},
     name::{annotation_key, metadata_key},
-    render::{Level, Render},
+    render::{Level, Open, Render},
 };
 use crate::xray::hex;
 
@@ -107,9 +107,15 @@ impl Render<'_> {
     /// `default` has the attributes without a separate field, `otel` the data that only OpenTelemetry has, and `lambda_lifecycle`
     /// the counts of missing data.
     pub(super) fn metadata(&mut self, renamed: bool) {
-        let metadata = self.open(quoted!("metadata" "{"));
+        const DEFAULT: &[u8] = b"\"default\":{";
+        // There are fields before it.
+        let before = self.out.len();
+        self.out.extend_from_slice(quoted!("metadata" "{").as_bytes());
+        let metadata = Open::new(before, self.out.len());
         if self.level < Level::NoMetadata {
-            let default = self.open(quoted!("default" "{"));
+            let before = self.out.len();
+            self.out.extend_from_slice(DEFAULT);
+            let default = Open::new(before, self.out.len());
             let span = self.span;
             for (at, attribute) in span.attributes.iter().enumerate() {
                 let written = match self.mappings.of[at] {

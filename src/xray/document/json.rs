@@ -39,12 +39,12 @@ pub(super) fn plain(out: &mut Vec<u8>, text: &[u8]) {
 #[inline(never)]
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
-    let clean = clean_length(bytes);
     out.reserve(bytes.len() + 2);
     out.push(b'"');
-    out.extend_from_slice(&bytes[..clean]);
-    if clean < bytes.len() {
-        escaped(out, &bytes[clean..]);
+    if is_clean(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        escaped(out, bytes);
     }
     out.push(b'"');
 }
@@ -119,24 +119,44 @@ const DIRTY: [bool; 256] = {
 
 /// The number of bytes before the first that JSON must escape.
 fn clean_length(bytes: &[u8]) -> usize {
-    // Most strings need no escapes.
-    if is_clean(bytes) {
-        return bytes.len();
-    }
     bytes.iter().position(|byte| DIRTY[usize::from(*byte)]).unwrap_or(bytes.len())
 }
 
-/// True if nothing needs escaping. It checks sixteen bytes at a time, of which the last may overlap those before them.
+/// True if nothing needs escaping, as in most strings. It checks sixteen bytes at a time, of which the last may overlap those before them.
+/// Shorter strings are one or two words, because a loop over their bytes would take longer than writing them.
 pub(super) fn is_clean(bytes: &[u8]) -> bool {
     const MANY: usize = 16;
-    let Some(last) = bytes.last_chunk::<MANY>() else {
-        return bytes.iter().all(|byte| !DIRTY[usize::from(*byte)]);
+    if let Some(last) = bytes.last_chunk::<MANY>() {
+        // Without branches, so that the compiler uses vector instructions.
+        let dirty = |chunk: &[u8; MANY]| {
+            let is_dirty = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\');
+            chunk.iter().fold(0, |dirty, byte| dirty | is_dirty(*byte))
+        };
+        return bytes.as_chunks::<MANY>().0.iter().all(|chunk| dirty(chunk) == 0) && dirty(last) == 0;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        return is_word_clean(u64::from_ne_bytes(*first)) && is_word_clean(u64::from_ne_bytes(*last));
+    }
+    let word = match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => u64::from(u32::from_ne_bytes(*first)) << 32 | u64::from(u32::from_ne_bytes(*last)),
+        _ => match bytes {
+            [] => return true,
+            // One to three bytes.
+            [first, .., last] => u64::from_ne_bytes([*first, bytes[1], *last, b'0', b'0', b'0', b'0', b'0']),
+            [only] => u64::from_ne_bytes([*only, b'0', b'0', b'0', b'0', b'0', b'0', b'0']),
+        },
     };
-    // Without branches, so that the compiler uses vector instructions.
-    let dirty = |chunk: &[u8; MANY]| {
-        chunk.iter().fold(0, |dirty, byte| dirty | u8::from(*byte < b' ') | u8::from(*byte == b'"') | u8::from(*byte == b'\\'))
-    };
-    bytes.as_chunks::<MANY>().0.iter().all(|chunk| dirty(chunk) == 0) && dirty(last) == 0
+    is_word_clean(word)
+}
+
+fn is_word_clean(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word;
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let quote = zero_byte(word ^ (ONES * u64::from(b'"')));
+    let backslash = zero_byte(word ^ (ONES * u64::from(b'\\')));
+    (control | quote | backslash) & HIGH == 0
 }
 
 /// A whole number.
@@ -206,15 +226,20 @@ pub(super) fn boolean(out: &mut Vec<u8>, value: bool) {
 #[inline(never)]
 pub(super) fn time(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    unsigned(out, since.as_secs());
-    let mut micros = since.subsec_micros() as usize;
-    let mut pairs = [[0; 2]; 3];
-    for pair in pairs.iter_mut().rev() {
-        *pair = PAIRS[micros % 100];
-        micros /= 100;
+    let (seconds, micros) = (since.as_secs(), since.subsec_micros());
+    let fraction = [micros / 10_000, micros / 100 % 100, micros % 100].map(|pair| PAIRS[pair as usize]);
+    // From 2001 to 2106. In one piece, as each document has two times.
+    if let Ok(seconds @ 1_000_000_000..) = u32::try_from(seconds) {
+        let (high, low) = (seconds / 10_000, seconds % 10_000);
+        let whole = [high / 10_000, high / 100 % 100, high % 100, low / 100, low % 100].map(|pair| PAIRS[pair as usize]);
+        let mut text = [b'.'; 17];
+        text[..10].copy_from_slice(whole.as_flattened());
+        text[11..].copy_from_slice(fraction.as_flattened());
+        return out.extend_from_slice(&text);
     }
+    unsigned(out, seconds);
     out.push(b'.');
-    out.extend_from_slice(pairs.as_flattened());
+    out.extend_from_slice(fraction.as_flattened());
 }
 
 /// The text form of a [`Value`] other than a string, for the redactor.
@@ -236,6 +261,45 @@ pub(in crate::xray) fn as_text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_that_json_must_escape_is_found_anywhere_in_a_text_of_any_length() {
+        for length in 0..40 {
+            let clean = vec![b'a'; length];
+            assert!(is_clean(&clean), "{length}");
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = clean.clone();
+                    bytes[at] = byte;
+                    assert_eq!(is_clean(&bytes), !DIRTY[usize::from(byte)], "{byte} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_has_six_digits_after_its_seconds() {
+        for (seconds, micros, expected) in [
+            (0, 0, "0.000000"),
+            (7, 1, "7.000001"),
+            (999_999_999, 999_999, "999999999.999999"),
+            (1_000_000_000, 0, "1000000000.000000"),
+            (1_478_293_361, 271_060, "1478293361.271060"),
+            (4_294_967_295, 123_456, "4294967295.123456"),
+            (4_294_967_296, 654_321, "4294967296.654321"),
+            (100_000_000_001, 20, "100000000001.000020"),
+        ] {
+            let mut out = Vec::new();
+            // X-Ray's resolution is coarser than the clock's.
+            time(&mut out, UNIX_EPOCH + Duration::new(seconds, micros * 1_000 + 999));
+            assert_eq!(String::from_utf8(out).as_deref(), Ok(expected));
+        }
+        let mut out = Vec::new();
+        time(&mut out, UNIX_EPOCH - Duration::from_secs(1));
+        assert_eq!(out, b"0.000000");
+    }
+
     #[test]
     fn an_escape_is_found_at_each_place_of_a_string() {
         for (length, special) in
@@ -244,7 +308,7 @@ mod tests {
             for at in 0..length {
                 let text: String = (0..length).map(|index| if index == at { special } else { 'x' }).collect();
                 let mut out = Vec::new();
-                super::string(&mut out, &text);
+                string(&mut out, &text);
                 assert_eq!(serde_json::from_slice::<String>(&out).expect("JSON"), text);
             }
         }

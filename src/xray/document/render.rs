@@ -74,6 +74,11 @@ pub(super) struct Render<'a> {
 }
 
 impl Open {
+    /// An object that is written from `before` on, and whose fields begin at `body`.
+    pub(super) fn new(before: usize, body: usize) -> Self {
+        Self { before, body }
+    }
+
     pub(super) fn start(&self) -> usize {
         self.before
     }

@@ -135,12 +135,12 @@ impl Render<'_> {
         let begins = self.out.len();
         self.out.extend_from_slice(self.place);
         let parent_fields = begins..self.out.len();
-        json::key(self.out, quoted!("start_time"));
+        self.out.extend_from_slice(quoted!("start_time").as_bytes());
         json::time(self.out, span.start_time);
         if frame.in_progress {
             self.out.extend_from_slice(b",\"in_progress\":true");
         } else {
-            json::key(self.out, quoted!("end_time"));
+            self.out.extend_from_slice(quoted!("end_time").as_bytes());
             if span.end_time < span.start_time {
                 self.report.clamped += 1;
             }
