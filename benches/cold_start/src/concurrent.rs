@@ -11,6 +11,7 @@ use crate::{
 };
 use bench_report::{format, process::Usage, statistics::median};
 use std::{
+    net::SocketAddr,
     path::Path,
     process::{Command, Stdio},
     sync::{
@@ -26,14 +27,23 @@ use tokio::{
 };
 
 /// `AWS_LAMBDA_MAX_CONCURRENCY`.
-const AT_ONCE: &str = "64";
+pub(crate) const AT_ONCE: u64 = 64;
 const WARM_UP: Duration = Duration::from_millis(500);
 const MEASURED: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// The handler's work, and the title of its column.
-const WORKS: [(&str, &str); 2] =
-    [("waiting 10 ms", r#"{"order":7,"sku":"tea","wait":10}"#), ("not waiting", r#"{"order":7,"sku":"tea"}"#)];
+const WORKS: [(&str, &str); 2] = [("waiting 10 ms", r#"{"order":7,"sku":"tea","wait":10}"#), ("not waiting", NOT_WAITING)];
+pub(crate) const NOT_WAITING: &str = r#"{"order":7,"sku":"tea"}"#;
+
+/// The rows of a table: the name, the contender, and that one event in so many is sampled.
+pub(crate) const ROWS: [(&str, usize, Option<u64>); 5] = [
+    ("bare", 0, None),
+    ("ours, none sampled", 1, None),
+    ("ours, 1 in 20 sampled", 1, Some(20)),
+    ("ours, all sampled", 1, Some(1)),
+    ("spans_alone", 2, None),
+];
 
 /// A line of the table.
 pub(crate) struct Row {
@@ -50,20 +60,15 @@ struct Runs {
     per_second: Vec<f64>,
     /// CPU time of an invocation, in nanoseconds.
     cpu: Vec<f64>,
+    /// The kernel's part of it, in percent.
+    kernel: Vec<f64>,
     /// At the end, in bytes.
     resident: Vec<f64>,
 }
 
 pub(crate) async fn measure(contenders: &Path, sinks: &Sinks, rounds: usize) -> Result<Vec<Row>, Error> {
     let built: Vec<Built> = CONCURRENT.iter().map(|contender| build::build(contenders, contender)).collect::<Result<_, _>>()?;
-    let row = |name, contender, sampled| Row { name, contender, sampled, runs: Default::default() };
-    let mut rows = vec![
-        row("bare", 0, None),
-        row("ours, none sampled", 1, None),
-        row("ours, 1 in 20 sampled", 1, Some(20)),
-        row("ours, all sampled", 1, Some(1)),
-        row("tracing-opentelemetry alone", 2, None),
-    ];
+    let mut rows = ROWS.map(|(name, contender, sampled)| Row { name, contender, sampled, runs: Default::default() });
     for round in 0..rounds {
         eprint!("\r{AT_ONCE} at once, round {} of {rounds}", round + 1);
         for (work, (_, payload)) in WORKS.iter().enumerate() {
@@ -76,14 +81,20 @@ pub(crate) async fn measure(contenders: &Path, sinks: &Sinks, rounds: usize) -> 
         }
     }
     eprintln!();
-    Ok(rows)
+    Ok(rows.into())
+}
+
+/// The variables of a contender on Managed Instances.
+pub(crate) fn environment(command: &mut Command, contender: &Contender, sinks: &Sinks, api: SocketAddr) {
+    bootstrap::environment(command, contender, sinks, api);
+    command.env("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances");
+    command.env("AWS_LAMBDA_MAX_CONCURRENCY", AT_ONCE.to_string());
 }
 
 async fn run(contender: &Contender, program: &Path, sinks: &Sinks, events: Events, runs: &mut Runs) -> Result<(), Error> {
     let api = TcpListener::bind("127.0.0.1:0").await?;
     let mut command = Command::new(program);
-    bootstrap::environment(&mut command, contender, sinks, api.local_addr()?);
-    command.env("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances").env("AWS_LAMBDA_MAX_CONCURRENCY", AT_ONCE);
+    environment(&mut command, contender, sinks, api.local_addr()?);
     let events = Arc::new(events);
     let served = tokio::spawn(serve(api, Arc::clone(&events)));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
@@ -108,30 +119,47 @@ async fn observe(pid: u32, events: &Events, runs: &mut Runs) -> std::io::Result<
     let (took, count, after) = (began.elapsed(), events.answered.load(Relaxed) - count, Usage::of(pid)?);
     runs.per_second.push(count as f64 / took.as_secs_f64());
     runs.cpu.push((after.cpu - before.cpu) / count.max(1) as f64);
+    let [user, kernel] = [after.ticks.0 - before.ticks.0, after.ticks.1 - before.ticks.1];
+    runs.kernel.push(100.0 * kernel / (user + kernel).max(1.0));
     runs.resident.push(after.resident);
     Ok(Some(()))
 }
 
 /// The events that were sent, and the responses to them.
-struct Events {
+pub(crate) struct Events {
     payload: &'static str,
     sampled: Option<u64>,
+    count: u64,
     handed: AtomicU64,
     answered: AtomicU64,
 }
 
 impl Events {
+    /// Events without end.
     fn new(payload: &'static str, sampled: Option<u64>) -> Self {
-        Self { payload, sampled, handed: AtomicU64::new(0), answered: AtomicU64::new(0) }
+        Self::of(payload, sampled, u64::MAX)
     }
 
-    fn next(&self) -> String {
+    /// So many events; requests after them wait.
+    pub(crate) fn of(payload: &'static str, sampled: Option<u64>, count: u64) -> Self {
+        Self { payload, sampled, count, handed: AtomicU64::new(0), answered: AtomicU64::new(0) }
+    }
+
+    /// The requests that wait because there are no more events.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.handed.load(Relaxed).saturating_sub(self.count)
+    }
+
+    async fn next(&self) -> String {
         let number = self.handed.fetch_add(1, Relaxed);
+        if number >= self.count {
+            std::future::pending::<()>().await;
+        }
         bootstrap::event(number, self.sampled.is_some_and(|each| number.is_multiple_of(each)), self.payload)
     }
 }
 
-async fn serve(api: TcpListener, events: Arc<Events>) {
+pub(crate) async fn serve(api: TcpListener, events: Arc<Events>) {
     while let Ok((connection, _)) = api.accept().await {
         tokio::spawn(answer(connection, Arc::clone(&events)));
     }
@@ -149,7 +177,7 @@ async fn answer(mut connection: TcpStream, events: Arc<Events>) -> Option<()> {
             connection.read_buf(&mut received).await.ok().filter(|&read| read > 0)?;
         };
         if received.starts_with(bootstrap::NEXT) {
-            connection.write_all(events.next().as_bytes()).await.ok()?;
+            connection.write_all(events.next().await.as_bytes()).await.ok()?;
         } else {
             if received.windows(10).take(128).any(|part| part == b"/response ") {
                 events.answered.fetch_add(1, Relaxed);
@@ -179,7 +207,10 @@ pub(crate) fn table(text: &mut String, rows: &[Row]) {
     );
     let mut titles = vec!["contender".to_owned()];
     for (title, _) in WORKS {
-        titles.extend(["a second", "ratio to bare", "CPU µs each", "resident KB"].map(|column| format!("{title}: {column}")));
+        titles.extend(
+            ["a second", "ratio to bare", "CPU µs each", "kernel's part, %", "resident KB"]
+                .map(|column| format!("{title}: {column}")),
+        );
     }
     format::head(text, &titles.iter().map(String::as_str).collect::<Vec<_>>());
     for row in rows {
@@ -190,6 +221,7 @@ pub(crate) fn table(text: &mut String, rows: &[Row]) {
                 format::grouped(median(&runs.per_second).round() as u64),
                 format!("{:.3}", median(&ratios)),
                 format!("{:.1}", median(&runs.cpu) / 1e3),
+                format!("{:.0}", median(&runs.kernel)),
                 format::kilobytes(median(&runs.resident)),
             ]
         });

@@ -4,7 +4,7 @@ use crate::budget;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("{0}: usage: cold_start [--rounds N] [--only NAME,NAME] [--write] | --check | --ablate")]
+    #[error("{0}: usage: cold_start [--rounds N] [--only NAME,NAME] [--write] | --concurrent [--count] | --check | --ablate")]
     Usage(String),
     #[error("`cargo {0}` failed: run it by hand in benches/contenders")]
     Cargo(String),

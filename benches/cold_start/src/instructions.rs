@@ -10,7 +10,7 @@ use std::{
     io,
     net::TcpListener,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -55,27 +55,49 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks, invocations: u64)
     let what = if invocations == 0 { "" } else { ".warm" };
     let profile =
         std::env::var("CALLGRIND_OUT").map_or("/dev/null".to_owned(), |folder| format!("{folder}/{}{what}.out", contender.name));
-    let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", &format!("--callgrind-out-file={profile}")]).arg(program);
-    bootstrap::environment(&mut command, contender, sinks, api.local_addr()?);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-
+    let address = api.local_addr()?;
+    let running = Callgrind::start(&profile, program, |command| bootstrap::environment(command, contender, sinks, address))?;
     let (sender, asked) = mpsc::channel();
     thread::spawn(move || served::invocations(&api, invocations, &sender));
-    let stderr = child.stderr.take().ok_or_else(incomplete)?;
-    let (sender, log) = mpsc::channel();
-    thread::spawn(move || sender.send(io::read_to_string(stderr)));
     let asked = asked.recv_timeout(LONGEST);
-    if let Ok(pid) = i32::try_from(child.id()) {
-        // Not SIGTERM, which a shutdown hook waits for: what it does then would be counted. Not SIGINT, which a job in a shell's background ignores.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGUSR1);
-    }
-    let log = log.recv_timeout(LONGEST);
-    // It has either ended or would never end by itself.
-    child.kill()?;
-    child.wait()?;
+    let collected = running.end()?;
     asked.map_err(|_| incomplete())?;
-    let log = log.map_err(|_| incomplete())??;
-    let collected = log.lines().find_map(|line| line.split_once("Collected :"));
-    collected.and_then(|(_, count)| count.trim().parse().ok()).ok_or_else(incomplete)
+    collected.ok_or_else(incomplete)
+}
+
+/// A program that runs under callgrind.
+pub(crate) struct Callgrind {
+    child: Child,
+    log: mpsc::Receiver<io::Result<String>>,
+}
+
+impl Callgrind {
+    /// Starts a program, and keeps its profile in a file.
+    pub(crate) fn start(profile: &str, program: &Path, environment: impl FnOnce(&mut Command)) -> Result<Self, Error> {
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", &format!("--callgrind-out-file={profile}")]).arg(program);
+        environment(&mut command);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let stderr = child.stderr.take();
+        let (sender, log) = mpsc::channel();
+        // Read while it runs, so that the pipe never fills.
+        thread::spawn(move || sender.send(stderr.map_or(Ok(String::new()), io::read_to_string)));
+        Ok(Self { child, log })
+    }
+
+    /// Ends the program and returns its instructions, if callgrind has counted them.
+    pub(crate) fn end(mut self) -> Result<Option<f64>, Error> {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // Not SIGTERM, which a shutdown hook waits for: what it does then would be counted. Not SIGINT, which a job in a shell's background ignores.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGUSR1);
+        }
+        let log = self.log.recv_timeout(LONGEST);
+        // It has either ended or would never end by itself.
+        self.child.kill()?;
+        self.child.wait()?;
+        let Ok(log) = log else { return Ok(None) };
+        let log = log?;
+        let collected = log.lines().find_map(|line| line.split_once("Collected :"));
+        Ok(collected.and_then(|(_, count)| count.trim().parse().ok()))
+    }
 }

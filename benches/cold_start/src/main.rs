@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --manifest-path benches/cold_start/Cargo.toml -- --write` builds the contenders, measures them, and puts the tables
 //! into `benches/RESULTS.md`. Without `--write` they are printed only; `--rounds 100` measures longer, `--only bare,ours` those alone,
-//! `--concurrent` only many events at once. `-- --check` instead compares what does
+//! `--concurrent` only many events at once, and `--concurrent --count` counts them instead of timing them. `-- --check` instead compares what does
 //! not drift with `benches/budget.toml`, and fails beyond it. `-- --ablate` shows what each stage adds to a start.
 
 mod ablation;
@@ -13,6 +13,7 @@ mod build;
 mod chart;
 mod concurrent;
 mod contender;
+mod counted;
 mod environment;
 mod error;
 mod footprint;
@@ -49,7 +50,8 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Error> {
     let benches = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let (mut rounds, mut write, mut check, mut ablate, mut only, mut many) = (ROUNDS, false, false, false, None, false);
+    let (mut rounds, mut write, mut check, mut ablate, mut only) = (ROUNDS, false, false, false, None);
+    let (mut many, mut count_many) = (false, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -57,6 +59,7 @@ fn run() -> Result<(), Error> {
             "--ablate" => ablate = true,
             "--write" => write = true,
             "--concurrent" => many = true,
+            "--count" => count_many = true,
             "--rounds" => {
                 let count = args.next().unwrap_or_default();
                 rounds = count.parse().map_err(|_| Error::Usage(format!("--rounds {count:?}")))?;
@@ -76,6 +79,10 @@ fn run() -> Result<(), Error> {
     }
     if many {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        if count_many {
+            println!("{}", runtime.block_on(counted::table(&benches.join("contenders"), &Sinks::start()?))?);
+            return Ok(());
+        }
         let rows = runtime.block_on(concurrent::measure(&benches.join("contenders"), &Sinks::start()?, rounds))?;
         let mut table = String::new();
         concurrent::table(&mut table, &rows);

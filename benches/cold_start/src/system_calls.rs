@@ -9,8 +9,8 @@ use nix::{
 use std::{
     env, fs,
     net::TcpListener,
-    path::Path,
-    process::{self, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -58,16 +58,48 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks, log: &Path) -> Re
     calls(&fs::read_to_string(log)?).map(|calls| calls as f64).ok_or_else(incomplete)
 }
 
+/// A program whose system calls are counted, those of all its threads.
+pub(crate) struct Strace {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Strace {
+    pub(crate) fn start(program: &Path, environment: impl FnOnce(&mut Command)) -> Result<Self, Error> {
+        let log = env::temp_dir().join(format!("concurrent-{}.strace", process::id()));
+        let mut command = Command::new("strace");
+        command.args(["--follow-forks", "--string-limit=0", "--output"]).arg(&log).arg(program);
+        environment(&mut command);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Ok(Self { child, log })
+    }
+
+    /// Ends the program and returns the number of its calls.
+    pub(crate) fn end(mut self) -> Result<Option<f64>, Error> {
+        let traced = fs::read_to_string(&self.log)?;
+        // strace itself ignores signals as long as its program lives.
+        match traced.split_ascii_whitespace().next().and_then(|pid| pid.parse().ok()) {
+            Some(pid) => kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(std::io::Error::from)?,
+            None => self.child.kill()?,
+        }
+        self.child.wait()?;
+        fs::remove_file(&self.log)?;
+        let calls = traced.lines().filter(|line| begins(line).is_some()).count();
+        Ok((calls > 0).then_some(calls as f64))
+    }
+}
+
+/// The thread of a line where a call begins. Ends, signals and second halves of calls are none.
+fn begins(line: &str) -> Option<&str> {
+    let (thread, call) = line.split_once(' ')?;
+    call.trim_start().starts_with(|first: char| first.is_ascii_lowercase() || first == '_').then_some(thread)
+}
+
 /// The calls of the first thread up to the one that writes the request, which is counted too. Other threads run at their own pace, so their part
-/// of a start depends on the machine. Ends, signals and second halves of calls are none.
+/// of a start depends on the machine.
 fn calls(log: &str) -> Option<usize> {
     let first = log.split_ascii_whitespace().next()?;
     let asks = |line: &str| line.contains("\"GET /2018-06-01/runtime/invocation/next");
     let last = log.lines().position(asks)?;
-    let begins = |line: &&str| {
-        let (thread, call) = line.split_once(' ').unwrap_or_default();
-        let call = call.trim_start();
-        thread == first && call.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
-    };
-    Some(log.lines().take(last + 1).filter(begins).count())
+    Some(log.lines().take(last + 1).filter(|line| begins(line) == Some(first)).count())
 }

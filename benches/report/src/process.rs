@@ -7,6 +7,8 @@ use std::{fs, io};
 pub struct Usage {
     /// CPU time of all its living threads, in nanoseconds.
     pub cpu: f64,
+    /// Ticks of the clock in user code, and in the kernel.
+    pub ticks: (f64, f64),
     /// Minor and major page faults.
     pub faults: f64,
     /// Resident memory, in bytes.
@@ -30,6 +32,7 @@ impl Usage {
         let line = |key| number(status.lines().find_map(|line| line.strip_prefix(key)?.split_ascii_whitespace().next()));
         Ok(Self {
             cpu: cpu as f64,
+            ticks: (field(14)? as f64, field(15)? as f64),
             faults: (field(10)? + field(12)?) as f64,
             resident: (line("VmRSS:")? * 1024) as f64,
             anonymous: (line("RssAnon:")? * 1024) as f64,
