@@ -3,6 +3,7 @@
 
 mod alarm;
 mod fallback;
+mod thread;
 mod watchdog;
 
 pub use crate::invocation::DeadlineExceeded;

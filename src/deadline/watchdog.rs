@@ -5,6 +5,7 @@
 //! starts with the first invocation that is recorded and has a deadline. If the function has less than one core, it starts in the
 //! Init phase, which runs at full speed. It uses neither the environment nor the resolver, because another thread may be using them.
 
+use super::thread;
 use crate::{
     Invocation, environment,
     invocation::{Deadline, Shared},
@@ -15,11 +16,8 @@ use crate::{
 };
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
-
-/// Enough to write documents, and small enough to map quickly.
-const STACK: usize = 256 * 1024;
 
 struct Watch {
     state: Mutex<State>,
@@ -41,14 +39,14 @@ pub(crate) struct Watched(Invocation);
 /// CPU time in each 20 ms, and a second thread may use a part of it on the other core.
 pub(crate) fn prepare(settings: &Settings) {
     if settings.watchdog && environment::has_less_than_a_core() {
-        let _ = thread();
+        let _ = the_thread();
     }
 }
 
 /// Watches an invocation until the returned guard is dropped.
 pub(crate) fn watch(invocation: &Invocation) -> Option<Watched> {
     let overdue = overdue(invocation.timing()?);
-    let watch = thread()?;
+    let watch = the_thread()?;
     invocation.set_watched(true);
     let mut state = watch.lock();
     let shared = Arc::as_ptr(invocation.shared());
@@ -82,16 +80,13 @@ impl Drop for Watched {
 
 static WATCH: OnceLock<Option<Watch>> = OnceLock::new();
 
-fn thread() -> Option<&'static Watch> {
+fn the_thread() -> Option<&'static Watch> {
     WATCH
-        .get_or_init(|| {
-            let thread = std::thread::Builder::new().name("lambda-watchdog".to_owned()).stack_size(STACK).spawn(keep_watch);
-            match thread {
-                Ok(_) => Some(Watch { state: Mutex::default(), changed: Condvar::new() }),
-                Err(error) => {
-                    notice::log(Warning::WatchdogMissing, Data::error(&error));
-                    None
-                }
+        .get_or_init(|| match thread::spawn(keep_watch) {
+            Ok(()) => Some(Watch { state: Mutex::default(), changed: Condvar::new() }),
+            Err(error) => {
+                notice::log(Warning::WatchdogMissing, Data::error(&error));
+                None
             }
         })
         .as_ref()
@@ -107,23 +102,26 @@ fn keep_watch() {
     let Some(watch) = WATCH.wait() else { return };
     let mut state = watch.lock();
     loop {
-        // Invocations that are watched from here on set the wake-up time themselves.
-        state.wakes = None;
-        let lifecycles: Vec<_> = state.lifecycles.iter().filter_map(Weak::upgrade).collect();
-        drop(state);
-        // A panic in here must not end the watchdog, and the last reference to a user's value may be dropped here.
-        let next = panics::catch(|| lifecycles.into_iter().filter_map(|shared| report_overdue(&shared)).min()).unwrap_or(None);
-        state = watch.lock();
-        state.wakes = state.wakes.into_iter().chain(next).min();
-        state = match state.wakes {
+        let left = state.wakes.map(|at| at.saturating_duration_since(Instant::now()));
+        state = match left {
             None => watch.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            Some(at) => {
-                let left = at.saturating_duration_since(Instant::now());
-                let (state, _) = watch.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-                state
-            }
+            Some(Duration::ZERO) => check(watch, state),
+            Some(left) => watch.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
         };
     }
+}
+
+/// Only at the time of a wake-up: the first one of a thread allocates, which slows down the first response.
+fn check<'w>(watch: &'w Watch, mut state: MutexGuard<'w, State>) -> MutexGuard<'w, State> {
+    // Invocations that are watched from here on set the wake-up time themselves.
+    state.wakes = None;
+    let lifecycles: Vec<_> = state.lifecycles.iter().filter_map(Weak::upgrade).collect();
+    drop(state);
+    // A panic in here must not end the watchdog, and the last reference to a user's value may be dropped here.
+    let next = panics::catch(|| lifecycles.into_iter().filter_map(|shared| report_overdue(&shared)).min()).unwrap_or(None);
+    let mut state = watch.lock();
+    state.wakes = state.wakes.into_iter().chain(next).min();
+    state
 }
 
 /// Reports the invocations that are overdue, and returns the time when the next one will be.
