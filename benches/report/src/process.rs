@@ -2,6 +2,9 @@
 
 use std::{fs, io};
 
+/// "No such process".
+const ESRCH: i32 = 3;
+
 /// One look at a process.
 #[derive(Debug)]
 pub struct Usage {
@@ -22,8 +25,12 @@ impl Usage {
     pub fn of(pid: u32) -> io::Result<Self> {
         let mut cpu = 0;
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
-            cpu += number(schedstat.split_ascii_whitespace().next())?;
+            match fs::read_to_string(task?.path().join("schedstat")) {
+                Ok(schedstat) => cpu += number(schedstat.split_ascii_whitespace().next())?,
+                // The thread has ended since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) => {}
+                Err(error) => return Err(error),
+            }
         }
         let stat = stat(pid)?;
         let fields: Vec<&str> = stat.split_ascii_whitespace().collect();
