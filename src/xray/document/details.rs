@@ -9,7 +9,7 @@ use super::{
     cause,
     json::{self, quoted},
     name::{annotation_key, metadata_key},
-    render::{Level, Open, Render},
+    render::{Level, Render},
 };
 use crate::xray::hex;
 
@@ -107,15 +107,10 @@ impl Render<'_> {
     /// `default` has the attributes without a separate field, `otel` the data that only OpenTelemetry has, and `lambda_lifecycle`
     /// the counts of missing data.
     pub(super) fn metadata(&mut self, renamed: bool) {
-        const DEFAULT: &[u8] = b"\"default\":{";
         // There are fields before it.
-        let before = self.out.len();
-        self.out.extend_from_slice(quoted!("metadata" "{").as_bytes());
-        let metadata = Open::new(before, self.out.len());
+        let metadata = self.open_as(quoted!("metadata" "{"));
         if self.level < Level::NoMetadata {
-            let before = self.out.len();
-            self.out.extend_from_slice(DEFAULT);
-            let default = Open::new(before, self.out.len());
+            let default = self.open_as("\"default\":{");
             let span = self.span;
             for (at, attribute) in span.attributes.iter().enumerate() {
                 let written = match self.mappings.of[at] {

@@ -74,11 +74,6 @@ pub(super) struct Render<'a> {
 }
 
 impl Open {
-    /// An object that is written from `before` on, and whose fields begin at `body`.
-    pub(super) fn new(before: usize, body: usize) -> Self {
-        Self { before, body }
-    }
-
     pub(super) fn start(&self) -> usize {
         self.before
     }
@@ -165,6 +160,13 @@ impl<'a> Render<'a> {
     pub(super) fn open(&mut self, key: &'static str) -> Open {
         let before = self.out.len();
         json::key(self.out, key);
+        Open { before, body: self.out.len() }
+    }
+
+    /// As [`open`](Self::open), where it is known whether a comma comes before the key.
+    pub(super) fn open_as(&mut self, text: &'static str) -> Open {
+        let before = self.out.len();
+        self.out.extend_from_slice(text.as_bytes());
         Open { before, body: self.out.len() }
     }
 
