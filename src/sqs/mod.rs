@@ -85,7 +85,7 @@
 //! # Cost
 //!
 //! `cargo bench --manifest-path benches/Cargo.toml --bench batch` compares it with hand-written `buffer_unordered`, and
-//! [`benches/RESULTS.md`](https://github.com/OWNER/lambda-lifecycle/blob/main/benches/RESULTS.md#a-message-of-a-batch) has the figures.
+//! [`benches/RESULTS.md`](https://github.com/OWNER/lambda-lifecycle/blob/main/benches/RESULTS.md#a-record-of-a-batch) has the figures.
 
 mod backoff;
 mod event;
