@@ -36,10 +36,13 @@ use std::{
 };
 use transport::{Transport, lock, pause, report};
 
-/// The most bytes of documents of concurrent invocations that wait for the pace. Beyond it only an invocation's own document
-/// waits, and beyond twice as many none does. Otherwise, documents that are created faster than they can be sent would wait
-/// without end.
-const QUEUED: usize = 4 * 1024 * 1024;
+/// The most bytes that concurrent invocations take while they wait for the pace. Beyond it only an invocation's own document waits,
+/// and beyond twice as many none does. Otherwise, documents that are created faster than they can be sent would wait without end.
+/// An invocation that starts beyond it records only its own span, so that what cannot be sent is not made.
+const QUEUED: usize = 8 * 1024 * 1024;
+
+/// The bytes of an invocation that waits, without its spans.
+const INVOCATION: usize = 6 * 1024;
 
 /// The assumed size of a document until it is written. Few are smaller.
 const SMALL: usize = 400;
@@ -158,6 +161,17 @@ impl Documents {
         self.export != Export::None
     }
 
+    /// True if so many documents wait for the pace that only the invocations' own ones can follow.
+    pub(super) fn are_behind(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) >= QUEUED
+    }
+
+    /// Makes more bytes wait for the pace than may.
+    #[cfg(test)]
+    pub(crate) fn fall_behind(&self) {
+        self.queued.store(QUEUED, Ordering::Relaxed);
+    }
+
     /// The destination of documents, and the invocations that it gets.
     pub(super) fn describe(&self) -> String {
         let what = "invocations that Lambda samples";
@@ -246,7 +260,7 @@ impl Documents {
             Transport::Api(_) => true,
         };
         // Either no daemon is listening, or the final document may not be sent, and this one would never be replaced.
-        if is_unheard || self.queued.load(Ordering::Relaxed) >= QUEUED {
+        if is_unheard || self.are_behind() {
             return;
         }
         let mut encoder = self.encoder();
@@ -320,7 +334,7 @@ impl Documents {
             keep(scrubbed(take()));
             return 0;
         };
-        let mut waiting = Waiting::new(&self.queued, (count * SMALL).min(self.trace_budget));
+        let mut waiting = Waiting::new(&self.queued, INVOCATION + (count * SMALL).min(self.trace_budget));
         let before = waiting.before;
         let mut left_out = None;
         if before >= QUEUED {
@@ -332,7 +346,7 @@ impl Documents {
                 let spans = scrubbed(take());
                 let left_out = u32::try_from(spans.len()).unwrap_or(u32::MAX);
                 keep(spans);
-                return left_out;
+                return left_out.saturating_add(sending.not_recorded);
             }
             // Only the main span uses memory while it waits.
             let parts = take_parts();
@@ -358,7 +372,7 @@ impl Documents {
         }
         let mut encoder = self.encoder();
         let left_out = self.encode(&mut encoder, &spans, sending, left_out).await;
-        waiting.resize(encoder.bytes());
+        waiting.resize(INVOCATION + encoder.bytes());
         self.print(&mut encoder);
         // A shutdown limits its wait for the pace, and then finds these spans with the exporters.
         keep(spans);
@@ -405,6 +419,7 @@ impl Documents {
         // Spans that ended in the meantime are left out too.
         let unwritten =
             left_out.map_or(0, |before| before.saturating_add(u32::try_from(others.clone().count()).unwrap_or(u32::MAX)));
+        let unwritten = unwritten.saturating_add(sending.not_recorded);
         for (index, span) in others.enumerate().filter(|_| left_out.is_none()) {
             encoder.push(span, &self.frame_of_part(span, sending));
             if index % YIELDS == YIELDS - 1 {

@@ -1,6 +1,7 @@
 //! A trace and its spans, for the tests of this folder.
 
-use super::Wanted;
+use super::{Sending, Wanted};
+use crate::xray::Frame;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use std::{
@@ -37,4 +38,15 @@ pub(super) fn span() -> SpanData {
 /// Waits for a result that comes at once, or never.
 pub(super) async fn within<T>(what: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("it never came")
+}
+
+/// A group of spans without a main one.
+pub(super) fn sending() -> Sending {
+    Sending {
+        here: Some(TRACE),
+        continued: false,
+        main: SpanId::INVALID,
+        frame: Frame::under(TRACE, SpanId::from(1)),
+        not_recorded: 0,
+    }
 }

@@ -95,7 +95,8 @@ impl Destinations {
         let xray = header.sampled() == Sampled::Yes && header.root().is_some() && self.documents.are_sent();
         let wanted = Wanted { unsampled: self.documents.take_unsampled(), ..Wanted::by_xray(xray) };
         if self.exporters.is_none() && !wanted.unsampled {
-            return Decision { wanted, ..Decision::default() };
+            let own_only = xray && self.documents.are_behind();
+            return Decision { wanted: Wanted { own_only, ..wanted }, ..Decision::default() };
         }
         let root = header.root().unwrap_or_else(|| {
             let root = ProcessIds.new_trace_id();

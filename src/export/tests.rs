@@ -3,7 +3,7 @@
 use super::{
     Destinations, Flush, SPANS_OF_SPARE, Sending,
     documents::tests::documents,
-    fixtures::{TRACE, span, within},
+    fixtures::{TRACE, sending, span, within},
     queue::tests::Gate,
 };
 use crate::xray::Frame;
@@ -24,8 +24,7 @@ async fn the_last_flush_has_the_spans_of_an_invocation_at_the_pace() {
     let destinations = Destinations { documents, exporters: Some(gate.exporters(Flush::OnShutdown)), ..Destinations::default() };
     let spans: Vec<SpanData> = (0..SPANS).map(|_| span()).collect();
     let main = spans[0].span_context.span_id();
-    let sending =
-        Sending { here: Some(TRACE), continued: false, main, frame: Frame::under(TRACE, SpanId::from(u64::MAX)).invocation() };
+    let sending = Sending { main, frame: Frame::under(TRACE, SpanId::from(u64::MAX)).invocation(), ..sending() };
     let sent = destinations.send(SPANS, || spans, Vec::new, sending, true);
     let flushed = destinations.flush(Some(Instant::now() + Duration::from_secs(60)));
     within(async { tokio::join!(sent, flushed) }).await;
@@ -39,8 +38,7 @@ async fn the_buffer_of_an_invocation_is_used_again_unless_it_is_large() {
         let destinations = Destinations { exporters: Some(gate.exporters(Flush::OnShutdown)), ..Destinations::default() };
         let mut spans = Vec::with_capacity(count);
         spans.extend([span(), span()]);
-        let sending =
-            Sending { here: Some(TRACE), continued: false, main: SpanId::INVALID, frame: Frame::under(TRACE, SpanId::from(1)) };
+        let sending = sending();
         within(destinations.send(2, || spans, Vec::new, sending, false)).await;
         let spare = destinations.spare();
         assert!(spare.is_empty());

@@ -22,12 +22,14 @@ pub(crate) struct Wanted {
     /// The sampled flag of the spans' contexts, which W3C's `traceparent` carries: the sampler's decision if there are exporters,
     /// otherwise Lambda's.
     pub(crate) sampled: bool,
+    /// Only the invocation's own span is recorded, because its other spans could not be sent.
+    pub(crate) own_only: bool,
 }
 
 impl Wanted {
     /// The destinations if there is only X-Ray.
     pub(crate) fn by_xray(xray: bool) -> Self {
-        Self { xray, unsampled: false, exporters: false, sampled: xray }
+        Self { xray, unsampled: false, exporters: false, sampled: xray, own_only: false }
     }
 
     /// True if spans are recorded.

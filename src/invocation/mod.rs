@@ -58,7 +58,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -98,6 +98,7 @@ struct Inner {
     token: OnceLock<CancellationToken>,
     parent: Option<SpanContext>,
     wanted: Wanted,
+    left_out: AtomicU32,
     watched: AtomicBool,
     polled: AtomicBool,
     durable: AtomicBool,
@@ -174,6 +175,7 @@ impl Invocation {
             token: OnceLock::new(),
             parent,
             wanted: decision.wanted,
+            left_out: AtomicU32::new(0),
             watched: AtomicBool::new(false),
             polled: AtomicBool::new(false),
             durable: AtomicBool::new(false),

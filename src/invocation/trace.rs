@@ -10,6 +10,7 @@ use opentelemetry::{
     trace::{SpanContext, SpanId, TraceContextExt},
 };
 use opentelemetry_sdk::trace::SpanData;
+use std::sync::atomic::Ordering;
 
 impl Invocation {
     /// True if a destination gets this invocation's spans.
@@ -20,6 +21,16 @@ impl Invocation {
     /// The destinations of its spans.
     pub(crate) fn wanted(&self) -> Wanted {
         self.0.wanted
+    }
+
+    /// Counts a span that is not recorded, because it could not be sent.
+    pub(crate) fn leave_out_span(&self) {
+        self.0.left_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many spans were not recorded since this was last asked.
+    pub(crate) fn take_left_out(&self) -> u32 {
+        self.0.left_out.swap(0, Ordering::Relaxed)
     }
 
     pub(crate) fn received_header(&self) -> &TraceHeader {

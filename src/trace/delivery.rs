@@ -34,8 +34,13 @@ pub(crate) async fn deliver(invocation: &Invocation, main: SpanId) -> u32 {
     }
     // Without a trace, nothing is recorded.
     let Some(trace) = invocation.parent().map(SpanContext::trace_id) else { return 0 };
-    let sending =
-        Sending { here: Some(trace), continued: invocation.continued().is_some(), main, frame: invocation.frame(trace) };
+    let sending = Sending {
+        here: Some(trace),
+        continued: invocation.continued().is_some(),
+        main,
+        frame: invocation.frame(trace),
+        not_recorded: invocation.take_left_out(),
+    };
     let take = || {
         let mut spans = invocation.spans().take();
         spans.append(&mut shared.late.take());
@@ -64,7 +69,7 @@ pub(super) async fn deliver_last(shared: &Shared, reports: Vec<(Option<Own>, Vec
 }
 
 fn sending_of(own: &Own) -> Sending {
-    Sending { here: Some(own.trace), continued: own.continued, main: own.id, frame: own.frame.clone() }
+    Sending { here: Some(own.trace), continued: own.continued, main: own.id, frame: own.frame.clone(), not_recorded: 0 }
 }
 
 /// The last flush.

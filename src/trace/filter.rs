@@ -63,11 +63,21 @@ impl RecordingFilter {
     /// Whether to record a new span or event. When invocations run concurrently, every span calls this, so the cheaper check
     /// comes first. It does not for events, because OpenTelemetry logs some while it holds the context.
     pub(crate) fn records(&self, metadata: &Metadata<'_>) -> bool {
-        let span = metadata.is_span();
-        if span && !is_recording() && !replay::may_adopt(metadata.target()) {
-            return false;
+        if !metadata.is_span() {
+            return self.wants(metadata) && is_recording();
         }
-        self.wants(metadata) && (span || is_recording())
+        (self.is_recording_spans(metadata) || replay::may_adopt(metadata.target())) && self.wants(metadata)
+    }
+
+    /// True where new spans are recorded. A span that only its invocation's own span is recorded without is counted.
+    fn is_recording_spans(&self, metadata: &Metadata<'_>) -> bool {
+        of_current(|invocation| {
+            let own_only = invocation.wanted().own_only;
+            if own_only && self.wants(metadata) {
+                invocation.leave_out_span();
+            }
+            invocation.is_recorded() && !own_only
+        })
     }
 
     pub(crate) fn max_level(&self) -> LevelFilter {
@@ -134,26 +144,45 @@ impl Drop for Recording {
 
 /// True in a traced invocation, and in the Init phase, whose spans wait for the first invocation.
 pub(crate) fn is_recording() -> bool {
+    of_current(Invocation::is_recorded)
+}
+
+/// What `is_recorded` says of the invocation that is running here, or else whether this is the Init phase.
+fn of_current(is_recorded: impl Fn(&Invocation) -> bool) -> bool {
     if !has_context() {
         return false;
     }
-    OtelContext::map_current(|context| context.get::<Invocation>().map(Invocation::is_recorded))
+    OtelContext::map_current(|context| context.get::<Invocation>().map(&is_recorded))
         // A span with an explicit parent has removed it from the context.
-        .or_else(|| CURRENT.try_with(Invocation::is_recorded).ok())
+        .or_else(|| CURRENT.try_with(&is_recorded).ok())
         // A task of the durable execution SDK has only its span.
-        .or_else(|| (!EXECUTIONS.is_empty()).then(Invocation::try_current).flatten().map(|invocation| invocation.is_recorded()))
+        .or_else(|| (!EXECUTIONS.is_empty()).then(Invocation::try_current).flatten().map(|invocation| is_recorded(&invocation)))
         .unwrap_or_else(is_in_init)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        invocation::Shared,
+        trace::{TRACER, Trigger, begin, finish, outgoing_header},
+        xray::Sampled,
+    };
+    use opentelemetry::trace::{Span as _, SpanBuilder, TraceContextExt as _, Tracer as _};
     use tracing::Level;
     use tracing::callsite::DefaultCallsite;
     use tracing::field::FieldSet;
     use tracing::metadata::Kind;
 
     fn wanted(target: &'static str, level: Level, kind: Kind) -> bool {
+        checked(target, level, kind, RecordingFilter::wants)
+    }
+
+    fn recorded(target: &'static str, level: Level, kind: Kind) -> bool {
+        checked(target, level, kind, RecordingFilter::records)
+    }
+
+    fn checked(target: &'static str, level: Level, kind: Kind, check: fn(&RecordingFilter, &Metadata<'_>) -> bool) -> bool {
         static CALLSITE: DefaultCallsite = DefaultCallsite::new(&METADATA);
         static METADATA: Metadata<'static> = Metadata::new(
             "x",
@@ -166,8 +195,9 @@ mod tests {
             Kind::SPAN,
         );
         let fields = FieldSet::new(&[], tracing::callsite::Identifier(&CALLSITE));
-        RecordingFilter { targets: Targets::new().with_default(Level::INFO), events: LevelFilter::ERROR, concurrent: false }
-            .wants(&Metadata::new("x", target, level, None, None, None, fields, kind))
+        let filter =
+            RecordingFilter { targets: Targets::new().with_default(Level::INFO), events: LevelFilter::ERROR, concurrent: false };
+        check(&filter, &Metadata::new("x", target, level, None, None, None, fields, kind))
     }
 
     #[test]
@@ -176,6 +206,31 @@ mod tests {
         assert!(wanted("orders::api", Level::ERROR, Kind::EVENT));
         assert!(!wanted("orders::api", Level::DEBUG, Kind::SPAN));
         assert!(!wanted("orders::api", Level::WARN, Kind::EVENT));
+    }
+
+    #[test]
+    fn an_invocation_that_starts_while_too_much_waits_records_its_own_span_and_counts_the_others() {
+        let shared = Shared::with_defaults();
+        shared.destinations.documents().fall_behind();
+        let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+        let mut context = lambda_runtime::Context::default();
+        context.xray_trace_id = Some(header.to_owned());
+        let invocation = Invocation::begin(&shared, &context, None, None, None, true);
+        let context = begin(&invocation, Trigger::Direct, b"{}");
+        let own = context.span().span_context().clone();
+        assert!(context.span().is_recording());
+        let _running = context.clone().attach();
+        assert!(!recorded("orders::api", Level::INFO, Kind::SPAN));
+        assert!(!recorded("orders::api", Level::DEBUG, Kind::SPAN), "it is not counted either");
+        assert!(recorded("orders::api", Level::ERROR, Kind::EVENT), "the invocation's own span gets it");
+        let child = TRACER.build_with_context(SpanBuilder::from_name("child"), &context);
+        assert_eq!((child.span_context(), child.is_recording()), (&own, false));
+        let outgoing = outgoing_header(&invocation, Some(child.span_context()));
+        assert_eq!((outgoing.parent(), outgoing.sampled()), (Some(own.span_id()), Sampled::Yes));
+        drop(child);
+        finish(&context, &invocation);
+        let spans: Vec<_> = invocation.spans().take().into_iter().map(|span| span.span_context.span_id()).collect();
+        assert_eq!((spans, invocation.take_left_out()), (vec![own.span_id()], 2));
     }
 
     #[test]

@@ -151,6 +151,10 @@ impl SpanTracer {
         let scope = parent.get::<Scope>();
         let Some(invocation) = of_parent.or(running.as_ref()) else { return self.build_in_init(builder, parent, scope) };
         let wanted = scope.map_or_else(|| invocation.wanted(), |scope| scope.wanted);
+        if wanted.own_only {
+            invocation.leave_out_span();
+            return Span::left_out(around.clone());
+        }
         let context = new_context(around, wanted);
         if !Span::is_stored(invocation, wanted) {
             return Span::left_out(context);

@@ -20,6 +20,8 @@ pub(crate) struct Sending {
     pub(crate) main: SpanId,
     /// The position of the invocation's own document.
     pub(crate) frame: Frame,
+    /// Spans of the invocation that were not recorded, because they could not have been sent.
+    pub(crate) not_recorded: u32,
 }
 
 impl Sending {

@@ -1,6 +1,6 @@
 use super::{transport::Udp, *};
 use crate::{
-    export::fixtures::{TRACE, span, within},
+    export::fixtures::{TRACE, sending, span, within},
     xray::UdpEmitter,
 };
 use futures_util::FutureExt as _;
@@ -24,7 +24,7 @@ fn batches() -> Vec<(Vec<SpanData>, Option<Sending>)> {
         let spans: Vec<SpanData> = (0..64).map(|_| span()).collect();
         let main = spans[0].span_context.span_id();
         let frame = Frame::under(TRACE, SpanId::from(1)).invocation();
-        (spans, Some(Sending { here: Some(TRACE), continued: false, main, frame }))
+        (spans, Some(Sending { main, frame, ..sending() }))
     };
     (0..64).map(batch).collect()
 }
@@ -67,10 +67,10 @@ async fn where_too_much_waits_the_main_span_waits_alone_and_says_how_many_were_l
     documents.queued.store(QUEUED, Ordering::Relaxed);
     let main = span();
     let sending = Sending {
-        here: Some(TRACE),
-        continued: false,
         main: main.span_context.span_id(),
         frame: Frame::under(TRACE, SpanId::from(1)).invocation(),
+        not_recorded: 2,
+        ..sending()
     };
     let Some(Transport::Udp(udp)) = documents.transport() else { unreachable!("it is a socket") };
     let turn = udp.paced.lock().await;
@@ -81,10 +81,10 @@ async fn where_too_much_waits_the_main_span_waits_alone_and_says_how_many_were_l
     assert_eq!(sent.as_mut().now_or_never(), None);
     assert_eq!(*kept.borrow(), [2]);
     drop(turn);
-    assert_eq!(within(sent).await, 3);
+    assert_eq!(within(sent).await, 5);
     assert_eq!(*kept.borrow(), [2, 2]);
     let mut datagram = [0; 2_000];
     let length = daemon.recv(&mut datagram).expect("a datagram");
     let document = String::from_utf8_lossy(&datagram[..length]);
-    assert!(document.contains(r#""spans_left_out":3"#), "{document}");
+    assert!(document.contains(r#""spans_left_out":5"#), "{document}");
 }
