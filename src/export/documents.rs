@@ -350,6 +350,7 @@ impl Documents {
             }
             // Only the main span uses memory while it waits.
             let parts = take_parts();
+            waiting.resize(INVOCATION + SMALL);
             left_out = Some(parts.iter().map(|span| u32::from(is_for_xray(span))).sum());
             keep(scrubbed(parts));
         }
