@@ -137,6 +137,7 @@ pub(crate) struct Settings {
     pub(crate) trace_sends: usize,
     /// `None`: the default, if the platform's limit is short.
     pub(crate) init_budget: Option<Duration>,
+    pub(crate) warm_up: bool,
     pub(crate) deadline: bool,
     pub(crate) grace: Option<Duration>,
     pub(crate) reserve: Option<Duration>,
@@ -173,6 +174,7 @@ impl Default for Settings {
             aws_error_messages: false,
             trace_sends: LINKS_OF_A_TRACE,
             init_budget: None,
+            warm_up: true,
             deadline: true,
             grace: None,
             reserve: None,
@@ -213,6 +215,7 @@ impl fmt::Debug for Settings {
             .field("aws_error_messages", &self.aws_error_messages)
             .field("trace_sends", &self.trace_sends)
             .field("init_budget", &self.init_budget)
+            .field("warm_up", &self.warm_up)
             .field("deadline", &self.deadline)
             .field("grace", &self.grace)
             .field("reserve", &self.reserve)
@@ -352,6 +355,7 @@ impl Settings {
         reader.switch("LAMBDA_LIFECYCLE_TRACE_AWS_ERROR_MESSAGES", &mut self.aws_error_messages);
         reader.set("LAMBDA_LIFECYCLE_TRACE_SENDS", "a number of calls", &mut self.trace_sends, |text| text.parse().ok());
         reader.set("LAMBDA_LIFECYCLE_INIT_BUDGET", MILLISECONDS, &mut self.init_budget, |text| milliseconds(text).map(Some));
+        reader.switch("LAMBDA_LIFECYCLE_WARM_UP", &mut self.warm_up);
         reader.switch("LAMBDA_LIFECYCLE_DEADLINE", &mut self.deadline);
         reader.set("LAMBDA_LIFECYCLE_DEADLINE_GRACE", MILLISECONDS, &mut self.grace, |text| milliseconds(text).map(Some));
         reader.set("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", MILLISECONDS, &mut self.reserve, |text| milliseconds(text).map(Some));

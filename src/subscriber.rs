@@ -80,6 +80,11 @@ fn present() -> Present {
     })
 }
 
+/// True if the subscriber is this one, and records spans.
+pub(crate) fn is_ours() -> bool {
+    matches!(present(), Present::Ours { records: true })
+}
+
 /// The reason why the existing subscriber does not record for X-Ray.
 fn what_hides_spans(settings: &Settings) -> Option<Warning> {
     if !trace::layer_is_taken() {

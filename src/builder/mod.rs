@@ -99,6 +99,15 @@ impl Builder {
         self
     }
 
+    /// Whether the library uses the time until the first event: it starts the watchdog's thread, and runs its code for spans and documents
+    /// once. The first response comes sooner by as much. Nothing is sent, and no exporter, subscriber or redactor of yours sees it. Default: yes.
+    ///
+    /// It does not apply to `lambda_runtime`'s loop.
+    pub fn warm_up(mut self, on: bool) -> Self {
+        self.settings.warm_up = on;
+        self
+    }
+
     /// Whether the token is cancelled and an error response is sent before the platform's deadline. Default: yes.
     pub fn deadline(mut self, on: bool) -> Self {
         self.settings.deadline = on;
@@ -121,8 +130,8 @@ impl Builder {
 
     /// Whether a handler that blocks its thread past the deadline is reported. Default: yes.
     ///
-    /// The report needs a thread. It starts with the first invocation that is traced or measured, or in the Init phase if the function has less than
-    /// 1,769 MB of memory.
+    /// The report needs a thread. It starts while the function waits for its first event, or in the Init phase if the function has less
+    /// than 1,769 MB of memory.
     pub fn watchdog(mut self, on: bool) -> Self {
         self.settings.watchdog = on;
         self

@@ -14,7 +14,7 @@ const SOURCES: [&str; 6] = [
 ];
 
 /// Each variable, and the method that sets the same in code.
-const BOTH: [(&str, &str); 29] = [
+const BOTH: [(&str, &str); 30] = [
     ("LOG", "log"),
     ("LOG_SPAN_FIELDS", "log_span_fields"),
     ("LOG_STANDARD_KEYS", "log_standard_keys"),
@@ -35,6 +35,7 @@ const BOTH: [(&str, &str); 29] = [
     ("TRACE_AWS_ERROR_MESSAGES", "aws_error_messages"),
     ("TRACE_SENDS", "trace_sends"),
     ("INIT_BUDGET", "init_budget"),
+    ("WARM_UP", "warm_up"),
     ("DEADLINE", "deadline"),
     ("DEADLINE_GRACE", "grace"),
     ("DEADLINE_RESERVE", "reserve"),

@@ -9,4 +9,4 @@ mod watchdog;
 pub use crate::invocation::DeadlineExceeded;
 pub(crate) use alarm::Alarm;
 pub use fallback::{Fallback, FallbackFuture, fallback};
-pub(crate) use watchdog::{Watched, prepare, watch};
+pub(crate) use watchdog::{Watched, prepare, start, watch};

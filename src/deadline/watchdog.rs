@@ -2,8 +2,8 @@
 //!
 //! One thread sends the documents of such an invocation's spans shortly before the platform kills the process. Open spans are
 //! faults, and the innermost is named as the cause, unless the handler only waits for an executor that does not run. The thread
-//! starts with the first invocation that is recorded and has a deadline. If the function has less than one core, it starts in the
-//! Init phase, which runs at full speed. It uses neither the environment nor the resolver, because another thread may be using them.
+//! starts while the function waits for its first event, or in the Init phase if it has less than one core, because that phase runs at
+//! full speed. It uses neither the environment nor the resolver, because another thread may be using them.
 
 use super::thread;
 use crate::{
@@ -38,7 +38,14 @@ pub(crate) struct Watched(Invocation);
 /// Starts the thread in the Init phase, because it would slow down the first response later. A function of 128 MB has 1.4 ms of
 /// CPU time in each 20 ms, and a second thread may use a part of it on the other core.
 pub(crate) fn prepare(settings: &Settings) {
-    if settings.watchdog && environment::has_less_than_a_core() {
+    if environment::has_less_than_a_core() {
+        start(settings);
+    }
+}
+
+/// Starts the thread, unless it is running.
+pub(crate) fn start(settings: &Settings) {
+    if settings.watchdog && settings.deadline {
         let _ = the_thread();
     }
 }

@@ -278,6 +278,18 @@ impl Documents {
         self.give_back(encoder);
     }
 
+    /// Writes documents as [`send`](Self::send) does, and drops them.
+    pub(super) fn warm_up(&self, spans: &[SpanData], sending: &Sending) {
+        let mut encoder = self.encoder();
+        let own = spans.iter().find(|span| span.span_context.span_id() == sending.main);
+        for span in spans.iter().filter(|span| span.span_context.span_id() != sending.main) {
+            encoder.push(span, &self.frame_of_part(span, sending));
+        }
+        encoder.finish(own.map(|own| (own, self.frame_of(own, sending))), &mut Budget::new(self.trace_budget));
+        encoder.packed().for_each(drop);
+        self.give_back(encoder);
+    }
+
     /// Sends documents from any thread, at once and regardless of the pace.
     pub(super) fn send_now(&self, spans: &[SpanData], sending: Option<&Sending>) {
         let Some(transport) = self.transport() else { return };

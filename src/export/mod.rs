@@ -177,6 +177,13 @@ impl Destinations {
         self.documents.send_last(&batches, until).await;
     }
 
+    /// Writes the documents of spans, and sends none.
+    pub(crate) fn warm_up(&self, mut spans: Vec<SpanData>, sending: &Sending) {
+        self.documents.warm_up(&spans, sending);
+        spans.clear();
+        self.give_back(spans);
+    }
+
     /// True if spans go to other destinations than the daemon, which takes time after the response.
     pub(crate) fn has_exporters(&self) -> bool {
         self.exporters.is_some() || self.documents.is_api()
@@ -231,10 +238,14 @@ impl Destinations {
             exporters.keep(&mut spans);
         }
         spans.clear();
-        if (1..=SPANS_OF_SPARE).contains(&spans.capacity()) {
+        self.give_back(spans);
+    }
+
+    fn give_back(&self, empty: Vec<SpanData>) {
+        if (1..=SPANS_OF_SPARE).contains(&empty.capacity()) {
             let mut spare = self.lock_spare();
             if spare.len() < SPARE {
-                spare.push(spans);
+                spare.push(empty);
             }
         }
     }

@@ -163,6 +163,10 @@ impl Invocation {
         let continued = facts.continued(&shared.settings).cloned();
         let decision =
             if traced { shared.destinations.decide(&mut facts.header, continued.as_ref()) } else { Decision::default() };
+        Self::decided(shared, facts, continued, decision)
+    }
+
+    fn decided(shared: Arc<Shared>, facts: Facts, continued: Option<SpanContext>, decision: Decision) -> Self {
         let parent = parent_of(&facts.header, continued, &decision);
         let notes = Notes { attributes: decision.attributes, ..Notes::default() };
         let late = Arc::clone(&shared.late);

@@ -1,18 +1,26 @@
 //! The position of an invocation in a trace, its spans and their destinations.
 
-use super::{Invocation, Own, Slot, SpanBuffer};
+use super::{Facts, Invocation, Own, Shared, Slot, SpanBuffer};
 use crate::{
-    export::Wanted,
+    export::{Decision, Wanted},
+    ids::ProcessIds,
     xray::{Decided, Frame, Sampled, TraceHeader},
 };
 use opentelemetry::{
     Context, TraceId,
     trace::{SpanContext, SpanId, TraceContextExt},
 };
-use opentelemetry_sdk::trace::SpanData;
-use std::sync::atomic::Ordering;
+use opentelemetry_sdk::trace::{IdGenerator, SpanData};
+use std::sync::{Arc, atomic::Ordering};
 
 impl Invocation {
+    /// One of no event, whose spans are for X-Ray but not announced.
+    pub(crate) fn for_warm_up(shared: &Arc<Shared>) -> Self {
+        let header = TraceHeader::default().with_root(ProcessIds.new_trace_id());
+        let decision = Decision { wanted: Wanted { unsampled: true, ..Wanted::default() }, ..Decision::default() };
+        Self::decided(Arc::clone(shared), Facts { header, ..Facts::default() }, None, decision)
+    }
+
     /// True if a destination gets this invocation's spans.
     pub(crate) fn is_recorded(&self) -> bool {
         self.0.wanted.anywhere()

@@ -4,12 +4,13 @@
 mod create;
 mod init;
 mod serve;
+mod warm_up;
 
 use crate::{
     EnvironmentError,
     init::InitPhase,
     invocation::Shared,
-    runtime::{Resources, Respond, Runtime},
+    runtime::{Resources, Respond, Runtime, WarmUp},
     service::{HandlerLayer, HandlerService, Payload, RuntimeLayer, RuntimeService, TrackedStream},
     settings,
     shutdown::OnShutdown,
@@ -164,7 +165,8 @@ impl<L> Lifecycle<L> {
         D: Into<Bytes> + Send,
         E: Into<Error> + Send + Debug,
     {
-        Runtime::of(handler, || Arc::clone(&self.shared))
+        let warm_up = self.shared.settings.warm_up.then_some(warm_up::warm_up as WarmUp);
+        Runtime::of(handler, || Arc::clone(&self.shared), warm_up)
     }
 
     /// Position A, for your own `lambda_runtime::Runtime`: see [`service`](crate::service).

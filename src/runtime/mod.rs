@@ -15,8 +15,8 @@ mod worker;
 
 pub use respond::{Respond, RespondFuture};
 pub(crate) use response_state::is_of_loop;
-pub(crate) use shared::Shared;
 pub use shared::{EventsRefused, ServiceNotReady};
+pub(crate) use shared::{Shared, WarmUp};
 pub(crate) use snapstart::Resources;
 
 use crate::{
@@ -86,12 +86,17 @@ where
     /// # Errors
     /// [`EnvironmentError`] when a variable that Lambda sets is missing or malformed.
     pub fn new(handler: H) -> Result<Self, EnvironmentError> {
-        Self::of(handler, invocation::Shared::from_env)
+        Self::of(handler, invocation::Shared::from_env, None)
     }
 
-    pub(crate) fn of(handler: H, configured: impl FnOnce() -> Arc<invocation::Shared>) -> Result<Self, EnvironmentError> {
+    /// `warm_up` runs once, when the first event has been asked for.
+    pub(crate) fn of(
+        handler: H,
+        configured: impl FnOnce() -> Arc<invocation::Shared>,
+        warm_up: Option<WarmUp>,
+    ) -> Result<Self, EnvironmentError> {
         let client = Client::new(Environment::runtime_api()?);
-        Ok(Self::with(handler, Shared::new(client, kind().max_concurrency(), configured())))
+        Ok(Self::with(handler, Shared::new(client, kind().max_concurrency(), configured(), warm_up)))
     }
 
     fn with(handler: H, shared: Shared) -> Self {

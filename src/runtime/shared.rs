@@ -4,7 +4,13 @@ use super::{event, fault::Faults};
 use crate::{Invocation, invocation, runtime_api::Client};
 use http::Uri;
 use lambda_runtime::{Config, Diagnostic, Error};
-use std::sync::{Arc, OnceLock, atomic::AtomicU32};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+/// Runs code before the first event needs it.
+pub(crate) type WarmUp = fn(&Arc<invocation::Shared>);
 
 /// State that all workers and the innermost service share.
 #[derive(Debug)]
@@ -16,22 +22,32 @@ pub(crate) struct Shared {
     /// Read for the first event.
     config: OnceLock<Arc<Config>>,
     pub(super) faults: Faults,
+    /// Work for the time until the first event.
+    warm_up: Option<WarmUp>,
+    is_warm: AtomicBool,
     pub(super) workers: u32,
     /// The number of workers to which Lambda refuses to send events.
     pub(super) refused: AtomicU32,
 }
 
 impl Shared {
-    pub(super) fn new(client: Client, workers: u32, configured: Arc<invocation::Shared>) -> Self {
+    pub(super) fn new(client: Client, workers: u32, configured: Arc<invocation::Shared>, warm_up: Option<WarmUp>) -> Self {
         Self {
             next: client.endpoint.runtime("invocation/next"),
             client,
             configured,
             config: OnceLock::new(),
             faults: Faults::default(),
+            warm_up,
+            is_warm: AtomicBool::new(false),
             workers,
             refused: AtomicU32::new(0),
         }
+    }
+
+    /// The work for the time until the first event, for the first worker that asks.
+    pub(super) fn take_warm_up(&self) -> Option<WarmUp> {
+        self.warm_up.filter(|_| !self.is_warm.swap(true, Ordering::Relaxed))
     }
 
     pub(super) fn config(&self) -> &Arc<Config> {

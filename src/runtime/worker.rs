@@ -61,9 +61,27 @@ where
     let mut pause = Pause::default();
     let mut refusals = 0;
     let (mut not_ready, mut was_ready, mut has_served) = (0, false, false);
+    let mut warm_up = shared.take_warm_up();
+    if warm_up.is_some() {
+        // So that the first poll below sends the request.
+        shared.client.connect().await;
+    }
     loop {
         let request = shared.client.get(shared.next.clone());
-        let event = match shared.client.call(request, true).await {
+        let mut next = pin!(shared.client.call(request, true));
+        let mut came = Poll::Pending;
+        if let Some(warm_up) = warm_up.take() {
+            came = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await;
+            if came.is_pending() {
+                // The time until the event arrives.
+                let _ = panics::catch(|| warm_up(&shared.configured));
+            }
+        }
+        let came = match came {
+            Poll::Ready(came) => came,
+            Poll::Pending => next.await,
+        };
+        let event = match came {
             Ok(Reply { parts, body }) => match parts.status {
                 // An emulator without an event responds with this status to every request.
                 StatusCode::NO_CONTENT => {

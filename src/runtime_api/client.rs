@@ -47,6 +47,13 @@ impl Client {
         request
     }
 
+    /// Opens the connection of the next request in advance. A failure is that request's to report.
+    pub(crate) async fn connect(&self) {
+        if let Ok(connection) = Connection::open(&self.endpoint).await {
+            self.keep(connection);
+        }
+    }
+
     /// Sends a request and reads the response. A connection that was closed while it was idle is replaced.
     pub(crate) async fn send(
         &self,

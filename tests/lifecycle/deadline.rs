@@ -26,6 +26,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("Managed Instances: a response after the deadline is reported, because the caller has an error", late_answer),
         test("without the watchdog a blocked handler leaves only its first document", unwatched),
         test("the watchdog of a function with less than one core starts in the Init phase", watchdog_in_init),
+        test("the watchdog of a larger function starts while it waits for its first event", watchdog_after_next),
         test("a fallback is the response at the deadline", fallback),
         test("LAMBDA_LIFECYCLE_DEADLINE_GRACE and _RESERVE move the deadlines", grace_and_reserve),
         test("a grace or a reserve as long as the invocation is reported once, and the default is used", || async {
@@ -150,17 +151,38 @@ async fn unwatched() -> Tested {
 }
 
 async fn watchdog_in_init() -> Tested {
-    // A thread has its own name only once it runs, so the threads are counted.
     let mut counts = Vec::new();
     for (memory, switch) in [(128, "on"), (1_768, "on"), (1_769, "on"), (128, "off")] {
-        let change = |function: FunctionBuilder| function.memory(memory).env("LAMBDA_LIFECYCLE_WATCHDOG", switch);
+        let change = |function: FunctionBuilder| {
+            let function = function.memory(memory).env("LAMBDA_LIFECYCLE_WATCHDOG", switch);
+            function.env("LAMBDA_LIFECYCLE_WARM_UP", "off")
+        };
         let stage = Stage::with(Probe::Value, TraceMode::Active, change).await?;
         stage.function.warm_up().await?;
-        let pid = stage.function.pid().ok_or("no process")?;
-        counts.push(std::fs::read_dir(format!("/proc/{pid}/task"))?.count());
+        counts.push(threads(&stage)?);
     }
     let without = counts[3];
     ensure(counts == [without + 1, without + 1, without, without], format!("{counts:?}"))
+}
+
+async fn watchdog_after_next() -> Tested {
+    let mut counts = Vec::new();
+    for switch in ["on", "off"] {
+        let change = |function: FunctionBuilder| function.memory(1_769).env("LAMBDA_LIFECYCLE_WARM_UP", switch);
+        // An invocation that is not recorded starts no thread.
+        let stage = Stage::with(Probe::Value, TraceMode::NotSampled, change).await?;
+        stage.invoke(json!({})).await?;
+        stage.settle().await?;
+        ensure(stage.traces.datagrams().is_empty(), "the warm-up was sent")?;
+        counts.push(threads(&stage)?);
+    }
+    ensure(counts[0] == counts[1] + 1, format!("{counts:?}"))
+}
+
+/// A thread has its own name only once it runs, so the threads are counted.
+fn threads(stage: &Stage) -> Result<usize, libtest_mimic::Failed> {
+    let pid = stage.function.pid().ok_or("no process")?;
+    Ok(std::fs::read_dir(format!("/proc/{pid}/task"))?.count())
 }
 
 async fn fallback() -> Tested {

@@ -11,6 +11,12 @@ use std::{
 
 const LONGEST: Duration = Duration::from_mins(1);
 
+/// The memory that functions are told, in MB. Here they have whole cores, of which Lambda gives one from this size on.
+pub(crate) const MEMORY_MB: u32 = 1_769;
+
+/// Switches off what starts when the first event has been asked for. How much of it is done when a figure of that moment is taken, is chance.
+pub(crate) const NO_WARM_UP: (&str, &str) = ("LAMBDA_LIFECYCLE_WARM_UP", "off");
+
 /// How a request for the next event begins.
 pub(crate) const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
 
@@ -26,7 +32,7 @@ pub(crate) fn environment(command: &mut Command, contender: &Contender, sinks: &
         ("AWS_REGION", "us-east-1"),
         ("AWS_LAMBDA_FUNCTION_NAME", "orders"),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &MEMORY_MB.to_string()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
         ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/orders"),
         ("AWS_LAMBDA_LOG_STREAM_NAME", "2026/01/01/[$LATEST]0123456789abcdef"),

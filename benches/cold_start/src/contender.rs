@@ -127,6 +127,15 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         ..OURS
     },
     Contender {
+        name: "ours_128_mb",
+        what: "as ours_local, told that it has 128 MB: its watchdog's thread starts in the Init phase, as below 1,769 MB",
+        program: "ours_local",
+        env: &[("LAMBDA_LIFECYCLE_LOG", "off"), ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")],
+        receiver: false,
+        charted: false,
+        ..OURS
+    },
+    Contender {
         name: "ours_init",
         what: "ours, stage 1 alone: an initializer in the Init phase; no log",
         program: "ours_init",
@@ -190,6 +199,14 @@ pub(crate) const CONTENDERS: &[Contender] = &[
                is done with them; no log",
         package: "spans_alone",
         program: "spans_alone",
+        charted: false,
+        ..BARE
+    },
+    Contender {
+        name: "spans_alone_local",
+        what: "as spans_alone, on Tokio's local runtime",
+        package: "spans_alone",
+        program: "spans_alone_local",
         charted: false,
         ..BARE
     },

@@ -1,6 +1,6 @@
 //! An environment of the sandbox: measured when it is initialized and in warm invocations.
 
-use crate::{contender::Contender, error::Error, samples::Samples, sinks::Sinks};
+use crate::{bootstrap, contender::Contender, error::Error, samples::Samples, sinks::Sinks};
 use bench_report::process::Usage;
 use lambda_lifecycle_sandbox::{
     Event, Invoke,
@@ -82,7 +82,9 @@ async fn warm(contender: &Contender, function: &Function) -> Result<(f64, f64), 
 }
 
 async fn start(contender: &Contender, program: &Path, sinks: &Sinks) -> Function {
-    let mut function = Function::builder("orders", program).xray(&sinks.xray).log_format(contender.log_format);
+    let mut function =
+        Function::builder("orders", program).xray(&sinks.xray).log_format(contender.log_format).memory(bootstrap::MEMORY_MB);
+    function = function.env(bootstrap::NO_WARM_UP.0, bootstrap::NO_WARM_UP.1);
     for (key, value) in contender.env(sinks) {
         function = function.env(key, value);
     }

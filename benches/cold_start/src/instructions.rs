@@ -56,7 +56,10 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks, invocations: u64)
     let profile =
         std::env::var("CALLGRIND_OUT").map_or("/dev/null".to_owned(), |folder| format!("{folder}/{}{what}.out", contender.name));
     let address = api.local_addr()?;
-    let running = Callgrind::start(&profile, program, |command| bootstrap::environment(command, contender, sinks, address))?;
+    let running = Callgrind::start(&profile, program, |command| {
+        bootstrap::environment(command, contender, sinks, address);
+        command.envs([bootstrap::NO_WARM_UP]);
+    })?;
     let (sender, asked) = mpsc::channel();
     thread::spawn(move || served::invocations(&api, invocations, &sender));
     let asked = asked.recv_timeout(LONGEST);

@@ -209,7 +209,7 @@ fn api(workers: u32) -> (Fake, Shared) {
         }
     });
     let refusals = Arc::clone(&fake.refusals);
-    (fake, Shared::new(Client::new(Endpoint::in_memory(connect, refusals)), workers, invocation::Shared::with_defaults()))
+    (fake, Shared::new(Client::new(Endpoint::in_memory(connect, refusals)), workers, invocation::Shared::with_defaults(), None))
 }
 
 /// Echoes in the background, with this number of workers.
