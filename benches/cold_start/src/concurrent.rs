@@ -9,7 +9,11 @@ use crate::{
     error::Error,
     sinks::Sinks,
 };
-use bench_report::{format, process::Usage, statistics::median};
+use bench_report::{
+    format,
+    process::Usage,
+    statistics::{median, order},
+};
 use std::{
     net::SocketAddr,
     path::Path,
@@ -72,8 +76,7 @@ pub(crate) async fn measure(contenders: &Path, sinks: &Sinks, rounds: usize) -> 
     for round in 0..rounds {
         eprint!("\r{AT_ONCE} at once, round {} of {rounds}", round + 1);
         for (work, (_, payload)) in WORKS.iter().enumerate() {
-            for index in 0..rows.len() {
-                let index = (index + round) % rows.len();
+            for index in order(rows.len(), round) {
                 let row = &mut rows[index];
                 let program = &built[row.contender].program;
                 run(CONCURRENT[row.contender], program, sinks, Events::new(payload, row.sampled), &mut row.runs[work]).await?;

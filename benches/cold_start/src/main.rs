@@ -28,7 +28,7 @@ mod sinks;
 mod start;
 mod system_calls;
 
-use bench_report::machine::Machine;
+use bench_report::{machine::Machine, statistics::order};
 use error::Error;
 use measured::Measured;
 use sinks::Sinks;
@@ -118,9 +118,7 @@ fn run() -> Result<(), Error> {
 async fn in_rounds(all: &mut [Measured], sinks: &Sinks, rounds: usize) -> Result<(), Error> {
     for round in 0..rounds {
         eprint!("\rround {} of {rounds}", round + 1);
-        // Each contender is first equally often, because the order affects the caches.
-        for index in 0..all.len() {
-            let index = (index + round) % all.len();
+        for index in order(all.len(), round) {
             let measured = &mut all[index];
             start::measure(measured.contender, &measured.built.program, sinks, &mut measured.samples)?;
             environment::measure(measured.contender, &measured.built.program, sinks, &mut measured.samples).await?;

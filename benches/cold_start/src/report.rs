@@ -136,7 +136,7 @@ fn about(text: &mut String, machine: &Machine, rounds: usize, contenders: &Path)
     let tools = ["rustc", "valgrind", "strace"].map(|program| machine::said(program, &["--version"])).join("; ");
     let Machine { date, cpu, cores, kernel } = machine;
     let _ = writeln!(text, "- {date}; {cpu}, {cores} cores, {kernel}; {tools}; load average at the end {load}");
-    let _ = writeln!(text, "- {rounds} rounds, all contenders in each, each round beginning with another one");
+    let _ = writeln!(text, "- {rounds} rounds, all contenders in each, each round in another order");
     let tree =
         build::cargo(contenders, &["tree", "--locked", "--workspace", "-e", "normal", "--prefix", "none", "--depth", "1"])?;
     let mut versions: Vec<&str> = tree

@@ -23,7 +23,7 @@ mod rows;
 mod sample;
 mod service;
 
-use bench_report::machine::Machine;
+use bench_report::{machine::Machine, statistics::order};
 use contender::{CONTENDERS, Contender};
 use error::Error;
 use lambda_lifecycle_sandbox::control_groups::ControlGroups;
@@ -138,9 +138,7 @@ fn run() -> Result<ExitCode, Error> {
 async fn in_rounds(all: &mut [Measured], stage: &Stage, rounds: usize) -> Result<(), Error> {
     for round in 0..rounds {
         eprint!("\rround {} of {rounds}", round + 1);
-        // Each contender is first equally often, because the order affects the caches.
-        for index in 0..all.len() {
-            let index = (index + round) % all.len();
+        for index in order(all.len(), round) {
             let Measured { contender, program, sizes, .. } = &mut all[index];
             for size in sizes {
                 let sample = stage.sample(contender, program, size.mb).await?;

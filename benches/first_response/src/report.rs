@@ -45,7 +45,7 @@ pub(crate) fn tables(
     let Machine { date, cpu, cores, kernel } = machine;
     let rustc = machine::said("rustc", &["--version"]);
     let _ = writeln!(text, "- {date}; {cpu}, {cores} cores, {kernel}; {rustc}; load average at the end {load}");
-    let _ = writeln!(text, "- {rounds} rounds, all contenders in each, each round beginning with another one");
+    let _ = writeln!(text, "- {rounds} rounds, all contenders in each, each round in another order");
     let (middle, fastest) = (handshake.median / 1e6, handshake.fastest / 1e6);
     let _ = writeln!(
         text,

@@ -11,3 +11,11 @@ pub fn quantile(samples: &[f64], quantile: f64) -> f64 {
 pub fn median(samples: &[f64]) -> f64 {
     quantile(samples, 0.5)
 }
+
+/// The order of so many contenders in one round. It is another one in each round, because what ran before leaves its mark on caches and on
+/// the scheduler, and the same in each run.
+pub fn order(contenders: usize, round: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..contenders).collect();
+    fastrand::Rng::with_seed(round as u64).shuffle(&mut order);
+    order
+}
