@@ -6,7 +6,8 @@
 //!   are sent after the response.
 //!
 //! The three ways take turns, so that a change of the machine's speed affects all of them. Between two turns there is enough time for the
-//! pace of the documents to recover. Exits with status 1 above a goal.
+//! pace of the documents to recover. Exits with status 1 above a goal. The goals of CPU time hold for the machine on which they were set, so
+//! here they are multiplied by the speed of this one, measured beside each source.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::StreamExt;
@@ -15,7 +16,7 @@ use lambda_lifecycle::{
     service::RuntimeLayer,
     sqs::{self, BatchItemFailure, BatchResponse},
 };
-use lambda_lifecycle_benches::measure::thread_cpu;
+use lambda_lifecycle_benches::{measure::thread_cpu, speed};
 use lambda_runtime::{Context, LambdaInvocation};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ use std::{
 use tokio::runtime::Runtime;
 use tower::{Layer, Service};
 
-/// Microseconds for each record.
+/// Microseconds for each record, on the machine of [`speed`].
 const NOT_RECORDED: f64 = 0.7;
 const RECORDED: f64 = 4.0;
 /// Of the time by hand.
@@ -244,8 +245,10 @@ where
     };
     let busy = event(100, false);
     measure(&busy, 20);
+    let before = speed::factor();
     let [hand, not_recorded, recorded] =
         measure(&busy, CPU_ROUNDS).map(|took| median(took.iter().map(|took| took.cpu).collect()));
+    let slower = before.midpoint(speed::factor());
     let each = |took: f64| (took - hand) / 100.0 * 1e6;
     let waiting = measure(&event(1_000, true), RATIO_ROUNDS);
     let ratio = |way: usize| {
@@ -254,14 +257,18 @@ where
     };
     let (plain, full) = (each(not_recorded), each(recorded));
     let ratios = (ratio(1), ratio(2));
-    println!("| {name} | {plain:.2} µs | {full:.2} µs | {:.3} | {:.3} |", ratios.0, ratios.1);
-    plain <= NOT_RECORDED && full <= RECORDED && ratios.0 <= RATIO && ratios.1 <= RATIO
+    let (goal, goal_recorded) = (NOT_RECORDED * slower, RECORDED * slower);
+    println!(
+        "| {name} | {slower:.2} | {plain:.2} µs ({goal:.2}) | {full:.2} µs ({goal_recorded:.2}) | {:.3} | {:.3} |",
+        ratios.0, ratios.1
+    );
+    plain <= goal && full <= goal_recorded && ratios.0 <= RATIO && ratios.1 <= RATIO
 }
 
 fn rows() -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    println!("| source | CPU, not recorded | CPU, recorded | ratio, not recorded | ratio, recorded |");
-    println!("|---|---:|---:|---:|---:|");
+    println!("| source | this machine | CPU, not recorded (goal) | CPU, recorded (goal) | ratio, not recorded | ratio, recorded |");
+    println!("|---|---:|---:|---:|---:|---:|");
     let met = [
         row(
             &runtime,
@@ -307,7 +314,7 @@ fn rows() -> bool {
             kafka::batch(async |record: kafka::Record<Order>| work(record.value).await).ordered_by_key().concurrency(CONCURRENCY),
         ),
     ];
-    println!("goals: {NOT_RECORDED} µs, {RECORDED} µs, {RATIO}");
+    println!("goals: {NOT_RECORDED} µs and {RECORDED} µs, times the speed of this machine; {RATIO}");
     met.iter().all(|met| *met)
 }
 

@@ -2,3 +2,4 @@
 
 pub mod function;
 pub mod measure;
+pub mod speed;

@@ -99,10 +99,12 @@ impl Builder {
         self
     }
 
-    /// Whether the library uses the time until the first event: it starts the watchdog's thread, and runs its code for spans and documents
-    /// once. The first response comes sooner by as much. Nothing is sent, and no exporter, subscriber or redactor of yours sees it. Default: yes.
+    /// Whether the library uses the time until the first event: it starts the watchdog's thread, and runs its code for spans and
+    /// documents once. The first response comes sooner by as much. Nothing is sent, and no exporter, subscriber or redactor of yours
+    /// sees it. Default: yes.
     ///
-    /// It does not apply to `lambda_runtime`'s loop.
+    /// The code runs in the Init phase if the function has less than 1,769 MB of memory, because that phase runs at full speed, and in
+    /// functions with SnapStart. It does not apply to `lambda_runtime`'s loop.
     pub fn warm_up(mut self, on: bool) -> Self {
         self.settings.warm_up = on;
         self

@@ -10,7 +10,7 @@ use crate::{
     settings::{self, Settings},
 };
 use std::sync::{
-    Arc, Mutex, OnceLock,
+    Arc, Mutex, Once, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 use tokio_util::task::TaskTracker;
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     known: Mutex<Vec<Known>>,
     /// A shutdown has searched the buffers.
     cut_off: AtomicBool,
+    /// The code of the trace has run once.
+    pub(crate) is_warm: Once,
 }
 
 /// An invocation with its buffer, which lives as long as a span of the invocation.
@@ -64,6 +66,7 @@ impl Shared {
             stages: TaskTracker::new(),
             known: Mutex::default(),
             cut_off: AtomicBool::new(false),
+            is_warm: Once::new(),
         })
     }
 

@@ -1,8 +1,8 @@
 //! The calls that serve events until the function ends.
 
-use super::{Lifecycle, LifecycleService};
+use super::{Lifecycle, LifecycleService, warm_up};
 use crate::{
-    deadline, environment,
+    InitializationType, deadline, environment,
     invocation::Shared,
     notice::{self, Data, Warning},
     shutdown, trace,
@@ -154,4 +154,9 @@ impl<L> Lifecycle<L> {
 async fn prepare(shared: &Arc<Shared>) {
     deadline::prepare(&shared.settings);
     trace::resolve(shared).await;
+    // Only this phase runs at full speed there, and a snapshot contains the memory that was touched before it.
+    let is_snapshot = environment::kind().initialization_type == InitializationType::SnapStart;
+    if shared.settings.warm_up && (environment::has_less_than_a_core() || is_snapshot) {
+        warm_up::record_nothing(shared);
+    }
 }

@@ -5,23 +5,28 @@ use crate::{
     Invocation, deadline,
     export::Sending,
     invocation::Shared,
-    subscriber,
+    panics, subscriber,
     trace::{self, Trigger},
 };
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use std::sync::Arc;
 
-/// Does what the first event would wait for.
+/// Does what the first event would wait for, unless it was done in the Init phase.
 pub(super) fn warm_up(shared: &Arc<Shared>) {
     deadline::start(&shared.settings);
-    if shared.settings.trace {
-        record_nothing(shared);
-    }
+    record_nothing(shared);
 }
 
 /// Records an invocation with a span of `tracing` and writes their documents, of which none is sent. The user's exporters,
-/// subscriber and redactor see nothing of it.
-fn record_nothing(shared: &Arc<Shared>) {
+/// subscriber and redactor see nothing of it. Done once.
+pub(super) fn record_nothing(shared: &Arc<Shared>) {
+    let _ = panics::catch(|| shared.is_warm.call_once(|| record(shared)));
+}
+
+fn record(shared: &Arc<Shared>) {
+    if !shared.settings.trace {
+        return;
+    }
     let documents = shared.destinations.documents();
     // Resolving a name would block.
     if documents.resolves_a_name() || !documents.open() {

@@ -117,7 +117,9 @@ async fn ends(n: usize, ending: Ending) -> Tested {
 async fn deadline(n: usize) -> Tested {
     let reserve = |function: FunctionBuilder| function.env("LAMBDA_LIFECYCLE_DEADLINE_RESERVE", "40000");
     let stage = stage(Probe::Ours, n, TraceMode::NotSampled, reserve).await?;
-    for answer in all((0..n).map(|_| stage.invoke_event(event(Ending::Hang, Some(SOON))))).await? {
+    let answers = all((0..n).map(|_| stage.invoke_event(event(Ending::Hang, Some(SOON))))).await?;
+    stage.settle().await?;
+    for answer in &answers {
         ensure(answer.result.is_err(), format!("{answer:?}"))?;
         are_told(&lines(&stage, &answer.request_id), "invocation_failed")?;
     }
