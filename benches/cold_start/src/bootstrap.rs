@@ -14,9 +14,6 @@ const LONGEST: Duration = Duration::from_mins(1);
 /// The memory that functions are told, in MB. Here they have whole cores, of which Lambda gives one from this size on.
 pub(crate) const MEMORY_MB: u32 = 1_769;
 
-/// Switches off what starts when the first event has been asked for. How much of it is done when a figure of that moment is taken, is chance.
-pub(crate) const NO_WARM_UP: (&str, &str) = ("LAMBDA_LIFECYCLE_WARM_UP", "off");
-
 /// How a request for the next event begins.
 pub(crate) const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
 

@@ -84,8 +84,8 @@ async fn warm(contender: &Contender, function: &Function) -> Result<(f64, f64), 
 async fn start(contender: &Contender, program: &Path, sinks: &Sinks) -> Function {
     let mut function =
         Function::builder("orders", program).xray(&sinks.xray).log_format(contender.log_format).memory(bootstrap::MEMORY_MB);
-    function = function.env(bootstrap::NO_WARM_UP.0, bootstrap::NO_WARM_UP.1);
-    for (key, value) in contender.env(sinks) {
+    let own = contender.env(sinks).into_iter();
+    for (key, value) in own.chain(contender.without_warm_up().map(|(key, value)| (key, value.to_owned()))) {
         function = function.env(key, value);
     }
     function.build().await

@@ -58,7 +58,7 @@ fn count(contender: &Contender, program: &Path, sinks: &Sinks, invocations: u64)
     let address = api.local_addr()?;
     let running = Callgrind::start(&profile, program, |command| {
         bootstrap::environment(command, contender, sinks, address);
-        command.envs([bootstrap::NO_WARM_UP]);
+        command.envs(contender.without_warm_up());
     })?;
     let (sender, asked) = mpsc::channel();
     thread::spawn(move || served::invocations(&api, invocations, &sender));
