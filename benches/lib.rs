@@ -2,4 +2,3 @@
 
 pub mod function;
 pub mod measure;
-pub mod speed;
