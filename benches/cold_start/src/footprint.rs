@@ -43,6 +43,7 @@ fn one(contender: &Contender, program: &Path, sinks: &Sinks) -> Result<Usage, Er
     let api = TcpListener::bind("127.0.0.1:0")?;
     let mut command = Command::new(program);
     bootstrap::environment(&mut command, contender, sinks, api.local_addr()?);
+    command.envs(contender.without_warm_up());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let usage = waiting(&mut child, api);
     child.kill()?;
