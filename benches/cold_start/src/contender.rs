@@ -138,6 +138,15 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         ..OURS
     },
     Contender {
+        name: "ours_no_warm_up",
+        what: "as ours_local, with `LAMBDA_LIFECYCLE_WARM_UP=off`",
+        program: "ours_local",
+        env: &[("LAMBDA_LIFECYCLE_LOG", "off"), ("LAMBDA_LIFECYCLE_WARM_UP", "off")],
+        receiver: false,
+        charted: false,
+        ..OURS
+    },
+    Contender {
         name: "ours_128_mb",
         what: "as ours_local, told that it has 128 MB: its watchdog's thread starts and it warms up in the Init phase, as below 1,769 MB",
         program: "ours_local",
