@@ -505,8 +505,12 @@ impl<'d> Waiting<'d> {
     }
 
     fn resize(&mut self, bytes: usize) {
-        self.queued.fetch_add(bytes, Ordering::Relaxed);
-        self.queued.fetch_sub(self.bytes, Ordering::Relaxed);
+        // In one step, so that nobody sees both sizes at once.
+        if bytes >= self.bytes {
+            self.queued.fetch_add(bytes - self.bytes, Ordering::Relaxed);
+        } else {
+            self.queued.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        }
         self.bytes = bytes;
     }
 }
