@@ -3,12 +3,10 @@
 
 use crate::{
     Invocation, deadline,
-    export::Sending,
     invocation::Shared,
     panics, subscriber,
     trace::{self, Trigger},
 };
-use opentelemetry::trace::{SpanContext, TraceContextExt};
 use std::sync::Arc;
 
 /// Does what the first event would wait for, unless it was done in the Init phase.
@@ -33,21 +31,15 @@ fn record(shared: &Arc<Shared>) {
         return;
     }
     let invocation = Invocation::for_warm_up(shared);
-    let Some(trace) = invocation.parent().map(SpanContext::trace_id) else { return };
     let context = trace::begin(&invocation, Trigger::Direct, b"{}");
     if subscriber::is_ours() {
         let _running = context.clone().attach();
         tracing::info_span!(target: "lambda_lifecycle::warm_up", "warm up", kind = "span", number = 1).in_scope(|| ());
     }
     trace::finish(&context, &invocation);
-    let sending = Sending {
-        here: Some(trace),
-        continued: false,
-        main: context.span().span_context().span_id(),
-        frame: invocation.frame(trace),
-        not_recorded: 0,
-    };
-    shared.destinations.warm_up(invocation.spans().take(), &sending);
+    if let Some(own) = invocation.spans().own() {
+        shared.destinations.warm_up(invocation.spans().take(), &trace::sending_of(&own));
+    }
 }
 
 #[cfg(test)]

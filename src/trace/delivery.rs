@@ -68,7 +68,8 @@ pub(super) async fn deliver_last(shared: &Shared, reports: Vec<(Option<Own>, Vec
     shared.destinations.send_last(batches.collect(), until).await;
 }
 
-fn sending_of(own: &Own) -> Sending {
+/// The spans of an invocation as one group, if its own span is known.
+pub(crate) fn sending_of(own: &Own) -> Sending {
     Sending { here: Some(own.trace), continued: own.continued, main: own.id, frame: own.frame.clone(), not_recorded: 0 }
 }
 

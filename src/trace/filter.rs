@@ -69,7 +69,7 @@ impl RecordingFilter {
         (self.is_recording_spans(metadata) || replay::may_adopt(metadata.target())) && self.wants(metadata)
     }
 
-    /// True where new spans are recorded. A span that only its invocation's own span is recorded without is counted.
+    /// True where new spans are recorded. Where only the invocation's own span is, it counts those that are left out.
     fn is_recording_spans(&self, metadata: &Metadata<'_>) -> bool {
         of_current(|invocation| {
             let own_only = invocation.wanted().own_only;

@@ -20,7 +20,7 @@ pub use crate::export::Flush;
 pub(crate) use adopt::adopt_init;
 pub(crate) use blocked::{report_blocked, report_shutdown};
 pub(crate) use client::ClientSpan;
-pub(crate) use delivery::{deliver, export, flush, resolve};
+pub(crate) use delivery::{deliver, export, flush, resolve, sending_of};
 pub(crate) use errors::record as record_error;
 pub(crate) use filter::{Recording, RecordingFilter};
 pub(crate) use init_spans::discard_init;

@@ -14,8 +14,6 @@ pub(crate) struct Contender {
     pub(crate) linked: Linked,
     pub(crate) log_format: &'static str,
     env: &'static [(&'static str, &'static str)],
-    /// Whether it warms up before it asks for the first event, because it has less than a core.
-    warms_up_before: bool,
     /// Whether it exports its spans.
     pub(crate) exports: bool,
     /// Whether it exports them to a daemon or a collector, which may be absent.
@@ -32,13 +30,12 @@ impl Contender {
         env.extend(self.env.iter().map(|&(key, value)| (key, value.to_owned())));
         env
     }
-}
 
-impl Contender {
     /// The variable that switches off what starts when the first event has been asked for. How much of it is done when a figure of that moment is
-    /// taken, is chance.
+    /// taken, is chance. A function with less than a core does it before.
     pub(crate) fn without_warm_up(&self) -> Option<(&'static str, &'static str)> {
-        (!self.warms_up_before).then_some(("LAMBDA_LIFECYCLE_WARM_UP", "off"))
+        let is_small = self.env.contains(&SMALL);
+        (!is_small).then_some(("LAMBDA_LIFECYCLE_WARM_UP", "off"))
     }
 }
 
@@ -46,6 +43,9 @@ impl Contender {
 pub(crate) fn measurable() -> impl Iterator<Item = &'static Contender> {
     CONTENDERS.iter().filter(|contender| contender.linked.missing().is_none())
 }
+
+/// Less than the memory that gives one core.
+const SMALL: (&str, &str) = ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128");
 
 const NO_LOG: &[(&str, &str)] = &[("LAMBDA_LIFECYCLE_LOG", "off")];
 
@@ -65,7 +65,6 @@ const BARE: Contender = Contender {
     linked: Linked::Dynamically,
     log_format: "Text",
     env: &[],
-    warms_up_before: false,
     exports: false,
     receiver: false,
     charted: true,
@@ -112,7 +111,7 @@ pub(crate) const ABLATION: &[Contender] = &[
     },
     Contender {
         name: "ours, watchdog off",
-        what: "all stages linked, `LAMBDA_LIFECYCLE_WATCHDOG=false`: no thread in Init",
+        what: "all stages linked, `LAMBDA_LIFECYCLE_WATCHDOG=false`: no thread is started",
         env: &[("LAMBDA_LIFECYCLE_LOG", "off"), ("LAMBDA_LIFECYCLE_WATCHDOG", "false")],
         ..SWITCHED
     },
@@ -150,8 +149,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         name: "ours_128_mb",
         what: "as ours_local, told that it has 128 MB: its watchdog's thread starts and it warms up in the Init phase, as below 1,769 MB",
         program: "ours_local",
-        env: &[("LAMBDA_LIFECYCLE_LOG", "off"), ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")],
-        warms_up_before: true,
+        env: &[("LAMBDA_LIFECYCLE_LOG", "off"), SMALL],
         receiver: false,
         charted: false,
         ..OURS
