@@ -105,6 +105,9 @@ impl Builder {
     ///
     /// The code runs in the Init phase if the function has less than 1,769 MB of memory, because that phase runs at full speed, and in
     /// functions with SnapStart. It does not apply to `lambda_runtime`'s loop.
+    ///
+    /// The memory is what the first traced invocation would take, about 60 KB. Switch it off in a function that Lambda rarely samples and
+    /// whose first event comes at once: that event waits for the rest of it.
     pub fn warm_up(mut self, on: bool) -> Self {
         self.settings.warm_up = on;
         self
